@@ -1,0 +1,102 @@
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Where time comes from. Only this file reads the machine's clock, so that a simulation can replace it.
+pub trait Clock: Send + Sync {
+    /// Wall-clock time in nanoseconds since the Unix epoch. May jump in either direction.
+    fn now_unix_nanos(&self) -> i64;
+
+    /// Time since an arbitrary moment; never goes back.
+    fn monotonic(&self) -> Duration;
+}
+
+/// Where chance comes from.
+pub trait Randomness: Send + Sync {
+    fn next_u64(&self) -> u64;
+}
+
+/// The machine's clock.
+pub struct SystemClock {
+    origin: Instant,
+}
+
+impl Default for SystemClock {
+    #[allow(clippy::disallowed_methods)]
+    fn default() -> Self {
+        Self { origin: Instant::now() }
+    }
+}
+
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods)]
+    fn now_unix_nanos(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.origin.elapsed()
+    }
+}
+
+/// A clock that a test moves.
+#[derive(Default)]
+pub struct ManualClock {
+    unix_nanos: AtomicI64,
+    monotonic_nanos: AtomicU64,
+}
+
+impl ManualClock {
+    pub fn at_unix_nanos(unix_nanos: i64) -> Self {
+        Self { unix_nanos: AtomicI64::new(unix_nanos), monotonic_nanos: AtomicU64::new(0) }
+    }
+
+    pub fn advance(&self, by: Duration) {
+        let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        self.monotonic_nanos.fetch_add(nanos, Ordering::SeqCst);
+        self.unix_nanos.fetch_add(nanos as i64, Ordering::SeqCst);
+    }
+
+    /// Moves the wall clock alone, as an administrator or NTP may.
+    pub fn jump_wall_clock(&self, by_nanos: i64) {
+        self.unix_nanos.fetch_add(by_nanos, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now_unix_nanos(&self) -> i64 {
+        self.unix_nanos.load(Ordering::SeqCst)
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_nanos(self.monotonic_nanos.load(Ordering::SeqCst))
+    }
+}
+
+/// Seeded by the operating system once, then SplitMix64: enough for file names, jitter and spreading, not for secrets.
+pub struct SystemRandomness {
+    state: AtomicU64,
+}
+
+impl Default for SystemRandomness {
+    fn default() -> Self {
+        use std::hash::{BuildHasher, RandomState};
+        Self { state: AtomicU64::new(RandomState::new().hash_one(std::process::id())) }
+    }
+}
+
+impl SystemRandomness {
+    pub fn from_seed(seed: u64) -> Self {
+        Self { state: AtomicU64::new(seed) }
+    }
+}
+
+impl Randomness for SystemRandomness {
+    fn next_u64(&self) -> u64 {
+        let step = 0x9e37_79b9_7f4a_7c15u64;
+        let mut mixed = self.state.fetch_add(step, Ordering::Relaxed).wrapping_add(step);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
