@@ -1,1 +1,20 @@
-//! Not written yet.
+//! Answers about stored spans: one trace, a search, names for completion.
+//!
+//! Entry type: [`QueryEngine`]. It takes one snapshot of the hot set and the files from the store, evaluates conditions
+//! column by column, newest files first, and assembles traces. Work runs on its own threads, bounded in number.
+//!
+//! Invariants: an answer that does not cover everything says so (`partial_reason`, `N of M`); the same question on the
+//! same data has the same answer, newest first.
+//!
+//! This crate must never know HTTP, JSON or how spans arrive.
+//!
+//! Tests: `tests/it`, against a slow and obvious evaluation of the same questions.
+
+mod error;
+mod request;
+
+pub use error::QueryError;
+pub use request::{
+    AttributeKey, AttributeValueSeen, Condition, Inspected, Listing, MatchedSpan, Operator, ParentRow, Scope,
+    SearchAnswer, SearchRequest, ServiceCount, Trace, TraceSummary,
+};

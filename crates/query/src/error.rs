@@ -1,0 +1,15 @@
+/// Why a query was not answered at all. A partial answer is not an error: see `partial_reason`.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The question is wrong; the text says what to change.
+    #[error("{0}")]
+    Invalid(String),
+    /// Too many queries are running.
+    #[error("{running} queries are running, the limit; try again in a moment")]
+    Busy { running: usize },
+    #[error("reading stored spans failed")]
+    Store(#[from] tracehouse_store::ReadError),
+    /// The query's thread ended early: a defect of Tracehouse.
+    #[error("the query ended unexpectedly; this is a defect, please report it with the server's log")]
+    Ended,
+}
