@@ -1,0 +1,31 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tracehouse_model::{SpanBatch, TenantId};
+
+/// Where decoded spans go. The receiver answers a sender only after `accept` returned, so `Ok` must mean what the
+/// sender is told: the spans are durable.
+#[async_trait]
+pub trait SpanSink: Send + Sync + 'static {
+    async fn accept(&self, tenant: TenantId, batch: SpanBatch) -> Result<Accepted, Refusal>;
+}
+
+/// The batch was taken, all of it or all but some spans.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// Spans refused one by one after decoding.
+    pub rejected_spans: u64,
+    /// Why, in words for the sender; may also carry a warning when nothing was refused.
+    pub message: String,
+}
+
+/// Nothing of the batch was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Too much at once: gRPC `RESOURCE_EXHAUSTED` with `RetryInfo`, HTTP 429 with `Retry-After`.
+    Busy { retry_after: Duration, reason: String },
+    /// Cannot take anything for now: gRPC `UNAVAILABLE` with `RetryInfo`, HTTP 503 with `Retry-After`.
+    Unavailable { retry_after: Duration, reason: String },
+    /// Will never be taken: gRPC `INVALID_ARGUMENT`, HTTP 400. The sender must not try again.
+    Invalid { reason: String },
+}

@@ -1,0 +1,42 @@
+use std::sync::Arc;
+
+use http::HeaderValue;
+use tokio::sync::Semaphore;
+use tracehouse_model::Limits;
+
+use crate::in_flight::InFlight;
+use crate::sink::SpanSink;
+
+/// What all receivers of a process share: the sink, the limits, and the count of bytes in flight. Cheap to clone.
+#[derive(Clone)]
+pub struct ReceiverState {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) sink: Arc<dyn SpanSink>,
+    pub(crate) limits: Limits,
+    pub(crate) in_flight: Arc<InFlight>,
+    /// Large requests are decoded on blocking threads, this many at once.
+    pub(crate) large_decodes: Semaphore,
+    pub(crate) browser_origins: Vec<HeaderValue>,
+}
+
+impl ReceiverState {
+    pub fn new(sink: Arc<dyn SpanSink>, limits: Limits) -> Self {
+        Self::with_browser_origins(sink, limits, Vec::new())
+    }
+
+    /// Lets pages of these origins (`https://shop.example`, or `*` for all) send spans to the HTTP receiver.
+    pub fn with_browser_origins(sink: Arc<dyn SpanSink>, limits: Limits, browser_origins: Vec<HeaderValue>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let in_flight = InFlight::new(limits.in_flight_bytes_max);
+        let shared = Shared { sink, limits, in_flight, large_decodes: Semaphore::new(cores), browser_origins };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Bytes of requests being worked on now.
+    pub fn in_flight_bytes(&self) -> usize {
+        self.shared.in_flight.bytes()
+    }
+}
