@@ -14,7 +14,7 @@ pub struct Limits {
     pub links_per_span_max: usize,
     /// Longest span name, status message, trace state or attribute key, in bytes.
     pub name_bytes_max: usize,
-    /// Deepest nesting of arrays and key-value lists inside a value; deeper is refused.
+    /// Deepest nesting of arrays and key-value lists inside a value; an attribute nested deeper is dropped and counted.
     pub value_depth_max: usize,
     /// Further spans of a trace are refused.
     pub spans_per_trace_max: usize,

@@ -5,9 +5,10 @@ pub struct Marks(pub u16);
 impl Marks {
     /// The span ended before it began: its duration is stored as 0.
     pub const END_BEFORE_START: Marks = Marks(1);
-    /// An attribute value was longer than the limit and was cut.
+    /// An attribute value, a name or another text was longer than the limit and was cut.
     pub const VALUE_CUT: Marks = Marks(2);
-    /// More attributes, events or links than the limit: the rest was dropped and added to the dropped counts.
+    /// More attributes, events or links than the limit, or an attribute nested too deep: those were dropped and added
+    /// to the dropped counts.
     pub const OVER_LIMIT: Marks = Marks(4);
     /// A string was not UTF-8; the wrong bytes were replaced by U+FFFD.
     pub const INVALID_UTF8: Marks = Marks(8);

@@ -48,11 +48,21 @@ impl StringTable {
     /// The code of `string`, which is added if it is new.
     #[inline]
     pub fn intern(&mut self, string: &[u8]) -> StringCode {
+        self.intern_if(string, |_| true).expect("every string is admitted")
+    }
+
+    /// The code of `string`, which is added if it is new and `admit` agrees: a receiver checks a string only once.
+    #[inline]
+    pub fn intern_if(&mut self, string: &[u8], admit: impl FnOnce(&[u8]) -> bool) -> Option<StringCode> {
         let hash = self.hasher.hash_one(string);
         let (bytes, ends) = (&self.bytes, &self.ends);
         if let Some(code) = self.index.find(hash, |&code| slice(bytes, ends, code) == string) {
-            return *code;
+            return Some(*code);
         }
+        admit(string).then(|| self.add(string, hash))
+    }
+
+    fn add(&mut self, string: &[u8], hash: u64) -> StringCode {
         let code = StringCode::try_from(self.ends.len()).expect("a batch holds fewer than 2^32 strings");
         self.bytes.extend_from_slice(string);
         self.ends.push(u32::try_from(self.bytes.len()).expect("the strings of a batch are below 4 GiB"));
