@@ -1,0 +1,55 @@
+/** Takes pictures of the pages in both themes and two widths into `shots/`, to look at: `npm run shots [name…]`. */
+import { mkdir } from 'node:fs/promises';
+import { launch, openServer } from '../e2e/browser.mjs';
+import { startMock } from '../mock/server.mjs';
+
+const server = await openServer();
+const browser = await launch();
+const wanted = process.argv.slice(2);
+await mkdir('shots', { recursive: true });
+
+const bySpans = (low, high) => server.traces.find((trace) => trace.spans.length >= low && trace.spans.length < high);
+const failed = server.traces.find((trace) => trace.spans.length < 500 && trace.spans.some((span) => span.exception && span.name === 'charge card'));
+const failedSpan = failed?.spans.find((span) => span.exception);
+const orphaned = server.traces.find((trace) => trace.spans.some((span) => span.parent === -2));
+const giant = bySpans(100_000, 1e9);
+
+const PAGES = {
+	search: { path: '/' },
+	filtered: { path: '/?status=error&service=payment-provider&attr=http.response.status_code>=500&attr=resource.cloud.region=eu-central-1&range=24h' },
+	traceql: { path: '/?q=' + encodeURIComponent('{ resource.service.name = "cart" && duration > 5ms }') },
+	badquery: { path: '/?q=' + encodeURIComponent('{ nonsense') },
+	partial: { path: '/?service=ads' },
+	nothing: { path: '/?service=no-such-service' },
+	complete: { path: '/', act: async (page) => { await page.getByRole('combobox', { name: 'Attribute filter' }).fill('http'); await page.waitForTimeout(300); } },
+	trace: { path: `/trace/${failed?.traceId}` },
+	span: { path: `/trace/${failed?.traceId}?span=${failedSpan?.id}` },
+	root: { path: `/trace/${failed?.traceId}?span=${failed?.spans[0].id}` },
+	find: { path: `/trace/${failed?.traceId}?find=stock` },
+	missing: { path: `/trace/${orphaned?.traceId}` },
+	giant: { path: `/trace/${giant?.traceId}` },
+	zoomed: { path: `/trace/${giant?.traceId}?zoom=2000000000-4000000000&span=${giant?.spans[9000].id}` },
+	unknown: { path: '/trace/0123456789abcdef0123456789abcdef' },
+	help: { path: '/', act: async (page) => page.keyboard.press('?') }
+};
+
+const empty = await startMock({ empty: true });
+for (const [name, { path, act }] of Object.entries({ ...PAGES, first: { path: '/' } })) {
+	if (wanted.length > 0 && !wanted.includes(name)) continue;
+	for (const theme of ['dark', 'light']) {
+		for (const width of [1440, 900]) {
+			const page = await browser.newPage({ viewport: { width, height: 900 }, colorScheme: theme });
+			page.on('console', (message) => message.type() === 'error' && process.stderr.write(`${name}: ${message.text()}\n`));
+			page.on('pageerror', (error) => process.stderr.write(`${name}: ${error.stack}\n`));
+			await page.goto((name === 'first' ? empty.url : server.url) + path, { waitUntil: 'networkidle' });
+			await act?.(page);
+			await page.waitForTimeout(400);
+			await page.screenshot({ path: `shots/${name}-${theme}-${width}.png` });
+			await page.close();
+		}
+	}
+}
+await browser.close();
+server.stop();
+empty.server.close();
+empty.server.closeAllConnections();
