@@ -1,0 +1,2 @@
+/** Whether the shortcut help is open; any page may open it. */
+export const help = $state({ open: false });

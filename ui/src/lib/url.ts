@@ -1,0 +1,195 @@
+/**
+ * The one place that knows what is in an address. Every state worth sharing is here: filters, time range, sorting,
+ * the open span, the text looked for in a trace, the zoomed window.
+ */
+import { NEWEST_FIRST, SORT_KEYS, type Sort, type SortKey } from './search/sort';
+import type { TimeWindow } from './trace/scale';
+
+export const RANGE_PRESETS = ['15m', '1h', '6h', '24h', '7d'] as const;
+export type RangePreset = (typeof RANGE_PRESETS)[number];
+export const RANGE_DEFAULT: RangePreset = '1h';
+const RANGE_MILLIS: Record<RangePreset, number> = {
+	'15m': 15 * 60_000,
+	'1h': 3_600_000,
+	'6h': 6 * 3_600_000,
+	'24h': 24 * 3_600_000,
+	'7d': 7 * 24 * 3_600_000
+};
+
+export const LIMITS = [20, 50, 100, 200, 500, 1000] as const;
+export const LIMIT_DEFAULT = 50;
+const LIMIT_MAX = 1000;
+
+export const STATUSES = ['error', 'ok', 'unset'] as const;
+export const KINDS = ['server', 'client', 'internal', 'producer', 'consumer'] as const;
+
+/** A preset counted back from now, or two fixed ends (RFC 3339; an empty end means now). */
+export type TimeRange = { preset: RangePreset } | { start: string; end: string };
+
+export interface SearchState {
+	/** TraceQL, when that is how the search is written; null when the filters are. */
+	traceql: string | null;
+	service: string;
+	operation: string;
+	status: string;
+	kind: string;
+	minDuration: string;
+	maxDuration: string;
+	/** `key op value` without spaces around the operator. */
+	attributes: string[];
+	range: TimeRange;
+	limit: number;
+	sort: Sort;
+	live: boolean;
+}
+
+export function emptySearch(): SearchState {
+	return {
+		traceql: null,
+		service: '',
+		operation: '',
+		status: '',
+		kind: '',
+		minDuration: '',
+		maxDuration: '',
+		attributes: [],
+		range: { preset: RANGE_DEFAULT },
+		limit: LIMIT_DEFAULT,
+		sort: NEWEST_FIRST,
+		live: false
+	};
+}
+
+function oneOf<T extends string>(text: string | null, allowed: readonly T[]): T | '' {
+	return allowed.find((item) => item === text) ?? '';
+}
+
+function readRange(params: URLSearchParams): TimeRange {
+	const start = params.get('start');
+	if (start) return { start, end: params.get('end') ?? '' };
+	return { preset: oneOf(params.get('range'), RANGE_PRESETS) || RANGE_DEFAULT };
+}
+
+function readSort(text: string | null): Sort {
+	const descending = text?.startsWith('-') ?? false;
+	const key = oneOf<SortKey>(text?.replace(/^-/, '') ?? null, SORT_KEYS);
+	return key ? { key, descending } : NEWEST_FIRST;
+}
+
+export function readSearch(params: URLSearchParams): SearchState {
+	const limit = Number(params.get('limit'));
+	return {
+		traceql: params.get('q'),
+		service: params.get('service') ?? '',
+		operation: params.get('operation') ?? '',
+		status: oneOf(params.get('status'), STATUSES),
+		kind: oneOf(params.get('kind'), KINDS),
+		minDuration: params.get('minDuration') ?? '',
+		maxDuration: params.get('maxDuration') ?? '',
+		attributes: params.getAll('attr').filter((text) => text !== ''),
+		range: readRange(params),
+		limit: Number.isInteger(limit) && limit >= 1 && limit <= LIMIT_MAX ? limit : LIMIT_DEFAULT,
+		sort: readSort(params.get('sort')),
+		live: params.get('live') === '1'
+	};
+}
+
+function writeFilters(state: SearchState, params: URLSearchParams): void {
+	if (state.traceql !== null) {
+		params.set('q', state.traceql);
+		return;
+	}
+	const plain = {
+		service: state.service,
+		operation: state.operation,
+		status: state.status,
+		kind: state.kind,
+		minDuration: state.minDuration,
+		maxDuration: state.maxDuration
+	};
+	for (const [key, value] of Object.entries(plain)) if (value) params.set(key, value);
+	for (const attribute of state.attributes) params.append('attr', attribute);
+}
+
+/** The address of a search; what has its default value is left out. */
+export function searchHref(state: SearchState): string {
+	const params = new URLSearchParams();
+	writeFilters(state, params);
+	if ('preset' in state.range) {
+		if (state.range.preset !== RANGE_DEFAULT) params.set('range', state.range.preset);
+	} else {
+		params.set('start', state.range.start);
+		if (state.range.end) params.set('end', state.range.end);
+	}
+	if (state.limit !== LIMIT_DEFAULT) params.set('limit', String(state.limit));
+	const { key, descending } = state.sort;
+	if (key !== NEWEST_FIRST.key || descending !== NEWEST_FIRST.descending) {
+		params.set('sort', `${descending ? '-' : ''}${key}`);
+	}
+	if (state.live) params.set('live', '1');
+	const text = params.toString();
+	return text ? `/?${text}` : '/';
+}
+
+/** The same search as the API's parameters; relative ranges are counted from `nowMillis`. */
+export function searchParameters(state: SearchState, nowMillis: number): URLSearchParams {
+	const params = new URLSearchParams();
+	writeFilters(state, params);
+	if (state.traceql !== null && state.traceql.trim() === '') params.set('q', '{}');
+	if ('preset' in state.range) {
+		params.set('start', new Date(nowMillis - RANGE_MILLIS[state.range.preset]).toISOString());
+	} else {
+		params.set('start', state.range.start);
+		if (state.range.end) params.set('end', state.range.end);
+	}
+	params.set('limit', String(state.limit));
+	return params;
+}
+
+/** True when nothing but time, limit and sorting is set. */
+export function isUnfiltered(state: SearchState): boolean {
+	const params = new URLSearchParams();
+	writeFilters(state, params);
+	return state.traceql === null ? params.size === 0 : state.traceql.trim().replace(/\s/g, '') in { '': 1, '{}': 1 };
+}
+
+/** The search that finds traces with one attribute value. */
+export function attributeSearchHref(scope: 'span' | 'resource', key: string, value: string): string {
+	return searchHref({ ...emptySearch(), attributes: [`${scope}.${key}=${value}`], range: { preset: '24h' } });
+}
+
+export interface TraceState {
+	span: string;
+	find: string;
+	zoom: TimeWindow | null;
+}
+
+export function readTrace(params: URLSearchParams): TraceState {
+	const zoom = /^(\d+)-(\d+)$/.exec(params.get('zoom') ?? '');
+	return {
+		span: params.get('span') ?? '',
+		find: params.get('find') ?? '',
+		zoom: zoom ? { from: Number(zoom[1]), to: Number(zoom[2]) } : null
+	};
+}
+
+export function traceHref(traceId: string, state: Partial<TraceState> = {}): string {
+	const params = new URLSearchParams();
+	if (state.span) params.set('span', state.span);
+	if (state.find) params.set('find', state.find);
+	if (state.zoom) params.set('zoom', `${Math.round(state.zoom.from)}-${Math.round(state.zoom.to)}`);
+	const text = params.toString();
+	return `/trace/${traceId}${text ? `?${text}` : ''}`;
+}
+
+/** A trace id as people paste it: spaces, dashes, quotes, `0x`, a whole address, or 16 digits; null when it is none. */
+export function traceIdIn(text: string): string | null {
+	const fromAddress = /\/traces?\/([0-9a-fA-F]{16,32})/.exec(text);
+	const digits = (fromAddress?.[1] ?? text)
+		.trim()
+		.replace(/^0x/i, '')
+		.replace(/["'\s-]/g, '')
+		.toLowerCase();
+	if (!/^[0-9a-f]{16}$|^[0-9a-f]{32}$/.test(digits) || /^0+$/.test(digits)) return null;
+	return digits.padStart(32, '0');
+}
