@@ -46,6 +46,9 @@ pub(crate) struct YardstickArguments {
     spans: u64,
     #[arg(long, default_value_t = 42)]
     seed: u64,
+    /// How many of the file's largest columns to list.
+    #[arg(long, default_value_t = 0)]
+    columns: usize,
 }
 
 /// How fast time passes in data that is not sent at a pace of its own.
@@ -130,5 +133,8 @@ pub(crate) fn yardstick(arguments: &YardstickArguments) -> anyhow::Result<()> {
     let directory = tempfile::tempdir().context("make a temporary directory")?;
     let yardstick = yardstick::measure(&stream, &directory.path().join("yardstick.parquet"))?;
     println!("{}", yardstick.summary());
+    for (name, bytes) in yardstick.columns.iter().take(arguments.columns) {
+        println!("  {bytes:6.3} B a span  {name}");
+    }
     Ok(())
 }

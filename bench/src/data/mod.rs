@@ -366,7 +366,7 @@ mod tests {
         let dataset = Arc::new(Dataset::generate(&Settings::new(1, 40_000, 20_000.0)));
         assert_eq!(dataset.spans, 40_000);
         let size = dataset.bytes as f64 / dataset.spans as f64;
-        assert!((320.0..360.0).contains(&size), "{size} bytes a span");
+        assert!((320.0..350.0).contains(&size), "{size} bytes a span");
         let per_trace = dataset.spans as f64 / dataset.traces.len() as f64;
         assert!((28.0..36.0).contains(&per_trace), "{per_trace} spans a trace");
         let attributes: Vec<usize> = spans(&dataset, 0).iter().map(|span| span.attributes.len()).collect();

@@ -61,7 +61,7 @@ pub(crate) const SERVICES: &[Service] = &[
         &[1, 2, 3, 4, 5, 6, 12, 13],
         ("postgresql", &["routes", "api_keys"]),
         &["middleware.RateLimit", "middleware.Authenticate", "proxy.Transform", "cache.Lookup"],
-        ("gateway.access", 4),
+        ("gateway.access", 3),
     ),
     service(
         "web-frontend",
@@ -71,7 +71,7 @@ pub(crate) const SERVICES: &[Service] = &[
         &[2, 4, 5, 6, 15],
         ("redis", &["fragments", "sessions"]),
         &["renderPage", "hydrateState", "loadTranslations", "middleware - bodyParser"],
-        ("web.pageviews", 3),
+        ("web.pageviews", 2),
     ),
     service(
         "cart",
@@ -81,7 +81,7 @@ pub(crate) const SERVICES: &[Service] = &[
         &[4, 8, 7],
         ("redis", &["carts", "cart_items"]),
         &["CartStore.LoadAsync", "CartStore.SaveAsync", "CartValidator.Validate"],
-        ("cart.changed", 3),
+        ("cart.changed", 2),
     ),
     service(
         "checkout",
@@ -91,7 +91,7 @@ pub(crate) const SERVICES: &[Service] = &[
         &[2, 7, 9, 10, 11, 14, 16],
         ("postgresql", &["checkouts", "payment_attempts", "vouchers"]),
         &["CheckoutSaga.run", "VoucherService.apply", "OrderMapper.toDto", "TaxCalculator.compute"],
-        ("orders.placed", 3),
+        ("orders.placed", 2),
     ),
     service(
         "catalog",
@@ -106,7 +106,7 @@ pub(crate) const SERVICES: &[Service] = &[
         &[7, 8, 17],
         ("postgresql", &["products", "product_images", "categories", "product_attributes"]),
         &["ProductRepository.findAll", "ProductAssembler.assemble", "CategoryTree.resolve"],
-        ("catalog.updated", 3),
+        ("catalog.updated", 2),
     ),
     service(
         "search",
@@ -136,7 +136,7 @@ pub(crate) const SERVICES: &[Service] = &[
         &[15],
         ("postgresql", &["prices", "promotions", "price_rules"]),
         &["rules.Evaluate", "promotion.Match", "currency.Round"],
-        ("pricing.changed", 3),
+        ("pricing.changed", 2),
     ),
     service(
         "inventory",
@@ -146,7 +146,7 @@ pub(crate) const SERVICES: &[Service] = &[
         &[18],
         ("mysql", &["stock_levels", "reservations", "locations"]),
         &["stock.Aggregate", "reservation.Lock", "location.Nearest"],
-        ("inventory.reserved", 3),
+        ("inventory.reserved", 2),
     ),
     service(
         "payment",
@@ -176,7 +176,7 @@ pub(crate) const SERVICES: &[Service] = &[
         &[10, 12, 19],
         ("mssql", &["Orders", "OrderLines", "OrderEvents"]),
         &["OrderAggregate.Apply", "OrderProjection.Update", "Outbox.Dispatch"],
-        ("orders.events", 3),
+        ("orders.events", 2),
     ),
     service(
         "user",
@@ -196,7 +196,7 @@ pub(crate) const SERVICES: &[Service] = &[
         &[],
         ("redis", &["tokens", "nonces"]),
         &["jwt.Parse", "policy.Evaluate", "keys.Fetch"],
-        ("auth.events", 3),
+        ("auth.events", 2),
     ),
     service(
         "fraud",

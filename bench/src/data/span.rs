@@ -197,11 +197,33 @@ fn database(rng: &mut SmallRng, node: &Node) -> (String, Vec<KeyValue>) {
     let shop = &SERVICES[node.service];
     let table = shop.tables[node.operation / 4];
     let (operation, statement) = match node.operation % 4 {
-        // Two in four statements carry a literal, as unsanitised instrumentations leave them.
-        0 => ("SELECT", format!("SELECT id, name, state, updated_at FROM {table} WHERE id = ?")),
-        1 => ("SELECT", format!("SELECT * FROM {table} WHERE owner_id = {} ORDER BY created_at LIMIT 50", node.entity)),
-        2 => ("UPDATE", format!("UPDATE {table} SET state = ?, version = version + 1 WHERE id = ? AND version = ?")),
-        _ => ("INSERT", format!("INSERT INTO {table} (id, payload) VALUES ({}, ?)", node.entity)),
+        // The second and the last carry a literal, as unsanitised instrumentations leave them.
+        0 => (
+            "SELECT",
+            format!(
+                "SELECT t.id, t.name, t.state, t.version, t.created_at, t.updated_at FROM {table} t WHERE t.id = ? AND t.deleted_at IS NULL"
+            ),
+        ),
+        1 => (
+            "SELECT",
+            format!(
+                "SELECT * FROM {table} WHERE owner_id = {} AND t.state <> 'archived' ORDER BY t.created_at DESC LIMIT 50",
+                node.entity
+            ),
+        ),
+        2 => (
+            "UPDATE",
+            format!(
+                "UPDATE {table} SET state = ?, version = version + 1, updated_at = now() WHERE id = ? AND version = ?"
+            ),
+        ),
+        _ => (
+            "INSERT",
+            format!(
+                "INSERT INTO {table} (id, owner_id, payload, created_at) VALUES ({}, ?, ?, now()) ON CONFLICT (id) DO NOTHING",
+                node.entity
+            ),
+        ),
     };
     let mut attributes = vec![
         text("db.system.name", shop.database),

@@ -56,67 +56,110 @@ pub(crate) fn log_normal(rng: &mut SmallRng, median: f64, sigma: f64) -> f64 {
 /// Grows a trace of 1 to 200 spans, 32 on average.
 pub(crate) fn grow(rng: &mut SmallRng) -> Vec<Node> {
     let wanted = (log_normal(rng, 22.5, 0.95) as usize).clamp(1, SPANS_PER_TRACE_MAX);
-    let mut nodes: Vec<Node> = Vec::with_capacity(wanted + 1);
     let root_service = if rng.random_bool(0.85) { 0 } else { rng.random_range(0..SERVICES.len()) };
     let entity = entity(rng);
     let instance = rng.random_range(0..SERVICES[root_service].instances);
-    nodes.push(node(rng, None, server_role(root_service), root_service, instance, root_service, entity));
-    // Nodes that may have children; the newest are preferred, which makes traces deep as well as wide.
-    let mut frontier: Vec<u32> = vec![0];
-    while nodes.len() < wanted {
-        let newest = frontier.len().saturating_sub(4);
-        let from = if rng.random_bool(0.6) { newest } else { 0 };
-        let parent = frontier[rng.random_range(from..frontier.len())];
-        add_children(rng, &mut nodes, &mut frontier, parent, wanted);
+    let root = node(rng, None, server_role(root_service), root_service, instance, root_service, entity);
+    let mut growth = Growth { rng, wanted, nodes: Vec::with_capacity(wanted + 8), frontier: Vec::new() };
+    growth.visit(root);
+    while growth.nodes.len() < wanted {
+        growth.go_on();
     }
+    let Growth { mut nodes, .. } = growth;
+    nodes.truncate(wanted);
     fail_some(rng, &mut nodes);
     time(rng, &mut nodes);
     nodes
 }
 
-fn add_children(rng: &mut SmallRng, nodes: &mut Vec<Node>, frontier: &mut Vec<u32>, parent: u32, wanted: usize) {
-    let (service, instance, entity) = {
-        let parent = &nodes[parent as usize];
-        (parent.service, parent.instance, if rng.random_bool(0.8) { parent.entity } else { entity(rng) })
-    };
-    let shop = &SERVICES[service];
-    let dice = rng.random_range(0..100);
-    let role = match dice {
-        0..20 => Role::Database,
-        20..34 => Role::Cache,
-        34..58 => Role::Internal,
-        58..64 => Role::Producer,
-        _ if shop.calls.is_empty() => Role::Internal,
-        _ => Role::HttpClient,
-    };
-    let index = nodes.len() as u32;
-    if role != Role::HttpClient {
-        nodes.push(node(rng, Some(parent), role, service, instance, service, entity));
-        if role == Role::Internal {
-            frontier.push(index);
-        }
-        if role == Role::Producer && nodes.len() < wanted && rng.random_bool(0.6) {
-            let consumer = rng.random_range(0..SERVICES.len());
-            let consumer_instance = rng.random_range(0..SERVICES[consumer].instances);
-            // The peer of a consumer is the service whose topic it reads.
-            nodes.push(node(rng, Some(index), Role::Consumer, consumer, consumer_instance, service, entity));
-            frontier.push(index + 1);
-        }
-        return;
+struct Growth<'a> {
+    rng: &'a mut SmallRng,
+    wanted: usize,
+    nodes: Vec<Node>,
+    /// Nodes that may have further children.
+    frontier: Vec<u32>,
+}
+
+impl Growth<'_> {
+    /// A service takes a request up: a stretch of its own work follows at once.
+    fn visit(&mut self, server: Node) {
+        let index = self.nodes.len() as u32;
+        self.nodes.push(server);
+        self.frontier.push(index);
+        self.work(index, 8);
     }
-    let callee = shop.calls[rng.random_range(0..shop.calls.len())];
-    let (client, server) = match SERVICES[callee].protocol {
-        Protocol::Http => (Role::HttpClient, Role::HttpServer),
-        Protocol::Grpc(_) => (Role::RpcClient, Role::RpcServer),
-    };
-    nodes.push(node(rng, Some(parent), client, service, instance, callee, entity));
-    if nodes.len() < wanted {
-        let callee_instance = rng.random_range(0..SERVICES[callee].instances);
-        let operation = nodes[index as usize].operation;
-        let mut called = node(rng, Some(index), server, callee, callee_instance, callee, entity);
+
+    fn go_on(&mut self) {
+        // The newest are preferred, which makes traces deep as well as wide.
+        let newest = self.frontier.len().saturating_sub(3);
+        let from = if self.rng.random_bool(0.6) { newest } else { 0 };
+        let parent = self.frontier[self.rng.random_range(from..self.frontier.len())];
+        let service = self.nodes[parent as usize].service;
+        if SERVICES[service].calls.is_empty() || self.rng.random_bool(0.25) {
+            self.work(parent, 5);
+        } else if self.rng.random_bool(0.1) {
+            self.publish(parent);
+        } else {
+            self.call(parent);
+        }
+    }
+
+    fn child(&mut self, parent: u32, role: Role, peer: Option<usize>) -> u32 {
+        let (service, instance, mut subject) = {
+            let parent = &self.nodes[parent as usize];
+            (parent.service, parent.instance, parent.entity)
+        };
+        if self.rng.random_bool(0.2) {
+            subject = entity(self.rng);
+        }
+        let child = node(self.rng, Some(parent), role, service, instance, peer.unwrap_or(service), subject);
+        self.nodes.push(child);
+        self.nodes.len() as u32 - 1
+    }
+
+    /// Functions, queries, and cache accesses within the parent's service.
+    fn work(&mut self, parent: u32, steps_max: usize) {
+        let mut within = parent;
+        for _ in 0..self.rng.random_range(1..=steps_max) {
+            let role = match self.rng.random_range(0..100) {
+                0..46 => Role::Database,
+                46..62 => Role::Cache,
+                _ => Role::Internal,
+            };
+            let index = self.child(within, role, None);
+            if role == Role::Internal {
+                self.frontier.push(index);
+                within = if self.rng.random_bool(0.5) { index } else { parent };
+            }
+        }
+    }
+
+    fn call(&mut self, parent: u32) {
+        let calls = SERVICES[self.nodes[parent as usize].service].calls;
+        let callee = calls[self.rng.random_range(0..calls.len())];
+        let (client, server) = match SERVICES[callee].protocol {
+            Protocol::Http => (Role::HttpClient, Role::HttpServer),
+            Protocol::Grpc(_) => (Role::RpcClient, Role::RpcServer),
+        };
+        let index = self.child(parent, client, Some(callee));
+        let (operation, entity) = (self.nodes[index as usize].operation, self.nodes[index as usize].entity);
+        let instance = self.rng.random_range(0..SERVICES[callee].instances);
+        let mut called = node(self.rng, Some(index), server, callee, instance, callee, entity);
         called.operation = operation;
-        nodes.push(called);
-        frontier.push(index + 1);
+        self.visit(called);
+    }
+
+    fn publish(&mut self, parent: u32) {
+        let index = self.child(parent, Role::Producer, None);
+        let producer = &self.nodes[index as usize];
+        let (service, entity) = (producer.service, producer.entity);
+        if self.nodes.len() < self.wanted && self.rng.random_bool(0.6) {
+            let consumer = self.rng.random_range(0..SERVICES.len());
+            let instance = self.rng.random_range(0..SERVICES[consumer].instances);
+            // The peer of a consumer is the service whose topic it reads.
+            let consumer = node(self.rng, Some(index), Role::Consumer, consumer, instance, service, entity);
+            self.visit(consumer);
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! Spans turned into columns, row by row: the glue between decoding and writing, whose cost does not count.
 
-use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, DictionaryArray, FixedSizeBinaryBuilder, Float64Array, Int32Array, Int64Array, ListBuilder,
-    StringArray, StringBuilder, StructBuilder,
+    ArrayRef, BooleanArray, DictionaryArray, FixedSizeBinaryBuilder, Float64Array, Int32Array, Int64Array,
+    Int64Builder, ListBuilder, StringArray, StringBuilder, StructBuilder,
 };
 use arrow::datatypes::{DataType, Field, Fields, Int32Type, Schema};
 use arrow::record_batch::RecordBatch;
@@ -14,6 +15,7 @@ use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
+use rustc_hash::FxHashMap as HashMap;
 
 /// Every span, column by column, in order of arrival.
 #[derive(Default)]
@@ -47,9 +49,9 @@ struct NamedColumn {
     values: Values,
 }
 
-/// Dense up to the last row that has a value.
+/// Dense up to the last row that has a value; texts are numbered from one.
 enum Values {
-    Text { rows: Vec<Option<u32>>, numbers: HashMap<String, u32>, texts: Vec<String> },
+    Text { rows: Vec<Option<NonZeroU32>>, numbers: HashMap<Rc<str>, NonZeroU32>, texts: Vec<Rc<str>> },
     Int(Vec<Option<i64>>),
     Double(Vec<Option<f64>>),
     Bool(Vec<Option<bool>>),
@@ -221,10 +223,12 @@ impl Columns {
     }
 
     fn events(&self, order: &[u32]) -> ArrayRef {
-        let mut list = text_lists(&["time_unix_nano", "name", "attributes"]);
+        let mut list = lists(&["name", "attributes"], Some("time_unix_nano"));
         for row in order {
             for event in self.events.get(row).into_iter().flatten() {
-                append(list.values(), &[&event.time_unix_nano.to_string(), &event.name, &json(&event.attributes)]);
+                let times: &mut Int64Builder = list.values().field_builder(2).expect("times are the third field");
+                times.append_value(event.time_unix_nano as i64);
+                append(list.values(), &[&event.name, &json(&event.attributes)]);
             }
             list.append(true);
         }
@@ -232,7 +236,7 @@ impl Columns {
     }
 
     fn links(&self, order: &[u32]) -> ArrayRef {
-        let mut list = text_lists(&["trace_id", "span_id", "trace_state", "attributes"]);
+        let mut list = lists(&["trace_id", "span_id", "trace_state", "attributes"], None);
         for row in order {
             for link in self.links.get(row).into_iter().flatten() {
                 let ids = [hex(&link.trace_id), hex(&link.span_id)];
@@ -252,8 +256,11 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn text_lists(names: &[&str]) -> ListBuilder<StructBuilder> {
-    let fields: Fields = names.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect();
+/// Lists of structs with these text fields, and perhaps a number after them.
+fn lists(texts: &[&str], number: Option<&str>) -> ListBuilder<StructBuilder> {
+    let texts = texts.iter().map(|name| Field::new(*name, DataType::Utf8, true));
+    let number = number.map(|name| Field::new(name, DataType::Int64, true));
+    let fields: Fields = texts.chain(number).collect();
     ListBuilder::new(StructBuilder::from_fields(fields, 16))
 }
 
@@ -285,7 +292,7 @@ impl Values {
     /// Empty, with what is added to the column's name: keys may occur with several types.
     fn new(wanted: Type) -> (&'static str, Self) {
         match wanted {
-            Type::Text => ("", Self::Text { rows: Vec::new(), numbers: HashMap::new(), texts: Vec::new() }),
+            Type::Text => ("", Self::Text { rows: Vec::new(), numbers: HashMap::default(), texts: Vec::new() }),
             Type::Int => ("#int", Self::Int(Vec::new())),
             Type::Double => ("#double", Self::Double(Vec::new())),
             Type::Bool => ("#bool", Self::Bool(Vec::new())),
@@ -297,9 +304,10 @@ impl Values {
         let number = match numbers.get(text) {
             Some(number) => *number,
             None => {
-                let number = texts.len() as u32;
-                texts.push(text.to_owned());
-                numbers.insert(text.to_owned(), number);
+                let text: Rc<str> = text.into();
+                texts.push(text.clone());
+                let number = NonZeroU32::new(texts.len() as u32).expect("one text was just added");
+                numbers.insert(text, number);
                 number
             }
         };
@@ -315,10 +323,11 @@ impl Values {
             Self::Double(rows) => Arc::new(at(order, rows).collect::<Float64Array>()),
             Self::Bool(rows) => Arc::new(at(order, rows).collect::<BooleanArray>()),
             Self::Text { rows, texts, .. } if texts.len() > DICTIONARY_VALUES_MAX => {
-                Arc::new(at(order, rows).map(|n| n.map(|n| texts[n as usize].as_str())).collect::<StringArray>())
+                Arc::new(at(order, rows).map(|n| n.map(|n| &*texts[n.get() as usize - 1])).collect::<StringArray>())
             }
             Self::Text { rows, texts, .. } => {
-                let keys: Int32Array = at(order, rows).map(|number| number.map(|number| number as i32)).collect();
+                let keys: Int32Array =
+                    at(order, rows).map(|number| number.map(|number| number.get() as i32 - 1)).collect();
                 let values = Arc::new(StringArray::from_iter_values(texts));
                 Arc::new(DictionaryArray::<Int32Type>::new(keys, values))
             }

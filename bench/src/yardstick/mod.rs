@@ -5,6 +5,7 @@
 
 mod columns;
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::ColumnPath;
 use prost::Message;
 use serde::Serialize;
@@ -33,7 +35,8 @@ pub(crate) struct Yardstick {
     /// Moving values into columns and rows into order, and freeing the decoded structs: not part of R.
     pub(crate) glue_us: f64,
     pub(crate) file_bytes: f64,
-    pub(crate) columns: usize,
+    /// The file's columns and their bytes per span, the largest first.
+    pub(crate) columns: Vec<(String, f64)>,
 }
 
 impl Yardstick {
@@ -48,7 +51,7 @@ impl Yardstick {
              write {:.3} us: R = {:.3} us (glue besides: {:.3} us); file {:.2} B a span",
             self.spans,
             self.request_bytes,
-            self.columns,
+            self.columns.len(),
             self.decode_us,
             self.sort_us,
             self.write_us,
@@ -61,8 +64,6 @@ impl Yardstick {
 
 const ROWS_PER_GROUP: usize = 128 * 1024;
 const PAGE_BYTES: usize = 1024 * 1024;
-/// Requests decoded between two looks at the clock.
-const REQUESTS_PER_STEP: usize = 32;
 
 /// Measures the first round of this stream, writing to (and removing) a file at this path.
 pub(crate) fn measure(stream: &Stream, path: &Path) -> anyhow::Result<Yardstick> {
@@ -70,17 +71,16 @@ pub(crate) fn measure(stream: &Stream, path: &Path) -> anyhow::Result<Yardstick>
     let mut copying = Duration::ZERO;
     let mut decode = Duration::ZERO;
     let mut columns = Columns::default();
-    let numbers: Vec<u64> = (0..stream.dataset.templates.len() as u64).collect();
-    for step in numbers.chunks(REQUESTS_PER_STEP) {
+    // One request at a time, so that its structs stay in the processor's caches, as a receiver would do it.
+    for number in 0..stream.dataset.templates.len() as u64 {
         // Stamping the bytes is the sender's work.
         let before_copying = thread_cpu();
-        let encoded: Vec<Vec<u8>> = step.iter().map(|number| encoded(stream, *number)).collect();
+        let encoded = encoded(stream, number);
         let before = thread_cpu();
         copying += before - before_copying;
-        let decoded: Result<Vec<_>, _> =
-            encoded.iter().map(|bytes| ExportTraceServiceRequest::decode(bytes.as_slice())).collect();
+        let request = ExportTraceServiceRequest::decode(encoded.as_slice());
         decode += thread_cpu() - before;
-        decoded.context("decode a request")?.into_iter().for_each(|request| columns.add(request));
+        columns.add(request.context("decode a request")?);
     }
 
     let before = thread_cpu();
@@ -90,8 +90,9 @@ pub(crate) fn measure(stream: &Stream, path: &Path) -> anyhow::Result<Yardstick>
     let order: Vec<u32> = order.into_iter().map(|(_, _, row)| row).collect();
     let sort = thread_cpu() - before;
 
-    let (write, column_count) = write(&columns, &order, path)?;
+    let write = write(&columns, &order, path)?;
     let file_bytes = std::fs::metadata(path)?.len();
+    let column_bytes = column_bytes(path)?;
     std::fs::remove_file(path)?;
     let glue = thread_cpu() - begin - copying - decode - sort - write;
     let spans = columns.rows() as u64;
@@ -104,7 +105,7 @@ pub(crate) fn measure(stream: &Stream, path: &Path) -> anyhow::Result<Yardstick>
         write_us: us(write),
         glue_us: us(glue),
         file_bytes: file_bytes as f64 / spans as f64,
-        columns: column_count,
+        columns: column_bytes.into_iter().map(|(name, bytes)| (name, bytes as f64 / spans as f64)).collect(),
     })
 }
 
@@ -115,14 +116,12 @@ fn encoded(stream: &Stream, number: u64) -> Vec<u8> {
     bytes
 }
 
-/// Returns the CPU time of the writer alone, and the number of columns.
-fn write(columns: &Columns, order: &[u32], path: &Path) -> anyhow::Result<(Duration, usize)> {
+/// Returns the CPU time of the writer alone.
+fn write(columns: &Columns, order: &[u32], path: &Path) -> anyhow::Result<Duration> {
     let mut spent = Duration::ZERO;
     let mut writer: Option<ArrowWriter<File>> = None;
-    let mut column_count = 0;
     for rows in order.chunks(ROWS_PER_GROUP) {
         let batch = columns.batch(rows)?;
-        column_count = batch.num_columns();
         let before = thread_cpu();
         if writer.is_none() {
             writer = Some(ArrowWriter::try_new(File::create(path)?, batch.schema(), Some(properties()))?);
@@ -136,7 +135,18 @@ fn write(columns: &Columns, order: &[u32], path: &Path) -> anyhow::Result<(Durat
     if let Some(writer) = writer {
         writer.close()?;
     }
-    Ok((spent + (thread_cpu() - before), column_count))
+    Ok(spent + (thread_cpu() - before))
+}
+
+fn column_bytes(path: &Path) -> anyhow::Result<Vec<(String, i64)>> {
+    let reader = SerializedFileReader::new(File::open(path)?)?;
+    let mut bytes: HashMap<String, i64> = HashMap::new();
+    for column in reader.metadata().row_groups().iter().flat_map(|group| group.columns()) {
+        *bytes.entry(column.column_path().string()).or_default() += column.compressed_size();
+    }
+    let mut bytes: Vec<(String, i64)> = bytes.into_iter().collect();
+    bytes.sort_by_key(|(name, bytes)| (-bytes, name.clone()));
+    Ok(bytes)
 }
 
 fn properties() -> WriterProperties {
@@ -156,8 +166,6 @@ fn properties() -> WriterProperties {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-
-    use parquet::file::reader::{FileReader, SerializedFileReader};
 
     use super::*;
     use crate::data::{Dataset, Settings};
