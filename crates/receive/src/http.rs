@@ -1,8 +1,145 @@
-use axum::Router;
+//! OTLP/HTTP: `POST /v1/traces` with protobuf or JSON, as the OTLP specification's "OTLP/HTTP" says.
 
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::post;
+use http::header::{
+    ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_MAX_AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, RETRY_AFTER, VARY,
+};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
+
+use crate::body::{self, Framing};
+use crate::decompress::Compression;
+use crate::exchange::{Arrived, Protocol, Refused, tenant};
+use crate::reply::{self, Code};
+use crate::sink::Accepted;
 use crate::state::ReceiverState;
 
+const TRACES_PATH: &str = "/v1/traces";
+const PROTOBUF: &str = "application/x-protobuf";
+const JSON: &str = "application/json";
+
 /// The OTLP/HTTP receiver: `POST /v1/traces`.
-pub fn http_router(_state: ReceiverState) -> Router {
-    Router::new()
+pub fn http_router(state: ReceiverState) -> Router {
+    Router::new().route(TRACES_PATH, post(traces).options(preflight)).with_state(state)
+}
+
+async fn traces(State(state): State<ReceiverState>, request: Request<Body>) -> Response {
+    let (head, body) = request.into_parts();
+    let mut response = match content(&head.headers) {
+        Ok((protocol, compression)) => match receive(&state, &head.headers, body, protocol, compression).await {
+            Ok(accepted) => success(protocol, &accepted),
+            Err(refused) => failed(protocol, &refused.noted(protocol)),
+        },
+        Err(message) => unsupported(&message),
+    };
+    allow_origin(&state, &head.headers, response.headers_mut());
+    response
+}
+
+/// How the body is encoded; an error says what would be supported.
+fn content(headers: &HeaderMap) -> Result<(Protocol, Compression), String> {
+    let text = |name| headers.get(name).map_or(Some(""), |value| value.to_str().ok());
+    let media_type = text(CONTENT_TYPE).and_then(|value| value.split(';').next()).unwrap_or_default().trim();
+    let protocol = match media_type.to_ascii_lowercase().as_str() {
+        PROTOBUF => Protocol::HttpProtobuf,
+        JSON => Protocol::HttpJson,
+        _ => return Err(format!("Content-Type {media_type:?} is not supported; use {PROTOBUF} or {JSON}")),
+    };
+    let compression = text(CONTENT_ENCODING).and_then(Compression::from_name);
+    let unsupported = || format!("Content-Encoding is not supported; use one of: {}", Compression::ACCEPTED);
+    Ok((protocol, compression.ok_or_else(unsupported)?))
+}
+
+async fn receive(
+    state: &ReceiverState,
+    headers: &HeaderMap,
+    body: Body,
+    protocol: Protocol,
+    compression: Compression,
+) -> Result<Accepted, Refused> {
+    let tenant = tenant(headers)?;
+    let content_length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let (message, reservation) = body::read(body, Framing::Http { content_length }, &state.shared).await?;
+    if message.is_empty() {
+        // An empty body is an empty request in protobuf, and some senders probe with one in JSON.
+        return Ok(Accepted::default());
+    }
+    Arrived { protocol, tenant, compression, message, reservation }.process(&state.shared).await
+}
+
+fn answer(status: StatusCode, media_type: &'static str, body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}
+
+fn success(protocol: Protocol, accepted: &Accepted) -> Response {
+    match protocol {
+        Protocol::HttpJson => answer(StatusCode::OK, JSON, reply::export_response_json(accepted)),
+        _ => answer(StatusCode::OK, PROTOBUF, reply::export_response(accepted)),
+    }
+}
+
+fn failed(protocol: Protocol, refused: &Refused) -> Response {
+    // Which codes a client tries again: OTLP specification, "OTLP/HTTP Response", "Failures".
+    let (status, code) = match refused {
+        Refused::Tenant(_) | Refused::Undecodable(_) | Refused::Invalid(_) => {
+            (StatusCode::BAD_REQUEST, Code::InvalidArgument)
+        }
+        Refused::Lost(_) => (StatusCode::BAD_REQUEST, Code::Cancelled),
+        Refused::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted),
+        Refused::Slow => (StatusCode::REQUEST_TIMEOUT, Code::DeadlineExceeded),
+        Refused::Busy { .. } => (StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted),
+        Refused::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
+        Refused::Internal => (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal),
+    };
+    let message = refused.message();
+    let mut response = match protocol {
+        Protocol::HttpJson => answer(status, JSON, reply::status_json(code, &message)),
+        _ => answer(status, PROTOBUF, reply::status(code, &message, refused.retry_after())),
+    };
+    if let Some(retry_after) = refused.retry_after() {
+        // The header counts whole seconds; 0 would mean at once.
+        let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+    }
+    response
+}
+
+fn unsupported(message: &str) -> Response {
+    let body = reply::status_json(Code::InvalidArgument, message);
+    let mut response = answer(StatusCode::UNSUPPORTED_MEDIA_TYPE, JSON, body);
+    response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(Compression::ACCEPTED));
+    response
+}
+
+/// Answers a browser that asks whether a page may send spans.
+async fn preflight(State(state): State<ReceiverState>, headers: HeaderMap) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    if allow_origin(&state, &headers, response.headers_mut()) {
+        let headers = response.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));
+        let allowed =
+            HeaderValue::from_static("content-type, content-encoding, x-scope-orgid, traceparent, tracestate");
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+        headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("3600"));
+    }
+    response
+}
+
+/// Lets the browser show the answer to the page if its origin is one of the allowed; returns whether it is.
+fn allow_origin(state: &ReceiverState, request: &HeaderMap, response: &mut HeaderMap) -> bool {
+    let Some(origin) = request.get(ORIGIN) else { return false };
+    let allowed = state.shared.browser_origins.iter().any(|allowed| allowed == origin || allowed == "*");
+    if allowed {
+        response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        response.insert(VARY, HeaderValue::from_static("origin"));
+    }
+    allowed
 }

@@ -1,0 +1,401 @@
+//! What both decoders share: everything between a field's raw value and the batch. Limits, repairs and refusals are
+//! decided here and only here, so that protobuf and JSON cannot differ.
+
+use tracehouse_model::{
+    AnyValue, AttributeLists, AttributeValue, Limits, Marks, SpanBatch, SpanFields, SpanId, StringCode, Threshold,
+    TraceId,
+};
+
+use crate::decoded::{Decoded, RejectReason, Rejections};
+use crate::nested::{self, Room};
+
+/// Whose attributes are being pushed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Owner {
+    Resource,
+    Scope,
+    Span,
+    Event,
+    Link,
+}
+
+/// The value of an attribute as a decoder read it, unless it is an array or a key-value list.
+#[derive(Clone, Copy)]
+pub(crate) enum RawValue<'a> {
+    Empty,
+    /// Should be UTF-8; not checked yet.
+    String(&'a [u8]),
+    Int(i64),
+    Double(f64),
+    Bool(bool),
+    Bytes(&'a [u8]),
+}
+
+impl RawValue<'_> {
+    /// The value as an element of a nested one.
+    pub(crate) fn to_owned(self, room: &mut Room) -> AnyValue {
+        match self {
+            RawValue::Empty => AnyValue::Empty,
+            RawValue::String(bytes) => AnyValue::String(room.text(bytes)),
+            RawValue::Int(value) => AnyValue::Int(value),
+            RawValue::Double(value) => AnyValue::Double(value),
+            RawValue::Bool(value) => AnyValue::Bool(value),
+            RawValue::Bytes(bytes) => AnyValue::Bytes(bytes.to_vec()),
+        }
+    }
+}
+
+/// The fixed fields of a span as a decoder read them; absent fields have their default.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct RawSpan<'a> {
+    pub(crate) trace_id: &'a [u8],
+    pub(crate) span_id: &'a [u8],
+    pub(crate) parent_span_id: &'a [u8],
+    pub(crate) name: StringCode,
+    pub(crate) kind: i32,
+    pub(crate) start_unix_nanos: u64,
+    pub(crate) end_unix_nanos: u64,
+    pub(crate) status_code: i32,
+    pub(crate) status_message: StringCode,
+    pub(crate) trace_state: StringCode,
+    pub(crate) flags: u32,
+    pub(crate) dropped_attributes: u32,
+    pub(crate) dropped_events: u32,
+    pub(crate) dropped_links: u32,
+}
+
+pub(crate) struct BatchBuilder<'l> {
+    batch: SpanBatch,
+    limits: &'l Limits,
+    /// Set once a string that is not UTF-8 is in the table (as the bytes of a binary value): from then on a string
+    /// found in the table may be invalid as well.
+    binary_interned: bool,
+    /// What was noticed since the last resource, scope or span was finished.
+    marks: Marks,
+    resource: u32,
+    resource_marks: Marks,
+    scope: u32,
+    scope_marks: Marks,
+    /// Attributes, events and links of the span (or resource, …) being built that were left out.
+    left_out: LeftOut,
+    spans_seen: u64,
+    rejected: Rejections,
+    values_cut: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct LeftOut {
+    /// Of the resource, scope or span itself.
+    attributes: u32,
+    /// Of the event or link being built.
+    inner_attributes: u32,
+    events: u32,
+    links: u32,
+}
+
+impl<'l> BatchBuilder<'l> {
+    pub(crate) fn new(limits: &'l Limits) -> Self {
+        Self {
+            batch: SpanBatch::new(),
+            limits,
+            binary_interned: false,
+            marks: Marks::default(),
+            resource: 0,
+            resource_marks: Marks::default(),
+            scope: 0,
+            scope_marks: Marks::default(),
+            left_out: LeftOut::default(),
+            spans_seen: 0,
+            rejected: Rejections::default(),
+            values_cut: 0,
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &'l Limits {
+        self.limits
+    }
+
+    pub(crate) fn finish(self) -> Decoded {
+        Decoded { batch: self.batch, rejected: self.rejected, values_cut: self.values_cut }
+    }
+
+    /// The code of a name, message, key, trace state or URL.
+    #[inline]
+    pub(crate) fn name(&mut self, bytes: &[u8]) -> StringCode {
+        self.text(bytes, self.limits.name_bytes_max)
+    }
+
+    #[inline]
+    fn text(&mut self, bytes: &[u8], bytes_max: usize) -> StringCode {
+        if bytes.len() <= bytes_max && !self.binary_interned {
+            // A string that is in the table already has been checked when it came in.
+            if let Some(code) = self.batch.strings.intern_if(bytes, |new| std::str::from_utf8(new).is_ok()) {
+                return code;
+            }
+        }
+        self.repaired_text(bytes, bytes_max)
+    }
+
+    #[cold]
+    fn repaired_text(&mut self, bytes: &[u8], bytes_max: usize) -> StringCode {
+        // What is cut off isn't looked at, but one character may straddle the limit: see `cut`.
+        const LONGEST_CHAR: usize = 4;
+        let looked_at = &bytes[..bytes.len().min(bytes_max.saturating_add(LONGEST_CHAR))];
+        let text = String::from_utf8_lossy(looked_at);
+        let end = text.floor_char_boundary(bytes_max);
+        let kept = &text[..end];
+        if !bytes.starts_with(kept.as_bytes()) {
+            self.marks.insert(Marks::INVALID_UTF8);
+        }
+        if bytes.len() > bytes_max || kept.len() < text.len() {
+            self.note_cut();
+        }
+        self.batch.strings.intern(kept.as_bytes())
+    }
+
+    fn note_cut(&mut self) {
+        self.marks.insert(Marks::VALUE_CUT);
+        self.values_cut += 1;
+    }
+
+    #[inline]
+    fn lists(&mut self, owner: Owner) -> &mut AttributeLists {
+        match owner {
+            Owner::Span => &mut self.batch.attributes,
+            Owner::Event => &mut self.batch.events.attributes,
+            Owner::Link => &mut self.batch.links.attributes,
+            Owner::Resource => &mut self.batch.resources.attributes,
+            Owner::Scope => &mut self.batch.scopes.attributes,
+        }
+    }
+
+    /// Whether the owner has room for one more attribute; if not, the attribute is counted as left out.
+    #[inline]
+    pub(crate) fn admit_attribute(&mut self, owner: Owner) -> bool {
+        let admitted = self.lists(owner).open_len() < self.limits.attributes_per_span_max;
+        if !admitted {
+            self.leave_out_attribute(owner);
+        }
+        admitted
+    }
+
+    #[cold]
+    fn leave_out_attribute(&mut self, owner: Owner) {
+        self.marks.insert(Marks::OVER_LIMIT);
+        let count = match owner {
+            Owner::Event | Owner::Link => &mut self.left_out.inner_attributes,
+            Owner::Resource | Owner::Scope | Owner::Span => &mut self.left_out.attributes,
+        };
+        *count = count.saturating_add(1);
+    }
+
+    /// Adds an attribute, for which [`BatchBuilder::admit_attribute`] has been asked.
+    #[inline]
+    pub(crate) fn attribute(&mut self, owner: Owner, key: &[u8], value: RawValue<'_>) {
+        let key = self.name(key);
+        let value = match value {
+            RawValue::String(bytes) => AttributeValue::String(self.text(bytes, self.limits.attribute_value_bytes_max)),
+            RawValue::Int(value) => AttributeValue::Int(value),
+            RawValue::Double(value) => AttributeValue::Double(value),
+            RawValue::Bool(value) => AttributeValue::Bool(value),
+            RawValue::Empty => AttributeValue::Empty,
+            RawValue::Bytes(bytes) => AttributeValue::Bytes(self.binary(bytes)),
+        };
+        self.lists(owner).push(key, value);
+    }
+
+    fn binary(&mut self, bytes: &[u8]) -> StringCode {
+        let bytes_max = self.limits.attribute_value_bytes_max;
+        if bytes.len() > bytes_max {
+            self.note_cut();
+        }
+        let kept = &bytes[..bytes.len().min(bytes_max)];
+        if !self.binary_interned && std::str::from_utf8(kept).is_err() {
+            self.binary_interned = true;
+        }
+        self.batch.strings.intern(kept)
+    }
+
+    /// Adds an attribute with an array or a key-value list, read with `room`; `None` if it was nested too deep, in
+    /// which case the attribute is left out.
+    pub(crate) fn nested_attribute(&mut self, owner: Owner, key: &[u8], value: Option<AnyValue>, room: &Room) {
+        let Some(mut value) = value else { return self.leave_out_attribute(owner) };
+        let bytes_max = self.limits.attribute_value_bytes_max;
+        let mut cut = room.cut;
+        let mut json = value.to_canonical_json();
+        if json.len() > bytes_max {
+            cut = true;
+            nested::shorten(&mut value, bytes_max);
+            json = value.to_canonical_json();
+        }
+        if cut {
+            self.note_cut();
+        }
+        if room.invalid_utf8 {
+            self.marks.insert(Marks::INVALID_UTF8);
+        }
+        let key = self.name(key);
+        let code = self.batch.strings.intern_str(&json);
+        self.lists(owner).push(key, AttributeValue::Json(code));
+    }
+
+    /// Finishes the resource whose attributes were pushed; the spans that follow have it.
+    pub(crate) fn finish_resource(&mut self, dropped_attributes: u32, schema_url: &[u8]) {
+        let schema_url = self.name(schema_url);
+        let left_out = std::mem::take(&mut self.left_out);
+        let dropped = dropped_attributes.saturating_add(left_out.attributes);
+        self.resource = self.batch.finish_resource(dropped, schema_url);
+        self.resource_marks = std::mem::take(&mut self.marks);
+    }
+
+    /// Finishes the scope whose attributes were pushed; the spans that follow have it.
+    pub(crate) fn finish_scope(&mut self, name: &[u8], version: &[u8], dropped_attributes: u32, schema_url: &[u8]) {
+        let (name, version, schema_url) = (self.name(name), self.name(version), self.name(schema_url));
+        let left_out = std::mem::take(&mut self.left_out);
+        let dropped = dropped_attributes.saturating_add(left_out.attributes);
+        self.scope = self.batch.finish_scope(name, version, dropped, schema_url);
+        self.scope_marks = std::mem::take(&mut self.marks);
+    }
+
+    /// Whether the span has room for one more event; if not, the event is counted as left out.
+    #[inline]
+    pub(crate) fn admit_event(&mut self) -> bool {
+        let admitted = self.batch.open_events() < self.limits.events_per_span_max;
+        if !admitted {
+            self.marks.insert(Marks::OVER_LIMIT);
+            self.left_out.events = self.left_out.events.saturating_add(1);
+        }
+        admitted
+    }
+
+    /// Finishes the event whose attributes were pushed. One without any content is not kept: two bytes of a request
+    /// must not become many times as much memory.
+    pub(crate) fn finish_event(&mut self, time_unix_nanos: u64, name: StringCode, dropped_attributes: u32) {
+        let left_out = std::mem::take(&mut self.left_out.inner_attributes);
+        let dropped_attributes = dropped_attributes.saturating_add(left_out);
+        let has_attributes = self.batch.events.attributes.open_len() > 0;
+        if time_unix_nanos == 0 && name == 0 && dropped_attributes == 0 && !has_attributes {
+            self.left_out.events = self.left_out.events.saturating_add(1);
+            return;
+        }
+        let time_unix_nanos = i64::try_from(time_unix_nanos).unwrap_or(i64::MAX);
+        self.batch.finish_event(time_unix_nanos, name, dropped_attributes);
+    }
+
+    /// Whether the span has room for one more link; if not, the link is counted as left out.
+    #[inline]
+    pub(crate) fn admit_link(&mut self) -> bool {
+        let admitted = self.batch.open_links() < self.limits.links_per_span_max;
+        if !admitted {
+            self.marks.insert(Marks::OVER_LIMIT);
+            self.left_out.links = self.left_out.links.saturating_add(1);
+        }
+        admitted
+    }
+
+    /// Finishes the link whose attributes were pushed. Ids of a wrong length become zero ids. A link that names no
+    /// span is kept only if it says something else, as OpenTelemetry's API has it (`trace/api.md`, "Link").
+    pub(crate) fn finish_link(
+        &mut self,
+        trace_id: &[u8],
+        span_id: &[u8],
+        trace_state: StringCode,
+        flags: u32,
+        dropped_attributes: u32,
+    ) {
+        let left_out = std::mem::take(&mut self.left_out.inner_attributes);
+        let dropped_attributes = dropped_attributes.saturating_add(left_out);
+        let trace_id = trace_id.try_into().map_or(TraceId::NONE, TraceId);
+        let span_id = span_id.try_into().map_or(SpanId::NONE, SpanId);
+        let names_none = trace_id.is_none() && span_id.is_none();
+        let has_attributes = self.batch.links.attributes.open_len() > 0;
+        if names_none && trace_state == 0 && flags == 0 && dropped_attributes == 0 && !has_attributes {
+            self.left_out.links = self.left_out.links.saturating_add(1);
+            return;
+        }
+        self.batch.finish_link(trace_id, span_id, trace_state, flags, dropped_attributes);
+    }
+
+    /// Finishes the span whose attributes, events and links were pushed, or refuses it.
+    #[inline]
+    pub(crate) fn finish_span(&mut self, raw: &RawSpan<'_>) {
+        let noticed = std::mem::take(&mut self.marks);
+        let left_out = std::mem::take(&mut self.left_out);
+        let position = self.spans_seen;
+        self.spans_seen += 1;
+        let mut span = match repaired(raw) {
+            Ok(span) => span,
+            Err(reason) => {
+                self.rejected.add(reason, position);
+                self.batch.discard_span();
+                return;
+            }
+        };
+        for marks in [noticed, self.resource_marks, self.scope_marks] {
+            span.marks.insert(marks);
+        }
+        if span.trace_state != 0 {
+            span.sampling_threshold = Threshold::from_trace_state(self.batch.strings.get(span.trace_state));
+        }
+        span.dropped_attributes = raw.dropped_attributes.saturating_add(left_out.attributes);
+        span.dropped_events = raw.dropped_events.saturating_add(left_out.events);
+        span.dropped_links = raw.dropped_links.saturating_add(left_out.links);
+        span.resource = self.resource;
+        span.scope = self.scope;
+        self.batch.finish_span(span);
+    }
+}
+
+/// The fields that can be judged without the batch, checked and repaired.
+#[inline]
+fn repaired(raw: &RawSpan<'_>) -> Result<SpanFields, RejectReason> {
+    let trace_id = raw.trace_id.try_into().map(TraceId).map_err(|_| RejectReason::TraceId)?;
+    if trace_id.is_none() {
+        return Err(RejectReason::TraceId);
+    }
+    let span_id = raw.span_id.try_into().map(SpanId).map_err(|_| RejectReason::SpanId)?;
+    if span_id.is_none() {
+        return Err(RejectReason::SpanId);
+    }
+    let mut marks = Marks::default();
+    let mut parent_span_id = SpanId::NONE;
+    if !raw.parent_span_id.is_empty() {
+        parent_span_id = raw.parent_span_id.try_into().map(SpanId).map_err(|_| RejectReason::ParentSpanId)?;
+        if parent_span_id == span_id {
+            parent_span_id = SpanId::NONE;
+            marks.insert(Marks::OWN_PARENT);
+        }
+    }
+    if raw.start_unix_nanos == 0 {
+        return Err(RejectReason::NoStart);
+    }
+    let start_unix_nanos = i64::try_from(raw.start_unix_nanos).map_err(|_| RejectReason::TimeRange)?;
+    let end_unix_nanos = i64::try_from(raw.end_unix_nanos).map_err(|_| RejectReason::TimeRange)?;
+    let mut duration_nanos = end_unix_nanos - start_unix_nanos;
+    if duration_nanos < 0 {
+        marks.insert(if end_unix_nanos == 0 { Marks::NO_END } else { Marks::END_BEFORE_START });
+        duration_nanos = 0;
+    }
+    const KIND_MAX: i32 = tracehouse_model::kind::CONSUMER as i32;
+    const STATUS_MAX: i32 = tracehouse_model::status::ERROR as i32;
+    let kind_known = (0..=KIND_MAX).contains(&raw.kind);
+    let status_known = (0..=STATUS_MAX).contains(&raw.status_code);
+    if !(kind_known && status_known) {
+        marks.insert(Marks::UNKNOWN_ENUM);
+    }
+    Ok(SpanFields {
+        trace_id,
+        span_id,
+        parent_span_id,
+        start_unix_nanos,
+        duration_nanos,
+        name: raw.name,
+        kind: if kind_known { raw.kind as u8 } else { tracehouse_model::kind::UNSPECIFIED },
+        status_code: if status_known { raw.status_code as u8 } else { tracehouse_model::status::UNSET },
+        status_message: raw.status_message,
+        trace_state: raw.trace_state,
+        flags: raw.flags,
+        marks,
+        ..SpanFields::default()
+    })
+}

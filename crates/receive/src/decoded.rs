@@ -1,0 +1,134 @@
+use std::fmt::Write;
+
+use tracehouse_model::SpanBatch;
+
+/// What a request held.
+#[derive(Default)]
+pub struct Decoded {
+    pub batch: SpanBatch,
+    pub rejected: Rejections,
+    /// Attribute values, names and other texts that were longer than the limit and were cut.
+    pub values_cut: u64,
+}
+
+/// The request cannot be read; nothing of it was taken. The sender must not send it again.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    #[error("the request is not an ExportTraceServiceRequest in protobuf: {0}")]
+    Protobuf(#[from] WireError),
+    #[error("the request is not an ExportTraceServiceRequest in JSON: {0}")]
+    Json(String),
+    #[error("the request has {0} bytes, more than can be decoded at once")]
+    TooLarge(usize),
+}
+
+/// How bytes fail to be a protobuf message. Source: <https://protobuf.dev/programming-guides/encoding/>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    #[error("it ends in the middle of a field")]
+    Truncated,
+    #[error("a varint is longer than 10 bytes")]
+    Varint,
+    #[error("a field has number 0 or a number above the maximum")]
+    FieldNumber,
+    #[error("a field has a wire type that does not exist or is a group")]
+    WireType,
+}
+
+/// Why a single span was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RejectReason {
+    TraceId,
+    SpanId,
+    ParentSpanId,
+    NoStart,
+    TimeRange,
+}
+
+impl RejectReason {
+    pub const ALL: [RejectReason; 5] =
+        [Self::TraceId, Self::SpanId, Self::ParentSpanId, Self::NoStart, Self::TimeRange];
+
+    /// The value of the `reason` label of metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::TraceId => "trace_id",
+            Self::SpanId => "span_id",
+            Self::ParentSpanId => "parent_span_id",
+            Self::NoStart => "no_start",
+            Self::TimeRange => "time_range",
+        }
+    }
+
+    fn explanation(self) -> &'static str {
+        match self {
+            Self::TraceId => "the trace id is not 16 bytes or is all zero",
+            Self::SpanId => "the span id is not 8 bytes or is all zero",
+            Self::ParentSpanId => "the parent span id is neither absent nor 8 bytes",
+            Self::NoStart => "the start time is missing",
+            Self::TimeRange => "a time is later than the year 2262",
+        }
+    }
+}
+
+/// The spans of a request that were refused, by reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rejections {
+    counts: [u64; RejectReason::ALL.len()],
+    first: [u64; RejectReason::ALL.len()],
+}
+
+impl Rejections {
+    /// `position` is the number of the span in the request, from 0.
+    pub fn add(&mut self, reason: RejectReason, position: u64) {
+        let at = reason as usize;
+        if self.counts[at] == 0 {
+            self.first[at] = position;
+        }
+        self.counts[at] += 1;
+    }
+
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    pub fn by_reason(&self) -> impl Iterator<Item = (RejectReason, u64)> + '_ {
+        RejectReason::ALL.into_iter().zip(self.counts).filter(|(_, count)| *count > 0)
+    }
+
+    /// Words for the sender; empty if nothing was refused.
+    pub fn message(&self) -> String {
+        let mut message = String::new();
+        for (reason, count) in self.by_reason() {
+            let separator = if message.is_empty() { "" } else { "; " };
+            let (explanation, first) = (reason.explanation(), self.first[reason as usize]);
+            let spans = if count == 1 { "span" } else { "spans" };
+            write!(
+                message,
+                "{separator}{count} {spans} refused because {explanation} (first: span {first} of the request)"
+            )
+            .expect("writing to a String cannot fail");
+        }
+        message
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_names_each_reason_once() {
+        let mut rejections = Rejections::default();
+        assert_eq!(rejections.message(), "");
+        rejections.add(RejectReason::NoStart, 7);
+        rejections.add(RejectReason::TraceId, 2);
+        rejections.add(RejectReason::TraceId, 9);
+        assert_eq!(rejections.count(), 3);
+        assert_eq!(
+            rejections.message(),
+            "2 spans refused because the trace id is not 16 bytes or is all zero (first: span 2 of the request); \
+             1 span refused because the start time is missing (first: span 7 of the request)"
+        );
+    }
+}
