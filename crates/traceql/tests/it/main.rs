@@ -1,0 +1,7 @@
+//! Whole-crate tests: the golden corpus, the printing property, and the limits.
+
+mod corpus;
+mod limits;
+mod round_trip;
+mod single_spanset;
+mod tree;
