@@ -1,0 +1,144 @@
+//! The client commands: `trace get` and `search`, over the native HTTP API of a running server.
+
+mod http;
+mod search_table;
+mod text;
+mod trace_tree;
+
+use std::io::{self, IsTerminal, Write};
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::Ending;
+use http::{ApiClient, query_string};
+use text::Style;
+
+/// Which server to ask, and how to print.
+#[derive(Args, Clone, Debug)]
+pub struct ServerOptions {
+    /// The server's address.
+    #[arg(long, value_name = "URL", env = "TRACEHOUSE_URL", default_value = "http://127.0.0.1:3200")]
+    pub url: String,
+    /// The tenant whose traces to look at.
+    #[arg(long, value_name = "NAME")]
+    pub tenant: Option<String>,
+    /// Print the server's JSON answer as it is.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct TraceOptions {
+    /// The trace's id: 32 hexadecimal digits.
+    #[arg(value_name = "ID")]
+    pub id: String,
+    #[command(flatten)]
+    pub server: ServerOptions,
+}
+
+/// All conditions must hold for one and the same span.
+#[derive(Args, Clone, Debug)]
+pub struct SearchOptions {
+    /// The name of the service that made the span.
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// The span's name.
+    #[arg(long, value_name = "NAME")]
+    pub operation: Option<String>,
+    /// error, ok or unset.
+    #[arg(long, value_name = "STATUS")]
+    pub status: Option<String>,
+    /// server, client, internal, producer or consumer.
+    #[arg(long, value_name = "KIND")]
+    pub kind: Option<String>,
+    /// The span took at least this long, for example 200ms.
+    #[arg(long, value_name = "DURATION")]
+    pub min_duration: Option<String>,
+    /// The span took at most this long.
+    #[arg(long, value_name = "DURATION")]
+    pub max_duration: Option<String>,
+    /// A condition on an attribute: key=value, or with != > >= < <= =~ !~ in place of =. May be repeated.
+    #[arg(long = "attr", value_name = "CONDITION")]
+    pub attributes: Vec<String>,
+    /// A TraceQL query, for example '{ resource.service.name = "cart" && duration > 200ms }'.
+    #[arg(long, value_name = "TRACEQL")]
+    pub query: Option<String>,
+    /// Only spans that begin at or after this time: RFC 3339 or Unix seconds.
+    #[arg(long, value_name = "TIME")]
+    pub start: Option<String>,
+    /// Only spans that begin before this time.
+    #[arg(long, value_name = "TIME")]
+    pub end: Option<String>,
+    /// The newest so many traces.
+    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    pub limit: u32,
+    #[command(flatten)]
+    pub server: ServerOptions,
+}
+
+/// Fetches a trace and prints it.
+pub fn get_trace(options: &TraceOptions) -> anyhow::Result<Ending> {
+    let id = options.id.trim().to_lowercase();
+    if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        anyhow::bail!("{:?} is not a trace id: 32 hexadecimal digits", options.id);
+    }
+    let answer = ask(&options.server, &format!("/api/v1/traces/{id}"))?;
+    let mut stdout = io::BufWriter::new(io::stdout().lock());
+    let Some(body) = answer else {
+        writeln!(io::stderr(), "no trace {id}")?;
+        return Ok(Ending::NotFound);
+    };
+    if options.server.json {
+        print_json(&mut stdout, &body)?;
+    } else {
+        let trace = serde_json::from_slice(&body).context("the server's answer is not a trace")?;
+        trace_tree::print(&mut stdout, &trace, &Style::of_terminal(io::stdout().is_terminal()))?;
+    }
+    stdout.flush()?;
+    Ok(Ending::Done)
+}
+
+/// Searches and prints what was found.
+pub fn search(options: &SearchOptions) -> anyhow::Result<Ending> {
+    let mut parameters: Vec<(&str, &str)> = Vec::new();
+    let limit = options.limit.to_string();
+    let single = [
+        ("service", &options.service),
+        ("operation", &options.operation),
+        ("status", &options.status),
+        ("kind", &options.kind),
+        ("minDuration", &options.min_duration),
+        ("maxDuration", &options.max_duration),
+        ("q", &options.query),
+        ("start", &options.start),
+        ("end", &options.end),
+    ];
+    parameters.extend(single.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))));
+    parameters.extend(options.attributes.iter().map(|condition| ("attr", condition.as_str())));
+    parameters.push(("limit", &limit));
+    let body = ask(&options.server, &format!("/api/v1/search?{}", query_string(&parameters)))?
+        .context("the server knows no search; is it a Tracehouse?")?;
+    let answer: search_table::Answer =
+        serde_json::from_slice(&body).context("the server's answer is not that of a search")?;
+    let mut stdout = io::BufWriter::new(io::stdout().lock());
+    if options.server.json {
+        print_json(&mut stdout, &body)?;
+    } else {
+        search_table::print(&mut stdout, &answer, &Style::of_terminal(io::stdout().is_terminal()))?;
+    }
+    stdout.flush()?;
+    Ok(if answer.traces.is_empty() { Ending::NotFound } else { Ending::Done })
+}
+
+/// The body of a successful answer; `None` for 404.
+fn ask(server: &ServerOptions, path: &str) -> anyhow::Result<Option<Vec<u8>>> {
+    let client = ApiClient::new(&server.url, server.tenant.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting failed")?;
+    runtime.block_on(client.get(path))
+}
+
+fn print_json(out: &mut impl Write, body: &[u8]) -> io::Result<()> {
+    out.write_all(body)?;
+    if body.ends_with(b"\n") { Ok(()) } else { out.write_all(b"\n") }
+}

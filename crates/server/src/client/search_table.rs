@@ -1,0 +1,100 @@
+use std::io::{self, Write};
+
+use serde::Deserialize;
+
+use super::text::{BOLD, DIM, RED, Style, duration, fit, service_colour, time};
+
+/// What the native API answers to a search.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Answer {
+    pub(super) traces: Vec<Trace>,
+    #[serde(default)]
+    partial_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Trace {
+    trace_id: String,
+    root_service_name: String,
+    root_span_name: String,
+    start_time_unix_nano: String,
+    duration_nanos: i64,
+    span_count: u64,
+    error_count: u64,
+    matched_count: u64,
+}
+
+/// Prints one line per trace, newest first.
+pub(super) fn print(out: &mut impl Write, answer: &Answer, style: &Style) -> io::Result<()> {
+    if !answer.traces.is_empty() {
+        let heading = format!(
+            "{:<32}  {:<24}  {:>9}  {:>6}  {:>6}  {:>7}  ROOT",
+            "TRACE", "START", "DURATION", "SPANS", "ERRORS", "MATCHED"
+        );
+        writeln!(out, "{}", style.paint(BOLD, heading))?;
+    }
+    for trace in &answer.traces {
+        print_trace(out, trace, style)?;
+    }
+    if let Some(reason) = &answer.partial_reason {
+        writeln!(out, "not complete: {reason}")?;
+    }
+    if answer.traces.is_empty() {
+        writeln!(out, "no trace matches")?;
+    }
+    Ok(())
+}
+
+fn print_trace(out: &mut impl Write, trace: &Trace, style: &Style) -> io::Result<()> {
+    const LEFT_WIDTH: usize = 32 + 24 + 9 + 6 + 6 + 7 + 6 * 2;
+    let start = trace.start_time_unix_nano.parse().map(time).unwrap_or_default();
+    let errors = format!("{:>6}", trace.error_count);
+    let errors = if trace.error_count > 0 { style.paint(RED, errors) } else { errors };
+    let room = style.width.saturating_sub(LEFT_WIDTH).max(24);
+    let service = fit(&trace.root_service_name, room);
+    let name = fit(&trace.root_span_name, room.saturating_sub(service.chars().count() + 2).max(8));
+    writeln!(
+        out,
+        "{}  {}  {:>9}  {:>6}  {errors}  {:>7}  {}  {name}",
+        trace.trace_id,
+        style.paint(DIM, start),
+        duration(trace.duration_nanos),
+        trace.span_count,
+        trace.matched_count,
+        style.paint(service_colour(&trace.root_service_name), service),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(answer: &str) -> String {
+        let answer: Answer = serde_json::from_str(answer).expect("the test's answer is that of a search");
+        let mut out = Vec::new();
+        print(&mut out, &answer, &Style { colours: false, width: 140 }).expect("writing to memory cannot fail");
+        String::from_utf8(out).expect("what is printed is text")
+    }
+
+    #[test]
+    fn prints_a_table() {
+        let text = printed(
+            r#"{"traces":[{"traceId":"0af7651916cd43dd8448eb211c80319c","rootServiceName":"gateway","rootSpanName":"GET /",
+            "startTimeUnixNano":"1709210096789000000","durationNanos":1234000000,"spanCount":12,"errorCount":1,
+            "rootMissing":false,"services":[],"matchedCount":2,"matched":[]}],"complete":false,"partialReason":"1 of 2 files"}"#,
+        );
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3);
+        assert!(lines[0].starts_with("TRACE ") && lines[0].ends_with(" ROOT"));
+        let expected = "0af7651916cd43dd8448eb211c80319c  2024-02-29T12:34:56.789Z      1.23s      12       1        2  gateway  GET /";
+        assert_eq!(lines[1], expected);
+        assert_eq!(lines[2], "not complete: 1 of 2 files");
+    }
+
+    #[test]
+    fn says_that_nothing_matches() {
+        assert_eq!(printed(r#"{"traces":[],"complete":true,"partialReason":null}"#), "no trace matches\n");
+    }
+}

@@ -1,0 +1,255 @@
+//! The configuration: one YAML file in which every key is optional, overridden by environment variables, overridden by
+//! flags. [`Config`] is the effective configuration; [`load`] reads it and remembers where each value came from
+//! ([`Loaded`]), [`show`] prints it with those sources, [`schema`] describes it.
+//!
+//! Defaults that belong to other crates are taken from there, so that no number is written twice.
+
+mod load;
+mod schema;
+mod show;
+mod units;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tracehouse_model::Limits;
+
+pub use load::{ConfigError, Layers, Loaded, load};
+pub use schema::schema;
+pub use show::show;
+pub use units::{Period, Size, UnitError};
+
+/// Everything that can be set. Every key is optional.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The folder that holds everything kept: the log, the stored files, the catalogue.
+    pub data_dir: PathBuf,
+    /// Where the user interface, the APIs, /metrics, /healthz and /readyz are served.
+    pub listen: SocketAddr,
+    /// The roles that this process runs; a role needs those it depends on.
+    pub roles: Vec<String>,
+    pub otlp: Otlp,
+    pub limits: LimitSettings,
+    pub store: StoreSettings,
+    pub threads: Threads,
+    pub log: Log,
+}
+
+/// OTLP receivers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Otlp {
+    /// Where OTLP/gRPC is received.
+    pub grpc: SocketAddr,
+    /// Where OTLP/HTTP is received (protobuf and JSON, at /v1/traces).
+    pub http: SocketAddr,
+    /// Web origins whose pages may send spans over OTLP/HTTP, for example https://shop.example; * allows all.
+    pub browser_origins: Vec<String>,
+}
+
+/// What one request, span or trace may hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitSettings {
+    /// Largest request as sent.
+    pub request_bytes_max: Size,
+    /// Largest request after decompression.
+    pub decompressed_bytes_max: Size,
+    /// A longer attribute value is cut and its span marked.
+    pub attribute_value_bytes_max: Size,
+    /// Further attributes of a span are dropped and counted.
+    pub attributes_per_span_max: usize,
+    /// Further events of a span are dropped and counted.
+    pub events_per_span_max: usize,
+    /// Further links of a span are dropped and counted.
+    pub links_per_span_max: usize,
+    /// Longest span name, status message, trace state or attribute key.
+    pub name_bytes_max: Size,
+    /// Deepest nesting of arrays and key-value lists in a value; deeper is refused.
+    pub value_depth_max: usize,
+    /// Further spans of a trace are refused.
+    pub spans_per_trace_max: usize,
+    /// Requests being worked on at once, in bytes; above it senders are asked to come back.
+    pub in_flight_bytes_max: Size,
+    /// A span may not begin further in the future than this.
+    pub future_max: Period,
+}
+
+/// How a process's threads are divided, so that neither part can starve the other.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Threads {
+    /// Threads that receive and decode; 0 is one per core.
+    pub ingest: usize,
+    /// Threads that answer HTTP requests; 0 is one per core.
+    pub query: usize,
+}
+
+/// What the server writes about itself, to standard error.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    pub format: LogFormat,
+    /// error, warn, info, debug or trace; also per part, as in `info,tracehouse_store=debug`.
+    pub level: LogLevel,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub struct LogLevel(pub String);
+
+/// How spans are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreSettings {
+    /// When a sender is told that its spans are kept.
+    pub durability: Durability,
+    /// With `durability: interval`, how often the log is written through to the disk.
+    pub sync_interval: Period,
+    /// Spans not yet in files may take this much memory; above it senders are asked to come back.
+    pub hot_bytes_max: Size,
+    /// Spans are written to files at least this often.
+    pub flush_interval: Period,
+    /// Spans are written to files when this many have come in.
+    pub flush_spans: usize,
+    /// Spans older than this are deleted.
+    pub retention: Period,
+    /// The oldest spans are deleted when the stored files take more than this; no key, no budget.
+    pub disk_budget: Option<Size>,
+    /// With less free space than this on the disk, senders are asked to come back later.
+    pub disk_free_min: Size,
+    /// A file that is no longer needed is deleted this much later, so that running queries can finish.
+    pub delete_grace: Period,
+    /// How often small files are merged into larger ones.
+    pub compaction_interval: Period,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// After an fsync: nothing acknowledged is lost by a crash or power cut.
+    Fsync,
+    /// After the write: a power cut loses what came in since the last `sync_interval`; a crash of the process alone
+    /// loses nothing.
+    Interval,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("./data"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 3200)),
+            roles: crate::roles::ROLES.iter().map(|role| role.name.to_owned()).collect(),
+            otlp: Otlp::default(),
+            limits: LimitSettings::default(),
+            store: StoreSettings::default(),
+            threads: Threads::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Otlp {
+    fn default() -> Self {
+        Self {
+            grpc: SocketAddr::from(([127, 0, 0, 1], 4317)),
+            http: SocketAddr::from(([127, 0, 0, 1], 4318)),
+            browser_origins: Vec::new(),
+        }
+    }
+}
+
+impl Default for LogLevel {
+    fn default() -> Self {
+        Self("info".to_owned())
+    }
+}
+
+impl TryFrom<String> for LogLevel {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match tracing_subscriber::EnvFilter::try_new(&text) {
+            Ok(_) => Ok(Self(text)),
+            Err(error) => Err(format!("{text:?} is not a log level ({error}); write for example info or debug")),
+        }
+    }
+}
+
+impl From<LogLevel> for String {
+    fn from(level: LogLevel) -> String {
+        level.0
+    }
+}
+
+fn size(bytes: usize) -> Size {
+    Size(bytes as u64)
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            request_bytes_max: size(limits.request_bytes_max),
+            decompressed_bytes_max: size(limits.decompressed_bytes_max),
+            attribute_value_bytes_max: size(limits.attribute_value_bytes_max),
+            attributes_per_span_max: limits.attributes_per_span_max,
+            events_per_span_max: limits.events_per_span_max,
+            links_per_span_max: limits.links_per_span_max,
+            name_bytes_max: size(limits.name_bytes_max),
+            value_depth_max: limits.value_depth_max,
+            spans_per_trace_max: limits.spans_per_trace_max,
+            in_flight_bytes_max: size(limits.in_flight_bytes_max),
+            future_max: Period(Duration::from_nanos(limits.future_nanos_max.unsigned_abs())),
+        }
+    }
+}
+
+impl LimitSettings {
+    pub fn limits(&self) -> Limits {
+        let bytes = |size: Size| usize::try_from(size.0).unwrap_or(usize::MAX);
+        Limits {
+            request_bytes_max: bytes(self.request_bytes_max),
+            decompressed_bytes_max: bytes(self.decompressed_bytes_max),
+            attribute_value_bytes_max: bytes(self.attribute_value_bytes_max),
+            attributes_per_span_max: self.attributes_per_span_max,
+            events_per_span_max: self.events_per_span_max,
+            links_per_span_max: self.links_per_span_max,
+            name_bytes_max: bytes(self.name_bytes_max),
+            value_depth_max: self.value_depth_max,
+            spans_per_trace_max: self.spans_per_trace_max,
+            in_flight_bytes_max: bytes(self.in_flight_bytes_max),
+            future_nanos_max: i64::try_from(self.future_max.0.as_nanos()).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Fsync,
+            sync_interval: Period(Duration::from_secs(1)),
+            hot_bytes_max: Size(256 << 20),
+            flush_interval: Period(Duration::from_secs(60)),
+            flush_spans: 500_000,
+            retention: Period(Duration::from_secs(7 * 86_400)),
+            disk_budget: None,
+            disk_free_min: Size(1 << 30),
+            delete_grace: Period(Duration::from_secs(300)),
+            compaction_interval: Period(Duration::from_secs(30)),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The binary `tracehouse`: command line, configuration, roles, and the client commands.
+//!
+//! Entry point: [`run`], called by `main`. `serve` loads a [`config::Config`], then starts the roles of one table
+//! (`roles.rs`) in their order on one `Node` (`node.rs`), waits for a signal and stops them in reverse. The commands
+//! `trace` and `search` are small clients of the native HTTP API (`client.rs`); `demo` is the crate of that name.
+//!
+//! Invariants: all settings come through [`config::load`]; receivers, queries and the store's background work each have
+//! threads of their own, so that none starves another; a span is acknowledged only after the store has taken it
+//! (`sink.rs`); a stop ends within a bound.
+//!
+//! This is the only crate that knows all others, reads the environment and installs process-wide things (allocator,
+//! logger, metrics recorder, panic hook). No other crate may depend on it.
+//!
+//! Tests: `tests/it` for the configuration and the table of roles; the whole program is tested from outside, in `tests/`
+//! of the repository.
+
+pub mod cli;
+pub mod client;
+pub mod config;
+#[allow(dead_code)]
+mod logging;
+#[allow(dead_code, unused_imports)]
+mod node;
+#[allow(dead_code)]
+mod process_metrics;
+#[allow(dead_code)]
+pub mod roles;
+mod serve;
+mod sink;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command, ConfigCommand, TraceCommand};
+
+/// What the process ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Done,
+    /// The command worked and found nothing.
+    NotFound,
+}
+
+/// Runs the command line of this process.
+pub fn run() -> ExitCode {
+    let command = Cli::parse().command;
+    match execute(command) {
+        Ok(Ending::Done) => ExitCode::SUCCESS,
+        Ok(Ending::NotFound) => ExitCode::from(1),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing can be done if standard error is closed.
+            let _ = writeln!(io::stderr(), "tracehouse: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn execute(command: Command) -> anyhow::Result<Ending> {
+    match command {
+        Command::Serve(options) => serve::serve(&options).map(|()| Ending::Done),
+        Command::Config(command) => config_command(&command).map(|()| Ending::Done),
+        Command::Trace(TraceCommand::Get(options)) => client::get_trace(&options),
+        Command::Search(options) => client::search(&options),
+        Command::Version => {
+            writeln!(io::stdout(), "tracehouse {}", env!("CARGO_PKG_VERSION"))?;
+            Ok(Ending::Done)
+        }
+    }
+}
+
+fn config_command(command: &ConfigCommand) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match command {
+        ConfigCommand::Check(options) => {
+            let loaded = config::load(&options.layers(environment()))?;
+            for warning in &loaded.warnings {
+                writeln!(stdout, "warning: {warning}")?;
+            }
+            let (set, plural) = (loaded.sources.len(), if loaded.sources.len() == 1 { "" } else { "s" });
+            writeln!(stdout, "the configuration is right; {set} key{plural} set, the rest are defaults")?;
+        }
+        ConfigCommand::Show(options) => {
+            let loaded = config::load(&options.layers(environment()))?;
+            stdout.write_all(config::show(&loaded).as_bytes())?;
+        }
+        ConfigCommand::Schema => {
+            serde_json::to_writer_pretty(&mut stdout, &config::schema())?;
+            writeln!(stdout)?;
+        }
+    }
+    Ok(())
+}
+
+/// All environment variables that are text.
+fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// Whether standard output was closed by a reader who had enough (`| head`).
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
