@@ -46,7 +46,7 @@ impl AnyValue {
     pub fn write_canonical_json(&self, out: &mut String) {
         match self {
             AnyValue::Empty => out.push_str("null"),
-            AnyValue::String(text) => write_json_string(text, out),
+            AnyValue::String(text) => Self::write_json_string(text, out),
             AnyValue::Int(value) => out.push_str(&value.to_string()),
             AnyValue::Double(value) => write_double(*value, out),
             AnyValue::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
@@ -72,13 +72,18 @@ impl AnyValue {
                         out.push(',');
                     }
                     let escaped = if key.starts_with('$') { format!("${key}") } else { key.clone() };
-                    write_json_string(&escaped, out);
+                    Self::write_json_string(&escaped, out);
                     out.push(':');
                     value.write_canonical_json(out);
                 }
                 out.push('}');
             }
         }
+    }
+
+    /// The canonical JSON of a string.
+    pub fn write_json_string(text: &str, out: &mut String) {
+        out.push_str(&Value::from(text).to_string());
     }
 
     /// The inverse of [`AnyValue::to_canonical_json`].
@@ -92,13 +97,15 @@ fn write_double(value: f64, out: &mut String) {
         // `Debug` always writes a point or an exponent, and digits that read back as the same number.
         out.push_str(&format!("{value:?}"));
     } else {
-        let name = if value.is_nan() { "NaN" } else if value > 0.0 { "Infinity" } else { "-Infinity" };
+        let name = if value.is_nan() {
+            "NaN"
+        } else if value > 0.0 {
+            "Infinity"
+        } else {
+            "-Infinity"
+        };
         out.push_str(&format!("{{\"$double\":\"{name}\"}}"));
     }
-}
-
-fn write_json_string(text: &str, out: &mut String) {
-    out.push_str(&Value::from(text).to_string());
 }
 
 /// Deserialises with the order of keys kept, which `serde_json::Value` without its map feature would lose.

@@ -196,6 +196,11 @@ impl AttributeLists {
         AttributeValue::from_parts(ValueTag::from_u8(self.tags[at]).unwrap_or(ValueTag::Empty), self.payloads[at])
     }
 
+    /// The keys of all attributes of all owners.
+    pub fn keys(&self) -> &[StringCode] {
+        &self.keys
+    }
+
     /// Changes values in place; the callback gets `(key, value)` of each attribute. What a redaction stage uses.
     pub fn for_each_mut(&mut self, mut change: impl FnMut(StringCode, AttributeValue) -> AttributeValue) {
         for at in 0..self.keys.len() {

@@ -79,8 +79,8 @@ impl SpanBatch {
         if version != VERSION {
             return Err(DecodeError::Version(version));
         }
-        let strings = StringTable::from_raw(input.column()?, input.column()?)
-            .ok_or(DecodeError::Inconsistent("string table"))?;
+        let strings =
+            StringTable::from_raw(input.column()?, input.column()?).ok_or(DecodeError::Inconsistent("string table"))?;
         let batch = Self {
             strings,
             trace_id: input.column()?,
@@ -218,13 +218,14 @@ impl SpanBatch {
 
 impl AttributeLists {
     fn codes_fit(&self, strings: u64) -> bool {
-        let is_code = |tag: u8| {
-            matches!(ValueTag::from_u8(tag), Some(ValueTag::String | ValueTag::Bytes | ValueTag::Json))
-        };
+        let is_code =
+            |tag: u8| matches!(ValueTag::from_u8(tag), Some(ValueTag::String | ValueTag::Bytes | ValueTag::Json));
         self.keys.iter().all(|&key| u64::from(key) < strings)
-            && self.tags.iter().zip(&self.payloads).all(|(&tag, &payload)| {
-                ValueTag::from_u8(tag).is_some() && (!is_code(tag) || payload < strings)
-            })
+            && self
+                .tags
+                .iter()
+                .zip(&self.payloads)
+                .all(|(&tag, &payload)| ValueTag::from_u8(tag).is_some() && (!is_code(tag) || payload < strings))
     }
 }
 

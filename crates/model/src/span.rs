@@ -116,9 +116,6 @@ impl SpanBatch {
 
     /// The attributes of one owner, with their texts.
     pub fn resolve(&self, lists: &AttributeLists, owner: usize) -> Vec<(String, AnyValue)> {
-        lists
-            .of(owner)
-            .map(|(key, value)| (self.strings.get(key).to_owned(), value.resolve(&self.strings)))
-            .collect()
+        lists.of(owner).map(|(key, value)| (self.strings.get(key).to_owned(), value.resolve(&self.strings))).collect()
     }
 }

@@ -135,12 +135,7 @@ impl StringTable {
     pub(crate) fn from_raw(bytes: Vec<u8>, ends: Vec<u32>) -> Option<Self> {
         let ordered = ends.first() == Some(&0) && ends.is_sorted();
         let whole = ends.last().is_some_and(|&end| end as usize == bytes.len());
-        (ordered && whole).then(|| Self {
-            bytes,
-            ends,
-            index: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
-        })
+        (ordered && whole).then(|| Self { bytes, ends, index: HashTable::new(), hasher: DefaultHashBuilder::default() })
     }
 }
 

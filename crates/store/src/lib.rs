@@ -1,1 +1,35 @@
-//! Not written yet.
+//! Keeps spans: first durable in a log and visible in memory, then in Parquet files, merged, and removed in time.
+//!
+//! Entry type: [`Store`]. [`Store::append`] returns when a batch is durable and visible. [`Store::snapshot`] gives queries
+//! the spans in memory and the files as one, in which every span is exactly once, redelivered copies apart.
+//!
+//! The way of a span: `log` (write, synchronise, acknowledge) → `state` (in memory) → `flush` (a file for each hour) →
+//! `compact` (merged, packed harder) → `keeper` (expired, deleted). `file` is the format of the files, `objects` where they
+//! lie.
+//!
+//! Invariants: nothing is acknowledged before it is synchronised to the disk; one transaction of the catalogue adds
+//! files *and* advances the log's position; memory and files change for queries under one lock; a file is deleted only
+//! after a grace period longer than any query; a failed synchronisation ends ingest.
+//!
+//! This crate must never know wire formats, query languages or HTTP.
+//!
+//! Tests: `tests/it`, from the outside; formats beside their code.
+
+mod compact;
+mod config;
+mod error;
+mod file;
+mod flush;
+mod keeper;
+mod log;
+mod objects;
+mod state;
+mod store;
+
+pub use compact::CompactReport;
+pub use config::{Durability, StoreConfig};
+pub use error::{AppendError, OpenError, ReadError, WriteError};
+pub use file::{ColumnType, FileContents, KeyCount, Layout, OpenFile, PromotedAttribute, StringForm};
+pub use flush::FlushReport;
+pub use state::{HotBatch, Snapshot, SpanFile};
+pub use store::{Store, StoreStatus};

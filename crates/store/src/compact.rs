@@ -1,0 +1,320 @@
+//! Merges small files into larger ones, packed harder, with redelivered spans left out.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
+
+use parquet::errors::ParquetError;
+use rustc_hash::FxHashSet;
+use serde::Serialize;
+use tracehouse_catalogue::{Commit, FileRecord, RetirementReason};
+use tracehouse_model::{SpanBatch, TenantId, TraceId};
+
+use crate::error::WriteError;
+use crate::file::{AttributeCounts, MergedStrings, Packing, ROWS_PER_ROW_GROUP, RowRef, SeenSpans, SpanStream};
+use crate::flush::FileOutput;
+use crate::objects::hour_of;
+use crate::state::SpanFile;
+use crate::store::Shared;
+
+/// What compaction did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct CompactReport {
+    pub merges: u64,
+    pub files_before: u64,
+    pub files_after: u64,
+    pub spans: u64,
+    pub bytes_before: u64,
+    pub bytes_after: u64,
+    pub duplicates: u64,
+}
+
+/// Merged files hold about so many spans: large enough for dictionaries and footers to pay, small enough that a search
+/// for the newest traces reads little.
+const SPANS_PER_FILE: u64 = 2 * 1024 * 1024;
+/// Files of one size class are merged when there are so many of them.
+const FILES_PER_MERGE_MIN: usize = 4;
+const FILES_PER_MERGE_MAX: usize = 16;
+/// Rows that are read of each input at a time.
+const STREAM_ROWS: usize = 8192;
+
+/// How much is merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// Where enough files of a size have gathered.
+    Routine,
+    /// Until nothing is left that merging would improve.
+    Everything,
+}
+
+/// Merges until there is nothing left to merge.
+pub(crate) fn compact(shared: &Shared, effort: Effort) -> Result<CompactReport, WriteError> {
+    let _one_at_a_time = shared.compact_lock.lock();
+    let mut report = CompactReport::default();
+    while let Some(inputs) = choose(&shared.state.all_files(), effort) {
+        if shared.stopping() {
+            break;
+        }
+        merge(shared, &inputs, &mut report)?;
+    }
+    Ok(report)
+}
+
+/// The next files to merge: of one tenant and hour, oldest first.
+fn choose(files: &[Arc<SpanFile>], effort: Effort) -> Option<Vec<Arc<SpanFile>>> {
+    let mut groups: BTreeMap<(TenantId, i64, u32), Vec<Arc<SpanFile>>> = BTreeMap::new();
+    for file in files {
+        let record = &file.record;
+        if record.level > 0 && record.spans >= SPANS_PER_FILE / 2 {
+            continue;
+        }
+        // Files are merged with others of their size, so that a span is rewritten seldom.
+        let size_class = match effort {
+            Effort::Routine => (record.spans.max(1).ilog2() / 2).max(6),
+            Effort::Everything => 0,
+        };
+        let key = (record.tenant.clone(), hour_of(record.start_min), size_class);
+        groups.entry(key).or_default().push(file.clone());
+    }
+    groups.into_values().find_map(|mut group| {
+        group.sort_by(|left, right| left.record.id.cmp(&right.record.id));
+        let total: u64 = group.iter().map(|file| file.record.spans).sum();
+        let worthwhile = match effort {
+            Effort::Routine => group.len() >= FILES_PER_MERGE_MIN || total >= SPANS_PER_FILE,
+            Effort::Everything => group.len() > 1 || group.iter().any(|file| file.record.level == 0),
+        };
+        if !worthwhile {
+            return None;
+        }
+        let mut spans = 0;
+        let chosen: Vec<_> = group
+            .into_iter()
+            .take(FILES_PER_MERGE_MAX)
+            .take_while(|file| {
+                let fits = spans == 0 || spans + file.record.spans <= SPANS_PER_FILE * 5 / 4;
+                spans += file.record.spans;
+                fits
+            })
+            .collect();
+        let improves = chosen.len() > 1 || chosen[0].record.level == 0;
+        improves.then_some(chosen)
+    })
+}
+
+fn merge(shared: &Shared, inputs: &[Arc<SpanFile>], report: &mut CompactReport) -> Result<(), WriteError> {
+    let mut counts = AttributeCounts::default();
+    let mut cursors = Vec::new();
+    for (number, file) in inputs.iter().enumerate() {
+        counts.add_file(&file.contents.span_keys, &file.contents.resource_keys, file.record.spans);
+        let cursor = file
+            .open()
+            .map_err(|error| error.source)
+            .and_then(|open| InputCursor::open(number, open.stream(STREAM_ROWS)))
+            .map_err(|source| set_aside(shared, file, source))?;
+        cursors.push(cursor);
+    }
+    let first = &inputs[0].record;
+    let level = inputs.iter().map(|file| file.record.level).max().unwrap_or(0).saturating_add(1);
+    let output = FileOutput::create(shared, &first.tenant, hour_of(first.start_min), &counts, Packing::COMPACTED)?;
+    let mut merge = Merge { output, inputs, shared, gathered: Gathered::default(), duplicates: 0 };
+    merge.run(cursors)?;
+    let (output, duplicates) = (merge.output, merge.duplicates);
+    let record = output.finish(shared, &counts, level)?;
+    report.merges += 1;
+    report.files_before += inputs.len() as u64;
+    report.files_after += 1;
+    report.spans += record.spans;
+    report.bytes_before += inputs.iter().map(|file| file.record.bytes).sum::<u64>();
+    report.bytes_after += record.bytes;
+    report.duplicates += duplicates;
+    replace(shared, inputs, record)
+}
+
+fn replace(shared: &Shared, inputs: &[Arc<SpanFile>], record: FileRecord) -> Result<(), WriteError> {
+    let ids: Vec<String> = inputs.iter().map(|file| file.record.id.clone()).collect();
+    let commit = Commit {
+        add: vec![record.clone()],
+        retire: ids.iter().map(|id| (id.clone(), RetirementReason::Replaced)).collect(),
+        retired_at: shared.clock.now_unix_nanos(),
+        log_position: None,
+    };
+    shared.runtime.block_on(shared.catalogue.commit(commit))?;
+    tracing::debug!(files = inputs.len(), spans = record.spans, bytes = record.bytes, "merged");
+    metrics::counter!("tracehouse_store_compacted_spans_total").increment(record.spans);
+    let added = shared.describe(record).into_iter().collect();
+    shared.state.change_files(added, &ids);
+    shared.retire_later(inputs);
+    Ok(())
+}
+
+/// A file that can't be read must not stop the others: it is taken out, kept on the disk, and named.
+fn set_aside(shared: &Shared, file: &Arc<SpanFile>, source: ParquetError) -> WriteError {
+    shared.set_damaged_file_aside(file, &source);
+    WriteError::Damaged { path: file.record.path.clone(), source }
+}
+
+/// A place in one input.
+struct InputCursor {
+    number: usize,
+    stream: SpanStream,
+    batch: Arc<SpanBatch>,
+    row: usize,
+}
+
+impl InputCursor {
+    fn open(number: usize, mut stream: SpanStream) -> Result<Self, ParquetError> {
+        let batch = stream.next().transpose()?.unwrap_or_default();
+        Ok(Self { number, stream, batch: Arc::new(batch), row: 0 })
+    }
+
+    fn key(&self) -> Option<(TraceId, i64)> {
+        (self.row < self.batch.len()).then(|| (self.batch.trace_id[self.row], self.batch.start_unix_nanos[self.row]))
+    }
+
+    fn advance(&mut self) -> Result<(), ParquetError> {
+        self.row += 1;
+        while self.row >= self.batch.len() {
+            match self.stream.next().transpose()? {
+                Some(batch) => {
+                    self.batch = Arc::new(batch);
+                    self.row = 0;
+                }
+                None => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Smallest key first; ties by input, so that of two copies of a span the older stays.
+struct HeapEntry {
+    key: (TraceId, i64),
+    cursor: usize,
+}
+
+impl PartialEq for HeapEntry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for HeapEntry {}
+
+impl PartialOrd for HeapEntry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for HeapEntry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.key, other.cursor).cmp(&(self.key, self.cursor))
+    }
+}
+
+/// Rows of the row group that is being gathered.
+#[derive(Default)]
+struct Gathered {
+    batches: Vec<Arc<SpanBatch>>,
+    /// For each input the number of its current batch among `batches`.
+    current: Vec<Option<u32>>,
+    rows: Vec<RowRef>,
+}
+
+struct Merge<'a> {
+    output: FileOutput,
+    inputs: &'a [Arc<SpanFile>],
+    shared: &'a Shared,
+    gathered: Gathered,
+    duplicates: u64,
+}
+
+impl Merge<'_> {
+    fn run(&mut self, mut cursors: Vec<InputCursor>) -> Result<(), WriteError> {
+        self.gathered.current = vec![None; cursors.len()];
+        let mut heap: BinaryHeap<HeapEntry> = cursors
+            .iter()
+            .enumerate()
+            .filter_map(|(cursor, input)| Some(HeapEntry { key: input.key()?, cursor }))
+            .collect();
+        let mut trace = TraceId::NONE;
+        let mut seen = SeenInTrace::default();
+        while let Some(HeapEntry { key, cursor }) = heap.pop() {
+            if key.0 != trace {
+                trace = key.0;
+                seen.begin();
+                if self.gathered.rows.len() + 64 > ROWS_PER_ROW_GROUP {
+                    self.write_row_group()?;
+                }
+            } else if self.gathered.rows.len() >= ROWS_PER_ROW_GROUP {
+                self.write_row_group()?;
+            }
+            let input = &mut cursors[cursor];
+            let (batch, row) = (&input.batch, input.row);
+            if seen.insert(batch, row) {
+                let number = self.gathered.number_of(cursor, batch);
+                self.gathered.rows.push(RowRef { batch: number, row: row as u32 });
+            } else {
+                self.duplicates += 1;
+            }
+            let before = Arc::as_ptr(&input.batch);
+            input.advance().map_err(|source| set_aside(self.shared, &self.inputs[input.number], source))?;
+            if before != Arc::as_ptr(&input.batch) {
+                self.gathered.current[cursor] = None;
+            }
+            if let Some(key) = input.key() {
+                heap.push(HeapEntry { key, cursor });
+            }
+        }
+        self.write_row_group()
+    }
+
+    fn write_row_group(&mut self) -> Result<(), WriteError> {
+        let gathered = std::mem::take(&mut self.gathered);
+        let batches: Vec<&SpanBatch> = gathered.batches.iter().map(Arc::as_ref).collect();
+        let mut strings = MergedStrings::of(&batches);
+        self.output.writer.write_row_group(&batches, &gathered.rows, &mut strings)?;
+        self.gathered.current = vec![None; gathered.current.len()];
+        Ok(())
+    }
+}
+
+impl Gathered {
+    fn number_of(&mut self, input: usize, batch: &Arc<SpanBatch>) -> u32 {
+        *self.current[input].get_or_insert_with(|| {
+            self.batches.push(batch.clone());
+            self.batches.len() as u32 - 1
+        })
+    }
+}
+
+/// The spans of the current trace, whose size is not known beforehand.
+#[derive(Default)]
+struct SeenInTrace {
+    few: SeenSpans,
+    count: usize,
+    many: FxHashSet<(u64, u8)>,
+}
+
+impl SeenInTrace {
+    const FEW_MAX: usize = 48;
+
+    fn begin(&mut self) {
+        self.few.begin_trace(0);
+        self.many.clear();
+        self.count = 0;
+    }
+
+    #[inline]
+    fn insert(&mut self, batch: &SpanBatch, row: usize) -> bool {
+        let (span, kind) = (batch.span_id[row], batch.kind[row]);
+        self.count += 1;
+        if self.count <= Self::FEW_MAX {
+            return self.few.insert(span, kind);
+        }
+        if self.many.is_empty() {
+            self.many.extend(self.few.drain());
+        }
+        self.many.insert((span.as_u64(), kind))
+    }
+}

@@ -1,0 +1,45 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use crate::log::Durability;
+
+/// How the store works. Every field has a default that suits one machine.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    pub log_dir: PathBuf,
+    pub durability: Durability,
+    /// Spans in memory may take so many bytes; above it senders are asked to wait.
+    pub hot_bytes_max: usize,
+    /// Spans in memory are written to files when they take so many bytes …
+    pub flush_bytes: usize,
+    /// … or when the oldest has been there so long.
+    pub flush_interval: Duration,
+    /// Files whose last span began longer ago are removed.
+    pub retention: Duration,
+    /// The oldest files are removed when all together take more bytes.
+    pub disk_budget_bytes: Option<u64>,
+    /// With less room on the disk no spans are accepted; what is stored can still be queried.
+    pub disk_free_bytes_min: u64,
+    /// A file that no longer counts is deleted after so long: no query runs longer.
+    pub delete_grace: Duration,
+    /// How often small files are looked for, to be merged.
+    pub compaction_interval: Duration,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        const MIB: usize = 1024 * 1024;
+        Self {
+            log_dir: PathBuf::from("data/log"),
+            durability: Durability::Fsync,
+            hot_bytes_max: 224 * MIB,
+            flush_bytes: 96 * MIB,
+            flush_interval: Duration::from_secs(60),
+            retention: Duration::from_secs(7 * 24 * 3600),
+            disk_budget_bytes: None,
+            disk_free_bytes_min: 512 * MIB as u64,
+            delete_grace: Duration::from_secs(120),
+            compaction_interval: Duration::from_secs(15),
+        }
+    }
+}

@@ -1,0 +1,524 @@
+//! Encodes one column of one row group into Parquet pages.
+//!
+//! The Parquet library would hash every value of every row to build dictionaries. The batch's string table did that
+//! once when the spans came in, so here a dictionary is made by numbering the codes in use, and a row costs an array
+//! access. All columns share page boundaries, so that the rows of a trace lie in one page of each.
+//! Format: Apache Parquet, `README.md` (data page version 1), `Encodings.md`, `PageIndex.md`.
+
+use bytes::Bytes;
+use parquet::basic::{BoundaryOrder, Compression, Encoding, Type as Physical, ZstdLevel};
+use parquet::column::page::{CompressedPage, Page, PageWriteSpec, PageWriter};
+use parquet::column::writer::ColumnCloseResult;
+use parquet::data_type::{FixedLenByteArray, Int64Type};
+use parquet::encodings::encoding::{DeltaBitPackEncoder, Encoder};
+use parquet::errors::{ParquetError, Result};
+use parquet::file::metadata::{ColumnChunkMetaData, ColumnIndexBuilder, OffsetIndexBuilder};
+use parquet::file::statistics::Statistics;
+use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
+use parquet::schema::types::ColumnDescPtr;
+use rustc_hash::FxHashMap;
+use tracehouse_model::{StringCode, StringTable};
+
+use super::hybrid::{bits_for, put_hybrid, put_run};
+
+/// The defined values of a column, in row order.
+pub(crate) enum Values<'a> {
+    Strings(&'a [StringCode], &'a StringTable),
+    /// Values of `width` bytes each, one after the other. Sorted ones get a page index to look rows up by.
+    Fixed {
+        bytes: &'a [u8],
+        width: usize,
+        sorted: bool,
+        compressible: bool,
+    },
+    /// Few distinct values.
+    SmallInts(&'a [i32]),
+    Ints(&'a [i64], IntEncoding),
+    Doubles(&'a [f64]),
+    Bools(&'a [bool]),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IntEncoding {
+    /// Values near their predecessors.
+    Delta,
+    /// Values of similar size but no order: their high bytes compress, their low bytes are noise.
+    ByteStreamSplit,
+    /// Values that repeat; plain if they turn out not to.
+    Dictionary,
+}
+
+/// A column's values with Parquet's levels where it has them.
+pub(crate) struct Column<'a> {
+    pub(crate) values: Values<'a>,
+    /// One for each position; `None` if every value is defined.
+    pub(crate) definition: Option<&'a [i16]>,
+    pub(crate) repetition: Option<&'a [i16]>,
+}
+
+/// Makes chunks; keeps its scratch space from one to the next.
+pub(crate) struct ChunkWriter {
+    level: i32,
+    rows_per_page: usize,
+    compressor: zstd::bulk::Compressor<'static>,
+    /// Number in the dictionary of each string code, or `ABSENT`.
+    numbers: Vec<u32>,
+    ints: FxHashMap<i64, u32>,
+    dictionary: Dictionary,
+    page: Vec<u8>,
+    levels: Vec<u32>,
+}
+
+#[derive(Default)]
+struct Dictionary {
+    used: bool,
+    entries: usize,
+    plain: Vec<u8>,
+    indices: Vec<u32>,
+    codes: Vec<StringCode>,
+}
+
+const ABSENT: u32 = u32::MAX;
+/// A dictionary has to be read before any row: above this size values are written row by row instead.
+const DICTIONARY_BYTES_MAX: usize = 1024 * 1024;
+/// With more distinct values than this share of all values a dictionary saves nothing.
+const DICTIONARY_SHARE_MAX: f64 = 0.7;
+const DICTIONARY_ALWAYS_BELOW: usize = 64;
+/// Larger dictionaries and longer strings are not searched for minimum and maximum.
+const STATISTICS_VALUES_MAX: usize = 4096;
+const STATISTICS_BYTES_MAX: usize = 64;
+
+impl ChunkWriter {
+    pub(crate) fn new(level: i32, rows_per_page: usize) -> Result<Self> {
+        Ok(Self {
+            level,
+            rows_per_page,
+            compressor: zstd::bulk::Compressor::new(level)?,
+            numbers: Vec::new(),
+            ints: FxHashMap::default(),
+            dictionary: Dictionary::default(),
+            page: Vec::new(),
+            levels: Vec::new(),
+        })
+    }
+
+    /// Encodes a chunk; the result is to be appended to a row group.
+    pub(crate) fn write(
+        &mut self,
+        descriptor: ColumnDescPtr,
+        column: &Column<'_>,
+    ) -> Result<(Bytes, ColumnCloseResult)> {
+        self.build_dictionary(column);
+        let mut chunk = Chunk::new(&descriptor, column, self.level);
+        let mut sink = TrackedWrite::new(Vec::new());
+        {
+            let mut pages = SerializedPageWriter::new(&mut sink);
+            if self.dictionary.used {
+                self.write_dictionary(&mut pages, &mut chunk)?;
+            }
+            self.write_pages(&descriptor, column, &mut pages, &mut chunk)?;
+        }
+        let statistics = self.statistics(column);
+        let close = chunk.close(descriptor, column, statistics, self.dictionary.used)?;
+        self.forget_dictionary();
+        Ok((Bytes::from(sink.into_inner()?), close))
+    }
+
+    fn build_dictionary(&mut self, column: &Column<'_>) {
+        let values = column.values.len();
+        match &column.values {
+            Values::Strings(codes, strings) => self.number_strings(codes, strings),
+            Values::SmallInts(ints) => {
+                self.number_ints(ints.iter().map(|&value| i64::from(value)));
+                for &entry in &self.int_entries() {
+                    self.dictionary.plain.extend_from_slice(&(entry as i32).to_le_bytes());
+                }
+            }
+            Values::Ints(ints, IntEncoding::Dictionary) => {
+                self.number_ints(ints.iter().copied());
+                for &entry in &self.int_entries() {
+                    self.dictionary.plain.extend_from_slice(&entry.to_le_bytes());
+                }
+            }
+            _ => return,
+        }
+        let entries = self.dictionary.entries;
+        self.dictionary.used = self.dictionary.plain.len() <= DICTIONARY_BYTES_MAX
+            && (entries <= DICTIONARY_ALWAYS_BELOW || (entries as f64) < DICTIONARY_SHARE_MAX * values as f64);
+    }
+
+    /// Numbers the distinct codes in order of appearance.
+    fn number_strings(&mut self, codes: &[StringCode], strings: &StringTable) {
+        if self.numbers.len() < strings.len() {
+            self.numbers.resize(strings.len(), ABSENT);
+        }
+        let dictionary = &mut self.dictionary;
+        dictionary.indices.reserve(codes.len());
+        for &code in codes {
+            let number = &mut self.numbers[code as usize];
+            if *number == ABSENT {
+                *number = dictionary.codes.len() as u32;
+                dictionary.codes.push(code);
+            }
+            dictionary.indices.push(*number);
+        }
+        dictionary.entries = dictionary.codes.len();
+        for &code in &dictionary.codes {
+            put_plain_string(&mut dictionary.plain, strings.bytes(code));
+        }
+    }
+
+    fn number_ints(&mut self, values: impl Iterator<Item = i64>) {
+        let mut last = (i64::MIN, ABSENT);
+        for value in values {
+            if last.1 == ABSENT || last.0 != value {
+                let next = self.ints.len() as u32;
+                last = (value, *self.ints.entry(value).or_insert(next));
+            }
+            self.dictionary.indices.push(last.1);
+        }
+        self.dictionary.entries = self.ints.len();
+    }
+
+    fn int_entries(&self) -> Vec<i64> {
+        let mut entries = vec![0; self.ints.len()];
+        for (&value, &number) in &self.ints {
+            entries[number as usize] = value;
+        }
+        entries
+    }
+
+    fn forget_dictionary(&mut self) {
+        for &code in &self.dictionary.codes {
+            self.numbers[code as usize] = ABSENT;
+        }
+        self.ints.clear();
+        let dictionary = &mut self.dictionary;
+        (dictionary.used, dictionary.entries) = (false, 0);
+        dictionary.plain.clear();
+        dictionary.indices.clear();
+        dictionary.codes.clear();
+    }
+
+    fn write_dictionary<W: PageWriter>(&mut self, pages: &mut W, chunk: &mut Chunk) -> Result<()> {
+        let page = Page::DictionaryPage {
+            buf: compress(&mut self.compressor, &self.dictionary.plain, chunk.compressed_pages)?,
+            num_values: self.dictionary.entries as u32,
+            encoding: Encoding::PLAIN,
+            is_sorted: false,
+        };
+        let spec = pages.write_page(CompressedPage::new(page, self.dictionary.plain.len()))?;
+        chunk.dictionary_written(&spec);
+        Ok(())
+    }
+
+    fn write_pages<W: PageWriter>(
+        &mut self,
+        descriptor: &ColumnDescPtr,
+        column: &Column<'_>,
+        pages: &mut W,
+        chunk: &mut Chunk,
+    ) -> Result<()> {
+        let positions = column.positions();
+        let (mut position, mut value) = (0, 0);
+        while position < positions {
+            let (page_end, rows) = self.page_end(column.repetition, position, positions);
+            let defined = match column.definition {
+                Some(levels) => {
+                    let max = descriptor.max_def_level();
+                    levels[position..page_end].iter().filter(|&&level| level == max).count()
+                }
+                None => page_end - position,
+            };
+            self.page.clear();
+            if let Some(levels) = column.repetition {
+                self.put_levels(&levels[position..page_end], descriptor.max_rep_level());
+            }
+            if descriptor.max_def_level() > 0 {
+                match column.definition {
+                    Some(levels) => self.put_levels(&levels[position..page_end], descriptor.max_def_level()),
+                    None => put_constant_level(&mut self.page, page_end - position, descriptor.max_def_level()),
+                }
+            }
+            let encoding = self.put_values(&column.values, value..value + defined)?;
+            let page = Page::DataPage {
+                buf: compress(&mut self.compressor, &self.page, chunk.compressed_pages)?,
+                num_values: (page_end - position) as u32,
+                encoding,
+                def_level_encoding: Encoding::RLE,
+                rep_level_encoding: Encoding::RLE,
+                statistics: None,
+            };
+            let spec = pages.write_page(CompressedPage::new(page, self.page.len()))?;
+            chunk.page_written(&spec, rows, &column.values, value..value + defined);
+            (position, value) = (page_end, value + defined);
+        }
+        Ok(())
+    }
+
+    /// Where the page that begins at a position ends, and how many rows it holds. Pages end between rows.
+    fn page_end(&self, repetition: Option<&[i16]>, begin: usize, positions: usize) -> (usize, usize) {
+        let Some(repetition) = repetition else {
+            let end = (begin + self.rows_per_page).min(positions);
+            return (end, end - begin);
+        };
+        let mut rows = 0;
+        for (at, &level) in repetition.iter().enumerate().skip(begin) {
+            if level == 0 {
+                if rows == self.rows_per_page {
+                    return (at, rows);
+                }
+                rows += 1;
+            }
+        }
+        (positions, rows)
+    }
+
+    fn put_levels(&mut self, levels: &[i16], max: i16) {
+        self.levels.clear();
+        self.levels.extend(levels.iter().map(|&level| level as u32));
+        let length_at = self.page.len();
+        self.page.extend_from_slice(&[0; 4]);
+        put_hybrid(&mut self.page, &self.levels, bits_for(max as u32));
+        set_length(&mut self.page, length_at);
+    }
+
+    fn put_values(&mut self, values: &Values<'_>, range: std::ops::Range<usize>) -> Result<Encoding> {
+        let page = &mut self.page;
+        if self.dictionary.used {
+            let width = bits_for(self.dictionary.entries.saturating_sub(1) as u32).max(1);
+            page.push(width as u8);
+            put_hybrid(page, &self.dictionary.indices[range], width);
+            return Ok(Encoding::RLE_DICTIONARY);
+        }
+        match values {
+            Values::Strings(codes, strings) => {
+                codes[range].iter().for_each(|&code| put_plain_string(page, strings.bytes(code)));
+            }
+            Values::Fixed { bytes, width, .. } => {
+                page.extend_from_slice(&bytes[range.start * width..range.end * width]);
+            }
+            Values::SmallInts(ints) => {
+                ints[range].iter().for_each(|value| page.extend_from_slice(&value.to_le_bytes()));
+            }
+            Values::Ints(ints, IntEncoding::Delta) => {
+                let mut encoder = DeltaBitPackEncoder::<Int64Type>::new();
+                encoder.put(&ints[range])?;
+                page.extend_from_slice(&encoder.flush_buffer()?);
+                return Ok(Encoding::DELTA_BINARY_PACKED);
+            }
+            Values::Ints(ints, IntEncoding::ByteStreamSplit) => {
+                for shift in (0..64).step_by(8) {
+                    page.extend(ints[range.clone()].iter().map(|value| (value >> shift) as u8));
+                }
+                return Ok(Encoding::BYTE_STREAM_SPLIT);
+            }
+            Values::Ints(ints, IntEncoding::Dictionary) => {
+                ints[range].iter().for_each(|value| page.extend_from_slice(&value.to_le_bytes()));
+            }
+            Values::Doubles(doubles) => {
+                doubles[range].iter().for_each(|value| page.extend_from_slice(&value.to_le_bytes()));
+            }
+            Values::Bools(bools) => {
+                page.extend(
+                    bools[range]
+                        .chunks(8)
+                        .map(|bits| bits.iter().enumerate().fold(0, |byte, (at, &bit)| byte | (u8::from(bit) << at))),
+                );
+            }
+        }
+        Ok(Encoding::PLAIN)
+    }
+
+    fn statistics(&self, column: &Column<'_>) -> Option<Statistics> {
+        let nulls = Some((column.positions() - column.values.len()) as u64);
+        match &column.values {
+            Values::Strings(_, strings) => {
+                let codes = &self.dictionary.codes;
+                if codes.len() > STATISTICS_VALUES_MAX {
+                    return None;
+                }
+                let min = codes.iter().map(|&code| strings.bytes(code)).min()?;
+                let max = codes.iter().map(|&code| strings.bytes(code)).max()?;
+                (min.len().max(max.len()) <= STATISTICS_BYTES_MAX).then(|| {
+                    Statistics::byte_array(Some(min.to_vec().into()), Some(max.to_vec().into()), None, nulls, false)
+                })
+            }
+            Values::Fixed { bytes, width, sorted: true, .. } => {
+                let fixed = |value: &[u8]| Some(FixedLenByteArray::from(value.to_vec()));
+                let (min, max) = (bytes.chunks_exact(*width).next()?, bytes.chunks_exact(*width).next_back()?);
+                Some(Statistics::fixed_len_byte_array(fixed(min), fixed(max), None, nulls, false))
+            }
+            Values::Fixed { .. } => None,
+            Values::SmallInts(ints) => {
+                Some(Statistics::int32(ints.iter().min().copied(), ints.iter().max().copied(), None, nulls, false))
+            }
+            Values::Ints(ints, _) => {
+                Some(Statistics::int64(ints.iter().min().copied(), ints.iter().max().copied(), None, nulls, false))
+            }
+            Values::Doubles(doubles) => {
+                if doubles.iter().any(|value| value.is_nan()) {
+                    return None;
+                }
+                let (min, max) = (doubles.iter().copied().reduce(f64::min)?, doubles.iter().copied().reduce(f64::max)?);
+                Some(Statistics::double(Some(min), Some(max), None, nulls, false))
+            }
+            Values::Bools(_) => None,
+        }
+    }
+}
+
+impl Values<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Values::Strings(codes, _) => codes.len(),
+            Values::Fixed { bytes, width, .. } => bytes.len() / width,
+            Values::SmallInts(values) => values.len(),
+            Values::Ints(values, _) => values.len(),
+            Values::Doubles(values) => values.len(),
+            Values::Bools(values) => values.len(),
+        }
+    }
+}
+
+impl Column<'_> {
+    fn positions(&self) -> usize {
+        self.definition.map_or(self.values.len(), <[i16]>::len)
+    }
+}
+
+/// What has been written of a chunk.
+struct Chunk {
+    level: i32,
+    compressed_pages: bool,
+    rows: u64,
+    compressed: u64,
+    uncompressed: u64,
+    dictionary_offset: Option<i64>,
+    data_offset: Option<i64>,
+    offsets: OffsetIndexBuilder,
+    index: Option<ColumnIndexBuilder>,
+    data_encoding: Encoding,
+}
+
+impl Chunk {
+    fn new(descriptor: &ColumnDescPtr, column: &Column<'_>, level: i32) -> Self {
+        let index = match &column.values {
+            Values::Fixed { sorted: true, .. } => {
+                let mut index = ColumnIndexBuilder::new(Physical::FIXED_LEN_BYTE_ARRAY);
+                index.set_boundary_order(BoundaryOrder::ASCENDING);
+                Some(index)
+            }
+            Values::Ints(_, IntEncoding::Delta) if descriptor.max_rep_level() == 0 => {
+                Some(ColumnIndexBuilder::new(Physical::INT64))
+            }
+            _ => None,
+        };
+        let data_encoding = match &column.values {
+            Values::Ints(_, IntEncoding::Delta) => Encoding::DELTA_BINARY_PACKED,
+            Values::Ints(_, IntEncoding::ByteStreamSplit) => Encoding::BYTE_STREAM_SPLIT,
+            _ => Encoding::PLAIN,
+        };
+        Self {
+            level,
+            compressed_pages: !matches!(column.values, Values::Fixed { compressible: false, .. }),
+            rows: 0,
+            compressed: 0,
+            uncompressed: 0,
+            dictionary_offset: None,
+            data_offset: None,
+            offsets: OffsetIndexBuilder::new(),
+            index,
+            data_encoding,
+        }
+    }
+
+    fn dictionary_written(&mut self, spec: &PageWriteSpec) {
+        self.dictionary_offset = Some(spec.offset as i64);
+        self.compressed += spec.compressed_size as u64;
+        self.uncompressed += spec.uncompressed_size as u64;
+    }
+
+    fn page_written(&mut self, spec: &PageWriteSpec, rows: usize, values: &Values<'_>, range: std::ops::Range<usize>) {
+        self.rows += rows as u64;
+        self.compressed += spec.compressed_size as u64;
+        self.uncompressed += spec.uncompressed_size as u64;
+        self.data_offset.get_or_insert(spec.offset as i64);
+        self.offsets.append_row_count(rows as i64);
+        self.offsets.append_offset_and_size(spec.offset as i64, spec.compressed_size as i32);
+        let Some(index) = &mut self.index else { return };
+        match values {
+            Values::Fixed { bytes, width, .. } => {
+                let value = |at: usize| bytes[at * width..(at + 1) * width].to_vec();
+                index.append(false, value(range.start), value(range.end - 1), 0);
+            }
+            Values::Ints(ints, _) => {
+                let (min, max) = min_max(&ints[range]);
+                index.append(false, min.to_le_bytes().to_vec(), max.to_le_bytes().to_vec(), 0);
+            }
+            _ => {}
+        }
+    }
+
+    fn close(
+        self,
+        descriptor: ColumnDescPtr,
+        column: &Column<'_>,
+        statistics: Option<Statistics>,
+        dictionary: bool,
+    ) -> Result<ColumnCloseResult> {
+        let mut encodings = vec![Encoding::PLAIN, Encoding::RLE];
+        encodings.push(if dictionary { Encoding::RLE_DICTIONARY } else { self.data_encoding });
+        encodings.dedup();
+        let compression = if self.compressed_pages {
+            Compression::ZSTD(ZstdLevel::try_new(self.level)?)
+        } else {
+            Compression::UNCOMPRESSED
+        };
+        let no_pages = || ParquetError::General("a column without pages".into());
+        let mut builder = ColumnChunkMetaData::builder(descriptor)
+            .set_compression(compression)
+            .set_encodings(encodings)
+            .set_num_values(column.positions() as i64)
+            .set_total_compressed_size(self.compressed as i64)
+            .set_total_uncompressed_size(self.uncompressed as i64)
+            .set_data_page_offset(self.data_offset.ok_or_else(no_pages)?)
+            .set_dictionary_page_offset(self.dictionary_offset);
+        if let Some(statistics) = statistics {
+            builder = builder.set_statistics(statistics);
+        }
+        Ok(ColumnCloseResult {
+            bytes_written: self.compressed,
+            rows_written: self.rows,
+            metadata: builder.build()?,
+            bloom_filter: None,
+            column_index: self.index.map(ColumnIndexBuilder::build).transpose()?,
+            offset_index: Some(self.offsets.build()),
+        })
+    }
+}
+
+fn min_max(values: &[i64]) -> (i64, i64) {
+    values.iter().fold((i64::MAX, i64::MIN), |(min, max), &value| (min.min(value), max.max(value)))
+}
+
+fn compress(compressor: &mut zstd::bulk::Compressor<'_>, page: &[u8], compressed: bool) -> Result<Bytes> {
+    Ok(if compressed { Bytes::from(compressor.compress(page)?) } else { Bytes::copy_from_slice(page) })
+}
+
+fn put_plain_string(page: &mut Vec<u8>, value: &[u8]) {
+    page.extend_from_slice(&(value.len() as u32).to_le_bytes());
+    page.extend_from_slice(value);
+}
+
+fn put_constant_level(page: &mut Vec<u8>, count: usize, level: i16) {
+    let length_at = page.len();
+    page.extend_from_slice(&[0; 4]);
+    put_run(page, count, level as u32, 1);
+    set_length(page, length_at);
+}
+
+fn set_length(page: &mut [u8], length_at: usize) {
+    let length = (page.len() - length_at - 4) as u32;
+    page[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
+}

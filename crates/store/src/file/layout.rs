@@ -1,0 +1,235 @@
+//! Which columns a file has.
+
+use std::sync::Arc;
+
+use parquet::basic::{ConvertedType, LogicalType, Repetition, TimeUnit, Type as Physical};
+use parquet::errors::ParquetError;
+use parquet::schema::types::Type;
+use serde::{Deserialize, Serialize};
+use tracehouse_model::ValueTag;
+
+/// Version of the column layout, in the footer of every file.
+pub(crate) const LAYOUT_VERSION: u32 = 1;
+/// Footer key under which the layout stands as JSON.
+pub(crate) const LAYOUT_FOOTER_KEY: &str = "tracehouse.layout";
+
+/// Attributes that have a column of their own in a file. All others are in the residual columns, where attributes of
+/// a promoted key stand as well when their type differs from the column's.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Layout {
+    pub version: u32,
+    pub span: Vec<PromotedAttribute>,
+    pub resource: Vec<PromotedAttribute>,
+}
+
+/// One attribute with a column of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromotedAttribute {
+    pub key: String,
+    pub value_type: ColumnType,
+}
+
+/// The types that promoted columns have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, PartialOrd, Ord)]
+#[serde(rename_all = "lowercase")]
+pub enum ColumnType {
+    String,
+    Int,
+    Double,
+    Bool,
+}
+
+impl ColumnType {
+    pub fn from_tag(tag: ValueTag) -> Option<Self> {
+        match tag {
+            ValueTag::String => Some(ColumnType::String),
+            ValueTag::Int => Some(ColumnType::Int),
+            ValueTag::Double => Some(ColumnType::Double),
+            ValueTag::Bool => Some(ColumnType::Bool),
+            ValueTag::Empty | ValueTag::Bytes | ValueTag::Json => None,
+        }
+    }
+
+    pub fn tag(self) -> ValueTag {
+        match self {
+            ColumnType::String => ValueTag::String,
+            ColumnType::Int => ValueTag::Int,
+            ColumnType::Double => ValueTag::Double,
+            ColumnType::Bool => ValueTag::Bool,
+        }
+    }
+}
+
+/// Names of the fixed columns.
+pub(crate) mod column {
+    pub(crate) const TRACE_ID: &str = "trace_id";
+    pub(crate) const SPAN_ID: &str = "span_id";
+    pub(crate) const PARENT_SPAN_ID: &str = "parent_span_id";
+    pub(crate) const PARENT_OFFSET: &str = "parent_offset";
+    pub(crate) const START_TIME: &str = "start_time";
+    pub(crate) const DURATION_NANOS: &str = "duration_nanos";
+    pub(crate) const NAME: &str = "name";
+    pub(crate) const KIND: &str = "kind";
+    pub(crate) const STATUS: &str = "status";
+    pub(crate) const STATUS_MESSAGE: &str = "status_message";
+    pub(crate) const TRACE_STATE: &str = "trace_state";
+    pub(crate) const FLAGS: &str = "flags";
+    pub(crate) const SAMPLING_THRESHOLD: &str = "sampling_threshold";
+    pub(crate) const MARKS: &str = "marks";
+    pub(crate) const DROPPED_ATTRIBUTES: &str = "dropped_attributes";
+    pub(crate) const DROPPED_EVENTS: &str = "dropped_events";
+    pub(crate) const DROPPED_LINKS: &str = "dropped_links";
+    pub(crate) const SCOPE_NAME: &str = "scope_name";
+    pub(crate) const SCOPE_VERSION: &str = "scope_version";
+    pub(crate) const SCOPE_SCHEMA_URL: &str = "scope_schema_url";
+    pub(crate) const SCOPE_DROPPED_ATTRIBUTES: &str = "scope_dropped_attributes";
+    pub(crate) const RESOURCE_SCHEMA_URL: &str = "resource_schema_url";
+    pub(crate) const RESOURCE_DROPPED_ATTRIBUTES: &str = "resource_dropped_attributes";
+    pub(crate) const RESOURCE_ATTRIBUTES: &str = "resource_attributes";
+    pub(crate) const SCOPE_ATTRIBUTES: &str = "scope_attributes";
+    pub(crate) const SPAN_ATTRIBUTES: &str = "span_attributes";
+    pub(crate) const EVENTS: &str = "events";
+    pub(crate) const LINKS: &str = "links";
+}
+
+impl Layout {
+    pub fn span_column_name(key: &str) -> String {
+        format!("span.{key}")
+    }
+
+    pub fn resource_column_name(key: &str) -> String {
+        format!("resource.{key}")
+    }
+
+    /// The promoted column of a span attribute: its place among the promoted ones, and its type.
+    pub fn span_column(&self, key: &str) -> Option<(usize, ColumnType)> {
+        find(&self.span, key)
+    }
+
+    pub fn resource_column(&self, key: &str) -> Option<(usize, ColumnType)> {
+        find(&self.resource, key)
+    }
+
+    /// The Parquet schema of a file with this layout. Writer and reader both take the order of columns from here.
+    pub(crate) fn schema(&self) -> Result<Arc<Type>, ParquetError> {
+        const REQUIRED: Repetition = Repetition::REQUIRED;
+        const OPTIONAL: Repetition = Repetition::OPTIONAL;
+        let mut fields = vec![
+            fixed(column::TRACE_ID, REQUIRED, 16)?,
+            fixed(column::SPAN_ID, REQUIRED, 8)?,
+            fixed(column::PARENT_SPAN_ID, OPTIONAL, 8)?,
+            primitive(column::PARENT_OFFSET, OPTIONAL, Physical::INT32)?,
+            timestamp(column::START_TIME)?,
+            primitive(column::DURATION_NANOS, REQUIRED, Physical::INT64)?,
+            string(column::NAME, REQUIRED)?,
+            string(column::KIND, REQUIRED)?,
+            string(column::STATUS, REQUIRED)?,
+            string(column::STATUS_MESSAGE, OPTIONAL)?,
+            string(column::TRACE_STATE, OPTIONAL)?,
+            primitive(column::FLAGS, REQUIRED, Physical::INT32)?,
+            primitive(column::SAMPLING_THRESHOLD, OPTIONAL, Physical::INT64)?,
+            primitive(column::MARKS, REQUIRED, Physical::INT32)?,
+            primitive(column::DROPPED_ATTRIBUTES, REQUIRED, Physical::INT32)?,
+            primitive(column::DROPPED_EVENTS, REQUIRED, Physical::INT32)?,
+            primitive(column::DROPPED_LINKS, REQUIRED, Physical::INT32)?,
+            string(column::SCOPE_NAME, OPTIONAL)?,
+            string(column::SCOPE_VERSION, OPTIONAL)?,
+            string(column::SCOPE_SCHEMA_URL, OPTIONAL)?,
+            primitive(column::SCOPE_DROPPED_ATTRIBUTES, REQUIRED, Physical::INT32)?,
+            string(column::RESOURCE_SCHEMA_URL, OPTIONAL)?,
+            primitive(column::RESOURCE_DROPPED_ATTRIBUTES, REQUIRED, Physical::INT32)?,
+        ];
+        for attribute in &self.resource {
+            fields.push(promoted(&Self::resource_column_name(&attribute.key), attribute.value_type)?);
+        }
+        for attribute in &self.span {
+            fields.push(promoted(&Self::span_column_name(&attribute.key), attribute.value_type)?);
+        }
+        fields.push(map(column::RESOURCE_ATTRIBUTES)?);
+        fields.push(map(column::SCOPE_ATTRIBUTES)?);
+        fields.push(map(column::SPAN_ATTRIBUTES)?);
+        fields.push(events()?);
+        fields.push(links()?);
+        Ok(Arc::new(Type::group_type_builder("spans").with_fields(fields).build()?))
+    }
+}
+
+fn find(promoted: &[PromotedAttribute], key: &str) -> Option<(usize, ColumnType)> {
+    let at = promoted.iter().position(|attribute| attribute.key == key)?;
+    Some((at, promoted[at].value_type))
+}
+
+type Field = Result<Arc<Type>, ParquetError>;
+
+fn primitive(name: &str, repetition: Repetition, physical: Physical) -> Field {
+    Ok(Arc::new(Type::primitive_type_builder(name, physical).with_repetition(repetition).build()?))
+}
+
+fn fixed(name: &str, repetition: Repetition, length: i32) -> Field {
+    let builder = Type::primitive_type_builder(name, Physical::FIXED_LEN_BYTE_ARRAY);
+    Ok(Arc::new(builder.with_repetition(repetition).with_length(length).build()?))
+}
+
+fn timestamp(name: &str) -> Field {
+    let builder = Type::primitive_type_builder(name, Physical::INT64).with_repetition(Repetition::REQUIRED);
+    let logical = LogicalType::timestamp(true, TimeUnit::NANOS);
+    Ok(Arc::new(builder.with_logical_type(Some(logical)).build()?))
+}
+
+fn string(name: &str, repetition: Repetition) -> Field {
+    let builder = Type::primitive_type_builder(name, Physical::BYTE_ARRAY).with_repetition(repetition);
+    Ok(Arc::new(builder.with_logical_type(Some(LogicalType::String)).build()?))
+}
+
+fn promoted(name: &str, value_type: ColumnType) -> Field {
+    match value_type {
+        ColumnType::String => string(name, Repetition::OPTIONAL),
+        ColumnType::Int => primitive(name, Repetition::OPTIONAL, Physical::INT64),
+        ColumnType::Double => primitive(name, Repetition::OPTIONAL, Physical::DOUBLE),
+        ColumnType::Bool => primitive(name, Repetition::OPTIONAL, Physical::BOOLEAN),
+    }
+}
+
+/// A map from key to the canonical JSON of the value, which any engine reads as `MAP(VARCHAR, VARCHAR)`.
+fn map(name: &str) -> Field {
+    let entry = Type::group_type_builder("key_value")
+        .with_repetition(Repetition::REPEATED)
+        .with_fields(vec![string("key", Repetition::REQUIRED)?, string("value", Repetition::REQUIRED)?])
+        .build()?;
+    let builder = Type::group_type_builder(name).with_repetition(Repetition::REQUIRED);
+    let builder = builder.with_logical_type(Some(LogicalType::Map)).with_converted_type(ConvertedType::MAP);
+    Ok(Arc::new(builder.with_fields(vec![Arc::new(entry)]).build()?))
+}
+
+fn list(name: &str, fields: Vec<Arc<Type>>) -> Field {
+    let element = Type::group_type_builder("element").with_repetition(Repetition::REQUIRED).with_fields(fields);
+    let repeated = Type::group_type_builder("list")
+        .with_repetition(Repetition::REPEATED)
+        .with_fields(vec![Arc::new(element.build()?)])
+        .build()?;
+    let builder = Type::group_type_builder(name).with_repetition(Repetition::REQUIRED);
+    let builder = builder.with_logical_type(Some(LogicalType::List)).with_converted_type(ConvertedType::LIST);
+    Ok(Arc::new(builder.with_fields(vec![Arc::new(repeated)]).build()?))
+}
+
+fn events() -> Field {
+    let fields = vec![
+        timestamp("time")?,
+        string("name", Repetition::REQUIRED)?,
+        primitive("dropped_attributes", Repetition::REQUIRED, Physical::INT32)?,
+        map("attributes")?,
+    ];
+    list(column::EVENTS, fields)
+}
+
+fn links() -> Field {
+    let fields = vec![
+        fixed("trace_id", Repetition::REQUIRED, 16)?,
+        fixed("span_id", Repetition::REQUIRED, 8)?,
+        string("trace_state", Repetition::REQUIRED)?,
+        primitive("flags", Repetition::REQUIRED, Physical::INT32)?,
+        primitive("dropped_attributes", Repetition::REQUIRED, Physical::INT32)?,
+        map("attributes")?,
+    ];
+    list(column::LINKS, fields)
+}

@@ -1,0 +1,24 @@
+//! Parquet files of spans: their columns, how they are written and read.
+
+mod attributes_columns;
+mod chunk;
+mod contents;
+mod hybrid;
+mod layout;
+mod order;
+mod promote;
+mod read;
+mod rows;
+mod source;
+mod trace_filter;
+mod write;
+
+pub use contents::{FileContents, KeyCount};
+pub use layout::{ColumnType, Layout, PromotedAttribute};
+pub(crate) use order::{OrderedSpans, RowRef, SeenSpans, order_spans};
+pub(crate) use promote::AttributeCounts;
+pub(crate) use read::SpanStream;
+pub use read::{OpenFile, StringForm};
+pub(crate) use source::FileSource;
+pub(crate) use trace_filter::TraceFilter;
+pub(crate) use write::{MergedStrings, Packing, ROWS_PER_ROW_GROUP, SpanFileWriter, WrittenFile};

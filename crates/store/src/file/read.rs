@@ -1,0 +1,313 @@
+//! Opens stored files, finds traces in them and scans their columns.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, FixedSizeBinaryArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
+    RowSelector,
+};
+use parquet::basic::Type as Physical;
+use parquet::errors::{ParquetError, Result};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use tracehouse_model::{SpanBatch, TraceId};
+
+use super::layout::{LAYOUT_FOOTER_KEY, LAYOUT_VERSION, Layout, column};
+use super::rows::{Parents, to_spans};
+use super::source::FileSource;
+
+/// A file whose footer has been read. Cheap to share; reads may run from many threads at once.
+pub struct OpenFile {
+    source: FileSource,
+    /// Strings as views: no work for values that are not looked at.
+    views: ArrowReaderMetadata,
+    /// Strings as the file's own dictionaries: conditions are evaluated once for each distinct value.
+    dictionaries: ArrowReaderMetadata,
+    layout: Layout,
+}
+
+/// In which form [`OpenFile::scan`] gives top-level string columns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StringForm {
+    View,
+    /// `Dictionary(Int32, Utf8)` where the file has a dictionary in every row group, else a view.
+    Dictionary,
+}
+
+impl OpenFile {
+    pub(crate) fn open(source: FileSource) -> Result<Self> {
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
+        let inferred = ArrowReaderMetadata::load(&source, options.clone())?;
+        let metadata = inferred.metadata().clone();
+        let layout = read_layout(&metadata)?;
+        let typed = |string_type: &dyn Fn(usize) -> DataType| {
+            let fields = inferred.schema().fields().iter().enumerate().map(|(number, field)| {
+                if field.data_type() != &DataType::Utf8 {
+                    return field.clone();
+                }
+                Arc::new(Field::new(field.name(), string_type(number), field.is_nullable()))
+            });
+            let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+            ArrowReaderMetadata::try_new(metadata.clone(), options.clone().with_schema(schema))
+        };
+        let views = typed(&|_| DataType::Utf8View)?;
+        let dictionaries = typed(&|number| {
+            if has_dictionaries(&metadata, inferred.schema().field(number).name()) {
+                DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+            } else {
+                DataType::Utf8View
+            }
+        })?;
+        Ok(Self { source, views, dictionaries, layout })
+    }
+
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    pub fn row_groups(&self) -> usize {
+        self.views.metadata().num_row_groups()
+    }
+
+    pub fn rows_of(&self, row_group: usize) -> usize {
+        self.views.metadata().row_group(row_group).num_rows() as usize
+    }
+
+    /// Minimum and maximum of an `INT64` column in a row group, if the file says.
+    pub fn int_range(&self, row_group: usize, column_name: &str) -> Option<(i64, i64)> {
+        let leaf = self.leaf(column_name)?;
+        match self.views.metadata().row_group(row_group).column(leaf).statistics()? {
+            parquet::file::statistics::Statistics::Int64(values) => Some((*values.min_opt()?, *values.max_opt()?)),
+            _ => None,
+        }
+    }
+
+    fn leaf(&self, column_name: &str) -> Option<usize> {
+        let columns = self.views.metadata().file_metadata().schema_descr().columns();
+        columns.iter().position(|leaf| leaf.path().parts() == [column_name])
+    }
+
+    /// Reads columns (by name, all leaves of each) of row groups, only the selected rows, in batches.
+    pub fn scan(
+        &self,
+        row_groups: Vec<usize>,
+        columns: &[&str],
+        selection: Option<RowSelection>,
+        form: StringForm,
+        batch_rows: usize,
+    ) -> Result<ParquetRecordBatchReader> {
+        let schema = self.views.metadata().file_metadata().schema_descr();
+        let leaves = schema
+            .columns()
+            .iter()
+            .enumerate()
+            .filter(|(_, leaf)| columns.contains(&leaf.path().parts()[0].as_str()))
+            .map(|(number, _)| number);
+        self.read(row_groups, ProjectionMask::leaves(schema, leaves), selection, form, batch_rows)
+    }
+
+    fn read(
+        &self,
+        row_groups: Vec<usize>,
+        projection: ProjectionMask,
+        selection: Option<RowSelection>,
+        form: StringForm,
+        batch_rows: usize,
+    ) -> Result<ParquetRecordBatchReader> {
+        let metadata = match form {
+            StringForm::View => self.views.clone(),
+            StringForm::Dictionary => self.dictionaries.clone(),
+        };
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.source.clone(), metadata)
+            .with_row_groups(row_groups)
+            .with_projection(projection)
+            .with_batch_size(batch_rows);
+        if let Some(selection) = selection {
+            builder = builder.with_row_selection(selection);
+        }
+        builder.build()
+    }
+
+    /// Where the spans of a trace stand: row groups, and rows in each.
+    pub fn find_trace(&self, trace: TraceId) -> Result<Vec<(usize, Range<usize>)>> {
+        let mut found = Vec::new();
+        for row_group in 0..self.row_groups() {
+            let Some(pages) = self.pages_that_may_hold(row_group, trace)? else { continue };
+            let reader =
+                self.scan(vec![row_group], &[column::TRACE_ID], Some(select(&pages)), StringForm::View, pages.len())?;
+            let (mut begin, mut count, mut row) = (0, 0, pages.start);
+            for batch in reader {
+                let batch = batch?;
+                let ids = batch.column(0).as_any().downcast_ref::<FixedSizeBinaryArray>().ok_or_else(wrong_column)?;
+                for at in 0..ids.len() {
+                    if ids.value(at) == trace.0 {
+                        if count == 0 {
+                            begin = row;
+                        }
+                        count += 1;
+                    }
+                    row += 1;
+                }
+            }
+            if count > 0 {
+                found.push((row_group, begin..begin + count));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The rows of the pages of a row group whose range of trace ids includes the trace.
+    fn pages_that_may_hold(&self, row_group: usize, trace: TraceId) -> Result<Option<Range<usize>>> {
+        let metadata = self.views.metadata();
+        let statistics = metadata.row_group(row_group).column(0).statistics();
+        let outside = statistics.is_some_and(|range| {
+            range.min_bytes_opt().is_some_and(|min| trace.0.as_slice() < min)
+                || range.max_bytes_opt().is_some_and(|max| trace.0.as_slice() > max)
+        });
+        if outside {
+            return Ok(None);
+        }
+        let (Some(index), Some(offsets)) = (metadata.column_index(), metadata.offset_index()) else {
+            return Ok(Some(0..self.rows_of(row_group)));
+        };
+        let ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(pages) = &index[row_group][0] else {
+            return Ok(Some(0..self.rows_of(row_group)));
+        };
+        let locations = offsets[row_group][0].page_locations();
+        let holds = |page: usize| {
+            pages.min_value(page).is_none_or(|min| min <= trace.0.as_slice())
+                && pages.max_value(page).is_none_or(|max| max >= trace.0.as_slice())
+        };
+        let holding: Vec<usize> = (0..locations.len()).filter(|&page| holds(page)).collect();
+        let (Some(&first), Some(&last)) = (holding.first(), holding.last()) else { return Ok(None) };
+        let end = locations.get(last + 1).map_or(self.rows_of(row_group), |next| next.first_row_index as usize);
+        Ok(Some(locations[first].first_row_index as usize..end))
+    }
+
+    /// All spans of a trace in this file, with all that belongs to them; at most `spans_max`.
+    pub fn read_trace(&self, trace: TraceId, spans_max: usize) -> Result<Option<SpanBatch>> {
+        let mut spans = SpanBatch::new();
+        for (row_group, rows) in self.find_trace(trace)? {
+            let left = spans_max.saturating_sub(spans.len());
+            let rows = rows.start..rows.end.min(rows.start + left);
+            if rows.is_empty() {
+                break;
+            }
+            let part = self.read_rows(row_group, rows)?;
+            if spans.is_empty() { spans = part } else { spans.append(&part) }
+        }
+        Ok((!spans.is_empty()).then_some(spans))
+    }
+
+    /// Contiguous rows of a row group as spans. Parents outside the rows are looked up.
+    pub fn read_rows(&self, row_group: usize, rows: Range<usize>) -> Result<SpanBatch> {
+        let reader =
+            self.read(vec![row_group], ProjectionMask::all(), Some(select(&rows)), StringForm::View, rows.len())?;
+        let batches = reader.collect::<std::result::Result<Vec<RecordBatch>, _>>()?;
+        let mut spans = SpanBatch::new();
+        for batch in &batches {
+            spans = to_spans(batch, &self.layout, Parents::InBatch)?;
+        }
+        debug_assert!(batches.len() <= 1, "the batch size is the number of rows");
+        Ok(spans)
+    }
+
+    /// Reads the whole file in order, a bounded number of rows at a time.
+    pub(crate) fn stream(self: &Arc<Self>, batch_rows: usize) -> SpanStream {
+        SpanStream { file: self.clone(), next_row_group: 0, current: None, batch_rows }
+    }
+}
+
+/// The spans of a file from first to last.
+pub(crate) struct SpanStream {
+    file: Arc<OpenFile>,
+    next_row_group: usize,
+    current: Option<StreamedRowGroup>,
+    batch_rows: usize,
+}
+
+struct StreamedRowGroup {
+    reader: ParquetRecordBatchReader,
+    parents: Vec<tracehouse_model::SpanId>,
+    next_row: usize,
+}
+
+impl Iterator for SpanStream {
+    type Item = Result<SpanBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(current) = &mut self.current {
+                match current.reader.next() {
+                    Some(Ok(batch)) => {
+                        let rows = current.next_row..current.next_row + batch.num_rows();
+                        current.next_row = rows.end;
+                        return Some(to_spans(&batch, &self.file.layout, Parents::Known(&current.parents[rows])));
+                    }
+                    Some(Err(error)) => return Some(Err(error.into())),
+                    None => self.current = None,
+                }
+            }
+            if self.next_row_group == self.file.row_groups() {
+                return None;
+            }
+            match self.open_row_group(self.next_row_group) {
+                Ok(opened) => self.current = Some(opened),
+                Err(error) => return Some(Err(error)),
+            }
+            self.next_row_group += 1;
+        }
+    }
+}
+
+impl SpanStream {
+    fn open_row_group(&self, row_group: usize) -> Result<StreamedRowGroup> {
+        let ids = [column::SPAN_ID, column::PARENT_SPAN_ID, column::PARENT_OFFSET];
+        let rows = self.file.rows_of(row_group);
+        let mut parents = Vec::with_capacity(rows);
+        for batch in self.file.scan(vec![row_group], &ids, None, StringForm::View, rows.max(1))? {
+            parents = super::rows::parent_ids(&batch?)?;
+        }
+        let reader =
+            self.file.read(vec![row_group], ProjectionMask::all(), None, StringForm::Dictionary, self.batch_rows)?;
+        Ok(StreamedRowGroup { reader, parents, next_row: 0 })
+    }
+}
+
+fn select(rows: &Range<usize>) -> RowSelection {
+    RowSelection::from(vec![RowSelector::skip(rows.start), RowSelector::select(rows.len())])
+}
+
+fn wrong_column() -> ParquetError {
+    ParquetError::General("a column has another type than its file's layout says".into())
+}
+
+fn read_layout(metadata: &ParquetMetaData) -> Result<Layout> {
+    let footer = metadata.file_metadata().key_value_metadata();
+    let text = footer
+        .and_then(|pairs| pairs.iter().find(|pair| pair.key == LAYOUT_FOOTER_KEY))
+        .and_then(|pair| pair.value.as_deref())
+        .ok_or_else(|| ParquetError::General("not a file of spans: its footer has no layout".into()))?;
+    let layout: Layout = serde_json::from_str(text).map_err(|error| ParquetError::External(Box::new(error)))?;
+    if layout.version != LAYOUT_VERSION {
+        return Err(ParquetError::General(format!(
+            "the file has layout version {}, this build reads version {LAYOUT_VERSION}",
+            layout.version
+        )));
+    }
+    Ok(layout)
+}
+
+fn has_dictionaries(metadata: &ParquetMetaData, column_name: &str) -> bool {
+    metadata.row_groups().iter().all(|row_group| {
+        row_group.columns().iter().any(|chunk| {
+            chunk.column_path().parts() == [column_name]
+                && chunk.column_type() == Physical::BYTE_ARRAY
+                && (chunk.dictionary_page_offset().is_some() || chunk.num_values() == 0)
+        })
+    })
+}

@@ -1,0 +1,469 @@
+//! Turns rows read from a file back into spans.
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int32Array,
+    Int64Array, ListArray, MapArray, RecordBatch, StringArray, StringViewArray, StructArray, TimestampNanosecondArray,
+};
+use arrow::datatypes::Int32Type;
+use parquet::errors::{ParquetError, Result};
+use rustc_hash::FxHashMap;
+use tracehouse_model::{
+    AnyValue, AttributeLists, AttributeValue, Marks, SpanBatch, SpanFields, SpanId, StringCode, StringTable, Threshold,
+    TraceId, kind, status,
+};
+
+use super::layout::{Layout, PromotedAttribute, column};
+
+/// How the parents that are stored as row offsets become ids.
+pub(crate) enum Parents<'a> {
+    /// All parents are among the rows of the batch.
+    InBatch,
+    /// The parent of each row.
+    Known(&'a [SpanId]),
+}
+
+/// All columns of some rows as spans.
+pub(crate) fn to_spans(batch: &RecordBatch, layout: &Layout, parents: Parents<'_>) -> Result<SpanBatch> {
+    let mut spans = SpanBatch::new();
+    let mut columns = Columns::new(batch, layout)?;
+    let found;
+    let parents = match parents {
+        Parents::Known(parents) => parents,
+        Parents::InBatch => {
+            found = parent_ids(batch)?;
+            &found
+        }
+    };
+    let mut owners = Owners::default();
+    for (row, &parent) in parents.iter().enumerate() {
+        let resource = columns.resource(row, &mut spans, &mut owners)?;
+        let scope = columns.scope(row, &mut spans, &mut owners)?;
+        columns.push_span_attributes(row, &mut spans)?;
+        columns.push_events(row, &mut spans)?;
+        columns.push_links(row, &mut spans)?;
+        let fields = columns.fixed_fields(row, parent, resource, scope, &mut spans.strings);
+        spans.finish_span(fields);
+    }
+    Ok(spans)
+}
+
+/// The parent id of each row, from explicit ids and offsets.
+pub(crate) fn parent_ids(batch: &RecordBatch) -> Result<Vec<SpanId>> {
+    let span_ids: &FixedSizeBinaryArray = typed(batch, column::SPAN_ID)?;
+    let explicit: &FixedSizeBinaryArray = typed(batch, column::PARENT_SPAN_ID)?;
+    let offsets: &Int32Array = typed(batch, column::PARENT_OFFSET)?;
+    (0..batch.num_rows())
+        .map(|row| {
+            if explicit.is_valid(row) {
+                return Ok(SpanId(fixed_bytes(explicit.value(row))));
+            }
+            if offsets.is_null(row) {
+                return Ok(SpanId::NONE);
+            }
+            let parent = row as i64 - i64::from(offsets.value(row));
+            let inside = usize::try_from(parent).ok().filter(|&parent| parent < span_ids.len());
+            let parent = inside.ok_or_else(|| damaged("a parent offset leads out of its row group"))?;
+            Ok(SpanId(fixed_bytes(span_ids.value(parent))))
+        })
+        .collect()
+}
+
+/// Resources and scopes met so far, by all that distinguishes them.
+#[derive(Default)]
+struct Owners {
+    resources: FxHashMap<Vec<u64>, u32>,
+    scopes: FxHashMap<Vec<u64>, u32>,
+    key: Vec<u64>,
+}
+
+struct Columns<'a> {
+    trace_id: &'a FixedSizeBinaryArray,
+    span_id: &'a FixedSizeBinaryArray,
+    start: &'a TimestampNanosecondArray,
+    duration: &'a Int64Array,
+    name: Strings<'a>,
+    kind: Strings<'a>,
+    status: Strings<'a>,
+    status_message: Strings<'a>,
+    trace_state: Strings<'a>,
+    flags: &'a Int32Array,
+    threshold: &'a Int64Array,
+    marks: &'a Int32Array,
+    dropped_attributes: &'a Int32Array,
+    dropped_events: &'a Int32Array,
+    dropped_links: &'a Int32Array,
+    scope_name: Strings<'a>,
+    scope_version: Strings<'a>,
+    scope_schema_url: Strings<'a>,
+    scope_dropped: &'a Int32Array,
+    resource_schema_url: Strings<'a>,
+    resource_dropped: &'a Int32Array,
+    resource: Vec<(&'a str, Promoted<'a>)>,
+    span: Vec<(&'a str, Promoted<'a>)>,
+    resource_rest: Map<'a>,
+    scope_rest: Map<'a>,
+    span_rest: Map<'a>,
+    events: &'a ListArray,
+    links: &'a ListArray,
+}
+
+impl<'a> Columns<'a> {
+    fn new(batch: &'a RecordBatch, layout: &'a Layout) -> Result<Self> {
+        let promoted = |attributes: &'a [PromotedAttribute], column_name: fn(&str) -> String| {
+            attributes
+                .iter()
+                .map(|attribute| {
+                    let array = find(batch, &column_name(&attribute.key))?;
+                    Ok((attribute.key.as_str(), Promoted::new(array)?))
+                })
+                .collect::<Result<Vec<_>>>()
+        };
+        Ok(Self {
+            trace_id: typed(batch, column::TRACE_ID)?,
+            span_id: typed(batch, column::SPAN_ID)?,
+            start: typed(batch, column::START_TIME)?,
+            duration: typed(batch, column::DURATION_NANOS)?,
+            name: Strings::find(batch, column::NAME)?,
+            kind: Strings::find(batch, column::KIND)?,
+            status: Strings::find(batch, column::STATUS)?,
+            status_message: Strings::find(batch, column::STATUS_MESSAGE)?,
+            trace_state: Strings::find(batch, column::TRACE_STATE)?,
+            flags: typed(batch, column::FLAGS)?,
+            threshold: typed(batch, column::SAMPLING_THRESHOLD)?,
+            marks: typed(batch, column::MARKS)?,
+            dropped_attributes: typed(batch, column::DROPPED_ATTRIBUTES)?,
+            dropped_events: typed(batch, column::DROPPED_EVENTS)?,
+            dropped_links: typed(batch, column::DROPPED_LINKS)?,
+            scope_name: Strings::find(batch, column::SCOPE_NAME)?,
+            scope_version: Strings::find(batch, column::SCOPE_VERSION)?,
+            scope_schema_url: Strings::find(batch, column::SCOPE_SCHEMA_URL)?,
+            scope_dropped: typed(batch, column::SCOPE_DROPPED_ATTRIBUTES)?,
+            resource_schema_url: Strings::find(batch, column::RESOURCE_SCHEMA_URL)?,
+            resource_dropped: typed(batch, column::RESOURCE_DROPPED_ATTRIBUTES)?,
+            resource: promoted(&layout.resource, Layout::resource_column_name)?,
+            span: promoted(&layout.span, Layout::span_column_name)?,
+            resource_rest: Map::new(find(batch, column::RESOURCE_ATTRIBUTES)?)?,
+            scope_rest: Map::new(find(batch, column::SCOPE_ATTRIBUTES)?)?,
+            span_rest: Map::new(find(batch, column::SPAN_ATTRIBUTES)?)?,
+            events: typed(batch, column::EVENTS)?,
+            links: typed(batch, column::LINKS)?,
+        })
+    }
+
+    fn resource(&mut self, row: usize, spans: &mut SpanBatch, owners: &mut Owners) -> Result<u32> {
+        let key = &mut owners.key;
+        key.clear();
+        let url = self.resource_schema_url.code(row, &mut spans.strings);
+        let dropped = self.resource_dropped.value(row) as u32;
+        key.extend([u64::from(url), u64::from(dropped)]);
+        for (place, (_, values)) in self.resource.iter_mut().enumerate() {
+            if let Some(value) = values.value(row, &mut spans.strings) {
+                key.extend([place as u64, value.payload()]);
+            }
+        }
+        self.resource_rest.distinguish(row, &mut spans.strings, key);
+        if let Some(&known) = owners.resources.get(key.as_slice()) {
+            return Ok(known);
+        }
+        push_promoted(&mut self.resource, row, &mut spans.strings, &mut spans.resources.attributes);
+        self.resource_rest.push(row, &mut spans.strings, &mut spans.resources.attributes)?;
+        let index = spans.finish_resource(dropped, url);
+        owners.resources.insert(key.clone(), index);
+        Ok(index)
+    }
+
+    fn scope(&mut self, row: usize, spans: &mut SpanBatch, owners: &mut Owners) -> Result<u32> {
+        let key = &mut owners.key;
+        key.clear();
+        let name = self.scope_name.code(row, &mut spans.strings);
+        let version = self.scope_version.code(row, &mut spans.strings);
+        let url = self.scope_schema_url.code(row, &mut spans.strings);
+        let dropped = self.scope_dropped.value(row) as u32;
+        key.extend([name, version, url, dropped].map(u64::from));
+        self.scope_rest.distinguish(row, &mut spans.strings, key);
+        if let Some(&known) = owners.scopes.get(key.as_slice()) {
+            return Ok(known);
+        }
+        self.scope_rest.push(row, &mut spans.strings, &mut spans.scopes.attributes)?;
+        let index = spans.finish_scope(name, version, dropped, url);
+        owners.scopes.insert(key.clone(), index);
+        Ok(index)
+    }
+
+    fn push_span_attributes(&mut self, row: usize, spans: &mut SpanBatch) -> Result<()> {
+        push_promoted(&mut self.span, row, &mut spans.strings, &mut spans.attributes);
+        self.span_rest.push(row, &mut spans.strings, &mut spans.attributes)
+    }
+
+    fn fixed_fields(
+        &mut self,
+        row: usize,
+        parent_span_id: SpanId,
+        resource: u32,
+        scope: u32,
+        strings: &mut StringTable,
+    ) -> SpanFields {
+        let threshold = self.threshold.is_valid(row).then(|| self.threshold.value(row) as u64);
+        SpanFields {
+            trace_id: TraceId(fixed_bytes(self.trace_id.value(row))),
+            span_id: SpanId(fixed_bytes(self.span_id.value(row))),
+            parent_span_id,
+            start_unix_nanos: self.start.value(row),
+            duration_nanos: self.duration.value(row),
+            name: self.name.code(row, strings),
+            kind: kind::from_name(self.kind.text(row)).unwrap_or(kind::UNSPECIFIED),
+            status_code: status::from_name(self.status.text(row)).unwrap_or(status::UNSET),
+            status_message: self.status_message.code(row, strings),
+            trace_state: self.trace_state.code(row, strings),
+            flags: self.flags.value(row) as u32,
+            sampling_threshold: threshold.and_then(Threshold::new),
+            marks: Marks(self.marks.value(row) as u16),
+            dropped_attributes: self.dropped_attributes.value(row) as u32,
+            dropped_events: self.dropped_events.value(row) as u32,
+            dropped_links: self.dropped_links.value(row) as u32,
+            resource,
+            scope,
+        }
+    }
+
+    fn push_events(&self, row: usize, spans: &mut SpanBatch) -> Result<()> {
+        if self.events.value_length(row) == 0 {
+            return Ok(());
+        }
+        let events = self.events.value(row);
+        let events = events.as_struct();
+        let time: &TimestampNanosecondArray = field(events, "time")?;
+        let name: &StringArray = field(events, "name")?;
+        let dropped: &Int32Array = field(events, "dropped_attributes")?;
+        let mut attributes = Map::new(named_field(events, "attributes")?)?;
+        for event in 0..events.len() {
+            attributes.push(event, &mut spans.strings, &mut spans.events.attributes)?;
+            let name = spans.strings.intern_str(name.value(event));
+            spans.finish_event(time.value(event), name, dropped.value(event) as u32);
+        }
+        Ok(())
+    }
+
+    fn push_links(&self, row: usize, spans: &mut SpanBatch) -> Result<()> {
+        if self.links.value_length(row) == 0 {
+            return Ok(());
+        }
+        let links = self.links.value(row);
+        let links = links.as_struct();
+        let trace_id: &FixedSizeBinaryArray = field(links, "trace_id")?;
+        let span_id: &FixedSizeBinaryArray = field(links, "span_id")?;
+        let state: &StringArray = field(links, "trace_state")?;
+        let flags: &Int32Array = field(links, "flags")?;
+        let dropped: &Int32Array = field(links, "dropped_attributes")?;
+        let mut attributes = Map::new(named_field(links, "attributes")?)?;
+        for link in 0..links.len() {
+            attributes.push(link, &mut spans.strings, &mut spans.links.attributes)?;
+            let state = spans.strings.intern_str(state.value(link));
+            spans.finish_link(
+                TraceId(fixed_bytes(trace_id.value(link))),
+                SpanId(fixed_bytes(span_id.value(link))),
+                state,
+                flags.value(link) as u32,
+                dropped.value(link) as u32,
+            );
+        }
+        Ok(())
+    }
+}
+
+fn push_promoted(
+    columns: &mut [(&str, Promoted<'_>)],
+    row: usize,
+    strings: &mut StringTable,
+    lists: &mut AttributeLists,
+) {
+    for (key, values) in columns {
+        if let Some(value) = values.value(row, strings) {
+            let key = values.key_code(key, strings);
+            lists.push(key, value);
+        }
+    }
+}
+
+/// A column of strings in any of the forms a scan gives.
+enum Strings<'a> {
+    View(&'a StringViewArray),
+    /// With the code of each dictionary value, once it has been used.
+    Dictionary {
+        keys: &'a DictionaryArray<Int32Type>,
+        values: &'a StringArray,
+        codes: Vec<StringCode>,
+    },
+}
+
+const NO_CODE: StringCode = StringCode::MAX;
+
+impl<'a> Strings<'a> {
+    fn find(batch: &'a RecordBatch, name: &str) -> Result<Self> {
+        Self::new(find(batch, name)?)
+    }
+
+    fn new(array: &'a ArrayRef) -> Result<Self> {
+        if let Some(views) = array.as_string_view_opt() {
+            return Ok(Strings::View(views));
+        }
+        let keys = array.as_dictionary_opt::<Int32Type>().ok_or_else(|| damaged("a string column"))?;
+        let values = keys.values().as_string_opt::<i32>().ok_or_else(|| damaged("a string dictionary"))?;
+        Ok(Strings::Dictionary { keys, values, codes: vec![NO_CODE; values.len()] })
+    }
+
+    fn is_valid(&self, row: usize) -> bool {
+        match self {
+            Strings::View(array) => array.is_valid(row),
+            Strings::Dictionary { keys, .. } => keys.is_valid(row),
+        }
+    }
+
+    /// The string of a row; empty if the row has none.
+    fn text(&self, row: usize) -> &str {
+        match self {
+            _ if !self.is_valid(row) => "",
+            Strings::View(array) => array.value(row),
+            Strings::Dictionary { keys, values, .. } => values.value(keys.keys().value(row) as usize),
+        }
+    }
+
+    /// The code of a row's string; 0, the empty string, if the row has none.
+    #[inline]
+    fn code(&mut self, row: usize, strings: &mut StringTable) -> StringCode {
+        if !self.is_valid(row) {
+            return 0;
+        }
+        match self {
+            Strings::View(array) => strings.intern_str(array.value(row)),
+            Strings::Dictionary { keys, values, codes } => {
+                let number = keys.keys().value(row) as usize;
+                if codes[number] == NO_CODE {
+                    codes[number] = strings.intern_str(values.value(number));
+                }
+                codes[number]
+            }
+        }
+    }
+}
+
+/// The column of a promoted attribute.
+struct Promoted<'a> {
+    values: PromotedValues<'a>,
+    key: Option<StringCode>,
+}
+
+enum PromotedValues<'a> {
+    Strings(Strings<'a>),
+    Ints(&'a Int64Array),
+    Doubles(&'a Float64Array),
+    Bools(&'a BooleanArray),
+}
+
+impl<'a> Promoted<'a> {
+    fn new(array: &'a ArrayRef) -> Result<Self> {
+        let any = array.as_any();
+        let values = if let Some(ints) = any.downcast_ref() {
+            PromotedValues::Ints(ints)
+        } else if let Some(doubles) = any.downcast_ref() {
+            PromotedValues::Doubles(doubles)
+        } else if let Some(bools) = any.downcast_ref() {
+            PromotedValues::Bools(bools)
+        } else {
+            PromotedValues::Strings(Strings::new(array)?)
+        };
+        Ok(Self { values, key: None })
+    }
+
+    fn key_code(&mut self, key: &str, strings: &mut StringTable) -> StringCode {
+        *self.key.get_or_insert_with(|| strings.intern_str(key))
+    }
+
+    #[inline]
+    fn value(&mut self, row: usize, strings: &mut StringTable) -> Option<AttributeValue> {
+        match &mut self.values {
+            PromotedValues::Strings(texts) => {
+                texts.is_valid(row).then(|| AttributeValue::String(texts.code(row, strings)))
+            }
+            PromotedValues::Ints(ints) => ints.is_valid(row).then(|| AttributeValue::Int(ints.value(row))),
+            PromotedValues::Doubles(doubles) => {
+                doubles.is_valid(row).then(|| AttributeValue::Double(doubles.value(row)))
+            }
+            PromotedValues::Bools(bools) => bools.is_valid(row).then(|| AttributeValue::Bool(bools.value(row))),
+        }
+    }
+}
+
+/// A map column, at the top or inside an element of a list.
+struct Map<'a> {
+    map: &'a MapArray,
+    keys: &'a StringArray,
+    values: &'a StringArray,
+}
+
+impl<'a> Map<'a> {
+    fn new(array: &'a ArrayRef) -> Result<Self> {
+        let map = array.as_map_opt().ok_or_else(|| damaged("a map column"))?;
+        let strings = |array: &'a ArrayRef| array.as_string_opt::<i32>().ok_or_else(|| damaged("a map's strings"));
+        Ok(Self { map, keys: strings(map.keys())?, values: strings(map.values())? })
+    }
+
+    fn entries(&self, row: usize) -> std::ops::Range<usize> {
+        let offsets = self.map.value_offsets();
+        offsets[row] as usize..offsets[row + 1] as usize
+    }
+
+    /// Adds to a key what tells this row's map from others.
+    fn distinguish(&self, row: usize, strings: &mut StringTable, key: &mut Vec<u64>) {
+        for at in self.entries(row) {
+            let name = strings.intern_str(self.keys.value(at));
+            let value = strings.intern_str(self.values.value(at));
+            key.push(u64::from(name) << 32 | u64::from(value));
+        }
+    }
+
+    fn push(&mut self, row: usize, strings: &mut StringTable, lists: &mut AttributeLists) -> Result<()> {
+        for at in self.entries(row) {
+            let json = self.values.value(at);
+            let value = AnyValue::from_canonical_json(json).map_err(|error| ParquetError::External(Box::new(error)))?;
+            let value = match value {
+                AnyValue::Empty => AttributeValue::Empty,
+                AnyValue::String(text) => AttributeValue::String(strings.intern_str(&text)),
+                AnyValue::Int(value) => AttributeValue::Int(value),
+                AnyValue::Double(value) => AttributeValue::Double(value),
+                AnyValue::Bool(value) => AttributeValue::Bool(value),
+                AnyValue::Bytes(bytes) => AttributeValue::Bytes(strings.intern(&bytes)),
+                AnyValue::Array(_) | AnyValue::KeyValueList(_) => AttributeValue::Json(strings.intern_str(json)),
+            };
+            let key = strings.intern_str(self.keys.value(at));
+            lists.push(key, value);
+        }
+        Ok(())
+    }
+}
+
+fn find<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
+    batch.column_by_name(name).ok_or_else(|| damaged(name))
+}
+
+fn typed<'a, T: 'static>(batch: &'a RecordBatch, name: &str) -> Result<&'a T> {
+    find(batch, name)?.as_any().downcast_ref().ok_or_else(|| damaged(name))
+}
+
+fn named_field<'a>(array: &'a StructArray, name: &str) -> Result<&'a ArrayRef> {
+    array.column_by_name(name).ok_or_else(|| damaged(name))
+}
+
+fn field<'a, T: 'static>(array: &'a StructArray, name: &str) -> Result<&'a T> {
+    named_field(array, name)?.as_any().downcast_ref().ok_or_else(|| damaged(name))
+}
+
+fn fixed_bytes<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut fixed = [0; N];
+    fixed.copy_from_slice(bytes);
+    fixed
+}
+
+fn damaged(what: &str) -> ParquetError {
+    ParquetError::General(format!("the file contradicts its layout: {what}"))
+}

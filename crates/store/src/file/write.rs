@@ -1,0 +1,458 @@
+//! Writes spans into a Parquet file, row group by row group.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parquet::column::writer::ColumnCloseResult;
+use parquet::errors::{ParquetError, Result};
+use parquet::file::metadata::{KeyValue, SortingColumn};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::schema::types::SchemaDescriptor;
+use rustc_hash::{FxHashMap, FxHashSet};
+use tracehouse_model::{SpanBatch, StringCode, StringTable, Threshold, kind, status};
+
+use super::attributes_columns::{AttributeColumns, MapColumns};
+use super::chunk::{ChunkWriter, Column, IntEncoding, Values};
+use super::contents::FileContents;
+use super::layout::{LAYOUT_FOOTER_KEY, Layout};
+use super::order::{RowRef, parent_offsets};
+use super::promote::AttributeCounts;
+use super::trace_filter::TraceFilter;
+
+/// Rows of a row group: large enough for dictionaries to pay, small enough to hold in memory.
+pub(crate) const ROWS_PER_ROW_GROUP: usize = 128 * 1024;
+
+/// How hard a file is packed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Packing {
+    pub(crate) zstd_level: i32,
+    pub(crate) rows_per_page: usize,
+}
+
+impl Packing {
+    /// For files that compaction will soon write again.
+    pub(crate) const FLUSH: Packing = Packing { zstd_level: 1, rows_per_page: 8192 };
+    pub(crate) const COMPACTED: Packing = Packing { zstd_level: 3, rows_per_page: 8192 };
+}
+
+/// Writes one file. Rows come in file order: by trace id, then start.
+pub(crate) struct SpanFileWriter<W: Write + Send> {
+    file: SerializedFileWriter<W>,
+    descriptor: SchemaDescriptor,
+    layout: Layout,
+    chunks: ChunkWriter,
+    summary: Summary,
+}
+
+/// What the catalogue needs to know of a file.
+pub(crate) struct WrittenFile {
+    pub(crate) spans: u64,
+    pub(crate) start_min: i64,
+    pub(crate) start_max: i64,
+    pub(crate) trace_filter: TraceFilter,
+    pub(crate) contents: FileContents,
+}
+
+/// Batches whose strings were merged into one table: `remaps[batch][code in the batch] = code in the table`.
+pub(crate) struct MergedStrings {
+    pub(crate) table: StringTable,
+    pub(crate) remaps: Vec<Vec<StringCode>>,
+}
+
+impl MergedStrings {
+    pub(crate) fn of(batches: &[&SpanBatch]) -> Self {
+        let mut table = StringTable::new();
+        let remaps = batches.iter().map(|batch| batch.strings.iter().map(|text| table.intern(text)).collect());
+        let remaps = remaps.collect();
+        Self { table, remaps }
+    }
+}
+
+/// A row group that is being written.
+pub(super) struct Group<'a> {
+    pub(super) batches: &'a [&'a SpanBatch],
+    pub(super) rows: &'a [RowRef],
+    pub(super) strings: &'a mut MergedStrings,
+}
+
+impl Group<'_> {
+    /// A value of each row, out of a column of the batches.
+    #[inline]
+    fn gather<T>(&self, value: impl Fn(&SpanBatch, usize) -> T) -> Vec<T> {
+        self.rows.iter().map(|at| value(self.batches[at.batch as usize], at.row as usize)).collect()
+    }
+
+    /// A string of each row, as codes of the merged table.
+    #[inline]
+    fn gather_codes(&self, code: impl Fn(&SpanBatch, usize) -> StringCode) -> Vec<StringCode> {
+        let remaps = &self.strings.remaps;
+        self.rows
+            .iter()
+            .map(|at| {
+                let batch = at.batch as usize;
+                remaps[batch][code(self.batches[batch], at.row as usize) as usize]
+            })
+            .collect()
+    }
+}
+
+impl<W: Write + Send> SpanFileWriter<W> {
+    pub(crate) fn new(sink: W, layout: Layout, packing: Packing) -> Result<Self> {
+        let schema = layout.schema()?;
+        let footer = serde_json::to_string(&layout).map_err(|error| ParquetError::External(Box::new(error)))?;
+        let properties = WriterProperties::builder()
+            .set_created_by(concat!("tracehouse ", env!("CARGO_PKG_VERSION")).to_owned())
+            .set_key_value_metadata(Some(vec![KeyValue::new(LAYOUT_FOOTER_KEY.to_owned(), footer)]))
+            .set_sorting_columns(Some(vec![
+                SortingColumn { column_idx: 0, descending: false, nulls_first: false },
+                SortingColumn { column_idx: 4, descending: false, nulls_first: false },
+            ]))
+            .build();
+        let descriptor = SchemaDescriptor::new(schema.clone());
+        let file = SerializedFileWriter::new(sink, schema, Arc::new(properties))?;
+        let chunks = ChunkWriter::new(packing.zstd_level, packing.rows_per_page)?;
+        Ok(Self { file, descriptor, layout, chunks, summary: Summary::default() })
+    }
+
+    /// Writes rows of the batches as one row group. `strings` must have been merged from the same batches.
+    pub(crate) fn write_row_group(
+        &mut self,
+        batches: &[&SpanBatch],
+        rows: &[RowRef],
+        strings: &mut MergedStrings,
+    ) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut group = Group { batches, rows, strings };
+        self.summary.add(&group);
+        let row_group = self.file.next_row_group()?;
+        let mut columns =
+            GroupWriter { row_group, descriptor: &self.descriptor, chunks: &mut self.chunks, next_leaf: 0 };
+        columns.write_ids(&group)?;
+        columns.write_times_and_names(&mut group)?;
+        columns.write_counts_and_scope(&group)?;
+        let attributes = AttributeColumns::collect(&mut group, &self.layout);
+        columns.write_attributes(&attributes, &group)?;
+        columns.write_events(&mut group)?;
+        columns.write_links(&mut group)?;
+        columns.row_group.close()?;
+        Ok(())
+    }
+
+    /// Writes the footer; returns the sink and what the catalogue needs to know.
+    pub(crate) fn finish(self, counts: &AttributeCounts) -> Result<(W, WrittenFile)> {
+        let written = self.summary.finish(counts);
+        Ok((self.file.into_inner()?, written))
+    }
+}
+
+/// Writes the columns of one row group, in the order of [`Layout::schema`].
+pub(super) struct GroupWriter<'a, W: Write + Send> {
+    row_group: SerializedRowGroupWriter<'a, W>,
+    descriptor: &'a SchemaDescriptor,
+    chunks: &'a mut ChunkWriter,
+    next_leaf: usize,
+}
+
+impl<W: Write + Send> GroupWriter<'_, W> {
+    fn put_column(&mut self, column: Column<'_>) -> Result<()> {
+        let (bytes, close): (Bytes, ColumnCloseResult) =
+            self.chunks.write(self.descriptor.column(self.next_leaf), &column)?;
+        self.next_leaf += 1;
+        self.row_group.append_column(&bytes, close)
+    }
+
+    pub(super) fn put(&mut self, values: Values<'_>) -> Result<()> {
+        self.put_column(Column { values, definition: None, repetition: None })
+    }
+
+    /// A column without lists: `definition` is `None` if all rows have a value.
+    pub(super) fn put_optional(&mut self, values: Values<'_>, definition: Option<&[i16]>) -> Result<()> {
+        self.put_column(Column { values, definition, repetition: None })
+    }
+
+    pub(super) fn put_repeated(&mut self, values: Values<'_>, definition: &[i16], repetition: &[i16]) -> Result<()> {
+        self.put_column(Column { values, definition: Some(definition), repetition: Some(repetition) })
+    }
+
+    /// Strings of which the empty one means none.
+    fn put_strings_or_null(&mut self, codes: &[StringCode], strings: &StringTable) -> Result<()> {
+        if !codes.contains(&0) {
+            return self.put_optional(Values::Strings(codes, strings), None);
+        }
+        let definition: Vec<i16> = codes.iter().map(|&code| i16::from(code != 0)).collect();
+        let defined: Vec<StringCode> = codes.iter().copied().filter(|&code| code != 0).collect();
+        self.put_optional(Values::Strings(&defined, strings), Some(&definition))
+    }
+
+    fn write_ids(&mut self, group: &Group<'_>) -> Result<()> {
+        let trace_ids: Vec<tracehouse_model::TraceId> = group.gather(|batch, row| batch.trace_id[row]);
+        let trace_bytes: Vec<[u8; 16]> = trace_ids.iter().map(|id| id.0).collect();
+        let bytes = trace_bytes.as_flattened();
+        self.put(Values::Fixed { bytes, width: 16, sorted: true, compressible: true })?;
+        let span_ids: Vec<[u8; 8]> = group.gather(|batch, row| batch.span_id[row].0);
+        self.put(Values::Fixed { bytes: span_ids.as_flattened(), width: 8, sorted: false, compressible: false })?;
+
+        let mut offsets = Vec::with_capacity(group.rows.len());
+        let mut by_id = FxHashMap::default();
+        let mut begin = 0;
+        for trace in trace_ids.chunk_by(|left, right| left == right) {
+            parent_offsets(group.batches, &group.rows[begin..begin + trace.len()], &mut by_id, &mut offsets);
+            begin += trace.len();
+        }
+        let parents: Vec<_> = group.gather(|batch, row| batch.parent_span_id[row]);
+        let explicit = |at: usize| offsets[at].is_none() && !parents[at].is_none();
+        let definition: Vec<i16> = (0..offsets.len()).map(|at| i16::from(explicit(at))).collect();
+        let ids: Vec<[u8; 8]> = (0..offsets.len()).filter(|&at| explicit(at)).map(|at| parents[at].0).collect();
+        let values = Values::Fixed { bytes: ids.as_flattened(), width: 8, sorted: false, compressible: false };
+        self.put_optional(values, Some(&definition))?;
+        let definition: Vec<i16> = offsets.iter().map(|offset| i16::from(offset.is_some())).collect();
+        let offsets: Vec<i32> = offsets.into_iter().flatten().collect();
+        self.put_optional(Values::SmallInts(&offsets), Some(&definition))
+    }
+
+    fn write_times_and_names(&mut self, group: &mut Group<'_>) -> Result<()> {
+        let kinds = kind::NAMES.map(|name| group.strings.table.intern_str(name));
+        let statuses = status::NAMES.map(|name| group.strings.table.intern_str(name));
+        let start = group.gather(|batch, row| batch.start_unix_nanos[row]);
+        self.put(Values::Ints(&start, IntEncoding::Delta))?;
+        let duration = group.gather(|batch, row| batch.duration_nanos[row]);
+        self.put(Values::Ints(&duration, IntEncoding::ByteStreamSplit))?;
+        let names = group.gather_codes(|batch, row| batch.name[row]);
+        let kinds: Vec<_> = group.gather(|batch, row| kinds[usize::from(batch.kind[row])]);
+        let statuses: Vec<_> = group.gather(|batch, row| statuses[usize::from(batch.status_code[row])]);
+        let messages = group.gather_codes(|batch, row| batch.status_message[row]);
+        let states = group.gather_codes(|batch, row| batch.trace_state[row]);
+        let strings = &group.strings.table;
+        self.put(Values::Strings(&names, strings))?;
+        self.put(Values::Strings(&kinds, strings))?;
+        self.put(Values::Strings(&statuses, strings))?;
+        self.put_strings_or_null(&messages, strings)?;
+        self.put_strings_or_null(&states, strings)
+    }
+
+    fn write_counts_and_scope(&mut self, group: &Group<'_>) -> Result<()> {
+        self.put_small(group.gather(|batch, row| batch.flags[row] as i32))?;
+        let thresholds = group.gather(|batch, row| batch.sampling_threshold[row]);
+        let definition: Vec<i16> = thresholds.iter().map(|&bits| i16::from(bits != Threshold::UNKNOWN_BITS)).collect();
+        let known: Vec<i64> =
+            thresholds.iter().filter(|&&bits| bits != Threshold::UNKNOWN_BITS).map(|&bits| bits as i64).collect();
+        self.put_optional(Values::Ints(&known, IntEncoding::Dictionary), Some(&definition))?;
+        self.put_small(group.gather(|batch, row| i32::from(batch.marks[row])))?;
+        self.put_small(group.gather(|batch, row| batch.dropped_attributes[row] as i32))?;
+        self.put_small(group.gather(|batch, row| batch.dropped_events[row] as i32))?;
+        self.put_small(group.gather(|batch, row| batch.dropped_links[row] as i32))?;
+        let strings = &group.strings.table;
+        let scope = |batch: &SpanBatch, row: usize| batch.scope[row] as usize;
+        let resource = |batch: &SpanBatch, row: usize| batch.resource[row] as usize;
+        let names = group.gather_codes(|batch, row| batch.scopes.name[scope(batch, row)]);
+        self.put_strings_or_null(&names, strings)?;
+        let versions = group.gather_codes(|batch, row| batch.scopes.version[scope(batch, row)]);
+        self.put_strings_or_null(&versions, strings)?;
+        let urls = group.gather_codes(|batch, row| batch.scopes.schema_url[scope(batch, row)]);
+        self.put_strings_or_null(&urls, strings)?;
+        self.put_small(group.gather(|batch, row| batch.scopes.dropped_attributes[scope(batch, row)] as i32))?;
+        let urls = group.gather_codes(|batch, row| batch.resources.schema_url[resource(batch, row)]);
+        self.put_strings_or_null(&urls, strings)?;
+        self.put_small(group.gather(|batch, row| batch.resources.dropped_attributes[resource(batch, row)] as i32))
+    }
+
+    fn put_small(&mut self, values: Vec<i32>) -> Result<()> {
+        self.put(Values::SmallInts(&values))
+    }
+
+    pub(super) fn put_map(&mut self, map: &MapColumns, strings: &StringTable) -> Result<()> {
+        self.put_repeated(Values::Strings(&map.keys, strings), &map.definition, &map.repetition)?;
+        self.put_repeated(Values::Strings(&map.values, strings), &map.definition, &map.repetition)
+    }
+
+    fn write_events(&mut self, group: &mut Group<'_>) -> Result<()> {
+        let mut levels = ListLevels::default();
+        let mut map = MapColumns::default();
+        let (mut time, mut name, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
+        for &at in group.rows {
+            let batch = group.batches[at.batch as usize];
+            let range = batch.event_range(at.row as usize);
+            levels.push_list(range.len());
+            if range.is_empty() {
+                map.push_absent();
+            }
+            for (position, event) in range.enumerate() {
+                time.push(batch.events.time_unix_nanos[event]);
+                name.push(group.strings.remaps[at.batch as usize][batch.events.name[event] as usize]);
+                dropped.push(batch.events.dropped_attributes[event] as i32);
+                let merged = &mut *group.strings;
+                map.push_nested(&batch.events.attributes, event, position, batch, at.batch as usize, merged);
+            }
+        }
+        let (definition, repetition) = (&levels.definition, &levels.repetition);
+        self.put_repeated(Values::Ints(&time, IntEncoding::Delta), definition, repetition)?;
+        self.put_repeated(Values::Strings(&name, &group.strings.table), definition, repetition)?;
+        self.put_repeated(Values::SmallInts(&dropped), definition, repetition)?;
+        self.put_map(&map, &group.strings.table)
+    }
+
+    fn write_links(&mut self, group: &mut Group<'_>) -> Result<()> {
+        let mut levels = ListLevels::default();
+        let mut map = MapColumns::default();
+        let (mut trace_id, mut span_id) = (Vec::new(), Vec::new());
+        let (mut state, mut flags, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
+        for &at in group.rows {
+            let batch = group.batches[at.batch as usize];
+            let range = batch.link_range(at.row as usize);
+            levels.push_list(range.len());
+            if range.is_empty() {
+                map.push_absent();
+            }
+            for (position, link) in range.enumerate() {
+                trace_id.push(batch.links.trace_id[link].0);
+                span_id.push(batch.links.span_id[link].0);
+                state.push(group.strings.remaps[at.batch as usize][batch.links.trace_state[link] as usize]);
+                flags.push(batch.links.flags[link] as i32);
+                dropped.push(batch.links.dropped_attributes[link] as i32);
+                let merged = &mut *group.strings;
+                map.push_nested(&batch.links.attributes, link, position, batch, at.batch as usize, merged);
+            }
+        }
+        let (definition, repetition) = (&levels.definition, &levels.repetition);
+        let fixed = |bytes, width| Values::Fixed { bytes, width, sorted: false, compressible: true };
+        self.put_repeated(fixed(trace_id.as_flattened(), 16), definition, repetition)?;
+        self.put_repeated(fixed(span_id.as_flattened(), 8), definition, repetition)?;
+        self.put_repeated(Values::Strings(&state, &group.strings.table), definition, repetition)?;
+        self.put_repeated(Values::SmallInts(&flags), definition, repetition)?;
+        self.put_repeated(Values::SmallInts(&dropped), definition, repetition)?;
+        self.put_map(&map, &group.strings.table)
+    }
+}
+
+/// Levels of a list of required elements in each row.
+#[derive(Default)]
+struct ListLevels {
+    definition: Vec<i16>,
+    repetition: Vec<i16>,
+}
+
+impl ListLevels {
+    fn push_list(&mut self, elements: usize) {
+        self.definition.push(i16::from(elements > 0));
+        self.repetition.push(0);
+        for _ in 1..elements {
+            self.definition.push(1);
+            self.repetition.push(1);
+        }
+    }
+}
+
+/// Gathers, over all row groups, what the catalogue needs to know.
+#[derive(Default)]
+struct Summary {
+    spans: u64,
+    start: Option<(i64, i64)>,
+    trace_hashes: Vec<u64>,
+    operations: FxHashMap<String, FxHashSet<String>>,
+    scope_keys: FxHashSet<String>,
+    event_keys: FxHashSet<String>,
+    link_keys: FxHashSet<String>,
+    cut: bool,
+}
+
+impl Summary {
+    fn add(&mut self, group: &Group<'_>) {
+        self.spans += group.rows.len() as u64;
+        let mut last_trace = None;
+        let mut pairs: FxHashSet<(StringCode, StringCode)> = FxHashSet::default();
+        let mut last_pair = None;
+        let (mut start_min, mut start_max) = self.start.unwrap_or((i64::MAX, i64::MIN));
+        for at in group.rows {
+            let (batch, row) = (group.batches[at.batch as usize], at.row as usize);
+            let trace = batch.trace_id[row];
+            if last_trace != Some(trace) {
+                self.trace_hashes.push(trace.hash64());
+                last_trace = Some(trace);
+            }
+            start_min = start_min.min(batch.start_unix_nanos[row]);
+            start_max = start_max.max(batch.start_unix_nanos[row]);
+            let remap = &group.strings.remaps[at.batch as usize];
+            let pair = (remap[batch.service_name(row) as usize], remap[batch.name[row] as usize]);
+            if last_pair != Some(pair) {
+                pairs.insert(pair);
+                last_pair = Some(pair);
+            }
+        }
+        self.start = Some((start_min, start_max));
+        self.add_operations(&pairs, &group.strings.table);
+        self.add_keys(group);
+    }
+
+    fn add_operations(&mut self, pairs: &FxHashSet<(StringCode, StringCode)>, strings: &StringTable) {
+        for &(service, operation) in pairs {
+            let services = self.operations.len();
+            let service = strings.get(service);
+            if !self.operations.contains_key(service) {
+                if services >= FileContents::SERVICES_MAX {
+                    self.cut = true;
+                    continue;
+                }
+                self.operations.insert(service.to_owned(), FxHashSet::default());
+            }
+            let operations = self.operations.get_mut(service).expect("inserted above");
+            if operations.len() < FileContents::OPERATIONS_PER_SERVICE_MAX {
+                operations.insert(strings.get(operation).to_owned());
+            } else {
+                self.cut = true;
+            }
+        }
+    }
+
+    fn add_keys(&mut self, group: &Group<'_>) {
+        for batch in group.batches {
+            let owners = [
+                (&mut self.scope_keys, &batch.scopes.attributes),
+                (&mut self.event_keys, &batch.events.attributes),
+                (&mut self.link_keys, &batch.links.attributes),
+            ];
+            for (keys, lists) in owners {
+                let codes: FxHashSet<StringCode> = lists.keys().iter().copied().collect();
+                for code in codes {
+                    let key = batch.strings.get(code);
+                    if keys.len() < FileContents::KEYS_MAX {
+                        if !keys.contains(key) {
+                            keys.insert(key.to_owned());
+                        }
+                    } else {
+                        self.cut = true;
+                    }
+                }
+            }
+        }
+    }
+
+    fn finish(mut self, counts: &AttributeCounts) -> WrittenFile {
+        self.trace_hashes.dedup();
+        let sorted = |names: FxHashSet<String>| {
+            let mut names: Vec<String> = names.into_iter().collect();
+            names.sort_unstable();
+            names
+        };
+        let (start_min, start_max) = self.start.unwrap_or_default();
+        let contents = FileContents {
+            services: self.operations.into_iter().map(|(service, names)| (service, sorted(names))).collect(),
+            span_keys: counts.span_keys(FileContents::KEYS_MAX),
+            resource_keys: counts.resource_keys(FileContents::KEYS_MAX),
+            scope_keys: sorted(self.scope_keys),
+            event_keys: sorted(self.event_keys),
+            link_keys: sorted(self.link_keys),
+            complete: !self.cut,
+        };
+        WrittenFile {
+            spans: self.spans,
+            start_min,
+            start_max,
+            trace_filter: TraceFilter::build(&self.trace_hashes),
+            contents,
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Moves spans from memory into files.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufWriter;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tracehouse_catalogue::{Commit, FileRecord};
+use tracehouse_model::{SpanBatch, TenantId};
+
+use crate::error::WriteError;
+use crate::file::{
+    AttributeCounts, MergedStrings, OrderedSpans, Packing, ROWS_PER_ROW_GROUP, RowRef, SpanFileWriter, WrittenFile,
+    order_spans,
+};
+use crate::log::LOG_NAME;
+use crate::objects::{file_id, file_path, hour_of};
+use crate::state::HotBatch;
+use crate::store::Shared;
+
+/// What a flush did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct FlushReport {
+    pub spans: u64,
+    pub files: u64,
+    pub bytes: u64,
+    /// Redelivered spans that were left out.
+    pub duplicates: u64,
+}
+
+/// A flush makes at most so many files for each tenant; spans of further hours share the last one. Only senders with
+/// very wrong clocks get there.
+const HOURS_PER_FLUSH_MAX: usize = 32;
+
+/// Writes everything that is in memory to files, commits them together with the log's position, and lets the log go.
+pub(crate) fn flush(shared: &Shared) -> Result<FlushReport, WriteError> {
+    let _one_at_a_time = shared.flush_lock.lock();
+    let set = shared.state.begin_flush();
+    if set.tenants.is_empty() {
+        return Ok(FlushReport::default());
+    }
+    let mut report = FlushReport::default();
+    let written = write_tenants(shared, &set.tenants, &mut report).and_then(|records| {
+        let commit =
+            Commit { add: records.clone(), log_position: Some((LOG_NAME.into(), set.up_to)), ..Commit::default() };
+        shared.runtime.block_on(shared.catalogue.commit(commit))?;
+        Ok(records)
+    });
+    match written {
+        Ok(records) => {
+            let files = records.into_iter().filter_map(|record| shared.describe(record)).collect();
+            shared.state.flushed(set.up_to, files);
+            shared.log().release(set.up_to);
+            metrics::counter!("tracehouse_store_flushed_spans_total").increment(report.spans);
+            metrics::counter!("tracehouse_store_duplicate_spans_total").increment(report.duplicates);
+            tracing::debug!(spans = report.spans, files = report.files, bytes = report.bytes, "flushed");
+            Ok(report)
+        }
+        Err(error) => {
+            shared.state.flush_failed();
+            Err(error)
+        }
+    }
+}
+
+fn write_tenants(
+    shared: &Shared,
+    tenants: &[(TenantId, Vec<Arc<HotBatch>>)],
+    report: &mut FlushReport,
+) -> Result<Vec<FileRecord>, WriteError> {
+    let mut records = Vec::new();
+    for (tenant, hot) in tenants {
+        let batches: Vec<&SpanBatch> = hot.iter().map(|batch| &batch.spans).collect();
+        let rows = (0u32..)
+            .zip(&batches)
+            .flat_map(|(batch, spans)| (0..spans.len() as u32).map(move |row| RowRef { batch, row }));
+        let ordered = order_spans(&batches, rows);
+        report.duplicates += ordered.duplicates;
+        let mut strings = MergedStrings::of(&batches);
+        let mut counts = AttributeCounts::default();
+        batches.iter().for_each(|batch| counts.add_batch(batch));
+        for (hour, traces) in by_hour(&batches, &ordered) {
+            let record = write_file(shared, tenant, hour, &batches, &ordered, &traces, &mut strings, &counts)?;
+            report.spans += record.spans;
+            report.bytes += record.bytes;
+            report.files += 1;
+            records.push(record);
+        }
+    }
+    Ok(records)
+}
+
+/// Traces (as numbers among the ordered ones) by the hour in which they begin.
+fn by_hour(batches: &[&SpanBatch], ordered: &OrderedSpans) -> BTreeMap<i64, Vec<usize>> {
+    let mut hours: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    for trace in 0..ordered.trace_starts.len() - 1 {
+        let first = ordered.rows[ordered.trace_starts[trace]];
+        let mut hour = hour_of(batches[first.batch as usize].start_unix_nanos[first.row as usize]);
+        if hours.len() >= HOURS_PER_FLUSH_MAX && !hours.contains_key(&hour) {
+            hour = hours.keys().next_back().copied().unwrap_or(hour);
+        }
+        hours.entry(hour).or_default().push(trace);
+    }
+    hours
+}
+
+#[allow(clippy::too_many_arguments)]
+fn write_file(
+    shared: &Shared,
+    tenant: &TenantId,
+    hour: i64,
+    batches: &[&SpanBatch],
+    ordered: &OrderedSpans,
+    traces: &[usize],
+    strings: &mut MergedStrings,
+    counts: &AttributeCounts,
+) -> Result<FileRecord, WriteError> {
+    let mut output = FileOutput::create(shared, tenant, hour, counts, Packing::FLUSH)?;
+    let mut rows: Vec<RowRef> = Vec::with_capacity(ROWS_PER_ROW_GROUP);
+    for &trace in traces {
+        let spans = &ordered.rows[ordered.trace_starts[trace]..ordered.trace_starts[trace + 1]];
+        if rows.len() + spans.len() > ROWS_PER_ROW_GROUP && !rows.is_empty() {
+            output.writer.write_row_group(batches, &rows, strings)?;
+            rows.clear();
+        }
+        let mut spans = spans;
+        while spans.len() > ROWS_PER_ROW_GROUP {
+            let (part, rest) = spans.split_at(ROWS_PER_ROW_GROUP);
+            output.writer.write_row_group(batches, part, strings)?;
+            spans = rest;
+        }
+        rows.extend_from_slice(spans);
+    }
+    output.writer.write_row_group(batches, &rows, strings)?;
+    output.finish(shared, counts, 0)
+}
+
+/// A file on its way into the store.
+pub(crate) struct FileOutput {
+    pub(crate) writer: SpanFileWriter<BufWriter<File>>,
+    spooled: std::path::PathBuf,
+    id: String,
+    path: String,
+    tenant: TenantId,
+}
+
+impl FileOutput {
+    pub(crate) fn create(
+        shared: &Shared,
+        tenant: &TenantId,
+        hour: i64,
+        counts: &AttributeCounts,
+        packing: Packing,
+    ) -> Result<Self, WriteError> {
+        const BUFFER_BYTES: usize = 1024 * 1024;
+        let id = file_id(shared.clock.now_unix_nanos(), &*shared.randomness);
+        let spooled = shared.objects.spool_path(&id);
+        let sink = BufWriter::with_capacity(BUFFER_BYTES, File::create(&spooled)?);
+        let writer = SpanFileWriter::new(sink, counts.layout(), packing)?;
+        let path = file_path(tenant, hour, &id);
+        Ok(Self { writer, spooled, id, path, tenant: tenant.clone() })
+    }
+
+    /// Completes the file and moves it into the store.
+    pub(crate) fn finish(self, shared: &Shared, counts: &AttributeCounts, level: u8) -> Result<FileRecord, WriteError> {
+        let (sink, written): (_, WrittenFile) = self.writer.finish(counts)?;
+        let file = sink.into_inner().map_err(|error| error.into_error())?;
+        file.sync_all()?;
+        let bytes = file.metadata()?.len();
+        shared.objects.publish(&self.spooled, &self.path)?;
+        Ok(FileRecord {
+            id: self.id,
+            tenant: self.tenant,
+            path: self.path,
+            level,
+            tier: "hot".into(),
+            spans: written.spans,
+            bytes,
+            start_min: written.start_min,
+            start_max: written.start_max,
+            created_at: shared.clock.now_unix_nanos(),
+            trace_filter: written.trace_filter.to_bytes(),
+            contents: serde_json::to_string(&written.contents)?,
+            retired: None,
+        })
+    }
+}

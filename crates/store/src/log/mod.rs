@@ -1,0 +1,80 @@
+//! The write-ahead log: what makes an acknowledged span durable.
+//!
+//! A record is one batch of one tenant. Records are numbered from 1 in the order they become durable; the number up to
+//! which they are stored in files is the catalogue's log position. Everything after it is replayed at start.
+
+mod recover;
+mod segment;
+mod writer;
+
+use std::time::Duration;
+
+use tracehouse_model::{SpanBatch, TenantId};
+
+use crate::error::AppendError;
+
+pub(crate) use recover::{Recovered, recover};
+pub(crate) use writer::SegmentedLog;
+
+/// The name of this log in the catalogue.
+pub(crate) const LOG_NAME: &str = "local";
+
+/// When an append counts as durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// After the disk has confirmed it: nothing acknowledged is lost in a power failure.
+    Fsync,
+    /// After the operating system has it; the disk is synchronised at this interval. A crash of Tracehouse loses nothing,
+    /// a crash of the machine loses what was acknowledged since.
+    Interval(Duration),
+}
+
+/// A batch on its way into the log.
+pub(crate) struct LogEntry {
+    pub(crate) tenant: TenantId,
+    pub(crate) spans: SpanBatch,
+    /// The record's body, encoded by the caller's thread: see [`segment::encode_body`].
+    pub(crate) body: Vec<u8>,
+    pub(crate) body_crc: u32,
+    pub(crate) done: tokio::sync::oneshot::Sender<Result<(), AppendError>>,
+}
+
+impl LogEntry {
+    pub(crate) fn new(
+        tenant: TenantId,
+        spans: SpanBatch,
+        done: tokio::sync::oneshot::Sender<Result<(), AppendError>>,
+    ) -> Self {
+        let body = segment::encode_body(&tenant, &spans);
+        let body_crc = crc32c::crc32c(&body);
+        Self { tenant, spans, body, body_crc, done }
+    }
+}
+
+/// A batch that is durable and now has to become visible to queries.
+pub(crate) struct DurableBatch {
+    pub(crate) sequence: u64,
+    pub(crate) tenant: TenantId,
+    pub(crate) spans: SpanBatch,
+}
+
+/// Where acknowledged spans are kept until they stand in files. A Kafka topic can take the place of the local segments.
+pub(crate) trait SpanLog: Send + Sync {
+    /// Queues a batch. Its `done` is told once it is durable *and* visible, or why it is not.
+    fn submit(&self, entry: LogEntry);
+
+    /// Everything up to and including this number is stored in files and need not be kept.
+    fn release(&self, up_to: u64);
+
+    /// Bytes waiting to be written.
+    fn queued_bytes(&self) -> usize;
+
+    /// Bytes on the disk.
+    fn disk_bytes(&self) -> u64;
+
+    /// Why the log accepts nothing any more, if it doesn't.
+    fn failure(&self) -> Option<String>;
+
+    /// Writes what is queued, then ends.
+    fn stop(&self);
+}

@@ -1,0 +1,237 @@
+//! Where files of spans lie: their names, how they come into the store and leave it.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path as FsPath, PathBuf};
+use std::sync::Arc;
+
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
+use parquet::errors::ParquetError;
+use tracehouse_catalogue::FileRecord;
+use tracehouse_model::{Randomness, TenantId};
+
+use crate::error::WriteError;
+use crate::file::FileSource;
+
+/// The object store, with a shortcut for the usual case that it is a local folder.
+pub(crate) struct Objects {
+    store: Arc<dyn ObjectStore>,
+    /// Set if the store is a local folder: files are then renamed into place and read without copies.
+    local_root: Option<PathBuf>,
+    spool: PathBuf,
+    runtime: tokio::runtime::Handle,
+}
+
+/// Suffix of a local file that no longer counts: it leaves `*.parquet` at once, and the disk after the grace period.
+const RETIRED_SUFFIX: &str = "retired";
+
+impl Objects {
+    pub(crate) fn new(
+        store: Arc<dyn ObjectStore>,
+        local_root: Option<PathBuf>,
+        spool: PathBuf,
+        runtime: tokio::runtime::Handle,
+    ) -> io::Result<Self> {
+        fs::create_dir_all(&spool)?;
+        // What a crash left half written was never named by the catalogue.
+        for entry in fs::read_dir(&spool)? {
+            fs::remove_file(entry?.path())?;
+        }
+        Ok(Self { store, local_root, spool, runtime })
+    }
+
+    /// A place to write a file before it has its name.
+    pub(crate) fn spool_path(&self, id: &str) -> PathBuf {
+        self.spool.join(format!("{id}.tmp"))
+    }
+
+    /// Moves a finished, synchronised file to its path in the store. Afterwards it survives a power failure.
+    pub(crate) fn publish(&self, spooled: &FsPath, path: &str) -> Result<(), WriteError> {
+        match &self.local_root {
+            Some(root) => {
+                let target = root.join(path);
+                let folder = target.parent().unwrap_or(root);
+                create_folders_durably(root, folder)?;
+                fs::rename(spooled, &target)?;
+                File::open(folder)?.sync_all()?;
+            }
+            None => {
+                self.runtime.block_on(self.upload(spooled, path))?;
+                fs::remove_file(spooled)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn upload(&self, spooled: &FsPath, path: &str) -> Result<(), WriteError> {
+        const PART_BYTES: usize = 8 * 1024 * 1024;
+        const PARTS_IN_FLIGHT_MAX: usize = 4;
+        let upload = self.store.put_multipart(&Path::from(path)).await?;
+        let mut upload = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
+        let mut file = File::open(spooled)?;
+        let mut part = vec![0; PART_BYTES];
+        loop {
+            let length = io::Read::read(&mut file, &mut part)?;
+            if length == 0 {
+                break;
+            }
+            upload.wait_for_capacity(PARTS_IN_FLIGHT_MAX).await?;
+            upload.write(&part[..length]);
+        }
+        upload.finish().await?;
+        Ok(())
+    }
+
+    pub(crate) fn open(&self, record: &FileRecord) -> Result<FileSource, ParquetError> {
+        match &self.local_root {
+            Some(root) => {
+                let path = root.join(&record.path);
+                // A query that began before a merge may open the file after it.
+                Ok(FileSource::open_local(&path).or_else(|_| FileSource::open_local(&retired(&path)))?)
+            }
+            None => Ok(FileSource::Remote {
+                objects: self.store.clone(),
+                path: Path::from(record.path.as_str()),
+                length: record.bytes,
+                runtime: self.runtime.clone(),
+            }),
+        }
+    }
+
+    /// Takes a file out of `*.parquet`, so that an engine that reads the folder with a glob does not count its spans twice.
+    /// On an object store it stays where it is until it is deleted: renaming there is copying.
+    pub(crate) fn hide(&self, path: &str) {
+        let Some(root) = &self.local_root else { return };
+        let path = root.join(path);
+        match fs::rename(&path, retired(&path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%error, path = %path.display(), "hiding a file that no longer counts failed");
+            }
+            _ => {}
+        }
+    }
+
+    /// Deletes a retired file. One that is already gone is no error.
+    pub(crate) fn delete(&self, path: &str) -> Result<(), WriteError> {
+        if let Some(root) = &self.local_root {
+            let path = root.join(path);
+            for candidate in [retired(&path), path] {
+                match fs::remove_file(candidate) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+                    _ => {}
+                }
+            }
+            return Ok(());
+        }
+        match self.runtime.block_on(self.store.delete(&Path::from(path))) {
+            Err(object_store::Error::NotFound { .. }) | Ok(()) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Bytes free on the disk of a local store.
+    pub(crate) fn free_bytes(&self) -> Option<u64> {
+        free_bytes(self.local_root.as_ref().unwrap_or(&self.spool))
+    }
+
+    /// Local files that look like ours and that the catalogue does not know: a crash came between writing and committing.
+    /// Their spans are still in the log.
+    pub(crate) fn remove_orphans(&self, known: impl Fn(&str) -> bool) -> io::Result<usize> {
+        let Some(root) = &self.local_root else { return Ok(0) };
+        let mut removed = 0;
+        let mut folders = vec![root.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder)? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let relative = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
+                let live_name = relative.strip_suffix(&format!(".{RETIRED_SUFFIX}")).unwrap_or(&relative);
+                if live_name.ends_with(".parquet") && !known(live_name) {
+                    fs::remove_file(&path)?;
+                    removed += 1;
+                }
+            }
+        }
+        Ok(removed)
+    }
+}
+
+pub(crate) fn free_bytes(path: &FsPath) -> Option<u64> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    Some(disk.f_bavail * disk.f_frsize)
+}
+
+fn retired(path: &FsPath) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(RETIRED_SUFFIX);
+    PathBuf::from(name)
+}
+
+fn create_folders_durably(root: &FsPath, folder: &FsPath) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(folder)?;
+    let mut parent = folder.parent();
+    while let Some(at) = parent {
+        File::open(at)?.sync_all()?;
+        if at == root {
+            break;
+        }
+        parent = at.parent();
+    }
+    Ok(())
+}
+
+const NANOS_PER_HOUR: i64 = 3_600_000_000_000;
+
+/// The hour in which a moment lies, as a number since the epoch.
+pub(crate) fn hour_of(unix_nanos: i64) -> i64 {
+    unix_nanos.div_euclid(NANOS_PER_HOUR)
+}
+
+/// A name that no other file has, sorted by time of writing.
+pub(crate) fn file_id(now_unix_nanos: i64, randomness: &dyn Randomness) -> String {
+    format!("{:012x}-{:016x}", now_unix_nanos / 1_000_000, randomness.next_u64())
+}
+
+/// `tenant=…/spans/date=…/hour=…/id.parquet`
+pub(crate) fn file_path(tenant: &TenantId, hour: i64, id: &str) -> String {
+    let (year, month, day) = civil_from_days(hour.div_euclid(24));
+    let hour = hour.rem_euclid(24);
+    format!("tenant={tenant}/spans/date={year:04}-{month:02}-{day:02}/hour={hour:02}/{id}.parquet")
+}
+
+/// Year, month and day of a number of days since 1970-01-01. Source: H. Hinnant, "chrono-Compatible Low-Level Date
+/// Algorithms".
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_name_day_and_hour() {
+        let hour = hour_of(1_544_712_660_000_000_000);
+        let path = file_path(&TenantId::default(), hour, "x");
+        assert_eq!(path, "tenant=default/spans/date=2018-12-13/hour=14/x.parquet");
+        assert_eq!(civil_from_days(0), (1970, 1, 1));
+        assert_eq!(civil_from_days(-1), (1969, 12, 31));
+        assert_eq!(civil_from_days(19_782), (2024, 2, 29));
+    }
+}
