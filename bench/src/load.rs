@@ -1,13 +1,14 @@
 //! The parts that can be run by hand: a pure sender, and the yardstick alone.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::data::{Dataset, Settings, Stream};
+use crate::data::{HISTORY_SPANS_PER_SECOND, Settings, Stream};
 use crate::measure::{now_unix_ns, process_cpu};
+use crate::progress::{Ticker, generate};
 use crate::send::{SendSettings, Sender};
 use crate::yardstick;
 
@@ -51,24 +52,6 @@ pub(crate) struct YardstickArguments {
     columns: usize,
 }
 
-/// How fast time passes in data that is not sent at a pace of its own.
-pub(crate) const HISTORY_SPANS_PER_SECOND: f64 = 20_000.0;
-
-pub(crate) fn generate(settings: &Settings) -> Arc<Dataset> {
-    let begin = Instant::now();
-    let dataset = Arc::new(Dataset::generate(settings));
-    eprintln!(
-        "made {} spans in {} traces and {} requests, {:.1} B a span, {:.1} s of traffic, in {:.1} s",
-        dataset.spans,
-        dataset.traces.len(),
-        dataset.templates.len(),
-        dataset.bytes as f64 / dataset.spans as f64,
-        dataset.length_ns as f64 / 1e9,
-        begin.elapsed().as_secs_f64()
-    );
-    dataset
-}
-
 pub(crate) async fn load(arguments: &LoadArguments) -> anyhow::Result<()> {
     let paced = arguments.rate > 0.0;
     let pace = if paced { arguments.rate } else { HISTORY_SPANS_PER_SECOND };
@@ -79,7 +62,6 @@ pub(crate) async fn load(arguments: &LoadArguments) -> anyhow::Result<()> {
     let stream = Stream { dataset, salt, begin_ns: now_ns - history_ns };
     let end = arguments.spans.map_or(u64::MAX, |spans| stream.requests_for_spans(spans));
     let settings = SendSettings {
-        connections: arguments.connections,
         in_flight: arguments.in_flight,
         spans_per_second: paced.then_some(arguments.rate),
         retry: !paced,
@@ -88,11 +70,11 @@ pub(crate) async fn load(arguments: &LoadArguments) -> anyhow::Result<()> {
     };
     let sender = Sender::connect(&arguments.endpoint, arguments.connections).await?;
     let progress = Arc::new(AtomicU64::new(0));
-    let ticker = tokio::spawn(tick(progress.clone()));
+    let ticker = Ticker::start(progress.clone());
     let cpu_before = process_cpu();
     let sent = sender.send(&stream, &settings, &progress).await?;
     let cpu = process_cpu() - cpu_before;
-    ticker.abort();
+    drop(ticker);
     println!(
         "acknowledged {} spans in {} requests in {:.2} s: {:.0} spans/s, {:.0} requests/s; sender's CPU {:.3} us a span",
         sent.acknowledged_spans,
@@ -113,18 +95,6 @@ pub(crate) async fn load(arguments: &LoadArguments) -> anyhow::Result<()> {
         );
     }
     Ok(())
-}
-
-/// Prints the pace every five seconds.
-pub(crate) async fn tick(progress: Arc<AtomicU64>) {
-    const PERIOD: Duration = Duration::from_secs(5);
-    let mut before = 0;
-    loop {
-        tokio::time::sleep(PERIOD).await;
-        let now = progress.load(Ordering::Relaxed);
-        eprintln!("  {now} spans acknowledged, {:.0} spans/s", (now - before) as f64 / PERIOD.as_secs_f64());
-        before = now;
-    }
 }
 
 pub(crate) fn yardstick(arguments: &YardstickArguments) -> anyhow::Result<()> {

@@ -18,10 +18,9 @@ use tonic::{Code, Status};
 use crate::data::{Request, Stream};
 use crate::measure::Latencies;
 
-/// Who sends how.
+/// How a stretch of a stream is sent.
 #[derive(Clone)]
 pub(crate) struct SendSettings {
-    pub(crate) connections: usize,
     /// Requests on the way at once, over all connections.
     pub(crate) in_flight: usize,
     /// Wanted pace; without it, as fast as answers come.
@@ -37,13 +36,12 @@ pub(crate) struct SendSettings {
 impl SendSettings {
     /// Everything in this range as fast as answers come, again where refused.
     pub(crate) fn closed_loop(requests: std::ops::Range<u64>) -> Self {
-        Self { connections: 4, in_flight: 16, spans_per_second: None, retry: true, requests, stop_after: None }
+        Self { in_flight: 16, spans_per_second: None, retry: true, requests, stop_after: None }
     }
 
     /// At a fixed pace for a time, starting with this request; what is refused is not sent again.
     pub(crate) fn paced(first: u64, spans_per_second: f64, lasting: Duration) -> Self {
         Self {
-            connections: 4,
             in_flight: 128,
             spans_per_second: Some(spans_per_second),
             retry: false,

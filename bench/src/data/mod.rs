@@ -21,6 +21,7 @@ use prost::Message;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+pub(crate) use span::text;
 pub(crate) use template::{Stamp, Template};
 use trace::{Node, Role};
 
@@ -64,6 +65,9 @@ pub(crate) struct SearchFacts {
     pub(crate) key: String,
     pub(crate) value: String,
 }
+
+/// How fast time passes in data that is not sent at a pace of its own.
+pub(crate) const HISTORY_SPANS_PER_SECOND: f64 = 20_000.0;
 
 const SPANS_PER_REQUEST: usize = 512;
 /// The batch processors' patience.
@@ -333,7 +337,6 @@ impl Request {
         &self.stamp
     }
 
-    /// When it is due, from the stream's beginning.
     pub(crate) fn spans(&self) -> u32 {
         self.template().spans
     }

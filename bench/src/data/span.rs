@@ -284,7 +284,7 @@ fn internal(rng: &mut SmallRng, node: &Node) -> (String, Vec<KeyValue>) {
         text("thread.name", format!("{}-worker-{}", shop.name, rng.random_range(1..16))),
     ];
     match node.entity % 3 {
-        0 => attributes.push(attribute("app.cache.hit", Value::BoolValue(node.entity % 2 == 0))),
+        0 => attributes.push(attribute("app.cache.hit", Value::BoolValue(node.entity.is_multiple_of(2)))),
         1 => attributes.push(int("app.items.count", (node.entity % 23) as i64)),
         _ => {
             attributes.push(attribute("app.amount", Value::DoubleValue((node.entity % 100_000) as f64 / 100.0)));

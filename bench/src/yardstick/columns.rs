@@ -33,8 +33,11 @@ pub(crate) struct Columns {
     links: HashMap<u32, Vec<Link>>,
     named: Vec<NamedColumn>,
     /// Place of a (prefix, key, type) in `named`.
-    places: HashMap<&'static str, HashMap<String, Vec<(Type, usize)>>>,
+    places: HashMap<&'static str, HashMap<String, TypedPlaces>>,
 }
+
+/// A key may occur with several types, each a column.
+type TypedPlaces = Vec<(Type, usize)>;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Type {
