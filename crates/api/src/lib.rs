@@ -1,1 +1,135 @@
-//! Not written yet.
+//! The HTTP surface for people and programs that ask: the native API under `/api/v1`, Tempo's API for Grafana, metrics,
+//! health, and the user interface.
+//!
+//! Entry: [`router`] over an [`ApiState`]. A request names its tenant and its parameters, which are read strictly; the
+//! question goes to the engines through the [`Answers`] trait; the answer is written as JSON or protobuf, large ones on
+//! a thread of their own. Errors are problem details (RFC 9457) that say what to do ([`Problem`]).
+//!
+//! Invariants: an answer that is not whole says so; a parameter that can't be understood is refused, not ignored
+//! (unknown ones are, in the interfaces of others); nothing here blocks the runtime; labels of metrics are bounded.
+//!
+//! This crate must never know files, SQL, columns of storage, or how spans arrive.
+//!
+//! Tests: beside the code for parsers, `tests/it` for requests and answers against a stand-in for the engines.
+
+mod answer;
+mod engine;
+mod health;
+mod json;
+mod meter;
+mod native;
+mod openapi;
+mod otlp_out;
+mod params;
+mod problem;
+mod scope;
+mod state;
+mod tempo;
+mod tenant;
+mod time;
+mod ui;
+
+use std::any::Any;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
+use http::{HeaderName, HeaderValue, Method};
+use tower_http::CompressionLevel;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::cors::{Any as AnyOrigin, CorsLayer};
+
+pub use engine::{AdminError, Answers, Stored};
+pub use openapi::openapi_json;
+pub use problem::Problem;
+pub use state::ApiState;
+pub use tenant::TENANT_HEADER;
+
+/// How long an answer to a question may take.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a task of an administrator may take.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(3600);
+/// The longest path and query of a request.
+const URI_BYTES_MAX: usize = 16 * 1024;
+
+/// Everything that is answered on the query port.
+pub fn router(state: ApiState) -> Router {
+    meter::describe();
+    let questions = Router::new()
+        .merge(native::routes())
+        .merge(tempo::routes())
+        // Before the layers, so that a browser's question for permission, which is OPTIONS, meets them first.
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(async |request, next| limit_time(QUERY_TIMEOUT, request, next).await))
+        .layer(cross_origin());
+    let tasks =
+        native::admin_routes().layer(from_fn(async |request, next| limit_time(ADMIN_TIMEOUT, request, next).await));
+    Router::new()
+        .merge(questions)
+        .merge(tasks)
+        .route("/metrics", get(health::metrics))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .fallback(ui::serve)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(refuse_long))
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
+        .layer(from_fn(protect))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(state.clone(), meter::measure))
+        .with_state(state)
+}
+
+/// Pages of other sites may ask and read: what is here is protected by where it listens, not by who shows it.
+fn cross_origin() -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AnyOrigin)
+        .allow_methods([Method::GET, Method::HEAD])
+        .allow_headers(AnyOrigin)
+        .max_age(Duration::from_secs(3600))
+}
+
+async fn limit_time(limit: Duration, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::timeout(limit).into_response(),
+    }
+}
+
+async fn refuse_long(request: Request, next: Next) -> Response {
+    let length = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    if length > URI_BYTES_MAX {
+        let detail = format!("the path and query have {length} bytes; at most {URI_BYTES_MAX} are read; shorten them");
+        return Problem::uri_too_long(detail).into_response();
+    }
+    next.run(request).await
+}
+
+/// Headers that keep browsers from taking an answer for something else. Pages bring a policy of their own.
+async fn protect(request: Request, next: Next) -> Response {
+    const PROTECTIONS: [(HeaderName, HeaderValue); 4] = [
+        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+        (REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+        (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+    ];
+    let mut response = next.run(request).await;
+    for (name, value) in PROTECTIONS {
+        response.headers_mut().entry(name).or_insert(value);
+    }
+    response
+}
+
+async fn method_not_allowed(method: Method) -> Problem {
+    Problem::method_not_allowed(format!("{method} is not answered here; /api/v1/openapi.json says what is"))
+}
+
+fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+    tracing::error!("a request handler panicked");
+    Problem::internal("this is a defect; please report it with the server's log").into_response()
+}

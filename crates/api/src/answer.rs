@@ -1,0 +1,94 @@
+use std::io::Write;
+
+use axum::response::{IntoResponse, Response};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use http::{HeaderMap, HeaderValue};
+use serde::Serialize;
+
+use crate::problem::Problem;
+use crate::state::ApiState;
+
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(crate) const PROTOBUF: HeaderValue = HeaderValue::from_static("application/protobuf");
+
+/// From here on an answer is written on a thread for blocking work, as it would hold up others.
+const LARGE_ITEMS_MIN: usize = 200;
+const GZIP_BYTES_MIN: usize = 1024;
+/// Fast rather than small: half of a trace is ids, which don't compress.
+const GZIP_LEVEL: u32 = 2;
+
+/// A small answer.
+pub(crate) fn json(value: &impl Serialize) -> Response {
+    bytes(JSON, serde_json::to_vec(value).expect("writing plain data to memory can't fail"))
+}
+
+fn bytes(content_type: HeaderValue, body: Vec<u8>) -> Response {
+    let mut response = body.into_response();
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    // More spans of a trace may come at any time.
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// An answer that may be large, written by `make`. `items` (spans, traces) says how large.
+pub(crate) async fn large(
+    state: &ApiState,
+    headers: &HeaderMap,
+    items: usize,
+    content_type: HeaderValue,
+    make: impl FnOnce() -> Vec<u8> + Send + 'static,
+) -> Result<Response, Problem> {
+    if items < LARGE_ITEMS_MIN {
+        return Ok(bytes(content_type, make()));
+    }
+    let gzip = accepts_gzip(headers);
+    let (body, compressed) = off_runtime(state, move || {
+        let body = make();
+        if gzip && body.len() >= GZIP_BYTES_MIN { (gzipped(&body, GZIP_LEVEL), true) } else { (body, false) }
+    })
+    .await?;
+    let mut response = bytes(content_type, body);
+    response.headers_mut().insert(VARY, HeaderValue::from_name(ACCEPT_ENCODING));
+    if compressed {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    Ok(response)
+}
+
+/// Runs work that takes long on a thread of its own, few at once.
+pub(crate) async fn off_runtime<T: Send + 'static>(
+    state: &ApiState,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let permit = state.large_answers.clone().acquire_owned().await;
+    let worked = tokio::task::spawn_blocking(move || {
+        let result = work();
+        drop(permit);
+        result
+    });
+    worked.await.map_err(|error| {
+        tracing::error!(%error, "writing an answer ended unexpectedly");
+        Problem::internal("the answer could not be written; this is a defect, please report it with the server's log")
+    })
+}
+
+pub(crate) fn gzipped(body: &[u8], level: u32) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 3), Compression::new(level));
+    encoder.write_all(body).expect("writing to memory can't fail");
+    encoder.finish().expect("writing to memory can't fail")
+}
+
+pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(','))
+        .any(|offer| {
+            let (name, quality) = offer.split_once(';').unwrap_or((offer, ""));
+            let refused = matches!(quality.replace(' ', "").as_str(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000");
+            name.trim().eq_ignore_ascii_case("gzip") && !refused
+        })
+}

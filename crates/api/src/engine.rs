@@ -1,0 +1,50 @@
+//! The seam between HTTP and the engines behind it, so that tests can answer in their place.
+
+use async_trait::async_trait;
+use tracehouse_model::{Span, SpanId, TenantId, TraceId};
+use tracehouse_query::{
+    AttributeKey, AttributeValueSeen, Listing, QueryError, Scope, SearchAnswer, SearchRequest, Trace,
+};
+
+/// Everything that this crate asks of the query engine and the store.
+#[async_trait]
+pub trait Answers: Send + Sync + 'static {
+    async fn trace(&self, tenant: &TenantId, id: TraceId, spans_max: usize) -> Result<Option<Trace>, QueryError>;
+    async fn span(&self, tenant: &TenantId, id: TraceId, span: SpanId) -> Result<Option<Span>, QueryError>;
+    async fn search(&self, tenant: &TenantId, request: SearchRequest) -> Result<SearchAnswer, QueryError>;
+    async fn services(&self, tenant: &TenantId) -> Result<Listing<String>, QueryError>;
+    async fn operations(&self, tenant: &TenantId, service: Option<&str>) -> Result<Listing<String>, QueryError>;
+    async fn attribute_keys(
+        &self,
+        tenant: &TenantId,
+        scope: Option<Scope>,
+    ) -> Result<Listing<AttributeKey>, QueryError>;
+    async fn attribute_values(
+        &self,
+        tenant: &TenantId,
+        scope: Scope,
+        key: &str,
+        limit: usize,
+    ) -> Result<Listing<AttributeValueSeen>, QueryError>;
+
+    /// Writes what is in memory to files; the report is for people.
+    async fn flush(&self) -> Result<serde_json::Value, AdminError>;
+    /// Merges files until nothing is left to merge; the report is for people.
+    async fn compact(&self) -> Result<serde_json::Value, AdminError>;
+    fn stored(&self, tenant: &TenantId) -> Stored;
+    /// Whether spans can be taken in and queries answered; else why not.
+    fn ready(&self) -> Result<(), String>;
+}
+
+/// How much is kept of one tenant.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stored {
+    pub spans_hot: u64,
+    pub spans_stored: u64,
+    pub files: u64,
+    pub bytes_stored: u64,
+}
+
+/// A task of an administrator failed: with all that caused it, as an administrator may know.
+#[derive(Debug)]
+pub struct AdminError(pub String);

@@ -1,0 +1,60 @@
+use axum::extract::State;
+use axum::response::Response;
+use http::Uri;
+use tracehouse_query::Scope;
+
+use super::answers::{AttributeKeyAnswer, AttributeKeysAnswer, AttributeValueAnswer, AttributeValuesAnswer};
+use crate::answer::json;
+use crate::params::Parameters;
+use crate::problem::Problem;
+use crate::scope::{SCOPES, parse_scope, scope_name};
+use crate::state::ApiState;
+use crate::tenant::Tenant;
+
+const VALUES_DEFAULT: usize = 100;
+const VALUES_MAX: usize = 10_000;
+
+/// Keys under which spans carry attributes.
+#[utoipa::path(
+    get, path = "/api/v1/attributes/keys", tag = "names",
+    params(
+        ("scope" = Option<String>, Query, description = "span, resource, instrumentation, event or link; all if absent"),
+        ("start" = Option<String>, Query, description = "Accepted and checked; names are of all time kept"),
+        ("end" = Option<String>, Query, description = "Accepted and checked; names are of all time kept"),
+    ),
+    responses((status = 200, body = AttributeKeysAnswer), (status = 400, body = Problem), (status = 503, body = Problem))
+)]
+pub(crate) async fn keys(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Problem> {
+    let parameters = Parameters::strict(&uri, &["scope", "start", "end"])?;
+    parameters.time_range()?;
+    let scope = parameters.parsed("scope", parse_scope, SCOPES)?;
+    let found = state.answers.attribute_keys(&tenant.0, scope).await?;
+    let keys = found.items.into_iter().map(|seen| AttributeKeyAnswer { scope: scope_name(seen.scope), key: seen.key });
+    Ok(json(&AttributeKeysAnswer { keys: keys.collect(), complete: found.complete }))
+}
+
+/// Values that an attribute takes.
+#[utoipa::path(
+    get, path = "/api/v1/attributes/values", tag = "names",
+    params(
+        ("key" = String, Query, example = "http.route"),
+        ("scope" = Option<String>, Query, description = "span, resource, instrumentation, event or link; span or resource if absent"),
+        ("limit" = Option<u32>, Query, description = "1 to 10000; 100 if absent"),
+        ("start" = Option<String>, Query, description = "Accepted and checked; values are of all time kept"),
+        ("end" = Option<String>, Query, description = "Accepted and checked; values are of all time kept"),
+    ),
+    responses((status = 200, body = AttributeValuesAnswer), (status = 400, body = Problem), (status = 503, body = Problem))
+)]
+pub(crate) async fn values(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Problem> {
+    let parameters = Parameters::strict(&uri, &["scope", "key", "limit", "start", "end"])?;
+    parameters.time_range()?;
+    let scope = parameters.parsed("scope", parse_scope, SCOPES)?.unwrap_or(Scope::Either);
+    let key = parameters.required("key", "the key of an attribute, such as http.route")?;
+    let limit = parameters.count("limit", VALUES_DEFAULT, 1..=VALUES_MAX)?;
+    let found = state.answers.attribute_values(&tenant.0, scope, key, limit).await?;
+    let value = |seen: tracehouse_query::AttributeValueSeen| AttributeValueAnswer {
+        value_type: seen.value_type,
+        value: seen.value,
+    };
+    Ok(json(&AttributeValuesAnswer { values: found.items.into_iter().map(value).collect(), complete: found.complete }))
+}

@@ -1,0 +1,69 @@
+//! The native API under `/api/v1`.
+
+mod admin;
+pub(crate) mod answers;
+mod attributes;
+mod compact;
+mod find;
+mod search;
+mod services;
+mod span_answer;
+mod status;
+mod traces;
+
+use axum::Router;
+use axum::routing::{get, post};
+use utoipa::OpenApi;
+
+use crate::state::ApiState;
+
+pub(crate) use traces::unknown_trace;
+
+pub(crate) fn routes() -> Router<ApiState> {
+    Router::new()
+        .route("/api/v1/services", get(services::services))
+        .route("/api/v1/operations", get(services::operations))
+        .route("/api/v1/attributes/keys", get(attributes::keys))
+        .route("/api/v1/attributes/values", get(attributes::values))
+        .route("/api/v1/search", get(search::search))
+        .route("/api/v1/traces/{traceId}", get(traces::trace))
+        .route("/api/v1/traces/{traceId}/spans/{spanId}", get(traces::span))
+        .route("/api/v1/traces/{traceId}/find", get(traces::find))
+        .route("/api/v1/status", get(status::status))
+        .route("/api/v1/openapi.json", get(crate::openapi::serve))
+}
+
+/// Tasks that may take minutes.
+pub(crate) fn admin_routes() -> Router<ApiState> {
+    Router::new().route("/api/v1/admin/flush", post(admin::flush)).route("/api/v1/admin/compact", post(admin::compact))
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Tracehouse",
+        description = "Finds and reads traces. Moments in parameters are RFC 3339, seconds since 1970, or nanoseconds \
+            since 1970; durations are a number with a unit, such as `12.5ms`. The header `X-Scope-OrgID` names the \
+            tenant. Errors are problem details (RFC 9457) that say what to do.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    paths(
+        services::services,
+        services::operations,
+        attributes::keys,
+        attributes::values,
+        search::search,
+        traces::trace,
+        traces::span,
+        traces::find,
+        status::status,
+        admin::flush,
+        admin::compact,
+    ),
+    tags(
+        (name = "traces", description = "Find traces and read them"),
+        (name = "names", description = "What there is to search for"),
+        (name = "operation", description = "Run the server"),
+    )
+)]
+pub(crate) struct NativeApi;

@@ -1,0 +1,219 @@
+use axum::extract::State;
+use axum::response::Response;
+use http::{HeaderMap, Uri};
+use tracehouse_model::{kind, status};
+use tracehouse_query::{Condition, MatchedSpan, Operator, Scope, SearchAnswer, SearchRequest, TraceSummary};
+
+use super::answers::{InspectedAnswer, MatchedSpanAnswer, SearchAnswerBody, ServiceShare, TraceSummaryAnswer};
+use crate::answer::{JSON, large};
+use crate::params::Parameters;
+use crate::problem::Problem;
+use crate::state::ApiState;
+use crate::tenant::Tenant;
+
+const TRACES_DEFAULT: usize = 20;
+const TRACES_MAX: usize = 1000;
+const MATCHED_SPANS_SHOWN: usize = 3;
+const ATTRIBUTES_MAX: usize = 32;
+
+const NAMES: [&str; 12] = [
+    "service",
+    "operation",
+    "status",
+    "kind",
+    "minDuration",
+    "maxDuration",
+    "attr",
+    "q",
+    "start",
+    "end",
+    "limit",
+    "spans",
+];
+
+/// Finds traces with a span that meets all conditions, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/search", tag = "traces",
+    params(
+        ("service" = Option<String>, Query, example = "cart"),
+        ("operation" = Option<String>, Query, description = "The span's name", example = "GET /cart"),
+        ("status" = Option<String>, Query, description = "error, ok or unset"),
+        ("kind" = Option<String>, Query, description = "server, client, internal, producer, consumer or unspecified"),
+        ("minDuration" = Option<String>, Query, description = "Of the span", example = "12.5ms"),
+        ("maxDuration" = Option<String>, Query, description = "Of the span", example = "2s"),
+        ("attr" = Option<Vec<String>>, Query, description = "A key, an operator (= != > >= < <= =~ !~) and a value; may be repeated. \
+            `span.` or `resource.` before the key says where to look; else in both", example = json!(["http.route=/cart"])),
+        ("q" = Option<String>, Query, description = "A TraceQL query of one spanset", example = "{ duration > 200ms }"),
+        ("start" = Option<String>, Query, description = "The span begins at this moment or later", example = "2026-01-31T12:00:00Z"),
+        ("end" = Option<String>, Query, description = "The span begins before this moment"),
+        ("limit" = Option<u32>, Query, description = "How many traces: 1 to 1000; 20 if absent"),
+        ("spans" = Option<u32>, Query, description = "How many matching spans of each trace: 1 to 100; 3 if absent"),
+    ),
+    responses((status = 200, body = SearchAnswerBody), (status = 400, body = Problem), (status = 503, body = Problem))
+)]
+pub(crate) async fn search(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let request = request(&Parameters::strict(&uri, &NAMES)?)?;
+    let begun = state.clock.monotonic();
+    let found = state.answers.search(&tenant.0, request).await?;
+    let elapsed = state.clock.monotonic().saturating_sub(begun);
+    let elapsed_nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+    large(&state, &headers, found.traces.len(), JSON, move || {
+        serde_json::to_vec(&body(found, elapsed_nanos)).expect("writing plain data to memory can't fail")
+    })
+    .await
+}
+
+fn request(parameters: &Parameters) -> Result<SearchRequest, Problem> {
+    let mut conditions = Vec::new();
+    if let Some(service) = parameters.text("service")? {
+        conditions.push(Condition::Service(service.to_owned()));
+    }
+    if let Some(operation) = parameters.text("operation")? {
+        conditions.push(Condition::Operation(operation.to_owned()));
+    }
+    conditions.extend(parameters.parsed("status", status::from_name, "error, ok or unset")?.map(Condition::Status));
+    let kinds = "server, client, internal, producer, consumer or unspecified";
+    conditions.extend(parameters.parsed("kind", kind::from_name, kinds)?.map(Condition::Kind));
+    let (min, max) = parameters.duration_range("minDuration", "maxDuration")?;
+    conditions.extend(min.map(Condition::DurationMin));
+    conditions.extend(max.map(Condition::DurationMax));
+    for attribute in parameters.all("attr") {
+        conditions.push(attribute_condition(attribute)?);
+    }
+    if parameters.all("attr").count() > ATTRIBUTES_MAX {
+        return Err(Problem::invalid_parameter("attr", format!("more than {ATTRIBUTES_MAX} times `attr`; use fewer")));
+    }
+    let range = parameters.time_range()?;
+    Ok(SearchRequest {
+        conditions,
+        traceql: parameters.text("q")?.map(str::to_owned),
+        start_unix_nanos: range.start_unix_nanos,
+        end_unix_nanos: range.end_unix_nanos,
+        limit: parameters.count("limit", TRACES_DEFAULT, 1..=TRACES_MAX)?,
+        spans_per_trace: parameters.count("spans", MATCHED_SPANS_SHOWN, 1..=100)?,
+        trace_duration_nanos_min: None,
+        trace_duration_nanos_max: None,
+    })
+}
+
+/// `http.route=/cart` in its parts. A key holds none of the characters that operators are made of.
+fn attribute_condition(text: &str) -> Result<Condition, Problem> {
+    const EXPECTED: &str =
+        "a key, an operator (= != > >= < <= =~ !~) and a value, such as http.route=/cart or span.retries>=3";
+    // Longest first, so that `>=` is not read as `>`.
+    const OPERATORS: [(&str, Operator); 8] = [
+        ("=~", Operator::Matches),
+        ("!~", Operator::NotMatches),
+        ("!=", Operator::NotEqual),
+        (">=", Operator::GreaterOrEqual),
+        ("<=", Operator::LessOrEqual),
+        ("=", Operator::Equal),
+        (">", Operator::Greater),
+        ("<", Operator::Less),
+    ];
+    let wrong = || Problem::parameter("attr", text, EXPECTED);
+    let (key, rest) = text.split_at(text.find(['=', '!', '<', '>']).ok_or_else(wrong)?);
+    let (symbol, operator) = OPERATORS.into_iter().find(|(symbol, _)| rest.starts_with(symbol)).ok_or_else(wrong)?;
+    let (scope, key) = match key.trim() {
+        key if key.starts_with("span.") => (Scope::Span, &key["span.".len()..]),
+        key if key.starts_with("resource.") => (Scope::Resource, &key["resource.".len()..]),
+        key => (Scope::Either, key),
+    };
+    if key.is_empty() {
+        return Err(wrong());
+    }
+    Ok(Condition::Attribute { scope, key: key.to_owned(), operator, value: rest[symbol.len()..].to_owned() })
+}
+
+fn body(found: SearchAnswer, elapsed_nanos: u64) -> SearchAnswerBody {
+    SearchAnswerBody {
+        traces: found.traces.into_iter().map(trace_summary).collect(),
+        complete: found.partial_reason.is_none(),
+        partial_reason: found.partial_reason,
+        inspected: InspectedAnswer {
+            spans: found.inspected.spans,
+            files: found.inspected.files,
+            files_total: found.inspected.files_total,
+            bytes: found.inspected.bytes,
+        },
+        elapsed_nanos,
+    }
+}
+
+fn trace_summary(trace: TraceSummary) -> TraceSummaryAnswer {
+    TraceSummaryAnswer {
+        trace_id: trace.trace_id.to_string(),
+        root_service_name: trace.root_service_name,
+        root_span_name: trace.root_span_name,
+        start_time_unix_nano: trace.start_unix_nanos.to_string(),
+        duration_nanos: trace.duration_nanos,
+        span_count: trace.span_count,
+        error_count: trace.error_count,
+        root_missing: trace.root_missing,
+        services: trace
+            .services
+            .into_iter()
+            .map(|share| ServiceShare {
+                name: share.name,
+                span_count: share.span_count,
+                error_count: share.error_count,
+            })
+            .collect(),
+        matched_count: trace.matched_count,
+        matched: trace.matched.into_iter().map(matched_span).collect(),
+    }
+}
+
+fn matched_span(span: MatchedSpan) -> MatchedSpanAnswer {
+    MatchedSpanAnswer {
+        span_id: span.span_id.to_string(),
+        name: span.name,
+        service_name: span.service_name,
+        start_time_unix_nano: span.start_unix_nanos.to_string(),
+        duration_nanos: span.duration_nanos,
+        status: status::name(span.status_code),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attribute_conditions() {
+        use Operator::*;
+        use Scope::*;
+        let table = [
+            ("http.route=/cart", Some((Either, "http.route", Equal, "/cart"))),
+            ("span.retries>=3", Some((Span, "retries", GreaterOrEqual, "3"))),
+            ("resource.host.name!=a", Some((Resource, "host.name", NotEqual, "a"))),
+            ("a=~b=~c", Some((Either, "a", Matches, "b=~c"))),
+            ("a!~x", Some((Either, "a", NotMatches, "x"))),
+            ("a<1", Some((Either, "a", Less, "1"))),
+            ("a<=1", Some((Either, "a", LessOrEqual, "1"))),
+            ("a>1", Some((Either, "a", Greater, "1"))),
+            ("a=", Some((Either, "a", Equal, ""))),
+            ("a = b", Some((Either, "a", Equal, " b"))),
+            ("a==b", Some((Either, "a", Equal, "=b"))),
+            ("a", None),
+            ("a!b", None),
+            ("=b", None),
+            ("span.=b", None),
+        ];
+        for (text, expected) in table {
+            let parsed = attribute_condition(text).ok();
+            let expected = expected.map(|(scope, key, operator, value)| Condition::Attribute {
+                scope,
+                key: key.to_owned(),
+                operator,
+                value: value.to_owned(),
+            });
+            assert_eq!(parsed, expected, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+use axum::extract::State;
+use axum::response::Response;
+use http::{HeaderMap, Uri};
+use tracehouse_model::TraceId;
+
+use super::answers::{CompactTrace, FindAnswer, SpanAnswer};
+use super::{compact, find, span_answer};
+use crate::answer::{JSON, json, large, off_runtime};
+use crate::params::{Parameters, TracePath};
+use crate::problem::Problem;
+use crate::state::ApiState;
+use crate::tenant::Tenant;
+
+const SPANS_DEFAULT: usize = 200_000;
+const SPANS_MAX: usize = 1_000_000;
+const TEXT_BYTES_MAX: usize = 1000;
+
+/// One trace as columns. What does not fit `limit` is left out and said: `returned` of `spanCount`.
+#[utoipa::path(
+    get, path = "/api/v1/traces/{traceId}", tag = "traces",
+    params(
+        ("traceId" = String, Path, description = "Up to 32 hexadecimal digits"),
+        ("limit" = Option<u32>, Query, description = "How many spans: 1 to 1000000; 200000 if absent"),
+    ),
+    responses(
+        (status = 200, body = CompactTrace), (status = 400, body = Problem), (status = 404, body = Problem),
+        (status = 503, body = Problem),
+    )
+)]
+pub(crate) async fn trace(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    path: TracePath,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let spans_max = Parameters::strict(&uri, &["limit"])?.count("limit", SPANS_DEFAULT, 1..=SPANS_MAX)?;
+    let found = state.answers.trace(&tenant.0, path.trace_id, spans_max).await?;
+    let trace = found.ok_or_else(|| unknown_trace(path.trace_id))?;
+    large(&state, &headers, trace.spans.len(), JSON, move || compact::write(&trace)).await
+}
+
+/// One span with all that was sent of it.
+#[utoipa::path(
+    get, path = "/api/v1/traces/{traceId}/spans/{spanId}", tag = "traces",
+    params(
+        ("traceId" = String, Path, description = "Up to 32 hexadecimal digits"),
+        ("spanId" = String, Path, description = "Up to 16 hexadecimal digits"),
+    ),
+    responses(
+        (status = 200, body = SpanAnswer), (status = 400, body = Problem), (status = 404, body = Problem),
+        (status = 503, body = Problem),
+    )
+)]
+pub(crate) async fn span(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    path: TracePath,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    Parameters::strict(&uri, &[])?;
+    let found = state.answers.span(&tenant.0, path.trace_id, path.span_id).await?;
+    let span = found.ok_or_else(|| {
+        Problem::not_found(format!(
+            "trace {} has no span {} here; check both ids, or it is gone by retention",
+            path.trace_id, path.span_id
+        ))
+    })?;
+    Ok(json(&span_answer::span_answer(span)))
+}
+
+/// Spans of a trace with a name, service, id, attribute key or value that contains a text, in any case.
+#[utoipa::path(
+    get, path = "/api/v1/traces/{traceId}/find", tag = "traces",
+    params(
+        ("traceId" = String, Path, description = "Up to 32 hexadecimal digits"),
+        ("q" = String, Query, description = "The text", example = "timeout"),
+        ("limit" = Option<u32>, Query, description = "As given when the trace was read; 200000 if absent"),
+    ),
+    responses(
+        (status = 200, body = FindAnswer), (status = 400, body = Problem), (status = 404, body = Problem),
+        (status = 503, body = Problem),
+    )
+)]
+pub(crate) async fn find(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    path: TracePath,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let parameters = Parameters::strict(&uri, &["q", "limit"])?;
+    let text = parameters.required("q", "a text to look for")?.to_owned();
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(Problem::invalid_parameter("q", format!("`q` is longer than {TEXT_BYTES_MAX} bytes; shorten it")));
+    }
+    let spans_max = parameters.count("limit", SPANS_DEFAULT, 1..=SPANS_MAX)?;
+    let found = state.answers.trace(&tenant.0, path.trace_id, spans_max).await?;
+    let trace = found.ok_or_else(|| unknown_trace(path.trace_id))?;
+    let indices = off_runtime(&state, move || find::rows_with(&trace.spans, &text)).await?;
+    let total = indices.len() as u64;
+    Ok(json(&FindAnswer { indices, total }))
+}
+
+pub(crate) fn unknown_trace(id: TraceId) -> Problem {
+    Problem::not_found(format!(
+        "there is no trace {id} here; check the id and the tenant, or it is gone by retention, or its spans have not \
+         arrived yet"
+    ))
+}

@@ -1,0 +1,54 @@
+//! The fields that every span has by itself, as Grafana offers them for completion.
+
+/// Where the values come from that are offered for a field.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Values {
+    SpanNames,
+    Services,
+    Keywords(&'static [&'static str]),
+    /// Too many or too continuous to be offered.
+    NotOffered,
+}
+
+const STATUSES: Values = Values::Keywords(&["error", "ok", "unset"]);
+const KINDS: Values = Values::Keywords(&["client", "consumer", "internal", "producer", "server", "unspecified"]);
+
+/// In alphabetical order.
+pub(super) const INTRINSICS: [(&str, Values); 20] = [
+    ("duration", Values::NotOffered),
+    ("event:name", Values::NotOffered),
+    ("event:timeSinceStart", Values::NotOffered),
+    ("instrumentation:name", Values::NotOffered),
+    ("instrumentation:version", Values::NotOffered),
+    ("kind", KINDS),
+    ("name", Values::SpanNames),
+    ("rootName", Values::SpanNames),
+    ("rootServiceName", Values::Services),
+    ("span:duration", Values::NotOffered),
+    ("span:kind", KINDS),
+    ("span:name", Values::SpanNames),
+    ("span:status", STATUSES),
+    ("span:statusMessage", Values::NotOffered),
+    ("status", STATUSES),
+    ("statusMessage", Values::NotOffered),
+    ("trace:duration", Values::NotOffered),
+    ("trace:rootName", Values::SpanNames),
+    ("trace:rootService", Values::Services),
+    ("traceDuration", Values::NotOffered),
+];
+
+pub(super) fn values_of(name: &str) -> Option<Values> {
+    INTRINSICS.into_iter().find(|(known, _)| *known == name).map(|(_, values)| values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_order() {
+        assert!(INTRINSICS.iter().map(|(name, _)| name).is_sorted());
+        assert_eq!(values_of("status"), Some(STATUSES));
+        assert_eq!(values_of("nothing"), None);
+    }
+}

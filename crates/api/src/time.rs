@@ -1,0 +1,219 @@
+//! Moments and durations as people and programs write them in query parameters.
+
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
+
+/// What a moment may look like, for error texts.
+pub(crate) const MOMENT_FORMS: &str = "RFC 3339 such as 2026-01-31T12:00:00Z, seconds since 1970 such as 1769860800, \
+     or nanoseconds since 1970 such as 1769860800000000000";
+
+/// What a duration may look like, for error texts.
+pub(crate) const DURATION_FORMS: &str = "a number and a unit (ns, us, ms, s, m, h), such as 12.5ms or 1m30s";
+
+/// A moment in nanoseconds since the Unix epoch: RFC 3339, or an integer of at least 10^15 (nanoseconds), or a number
+/// below 10^12, which may have a fraction (seconds). What lies between is not clear, so it is refused.
+pub(crate) fn parse_moment(text: &str) -> Option<i64> {
+    const NANOSECONDS_MIN: i64 = 1_000_000_000_000_000;
+    const SECONDS_MAX: i64 = 1_000_000_000_000;
+    if text.contains(['T', 't', '-', ':']) {
+        return parse_rfc3339(text);
+    }
+    if let Ok(integer) = text.parse::<i64>()
+        && integer >= NANOSECONDS_MIN
+    {
+        return Some(integer);
+    }
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    if text.ends_with('.') || !is_digits(whole) || !(fraction.is_empty() || is_digits(fraction)) {
+        return None;
+    }
+    let seconds = whole.parse::<i64>().ok().filter(|seconds| *seconds < SECONDS_MAX)?;
+    seconds.checked_mul(NANOS_PER_SECOND)?.checked_add(fraction_nanos(fraction))
+}
+
+/// `1970-01-01T00:00:00.123456789Z`, or with an offset such as `+02:00`.
+fn parse_rfc3339(text: &str) -> Option<i64> {
+    let bytes = text.as_bytes();
+    let separators = bytes.len() >= 20
+        && text.is_ascii()
+        && bytes[4] == b'-'
+        && bytes[7] == b'-'
+        && matches!(bytes[10], b'T' | b't' | b' ')
+        && bytes[13] == b':'
+        && bytes[16] == b':';
+    if !separators {
+        return None;
+    }
+    let number = |from: usize, to: usize| text.get(from..to).filter(|part| is_digits(part))?.parse::<i64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    // A leap second counts as the second before it, as Unix time has it.
+    let second = if second == 60 { 59 } else { second };
+    if !(1..=12).contains(&month) || !(1..=days_in_month(year, month)).contains(&day) {
+        return None;
+    }
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let (fraction, zone) = split_fraction(&text[19..])?;
+    let day_seconds = hour * 3600 + minute * 60 + second;
+    let seconds = days_from_civil(year, month, day) * 86_400 + day_seconds - zone_seconds(zone)?;
+    seconds.checked_mul(NANOS_PER_SECOND)?.checked_add(fraction_nanos(fraction))
+}
+
+fn split_fraction(tail: &str) -> Option<(&str, &str)> {
+    let Some(after_point) = tail.strip_prefix('.') else {
+        return Some(("", tail));
+    };
+    let digits = after_point.bytes().take_while(u8::is_ascii_digit).count();
+    (digits > 0).then(|| after_point.split_at(digits))
+}
+
+fn zone_seconds(zone: &str) -> Option<i64> {
+    if zone.eq_ignore_ascii_case("z") {
+        return Some(0);
+    }
+    // A plus sign in a query string means a space; nothing else can be meant by one here.
+    let sign = match zone.as_bytes().first()? {
+        b'+' | b' ' => 1,
+        b'-' => -1,
+        _ => return None,
+    };
+    let (hours, minutes) = zone[1..].split_once(':')?;
+    let two = |digits: &str| digits.parse::<i64>().ok().filter(|_| digits.len() == 2 && is_digits(digits));
+    let (hours, minutes) = (two(hours)?, two(minutes)?);
+    (hours <= 23 && minutes <= 59).then_some(sign * (hours * 3600 + minutes * 60))
+}
+
+/// Days since 1970-01-01 in the proleptic Gregorian calendar. Counts years from March, so that the leap day is the
+/// last of a year, and months by the line (153 m + 2) / 5 through their lengths.
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let month_from_march = (month + 9) % 12;
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    const DAYS_TO_1970: i64 = 719_468;
+    365 * year + leap_days + (153 * month_from_march + 2) / 5 + day - 1 - DAYS_TO_1970
+}
+
+fn days_in_month(year: i64, month: i64) -> i64 {
+    match month {
+        4 | 6 | 9 | 11 => 30,
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        _ => 31,
+    }
+}
+
+/// The digits after a decimal point of a second, in nanoseconds; more than nine are cut.
+fn fraction_nanos(digits: &str) -> i64 {
+    digits.bytes().chain(std::iter::repeat(b'0')).take(9).fold(0, |nanos, digit| nanos * 10 + i64::from(digit - b'0'))
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// A duration in nanoseconds, as Go writes it: `12.5ms`, `1m30s`. Not negative; `0` needs no unit.
+pub(crate) fn parse_duration(text: &str) -> Option<i64> {
+    if text == "0" {
+        return Some(0);
+    }
+    let mut rest = text;
+    let mut nanos = 0i64;
+    while !rest.is_empty() {
+        let number_len = rest.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
+        let (number, after) = rest.split_at(number_len);
+        let unit_len = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let (unit, remaining) = after.split_at(unit_len);
+        nanos = nanos.checked_add(scaled(number, unit_nanos(unit)?)?)?;
+        rest = remaining;
+    }
+    (!text.is_empty()).then_some(nanos)
+}
+
+fn unit_nanos(unit: &str) -> Option<i64> {
+    Some(match unit {
+        "ns" => 1,
+        // Both the micro sign (U+00B5) and the Greek letter mu (U+03BC) are in use.
+        "us" | "\u{b5}s" | "\u{3bc}s" => 1_000,
+        "ms" => 1_000_000,
+        "s" => NANOS_PER_SECOND,
+        "m" => 60 * NANOS_PER_SECOND,
+        "h" => 3600 * NANOS_PER_SECOND,
+        _ => return None,
+    })
+}
+
+/// A decimal number times a unit, in integers, so that `0.1s` is exactly a tenth.
+fn scaled(number: &str, unit: i64) -> Option<i64> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits_only = (whole.is_empty() || is_digits(whole)) && (fraction.is_empty() || is_digits(fraction));
+    if !digits_only || (whole.is_empty() && fraction.is_empty()) {
+        return None;
+    }
+    let whole = if whole.is_empty() { 0 } else { whole.parse::<i64>().ok()?.checked_mul(unit)? };
+    let part = i128::from(fraction_nanos(fraction)) * i128::from(unit) / i128::from(NANOS_PER_SECOND);
+    whole.checked_add(i64::try_from(part).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments() {
+        let table = [
+            ("1970-01-01T00:00:00Z", Some(0)),
+            ("2026-01-31T12:00:00Z", Some(1_769_860_800 * NANOS_PER_SECOND)),
+            ("2026-01-31T14:00:00.5+02:00", Some(1_769_860_800_500_000_000)),
+            ("2026-01-31T14:00:00.5 02:00", Some(1_769_860_800_500_000_000)),
+            ("2024-02-29T00:00:00Z", Some(1_709_164_800 * NANOS_PER_SECOND)),
+            ("1969-12-31T23:59:59Z", Some(-NANOS_PER_SECOND)),
+            ("1769860800", Some(1_769_860_800 * NANOS_PER_SECOND)),
+            ("1769860800.25", Some(1_769_860_800_250_000_000)),
+            ("1769860800000000001", Some(1_769_860_800_000_000_001)),
+            ("0", Some(0)),
+            // Milliseconds and microseconds can't be told from the others.
+            ("1769860800000", None),
+            ("2023-02-29T00:00:00Z", None),
+            ("2026-01-31T12:00:00", None),
+            ("2026-13-01T12:00:00Z", None),
+            ("2026-01-31", None),
+            ("yesterday", None),
+            ("-5", None),
+            ("1.", None),
+            ("1e9", None),
+            ("99999999999999999999", None),
+            ("2026-01-31T12:00:0éZ", None),
+            ("", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(parse_moment(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        let table = [
+            ("12.5ms", Some(12_500_000)),
+            ("2s", Some(2 * NANOS_PER_SECOND)),
+            ("100us", Some(100_000)),
+            ("100\u{b5}s", Some(100_000)),
+            ("1m30s", Some(90 * NANOS_PER_SECOND)),
+            (".5s", Some(500_000_000)),
+            ("0.1s", Some(100_000_000)),
+            ("1.5h", Some(5_400 * NANOS_PER_SECOND)),
+            ("0", Some(0)),
+            ("5", None),
+            ("ms", None),
+            ("-1s", None),
+            ("1.2.3s", None),
+            ("1 s", None),
+            ("1d", None),
+            ("9223372036854775807h", None),
+            ("", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(parse_duration(text), expected, "{text:?}");
+        }
+    }
+}

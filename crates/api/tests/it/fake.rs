@@ -1,0 +1,283 @@
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tracehouse_api::{AdminError, Answers, Stored};
+use tracehouse_model::{
+    AnyValue, AttributeValue, Marks, Span, SpanBatch, SpanFields, SpanId, TenantId, Threshold, TraceId, kind, status,
+};
+use tracehouse_query::{
+    AttributeKey, AttributeValueSeen, Inspected, Listing, MatchedSpan, ParentRow, QueryError, Scope, SearchAnswer,
+    SearchRequest, ServiceCount, Trace, TraceSummary,
+};
+
+pub(crate) const TRACE: &str = "5b8efff798038103d269b633813fc60c";
+pub(crate) const TRACE_ID: TraceId =
+    TraceId([0x5b, 0x8e, 0xff, 0xf7, 0x98, 0x03, 0x81, 0x03, 0xd2, 0x69, 0xb6, 0x33, 0x81, 0x3f, 0xc6, 0x0c]);
+pub(crate) const START: i64 = 1_769_860_800_000_000_000;
+
+/// Knows one trace of the default tenant and remembers what it was asked.
+#[derive(Default)]
+pub(crate) struct Fake {
+    pub(crate) searches: Mutex<Vec<SearchRequest>>,
+    pub(crate) asked: Mutex<Vec<String>>,
+    pub(crate) busy: bool,
+    pub(crate) not_ready: bool,
+    pub(crate) partial: bool,
+    /// More spans in the trace, children of the root.
+    pub(crate) more_spans: usize,
+}
+
+fn listing<T>(items: Vec<T>) -> Listing<T> {
+    Listing { items, complete: true }
+}
+
+fn texts(items: &[&str]) -> Listing<String> {
+    listing(items.iter().map(|item| (*item).to_owned()).collect())
+}
+
+#[async_trait]
+impl Answers for Fake {
+    async fn trace(&self, tenant: &TenantId, id: TraceId, spans_max: usize) -> Result<Option<Trace>, QueryError> {
+        self.asked.lock().push(format!("trace {tenant} {id} {spans_max}"));
+        if self.busy {
+            return Err(QueryError::Busy { running: 8 });
+        }
+        let known = id == TRACE_ID && tenant.as_str() == TenantId::DEFAULT;
+        Ok(known.then(|| trace(self.more_spans, spans_max)))
+    }
+
+    async fn span(&self, _: &TenantId, id: TraceId, span: SpanId) -> Result<Option<Span>, QueryError> {
+        let trace = trace(0, usize::MAX);
+        let row = trace.spans.span_id.iter().position(|known| *known == span);
+        Ok(row.filter(|_| id == TRACE_ID).map(|row| trace.spans.span(row)))
+    }
+
+    async fn search(&self, _: &TenantId, request: SearchRequest) -> Result<SearchAnswer, QueryError> {
+        if request.traceql.as_deref() == Some("{") {
+            return Err(QueryError::Invalid("at 1: expected a condition or `}`".to_owned()));
+        }
+        self.searches.lock().push(request);
+        let partial_reason = self.partial.then(|| "2 of 3 files were read".to_owned());
+        let inspected = Inspected { spans: 1000, files: 2, files_total: 3, bytes: 1234 };
+        Ok(SearchAnswer { traces: vec![summary()], inspected, partial_reason })
+    }
+
+    async fn services(&self, tenant: &TenantId) -> Result<Listing<String>, QueryError> {
+        if self.busy {
+            return Err(QueryError::Busy { running: 8 });
+        }
+        assert!(tenant.as_str() != "panic", "as the test wants it");
+        self.asked.lock().push(format!("services {tenant}"));
+        Ok(texts(&["cart", "gateway"]))
+    }
+
+    async fn operations(&self, _: &TenantId, service: Option<&str>) -> Result<Listing<String>, QueryError> {
+        self.asked.lock().push(format!("operations {service:?}"));
+        Ok(texts(&["GET /", "GET /cart"]))
+    }
+
+    async fn attribute_keys(&self, _: &TenantId, scope: Option<Scope>) -> Result<Listing<AttributeKey>, QueryError> {
+        let all = [(Scope::Resource, "service.name"), (Scope::Span, "http.route"), (Scope::Span, "retries")];
+        let wanted = all.into_iter().filter(|(known, _)| scope.is_none_or(|scope| scope == *known));
+        Ok(listing(wanted.map(|(scope, key)| AttributeKey { scope, key: key.to_owned() }).collect()))
+    }
+
+    async fn attribute_values(
+        &self,
+        _: &TenantId,
+        scope: Scope,
+        key: &str,
+        limit: usize,
+    ) -> Result<Listing<AttributeValueSeen>, QueryError> {
+        self.asked.lock().push(format!("values {scope:?} {key} {limit}"));
+        let seen = |value_type, value: &str| AttributeValueSeen { value_type, value: value.to_owned() };
+        Ok(listing(vec![seen("string", "/cart"), seen("int", "3"), seen("string", "3")]))
+    }
+
+    async fn flush(&self) -> Result<Value, AdminError> {
+        Ok(json!({"files": 1}))
+    }
+
+    async fn compact(&self) -> Result<Value, AdminError> {
+        Err(AdminError("the disk is full".to_owned()))
+    }
+
+    fn stored(&self, _: &TenantId) -> Stored {
+        Stored { spans_hot: 1, spans_stored: 2, files: 3, bytes_stored: 4 }
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.not_ready { Err("the log is being read".to_owned()) } else { Ok(()) }
+    }
+}
+
+fn summary() -> TraceSummary {
+    TraceSummary {
+        trace_id: TRACE_ID,
+        root_service_name: "gateway".to_owned(),
+        root_span_name: "GET /".to_owned(),
+        root_missing: false,
+        start_unix_nanos: START,
+        duration_nanos: 5_000_000,
+        span_count: 3,
+        error_count: 1,
+        services: vec![
+            ServiceCount { name: "cart".to_owned(), span_count: 2, error_count: 1 },
+            ServiceCount { name: "gateway".to_owned(), span_count: 1, error_count: 0 },
+        ],
+        matched_count: 2,
+        matched: vec![MatchedSpan {
+            span_id: SpanId([2; 8]),
+            name: "GET /cart".to_owned(),
+            service_name: "cart".to_owned(),
+            start_unix_nanos: START + 1000,
+            duration_nanos: 2_000_000,
+            status_code: status::ERROR,
+        }],
+    }
+}
+
+/// A root, a child with all there is on a span, and a span whose parent is missing.
+fn trace(more_spans: usize, spans_max: usize) -> Trace {
+    let mut spans = SpanBatch::new();
+    let gateway = resource(&mut spans, "gateway");
+    let cart = resource(&mut spans, "cart");
+    // The same resource once more, as from another request.
+    let cart_again = resource(&mut spans, "cart");
+    let (name, version) = (spans.strings.intern_str("shop"), spans.strings.intern_str("1.2"));
+    let schema_url = spans.strings.intern_str("https://example.org/schema");
+    let key = spans.strings.intern_str("scope.key");
+    spans.scopes.attributes.push(key, AttributeValue::Bool(true));
+    let scope = spans.finish_scope(name, version, 4, schema_url);
+
+    let root = SpanFields {
+        span_id: SpanId([1; 8]),
+        kind: kind::SERVER,
+        resource: gateway,
+        scope,
+        ..span("GET /", &mut spans)
+    };
+    spans.finish_span(SpanFields { duration_nanos: 5_000_000, ..root });
+    full_span(&mut spans, SpanFields { resource: cart, scope, ..root });
+    let name = spans.strings.intern_str("orphan");
+    spans.finish_span(SpanFields {
+        span_id: SpanId([3; 8]),
+        parent_span_id: SpanId([9; 8]),
+        start_unix_nanos: START + 3000,
+        duration_nanos: 10,
+        name,
+        resource: cart_again,
+        kind: kind::INTERNAL,
+        ..root
+    });
+    for more in 0..more_spans as u64 {
+        spans.finish_span(SpanFields {
+            span_id: SpanId((more + 100).to_be_bytes()),
+            parent_span_id: root.span_id,
+            ..root
+        });
+    }
+    let span_count = spans.len() as u64;
+    let mut shown = SpanBatch::new();
+    shown.append_rows(&spans, 0..spans.len().min(spans_max));
+    let mut parent = vec![ParentRow::Root, ParentRow::Row(0), ParentRow::Missing];
+    parent.resize(spans.len(), ParentRow::Row(0));
+    parent.truncate(shown.len());
+    Trace {
+        trace_id: TRACE_ID,
+        spans: shown,
+        parent,
+        start_unix_nanos: START,
+        duration_nanos: 5_000_000,
+        root: Some(0),
+        error_count: 1,
+        duplicates: 1,
+        span_count,
+        partial_reason: None,
+    }
+}
+
+fn resource(spans: &mut SpanBatch, service: &str) -> u32 {
+    let key = spans.strings.intern_str("service.name");
+    let value = spans.strings.intern_str(service);
+    spans.resources.attributes.push(key, AttributeValue::String(value));
+    let schema_url = spans.strings.intern_str("https://example.org/resource");
+    spans.finish_resource(7, schema_url)
+}
+
+fn span(name: &str, spans: &mut SpanBatch) -> SpanFields {
+    let name = spans.strings.intern_str(name);
+    SpanFields { trace_id: TRACE_ID, start_unix_nanos: START, name, ..SpanFields::default() }
+}
+
+pub(crate) fn values() -> Vec<(&'static str, AnyValue)> {
+    let nested = AnyValue::KeyValueList(vec![
+        ("deep".to_owned(), AnyValue::Int(i64::MAX)),
+        ("bytes".to_owned(), AnyValue::Bytes(vec![1, 2, 3])),
+    ]);
+    vec![
+        ("string", AnyValue::String("/cart \"quoted\"\n".to_owned())),
+        ("text.empty", AnyValue::String(String::new())),
+        ("int", AnyValue::Int(9_007_199_254_740_993)),
+        ("double", AnyValue::Double(5.0)),
+        ("nan", AnyValue::Double(f64::NEG_INFINITY)),
+        ("bool", AnyValue::Bool(false)),
+        ("bytes", AnyValue::Bytes(vec![0, 255])),
+        ("empty", AnyValue::Empty),
+        ("array", AnyValue::Array(vec![AnyValue::String("a".to_owned()), AnyValue::Double(0.5), AnyValue::Empty])),
+        ("kvlist", nested),
+    ]
+}
+
+/// Pushes all kinds of values for the owner that is being built.
+fn push_values(spans: &mut SpanBatch, push: impl Fn(&mut SpanBatch, u32, AttributeValue)) {
+    for (key, value) in values() {
+        let key = spans.strings.intern_str(key);
+        let value = match value {
+            AnyValue::Empty => AttributeValue::Empty,
+            AnyValue::String(text) => AttributeValue::String(spans.strings.intern_str(&text)),
+            AnyValue::Int(value) => AttributeValue::Int(value),
+            AnyValue::Double(value) => AttributeValue::Double(value),
+            AnyValue::Bool(value) => AttributeValue::Bool(value),
+            AnyValue::Bytes(bytes) => AttributeValue::Bytes(spans.strings.intern(&bytes)),
+            nested => AttributeValue::Json(spans.strings.intern_str(&nested.to_canonical_json())),
+        };
+        push(spans, key, value);
+    }
+}
+
+fn full_span(spans: &mut SpanBatch, fields: SpanFields) {
+    push_values(spans, |spans, key, value| {
+        spans.attributes.push(key, value);
+    });
+    push_values(spans, |spans, key, value| {
+        spans.events.attributes.push(key, value);
+    });
+    let exception = spans.strings.intern_str("exception");
+    spans.finish_event(START + 1500, exception, 11);
+    push_values(spans, |spans, key, value| {
+        spans.links.attributes.push(key, value);
+    });
+    let trace_state = spans.strings.intern_str("ot=th:8");
+    spans.finish_link(TraceId([7; 16]), SpanId([8; 8]), trace_state, 257, 12);
+    let name = spans.strings.intern_str("GET /cart");
+    let status_message = spans.strings.intern_str("out of stock");
+    spans.finish_span(SpanFields {
+        span_id: SpanId([2; 8]),
+        parent_span_id: SpanId([1; 8]),
+        start_unix_nanos: START + 1000,
+        duration_nanos: 2_000_000,
+        name,
+        kind: kind::CLIENT,
+        status_code: status::ERROR,
+        status_message,
+        trace_state,
+        flags: 769,
+        sampling_threshold: Threshold::parse("8"),
+        marks: Marks::VALUE_CUT,
+        dropped_attributes: 1,
+        dropped_events: 2,
+        dropped_links: 3,
+        ..fields
+    });
+}

@@ -1,0 +1,59 @@
+//! Requests and answers of the HTTP surface, with a stand-in for the engines behind it.
+
+mod fake;
+mod native;
+mod otlp;
+mod tempo;
+mod ui;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use serde_json::Value;
+use tower::ServiceExt;
+use tracehouse_api::ApiState;
+use tracehouse_model::{ManualClock, TenantId};
+
+use crate::fake::Fake;
+
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("the body is JSON")
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("ASCII"))
+    }
+}
+
+pub(crate) fn app(fake: &Arc<Fake>) -> Router {
+    let prometheus = PrometheusBuilder::new().build_recorder().handle();
+    let clock = Arc::new(ManualClock::default());
+    tracehouse_api::router(ApiState::with_answers(fake.clone(), prometheus, clock, TenantId::default()))
+}
+
+pub(crate) async fn send(fake: &Arc<Fake>, request: Request<Body>) -> Answer {
+    let response = app(fake).oneshot(request).await.expect("routers don't fail");
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.expect("the body is whole").to_bytes().to_vec();
+    Answer { status: head.status, headers: head.headers, body }
+}
+
+pub(crate) async fn get(fake: &Arc<Fake>, uri: &str) -> Answer {
+    get_with(fake, uri, &[]).await
+}
+
+pub(crate) async fn get_with(fake: &Arc<Fake>, uri: &str, headers: &[(&str, &str)]) -> Answer {
+    let request = headers.iter().fold(Request::get(uri), |request, (name, value)| request.header(*name, *value));
+    send(fake, request.body(Body::empty()).expect("a request")).await
+}

@@ -1,0 +1,172 @@
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde_json::json;
+use tracehouse_model::status;
+use tracehouse_query::{Condition, Operator, Scope};
+
+use crate::fake::{Fake, START, TRACE};
+use crate::get;
+
+fn fake() -> Arc<Fake> {
+    Arc::new(Fake::default())
+}
+
+#[tokio::test]
+async fn echo_and_build() {
+    assert_eq!(get(&fake(), "/api/echo").await.body, b"echo");
+    assert_eq!(get(&fake(), "/api/status/buildinfo").await.json()["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[tokio::test]
+async fn search_by_tags() {
+    let fake = fake();
+    let uri = "/api/search?tags=service.name%3Dcart%20http.url%3D%22%2Fa%20b%22%20name%3Dx%20error%3Dtrue&minDuration=100ms\
+               &maxDuration=2s&limit=5&spss=10&start=1769860800&end=1769860801&unknown=1";
+    let answer = get(&fake, uri).await;
+    let set = json!({"spans": [{"spanID": "0202020202020202", "name": "GET /cart",
+        "startTimeUnixNano": (START + 1000).to_string(), "durationNanos": "2000000",
+        "attributes": [{"key": "service.name", "value": {"stringValue": "cart"}},
+            {"key": "status", "value": {"stringValue": "error"}}]}], "matched": 2});
+    assert_eq!(
+        answer.json(),
+        json!({
+            "traces": [{"traceID": TRACE, "rootServiceName": "gateway", "rootTraceName": "GET /",
+                "startTimeUnixNano": START.to_string(), "durationMs": 5, "spanSet": set, "spanSets": [set],
+                "serviceStats": {"cart": {"spanCount": 2, "errorCount": 1}, "gateway": {"spanCount": 1}}}],
+            "metrics": {"inspectedTraces": 1, "inspectedBytes": "1234", "totalBlocks": 3, "completedJobs": 4,
+                "totalJobs": 4, "inspectedSpans": "1000"},
+        })
+    );
+    let request = fake.searches.lock().pop().expect("a search was asked");
+    let url = Condition::Attribute {
+        scope: Scope::Either,
+        key: "http.url".to_owned(),
+        operator: Operator::Equal,
+        value: "/a b".to_owned(),
+    };
+    let (service, name) = (Condition::Service("cart".to_owned()), Condition::Operation("x".to_owned()));
+    assert_eq!(request.conditions, [service, url, name, Condition::Status(status::ERROR)]);
+    assert_eq!(
+        (request.trace_duration_nanos_min, request.trace_duration_nanos_max),
+        (Some(100_000_000), Some(2_000_000_000))
+    );
+    assert_eq!((request.limit, request.spans_per_trace), (5, 10));
+    // The last second is meant whole.
+    assert_eq!(request.start_unix_nanos, Some(START));
+    assert_eq!(request.end_unix_nanos, Some(START + 2_000_000_000));
+}
+
+#[tokio::test]
+async fn search_by_traceql() {
+    let fake = fake();
+    get(&fake, "/api/search?q=%7B%20status%20%3D%20error%20%7D&start=0&end=0").await;
+    let request = fake.searches.lock().pop().expect("a search was asked");
+    assert_eq!(request.traceql.as_deref(), Some("{ status = error }"));
+    assert_eq!((request.limit, request.spans_per_trace), (20, 3));
+    assert_eq!((request.start_unix_nanos, request.end_unix_nanos), (None, None));
+}
+
+#[tokio::test]
+async fn a_partial_search_has_jobs_left() {
+    let answer = get(&Arc::new(Fake { partial: true, ..Fake::default() }), "/api/search").await;
+    assert_eq!(answer.header("x-tracehouse-partial"), "2 of 3 files were read");
+    let metrics = &answer.json()["metrics"];
+    assert_eq!((&metrics["completedJobs"], &metrics["totalJobs"]), (&json!(2), &json!(4)));
+}
+
+#[tokio::test]
+async fn wrong_requests() {
+    let table = [
+        ("/api/search?limit=0", "from 1 to"),
+        ("/api/search?limit=x", "from 1 to"),
+        ("/api/search?start=now", "whole seconds"),
+        ("/api/search?start=20&end=10", "after `end`"),
+        ("/api/search?minDuration=5", "12.5ms"),
+        ("/api/search?tags=a%3D%22open", "no end"),
+        ("/api/search?tags=status%3Dbad", "error, ok or unset"),
+        ("/api/search?spss=x", "spss"),
+        ("/api/search?q=%7B", "at 1"),
+        ("/api/search/tags?scope=body", "one of span"),
+        ("/api/v2/search/tags?start=x", "whole seconds"),
+        ("/api/v2/search/tag/.a/values?limit=x", "limit"),
+    ];
+    for (uri, words) in table {
+        let answer = get(&fake(), uri).await;
+        let detail = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{uri}");
+        assert!(detail.contains(words), "{uri}: {detail}");
+    }
+}
+
+#[tokio::test]
+async fn tags() {
+    let intrinsic = get(&fake(), "/api/v2/search/tags?scope=intrinsic").await.json();
+    let intrinsics = intrinsic["scopes"][0]["tags"].as_array().expect("tags");
+    assert!(
+        ["duration", "kind", "name", "rootServiceName", "status"].iter().all(|tag| intrinsics.contains(&json!(tag)))
+    );
+    let table = [
+        ("/api/search/tags?scope=span", json!({"tagNames": ["http.route", "retries"]})),
+        ("/api/search/tags?scope=resource&q=%7B%7D", json!({"tagNames": ["service.name"]})),
+        ("/api/v2/search/tags?scope=span&limit=1", json!({"scopes": [{"name": "span", "tags": ["http.route"]}]})),
+        (
+            "/api/v2/search/tags",
+            json!({"scopes": [{"name": "span", "tags": ["http.route", "retries"]},
+                {"name": "resource", "tags": ["service.name"]}, {"name": "intrinsic", "tags": intrinsics}]}),
+        ),
+    ];
+    for (uri, expected) in table {
+        assert_eq!(get(&fake(), uri).await.json(), expected, "{uri}");
+    }
+    let all = get(&fake(), "/api/search/tags").await.json();
+    let names = all["tagNames"].as_array().expect("names").clone();
+    assert!(["http.route", "service.name", "status"].iter().all(|tag| names.contains(&json!(tag))));
+}
+
+#[tokio::test]
+async fn tag_values() {
+    let string = |value: &str| json!({"type": "string", "value": value});
+    let keyword = |value: &str| json!({"type": "keyword", "value": value});
+    let services = json!({"tagValues": [string("cart"), string("gateway")]});
+    let names = json!({"tagValues": [string("GET /"), string("GET /cart")]});
+    let route = json!({"tagValues": [string("/cart"), json!({"type": "int", "value": "3"}), string("3")]});
+    let statuses = json!({"tagValues": [keyword("error"), keyword("ok"), keyword("unset")]});
+    let table = [
+        ("/api/search/tag/service.name/values", json!({"tagValues": ["cart", "gateway"]}), None),
+        (
+            "/api/search/tag/http.route/values",
+            json!({"tagValues": ["/cart", "3"]}),
+            Some("values Either http.route 1000"),
+        ),
+        ("/api/search/tag/status/values", json!({"tagValues": ["error", "ok", "unset"]}), None),
+        ("/api/v2/search/tag/resource.service.name/values", services.clone(), Some("services default")),
+        ("/api/v2/search/tag/.service.name/values", services.clone(), Some("services default")),
+        ("/api/v2/search/tag/rootServiceName/values", services, Some("services default")),
+        ("/api/v2/search/tag/span.service.name/values", route.clone(), Some("values Span service.name 1000")),
+        (
+            "/api/v2/search/tag/span.http.route/values?limit=2",
+            json!({"tagValues": [string("/cart"), json!({"type": "int", "value": "3"})]}),
+            Some("values Span http.route 2"),
+        ),
+        (
+            "/api/v2/search/tag/resource.http.route/values?q=%7B%7D",
+            route.clone(),
+            Some("values Resource http.route 1000"),
+        ),
+        ("/api/v2/search/tag/.status/values", route, Some("values Either status 1000")),
+        ("/api/v2/search/tag/name/values", names.clone(), None),
+        ("/api/v2/search/tag/span:name/values", names, None),
+        ("/api/v2/search/tag/status/values", statuses, None),
+        ("/api/v2/search/tag/duration/values", json!({"tagValues": []}), None),
+    ];
+    for (uri, expected, asked) in table {
+        let fake = fake();
+        assert_eq!(get(&fake, uri).await.json(), expected, "{uri}");
+        if let Some(asked) = asked {
+            assert_eq!(fake.asked.lock().first().map(String::as_str), Some(asked), "{uri}");
+        }
+    }
+    let kinds = get(&fake(), "/api/v2/search/tag/kind/values").await.json();
+    assert!(kinds["tagValues"].as_array().expect("values").contains(&keyword("server")));
+}
