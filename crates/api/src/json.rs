@@ -38,13 +38,54 @@ pub(crate) fn array<T>(
     out.push(b']');
 }
 
+/// Writes an integer. Most columns hold small ones, which are one byte.
+pub(crate) fn integer(out: &mut Vec<u8>, value: i64) {
+    if (0..10).contains(&value) {
+        out.push(b'0' + value as u8);
+        return;
+    }
+    if value < 0 {
+        out.push(b'-');
+    }
+    const DIGITS_MAX: usize = 20;
+    let mut digits = [0; DIGITS_MAX];
+    let mut begin = DIGITS_MAX;
+    let mut rest = value.unsigned_abs();
+    while rest > 0 {
+        begin -= 1;
+        digits[begin] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    out.extend_from_slice(&digits[begin..]);
+}
+
 /// Writes bytes as a JSON string of hexadecimal digits.
 pub(crate) fn hex<const BYTES: usize>(out: &mut Vec<u8>, bytes: [u8; BYTES]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');
     for byte in bytes {
-        out.push(DIGITS[usize::from(byte >> 4)]);
-        out.push(DIGITS[usize::from(byte & 15)]);
+        out.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
     }
     out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers() {
+        for value in [0, 9, 10, -1, -10, 1_769_860_800_000_000_000, i64::MAX, i64::MIN] {
+            let mut out = Vec::new();
+            integer(&mut out, value);
+            assert_eq!(String::from_utf8(out).expect("ASCII"), value.to_string());
+        }
+    }
+
+    #[test]
+    fn hexadecimal() {
+        let mut out = Vec::new();
+        hex(&mut out, [0, 0x1f, 0xff]);
+        assert_eq!(out, b"\"001fff\"");
+    }
 }

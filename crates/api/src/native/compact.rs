@@ -81,7 +81,7 @@ fn write_columns(out: &mut Vec<u8>, trace: &Trace, services: &Numbered, names: &
 
 fn column<T>(out: &mut Vec<u8>, name: &str, values: impl IntoIterator<Item = T>, number: impl Fn(T) -> i64) {
     json::key(out, name);
-    json::array(out, values, |out, value| json::write(out, &number(value)));
+    json::array(out, values, |out, value| json::integer(out, number(value)));
 }
 
 /// The distinct strings of a column, numbered from 0 in order of appearance.

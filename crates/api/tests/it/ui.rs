@@ -29,3 +29,16 @@ async fn a_missing_file_is_missing() {
         assert_eq!(answer.header("content-type"), "application/problem+json");
     }
 }
+
+/// The page names the scripts that it allows by their hashes as well, when it was built by SvelteKit; the header must
+/// not forbid one of them.
+#[tokio::test]
+async fn both_policies_allow_the_same_scripts() {
+    let page = get(&Arc::new(Fake::default()), "/").await;
+    let policy = page.header("content-security-policy");
+    let body = String::from_utf8(page.body.clone()).expect("UTF-8");
+    for named in body.split("'sha256-").skip(1) {
+        let hash = named.split('\'').next().expect("a hash");
+        assert!(policy.contains(hash), "{hash} is not in {policy}");
+    }
+}
