@@ -1,10 +1,16 @@
 import type { Attribute } from '$lib/api/types';
 
-/** An attribute's value as text: JSON, indented, for lists and maps; what it says otherwise. */
+/** Lists and maps up to this long stay on one line. */
+const ONE_LINE_LENGTH_MAX = 90;
+
+/** An attribute's value as text: JSON for lists and maps, indented when long; what it says otherwise. */
 export function attributeText(attribute: Attribute): string {
 	const { type, value } = attribute;
 	if (type === 'empty' || value === null || value === undefined) return '';
-	if (type === 'array' || type === 'kvlist' || typeof value === 'object') return JSON.stringify(value, null, 2);
+	if (type === 'array' || type === 'kvlist' || typeof value === 'object') {
+		const spaced = JSON.stringify(value, null, 1).replace(/\n\s*/g, ' ');
+		return spaced.length <= ONE_LINE_LENGTH_MAX ? spaced : JSON.stringify(value, null, 2);
+	}
 	return String(value);
 }
 
