@@ -34,12 +34,12 @@ export function findSpans(table: FindTable, query: string): Int32Array {
 	if (text === '') return new Int32Array(0);
 	const nameHit = flags(table.names, text);
 	const serviceHit = flags(table.services, text);
-	const byId = idHits(table.ids, text);
 	const count = table.name.length;
+	const idHit = idHits(table.ids, count, text);
 	const found = new Int32Array(count);
 	let foundCount = 0;
 	for (let span = 0; span < count; span += 1) {
-		if (nameHit[table.name[span]!] || serviceHit[table.service[span]!] || byId?.has(span)) {
+		if (nameHit[table.name[span]!] || serviceHit[table.service[span]!] || idHit?.[span]) {
 			found[foundCount] = span;
 			foundCount += 1;
 		}
@@ -51,12 +51,15 @@ function flags(texts: string[], query: string): Uint8Array {
 	return Uint8Array.from(texts, (text) => (text.toLowerCase().includes(query) ? 1 : 0));
 }
 
-function idHits(ids: string, query: string): Set<number> | null {
+function idHits(ids: string, count: number, query: string): Uint8Array | null {
 	if (query.length < ID_QUERY_LENGTH_MIN || query.length > ID_LENGTH || !/^[0-9a-f]+$/.test(query)) return null;
-	const hits = new Set<number>();
-	for (let at = ids.indexOf(query); at !== -1; at = ids.indexOf(query, at + 1)) {
+	const hits = new Uint8Array(count);
+	for (let at = ids.indexOf(query); at !== -1; ) {
 		const within = at % ID_LENGTH;
-		if (within + query.length <= ID_LENGTH) hits.add((at - within) / ID_LENGTH);
+		const isWhole = within + query.length <= ID_LENGTH;
+		if (isWhole) hits[(at - within) / ID_LENGTH] = 1;
+		// After a hit the rest of that id is of no interest; text that runs over two ids is no hit.
+		at = ids.indexOf(query, isWhole ? at - within + ID_LENGTH : at + 1);
 	}
 	return hits;
 }

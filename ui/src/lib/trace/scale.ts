@@ -67,6 +67,6 @@ export function ticks(window: TimeWindow, countMax: number): Ticks {
 	const values: number[] = [];
 	const first = Math.ceil(window.from / step - 1e-9);
 	const last = Math.floor(window.to / step + 1e-9);
-	for (let index = first; index <= last; index += 1) values.push(index * step);
+	for (let index = first; index <= last; index += 1) values.push(index * step + 0);
 	return { step, values };
 }

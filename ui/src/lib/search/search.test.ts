@@ -1,0 +1,158 @@
+import { describe, expect, it } from 'vitest';
+import type { TraceSummary } from '$lib/api/types';
+import { emptySearch } from '$lib/url';
+import { formatAttributeFilter, parseAttributeFilter, splitScope, typingIn } from './attributeFilter';
+import { domainOf, durationTicks, durationAt, millisAt, nearestPoint, pointsOf, timeTicks, xOf, yOf } from './scatter';
+import { sortTraces } from './sort';
+import { matching, suggestAttribute } from './suggest';
+import { traceqlOf } from './traceql';
+
+function summary(part: Partial<TraceSummary>): TraceSummary {
+	return {
+		traceId: 'a',
+		rootServiceName: 'gateway',
+		rootSpanName: 'GET /',
+		startTimeUnixNano: '1795340698000000000',
+		durationNanos: 1e6,
+		spanCount: 3,
+		errorCount: 0,
+		rootMissing: false,
+		services: [],
+		matchedCount: 0,
+		matched: [],
+		...part
+	};
+}
+
+describe('attribute filters', () => {
+	it.each([
+		['http.route = /cart', 'http.route', '=', '/cart'],
+		['http.route=/cart', 'http.route', '=', '/cart'],
+		['a!=b', 'a', '!=', 'b'],
+		['a=~b.*=c', 'a', '=~', 'b.*=c'],
+		['a !~ b', 'a', '!~', 'b'],
+		['n >= 500', 'n', '>=', '500'],
+		['n<=5', 'n', '<=', '5'],
+		['n > 5', 'n', '>', '5'],
+		['q = "two words"', 'q', '=', 'two words'],
+		['url = http://a/?b=c', 'url', '=', 'http://a/?b=c']
+	])('%j reads as %s %s %s', (text, key, operator, value) => {
+		const filter = parseAttributeFilter(text);
+		expect(filter).toEqual({ key, operator, value });
+		expect(parseAttributeFilter(formatAttributeFilter(filter!))).toEqual(filter);
+	});
+
+	it.each(['', 'key', 'key =', '= value', 'key ~ value'])('%j is not whole', (text) =>
+		expect(parseAttributeFilter(text)).toBeNull()
+	);
+
+	it.each([
+		['', 'key'],
+		['http.ro', 'key'],
+		['http.route ', 'operator'],
+		['http.route !', 'operator'],
+		['http.route =', 'value'],
+		['http.route = /c', 'value'],
+		['n >= 5', 'value']
+	])('in %j one is typing a %s', (text, part) => expect(typingIn(text).part).toBe(part));
+
+	it('splits the scope off a key', () => {
+		expect(splitScope('span.http.route')).toEqual({ scope: 'span', key: 'http.route' });
+		expect(splitScope('http.route')).toEqual({ scope: '', key: 'http.route' });
+	});
+});
+
+describe('suggestions', () => {
+	const keys = [
+		{ scope: 'span', key: 'http.route' },
+		{ scope: 'resource', key: 'service.name' }
+	];
+	const valuesOf = (scope: string, key: string) =>
+		scope === 'span' && key === 'http.route' ? [{ type: 'string', value: '/cart' }] : [];
+
+	it('offers names that begin with the text first', () => {
+		expect(matching(['my-cart', 'cart', 'other'], 'CART')).toEqual(['cart', 'my-cart']);
+	});
+
+	it('goes from key to operator to value', () => {
+		expect(suggestAttribute('rou', keys, valuesOf)[0]).toMatchObject({ value: 'span.http.route ', continues: true });
+		expect(suggestAttribute('span.http.route ', keys, valuesOf)[0]).toMatchObject({ value: 'span.http.route = ' });
+		expect(suggestAttribute('http.route = ', keys, valuesOf)).toEqual([{ value: 'http.route = /cart', label: '/cart' }]);
+	});
+});
+
+describe('TraceQL from filters', () => {
+	it('writes every filter', () => {
+		const state = {
+			...emptySearch(),
+			service: 'cart',
+			status: 'error',
+			minDuration: '200ms',
+			attributes: ['span.http.route=/a"b', 'http.response.status_code>=500', 'resource.x=~a.*']
+		};
+		expect(traceqlOf(state)).toBe(
+			'{ resource.service.name = "cart" && status = error && duration >= 200ms && span.http.route = "/a\\"b" && .http.response.status_code >= 500 && resource.x =~ "a.*" }'
+		);
+		expect(traceqlOf(emptySearch())).toBe('{ }');
+	});
+});
+
+describe('sorting', () => {
+	const traces = [
+		summary({ traceId: 'b', startTimeUnixNano: '1795340698000000001', durationNanos: 5 }),
+		summary({ traceId: 'a', startTimeUnixNano: '1795340698000000001', durationNanos: 9 }),
+		summary({ traceId: 'c', startTimeUnixNano: '999', durationNanos: 5, rootServiceName: 'cart' })
+	];
+	const order = (key: 'start' | 'duration' | 'root', descending: boolean) =>
+		sortTraces(traces, { key, descending }).map((trace) => trace.traceId).join('');
+
+	it('is whole and never wavers', () => {
+		expect(order('start', true)).toBe('abc');
+		expect(order('start', false)).toBe('cab');
+		expect(order('duration', true)).toBe('abc');
+		expect(order('duration', false)).toBe('bca');
+		expect(order('root', false)).toBe('cab');
+	});
+});
+
+describe('scatter', () => {
+	const plot = { left: 50, top: 10, width: 1000, height: 100 };
+	const traces = [
+		summary({ traceId: 'a', durationNanos: 1e6 }),
+		summary({ traceId: 'b', durationNanos: 1e9, startTimeUnixNano: '1795340758000000000', errorCount: 1 })
+	];
+	const domain = domainOf(traces);
+
+	it('keeps every point inside the plot', () => {
+		for (const point of pointsOf(traces, domain, plot)) {
+			expect(point.x).toBeGreaterThanOrEqual(plot.left);
+			expect(point.x).toBeLessThanOrEqual(plot.left + plot.width);
+			expect(point.y).toBeGreaterThanOrEqual(plot.top);
+			expect(point.y).toBeLessThanOrEqual(plot.top + plot.height);
+		}
+		for (const lonely of [[], [traces[0]!]]) {
+			const { fromMillis, toMillis, durationMin, durationMax } = domainOf(lonely);
+			expect(toMillis).toBeGreaterThan(fromMillis);
+			expect(durationMax).toBeGreaterThan(durationMin);
+		}
+	});
+
+	it('reads places back', () => {
+		expect(millisAt(domain, plot, xOf(domain, plot, 1795340700000))).toBeCloseTo(1795340700000, 0);
+		expect(durationAt(domain, plot, yOf(domain, plot, 5e7))).toBeCloseTo(5e7, -2);
+	});
+
+	it('finds the point under the pointer, and none far off', () => {
+		const points = pointsOf(traces, domain, plot);
+		expect(nearestPoint(points, points[1]!.x + 6, points[1]!.y, 12)?.traceId).toBe('b');
+		expect(nearestPoint(points, 500, 60, 12)).toBeNull();
+	});
+
+	it('puts a bearable number of ticks on the axes', () => {
+		expect(durationTicks(domain)).toEqual([1e6, 1e7, 1e8, 1e9]);
+		expect(durationTicks({ ...domain, durationMin: 1.1e6, durationMax: 4e6 })).toEqual([2e6]);
+		const { values } = timeTicks(domain, 8);
+		expect(values.length).toBeGreaterThan(2);
+		expect(values.length).toBeLessThanOrEqual(9);
+	});
+});

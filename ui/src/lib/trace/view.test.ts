@@ -1,0 +1,134 @@
+import { describe, expect, it } from 'vitest';
+import { attributeText, filterAttributes } from './attributes';
+import { findSpans, findTable, mergeMatches, stepMatch } from './find';
+import { drawMinimap } from './minimap';
+import { buildModel } from './model';
+import { largeTrace } from './sampleTrace';
+import { barExtent, clampWindow, fractionOf, pan, ticks, timeAt, zoomAround } from './scale';
+
+describe('the time scale', () => {
+	const window = { from: 100, to: 300 };
+
+	it('goes from time to place and back', () => {
+		expect(fractionOf(window, 150)).toBe(0.25);
+		expect(timeAt(window, 0.25)).toBe(150);
+	});
+
+	it.each([
+		[100, 200, { left: 0, width: 100 }],
+		[0, 150, { left: 0, width: 25 }],
+		[250, 500, { left: 75, width: 25 }],
+		[200, 0, { left: 50, width: 0 }],
+		[0, 50, null],
+		[301, 5, null]
+	])('clips a bar from %d for %d', (start, duration, extent) =>
+		expect(barExtent(window, start, duration)).toEqual(extent)
+	);
+
+	it('keeps the window inside the trace', () => {
+		expect(clampWindow({ from: -50, to: 150 }, 1000)).toEqual({ from: 0, to: 200 });
+		expect(clampWindow({ from: 900, to: 1100 }, 1000)).toEqual({ from: 800, to: 1000 });
+		expect(clampWindow({ from: 500, to: 400 }, 1000)).toEqual({ from: 400, to: 500 });
+		expect(clampWindow({ from: 500, to: 501 }, 1000)).toEqual({ from: 500, to: 600 });
+		expect(clampWindow({ from: 0, to: 9 }, 5)).toEqual({ from: 0, to: 5 });
+		expect(pan(window, -1000, 1000)).toEqual({ from: 0, to: 200 });
+	});
+
+	it('zooms around what stays still', () => {
+		const nearer = zoomAround({ from: 0, to: 1000 }, 0.5, 0.25, 1000);
+		expect(nearer).toEqual({ from: 125, to: 625 });
+		expect(timeAt(nearer, 0.25)).toBe(250);
+		expect(zoomAround(nearer, 10, 0.5, 1000)).toEqual({ from: 0, to: 1000 });
+	});
+
+	it('puts ticks at round times', () => {
+		expect(ticks({ from: 0, to: 1000 }, 5)).toEqual({ step: 200, values: [0, 200, 400, 600, 800, 1000] });
+		expect(ticks({ from: 1234, to: 1299 }, 4).values).toEqual([1240, 1260, 1280]);
+	});
+});
+
+describe('finding spans', () => {
+	const table = findTable(
+		['00000000000000aa', 'bbbb0000000000aa', 'cc00000000000001'],
+		['GET /cart', 'SELECT Items'],
+		['gateway', 'cart'],
+		[0, 1, 1],
+		[0, 1, 0]
+	);
+
+	it.each([
+		['', []],
+		['  ', []],
+		['CART', [0, 1]],
+		['items', [1, 2]],
+		['0aa', []],
+		['00aa', [0, 1]],
+		['bbbb0000000000aa', [1]],
+		['aabbbb', []],
+		['nothing', []]
+	])('%j finds %j', (query, spans) => expect([...findSpans(table, query)]).toEqual(spans));
+
+	it('merges what worker and server found, in tree order', () => {
+		expect([...mergeMatches(Int32Array.of(2, 0, 1), [0, 1], [1, 2, 77])]).toEqual([1, 2, 0]);
+	});
+
+	it('steps round', () => {
+		const position = Int32Array.of(0, 1, 2, 3);
+		const matches = Int32Array.of(1, 3);
+		expect(stepMatch(matches, position, 1, 1)).toBe(1);
+		expect(stepMatch(matches, position, 3, 1)).toBe(0);
+		expect(stepMatch(matches, position, 1, -1)).toBe(1);
+		expect(stepMatch(matches, position, 2, -1)).toBe(0);
+		expect(stepMatch(Int32Array.of(), position, 0, 1)).toBe(-1);
+	});
+
+	it('searches 100,000 spans within 100 ms', () => {
+		const { spans, names, services } = largeTrace(100_000);
+		const large = findTable(spans.id, names, services, spans.name, spans.service);
+		for (const query of ['get', 'gateway', '0000', '1869f', 'nothing at all']) {
+			// The best of three: what is measured is the search, not what else the machine is doing.
+			const elapsed = [1, 2, 3].map(() => {
+				const begun = performance.now();
+				findSpans(large, query);
+				return performance.now() - begun;
+			});
+			expect(Math.min(...elapsed)).toBeLessThan(100);
+		}
+	});
+});
+
+describe('the minimap', () => {
+	it('draws far fewer lines than there are spans when they pile up, and stays inside', () => {
+		const model = buildModel(largeTrace(100_000));
+		let outside = 0;
+		const context = {
+			fillStyle: '',
+			fillRect(x: number, y: number, width: number, height: number) {
+				if (x < 0 || y < 0 || x + width > 1001 || y + height > 64) outside += 1;
+			}
+		};
+		const colours = { services: Array.from({ length: 24 }, (_, index) => `c${index}`), error: 'e', missing: 'm' };
+		const drawn = drawMinimap(context, model, 1000, 64, colours);
+		expect(drawn).toBeLessThan(60_000);
+		expect(outside).toBe(0);
+	});
+});
+
+describe('attributes', () => {
+	const attributes = [
+		{ key: 'b', type: 'array' as const, value: ['x', 'y'] },
+		{ key: 'a', type: 'int' as const, value: '7' },
+		{ key: 'c', type: 'empty' as const, value: null }
+	];
+
+	it('are text', () => {
+		expect(attributes.map(attributeText)).toEqual(['[ "x", "y" ]', '7', '']);
+		const long = attributeText({ key: 'k', type: 'kvlist', value: { text: 'x'.repeat(100) } });
+		expect(long.split('\n')).toHaveLength(3);
+	});
+
+	it('are sorted and filtered by key and value', () => {
+		expect(filterAttributes(attributes, '').map(({ key }) => key)).toEqual(['a', 'b', 'c']);
+		expect(filterAttributes(attributes, 'X').map(({ key }) => key)).toEqual(['b']);
+	});
+});
