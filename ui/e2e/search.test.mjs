@@ -1,0 +1,140 @@
+/** The search page: it lists, filters, sorts, keeps everything in the address. Selects by role and label only. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { openPage, startSession, waitForAddress } from './session.mjs';
+
+let session;
+before(async () => (session = await startSession()));
+after(() => session.stop());
+
+const rows = (page) => page.getByRole('table', { name: 'Traces found' }).locator('tbody').getByRole('row');
+const links = (page) => rows(page).getByRole('link');
+
+async function openSearch(path = '/') {
+	const page = await openPage(session, path);
+	await links(page).first().waitFor();
+	return page;
+}
+
+test('lists traces, newest first, and plots them', async () => {
+	const page = await openSearch();
+	assert.ok((await links(page).count()) > 0);
+	const started = await rows(page).locator('time').allInnerTexts();
+	const clocks = started.map((text) => text.match(/\d\d:\d\d:\d\d\.\d{3}/)[0]);
+	// Around midnight the clock starts again; elsewhere it runs down the list.
+	if (clocks[0] > '01:00') assert.deepEqual(clocks, clocks.toSorted().reverse());
+	await page.getByRole('img', { name: /traces? by start and duration/ }).waitFor();
+	await page.done();
+});
+
+test('a filter goes into the address, and back undoes it', async () => {
+	const page = await openSearch();
+	const before = page.url();
+	await page.getByRole('combobox', { name: 'Status' }).selectOption('error');
+	await waitForAddress(page, /status=error/);
+	await page.getByLabel('Shortest duration').fill('1');
+	await page.getByLabel('Shortest duration').press('Enter');
+	await waitForAddress(page, /minDuration=1ms/);
+	await page.goBack();
+	await page.goBack();
+	await waitForAddress(page, (url) => url === before);
+	assert.equal(await page.getByRole('combobox', { name: 'Status' }).inputValue(), '');
+	await page.done();
+});
+
+test('services are offered, and one narrows the list', async () => {
+	const page = await openSearch();
+	const service = page.getByRole('combobox', { name: 'Service' });
+	await service.click();
+	const option = page.getByRole('listbox', { name: /Service/ }).getByRole('option').first();
+	await option.waitFor();
+	const name = (await option.innerText()).trim();
+	await service.press('ArrowDown');
+	await service.press('Enter');
+	await waitForAddress(page, (url) => new URL(url).searchParams.get('service') === name);
+	assert.equal(await service.inputValue(), name);
+	await page.done();
+});
+
+test('an attribute filter is completed from key to value, edited and removed', async () => {
+	const page = await openSearch();
+	const field = page.getByRole('combobox', { name: 'Attribute filter' });
+	await field.fill('service.name');
+	await page.getByRole('option').filter({ hasText: 'service.name' }).first().click();
+	await page.getByRole('option').filter({ hasText: 'is' }).first().click();
+	await page.getByRole('listbox', { name: /Attribute filter/ }).getByRole('option').first().click();
+	await waitForAddress(page, /attr=resource\.service\.name%3D/);
+	const remove = page.getByRole('button', { name: /^Remove resource\.service\.name/ });
+	await remove.waitFor();
+	await links(page).first().waitFor();
+	await remove.click();
+	await waitForAddress(page, (url) => !url.includes('attr='));
+	await page.done();
+});
+
+test('TraceQL starts from the filters', async () => {
+	const page = await openSearch('/?status=error&range=24h');
+	await page.getByRole('button', { name: 'TraceQL' }).click();
+	const query = page.getByLabel('TraceQL query');
+	assert.equal(await query.inputValue(), '{ status = error }');
+	await waitForAddress(page, /q=/);
+	await links(page).first().waitFor();
+	await page.done();
+});
+
+test('columns sort without asking the server', async () => {
+	const page = await openSearch();
+	await page.getByRole('columnheader', { name: 'Duration' }).getByRole('button').click();
+	await waitForAddress(page, /sort=-duration/);
+	assert.equal(await page.getByRole('columnheader', { name: 'Duration' }).getAttribute('aria-sort'), 'descending');
+	await page.done();
+});
+
+test('a search without results says what to try', async () => {
+	const page = await openPage(session, '/?service=no-such-service-anywhere');
+	await page.getByRole('heading', { name: 'No trace matches' }).waitFor();
+	await page.getByRole('button', { name: 'Clear all filters' }).last().click();
+	await waitForAddress(page, (url) => !url.includes('service='));
+	await links(page).first().waitFor();
+	await page.done();
+});
+
+test('a query that cannot be read shows the server’s words', async () => {
+	const page = await openPage(session, `/?q=${encodeURIComponent('{ this is not a query')}`, { expectFailures: true });
+	const alert = page.getByRole('alert');
+	await alert.waitFor();
+	assert.ok((await alert.innerText()).length > 20);
+	await page.getByRole('button', { name: 'Try again' }).waitFor();
+	await page.done();
+});
+
+test('the keyboard walks the results and opens one', async () => {
+	const page = await openSearch();
+	await page.keyboard.press('j');
+	await page.keyboard.press('j');
+	const href = await page.evaluate(() => document.activeElement?.getAttribute('href'));
+	assert.match(href, /^\/trace\/[0-9a-f]{32}/);
+	await page.keyboard.press('Enter');
+	await waitForAddress(page, /\/trace\//);
+	await page.getByRole('treegrid').waitFor();
+	await page.keyboard.press('g');
+	await page.keyboard.press('s');
+	await links(page).first().waitFor();
+	await page.done();
+});
+
+test('help opens and closes with keys', async () => {
+	const page = await openSearch();
+	await page.keyboard.press('?');
+	await page.getByRole('dialog', { name: 'Keyboard' }).waitFor();
+	await page.keyboard.press('Escape');
+	await page.getByRole('dialog', { name: 'Keyboard' }).waitFor({ state: 'hidden' });
+	await page.done();
+});
+
+test('nothing jumps while the page fills', async () => {
+	const page = await openSearch();
+	await page.waitForTimeout(500);
+	assert.ok((await page.layoutShift()) < 0.05, `layout shift ${await page.layoutShift()}`);
+	await page.done();
+});
