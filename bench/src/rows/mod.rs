@@ -32,7 +32,7 @@ pub(crate) enum Group {
     Query,
     /// One trace of 500,000 spans among normal traffic.
     Giant,
-    /// Five times more than the server can take.
+    /// Far more than the server can take.
     Overload,
     /// Peak memory at a steady pace.
     Memory,

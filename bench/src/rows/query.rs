@@ -44,22 +44,17 @@ pub(super) async fn measure(arguments: &RunArguments) -> anyhow::Result<Vec<Row>
         server.api.admin("compact").await?;
         let compaction_s = begin.elapsed().as_secs_f64();
         let mut rng = SmallRng::seed_from_u64(arguments.seed);
-        let mut rows = by_id(server, &stream, rounds, &mut rng).await?;
+        let [p50, p99] = by_id(server, &stream, rounds, &mut rng).await?;
         let held = spans_held(server).await?;
         let store = server.stored()?;
         let wanted = rounds * stream.dataset.spans;
-        let first = rows.remove(0);
-        rows.insert(
-            0,
-            first
-                .note(stored(held, &sent, compaction_s, store.bytes, store.files))
-                .require(held == wanted, format!("{wanted} spans were acknowledged, {held} are held"))
-                .detail("spans", held)
-                .detail("sending", sending(&sent))
-                .detail("flush_and_compaction_s", compaction_s),
-        );
-        rows.push(search(server, &stream, &mut rng).await?);
-        Ok(rows)
+        let p50 = p50
+            .note(stored(held, &sent, compaction_s, store.bytes, store.files))
+            .require(held == wanted, format!("{wanted} spans were acknowledged, {held} are held"))
+            .detail("spans", held)
+            .detail("sending", sending(&sent))
+            .detail("flush_and_compaction_s", compaction_s);
+        Ok(vec![p50, p99, search(server, &stream, &mut rng).await?])
     })
     .await
 }
@@ -73,7 +68,7 @@ fn stored(held: u64, sent: &Sent, compaction_s: f64, bytes: u64, files: u64) -> 
     )
 }
 
-async fn by_id(server: &Server, stream: &Stream, rounds: u64, rng: &mut SmallRng) -> anyhow::Result<Vec<Row>> {
+async fn by_id(server: &Server, stream: &Stream, rounds: u64, rng: &mut SmallRng) -> anyhow::Result<[Row; 2]> {
     let mut known = Latencies::default();
     let mut wrong = Vec::new();
     for _ in 0..LOOKUPS {
@@ -105,7 +100,7 @@ async fn by_id(server: &Server, stream: &Stream, rounds: u64, rng: &mut SmallRng
         .detail("unknown_p50_ms", unknown.quantile_ms(0.5))
         .detail("unknown_p99_ms", unknown.quantile_ms(0.99));
     let p99 = Row::absolute("trace by id, p99", known.quantile_ms(0.99), "ms", BY_ID_P99_BAR_MS);
-    Ok(vec![p50, p99])
+    Ok([p50, p99])
 }
 
 async fn search(server: &Server, stream: &Stream, rng: &mut SmallRng) -> anyhow::Result<Row> {
