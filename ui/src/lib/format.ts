@@ -34,8 +34,9 @@ export function formatDuration(nanos: number): string {
 function pair(nanos: number, big: number, bigUnit: string, small: number, smallUnit: string): string {
 	const smallTotal = Math.round(nanos / small);
 	const ratio = big / small;
-	const rest = String(smallTotal % ratio).padStart(2, '0');
-	return `${Math.floor(smallTotal / ratio)}${bigUnit} ${rest}${smallUnit}`;
+	const whole = `${Math.floor(smallTotal / ratio)}${bigUnit}`;
+	const rest = smallTotal % ratio;
+	return rest === 0 ? whole : `${whole} ${String(rest).padStart(2, '0')}${smallUnit}`;
 }
 
 /** A time on an axis: as many digits as the step between ticks needs. */

@@ -94,6 +94,9 @@ export function nearestPoint(points: Point[], x: number, y: number, reach: numbe
 	return best;
 }
 
+/** Beyond a minute, durations are round in minutes, hours and days. */
+const LONG_TICKS = [60e9, 600e9, 3600e9, 36_000e9, 86_400e9, 864_000e9];
+
 /** Powers of ten inside the duration axis; halved decades (1, 3, 10) when there is less than two of them. */
 export function durationTicks(domain: Domain): number[] {
 	const decades = Math.log10(domain.durationMax / domain.durationMin);
@@ -102,10 +105,10 @@ export function durationTicks(domain: Domain): number[] {
 	for (let power = Math.floor(Math.log10(domain.durationMin)); 10 ** power <= domain.durationMax; power += 1) {
 		for (const multiple of multiples) {
 			const value = multiple * 10 ** power;
-			if (value >= domain.durationMin && value <= domain.durationMax) values.push(value);
+			if (value >= domain.durationMin && value <= domain.durationMax && value < LONG_TICKS[0]!) values.push(value);
 		}
 	}
-	return values;
+	return [...values, ...LONG_TICKS.filter((value) => value >= domain.durationMin && value <= domain.durationMax)];
 }
 
 const TIME_STEPS_MILLIS = [

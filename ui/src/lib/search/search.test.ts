@@ -151,6 +151,7 @@ describe('scatter', () => {
 	it('puts a bearable number of ticks on the axes', () => {
 		expect(durationTicks(domain)).toEqual([1e6, 1e7, 1e8, 1e9]);
 		expect(durationTicks({ ...domain, durationMin: 1.1e6, durationMax: 4e6 })).toEqual([2e6]);
+		expect(durationTicks({ ...domain, durationMin: 5e8, durationMax: 4e12 })).toEqual([1e9, 1e10, 6e10, 6e11, 3.6e12]);
 		const { values } = timeTicks(domain, 8);
 		expect(values.length).toBeGreaterThan(2);
 		expect(values.length).toBeLessThanOrEqual(9);

@@ -71,13 +71,25 @@ export class TraceView {
 		if (this.selected !== -1) this.select(node);
 	}
 
-	/** Moves the cursor to a node, opening what hides it; open details follow. */
+	/**
+	 * Moves the cursor to a node, opening what hides it; open details follow. A jump (`centre`) also brings the node's
+	 * time on screen, as a match nobody can see is no match.
+	 */
 	moveTo(node: number, centre = false): void {
 		const collapsed = this.collapsed.slice();
 		if (reveal(this.model.tree, collapsed, node)) this.#setCollapsed(collapsed);
 		this.cursor = node;
 		if (this.selected !== -1) this.select(node);
+		if (centre) this.#showTimeOf(node);
 		this.scrollRequest = { centre };
+	}
+
+	#showTimeOf(node: number): void {
+		const { start, duration } = this.model.tree;
+		const { from, to } = this.window;
+		if (start[node]! <= to && start[node]! + duration[node]! >= from) return;
+		const middle = start[node]! + duration[node]! / 2;
+		this.setWindow({ from: middle - (to - from) / 2, to: middle + (to - from) / 2 });
 	}
 
 	moveBy(rowCount: number): void {

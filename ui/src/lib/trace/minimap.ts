@@ -24,7 +24,7 @@ interface Painter {
 export function drawMinimap(context: Painter, model: TraceModel, width: number, height: number, colours: MinimapColours): number {
 	const { tree, trace, totalNanos } = model;
 	const rowHeight = height / tree.nodeCount;
-	const spanThickness = Math.min(THICKNESS_MAX, Math.max(THICKNESS_MIN, rowHeight * 0.62));
+	const spanThickness = Math.min(THICKNESS_MAX, Math.max(THICKNESS_MIN, rowHeight * 0.75));
 	const pixelPerNano = width / totalNanos;
 	/** Several spans to a line of pixels: whole pixels are precise enough. */
 	const isCrowded = rowHeight < 1;
@@ -59,6 +59,7 @@ export function drawMinimap(context: Painter, model: TraceModel, width: number, 
 		else put(node, colours.services[model.serviceColours[trace.spans.service[node]!] ?? 0] ?? colours.missing, spanThickness, 1);
 	}
 	// One failed span among a hundred thousand must still be seen.
-	for (const node of errors) put(node, colours.error, Math.max(ERROR_SIZE_MIN, spanThickness), ERROR_SIZE_MIN);
+	const errorThickness = isCrowded ? ERROR_SIZE_MIN : spanThickness;
+	for (const node of errors) put(node, colours.error, errorThickness, ERROR_SIZE_MIN);
 	return drawn;
 }

@@ -57,6 +57,9 @@ export interface RowWindow {
 	end: number;
 }
 
+/** Pixels; `--row-height` in the tokens says the same to the style sheets. */
+export const ROW_HEIGHT = 26;
+
 /** The most rows that are ever in the document, the header and a pinned active row apart. */
 export const ROWS_DRAWN_MAX = 96;
 
