@@ -24,7 +24,8 @@
 //! - An attribute that holds an array satisfies `=` and `=~` if **any** element does, `!=` and `!~` if **all** do, that
 //!   is if none equals or matches. An array written in the query works the same way from the other side:
 //!   `.a = ["x", "y"]` holds for either, `.a != ["x", "y"]` for neither. (Literal arrays go beyond Tempo's grammar.)
-//! - Regular expressions match whole values, and `.` matches newlines: see [`compile_pattern`].
+//! - A span has many events and links: a comparison with a field of theirs holds if it holds for any of them.
+//! - Regular expressions are Go's, match whole values, and `.` matches newlines: see [`compile_pattern`].
 //! - `&&` and `||` are **one** level of precedence, read from left to right, as in Tempo: `a || b && c` is
 //!   `(a || b) && c`. The printer always shows the parentheses.
 //! - Dividing by zero gives no value, so the comparison around it is false.
@@ -72,9 +73,12 @@ pub const QUERY_BYTES_MAX: usize = 64 * 1024;
 /// are one level, however long.
 pub const DEPTH_MAX: usize = 64;
 /// Most regular expressions in one query.
-pub const PATTERNS_MAX: usize = 64;
-/// Most memory one regular expression may take when compiled, in bytes.
-pub const PATTERN_COMPILED_BYTES_MAX: usize = 1024 * 1024;
+pub const PATTERNS_MAX: usize = 16;
+/// Most memory one regular expression may take when compiled, in bytes: enough for an alternation of a thousand names,
+/// which is what dashboards make of a list with everything chosen.
+pub const PATTERN_COMPILED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most memory one regular expression may use for its cache when matching, in bytes per thread.
+pub const PATTERN_CACHE_BYTES_MAX: usize = 1024 * 1024;
 /// Most levels of groups in one regular expression.
 pub const PATTERN_NESTING_MAX: u32 = 64;
 
