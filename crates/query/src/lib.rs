@@ -10,9 +10,18 @@
 //!
 //! Tests: `tests/it`, against a slow and obvious evaluation of the same questions.
 
+mod assemble;
+mod column_eval;
+mod compile;
+mod engine;
 mod error;
+mod names;
 mod request;
+mod row_eval;
+mod search;
+mod value;
 
+pub use engine::{QueryEngine, QueryLimits};
 pub use error::QueryError;
 pub use request::{
     AttributeKey, AttributeValueSeen, Condition, Inspected, Listing, MatchedSpan, Operator, ParentRow, Scope,

@@ -29,7 +29,12 @@ pub enum Condition {
     /// Inclusive bounds, in nanoseconds.
     DurationMin(i64),
     DurationMax(i64),
-    Attribute { scope: Scope, key: String, operator: Operator, value: String },
+    Attribute {
+        scope: Scope,
+        key: String,
+        operator: Operator,
+        value: String,
+    },
 }
 
 /// Where an attribute is looked for.

@@ -1,0 +1,506 @@
+//! Evaluates an expression over the rows of a file, column by column.
+//!
+//! Each part of the expression gives a mask over the rows of a row group. Conditions on dictionary columns are decided
+//! once for each distinct value. Later conditions of an `&&` read only the rows that are left, if they are few. What can't
+//! be decided from columns holds for every row and makes the mask inexact: its rows have to be looked at one by one.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, MapArray};
+use arrow::buffer::BooleanBuffer;
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampNanosecondType};
+use parquet::arrow::arrow_reader::RowSelection;
+use parquet::errors::{ParquetError, Result};
+use tracehouse_model::{AnyValue, kind, status};
+use tracehouse_store::{ColumnType, FileContents, KeyCount, Layout, OpenFile, StringForm};
+use tracehouse_traceql::{AttributeScope, ComparisonOp, Intrinsic, Static};
+
+use crate::compile::{Filter, Node};
+use crate::value::{Value, compare, matches_pattern, ordering_satisfies};
+
+/// Which rows of a row group an expression may hold for.
+#[derive(Clone)]
+pub(crate) struct Mask {
+    pub(crate) rows: BooleanBuffer,
+    /// Whether it holds for every one of them.
+    pub(crate) exact: bool,
+}
+
+/// With at most this share of the rows left, a column is read only for them.
+const SPARSE_SHARE: usize = 12;
+
+/// A filter over one row group of a file.
+pub(crate) struct ColumnFilter<'a> {
+    pub(crate) filter: &'a Filter,
+    pub(crate) file: &'a OpenFile,
+    pub(crate) contents: &'a FileContents,
+    pub(crate) row_group: usize,
+    /// Only spans that begin in this range, in nanoseconds.
+    pub(crate) start: std::ops::Range<i64>,
+}
+
+/// A test of one value against a constant.
+#[derive(Clone, Copy)]
+enum Test<'a> {
+    Compare(ComparisonOp, &'a Static),
+    Matches(&'a regex::Regex, bool),
+}
+
+impl Test<'_> {
+    fn holds(&self, value: &Value<'_>) -> bool {
+        match self {
+            Test::Compare(op, literal) => compare(*op, value, &Value::of_literal(literal)),
+            Test::Matches(pattern, negated) => matches_pattern(value, pattern, *negated),
+        }
+    }
+
+    fn holds_text(&self, text: &str) -> bool {
+        self.holds(&Value::String(Cow::Borrowed(text)))
+    }
+}
+
+/// Where in a file a name may be found, from what the catalogue says.
+pub(crate) fn file_may_match(filter: &Filter, contents: &FileContents) -> bool {
+    may_match(&filter.node, filter, contents)
+}
+
+fn may_match(node: &Node, filter: &Filter, contents: &FileContents) -> bool {
+    match node {
+        Node::And(terms) => terms.iter().all(|term| may_match(term, filter, contents)),
+        Node::Or(terms) => terms.iter().any(|term| may_match(term, filter, contents)),
+        Node::Compare { op, left, right } => match (&**left, &**right) {
+            (_, Node::Literal(Static::Nil)) => true,
+            (Node::Attribute { of_parent: false, scope, key }, Node::Literal(literal)) => {
+                attribute_may_match(*scope, &filter.keys[*key], contents)
+                    && service_may_match(*scope, &filter.keys[*key], *op, literal, contents)
+            }
+            (Node::Intrinsic(Intrinsic::Name), Node::Literal(Static::String(name))) if *op == ComparisonOp::Equal => {
+                !contents.complete || contents.services.values().any(|names| names.binary_search(name).is_ok())
+            }
+            _ => true,
+        },
+        Node::Matches { operand, .. } => match &**operand {
+            Node::Attribute { of_parent: false, scope, key } => {
+                attribute_may_match(*scope, &filter.keys[*key], contents)
+            }
+            _ => true,
+        },
+        _ => true,
+    }
+}
+
+fn service_may_match(
+    scope: AttributeScope,
+    key: &str,
+    op: ComparisonOp,
+    literal: &Static,
+    contents: &FileContents,
+) -> bool {
+    let Static::String(service) = literal else { return true };
+    let asks_service = key == "service.name" && scope == AttributeScope::Resource && op == ComparisonOp::Equal;
+    !asks_service || !contents.complete || contents.services.contains_key(service)
+}
+
+fn attribute_may_match(scope: AttributeScope, key: &str, contents: &FileContents) -> bool {
+    let listed = |keys: &[String]| keys.len() >= FileContents::KEYS_MAX || keys.iter().any(|known| known == key);
+    match scope {
+        AttributeScope::Span => types_of(&contents.span_keys, key).may_occur,
+        AttributeScope::Resource => types_of(&contents.resource_keys, key).may_occur,
+        AttributeScope::Any => {
+            types_of(&contents.span_keys, key).may_occur || types_of(&contents.resource_keys, key).may_occur
+        }
+        AttributeScope::Event => listed(&contents.event_keys),
+        AttributeScope::Link => listed(&contents.link_keys),
+        AttributeScope::Instrumentation => listed(&contents.scope_keys),
+    }
+}
+
+/// With which types a key occurs in a file.
+struct KeyTypes {
+    may_occur: bool,
+    /// All its values have this type, so all are in its column if it has one.
+    only: Option<ColumnType>,
+}
+
+fn types_of(keys: &[KeyCount], key: &str) -> KeyTypes {
+    let mut types = keys.iter().filter(|known| known.key == key).map(|known| known.value_type);
+    let cut = keys.len() >= FileContents::KEYS_MAX;
+    match (types.next(), types.next()) {
+        (None, _) => KeyTypes { may_occur: cut, only: None },
+        (Some(only), None) if !cut => KeyTypes { may_occur: true, only },
+        _ => KeyTypes { may_occur: true, only: None },
+    }
+}
+
+impl ColumnFilter<'_> {
+    /// The rows for which the filter may hold.
+    pub(crate) fn run(&self) -> Result<Mask> {
+        let rows = self.file.rows_of(self.row_group);
+        let all = BooleanBuffer::new_set(rows);
+        let within = self.start_mask(&all)?;
+        if within.count_set_bits() == 0 {
+            return Ok(Mask { rows: within, exact: true });
+        }
+        self.mask(&self.filter.node, &within)
+    }
+
+    fn start_mask(&self, among: &BooleanBuffer) -> Result<BooleanBuffer> {
+        let inside = |(min, max): (i64, i64)| self.start.contains(&min) && self.start.contains(&max);
+        if self.file.int_range(self.row_group, "start_time").is_some_and(inside) {
+            return Ok(among.clone());
+        }
+        self.column_mask("start_time", among, |array| {
+            let values = array.as_primitive::<TimestampNanosecondType>();
+            Ok(BooleanBuffer::collect_bool(values.len(), |row| self.start.contains(&values.value(row))))
+        })
+    }
+
+    /// The rows of `among` for which a part of the expression may hold.
+    fn mask(&self, node: &Node, among: &BooleanBuffer) -> Result<Mask> {
+        match node {
+            Node::And(terms) => {
+                let mut left = Mask { rows: among.clone(), exact: true };
+                for term in ordered_by_cost(terms) {
+                    if left.rows.count_set_bits() == 0 {
+                        break;
+                    }
+                    let narrowed = self.mask(term, &left.rows)?;
+                    left = Mask { rows: narrowed.rows, exact: left.exact && narrowed.exact };
+                }
+                Ok(left)
+            }
+            Node::Or(terms) => {
+                let mut any = Mask { rows: BooleanBuffer::new_unset(among.len()), exact: true };
+                for term in terms {
+                    let held = self.mask(term, among)?;
+                    any = Mask { rows: &any.rows | &held.rows, exact: any.exact && held.exact };
+                }
+                Ok(any)
+            }
+            Node::Not(operand) => {
+                let held = self.mask(operand, among)?;
+                if !held.exact {
+                    return Ok(unknown(among));
+                }
+                Ok(Mask { rows: among & &!&held.rows, exact: true })
+            }
+            Node::Compare { op, left, right } => match (&**left, &**right) {
+                (_, Node::Literal(Static::Nil)) => Ok(unknown(among)),
+                (field, Node::Literal(literal)) => self.test(field, Test::Compare(*op, literal), among),
+                _ => Ok(unknown(among)),
+            },
+            Node::Matches { negated, operand, pattern } => self.test(operand, Test::Matches(pattern, *negated), among),
+            Node::Attribute { .. } => self.test(node, Test::Compare(ComparisonOp::Equal, &Static::Bool(true)), among),
+            Node::Literal(Static::Bool(true)) => Ok(Mask { rows: among.clone(), exact: true }),
+            Node::Literal(_) => Ok(Mask { rows: BooleanBuffer::new_unset(among.len()), exact: true }),
+            Node::Arithmetic { .. } | Node::Negate(_) | Node::Intrinsic(_) => Ok(unknown(among)),
+        }
+    }
+
+    fn test(&self, field: &Node, test: Test<'_>, among: &BooleanBuffer) -> Result<Mask> {
+        match field {
+            Node::Intrinsic(intrinsic) => self.test_intrinsic(*intrinsic, test, among),
+            Node::Attribute { of_parent: false, scope, key } => {
+                let key = self.filter.keys[*key].as_str();
+                match scope {
+                    AttributeScope::Span => Ok(exact(self.test_span_attribute(key, test, among)?.holds)),
+                    AttributeScope::Resource => Ok(exact(self.test_resource_attribute(key, test, among)?.holds)),
+                    AttributeScope::Any => {
+                        let own = self.test_span_attribute(key, test, among)?;
+                        let without = among & &!&own.present;
+                        if without.count_set_bits() == 0 {
+                            return Ok(exact(own.holds));
+                        }
+                        let inherited = self.test_resource_attribute(key, test, &without)?;
+                        Ok(exact(&own.holds | &inherited.holds))
+                    }
+                    AttributeScope::Instrumentation => {
+                        Ok(exact(self.test_map("scope_attributes", key, test, among)?.holds))
+                    }
+                    AttributeScope::Event | AttributeScope::Link => Ok(unknown(among)),
+                }
+            }
+            _ => Ok(unknown(among)),
+        }
+    }
+
+    fn test_intrinsic(&self, intrinsic: Intrinsic, test: Test<'_>, among: &BooleanBuffer) -> Result<Mask> {
+        let keyword = |name: &str, read: &dyn Fn(&str) -> Value<'static>| {
+            let rows = self.column_mask(name, among, |array| test_texts(array, |text| test.holds(&read(text))))?;
+            Ok(exact(rows))
+        };
+        match intrinsic {
+            Intrinsic::Name => Ok(exact(self.text_column("name", test, among)?)),
+            Intrinsic::StatusMessage => {
+                let empty = test.holds_text("");
+                let rows = self.column_mask("status_message", among, |array| {
+                    let held = test_texts(array, |text| test.holds_text(text))?;
+                    Ok(if empty { &held | &absent(array) } else { held })
+                })?;
+                Ok(exact(rows))
+            }
+            Intrinsic::InstrumentationName => Ok(exact(self.text_column("scope_name", test, among)?)),
+            Intrinsic::InstrumentationVersion => Ok(exact(self.text_column("scope_version", test, among)?)),
+            Intrinsic::Kind => keyword("kind", &|text| kind::from_name(text).map_or(Value::Missing, Value::Kind)),
+            Intrinsic::Status => {
+                keyword("status", &|text| status::from_name(text).map_or(Value::Missing, Value::Status))
+            }
+            Intrinsic::Duration => {
+                let rows = self.column_mask("duration_nanos", among, |array| {
+                    let values = array.as_primitive::<Int64Type>();
+                    Ok(test_ints(values.values(), test))
+                })?;
+                Ok(exact(rows))
+            }
+            _ => Ok(unknown(among)),
+        }
+    }
+
+    fn text_column(&self, name: &str, test: Test<'_>, among: &BooleanBuffer) -> Result<BooleanBuffer> {
+        self.column_mask(name, among, |array| test_texts(array, |text| test.holds_text(text)))
+    }
+
+    fn test_span_attribute(&self, key: &str, test: Test<'_>, among: &BooleanBuffer) -> Result<Tested> {
+        let types = types_of(&self.contents.span_keys, key);
+        let column = self.file.layout().span_column(key).map(|(_, value_type)| value_type);
+        self.test_attribute(&Layout::span_column_name(key), "span_attributes", key, column, &types, test, among)
+    }
+
+    fn test_resource_attribute(&self, key: &str, test: Test<'_>, among: &BooleanBuffer) -> Result<Tested> {
+        let types = types_of(&self.contents.resource_keys, key);
+        let column = self.file.layout().resource_column(key).map(|(_, value_type)| value_type);
+        let name = Layout::resource_column_name(key);
+        self.test_attribute(&name, "resource_attributes", key, column, &types, test, among)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn test_attribute(
+        &self,
+        column_name: &str,
+        map_name: &str,
+        key: &str,
+        column: Option<ColumnType>,
+        types: &KeyTypes,
+        test: Test<'_>,
+        among: &BooleanBuffer,
+    ) -> Result<Tested> {
+        let mut tested = Tested::none(among.len());
+        if !types.may_occur {
+            return Ok(tested);
+        }
+        if column.is_some() {
+            let (mut holds, mut present) = (None, None);
+            self.read_column(column_name, among, |array| {
+                holds = Some(test_typed(array, test)?);
+                present = Some(!&absent(array));
+                Ok(())
+            })?
+            .scatter_into(&mut tested, holds, present);
+        }
+        if column.is_none() || types.only != column {
+            let rest = self.test_map(map_name, key, test, among)?;
+            tested = Tested { holds: &tested.holds | &rest.holds, present: &tested.present | &rest.present };
+        }
+        tested.holds = &tested.holds & among;
+        Ok(tested)
+    }
+
+    /// Attributes without a column of their own.
+    fn test_map(&self, map_name: &str, key: &str, test: Test<'_>, among: &BooleanBuffer) -> Result<Tested> {
+        let mut tested = Tested::none(among.len());
+        let (mut holds, mut present) = (None, None);
+        self.read_column(map_name, among, |array| {
+            let (held, found) = test_map_entries(array.as_map(), key, test)?;
+            holds = Some(held);
+            present = Some(found);
+            Ok(())
+        })?
+        .scatter_into(&mut tested, holds, present);
+        tested.holds = &tested.holds & among;
+        Ok(tested)
+    }
+
+    fn column_mask(
+        &self,
+        name: &str,
+        among: &BooleanBuffer,
+        test: impl FnOnce(&ArrayRef) -> Result<BooleanBuffer>,
+    ) -> Result<BooleanBuffer> {
+        let mut held = None;
+        let read = self.read_column(name, among, |array| {
+            held = Some(test(array)?);
+            Ok(())
+        })?;
+        let held = held.unwrap_or_else(|| BooleanBuffer::new_unset(0));
+        Ok(&read.scatter(&held) & among)
+    }
+
+    /// Reads a column: of all rows, or only of those in question if they are few.
+    fn read_column<'m>(
+        &self,
+        name: &str,
+        among: &'m BooleanBuffer,
+        look: impl FnOnce(&ArrayRef) -> Result<()>,
+    ) -> Result<ReadRows<'m>> {
+        let rows = among.len();
+        let sparse = among.count_set_bits() <= rows / SPARSE_SHARE;
+        let selection = sparse.then(|| RowSelection::from_filters(&[BooleanArray::new(among.clone(), None)]));
+        let reader = self.file.scan(vec![self.row_group], &[name], selection, StringForm::Dictionary, rows.max(1))?;
+        let batches = reader.collect::<std::result::Result<Vec<_>, _>>()?;
+        match batches.as_slice() {
+            [] => {}
+            [batch] => look(batch.column(0))?,
+            _ => return Err(ParquetError::General("more rows than the row group has".into())),
+        }
+        Ok(if sparse { ReadRows::Some(among) } else { ReadRows::All(rows) })
+    }
+}
+
+/// For which rows a column was read.
+enum ReadRows<'a> {
+    All(usize),
+    Some(&'a BooleanBuffer),
+}
+
+impl ReadRows<'_> {
+    /// A mask over what was read as a mask over the row group.
+    fn scatter(&self, read: &BooleanBuffer) -> BooleanBuffer {
+        match self {
+            ReadRows::All(rows) if read.len() == *rows => read.clone(),
+            ReadRows::All(rows) => BooleanBuffer::new_unset(*rows),
+            ReadRows::Some(among) => {
+                let mut builder = BooleanBufferBuilder::new(among.len());
+                builder.append_n(among.len(), false);
+                for (at, row) in among.set_indices().enumerate() {
+                    if at < read.len() && read.value(at) {
+                        builder.set_bit(row, true);
+                    }
+                }
+                builder.finish()
+            }
+        }
+    }
+
+    fn scatter_into(&self, tested: &mut Tested, holds: Option<BooleanBuffer>, present: Option<BooleanBuffer>) {
+        if let (Some(holds), Some(present)) = (holds, present) {
+            *tested = Tested { holds: self.scatter(&holds), present: self.scatter(&present) };
+        }
+    }
+}
+
+/// For which rows a test of an attribute holds, and which rows have the attribute at all.
+struct Tested {
+    holds: BooleanBuffer,
+    present: BooleanBuffer,
+}
+
+impl Tested {
+    fn none(rows: usize) -> Self {
+        Self { holds: BooleanBuffer::new_unset(rows), present: BooleanBuffer::new_unset(rows) }
+    }
+}
+
+fn exact(rows: BooleanBuffer) -> Mask {
+    Mask { rows, exact: true }
+}
+
+fn unknown(among: &BooleanBuffer) -> Mask {
+    Mask { rows: among.clone(), exact: false }
+}
+
+fn absent(array: &ArrayRef) -> BooleanBuffer {
+    match array.nulls() {
+        Some(nulls) => !nulls.inner(),
+        None => BooleanBuffer::new_unset(array.len()),
+    }
+}
+
+/// Conditions that are cheap and select little come first.
+fn ordered_by_cost(terms: &[Node]) -> Vec<&Node> {
+    let cost = |node: &Node| match node {
+        Node::Compare { op, left, .. } => {
+            let field = match &**left {
+                Node::Attribute { scope: AttributeScope::Resource, .. } => 0,
+                Node::Intrinsic(Intrinsic::Name | Intrinsic::Status | Intrinsic::Kind) => 1,
+                Node::Attribute { .. } => 2,
+                Node::Intrinsic(Intrinsic::Duration) => 3,
+                _ => 9,
+            };
+            field + if *op == ComparisonOp::Equal { 0 } else { 3 }
+        }
+        Node::Matches { .. } => 6,
+        Node::And(_) | Node::Or(_) | Node::Not(_) => 7,
+        _ => 10,
+    };
+    let mut ordered: Vec<&Node> = terms.iter().collect();
+    ordered.sort_by_key(|node| cost(node));
+    ordered
+}
+
+fn test_texts(array: &ArrayRef, holds: impl Fn(&str) -> bool) -> Result<BooleanBuffer> {
+    if let Some(dictionary) = array.as_dictionary_opt::<Int32Type>() {
+        let values = dictionary.values().as_string::<i32>();
+        let held: Vec<bool> = (0..values.len()).map(|at| values.is_valid(at) && holds(values.value(at))).collect();
+        if !held.contains(&true) {
+            return Ok(BooleanBuffer::new_unset(array.len()));
+        }
+        let keys = dictionary.keys();
+        let raw = keys.values();
+        let mask = BooleanBuffer::collect_bool(raw.len(), |row| held.get(raw[row] as usize).copied().unwrap_or(false));
+        return Ok(match keys.nulls() {
+            Some(nulls) => &mask & nulls.inner(),
+            None => mask,
+        });
+    }
+    let views = array.as_string_view_opt().ok_or_else(|| ParquetError::General("not a column of strings".into()))?;
+    Ok(BooleanBuffer::collect_bool(views.len(), |row| views.is_valid(row) && holds(views.value(row))))
+}
+
+fn test_typed(array: &ArrayRef, test: Test<'_>) -> Result<BooleanBuffer> {
+    let held = if let Some(ints) = array.as_primitive_opt::<Int64Type>() {
+        test_ints(ints.values(), test)
+    } else if let Some(doubles) = array.as_primitive_opt::<Float64Type>() {
+        BooleanBuffer::collect_bool(doubles.len(), |row| test.holds(&Value::Float(doubles.value(row))))
+    } else if let Some(bools) = array.as_boolean_opt() {
+        BooleanBuffer::collect_bool(bools.len(), |row| test.holds(&Value::Bool(bools.value(row))))
+    } else {
+        return test_texts(array, |text| test.holds_text(text));
+    };
+    Ok(match array.nulls() {
+        Some(nulls) => &held & nulls.inner(),
+        None => held,
+    })
+}
+
+fn test_ints(values: &[i64], test: Test<'_>) -> BooleanBuffer {
+    if let Test::Compare(op, Static::Int(literal) | Static::Duration(literal)) = test {
+        // The usual case, without a value for each row.
+        let [less, equal, greater] =
+            [Ordering::Less, Ordering::Equal, Ordering::Greater].map(|ordering| ordering_satisfies(op, ordering));
+        return BooleanBuffer::collect_bool(values.len(), |row| {
+            let value = values[row];
+            (value < *literal && less) | (value == *literal && equal) | (value > *literal && greater)
+        });
+    }
+    BooleanBuffer::collect_bool(values.len(), |row| test.holds(&Value::Int(values[row])))
+}
+
+/// For which rows the map's entry of a key satisfies a test, and which rows have an entry of that key.
+fn test_map_entries(map: &MapArray, key: &str, test: Test<'_>) -> Result<(BooleanBuffer, BooleanBuffer)> {
+    let (keys, values) = (map.keys().as_string::<i32>(), map.values().as_string::<i32>());
+    let mut held = BooleanBufferBuilder::new(map.len());
+    let mut found = BooleanBufferBuilder::new(map.len());
+    for window in map.value_offsets().windows(2) {
+        let entry = (window[0] as usize..window[1] as usize).find(|&at| keys.value(at) == key);
+        let value = match entry {
+            Some(at) => AnyValue::from_canonical_json(values.value(at))
+                .map(Value::of_any)
+                .map_err(|error| ParquetError::External(Box::new(error)))?,
+            None => Value::Missing,
+        };
+        held.append(!value.is_missing() && test.holds(&value));
+        found.append(!value.is_missing());
+    }
+    Ok((held.finish(), found.finish()))
+}

@@ -1,0 +1,177 @@
+//! Runs queries: on threads of their own, bounded in number and time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tracehouse_model::{Clock, Span, SpanId, TenantId, TraceId};
+use tracehouse_store::{Snapshot, Store};
+
+use crate::assemble::assemble;
+use crate::compile::Filter;
+use crate::error::QueryError;
+use crate::names;
+use crate::request::{AttributeKey, AttributeValueSeen, Listing, Scope, SearchAnswer, SearchRequest, Trace};
+use crate::search::{Bounds, search};
+
+/// What queries may use.
+#[derive(Debug, Clone)]
+pub struct QueryLimits {
+    /// Queries at once; further ones are asked to come back.
+    pub concurrent_max: usize,
+    /// Threads of one search.
+    pub threads_per_search: usize,
+    /// A search that takes longer answers with what it has, and says so.
+    pub time_max: Duration,
+    /// Most traces that one search may ask for.
+    pub traces_max: usize,
+}
+
+impl Default for QueryLimits {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        Self {
+            concurrent_max: 4 * cores.max(4),
+            threads_per_search: cores,
+            time_max: Duration::from_secs(20),
+            traces_max: 1000,
+        }
+    }
+}
+
+/// Most spans of a trace that are read for its line in a list.
+const SPANS_PER_SUMMARY_MAX: usize = 100_000;
+
+/// Answers questions about what a store holds.
+pub struct QueryEngine {
+    store: Arc<Store>,
+    limits: QueryLimits,
+    clock: Arc<dyn Clock>,
+    slots: Arc<Semaphore>,
+}
+
+impl QueryEngine {
+    pub fn new(store: Arc<Store>, limits: QueryLimits, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let slots = Arc::new(Semaphore::new(limits.concurrent_max));
+        Arc::new(Self { store, limits, clock, slots })
+    }
+
+    /// A trace, with at most `spans_max` of its spans; `None` if no span of it is stored.
+    pub async fn trace(&self, tenant: &TenantId, id: TraceId, spans_max: usize) -> Result<Option<Trace>, QueryError> {
+        self.run("trace", tenant, move |snapshot, _| Ok(assemble(&snapshot, id, spans_max)?)).await
+    }
+
+    /// One span with all that belongs to it.
+    pub async fn span(&self, tenant: &TenantId, id: TraceId, span: SpanId) -> Result<Option<Span>, QueryError> {
+        self.run("span", tenant, move |snapshot, _| {
+            let trace = assemble(&snapshot, id, usize::MAX)?;
+            Ok(trace.and_then(|trace| {
+                let row = trace.spans.span_id.iter().position(|&candidate| candidate == span)?;
+                Some(trace.spans.span(row))
+            }))
+        })
+        .await
+    }
+
+    /// The newest traces with a span that satisfies all conditions.
+    pub async fn search(&self, tenant: &TenantId, request: SearchRequest) -> Result<SearchAnswer, QueryError> {
+        self.check(&request)?;
+        let filter = Filter::of(&request)?;
+        let (limits, clock) = (self.limits.clone(), self.clock.clone());
+        let begin = clock.monotonic();
+        self.run("search", tenant, move |snapshot, cancelled| {
+            let bounds = Bounds {
+                threads: limits.threads_per_search,
+                time_max: limits.time_max,
+                elapsed: &|| clock.monotonic().saturating_sub(begin),
+                cancelled,
+                spans_per_trace_max: SPANS_PER_SUMMARY_MAX,
+            };
+            Ok(search(&snapshot, &filter, &request, &bounds)?)
+        })
+        .await
+    }
+
+    fn check(&self, request: &SearchRequest) -> Result<(), QueryError> {
+        if request.limit == 0 || request.limit > self.limits.traces_max {
+            let most = self.limits.traces_max;
+            return Err(QueryError::Invalid(format!("limit must be from 1 to {most}, it is {}", request.limit)));
+        }
+        if let (Some(start), Some(end)) = (request.start_unix_nanos, request.end_unix_nanos)
+            && start >= end
+        {
+            return Err(QueryError::Invalid("the time range is empty: start must be before end".into()));
+        }
+        Ok(())
+    }
+
+    pub async fn services(&self, tenant: &TenantId) -> Result<Listing<String>, QueryError> {
+        self.run("services", tenant, |snapshot, _| Ok(names::services(&snapshot))).await
+    }
+
+    /// Names of spans, of one service or of all.
+    pub async fn operations(&self, tenant: &TenantId, service: Option<&str>) -> Result<Listing<String>, QueryError> {
+        let service = service.map(str::to_owned);
+        self.run("operations", tenant, move |snapshot, _| Ok(names::operations(&snapshot, service.as_deref()))).await
+    }
+
+    pub async fn attribute_keys(
+        &self,
+        tenant: &TenantId,
+        scope: Option<Scope>,
+    ) -> Result<Listing<AttributeKey>, QueryError> {
+        self.run("attribute_keys", tenant, move |snapshot, _| Ok(names::attribute_keys(&snapshot, scope))).await
+    }
+
+    /// Values of an attribute, at most `limit`, from the newest spans.
+    pub async fn attribute_values(
+        &self,
+        tenant: &TenantId,
+        scope: Scope,
+        key: &str,
+        limit: usize,
+    ) -> Result<Listing<AttributeValueSeen>, QueryError> {
+        let key = key.to_owned();
+        self.run("attribute_values", tenant, move |snapshot, _| {
+            names::attribute_values(&snapshot, scope, &key, limit).map_err(|source| {
+                QueryError::Store(tracehouse_store::ReadError { path: "values of an attribute".into(), source })
+            })
+        })
+        .await
+    }
+
+    /// Runs a query on a thread of its own over one snapshot. If nobody waits any more it is told to stop.
+    async fn run<T: Send + 'static>(
+        &self,
+        kind: &'static str,
+        tenant: &TenantId,
+        work: impl FnOnce(Snapshot, &AtomicBool) -> Result<T, QueryError> + Send + 'static,
+    ) -> Result<T, QueryError> {
+        let slot = self.slots.clone().try_acquire_owned();
+        let slot = slot.map_err(|_| QueryError::Busy { running: self.limits.concurrent_max })?;
+        let snapshot = self.store.snapshot(tenant);
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let _cancel_when_dropped = CancelOnDrop(cancelled.clone());
+        let begin = self.clock.monotonic();
+        let outcome = tokio::task::spawn_blocking(move || {
+            let _slot = slot;
+            work(snapshot, &cancelled)
+        })
+        .await;
+        let took = self.clock.monotonic().saturating_sub(begin);
+        metrics::histogram!("tracehouse_query_seconds", "kind" => kind).record(took.as_secs_f64());
+        outcome.unwrap_or_else(|error| {
+            tracing::error!(%error, kind, "a query ended unexpectedly");
+            Err(QueryError::Ended)
+        })
+    }
+}
+
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

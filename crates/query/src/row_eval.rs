@@ -1,0 +1,206 @@
+//! Evaluates an expression for single spans: those in memory, and those of an assembled trace.
+
+use std::borrow::Cow;
+
+use tracehouse_model::{AttributeLists, SpanBatch, StringCode};
+use tracehouse_traceql::{AttributeScope, Intrinsic};
+
+use crate::compile::{Filter, Node};
+use crate::request::{ParentRow, Trace};
+use crate::value::{Value, calculate, compare, matches_pattern, negate};
+
+/// A filter bound to a batch: keys are codes of its string table.
+pub(crate) struct RowFilter<'a> {
+    node: &'a Node,
+    batch: &'a SpanBatch,
+    keys: Vec<Option<StringCode>>,
+    /// Set if the batch is an assembled trace; else whatever needs the trace is missing.
+    trace: Option<&'a TraceFacts>,
+}
+
+/// What expressions may ask about a whole trace.
+pub(crate) struct TraceFacts {
+    duration_nanos: i64,
+    root_name: String,
+    root_service: String,
+    parents: Vec<ParentRow>,
+    child_counts: Vec<u32>,
+    /// Entry and exit number of each span in a depth-first walk, from 1.
+    nested_set: Vec<(u32, u32)>,
+}
+
+impl TraceFacts {
+    pub(crate) fn of(trace: &Trace) -> Self {
+        let spans = trace.spans.len();
+        let mut child_counts = vec![0u32; spans];
+        for parent in &trace.parent {
+            if let ParentRow::Row(row) = parent {
+                child_counts[*row as usize] += 1;
+            }
+        }
+        let text = |code| trace.spans.strings.get(code).to_owned();
+        let root = trace.root.map(|row| row as usize);
+        Self {
+            duration_nanos: trace.duration_nanos,
+            root_name: root.map(|row| text(trace.spans.name[row])).unwrap_or_default(),
+            root_service: root.map(|row| text(trace.spans.service_name(row))).unwrap_or_default(),
+            parents: trace.parent.clone(),
+            child_counts,
+            nested_set: nested_set(&trace.parent),
+        }
+    }
+}
+
+/// Rows stand in pre-order, so one pass with a stack of open ancestors numbers them.
+fn nested_set(parents: &[ParentRow]) -> Vec<(u32, u32)> {
+    let mut numbers = vec![(0, 0); parents.len()];
+    let mut open: Vec<usize> = Vec::new();
+    let mut next = 1;
+    for (row, parent) in parents.iter().enumerate() {
+        let parent = if let ParentRow::Row(parent) = parent { Some(*parent as usize) } else { None };
+        while let Some(&last) = open.last() {
+            if Some(last) == parent {
+                break;
+            }
+            numbers[last].1 = next;
+            next += 1;
+            open.pop();
+        }
+        numbers[row].0 = next;
+        next += 1;
+        open.push(row);
+    }
+    while let Some(last) = open.pop() {
+        numbers[last].1 = next;
+        next += 1;
+    }
+    numbers
+}
+
+impl<'a> RowFilter<'a> {
+    pub(crate) fn new(filter: &'a Filter, batch: &'a SpanBatch, trace: Option<&'a TraceFacts>) -> Self {
+        let keys = filter.keys.iter().map(|key| batch.strings.find(key.as_bytes())).collect();
+        Self { node: &filter.node, batch, keys, trace }
+    }
+
+    pub(crate) fn holds(&self, row: usize) -> bool {
+        self.truth(self.node, row)
+    }
+
+    fn truth(&self, node: &Node, row: usize) -> bool {
+        match node {
+            Node::And(terms) => terms.iter().all(|term| self.truth(term, row)),
+            Node::Or(terms) => terms.iter().any(|term| self.truth(term, row)),
+            Node::Not(operand) => !self.truth(operand, row),
+            Node::Compare { op, left, right } => compare(*op, &self.value(left, row), &self.value(right, row)),
+            Node::Matches { negated, operand, pattern } => {
+                matches_pattern(&self.value(operand, row), pattern, *negated)
+            }
+            other => self.value(other, row).is_true(),
+        }
+    }
+
+    fn value(&self, node: &'a Node, row: usize) -> Value<'a> {
+        match node {
+            Node::And(_) | Node::Or(_) | Node::Not(_) | Node::Compare { .. } | Node::Matches { .. } => {
+                Value::Bool(self.truth(node, row))
+            }
+            Node::Arithmetic { op, left, right } => calculate(*op, &self.value(left, row), &self.value(right, row)),
+            Node::Negate(operand) => negate(&self.value(operand, row)),
+            Node::Literal(literal) => Value::of_literal(literal),
+            Node::Attribute { of_parent: false, scope, key } => self.attribute(*scope, *key, row),
+            Node::Attribute { of_parent: true, scope, key } => match self.parent(row) {
+                Some(parent) => self.attribute(*scope, *key, parent),
+                None => Value::Missing,
+            },
+            Node::Intrinsic(intrinsic) => self.intrinsic(*intrinsic, row),
+        }
+    }
+
+    fn parent(&self, row: usize) -> Option<usize> {
+        match self.trace?.parents[row] {
+            ParentRow::Row(parent) => Some(parent as usize),
+            ParentRow::Root | ParentRow::Missing => None,
+        }
+    }
+
+    fn attribute(&self, scope: AttributeScope, key: usize, row: usize) -> Value<'a> {
+        let Some(key) = self.keys[key] else { return Value::Missing };
+        let batch = self.batch;
+        let of = |lists: &AttributeLists, owner: usize| {
+            lists.get(owner, key).map_or(Value::Missing, |value| Value::of_attribute(value, &batch.strings))
+        };
+        let several = |lists: &AttributeLists, owners: std::ops::Range<usize>| {
+            let values: Vec<_> = owners.map(|owner| of(lists, owner)).filter(|value| !value.is_missing()).collect();
+            if values.is_empty() { Value::Missing } else { Value::Many(values) }
+        };
+        match scope {
+            AttributeScope::Span => of(&batch.attributes, row),
+            AttributeScope::Resource => of(&batch.resources.attributes, batch.resource[row] as usize),
+            AttributeScope::Any => {
+                let own = of(&batch.attributes, row);
+                if !own.is_missing() {
+                    return own;
+                }
+                of(&batch.resources.attributes, batch.resource[row] as usize)
+            }
+            AttributeScope::Instrumentation => of(&batch.scopes.attributes, batch.scope[row] as usize),
+            AttributeScope::Event => several(&batch.events.attributes, batch.event_range(row)),
+            AttributeScope::Link => several(&batch.links.attributes, batch.link_range(row)),
+        }
+    }
+
+    fn intrinsic(&self, intrinsic: Intrinsic, row: usize) -> Value<'a> {
+        let batch = self.batch;
+        let text = |code: StringCode| Value::String(Cow::Borrowed(batch.strings.get(code)));
+        let id = |id: String| Value::String(Cow::Owned(id));
+        match intrinsic {
+            Intrinsic::Name => text(batch.name[row]),
+            Intrinsic::Duration => Value::Int(batch.duration_nanos[row]),
+            Intrinsic::Status => Value::Status(batch.status_code[row]),
+            Intrinsic::StatusMessage => text(batch.status_message[row]),
+            Intrinsic::Kind => Value::Kind(batch.kind[row]),
+            Intrinsic::SpanId => id(batch.span_id[row].to_string()),
+            Intrinsic::ParentId if batch.parent_span_id[row].is_none() => Value::Missing,
+            Intrinsic::ParentId => id(batch.parent_span_id[row].to_string()),
+            Intrinsic::TraceId => id(batch.trace_id[row].to_string()),
+            Intrinsic::EventName => {
+                Value::Many(batch.event_range(row).map(|event| text(batch.events.name[event])).collect())
+            }
+            Intrinsic::EventTimeSinceStart => {
+                let start = batch.start_unix_nanos[row];
+                let since = |event: usize| Value::Int(batch.events.time_unix_nanos[event].saturating_sub(start));
+                Value::Many(batch.event_range(row).map(since).collect())
+            }
+            Intrinsic::LinkTraceId => {
+                Value::Many(batch.link_range(row).map(|link| id(batch.links.trace_id[link].to_string())).collect())
+            }
+            Intrinsic::LinkSpanId => {
+                Value::Many(batch.link_range(row).map(|link| id(batch.links.span_id[link].to_string())).collect())
+            }
+            Intrinsic::InstrumentationName => text(batch.scopes.name[batch.scope[row] as usize]),
+            Intrinsic::InstrumentationVersion => text(batch.scopes.version[batch.scope[row] as usize]),
+            Intrinsic::Parent if batch.parent_span_id[row].is_none() => Value::Missing,
+            Intrinsic::Parent => Value::Other,
+            _ => self.trace_intrinsic(intrinsic, row),
+        }
+    }
+
+    fn trace_intrinsic(&self, intrinsic: Intrinsic, row: usize) -> Value<'a> {
+        let Some(trace) = self.trace else { return Value::Missing };
+        let number = |number: u32| Value::Int(i64::from(number));
+        match intrinsic {
+            Intrinsic::TraceDuration => Value::Int(trace.duration_nanos),
+            Intrinsic::TraceRootName => Value::String(Cow::Borrowed(&trace.root_name)),
+            Intrinsic::TraceRootService => Value::String(Cow::Borrowed(&trace.root_service)),
+            Intrinsic::ChildCount => number(trace.child_counts[row]),
+            Intrinsic::NestedSetLeft => number(trace.nested_set[row].0),
+            Intrinsic::NestedSetRight => number(trace.nested_set[row].1),
+            Intrinsic::NestedSetParent => match self.parent(row) {
+                Some(parent) => number(trace.nested_set[parent].0),
+                None => Value::Int(-1),
+            },
+            _ => Value::Missing,
+        }
+    }
+}

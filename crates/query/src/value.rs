@@ -1,0 +1,185 @@
+//! Values while an expression is evaluated, and how they compare. The rules are those in the `traceql` crate's header.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use regex::Regex;
+use tracehouse_model::{AnyValue, AttributeValue, StringTable};
+use tracehouse_traceql::{ArithmeticOp, ComparisonOp, Static};
+
+use crate::compile::{kind_number, status_number};
+
+/// A value of a field or an expression.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Value<'a> {
+    /// The attribute is not there, or an operation has no result.
+    Missing,
+    /// The literal `nil`.
+    Nil,
+    String(Cow<'a, str>),
+    Int(i64),
+    Float(f64),
+    Bool(bool),
+    Status(u8),
+    Kind(u8),
+    /// An array, or the values of a field that a span has several times, such as the names of its events.
+    Many(Vec<Value<'a>>),
+    /// Something that is there but compares with nothing: bytes, a key-value list.
+    Other,
+}
+
+impl<'a> Value<'a> {
+    pub(crate) fn of_attribute(value: AttributeValue, strings: &'a StringTable) -> Self {
+        match value {
+            AttributeValue::String(code) => Value::String(Cow::Borrowed(strings.get(code))),
+            AttributeValue::Int(value) => Value::Int(value),
+            AttributeValue::Double(value) => Value::Float(value),
+            AttributeValue::Bool(value) => Value::Bool(value),
+            AttributeValue::Empty => Value::Missing,
+            AttributeValue::Bytes(_) => Value::Other,
+            AttributeValue::Json(_) => Value::of_any(value.resolve(strings)),
+        }
+    }
+
+    pub(crate) fn of_any(value: AnyValue) -> Value<'static> {
+        match value {
+            AnyValue::Empty => Value::Missing,
+            AnyValue::String(text) => Value::String(Cow::Owned(text)),
+            AnyValue::Int(value) => Value::Int(value),
+            AnyValue::Double(value) => Value::Float(value),
+            AnyValue::Bool(value) => Value::Bool(value),
+            AnyValue::Array(values) => Value::Many(values.into_iter().map(Value::of_any).collect()),
+            AnyValue::Bytes(_) | AnyValue::KeyValueList(_) => Value::Other,
+        }
+    }
+
+    pub(crate) fn of_literal(literal: &'a Static) -> Self {
+        match literal {
+            Static::String(text) => Value::String(Cow::Borrowed(text)),
+            Static::Int(value) | Static::Duration(value) => Value::Int(*value),
+            Static::Float(value) => Value::Float(*value),
+            Static::Bool(value) => Value::Bool(*value),
+            Static::Nil => Value::Nil,
+            Static::Status(status) => Value::Status(status_number(*status)),
+            Static::Kind(kind) => Value::Kind(kind_number(*kind)),
+            Static::Array(values) => Value::Many(values.iter().map(Value::of_literal).collect()),
+        }
+    }
+
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self, Value::Missing)
+    }
+
+    /// Whether the value, standing alone as a condition, holds.
+    pub(crate) fn is_true(&self) -> bool {
+        matches!(self, Value::Bool(true))
+    }
+
+    fn as_float(&self) -> Option<f64> {
+        match self {
+            Value::Int(value) => Some(*value as f64),
+            Value::Float(value) => Some(*value),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a comparison holds.
+pub(crate) fn compare(op: ComparisonOp, left: &Value<'_>, right: &Value<'_>) -> bool {
+    match (left, right) {
+        (Value::Nil | Value::Missing, Value::Nil) => op == ComparisonOp::Equal,
+        (_, Value::Nil) | (Value::Nil, _) => op == ComparisonOp::NotEqual,
+        (Value::Missing, _) | (_, Value::Missing) => false,
+        (Value::Many(values), other) => many(op, values, |value| compare(op, value, other)),
+        (other, Value::Many(values)) => many(op, values, |value| compare(op, other, value)),
+        _ => compare_single(op, left, right),
+    }
+}
+
+/// `=` and its like hold if they do for any of the values, `!=` only if for all.
+fn many(op: ComparisonOp, values: &[Value<'_>], holds: impl Fn(&Value<'_>) -> bool) -> bool {
+    let negative = matches!(op, ComparisonOp::NotEqual | ComparisonOp::NotMatches);
+    if negative { !values.is_empty() && values.iter().all(holds) } else { values.iter().any(holds) }
+}
+
+fn compare_single(op: ComparisonOp, left: &Value<'_>, right: &Value<'_>) -> bool {
+    let ordering = match (left, right) {
+        (Value::String(left), Value::String(right)) => Some(left.as_bytes().cmp(right.as_bytes())),
+        (Value::Int(left), Value::Int(right)) => Some(left.cmp(right)),
+        (Value::Bool(left), Value::Bool(right)) => return equality(op, left == right),
+        (Value::Status(left), Value::Status(right)) | (Value::Kind(left), Value::Kind(right)) => {
+            return equality(op, left == right);
+        }
+        _ => match (left.as_float(), right.as_float()) {
+            (Some(left), Some(right)) => left.partial_cmp(&right),
+            _ => None,
+        },
+    };
+    ordering.is_some_and(|ordering| ordering_satisfies(op, ordering))
+}
+
+pub(crate) fn ordering_satisfies(op: ComparisonOp, ordering: Ordering) -> bool {
+    match op {
+        ComparisonOp::Equal => ordering.is_eq(),
+        ComparisonOp::NotEqual => ordering.is_ne(),
+        ComparisonOp::Less => ordering.is_lt(),
+        ComparisonOp::LessEqual => ordering.is_le(),
+        ComparisonOp::Greater => ordering.is_gt(),
+        ComparisonOp::GreaterEqual => ordering.is_ge(),
+        ComparisonOp::Matches | ComparisonOp::NotMatches => false,
+    }
+}
+
+fn equality(op: ComparisonOp, equal: bool) -> bool {
+    match op {
+        ComparisonOp::Equal => equal,
+        ComparisonOp::NotEqual => !equal,
+        _ => false,
+    }
+}
+
+/// Whether a pattern holds; false for whatever is not a string.
+pub(crate) fn matches_pattern(value: &Value<'_>, pattern: &Regex, negated: bool) -> bool {
+    match value {
+        Value::String(text) => pattern.is_match(text) != negated,
+        Value::Many(values) if negated => {
+            !values.is_empty() && values.iter().all(|value| matches_pattern(value, pattern, true))
+        }
+        Value::Many(values) => values.iter().any(|value| matches_pattern(value, pattern, false)),
+        _ => false,
+    }
+}
+
+pub(crate) fn calculate(op: ArithmeticOp, left: &Value<'_>, right: &Value<'_>) -> Value<'static> {
+    if let (Value::Int(left), Value::Int(right)) = (left, right) {
+        let exact = match op {
+            ArithmeticOp::Add => left.checked_add(*right),
+            ArithmeticOp::Subtract => left.checked_sub(*right),
+            ArithmeticOp::Multiply => left.checked_mul(*right),
+            ArithmeticOp::Divide => left.checked_div(*right),
+            ArithmeticOp::Modulo => left.checked_rem(*right),
+            ArithmeticOp::Power => u32::try_from(*right).ok().and_then(|power| left.checked_pow(power)),
+        };
+        if let Some(exact) = exact {
+            return Value::Int(exact);
+        }
+    }
+    let (Some(left), Some(right)) = (left.as_float(), right.as_float()) else { return Value::Missing };
+    let result = match op {
+        ArithmeticOp::Add => left + right,
+        ArithmeticOp::Subtract => left - right,
+        ArithmeticOp::Multiply => left * right,
+        ArithmeticOp::Divide => left / right,
+        ArithmeticOp::Modulo => left % right,
+        ArithmeticOp::Power => left.powf(right),
+    };
+    if result.is_finite() { Value::Float(result) } else { Value::Missing }
+}
+
+pub(crate) fn negate(value: &Value<'_>) -> Value<'static> {
+    match value {
+        Value::Int(value) => value.checked_neg().map_or(Value::Missing, Value::Int),
+        Value::Float(value) => Value::Float(-value),
+        _ => Value::Missing,
+    }
+}
