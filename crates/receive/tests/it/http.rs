@@ -102,7 +102,8 @@ async fn what_is_wrong_is_said() {
     let bomb = vec![0; 10_000_000];
     let (gzip_bomb, zstd_bomb, large) = (gzip(&bomb), zstd(&bomb), vec![0; 200_000]);
     let gzipped = ("content-encoding", "gzip");
-    let cases: [(u16, &[(&str, &str)], &[u8]); 11] = [
+    type Case<'a> = (u16, &'a [(&'a str, &'a str)], &'a [u8]);
+    let cases: [Case; 11] = [
         (415, &[], b""),
         (415, &[("content-type", "text/plain")], b"{}"),
         (415, &[JSON, ("content-encoding", "br")], b"{}"),

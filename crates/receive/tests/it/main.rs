@@ -3,4 +3,7 @@
 mod grpc;
 mod harness;
 mod http;
+mod json;
+mod oracle;
 mod samples;
+mod wire;
