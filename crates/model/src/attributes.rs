@@ -83,7 +83,7 @@ impl AttributeValue {
             AttributeValue::Bool(value) => AnyValue::Bool(value),
             AttributeValue::Bytes(code) => AnyValue::Bytes(strings.bytes(code).to_vec()),
             AttributeValue::Json(code) => {
-                AnyValue::from_canonical_json(strings.get(code)).unwrap_or_else(|_| AnyValue::Empty)
+                AnyValue::from_canonical_json(strings.get(code)).unwrap_or(AnyValue::Empty)
             }
         }
     }
