@@ -15,14 +15,16 @@
 
 mod stage;
 mod times;
+mod trace_size;
 
 use std::fmt::Write;
 use std::sync::Arc;
 
-use tracehouse_model::{Clock, Limits, SpanBatch};
+use tracehouse_model::{Clock, Limits, SpanBatch, TraceId};
 
 pub use stage::{Refusals, Stage};
 pub use times::CheckTimes;
+pub use trace_size::LimitTraceSize;
 
 /// The ordered stages that each batch passes.
 pub struct Pipeline {
@@ -42,7 +44,10 @@ pub struct Processed {
 impl Pipeline {
     /// The stages that every Tracehouse runs.
     pub fn new(limits: Limits, clock: Arc<dyn Clock>) -> Self {
-        Self::with_stages(vec![Box::new(CheckTimes::new(limits.future_nanos_max, clock))])
+        Self::with_stages(vec![
+            Box::new(CheckTimes::new(limits.future_nanos_max, clock.clone())),
+            Box::new(LimitTraceSize::new(limits.spans_per_trace_max, clock)),
+        ])
     }
 
     /// Any stages, in the order in which they run.
@@ -68,6 +73,13 @@ impl Pipeline {
             }
         }
         Processed { batch, rejected_spans, message }
+    }
+
+    /// To be called if what came out of [`Pipeline::process`] was not kept: with the traces of its spans, one for each.
+    pub fn not_kept(&self, traces: &[TraceId]) {
+        for stage in &self.stages {
+            stage.not_kept(traces);
+        }
     }
 }
 

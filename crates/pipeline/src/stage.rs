@@ -1,4 +1,4 @@
-use tracehouse_model::SpanBatch;
+use tracehouse_model::{SpanBatch, TraceId};
 
 use crate::Reason;
 
@@ -6,6 +6,10 @@ use crate::Reason;
 pub trait Stage: Send + Sync {
     /// Looks at every span of the batch, edits those that need it in place, and refuses those that may not go on.
     fn apply(&self, batch: &mut SpanBatch, refusals: &mut Refusals);
+
+    /// Spans of these traces, one for each, went through all stages and were not kept after all; their sender may send
+    /// them again. For stages that count.
+    fn not_kept(&self, _traces: &[TraceId]) {}
 }
 
 /// The spans that one stage refuses, by row, with reasons.

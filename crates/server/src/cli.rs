@@ -20,6 +20,8 @@ pub struct Cli {
 pub enum Command {
     /// Receive, keep and serve traces.
     Serve(ServeOptions),
+    /// Send the traces of a simulated shop, with known problems.
+    Demo(tracehouse_demo::DemoOptions),
     /// Check, show or describe the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -16,6 +16,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracehouse_model::Limits;
+use tracehouse_store::StoreConfig;
 
 pub use load::{ConfigError, Layers, Loaded, load};
 pub use schema::schema;
@@ -121,10 +122,10 @@ pub struct StoreSettings {
     pub sync_interval: Period,
     /// Spans not yet in files may take this much memory; above it senders are asked to come back.
     pub hot_bytes_max: Size,
-    /// Spans are written to files at least this often.
+    /// Spans in memory are written to files when they take this much …
+    pub flush_bytes: Size,
+    /// … or when the oldest has been there this long.
     pub flush_interval: Period,
-    /// Spans are written to files when this many have come in.
-    pub flush_spans: usize,
     /// Spans older than this are deleted.
     pub retention: Period,
     /// The oldest spans are deleted when the stored files take more than this; no key, no budget.
@@ -199,6 +200,10 @@ fn size(bytes: usize) -> Size {
     Size(bytes as u64)
 }
 
+fn bytes(size: Size) -> usize {
+    usize::try_from(size.0).unwrap_or(usize::MAX)
+}
+
 impl Default for LimitSettings {
     fn default() -> Self {
         let limits = Limits::default();
@@ -220,7 +225,6 @@ impl Default for LimitSettings {
 
 impl LimitSettings {
     pub fn limits(&self) -> Limits {
-        let bytes = |size: Size| usize::try_from(size.0).unwrap_or(usize::MAX);
         Limits {
             request_bytes_max: bytes(self.request_bytes_max),
             decompressed_bytes_max: bytes(self.decompressed_bytes_max),
@@ -239,17 +243,44 @@ impl LimitSettings {
 
 impl Default for StoreSettings {
     fn default() -> Self {
+        const SYNC_INTERVAL: Duration = Duration::from_millis(200);
+        let store = StoreConfig::default();
+        let (durability, sync_interval) = match store.durability {
+            tracehouse_store::Durability::Fsync => (Durability::Fsync, SYNC_INTERVAL),
+            tracehouse_store::Durability::Interval(interval) => (Durability::Interval, interval),
+        };
         Self {
-            durability: Durability::Fsync,
-            sync_interval: Period(Duration::from_secs(1)),
-            hot_bytes_max: Size(256 << 20),
-            flush_interval: Period(Duration::from_secs(60)),
-            flush_spans: 500_000,
-            retention: Period(Duration::from_secs(7 * 86_400)),
-            disk_budget: None,
-            disk_free_min: Size(1 << 30),
-            delete_grace: Period(Duration::from_secs(300)),
-            compaction_interval: Period(Duration::from_secs(30)),
+            durability,
+            sync_interval: Period(sync_interval),
+            hot_bytes_max: size(store.hot_bytes_max),
+            flush_bytes: size(store.flush_bytes),
+            flush_interval: Period(store.flush_interval),
+            retention: Period(store.retention),
+            disk_budget: store.disk_budget_bytes.map(Size),
+            disk_free_min: Size(store.disk_free_bytes_min),
+            delete_grace: Period(store.delete_grace),
+            compaction_interval: Period(store.compaction_interval),
+        }
+    }
+}
+
+impl StoreSettings {
+    /// The store's configuration, with its log in the given folder.
+    pub fn store_config(&self, log_dir: PathBuf) -> StoreConfig {
+        StoreConfig {
+            log_dir,
+            durability: match self.durability {
+                Durability::Fsync => tracehouse_store::Durability::Fsync,
+                Durability::Interval => tracehouse_store::Durability::Interval(self.sync_interval.0),
+            },
+            hot_bytes_max: bytes(self.hot_bytes_max),
+            flush_bytes: bytes(self.flush_bytes),
+            flush_interval: self.flush_interval.0,
+            retention: self.retention.0,
+            disk_budget_bytes: self.disk_budget.map(|size| size.0),
+            disk_free_bytes_min: self.disk_free_min.0,
+            delete_grace: self.delete_grace.0,
+            compaction_interval: self.compaction_interval.0,
         }
     }
 }

@@ -17,13 +17,11 @@
 pub mod cli;
 pub mod client;
 pub mod config;
-#[allow(dead_code)]
+mod data_dir;
+mod front;
 mod logging;
-#[allow(dead_code, unused_imports)]
 mod node;
-#[allow(dead_code)]
 mod process_metrics;
-#[allow(dead_code)]
 pub mod roles;
 mod serve;
 mod sink;
@@ -31,6 +29,7 @@ mod sink;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
 
 use cli::{Cli, Command, ConfigCommand, TraceCommand};
@@ -61,6 +60,7 @@ pub fn run() -> ExitCode {
 fn execute(command: Command) -> anyhow::Result<Ending> {
     match command {
         Command::Serve(options) => serve::serve(&options).map(|()| Ending::Done),
+        Command::Demo(options) => demo(options).map(|()| Ending::Done),
         Command::Config(command) => config_command(&command).map(|()| Ending::Done),
         Command::Trace(TraceCommand::Get(options)) => client::get_trace(&options),
         Command::Search(options) => client::search(&options),
@@ -91,6 +91,20 @@ fn config_command(command: &ConfigCommand) -> anyhow::Result<()> {
             writeln!(stdout)?;
         }
     }
+    Ok(())
+}
+
+fn demo(options: tracehouse_demo::DemoOptions) -> anyhow::Result<()> {
+    logging::install(&config::Log::default())?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting threads failed")?;
+    let summary = runtime.block_on(tracehouse_demo::run(options, async {
+        if let Err(error) = serve::stop_asked().await {
+            tracing::error!(%error, "signals cannot be received");
+            std::future::pending::<()>().await;
+        }
+    }))?;
+    writeln!(io::stdout(), "{}", serde_json::to_string(&summary)?)?;
     Ok(())
 }
 

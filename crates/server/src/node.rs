@@ -1,41 +1,271 @@
 //! One process's roles while they run: what the start of each makes, and how each is stopped.
 
-use std::fs::{File, TryLockError};
-use std::io;
+use std::future::Future;
+use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
-use axum::Router;
-use axum::extract::Request;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use anyhow::{Context, anyhow};
+use axum::http::HeaderValue;
 use futures::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
+use object_store::local::LocalFileSystem;
 use tokio::net::TcpListener;
-use tracehouse_model::{Clock, SystemClock};
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tracehouse_api::ApiState;
+use tracehouse_catalogue::{Catalogue, SqliteCatalogue};
+use tracehouse_model::{Clock, Randomness, SystemClock, SystemRandomness, TenantId};
+use tracehouse_pipeline::Pipeline;
+use tracehouse_query::{QueryEngine, QueryLimits};
+use tracehouse_receive::ReceiverState;
+use tracehouse_store::Store;
 
 use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::front::Front;
+use crate::process_metrics;
 use crate::roles::{ROLES, Start};
+use crate::serve::Runtimes;
+use crate::sink::StoreSink;
 
-pub(crate) struct Node {
-    pub(crate) config: Config,
+/// How long answers in the making may take to finish after a stop was asked for.
+const API_DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+const PROCESS_METRICS_INTERVAL: Duration = Duration::from_secs(5);
+
+pub(crate) struct Node<'a> {
+    config: Config,
+    runtimes: &'a Runtimes,
+    prometheus: PrometheusHandle,
+    clock: Arc<dyn Clock>,
+    randomness: Arc<dyn Randomness>,
+    data_dir: DataDir,
+    front: Front,
+    /// Bound before anything else is done, so that a port in use is said at once.
+    otlp: Option<OtlpListeners>,
+    catalogue: Option<Arc<dyn Catalogue>>,
+    store: Option<Arc<Store>>,
+    running: bool,
+    /// What to print for people: a name and an address.
+    addresses: Vec<(&'static str, SocketAddr)>,
+    /// How to stop what was started, in the order in which it was started.
     stops: Vec<(&'static str, BoxFuture<'static, ()>)>,
+    failures: mpsc::UnboundedReceiver<anyhow::Error>,
+    failed: mpsc::UnboundedSender<anyhow::Error>,
 }
 
-impl Node {
+struct OtlpListeners {
+    grpc: TcpListener,
+    http: TcpListener,
+}
+
+impl<'a> Node<'a> {
+    /// Takes what only one process can have, the folder and the ports, and starts nothing yet but the front.
+    pub(crate) fn new(config: Config, runtimes: &'a Runtimes, prometheus: PrometheusHandle) -> anyhow::Result<Self> {
+        let data_dir = DataDir::take(&config.data_dir)?;
+        let (failed, failures) = mpsc::unbounded_channel();
+        let mut node = Self {
+            config,
+            runtimes,
+            prometheus,
+            clock: Arc::new(SystemClock::default()),
+            randomness: Arc::new(SystemRandomness::default()),
+            data_dir,
+            front: Front::default(),
+            otlp: None,
+            catalogue: None,
+            store: None,
+            running: false,
+            addresses: Vec::new(),
+            stops: Vec::new(),
+            failures,
+            failed,
+        };
+        node.bind()?;
+        Ok(node)
+    }
+
+    fn bind(&mut self) -> anyhow::Result<()> {
+        let api = bind(&self.runtimes.query, self.config.listen, "listen")?;
+        self.addresses.push(("UI and APIs", api.local_addr()?));
+        if self.runs("gateway") {
+            let grpc = bind(&self.runtimes.ingest, self.config.otlp.grpc, "otlp.grpc")?;
+            let http = bind(&self.runtimes.ingest, self.config.otlp.http, "otlp.http")?;
+            self.addresses.push(("OTLP/gRPC", grpc.local_addr()?));
+            self.addresses.push(("OTLP/HTTP", http.local_addr()?));
+            self.otlp = Some(OtlpListeners { grpc, http });
+        }
+        let front = self.front.clone();
+        let stop = self.spawn("API", &self.runtimes.query, |shutdown| front.serve(api, shutdown));
+        let stop = async move {
+            if tokio::time::timeout(API_DRAIN_TIMEOUT, stop).await.is_err() {
+                tracing::warn!("answers were still being written {} s after the stop", API_DRAIN_TIMEOUT.as_secs());
+            }
+        };
+        self.stops.push(("api", Box::pin(stop)));
+        Ok(())
+    }
+
+    /// Starts the configured roles in the order of the table.
+    pub(crate) async fn start(&mut self) -> anyhow::Result<()> {
+        self.watch_process();
+        for role in ROLES {
+            if let (true, Start::Step(step)) = (self.runs(role.name), &role.start) {
+                tracing::debug!(role = role.name, "starting");
+                step(self).await.with_context(|| format!("starting the role {} failed", role.name))?;
+            }
+        }
+        self.running = true;
+        Ok(())
+    }
+
+    /// Whether everything is started.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running
+    }
+
+    /// Completes when a part that should run until the stop has ended.
+    pub(crate) async fn failure(&mut self) -> anyhow::Error {
+        self.failures.recv().await.expect("the node holds a sender itself")
+    }
+
+    /// Stops what was started, the last first.
+    pub(crate) async fn stop(&mut self) {
+        while let Some((name, stop)) = self.stops.pop() {
+            tracing::debug!(part = name, "stopping");
+            stop.await;
+        }
+    }
+
+    /// Says where to look.
+    pub(crate) fn print_banner(&self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(out, "Tracehouse {} is running", env!("CARGO_PKG_VERSION"))?;
+        for (name, address) in &self.addresses {
+            writeln!(out, "  {name:<12} http://{address}")?;
+        }
+        writeln!(out, "  {:<12} {}", "data", self.data_dir.path().display())?;
+        out.flush()
+    }
+
     pub(crate) async fn start_catalogue(&mut self) -> anyhow::Result<()> {
-        anyhow::bail!("not wired yet")
+        let path = self.data_dir.path().join("catalogue.sqlite");
+        self.catalogue = Some(SqliteCatalogue::open(&path).await?);
+        Ok(())
     }
+
+    /// Starts the store, and with it the log and the keeper.
     pub(crate) async fn start_store(&mut self) -> anyhow::Result<()> {
-        anyhow::bail!("not wired yet")
+        let folder = self.data_dir.path().join("store");
+        std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        let objects = LocalFileSystem::new_with_prefix(&folder)?;
+        let store = Store::open(
+            self.config.store.store_config(self.data_dir.path().join("log")),
+            Arc::new(objects),
+            Some(folder),
+            self.catalogue.clone().context("the catalogue is not open")?,
+            self.clock.clone(),
+            self.randomness.clone(),
+        )
+        .await?;
+        self.store = Some(store.clone());
+        let stop = async move {
+            if let Err(error) = store.shutdown().await {
+                let error = anyhow::Error::new(error);
+                tracing::error!(
+                    "writing what is in memory to files failed: {error:#}; the log keeps it for the next start"
+                );
+            }
+        };
+        self.stops.push(("store", Box::pin(stop)));
+        Ok(())
     }
+
+    /// Starts the queries and opens the front to the APIs and the user interface.
     pub(crate) async fn start_query(&mut self) -> anyhow::Result<()> {
-        anyhow::bail!("not wired yet")
+        let store = self.store.clone().context("the store is not open")?;
+        let engine = QueryEngine::new(store.clone(), QueryLimits::default(), self.clock.clone());
+        let state = ApiState::new(engine, store, self.prometheus.clone(), self.clock.clone(), TenantId::default());
+        self.front.open(tracehouse_api::router(state));
+        Ok(())
     }
+
+    /// Starts the receivers.
     pub(crate) async fn start_gateway(&mut self) -> anyhow::Result<()> {
-        anyhow::bail!("not wired yet")
+        let limits = self.config.limits.limits();
+        let pipeline = Pipeline::new(limits.clone(), self.clock.clone());
+        let store = self.store.clone().context("the store is not open")?;
+        let origin =
+            |text: &String| HeaderValue::from_str(text).with_context(|| format!("otlp.browser_origins: {text:?}"));
+        let origins = self.config.otlp.browser_origins.iter().map(origin).collect::<anyhow::Result<Vec<_>>>()?;
+        let state = ReceiverState::with_browser_origins(Arc::new(StoreSink::new(pipeline, store)), limits, origins);
+        let OtlpListeners { grpc, http } = self.otlp.take().context("the receivers' ports are not bound")?;
+        let ingest = &self.runtimes.ingest;
+        let grpc =
+            self.spawn("OTLP/gRPC receiver", ingest, |stop| tracehouse_receive::serve_grpc(grpc, state.clone(), stop));
+        let http = self.spawn("OTLP/HTTP receiver", ingest, |stop| tracehouse_receive::serve_http(http, state, stop));
+        let both = async move {
+            futures::future::join(grpc, http).await;
+        };
+        self.stops.push(("gateway", Box::pin(both)));
+        Ok(())
     }
+
+    fn runs(&self, role: &str) -> bool {
+        self.config.roles.iter().any(|name| name == role)
+    }
+
+    /// Runs a server until the returned future is awaited; one that ends before is a failure of the process.
+    fn spawn<S, F>(&self, name: &'static str, runtime: &Runtime, serve: S) -> impl Future<Output = ()> + Send + 'static
+    where
+        S: FnOnce(BoxFuture<'static, ()>) -> F,
+        F: Future<Output = io::Result<()>> + Send + 'static,
+    {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown: BoxFuture<'static, ()> = Box::pin(async move {
+            // A dropped sender means the same as a message.
+            let _ = stopped.await;
+        });
+        let server = serve(shutdown);
+        let failed = self.failed.clone();
+        let task: JoinHandle<()> = runtime.spawn(async move {
+            if let Err(error) = server.await {
+                // The receiver is gone only if the process is stopping anyway.
+                let _ = failed.send(anyhow!(error).context(format!("the {name} ended")));
+            }
+        });
+        async move {
+            drop(stop);
+            if let Err(error) = task.await {
+                tracing::error!(%error, "the {name} ended badly");
+            }
+        }
+    }
+
+    /// Keeps the metrics about the process fresh.
+    fn watch_process(&self) {
+        let prometheus = self.prometheus.clone();
+        self.runtimes.background.spawn(async move {
+            let mut ticks = tokio::time::interval(PROCESS_METRICS_INTERVAL);
+            loop {
+                ticks.tick().await;
+                process_metrics::record();
+                prometheus.run_upkeep();
+            }
+        });
+    }
+}
+
+/// Binds on the runtime that will serve, and says what to change if that fails.
+fn bind(runtime: &Runtime, address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    let _context = runtime.enter();
+    let listener = std::net::TcpListener::bind(address).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            anyhow!("{address} is in use by another program; stop it, or set {key} to another address")
+        }
+        _ => anyhow!(error).context(format!("{key}: {address} cannot be bound")),
+    })?;
+    listener.set_nonblocking(true).context("setting up a port failed")?;
+    TcpListener::from_std(listener).context("setting up a port failed")
 }

@@ -17,10 +17,13 @@ pub struct Role {
     pub(crate) start: Start,
 }
 
+/// Starts a role on a node.
+type StartStep = for<'a, 'b> fn(&'a mut Node<'b>) -> BoxFuture<'a, anyhow::Result<()>>;
+
 /// How a role starts in a process.
 pub(crate) enum Start {
     /// By a step of its own, after the roles it depends on.
-    Step(for<'a> fn(&'a mut Node) -> BoxFuture<'a, anyhow::Result<()>>),
+    Step(StartStep),
     /// Together with another role.
     With(#[expect(dead_code, reason = "the table is also for reading")] &'static str),
 }
