@@ -35,6 +35,8 @@ export default {
 		version: { name: manifest.version },
 		adapter: adapter(),
 		paths: { relative: false },
+		// Two pages of one size share nearly everything: one script is there sooner than twenty, and both open at once.
+		output: { bundleStrategy: 'single' },
 		// Everything comes from the server that answered; the one inline script is Kit's own and is named by its hash.
 		csp: {
 			mode: 'hash',
