@@ -14,10 +14,10 @@ use anyhow::Context;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::Path;
 
-/// Example traces listed per problem and per operation.
+/// Example traces listed per problem and per operation: the latest.
 pub const EXAMPLES_MAX: usize = 20;
 /// Version of the file's shape.
 const SHAPE: u32 = 1;
@@ -36,12 +36,15 @@ pub struct Ledger {
 #[derive(Default)]
 struct UnderWay {
     operation: &'static str,
+    /// The trace the request began in, as opposed to one torn off or started by a message.
+    begins_request: bool,
     spans_missing: u32,
     services: BTreeMap<&'static str, Count>,
     injections: Vec<Injection>,
 }
 
-/// Spans and traces of an operation or a service.
+/// Spans and traces of an operation or a service. An operation's `traces` and `examples` are those its requests
+/// began in; its spans include what messages and torn contexts put into other traces.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Count {
@@ -51,8 +54,8 @@ pub struct Count {
     pub error_spans: u64,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub services: BTreeSet<&'static str>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub examples: Vec<String>,
+    #[serde(skip_serializing_if = "VecDeque::is_empty")]
+    pub examples: VecDeque<String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -60,8 +63,8 @@ struct Tally {
     traces: u64,
     occurrences: u64,
     by_detail: BTreeMap<&'static str, u64>,
-    examples: Vec<String>,
-    related: Vec<String>,
+    examples: VecDeque<String>,
+    related: VecDeque<String>,
 }
 
 impl Ledger {
@@ -73,8 +76,10 @@ impl Ledger {
         self.summary.spans_generated += generated.spans.len() as u64;
         let mut traces: BTreeMap<TraceId, UnderWay> = BTreeMap::new();
         for recorded in &generated.spans {
-            let trace = traces.entry(trace_id_of(&recorded.span)).or_default();
+            let trace_id = trace_id_of(&recorded.span);
+            let trace = traces.entry(trace_id).or_default();
             trace.operation = generated.operation;
+            trace.begins_request = trace_id == generated.trace_id;
             trace.spans_missing += 1;
             let count = trace.services.entry(fleet.member(recorded.member).service.name).or_default();
             count.spans += 1;
@@ -146,9 +151,9 @@ impl Ledger {
     fn complete(&mut self, trace_id: TraceId, trace: UnderWay) {
         self.summary.traces_acknowledged += 1;
         let operation = self.operations.entry(trace.operation).or_default();
-        operation.traces += 1;
-        if operation.examples.len() < EXAMPLES_MAX {
-            operation.examples.push(hex(&trace_id));
+        if trace.begins_request {
+            operation.traces += 1;
+            keep_latest(&mut operation.examples, hex(&trace_id));
         }
         for (name, count) in trace.services {
             operation.spans += count.spans;
@@ -217,9 +222,9 @@ impl Ledger {
 
 impl Tally {
     fn example(&mut self, trace_id: TraceId, related: Option<TraceId>) {
-        if self.examples.len() < EXAMPLES_MAX {
-            self.examples.push(hex(&trace_id));
-            self.related.extend(related.map(|related| hex(&related)));
+        keep_latest(&mut self.examples, hex(&trace_id));
+        if let Some(related) = related {
+            keep_latest(&mut self.related, hex(&related));
         }
     }
 }
@@ -286,9 +291,9 @@ struct ProblemFacts {
     traces: u64,
     occurrences: u64,
     by_detail: BTreeMap<&'static str, u64>,
-    examples: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    related: Vec<String>,
+    examples: VecDeque<String>,
+    #[serde(skip_serializing_if = "VecDeque::is_empty")]
+    related: VecDeque<String>,
 }
 
 /// Replaces the file as a whole, so that a reader never sees half of it.
@@ -301,6 +306,14 @@ pub async fn write(facts: &Facts, path: &Path) -> anyhow::Result<()> {
     beside.push(".partial");
     tokio::fs::write(&beside, json).await.with_context(|| format!("cannot write {}", beside.display()))?;
     tokio::fs::rename(&beside, path).await.with_context(|| format!("cannot replace {}", path.display()))
+}
+
+/// The latest examples are the ones the receiver still holds.
+fn keep_latest(examples: &mut VecDeque<String>, example: String) {
+    if examples.len() == EXAMPLES_MAX {
+        examples.pop_front();
+    }
+    examples.push_back(example);
 }
 
 fn trace_id_of(span: &Span) -> TraceId {

@@ -123,7 +123,11 @@ impl Problem {
                 "Some server spans of catalogue are never exported; their children name a parent nobody has.",
                 "lost spans",
                 &["catalogue"],
-                &[],
+                &[
+                    "aurora.catalogue.v1.CatalogueService/GetProduct",
+                    "aurora.catalogue.v1.CatalogueService/ListFeatured",
+                    "aurora.catalogue.v1.CatalogueService/BatchGetProducts",
+                ],
             ),
             Problem::RedeliveredBatch => of(
                 "redelivered_batch",

@@ -10,6 +10,7 @@ mod entry;
 mod messages;
 mod spans;
 mod steps;
+mod wire;
 
 use crate::fleet::{Fleet, MemberId};
 use crate::problems::{Injection, Plan, Problem, TraceId};

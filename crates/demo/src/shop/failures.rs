@@ -177,9 +177,8 @@ pub fn passed_on(language: Language, service: &str, callee: &str, cause: &str) -
         Language::DotNet => dotnet_trace(&package, callee, cause),
         Language::Ruby => ruby_trace(callee, cause),
         Language::Php => php_trace(callee, cause),
-        Language::Go | Language::Rust | Language::Elixir | Language::Swift => {
-            go_trace(language, &package, callee, cause)
-        }
+        Language::Rust | Language::Elixir | Language::Swift => rust_chain(&package, callee, cause),
+        Language::Go => go_trace(&package, callee, cause),
     }
 }
 
@@ -260,10 +259,18 @@ fn php_trace(callee: &str, cause: &str) -> (String, String) {
     (class.to_owned(), trace)
 }
 
-fn go_trace(language: Language, package: &str, callee: &str, cause: &str) -> (String, String) {
-    if language != Language::Go {
-        return ("UpstreamError".to_owned(), format!("UpstreamError: {callee}: {cause}\n"));
-    }
+/// Errors as values: the chain of causes instead of a stack.
+fn rust_chain(package: &str, callee: &str, cause: &str) -> (String, String) {
+    let chain = format!(
+        "{package}: cannot complete {callee}\n\n\
+Caused by:\n\
+  \x20  0: the carrier's API refused the request\n\
+  \x20  1: HTTP status server error ({cause})\n"
+    );
+    (format!("{package}::error::CarrierError"), chain)
+}
+
+fn go_trace(package: &str, callee: &str, cause: &str) -> (String, String) {
     let trace = format!(
         "goroutine 48211 [running]:\n\
 go.opentelemetry.io/otel/sdk/trace.recordStackTrace()\n\

@@ -188,7 +188,6 @@ pub static STOCK_RESERVE: Query = query(
     ms(2.7),
     0,
 );
-pub static STOCK_COMMIT: Query = query(&INVENTORY_DB, "COMMIT", "", "COMMIT", ms(1.6), 0);
 
 pub static ORDER_INSERT: Query = query(
     &CHECKOUT_DB,
@@ -214,7 +213,6 @@ pub static OUTBOX_INSERT: Query = query(
     ms(1.5),
     0,
 );
-pub static ORDER_COMMIT: Query = query(&CHECKOUT_DB, "COMMIT", "", "COMMIT", ms(2.2), 0);
 pub static ORDER_STATUS: Query = query(
     &CHECKOUT_DB,
     "UPDATE",

@@ -1,9 +1,9 @@
 //! Calls to what sends no spans itself: stores, third parties, a language model.
 
 use super::Simulation;
-use super::calls::{http_client_attributes, status_attribute};
 use super::spans::{Failure, Open, Opening};
 use super::steps::Ran;
+use super::wire::{http_client_attributes, status_attribute};
 use crate::attribute::{double, int, text, texts};
 use crate::problems::{Problem, REFUSED_ATTEMPT_SHARE};
 use crate::shop::Conventions;

@@ -1,7 +1,7 @@
 //! Where requests begin: a browser, an app, a tenant's program, or a schedule.
 
-use super::calls::Peer;
 use super::spans::{Context, Opening};
+use super::wire::Peer;
 use super::{Generated, Simulation};
 use crate::attribute::text;
 use crate::latency::ms;

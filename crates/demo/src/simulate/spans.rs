@@ -35,7 +35,15 @@ pub(super) struct Open {
     pub member: MemberId,
     pub library: Library,
     pub children: u32,
+    /// The thread the process handles the request on, where its agent says so.
+    thread: Option<Thread>,
     pub span: Span,
+}
+
+#[derive(Clone, Copy)]
+struct Thread {
+    pool: &'static str,
+    number: i64,
 }
 
 /// How something went wrong, as the caller sees it.
@@ -71,18 +79,24 @@ impl Simulation<'_> {
         opening: Opening,
     ) -> Open {
         let context = Context { trace_id, span_id: [0; 8], trace_state };
-        self.open(member, &context, false, opening)
+        let mut open = self.open(member, &context, false, opening);
+        self.choose_thread(&mut open);
+        open
     }
 
     /// A span within the same process.
     pub(super) fn open_child(&mut self, parent: &mut Open, opening: Opening) -> Open {
         parent.children += 1;
-        self.open(parent.member, &parent.context.clone(), false, opening)
+        let mut open = self.open(parent.member, &parent.context.clone(), false, opening);
+        open.run_on(parent.thread);
+        open
     }
 
     /// A span in another process, whose parent arrived with the request.
     pub(super) fn open_remote(&mut self, member: MemberId, parent: &Context, opening: Opening) -> Open {
-        self.open(member, parent, true, opening)
+        let mut open = self.open(member, parent, true, opening);
+        self.choose_thread(&mut open);
+        open
     }
 
     fn open(&mut self, member: MemberId, parent: &Context, remote: bool, opening: Opening) -> Open {
@@ -100,23 +114,21 @@ impl Simulation<'_> {
             ..Default::default()
         };
         let context = Context { span_id, ..parent.clone() };
-        let mut open = Open { context, member, library: opening.library, children: 0, span };
-        self.note_thread(&mut open, opening.kind);
-        open
+        Open { context, member, library: opening.library, children: 0, thread: None, span }
     }
 
-    /// Java agents say on which thread a span ran.
-    fn note_thread(&mut self, open: &mut Open, kind: SpanKind) {
+    /// Java agents say on which thread a span ran; a request stays on the thread that took it.
+    fn choose_thread(&mut self, open: &mut Open) {
         if self.world.fleet.member(open.member).service.language != Language::Java {
             return;
         }
-        let number: i64 = self.rng.random_range(1..24);
-        let pool = match kind {
-            SpanKind::Consumer => "kafka-consumer",
-            _ if open.library == Library::Own => "task",
-            _ => "grpc-default-executor",
+        let pool = match open.library {
+            Library::Messaging => "kafka-consumer",
+            Library::HttpServer => "http-nio-8080-exec",
+            Library::Rpc => "grpc-default-executor",
+            _ => "task",
         };
-        open.attributes([int("thread.id", 30 + number), text("thread.name", format!("{pool}-{number}"))]);
+        open.run_on(Some(Thread { pool, number: self.rng.random_range(1..24) }));
     }
 
     /// Ends a span at `end` by true time and stamps it with its host's clock.
@@ -133,6 +145,13 @@ impl Simulation<'_> {
 }
 
 impl Open {
+    fn run_on(&mut self, thread: Option<Thread>) {
+        self.thread = thread;
+        if let Some(Thread { pool, number }) = thread {
+            self.attributes([int("thread.id", 30 + number), text("thread.name", format!("{pool}-{number}"))]);
+        }
+    }
+
     pub(super) fn attributes(&mut self, attributes: impl IntoIterator<Item = KeyValue>) {
         self.span.attributes.extend(attributes);
     }
