@@ -311,7 +311,10 @@ impl ColumnFilter<'_> {
         let mut tested = Tested::none(among.len());
         let (mut holds, mut present) = (None, None);
         self.read_column(map_name, among, |array| {
-            let (held, found) = test_map_entries(array.as_map(), key, test)?;
+            let (held, found) = match array.as_map_opt() {
+                Some(map) => test_map_entries(map, key, test)?,
+                None => test_json_texts(array, key, test)?,
+            };
             holds = Some(held);
             present = Some(found);
             Ok(())
@@ -503,4 +506,21 @@ fn test_map_entries(map: &MapArray, key: &str, test: Test<'_>) -> Result<(Boolea
         found.append(!value.is_missing());
     }
     Ok((held.finish(), found.finish()))
+}
+
+/// The same for attributes that stand in one text, as those of resources and scopes do.
+fn test_json_texts(array: &ArrayRef, key: &str, test: Test<'_>) -> Result<(BooleanBuffer, BooleanBuffer)> {
+    let value = |text: &str| match AnyValue::from_canonical_json(text) {
+        Ok(AnyValue::KeyValueList(entries)) => entries
+            .into_iter()
+            .find(|(known, _)| known == key)
+            .map_or(Value::Missing, |(_, value)| Value::of_any(value)),
+        _ => Value::Missing,
+    };
+    let held = test_texts(array, |text| {
+        let value = value(text);
+        !value.is_missing() && test.holds(&value)
+    })?;
+    let found = test_texts(array, |text| !value(text).is_missing())?;
+    Ok((held, found))
 }

@@ -189,7 +189,12 @@ fn values_of_file(file: &std::sync::Arc<SpanFile>, scope: Scope, key: &str, valu
         for row_group in 0..open.row_groups() {
             let rows = open.rows_of(row_group).max(1);
             for batch in open.scan(vec![row_group], &[&column], None, StringForm::Dictionary, rows)? {
-                values_of_column(batch?.column(0), key, values);
+                let batch = batch?;
+                if JSON_COLUMNS.contains(&column.as_str()) {
+                    values_of_texts(batch.column(0), key, values);
+                } else {
+                    values_of_column(batch.column(0), key, values);
+                }
             }
             if values.full() {
                 return Ok(());
@@ -197,6 +202,23 @@ fn values_of_file(file: &std::sync::Arc<SpanFile>, scope: Scope, key: &str, valu
         }
     }
     Ok(())
+}
+
+/// Columns in which a text holds all attributes that have no column.
+const JSON_COLUMNS: [&str; 2] = ["resource_attributes", "scope_attributes"];
+
+fn values_of_texts(array: &arrow::array::ArrayRef, key: &str, values: &mut Values) {
+    let mut add = |text: &str| {
+        if let Ok(AnyValue::KeyValueList(entries)) = AnyValue::from_canonical_json(text) {
+            entries.into_iter().filter(|(known, _)| known == key).for_each(|(_, value)| values.add(value));
+        }
+    };
+    if let Some(dictionary) = array.as_dictionary_opt::<Int32Type>() {
+        dictionary.values().as_string::<i32>().iter().flatten().for_each(&mut add);
+    } else if let Some(views) = array.as_string_view_opt() {
+        let distinct: BTreeSet<&str> = views.iter().flatten().collect();
+        distinct.into_iter().for_each(&mut add);
+    }
 }
 
 fn values_of_column(array: &arrow::array::ArrayRef, key: &str, values: &mut Values) {

@@ -138,7 +138,7 @@ fn replace(shared: &Shared, inputs: &[Arc<SpanFile>], record: FileRecord) -> Res
         retired_at: shared.clock.now_unix_nanos(),
         log_position: None,
     };
-    shared.runtime.block_on(shared.catalogue.commit(commit))?;
+    shared.commit_new_files(commit)?;
     tracing::debug!(files = inputs.len(), spans = record.spans, bytes = record.bytes, "merged");
     metrics::counter!("tracehouse_store_compacted_spans_total").increment(record.spans);
     let added = shared.describe(record).into_iter().collect();

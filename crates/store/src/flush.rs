@@ -15,7 +15,7 @@ use crate::file::{
     order_spans,
 };
 use crate::log::LOG_NAME;
-use crate::objects::{file_id, file_path, hour_of};
+use crate::objects::{SpooledFile, file_id, file_path, hour_of};
 use crate::state::HotBatch;
 use crate::store::Shared;
 
@@ -42,9 +42,8 @@ pub(crate) fn flush(shared: &Shared) -> Result<FlushReport, WriteError> {
     }
     let mut report = FlushReport::default();
     let written = write_tenants(shared, &set.tenants, &mut report).and_then(|records| {
-        let commit =
-            Commit { add: records.clone(), log_position: Some((LOG_NAME.into(), set.up_to)), ..Commit::default() };
-        shared.runtime.block_on(shared.catalogue.commit(commit))?;
+        let log_position = Some((LOG_NAME.into(), set.up_to));
+        shared.commit_new_files(Commit { add: records.clone(), log_position, ..Commit::default() })?;
         Ok(records)
     });
     match written {
@@ -71,24 +70,37 @@ fn write_tenants(
 ) -> Result<Vec<FileRecord>, WriteError> {
     let mut records = Vec::new();
     for (tenant, hot) in tenants {
-        let batches: Vec<&SpanBatch> = hot.iter().map(|batch| &batch.spans).collect();
-        let rows = (0u32..)
-            .zip(&batches)
-            .flat_map(|(batch, spans)| (0..spans.len() as u32).map(move |row| RowRef { batch, row }));
-        let ordered = order_spans(&batches, rows);
-        report.duplicates += ordered.duplicates;
-        let mut strings = MergedStrings::of(&batches);
-        let mut counts = AttributeCounts::default();
-        batches.iter().for_each(|batch| counts.add_batch(batch));
-        for (hour, traces) in by_hour(&batches, &ordered) {
-            let record = write_file(shared, tenant, hour, &batches, &ordered, &traces, &mut strings, &counts)?;
-            report.spans += record.spans;
-            report.bytes += record.bytes;
-            report.files += 1;
-            records.push(record);
+        if let Err(error) = write_tenant(shared, tenant, hot, report, &mut records) {
+            shared.discard_files(&records);
+            return Err(error);
         }
     }
     Ok(records)
+}
+
+fn write_tenant(
+    shared: &Shared,
+    tenant: &TenantId,
+    hot: &[Arc<HotBatch>],
+    report: &mut FlushReport,
+    records: &mut Vec<FileRecord>,
+) -> Result<(), WriteError> {
+    let batches: Vec<&SpanBatch> = hot.iter().map(|batch| &batch.spans).collect();
+    let rows =
+        (0u32..).zip(&batches).flat_map(|(batch, spans)| (0..spans.len() as u32).map(move |row| RowRef { batch, row }));
+    let ordered = order_spans(&batches, rows);
+    report.duplicates += ordered.duplicates;
+    let mut strings = MergedStrings::of(&batches);
+    let mut counts = AttributeCounts::default();
+    batches.iter().for_each(|batch| counts.add_batch(batch));
+    for (hour, traces) in by_hour(&batches, &ordered) {
+        let record = write_file(shared, tenant, hour, &batches, &ordered, &traces, &mut strings, &counts)?;
+        report.spans += record.spans;
+        report.bytes += record.bytes;
+        report.files += 1;
+        records.push(record);
+    }
+    Ok(())
 }
 
 /// Traces (as numbers among the ordered ones) by the hour in which they begin.
@@ -139,7 +151,7 @@ fn write_file(
 /// A file on its way into the store.
 pub(crate) struct FileOutput {
     pub(crate) writer: SpanFileWriter<BufWriter<File>>,
-    spooled: std::path::PathBuf,
+    spooled: SpooledFile,
     id: String,
     path: String,
     tenant: TenantId,
@@ -155,8 +167,8 @@ impl FileOutput {
     ) -> Result<Self, WriteError> {
         const BUFFER_BYTES: usize = 1024 * 1024;
         let id = file_id(shared.clock.now_unix_nanos(), &*shared.randomness);
-        let spooled = shared.objects.spool_path(&id);
-        let sink = BufWriter::with_capacity(BUFFER_BYTES, File::create(&spooled)?);
+        let spooled = shared.objects.spool(&id);
+        let sink = BufWriter::with_capacity(BUFFER_BYTES, File::create(spooled.path())?);
         let writer = SpanFileWriter::new(sink, counts.layout(), packing)?;
         let path = file_path(tenant, hour, &id);
         Ok(Self { writer, spooled, id, path, tenant: tenant.clone() })

@@ -23,6 +23,29 @@ pub(crate) struct Objects {
     runtime: tokio::runtime::Handle,
 }
 
+/// A file that is being written. Unless it is published it is gone when this is: on a full disk a half-written file must
+/// not take the room that the next attempt needs.
+pub(crate) struct SpooledFile {
+    path: PathBuf,
+}
+
+impl SpooledFile {
+    pub(crate) fn path(&self) -> &FsPath {
+        &self.path
+    }
+}
+
+impl Drop for SpooledFile {
+    fn drop(&mut self) {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%error, path = %self.path.display(), "removing a half-written file failed");
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Suffix of a local file that no longer counts: it leaves `*.parquet` at once, and the disk after the grace period.
 const RETIRED_SUFFIX: &str = "retired";
 
@@ -42,24 +65,21 @@ impl Objects {
     }
 
     /// A place to write a file before it has its name.
-    pub(crate) fn spool_path(&self, id: &str) -> PathBuf {
-        self.spool.join(format!("{id}.tmp"))
+    pub(crate) fn spool(&self, id: &str) -> SpooledFile {
+        SpooledFile { path: self.spool.join(format!("{id}.tmp")) }
     }
 
     /// Moves a finished, synchronised file to its path in the store. Afterwards it survives a power failure.
-    pub(crate) fn publish(&self, spooled: &FsPath, path: &str) -> Result<(), WriteError> {
+    pub(crate) fn publish(&self, spooled: &SpooledFile, path: &str) -> Result<(), WriteError> {
         match &self.local_root {
             Some(root) => {
                 let target = root.join(path);
                 let folder = target.parent().unwrap_or(root);
                 create_folders_durably(root, folder)?;
-                fs::rename(spooled, &target)?;
+                fs::rename(spooled.path(), &target)?;
                 File::open(folder)?.sync_all()?;
             }
-            None => {
-                self.runtime.block_on(self.upload(spooled, path))?;
-                fs::remove_file(spooled)?;
-            }
+            None => self.runtime.block_on(self.upload(spooled.path(), path))?,
         }
         Ok(())
     }

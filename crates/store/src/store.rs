@@ -202,9 +202,7 @@ impl Store {
 
     /// Stops accepting, writes what is in memory to files and ends the threads. What can't be written stays in the log.
     pub async fn shutdown(&self) -> Result<(), WriteError> {
-        self.shared.stopping.store(true, Ordering::SeqCst);
-        self.shared.flush_wanted.raise();
-        self.shared.keeper_wanted.raise();
+        self.shared.stop_background();
         let threads: Vec<_> = self.threads.lock().drain(..).collect();
         self.in_background(move |shared| {
             shared.log().stop();
@@ -216,6 +214,13 @@ impl Store {
             flush(shared).map(|_| ())
         })
         .await
+    }
+}
+
+impl Drop for Store {
+    /// Without a shutdown what is in memory stays in the log; the threads must not go on writing to the folders.
+    fn drop(&mut self) {
+        self.shared.stop_background();
     }
 }
 
@@ -255,6 +260,12 @@ impl Shared {
 
     pub(crate) fn log(&self) -> &dyn SpanLog {
         self.log.get().expect("the log is started while the store opens").as_ref()
+    }
+
+    fn stop_background(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.flush_wanted.raise();
+        self.keeper_wanted.raise();
     }
 
     pub(crate) fn stopping(&self) -> bool {
@@ -377,6 +388,31 @@ impl Shared {
             disk.full = full;
         }
         disk.full
+    }
+
+    /// Commits a change that adds files which were just written. If it fails they are removed again, or an engine that
+    /// reads the folder with a glob would count their spans twice.
+    pub(crate) fn commit_new_files(&self, commit: Commit) -> Result<(), WriteError> {
+        let written = commit.add.clone();
+        let Err(error) = self.runtime.block_on(self.catalogue.commit(commit)) else { return Ok(()) };
+        // A commit may have been done though its answer was lost: removing its files would lose their spans.
+        let Ok(contents) = self.runtime.block_on(self.catalogue.load()) else { return Err(error.into()) };
+        let is_known = |record: &FileRecord| contents.files.iter().any(|known| known.id == record.id);
+        if written.iter().all(is_known) {
+            tracing::warn!(error = chain(&error), "a commit reported an error but was done");
+            return Ok(());
+        }
+        self.discard_files(&written);
+        Err(error.into())
+    }
+
+    /// Removes files that were written but never committed.
+    pub(crate) fn discard_files(&self, written: &[FileRecord]) {
+        for record in written {
+            if let Err(error) = self.objects.delete(&record.path) {
+                tracing::warn!(error = chain(&error), path = record.path, "removing an uncommitted file failed");
+            }
+        }
     }
 
     /// Takes files out of sight and deletes them after the grace period.

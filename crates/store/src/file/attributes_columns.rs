@@ -1,4 +1,4 @@
-//! Turns lists of attributes into columns: one for each promoted key, and maps for the rest.
+//! Turns lists of attributes into columns: one for each promoted key, and residual columns for the rest.
 
 use std::io::Write;
 
@@ -13,8 +13,9 @@ use super::write::{Group, GroupWriter, MergedStrings};
 pub(super) struct AttributeColumns {
     resource: Vec<SparseColumn>,
     span: Vec<SparseColumn>,
-    resource_rest: MapColumns,
-    scope_rest: MapColumns,
+    /// Codes of the merged table; 0 where there are none.
+    resource_rest: Vec<StringCode>,
+    scope_rest: Vec<StringCode>,
     span_rest: MapColumns,
 }
 
@@ -65,27 +66,89 @@ impl AttributeColumns {
         let mut columns = Self {
             resource: sparse(&layout.resource),
             span: sparse(&layout.span),
-            resource_rest: MapColumns::default(),
-            scope_rest: MapColumns::default(),
+            resource_rest: Vec::with_capacity(group.rows.len()),
+            scope_rest: Vec::with_capacity(group.rows.len()),
             span_rest: MapColumns::default(),
         };
         let span_keys = KeyColumns::new(&layout.span, &mut group.strings.table);
         let resource_keys = KeyColumns::new(&layout.resource, &mut group.strings.table);
+        let mut resources = Owners::new(group.batches.iter().map(|batch| batch.resources.attributes.owners()));
+        let mut scopes = Owners::new(group.batches.iter().map(|batch| batch.scopes.attributes.owners()));
         let (rows, batches) = (group.rows, group.batches);
         for (row, at) in rows.iter().enumerate() {
             let (batch, batch_number) = (batches[at.batch as usize], at.batch as usize);
             let source = Source { batch, batch_number, row: row as u32 };
             let span = Target { keys: &span_keys, columns: &mut columns.span, rest: &mut columns.span_rest };
             source.spread(&batch.attributes, at.row as usize, span, group.strings);
-            let resource = batch.resource[at.row as usize] as usize;
-            let target =
-                Target { keys: &resource_keys, columns: &mut columns.resource, rest: &mut columns.resource_rest };
-            source.spread(&batch.resources.attributes, resource, target, group.strings);
-            let scope = batch.scope[at.row as usize] as usize;
-            columns.scope_rest.push_row(&batch.scopes.attributes, scope, batch, batch_number, group.strings);
+            let resource = resources.get(batch_number, batch.resource[at.row as usize], |owner| {
+                split_owner(
+                    batch,
+                    batch_number,
+                    &batch.resources.attributes,
+                    owner,
+                    Some((&resource_keys, layout)),
+                    group.strings,
+                )
+            });
+            for &(column, payload) in &resource.promoted {
+                columns.resource[column].push(row as u32, payload);
+            }
+            columns.resource_rest.push(resource.rest);
+            let scope = scopes.get(batch_number, batch.scope[at.row as usize], |owner| {
+                split_owner(batch, batch_number, &batch.scopes.attributes, owner, None, group.strings)
+            });
+            columns.scope_rest.push(scope.rest);
         }
         columns
     }
+}
+
+/// A resource or scope as it is stored with each of its spans.
+struct Owner {
+    /// Promoted column and payload.
+    promoted: Vec<(usize, u64)>,
+    /// The other attributes as JSON; 0 if there are none.
+    rest: StringCode,
+}
+
+/// The resources or scopes of all batches, each worked out when it is first met.
+struct Owners(Vec<Vec<Option<Owner>>>);
+
+impl Owners {
+    fn new(owners_of_batches: impl Iterator<Item = usize>) -> Self {
+        Self(owners_of_batches.map(|owners| (0..owners).map(|_| None).collect()).collect())
+    }
+
+    #[inline]
+    fn get(&mut self, batch: usize, owner: u32, make: impl FnOnce(usize) -> Owner) -> &Owner {
+        self.0[batch][owner as usize].get_or_insert_with(|| make(owner as usize))
+    }
+}
+
+fn split_owner(
+    batch: &SpanBatch,
+    batch_number: usize,
+    lists: &AttributeLists,
+    owner: usize,
+    promoted_keys: Option<(&KeyColumns, &Layout)>,
+    strings: &mut MergedStrings,
+) -> Owner {
+    let mut promoted = Vec::new();
+    let mut rest = Vec::new();
+    for (key, value) in lists.of(owner) {
+        let remap = &strings.remaps[batch_number];
+        if let Some((keys, layout)) = promoted_keys
+            && let Some(column) = keys.of(remap[key as usize])
+            && layout.resource[column].value_type.tag() == value.tag()
+        {
+            promoted.push((column, value.remapped(remap).payload()));
+            continue;
+        }
+        rest.push((batch.strings.get(key).to_owned(), value.resolve(&batch.strings)));
+    }
+    let rest =
+        if rest.is_empty() { 0 } else { strings.table.intern_str(&AnyValue::KeyValueList(rest).to_canonical_json()) };
+    Owner { promoted, rest }
 }
 
 struct Source<'a> {
@@ -146,24 +209,6 @@ impl SparseColumn {
 }
 
 impl MapColumns {
-    /// One row's map, of a map that is a column by itself.
-    pub(super) fn push_row(
-        &mut self,
-        lists: &AttributeLists,
-        owner: usize,
-        batch: &SpanBatch,
-        batch_number: usize,
-        strings: &mut MergedStrings,
-    ) {
-        if lists.count(owner) == 0 {
-            return self.push_empty(0, 0);
-        }
-        for (position, (key, value)) in lists.of(owner).enumerate() {
-            let key = strings.remaps[batch_number][key as usize];
-            self.push_entry(position, 0, key, value, batch, &mut strings.table);
-        }
-    }
-
     /// The map of the element at `position` of a row's list.
     pub(super) fn push_nested(
         &mut self,
@@ -234,8 +279,8 @@ impl<W: Write + Send> GroupWriter<'_, W> {
         for column in columns.resource.iter().chain(&columns.span) {
             self.write_promoted(column, rows, strings)?;
         }
-        self.put_map(&columns.resource_rest, strings)?;
-        self.put_map(&columns.scope_rest, strings)?;
+        self.put_strings_or_null(&columns.resource_rest, strings)?;
+        self.put_strings_or_null(&columns.scope_rest, strings)?;
         self.put_map(&columns.span_rest, strings)
     }
 

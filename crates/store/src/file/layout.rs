@@ -13,8 +13,9 @@ pub(crate) const LAYOUT_VERSION: u32 = 1;
 /// Footer key under which the layout stands as JSON.
 pub(crate) const LAYOUT_FOOTER_KEY: &str = "tracehouse.layout";
 
-/// Attributes that have a column of their own in a file. All others are in the residual columns, where attributes of
-/// a promoted key stand as well when their type differs from the column's.
+/// Attributes that have a column of their own in a file. All others are in the residual columns (`resource_attributes` and
+/// `scope_attributes`, texts of JSON; `span_attributes`, a map from key to JSON), where attributes of a promoted key stand as
+/// well when their type differs from the column's.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Layout {
     pub version: u32,
@@ -145,8 +146,9 @@ impl Layout {
         for attribute in &self.span {
             fields.push(promoted(&Self::span_column_name(&attribute.key), attribute.value_type)?);
         }
-        fields.push(map(column::RESOURCE_ATTRIBUTES)?);
-        fields.push(map(column::SCOPE_ATTRIBUTES)?);
+        // Resources and scopes are few: as one text each they cost one number a row, whatever they hold.
+        fields.push(string(column::RESOURCE_ATTRIBUTES, OPTIONAL)?);
+        fields.push(string(column::SCOPE_ATTRIBUTES, OPTIONAL)?);
         fields.push(map(column::SPAN_ATTRIBUTES)?);
         fields.push(events()?);
         fields.push(links()?);

@@ -22,7 +22,19 @@ const SPANS_PER_OCCURRENCE_MAX: u64 = 400;
 const OCCURRENCES_MIN: u64 = 16;
 /// Each column makes the footer larger and lookups slower.
 const SPAN_COLUMNS_MAX: usize = 96;
-const RESOURCE_COLUMNS_MAX: usize = 48;
+/// Resource attributes that people filter and group by. The others share one column: a resource has dozens, all of them say
+/// the same again (which instance this is), and each column would cost every span.
+const RESOURCE_KEYS: [&str; 9] = [
+    "cloud.region",
+    "deployment.environment",
+    "deployment.environment.name",
+    "faas.name",
+    "k8s.cluster.name",
+    "k8s.namespace.name",
+    "service.name",
+    "service.namespace",
+    "service.version",
+];
 
 impl AttributeCounts {
     pub(crate) fn add_batch(&mut self, batch: &SpanBatch) {
@@ -57,8 +69,8 @@ impl AttributeCounts {
         let span_min = (self.spans / SPANS_PER_OCCURRENCE_MAX).max(OCCURRENCES_MIN.min(self.spans));
         Layout {
             version: LAYOUT_VERSION,
-            span: choose(&self.span, span_min, SPAN_COLUMNS_MAX),
-            resource: choose(&self.resource, 1, RESOURCE_COLUMNS_MAX),
+            span: choose(&self.span, span_min, SPAN_COLUMNS_MAX, |_| true),
+            resource: choose(&self.resource, 1, RESOURCE_KEYS.len(), |key| RESOURCE_KEYS.contains(&key)),
         }
     }
 
@@ -86,7 +98,7 @@ fn add_counts(counts: &mut Counts, batch: &SpanBatch, by_code: &FxHashMap<(u32, 
 }
 
 /// The most frequent keys, each with its most frequent type, in order of name so that equal data has equal files.
-fn choose(counts: &Counts, spans_min: u64, most: usize) -> Vec<PromotedAttribute> {
+fn choose(counts: &Counts, spans_min: u64, most: usize, eligible: impl Fn(&str) -> bool) -> Vec<PromotedAttribute> {
     let mut best: FxHashMap<&str, (u64, ColumnType)> = FxHashMap::default();
     for ((key, value_type), &spans) in counts {
         let Some(value_type) = *value_type else { continue };
@@ -95,7 +107,8 @@ fn choose(counts: &Counts, spans_min: u64, most: usize) -> Vec<PromotedAttribute
             *entry = (spans, value_type);
         }
     }
-    let mut ranked: Vec<_> = best.into_iter().filter(|(_, (spans, _))| *spans >= spans_min).collect();
+    let mut ranked: Vec<_> =
+        best.into_iter().filter(|(key, (spans, _))| *spans >= spans_min && eligible(key)).collect();
     ranked.sort_unstable_by(|left, right| (right.1.0, left.0).cmp(&(left.1.0, right.0)));
     ranked.truncate(most);
     ranked.sort_unstable_by_key(|(key, _)| *key);

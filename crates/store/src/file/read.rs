@@ -14,10 +14,10 @@ use parquet::basic::Type as Physical;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
-use tracehouse_model::{SpanBatch, TraceId};
+use tracehouse_model::{SpanBatch, SpanId, TraceId};
 
 use super::layout::{LAYOUT_FOOTER_KEY, LAYOUT_VERSION, Layout, column};
-use super::rows::{Parents, to_spans};
+use super::rows::{parent_ids, parent_reach, to_spans};
 use super::source::FileSource;
 
 /// A file whose footer has been read. Cheap to share; reads may run from many threads at once.
@@ -29,6 +29,9 @@ pub struct OpenFile {
     dictionaries: ArrowReaderMetadata,
     layout: Layout,
 }
+
+/// What tells the parent of each row.
+const PARENT_COLUMNS: [&str; 3] = [column::SPAN_ID, column::PARENT_SPAN_ID, column::PARENT_OFFSET];
 
 /// In which form [`OpenFile::scan`] gives top-level string columns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -193,7 +196,7 @@ impl OpenFile {
         let mut spans = SpanBatch::new();
         for (row_group, rows) in self.find_trace(trace)? {
             let left = spans_max.saturating_sub(spans.len());
-            let rows = rows.start..rows.end.min(rows.start + left);
+            let rows = rows.start..rows.end.min(rows.start.saturating_add(left));
             if rows.is_empty() {
                 break;
             }
@@ -205,15 +208,30 @@ impl OpenFile {
 
     /// Contiguous rows of a row group as spans. Parents outside the rows are looked up.
     pub fn read_rows(&self, row_group: usize, rows: Range<usize>) -> Result<SpanBatch> {
-        let reader =
-            self.read(vec![row_group], ProjectionMask::all(), Some(select(&rows)), StringForm::View, rows.len())?;
-        let batches = reader.collect::<std::result::Result<Vec<RecordBatch>, _>>()?;
-        let mut spans = SpanBatch::new();
-        for batch in &batches {
-            spans = to_spans(batch, &self.layout, Parents::InBatch)?;
+        if rows.is_empty() {
+            return Ok(SpanBatch::new());
         }
-        debug_assert!(batches.len() <= 1, "the batch size is the number of rows");
-        Ok(spans)
+        let mut reader =
+            self.read(vec![row_group], ProjectionMask::all(), Some(select(&rows)), StringForm::View, rows.len())?;
+        let Some(batch) = reader.next().transpose()? else { return Ok(SpanBatch::new()) };
+        let parents = self.parents_of(&batch, row_group, rows)?;
+        to_spans(&batch, &self.layout, &parents)
+    }
+
+    /// The parent of each row of a batch that was read from these rows.
+    fn parents_of(&self, batch: &RecordBatch, row_group: usize, rows: Range<usize>) -> Result<Vec<SpanId>> {
+        let reach = parent_reach(batch)?;
+        if reach == (0..batch.num_rows() as i64) {
+            return parent_ids(batch, 0..batch.num_rows());
+        }
+        let inside = 0..self.rows_of(row_group) as i64;
+        let begin = (rows.start as i64 + reach.start).max(inside.start) as usize;
+        let end = (rows.start as i64 + reach.end).min(inside.end) as usize;
+        let window = select(&(begin..end));
+        let mut ids = self.scan(vec![row_group], &PARENT_COLUMNS, Some(window), StringForm::View, end - begin)?;
+        let window = ids.next().transpose()?.ok_or_else(wrong_column)?;
+        let first = rows.start - begin;
+        parent_ids(&window, first..first + batch.num_rows())
     }
 
     /// Reads the whole file in order, a bounded number of rows at a time.
@@ -232,7 +250,7 @@ pub(crate) struct SpanStream {
 
 struct StreamedRowGroup {
     reader: ParquetRecordBatchReader,
-    parents: Vec<tracehouse_model::SpanId>,
+    parents: Vec<SpanId>,
     next_row: usize,
 }
 
@@ -246,7 +264,7 @@ impl Iterator for SpanStream {
                     Some(Ok(batch)) => {
                         let rows = current.next_row..current.next_row + batch.num_rows();
                         current.next_row = rows.end;
-                        return Some(to_spans(&batch, &self.file.layout, Parents::Known(&current.parents[rows])));
+                        return Some(to_spans(&batch, &self.file.layout, &current.parents[rows]));
                     }
                     Some(Err(error)) => return Some(Err(error.into())),
                     None => self.current = None,
@@ -266,11 +284,11 @@ impl Iterator for SpanStream {
 
 impl SpanStream {
     fn open_row_group(&self, row_group: usize) -> Result<StreamedRowGroup> {
-        let ids = [column::SPAN_ID, column::PARENT_SPAN_ID, column::PARENT_OFFSET];
         let rows = self.file.rows_of(row_group);
         let mut parents = Vec::with_capacity(rows);
-        for batch in self.file.scan(vec![row_group], &ids, None, StringForm::View, rows.max(1))? {
-            parents = super::rows::parent_ids(&batch?)?;
+        for batch in self.file.scan(vec![row_group], &PARENT_COLUMNS, None, StringForm::View, rows.max(1))? {
+            let batch = batch?;
+            parents = parent_ids(&batch, 0..batch.num_rows())?;
         }
         let reader =
             self.file.read(vec![row_group], ProjectionMask::all(), None, StringForm::Dictionary, self.batch_rows)?;

@@ -1,5 +1,7 @@
 //! Turns rows read from a file back into spans.
 
+use std::ops::Range;
+
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int32Array,
     Int64Array, ListArray, MapArray, RecordBatch, StringArray, StringViewArray, StructArray, TimestampNanosecondArray,
@@ -14,26 +16,10 @@ use tracehouse_model::{
 
 use super::layout::{Layout, PromotedAttribute, column};
 
-/// How the parents that are stored as row offsets become ids.
-pub(crate) enum Parents<'a> {
-    /// All parents are among the rows of the batch.
-    InBatch,
-    /// The parent of each row.
-    Known(&'a [SpanId]),
-}
-
-/// All columns of some rows as spans.
-pub(crate) fn to_spans(batch: &RecordBatch, layout: &Layout, parents: Parents<'_>) -> Result<SpanBatch> {
+/// All columns of some rows as spans. The parents, which are stored as row offsets, are given for each row.
+pub(crate) fn to_spans(batch: &RecordBatch, layout: &Layout, parents: &[SpanId]) -> Result<SpanBatch> {
     let mut spans = SpanBatch::new();
     let mut columns = Columns::new(batch, layout)?;
-    let found;
-    let parents = match parents {
-        Parents::Known(parents) => parents,
-        Parents::InBatch => {
-            found = parent_ids(batch)?;
-            &found
-        }
-    };
     let mut owners = Owners::default();
     for (row, &parent) in parents.iter().enumerate() {
         let resource = columns.resource(row, &mut spans, &mut owners)?;
@@ -47,25 +33,32 @@ pub(crate) fn to_spans(batch: &RecordBatch, layout: &Layout, parents: Parents<'_
     Ok(spans)
 }
 
-/// The parent id of each row, from explicit ids and offsets.
-pub(crate) fn parent_ids(batch: &RecordBatch) -> Result<Vec<SpanId>> {
+/// The parent id of each of some rows of a batch, from explicit ids and offsets.
+pub(crate) fn parent_ids(batch: &RecordBatch, rows: Range<usize>) -> Result<Vec<SpanId>> {
     let span_ids: &FixedSizeBinaryArray = typed(batch, column::SPAN_ID)?;
     let explicit: &FixedSizeBinaryArray = typed(batch, column::PARENT_SPAN_ID)?;
     let offsets: &Int32Array = typed(batch, column::PARENT_OFFSET)?;
-    (0..batch.num_rows())
-        .map(|row| {
-            if explicit.is_valid(row) {
-                return Ok(SpanId(fixed_bytes(explicit.value(row))));
-            }
-            if offsets.is_null(row) {
-                return Ok(SpanId::NONE);
-            }
-            let parent = row as i64 - i64::from(offsets.value(row));
-            let inside = usize::try_from(parent).ok().filter(|&parent| parent < span_ids.len());
-            let parent = inside.ok_or_else(|| damaged("a parent offset leads out of its row group"))?;
-            Ok(SpanId(fixed_bytes(span_ids.value(parent))))
-        })
-        .collect()
+    rows.map(|row| {
+        if explicit.is_valid(row) {
+            return Ok(SpanId(fixed_bytes(explicit.value(row))));
+        }
+        if offsets.is_null(row) {
+            return Ok(SpanId::NONE);
+        }
+        let parent = row as i64 - i64::from(offsets.value(row));
+        let inside = usize::try_from(parent).ok().filter(|&parent| parent < span_ids.len());
+        let parent = inside.ok_or_else(|| damaged("a parent offset leads out of its row group"))?;
+        Ok(SpanId(fixed_bytes(span_ids.value(parent))))
+    })
+    .collect()
+}
+
+/// The rows, counted from the first of the batch, among which all parents of its rows stand, its own rows included.
+pub(crate) fn parent_reach(batch: &RecordBatch) -> Result<Range<i64>> {
+    let offsets: &Int32Array = typed(batch, column::PARENT_OFFSET)?;
+    let reach = 0..batch.num_rows() as i64;
+    let parents = offsets.iter().zip(0i64..).filter_map(|(offset, row)| Some(row - i64::from(offset?)));
+    Ok(parents.fold(reach, |reach, parent| reach.start.min(parent)..reach.end.max(parent + 1)))
 }
 
 /// Resources and scopes met so far, by all that distinguishes them.
@@ -100,8 +93,8 @@ struct Columns<'a> {
     resource_dropped: &'a Int32Array,
     resource: Vec<(&'a str, Promoted<'a>)>,
     span: Vec<(&'a str, Promoted<'a>)>,
-    resource_rest: Map<'a>,
-    scope_rest: Map<'a>,
+    resource_rest: Strings<'a>,
+    scope_rest: Strings<'a>,
     span_rest: Map<'a>,
     events: &'a ListArray,
     links: &'a ListArray,
@@ -142,8 +135,8 @@ impl<'a> Columns<'a> {
             resource_dropped: typed(batch, column::RESOURCE_DROPPED_ATTRIBUTES)?,
             resource: promoted(&layout.resource, Layout::resource_column_name)?,
             span: promoted(&layout.span, Layout::span_column_name)?,
-            resource_rest: Map::new(find(batch, column::RESOURCE_ATTRIBUTES)?)?,
-            scope_rest: Map::new(find(batch, column::SCOPE_ATTRIBUTES)?)?,
+            resource_rest: Strings::find(batch, column::RESOURCE_ATTRIBUTES)?,
+            scope_rest: Strings::find(batch, column::SCOPE_ATTRIBUTES)?,
             span_rest: Map::new(find(batch, column::SPAN_ATTRIBUTES)?)?,
             events: typed(batch, column::EVENTS)?,
             links: typed(batch, column::LINKS)?,
@@ -161,12 +154,13 @@ impl<'a> Columns<'a> {
                 key.extend([place as u64, value.payload()]);
             }
         }
-        self.resource_rest.distinguish(row, &mut spans.strings, key);
+        let rest = self.resource_rest.code(row, &mut spans.strings);
+        key.push(u64::from(rest));
         if let Some(&known) = owners.resources.get(key.as_slice()) {
             return Ok(known);
         }
         push_promoted(&mut self.resource, row, &mut spans.strings, &mut spans.resources.attributes);
-        self.resource_rest.push(row, &mut spans.strings, &mut spans.resources.attributes)?;
+        push_json(rest, &mut spans.strings, &mut spans.resources.attributes)?;
         let index = spans.finish_resource(dropped, url);
         owners.resources.insert(key.clone(), index);
         Ok(index)
@@ -180,11 +174,12 @@ impl<'a> Columns<'a> {
         let url = self.scope_schema_url.code(row, &mut spans.strings);
         let dropped = self.scope_dropped.value(row) as u32;
         key.extend([name, version, url, dropped].map(u64::from));
-        self.scope_rest.distinguish(row, &mut spans.strings, key);
+        let rest = self.scope_rest.code(row, &mut spans.strings);
+        key.push(u64::from(rest));
         if let Some(&known) = owners.scopes.get(key.as_slice()) {
             return Ok(known);
         }
-        self.scope_rest.push(row, &mut spans.strings, &mut spans.scopes.attributes)?;
+        push_json(rest, &mut spans.strings, &mut spans.scopes.attributes)?;
         let index = spans.finish_scope(name, version, dropped, url);
         owners.scopes.insert(key.clone(), index);
         Ok(index)
@@ -408,37 +403,50 @@ impl<'a> Map<'a> {
         Ok(Self { map, keys: strings(map.keys())?, values: strings(map.values())? })
     }
 
-    fn entries(&self, row: usize) -> std::ops::Range<usize> {
+    fn entries(&self, row: usize) -> Range<usize> {
         let offsets = self.map.value_offsets();
         offsets[row] as usize..offsets[row + 1] as usize
     }
 
-    /// Adds to a key what tells this row's map from others.
-    fn distinguish(&self, row: usize, strings: &mut StringTable, key: &mut Vec<u64>) {
-        for at in self.entries(row) {
-            let name = strings.intern_str(self.keys.value(at));
-            let value = strings.intern_str(self.values.value(at));
-            key.push(u64::from(name) << 32 | u64::from(value));
-        }
-    }
-
     fn push(&mut self, row: usize, strings: &mut StringTable, lists: &mut AttributeLists) -> Result<()> {
         for at in self.entries(row) {
-            let json = self.values.value(at);
-            let value = AnyValue::from_canonical_json(json).map_err(|error| ParquetError::External(Box::new(error)))?;
-            let value = match value {
-                AnyValue::Empty => AttributeValue::Empty,
-                AnyValue::String(text) => AttributeValue::String(strings.intern_str(&text)),
-                AnyValue::Int(value) => AttributeValue::Int(value),
-                AnyValue::Double(value) => AttributeValue::Double(value),
-                AnyValue::Bool(value) => AttributeValue::Bool(value),
-                AnyValue::Bytes(bytes) => AttributeValue::Bytes(strings.intern(&bytes)),
-                AnyValue::Array(_) | AnyValue::KeyValueList(_) => AttributeValue::Json(strings.intern_str(json)),
-            };
+            let value = AnyValue::from_canonical_json(self.values.value(at))
+                .map_err(|error| ParquetError::External(Box::new(error)))?;
+            let value = intern_value(value, strings);
             let key = strings.intern_str(self.keys.value(at));
             lists.push(key, value);
         }
         Ok(())
+    }
+}
+
+/// The attributes in a residual text of a resource or scope.
+fn push_json(rest: StringCode, strings: &mut StringTable, lists: &mut AttributeLists) -> Result<()> {
+    if rest == 0 {
+        return Ok(());
+    }
+    let parsed = AnyValue::from_canonical_json(strings.get(rest));
+    let parsed = parsed.map_err(|error| ParquetError::External(Box::new(error)))?;
+    let AnyValue::KeyValueList(entries) = parsed else { return Err(damaged("residual attributes")) };
+    for (key, value) in entries {
+        let value = intern_value(value, strings);
+        let key = strings.intern_str(&key);
+        lists.push(key, value);
+    }
+    Ok(())
+}
+
+fn intern_value(value: AnyValue, strings: &mut StringTable) -> AttributeValue {
+    match value {
+        AnyValue::Empty => AttributeValue::Empty,
+        AnyValue::String(text) => AttributeValue::String(strings.intern_str(&text)),
+        AnyValue::Int(value) => AttributeValue::Int(value),
+        AnyValue::Double(value) => AttributeValue::Double(value),
+        AnyValue::Bool(value) => AttributeValue::Bool(value),
+        AnyValue::Bytes(bytes) => AttributeValue::Bytes(strings.intern(&bytes)),
+        list @ (AnyValue::Array(_) | AnyValue::KeyValueList(_)) => {
+            AttributeValue::Json(strings.intern_str(&list.to_canonical_json()))
+        }
     }
 }
 

@@ -179,7 +179,7 @@ impl<W: Write + Send> GroupWriter<'_, W> {
     }
 
     /// Strings of which the empty one means none.
-    fn put_strings_or_null(&mut self, codes: &[StringCode], strings: &StringTable) -> Result<()> {
+    pub(super) fn put_strings_or_null(&mut self, codes: &[StringCode], strings: &StringTable) -> Result<()> {
         if !codes.contains(&0) {
             return self.put_optional(Values::Strings(codes, strings), None);
         }
@@ -218,7 +218,7 @@ impl<W: Write + Send> GroupWriter<'_, W> {
         let kinds = kind::NAMES.map(|name| group.strings.table.intern_str(name));
         let statuses = status::NAMES.map(|name| group.strings.table.intern_str(name));
         let start = group.gather(|batch, row| batch.start_unix_nanos[row]);
-        self.put(Values::Ints(&start, IntEncoding::Delta))?;
+        self.put(Values::Ints(&start, IntEncoding::ByteStreamSplit))?;
         let duration = group.gather(|batch, row| batch.duration_nanos[row]);
         self.put(Values::Ints(&duration, IntEncoding::ByteStreamSplit))?;
         let names = group.gather_codes(|batch, row| batch.name[row]);
