@@ -3,12 +3,13 @@
 import duckdb
 
 
-def connect(server):
+def connect(server, more_options="file_row_number = false"):
     """A connection in which `spans` is all that is stored; `tenant`, `date` and `hour` come from the folders' names."""
     connection = duckdb.connect()
     glob = server.store / "tenant=*" / "spans" / "**" / "*.parquet"
     connection.execute(
-        f"CREATE VIEW spans AS SELECT * FROM read_parquet('{glob}', hive_partitioning = true, union_by_name = true)"
+        f"CREATE VIEW spans AS SELECT * "
+        f"FROM read_parquet('{glob}', hive_partitioning = true, union_by_name = true, {more_options})"
     )
     return connection
 
