@@ -1,10 +1,16 @@
 //! The seam between HTTP and the engines behind it, so that tests can answer in their place.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use serde::Serialize;
 use tracehouse_model::{Span, SpanId, TenantId, TraceId};
 use tracehouse_query::{
-    AttributeKey, AttributeValueSeen, Listing, QueryError, Scope, SearchAnswer, SearchRequest, Trace,
+    AttributeKey, AttributeValueSeen, Listing, QueryEngine, QueryError, Scope, SearchAnswer, SearchRequest, Trace,
 };
+use tracehouse_store::{Store, WriteError};
+
+use crate::problem::chain;
 
 /// Everything that this crate asks of the query engine and the store.
 #[async_trait]
@@ -48,3 +54,77 @@ pub struct Stored {
 /// A task of an administrator failed: with all that caused it, as an administrator may know.
 #[derive(Debug)]
 pub struct AdminError(pub String);
+
+/// The engines of a running server.
+pub(crate) struct Engines {
+    pub(crate) engine: Arc<QueryEngine>,
+    pub(crate) store: Arc<Store>,
+}
+
+#[async_trait]
+impl Answers for Engines {
+    async fn trace(&self, tenant: &TenantId, id: TraceId, spans_max: usize) -> Result<Option<Trace>, QueryError> {
+        self.engine.trace(tenant, id, spans_max).await
+    }
+
+    async fn span(&self, tenant: &TenantId, id: TraceId, span: SpanId) -> Result<Option<Span>, QueryError> {
+        self.engine.span(tenant, id, span).await
+    }
+
+    async fn search(&self, tenant: &TenantId, request: SearchRequest) -> Result<SearchAnswer, QueryError> {
+        self.engine.search(tenant, request).await
+    }
+
+    async fn services(&self, tenant: &TenantId) -> Result<Listing<String>, QueryError> {
+        self.engine.services(tenant).await
+    }
+
+    async fn operations(&self, tenant: &TenantId, service: Option<&str>) -> Result<Listing<String>, QueryError> {
+        self.engine.operations(tenant, service).await
+    }
+
+    async fn attribute_keys(
+        &self,
+        tenant: &TenantId,
+        scope: Option<Scope>,
+    ) -> Result<Listing<AttributeKey>, QueryError> {
+        self.engine.attribute_keys(tenant, scope).await
+    }
+
+    async fn attribute_values(
+        &self,
+        tenant: &TenantId,
+        scope: Scope,
+        key: &str,
+        limit: usize,
+    ) -> Result<Listing<AttributeValueSeen>, QueryError> {
+        self.engine.attribute_values(tenant, scope, key, limit).await
+    }
+
+    async fn flush(&self) -> Result<serde_json::Value, AdminError> {
+        report(self.store.flush().await)
+    }
+
+    async fn compact(&self) -> Result<serde_json::Value, AdminError> {
+        report(self.store.compact().await)
+    }
+
+    fn stored(&self, tenant: &TenantId) -> Stored {
+        let status = self.store.status(tenant);
+        Stored {
+            spans_hot: status.spans_hot,
+            spans_stored: status.spans_stored,
+            files: status.files,
+            bytes_stored: status.bytes_stored,
+        }
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.store.ready()
+    }
+}
+
+fn report(done: Result<impl Serialize, WriteError>) -> Result<serde_json::Value, AdminError> {
+    let report = done.map_err(|error| AdminError(chain(&error)))?;
+    Ok(serde_json::to_value(report).expect("reports are plain data"))
+}

@@ -41,11 +41,11 @@ impl Parameters {
     pub(crate) fn lenient(uri: &Uri) -> Result<Self, Problem> {
         let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
             .map_err(|_| Problem::invalid_query("the query string can't be read; escape its values for a URL"))?;
-        Ok(Self(pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect()))
+        Ok(Self(pairs))
     }
 
     pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.0.iter().filter(move |(known, value)| known == name && !value.is_empty()).map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn text(&self, name: &str) -> Result<Option<&str>, Problem> {

@@ -6,8 +6,10 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tracehouse_model::{Clock, TenantId};
+use tracehouse_query::QueryEngine;
+use tracehouse_store::Store;
 
-use crate::engine::Answers;
+use crate::engine::{Answers, Engines};
 
 /// What every handler needs. Cheap to clone.
 #[derive(Clone)]
@@ -26,6 +28,17 @@ pub struct ApiState {
 const LARGE_ANSWERS_AT_ONCE: usize = 2;
 
 impl ApiState {
+    /// What a running server answers from. `default_tenant` is whose data requests ask for that name no tenant.
+    pub fn new(
+        engine: Arc<QueryEngine>,
+        store: Arc<Store>,
+        prometheus: PrometheusHandle,
+        clock: Arc<dyn Clock>,
+        default_tenant: TenantId,
+    ) -> Self {
+        Self::with_answers(Arc::new(Engines { engine, store }), prometheus, clock, default_tenant)
+    }
+
     /// `default_tenant` is whose data requests ask for that name no tenant.
     pub fn with_answers(
         answers: Arc<dyn Answers>,

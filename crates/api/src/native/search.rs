@@ -16,20 +16,8 @@ const TRACES_MAX: usize = 1000;
 const MATCHED_SPANS_SHOWN: usize = 3;
 const ATTRIBUTES_MAX: usize = 32;
 
-const NAMES: [&str; 12] = [
-    "service",
-    "operation",
-    "status",
-    "kind",
-    "minDuration",
-    "maxDuration",
-    "attr",
-    "q",
-    "start",
-    "end",
-    "limit",
-    "spans",
-];
+const NAMES: [&str; 11] =
+    ["service", "operation", "status", "kind", "minDuration", "maxDuration", "attr", "q", "start", "end", "limit"];
 
 /// Finds traces with a span that meets all conditions, newest first.
 #[utoipa::path(
@@ -47,7 +35,6 @@ const NAMES: [&str; 12] = [
         ("start" = Option<String>, Query, description = "The span begins at this moment or later", example = "2026-01-31T12:00:00Z"),
         ("end" = Option<String>, Query, description = "The span begins before this moment"),
         ("limit" = Option<u32>, Query, description = "How many traces: 1 to 1000; 20 if absent"),
-        ("spans" = Option<u32>, Query, description = "How many matching spans of each trace: 1 to 100; 3 if absent"),
     ),
     responses((status = 200, body = SearchAnswerBody), (status = 400, body = Problem), (status = 503, body = Problem))
 )]
@@ -95,7 +82,7 @@ fn request(parameters: &Parameters) -> Result<SearchRequest, Problem> {
         start_unix_nanos: range.start_unix_nanos,
         end_unix_nanos: range.end_unix_nanos,
         limit: parameters.count("limit", TRACES_DEFAULT, 1..=TRACES_MAX)?,
-        spans_per_trace: parameters.count("spans", MATCHED_SPANS_SHOWN, 1..=100)?,
+        spans_per_trace: MATCHED_SPANS_SHOWN,
         trace_duration_nanos_min: None,
         trace_duration_nanos_max: None,
     })

@@ -15,7 +15,7 @@ use crate::state::ApiState;
 use crate::tenant::Tenant;
 
 const TRACES_DEFAULT: usize = 20;
-const TRACES_MAX: usize = 10_000;
+const TRACES_MAX: usize = 1000;
 const SPANS_PER_SPANSET_DEFAULT: usize = 3;
 const SPANS_PER_SPANSET_MAX: usize = 1000;
 const TAGS_MAX: usize = 32;

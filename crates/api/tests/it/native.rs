@@ -44,6 +44,7 @@ async fn names() {
 async fn wrong_requests() {
     let table = [
         ("/api/v1/services?sevice=cart", "sevice"),
+        ("/api/v1/search?servce=", "servce"),
         ("/api/v1/services?start=yesterday", "RFC 3339"),
         ("/api/v1/services?start=1769860800000", "nanoseconds"),
         ("/api/v1/services?start=20&end=10", "after `end`"),
