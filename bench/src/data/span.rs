@@ -197,7 +197,7 @@ fn database(rng: &mut SmallRng, node: &Node) -> (String, Vec<KeyValue>) {
     let shop = &SERVICES[node.service];
     let table = shop.tables[node.operation / 4];
     let (operation, statement) = match node.operation % 4 {
-        // The second and the last carry a literal, as unsanitised instrumentations leave them.
+        // The last carries a literal, as unsanitised instrumentations leave them.
         0 => (
             "SELECT",
             format!(
@@ -207,8 +207,7 @@ fn database(rng: &mut SmallRng, node: &Node) -> (String, Vec<KeyValue>) {
         1 => (
             "SELECT",
             format!(
-                "SELECT * FROM {table} WHERE owner_id = {} AND t.state <> 'archived' ORDER BY t.created_at DESC LIMIT 50",
-                node.entity
+                "SELECT * FROM {table} WHERE owner_id = ? AND state <> 'archived' ORDER BY created_at DESC LIMIT 50"
             ),
         ),
         2 => (
@@ -279,6 +278,7 @@ fn internal(rng: &mut SmallRng, node: &Node) -> (String, Vec<KeyValue>) {
     let function = shop.functions[node.operation];
     let mut attributes = vec![
         text("code.function.name", function),
+        text("code.file.path", format!("/srv/{}/src/handlers/{}", shop.name, node.operation)),
         int("code.line.number", 20 + (node.operation * 37 % 400) as i64),
         int("thread.id", rng.random_range(1..64)),
         text("thread.name", format!("{}-worker-{}", shop.name, rng.random_range(1..16))),
