@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde::Serialize;
 use tracehouse_model::{Span, SpanId, TenantId, TraceId};
 use tracehouse_query::{
     AttributeKey, AttributeValueSeen, Listing, QueryEngine, QueryError, Scope, SearchAnswer, SearchRequest, Trace,
 };
-use tracehouse_store::{Store, WriteError};
+use tracehouse_store::{CompactReport, FlushReport, Store};
 
 use crate::problem::chain;
 
@@ -33,10 +32,10 @@ pub trait Answers: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Listing<AttributeValueSeen>, QueryError>;
 
-    /// Writes what is in memory to files; the report is for people.
-    async fn flush(&self) -> Result<serde_json::Value, AdminError>;
-    /// Merges files until nothing is left to merge; the report is for people.
-    async fn compact(&self) -> Result<serde_json::Value, AdminError>;
+    /// Writes what is in memory to files.
+    async fn flush(&self) -> Result<FlushReport, AdminError>;
+    /// Merges files until nothing is left to merge.
+    async fn compact(&self) -> Result<CompactReport, AdminError>;
     fn stored(&self, tenant: &TenantId) -> Stored;
     /// Whether spans can be taken in and queries answered; else why not.
     fn ready(&self) -> Result<(), String>;
@@ -101,12 +100,12 @@ impl Answers for Engines {
         self.engine.attribute_values(tenant, scope, key, limit).await
     }
 
-    async fn flush(&self) -> Result<serde_json::Value, AdminError> {
-        report(self.store.flush().await)
+    async fn flush(&self) -> Result<FlushReport, AdminError> {
+        self.store.flush().await.map_err(|error| AdminError(chain(&error)))
     }
 
-    async fn compact(&self) -> Result<serde_json::Value, AdminError> {
-        report(self.store.compact().await)
+    async fn compact(&self) -> Result<CompactReport, AdminError> {
+        self.store.compact().await.map_err(|error| AdminError(chain(&error)))
     }
 
     fn stored(&self, tenant: &TenantId) -> Stored {
@@ -122,9 +121,4 @@ impl Answers for Engines {
     fn ready(&self) -> Result<(), String> {
         self.store.ready()
     }
-}
-
-fn report(done: Result<impl Serialize, WriteError>) -> Result<serde_json::Value, AdminError> {
-    let report = done.map_err(|error| AdminError(chain(&error)))?;
-    Ok(serde_json::to_value(report).expect("reports are plain data"))
 }

@@ -1,8 +1,8 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
-use serde_json::Value;
 
+use super::answers::{CompactionAnswer, FlushAnswer};
 use crate::answer::json;
 use crate::engine::AdminError;
 use crate::params::Parameters;
@@ -12,23 +12,33 @@ use crate::state::ApiState;
 /// Writes all spans in memory to files; answers when that is done.
 #[utoipa::path(
     post, path = "/api/v1/admin/flush", tag = "operation",
-    responses((status = 200, description = "Done; what was written", body = Object), (status = 500, body = Problem))
+    responses((status = 200, body = FlushAnswer), (status = 403, body = Problem), (status = 500, body = Problem))
 )]
 pub(crate) async fn flush(State(state): State<ApiState>, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
     Parameters::strict(&uri, &[])?;
     refuse_other_sites(&headers)?;
-    report("flush", state.answers.flush().await)
+    let done = state.answers.flush().await.map_err(|error| failed("flush", error))?;
+    Ok(json(&FlushAnswer { spans: done.spans, files: done.files, bytes: done.bytes, duplicates: done.duplicates }))
 }
 
 /// Merges small files into larger ones until nothing is left to merge; answers when that is done.
 #[utoipa::path(
     post, path = "/api/v1/admin/compact", tag = "operation",
-    responses((status = 200, description = "Done; what was merged", body = Object), (status = 500, body = Problem))
+    responses((status = 200, body = CompactionAnswer), (status = 403, body = Problem), (status = 500, body = Problem))
 )]
 pub(crate) async fn compact(State(state): State<ApiState>, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
     Parameters::strict(&uri, &[])?;
     refuse_other_sites(&headers)?;
-    report("compaction", state.answers.compact().await)
+    let done = state.answers.compact().await.map_err(|error| failed("compaction", error))?;
+    Ok(json(&CompactionAnswer {
+        merges: done.merges,
+        files_before: done.files_before,
+        files_after: done.files_after,
+        spans: done.spans,
+        bytes_before: done.bytes_before,
+        bytes_after: done.bytes_after,
+        duplicates: done.duplicates,
+    }))
 }
 
 /// A page of another site that someone has open must not start work here. Browsers send this header; programs don't.
@@ -39,12 +49,7 @@ fn refuse_other_sites(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-fn report(task: &str, done: Result<Value, AdminError>) -> Result<Response, Problem> {
-    match done {
-        Ok(report) => Ok(json(&report)),
-        Err(AdminError(reason)) => {
-            tracing::error!(task, %reason, "a task of an administrator failed");
-            Err(Problem::internal(format!("the {task} failed: {reason}")))
-        }
-    }
+fn failed(task: &str, AdminError(reason): AdminError) -> Problem {
+    tracing::error!(task, %reason, "a task of an administrator failed");
+    Problem::internal(format!("the {task} failed: {reason}"))
 }

@@ -291,3 +291,27 @@ pub(crate) struct ServerStatus {
     /// Over the last seconds, between questions for this status.
     pub(crate) ingest_spans_per_second: f64,
 }
+
+/// What a flush wrote.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct FlushAnswer {
+    pub(crate) spans: u64,
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+    /// Redelivered spans that were left out.
+    pub(crate) duplicates: u64,
+}
+
+/// What a compaction merged.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CompactionAnswer {
+    pub(crate) merges: u64,
+    pub(crate) files_before: u64,
+    pub(crate) files_after: u64,
+    pub(crate) spans: u64,
+    pub(crate) bytes_before: u64,
+    pub(crate) bytes_after: u64,
+    /// Redelivered spans that were left out.
+    pub(crate) duplicates: u64,
+}

@@ -1,6 +1,5 @@
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use serde_json::{Value, json};
 use tracehouse_api::{AdminError, Answers, Stored};
 use tracehouse_model::{
     AnyValue, AttributeValue, Marks, Span, SpanBatch, SpanFields, SpanId, TenantId, Threshold, TraceId, kind, status,
@@ -9,6 +8,7 @@ use tracehouse_query::{
     AttributeKey, AttributeValueSeen, Inspected, Listing, MatchedSpan, ParentRow, QueryError, Scope, SearchAnswer,
     SearchRequest, ServiceCount, Trace, TraceSummary,
 };
+use tracehouse_store::{CompactReport, FlushReport};
 
 pub(crate) const TRACE: &str = "5b8efff798038103d269b633813fc60c";
 pub(crate) const TRACE_ID: TraceId =
@@ -94,12 +94,15 @@ impl Answers for Fake {
         Ok(listing(vec![seen("string", "/cart"), seen("int", "3"), seen("string", "3")]))
     }
 
-    async fn flush(&self) -> Result<Value, AdminError> {
-        Ok(json!({"files": 1}))
+    async fn flush(&self) -> Result<FlushReport, AdminError> {
+        Ok(FlushReport { spans: 5, files: 1, bytes: 400, duplicates: 2 })
     }
 
-    async fn compact(&self) -> Result<Value, AdminError> {
-        Err(AdminError("the disk is full".to_owned()))
+    async fn compact(&self) -> Result<CompactReport, AdminError> {
+        if self.not_ready {
+            return Err(AdminError("the disk is full".to_owned()));
+        }
+        Ok(CompactReport { merges: 1, files_before: 2, files_after: 1, ..CompactReport::default() })
     }
 
     fn stored(&self, _: &TenantId) -> Stored {

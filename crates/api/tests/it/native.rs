@@ -291,13 +291,19 @@ async fn status_health_and_tasks() {
     assert_eq!(get(&fake, "/healthz").await.status, StatusCode::OK);
     assert_eq!(get(&fake, "/readyz").await.status, StatusCode::OK);
     assert!(get(&fake, "/metrics").await.header("content-type").starts_with("text/plain; version=0.0.4"));
-    let not_ready = get(&Arc::new(Fake { not_ready: true, ..Fake::default() }), "/readyz").await;
+    let troubled = Arc::new(Fake { not_ready: true, ..Fake::default() });
+    let not_ready = get(&troubled, "/readyz").await;
     assert_eq!((not_ready.status, not_ready.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "5"));
 
     let post = |path: &str| Request::post(path).body(Body::empty()).expect("a request");
     let flushed = send(&fake, post("/api/v1/admin/flush")).await;
-    assert_eq!((flushed.status, flushed.json()), (StatusCode::OK, json!({"files": 1})));
-    let failed = send(&fake, post("/api/v1/admin/compact")).await;
+    assert_eq!(
+        (flushed.status, flushed.json()),
+        (StatusCode::OK, json!({"spans": 5, "files": 1, "bytes": 400, "duplicates": 2}))
+    );
+    let compacted = send(&fake, post("/api/v1/admin/compact")).await.json();
+    assert_eq!((&compacted["filesBefore"], &compacted["filesAfter"]), (&json!(2), &json!(1)));
+    let failed = send(&troubled, post("/api/v1/admin/compact")).await;
     assert_eq!(failed.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert!(failed.json()["detail"].as_str().expect("a detail").contains("the disk is full"));
     let from_elsewhere = Request::post("/api/v1/admin/flush").header("sec-fetch-site", "cross-site");
