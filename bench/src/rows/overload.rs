@@ -80,13 +80,15 @@ fn row(calm: &Sent, storm: &Sent, calm_peak_mib: f64, peak_mib: f64, held: u64, 
     Row::absolute("peak memory in overload", peak_mib, "MiB", BAR_MIB)
         .note(format!(
             "took {:.0} spans/s of 16 senders who wait ({calm_peak_mib:.0} MiB), then {:.0} spans/s of {IN_FLIGHT} who do \
-             not: {attempted} requests tried in {:.1} s, {} refused, {:.1} times what it took before; {}",
+             not: {attempted} requests tried in {:.1} s, {} refused, {:.1} times what it took before and {:.1} times what \
+             it took meanwhile; {}",
             calm.spans_per_second(),
             storm.spans_per_second(),
             storm.elapsed.as_secs_f64(),
             storm.refused_requests(),
             attempted as f64 / storm.elapsed.as_secs_f64()
                 / (calm.acknowledged_requests as f64 / calm.elapsed.as_secs_f64()),
+            attempted as f64 / storm.acknowledged_requests as f64,
             storm.ack.summary()
         ))
         .note(format!("{acknowledged} spans were acknowledged, {held} are held"))
