@@ -192,7 +192,8 @@ impl Writer {
                     Ok(entry) => break entry,
                     Err(RecvTimeoutError::Disconnected) => return None,
                     Err(RecvTimeoutError::Timeout) => {
-                        if self.sync().is_err() {
+                        if let Err(error) = self.sync() {
+                            self.fail(&error);
                             return None;
                         }
                     }
@@ -221,7 +222,7 @@ impl Writer {
         match outcome {
             Ok(()) => {
                 self.publish(group);
-                true
+                self.segment.bytes < SEGMENT_BYTES_MAX || self.roll()
             }
             Err(Failure::DiskFull) => {
                 metrics::counter!("tracehouse_log_disk_full_total").increment(1);
@@ -232,9 +233,7 @@ impl Writer {
                 true
             }
             Err(Failure::Fatal(error)) => {
-                let reason = format!("the log can't be written any more ({error}); restart after mending the disk");
-                tracing::error!(%error, "the log failed: no more spans are accepted until a restart");
-                *self.shared.failure.lock() = Some(reason.clone());
+                let reason = self.fail(&error);
                 for entry in group {
                     let _ = entry.done.send(Err(AppendError::Failed { reason: reason.clone() }));
                 }
@@ -308,17 +307,24 @@ impl Writer {
             // A sender that has gone away does not mind; its spans are kept all the same.
             let _ = done.send(Ok(()));
         }
-        if self.segment.bytes >= SEGMENT_BYTES_MAX {
-            self.roll();
-        }
     }
 
-    /// Begins a new segment. If that fails the current one goes on growing, and the next group tries again.
-    fn roll(&mut self) {
+    /// Ends ingest; returns what senders are told.
+    fn fail(&self, error: &io::Error) -> String {
+        let reason = format!("the log can't be written any more ({error}); restart after mending the disk");
+        tracing::error!(%error, "the log failed: no more spans are accepted until a restart");
+        *self.shared.failure.lock() = Some(reason.clone());
+        reason
+    }
+
+    /// Begins a new segment. If that fails the current one goes on growing, and the next group tries again. Returns
+    /// whether the log can go on.
+    fn roll(&mut self) -> bool {
         if let Durability::Interval(_) = self.durability
-            && self.sync().is_err()
+            && let Err(error) = self.sync()
         {
-            return;
+            self.fail(&error);
+            return false;
         }
         match Segment::create(&self.folder, self.next_sequence) {
             Ok(next) => {
@@ -327,6 +333,7 @@ impl Writer {
             }
             Err(error) => tracing::warn!(%error, "beginning a new log segment failed; the current one goes on"),
         }
+        true
     }
 }
 
