@@ -27,6 +27,8 @@ pub struct CompactReport {
     pub bytes_before: u64,
     pub bytes_after: u64,
     pub duplicates: u64,
+    /// Files that could not be read and were set aside.
+    pub damaged: u64,
 }
 
 /// Merged files hold about so many spans: large enough for dictionaries and footers to pay, small enough that a search
@@ -55,7 +57,11 @@ pub(crate) fn compact(shared: &Shared, effort: Effort) -> Result<CompactReport, 
         if shared.stopping() {
             break;
         }
-        merge(shared, &inputs, &mut report)?;
+        match merge(shared, &inputs, &mut report) {
+            // It was set aside, so the next choice is made without it.
+            Err(WriteError::Damaged { .. }) => report.damaged += 1,
+            outcome => outcome?,
+        }
     }
     Ok(report)
 }

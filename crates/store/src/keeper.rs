@@ -27,7 +27,7 @@ pub(crate) fn run_flusher(shared: &Shared) {
         let now = shared.clock.monotonic();
         let hot_bytes = shared.state.hot_bytes();
         shared.report_gauges();
-        let due = hot_bytes >= shared.config.flush_bytes
+        let due = hot_bytes >= shared.config.flush_bytes.min(shared.config.hot_bytes_max / 2)
             || (hot_bytes > 0 && now.saturating_sub(last) >= shared.config.flush_interval);
         if !due || now < not_before {
             if hot_bytes == 0 {
@@ -126,6 +126,7 @@ pub(crate) fn delete_retired(shared: &Shared) -> Result<(), WriteError> {
         }
     }
     if !deleted.is_empty() {
+        shared.access.close(&deleted);
         shared.runtime.block_on(shared.catalogue.forget(&deleted))?;
     }
     failed.map_or(Ok(()), Err)

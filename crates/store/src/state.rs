@@ -64,6 +64,21 @@ pub(crate) struct FileAccess {
     pub(crate) recently_opened: Mutex<std::collections::VecDeque<Arc<SpanFile>>>,
 }
 
+impl FileAccess {
+    /// Lets go of deleted files: the disk's room is not free while they are open.
+    pub(crate) fn close(&self, ids: &[String]) {
+        let mut deleted = Vec::new();
+        self.recently_opened.lock().retain(|file| {
+            let keep = !ids.contains(&file.record.id);
+            if !keep {
+                deleted.push(file.clone());
+            }
+            keep
+        });
+        deleted.iter().for_each(|file| *file.opened.lock() = None);
+    }
+}
+
 /// Footers of so many files are kept in memory (about half a megabyte each for a large file).
 const OPEN_FILES_MAX: usize = 256;
 

@@ -58,7 +58,7 @@ pub(crate) struct Shared {
     pub(crate) keeper_wanted: Signal,
     pub(crate) retired: Mutex<Vec<RetiredFile>>,
     log: OnceLock<Box<dyn SpanLog>>,
-    access: Arc<FileAccess>,
+    pub(crate) access: Arc<FileAccess>,
     stopping: AtomicBool,
     disk: Mutex<DiskCheck>,
 }
