@@ -3,6 +3,7 @@ use bytemuck::Pod;
 use crate::attributes::{AttributeLists, ValueTag};
 use crate::batch::{Events, Links, Resources, Scopes, SpanBatch};
 use crate::strings::StringTable;
+use crate::{kind, status};
 
 /// Version of the encoding, the first byte of every encoded batch.
 const VERSION: u8 = 1;
@@ -10,6 +11,8 @@ const VERSION: u8 = 1;
 const PLAIN: u8 = 0;
 /// All values of the column are the one that follows. Most columns of most batches are constant zeros.
 const CONSTANT: u8 = 1;
+/// Longer constant columns are written plainly: damage could turn a few bytes into any number of values.
+const CONSTANT_MAX: usize = 1 << 22;
 
 /// The bytes are not an encoded batch. They were damaged or written by another version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -164,6 +167,11 @@ impl SpanBatch {
         if lengths.iter().any(|&length| length != spans) {
             return wrong("span columns of different lengths");
         }
+        if self.kind.iter().any(|&kind| usize::from(kind) >= kind::NAMES.len())
+            || self.status_code.iter().any(|&code| usize::from(code) >= status::NAMES.len())
+        {
+            return wrong("kinds or statuses");
+        }
         let (events, links) = (self.events.name.len(), self.links.span_id.len());
         let owners_fit = [self.events.time_unix_nanos.len(), self.events.dropped_attributes.len()] == [events; 2]
             && self.events.attributes.owners() == events
@@ -235,7 +243,7 @@ fn offsets_fit(offsets: &[u32], entries: usize) -> bool {
 
 fn put<T: Pod + PartialEq>(out: &mut Vec<u8>, column: &[T]) {
     out.extend_from_slice(&(column.len() as u32).to_le_bytes());
-    let constant = column.len() > 1 && column.iter().all(|value| *value == column[0]);
+    let constant = (2..=CONSTANT_MAX).contains(&column.len()) && column.iter().all(|value| *value == column[0]);
     out.push(if constant { CONSTANT } else { PLAIN });
     let values = if constant { &column[..1] } else { column };
     out.extend_from_slice(bytemuck::cast_slice(values));
@@ -262,23 +270,19 @@ impl Input<'_> {
     }
 
     fn column<T: Pod>(&mut self) -> Result<Vec<T>, DecodeError> {
-        /// A constant column says its length in four bytes: without a bound, damage could ask for gigabytes.
-        const LENGTH_MAX: usize = 1 << 28;
         let mut length_bytes = [0; 4];
         length_bytes.copy_from_slice(self.take(4)?);
         let length = u32::from_le_bytes(length_bytes) as usize;
-        if length > LENGTH_MAX {
-            return Err(DecodeError::Inconsistent("column length"));
-        }
         let width = size_of::<T>();
         match self.byte()? {
             PLAIN => {
                 // The input is not aligned for T, so the values are copied as bytes.
-                let bytes = self.take(length * width)?;
+                let bytes = self.take(length.saturating_mul(width))?;
                 let mut column = vec![T::zeroed(); length];
                 bytemuck::cast_slice_mut(&mut column).copy_from_slice(bytes);
                 Ok(column)
             }
+            CONSTANT if length > CONSTANT_MAX => Err(DecodeError::Inconsistent("column length")),
             CONSTANT => Ok(vec![bytemuck::pod_read_unaligned(self.take(width)?); length]),
             _ => Err(DecodeError::Inconsistent("column form")),
         }
