@@ -17,7 +17,7 @@ pub(crate) fn assemble(snapshot: &Snapshot, trace_id: TraceId, spans_max: usize)
         for (row_group, rows) in parts {
             found += rows.len() as u64;
             let left = spans_max.saturating_sub(gathered.len());
-            let rows = rows.start..rows.end.min(rows.start + left);
+            let rows = rows.start..rows.end.min(rows.start.saturating_add(left));
             if !rows.is_empty() {
                 let part = open.read_rows(row_group, rows).map_err(|source| file.read_error(source))?;
                 if gathered.is_empty() { gathered = part } else { gathered.append(&part) }
