@@ -153,18 +153,23 @@ impl<'a> Lexer<'a> {
 
     fn quoted_name_part(&mut self, name: &mut String, start: usize) -> Result<(), ParseError> {
         self.bump();
-        while let Some(character) = self.bump() {
-            match character {
-                '"' => return Ok(()),
-                '\\' => match self.bump() {
+        loop {
+            let part_start = self.position;
+            match self.bump() {
+                None => break,
+                Some('"') => return Ok(()),
+                Some('\\') => match self.bump() {
                     Some(escaped @ ('"' | '\\')) => name.push(escaped),
                     _ => {
-                        let at = self.since(self.position.saturating_sub(1).max(start));
-                        return Err(ParseError::syntax(at, "unknown escape in a quoted attribute name")
-                            .suggest("only `\\\"` and `\\\\` are escapes here"));
+                        return Err(ParseError::syntax(
+                            self.since(part_start),
+                            "unknown escape in a quoted attribute name",
+                        )
+                        .found(&self.source[part_start..self.position])
+                        .suggest("only `\\\"` and `\\\\` are escapes here"));
                     }
                 },
-                plain => name.push(plain),
+                Some(plain) => name.push(plain),
             }
         }
         Err(ParseError::syntax(self.since(start), "a quoted attribute name is never closed")
