@@ -245,6 +245,7 @@ impl<'a> Node<'a> {
 
     /// Keeps the metrics about the process fresh.
     fn watch_process(&self) {
+        process_metrics::describe();
         let prometheus = self.prometheus.clone();
         self.runtimes.background.spawn(async move {
             let mut ticks = tokio::time::interval(PROCESS_METRICS_INTERVAL);

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use metrics::{Unit, describe_gauge};
+
 /// Linux reports times in hundredths of a second to user space on every architecture.
 const TICKS_PER_SECOND: f64 = 100.0;
 const BYTES_PER_KIB: f64 = 1024.0;
@@ -16,6 +18,17 @@ struct Sample {
     virtual_bytes: Option<f64>,
     threads: Option<f64>,
     open_fds: Option<f64>,
+}
+
+/// Says what the gauges mean.
+pub(crate) fn describe() {
+    describe_gauge!("process_cpu_seconds_total", Unit::Seconds, "CPU time the process has used, user and system");
+    describe_gauge!("process_start_time_seconds", Unit::Seconds, "When the process began, in Unix time");
+    describe_gauge!("process_resident_memory_bytes", Unit::Bytes, "Memory of the process in RAM");
+    describe_gauge!("process_resident_memory_peak_bytes", Unit::Bytes, "The most memory in RAM the process ever had");
+    describe_gauge!("process_virtual_memory_bytes", Unit::Bytes, "Address space of the process");
+    describe_gauge!("process_threads", "Threads of the process");
+    describe_gauge!("process_open_fds", "Open file descriptors of the process");
 }
 
 /// Reads the process's figures and sets the gauges. Takes some tens of microseconds.

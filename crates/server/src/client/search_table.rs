@@ -2,7 +2,7 @@ use std::io::{self, Write};
 
 use serde::Deserialize;
 
-use super::text::{BOLD, DIM, RED, Style, duration, fit, service_colour, time};
+use super::text::{BOLD, DIM, RED, Style, duration, fit, service_colour, time_in_seconds};
 
 /// What the native API answers to a search.
 #[derive(Deserialize)]
@@ -23,16 +23,13 @@ pub(super) struct Trace {
     duration_nanos: i64,
     span_count: u64,
     error_count: u64,
-    matched_count: u64,
 }
 
 /// Prints one line per trace, newest first.
 pub(super) fn print(out: &mut impl Write, answer: &Answer, style: &Style) -> io::Result<()> {
     if !answer.traces.is_empty() {
-        let heading = format!(
-            "{:<32}  {:<24}  {:>9}  {:>6}  {:>6}  {:>7}  ROOT",
-            "TRACE", "START", "DURATION", "SPANS", "ERRORS", "MATCHED"
-        );
+        let heading =
+            format!("{:<32}  {:<20}  {:>9}  {:>6}  {:>6}  ROOT", "TRACE", "START", "DURATION", "SPANS", "ERRORS");
         writeln!(out, "{}", style.paint(BOLD, heading))?;
     }
     for trace in &answer.traces {
@@ -48,8 +45,8 @@ pub(super) fn print(out: &mut impl Write, answer: &Answer, style: &Style) -> io:
 }
 
 fn print_trace(out: &mut impl Write, trace: &Trace, style: &Style) -> io::Result<()> {
-    const LEFT_WIDTH: usize = 32 + 24 + 9 + 6 + 6 + 7 + 6 * 2;
-    let start = trace.start_time_unix_nano.parse().map(time).unwrap_or_default();
+    const LEFT_WIDTH: usize = 32 + 20 + 9 + 6 + 6 + 5 * 2;
+    let start = trace.start_time_unix_nano.parse().map(time_in_seconds).unwrap_or_default();
     let errors = format!("{:>6}", trace.error_count);
     let errors = if trace.error_count > 0 { style.paint(RED, errors) } else { errors };
     let room = style.width.saturating_sub(LEFT_WIDTH).max(24);
@@ -57,12 +54,11 @@ fn print_trace(out: &mut impl Write, trace: &Trace, style: &Style) -> io::Result
     let name = fit(&trace.root_span_name, room.saturating_sub(service.chars().count() + 2).max(8));
     writeln!(
         out,
-        "{}  {}  {:>9}  {:>6}  {errors}  {:>7}  {}  {name}",
+        "{}  {}  {:>9}  {:>6}  {errors}  {}  {name}",
         trace.trace_id,
         style.paint(DIM, start),
         duration(trace.duration_nanos),
         trace.span_count,
-        trace.matched_count,
         style.paint(service_colour(&trace.root_service_name), service),
     )
 }
@@ -88,7 +84,8 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 3);
         assert!(lines[0].starts_with("TRACE ") && lines[0].ends_with(" ROOT"));
-        let expected = "0af7651916cd43dd8448eb211c80319c  2024-02-29T12:34:56.789Z      1.23s      12       1        2  gateway  GET /";
+        let expected =
+            "0af7651916cd43dd8448eb211c80319c  2024-02-29T12:34:56Z      1.23s      12       1  gateway  GET /";
         assert_eq!(lines[1], expected);
         assert_eq!(lines[2], "not complete: 1 of 2 files");
     }

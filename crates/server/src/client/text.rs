@@ -22,7 +22,7 @@ const SERVICE_COLOURS: [Colour; 6] =
     [Colour("34"), Colour("32"), Colour("35"), Colour("36"), Colour("33"), Colour("94")];
 
 impl Style {
-    const WIDTH_UNKNOWN: usize = 120;
+    const WIDTH_UNKNOWN: usize = 160;
     const WIDTH_MIN: usize = 60;
     const WIDTH_MAX: usize = 240;
 
@@ -65,12 +65,18 @@ pub(super) fn duration(nanos: i64) -> String {
 
 /// A time in UTC with milliseconds, as RFC 3339.
 pub(super) fn time(unix_nanos: i64) -> String {
-    const DAY_MILLIS: i64 = 86_400_000;
-    let millis = unix_nanos.div_euclid(1_000_000);
-    let (year, month, day) = civil_from_days(millis.div_euclid(DAY_MILLIS));
-    let of_day = millis.rem_euclid(DAY_MILLIS);
-    let (hour, minute, second) = (of_day / 3_600_000, of_day / 60_000 % 60, of_day / 1000 % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", of_day % 1000)
+    let seconds = time_in_seconds(unix_nanos);
+    format!("{}.{:03}Z", seconds.trim_end_matches('Z'), unix_nanos.div_euclid(1_000_000).rem_euclid(1000))
+}
+
+/// A time in UTC, as RFC 3339.
+pub(super) fn time_in_seconds(unix_nanos: i64) -> String {
+    const DAY_SECONDS: i64 = 86_400;
+    let seconds = unix_nanos.div_euclid(1_000_000_000);
+    let (year, month, day) = civil_from_days(seconds.div_euclid(DAY_SECONDS));
+    let of_day = seconds.rem_euclid(DAY_SECONDS);
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 /// Year, month and day of a number of days since 1970-01-01, in the Gregorian calendar. Years are counted from March, so

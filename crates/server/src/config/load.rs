@@ -51,12 +51,16 @@ pub enum ConfigError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("{path}: not YAML")]
     Parse { path: PathBuf, source: serde_norway::Error },
-    #[error("{source_of}: unknown key {key}{}", nearest.as_ref().map(|key| format!("; did you mean {key}?")).unwrap_or_default())]
-    UnknownKey { source_of: Source, key: String, nearest: Option<String> },
+    #[error("{place}: unknown key {key}{}", did_you_mean(nearest.as_deref()))]
+    UnknownKey { place: String, key: String, nearest: Option<String> },
     #[error("{source_of}: {key}: {reason}")]
     Value { source_of: Source, key: String, reason: String },
     #[error("{0}")]
     Together(String),
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map(|key| format!("; did you mean {key}?")).unwrap_or_default()
 }
 
 /// The prefix of environment variables that set keys; levels are joined with `__`.
@@ -128,7 +132,7 @@ impl Found {
                 Some(inner_schema) => self.walk(source, inner, inner_schema, &path)?,
                 None => {
                     let nearest = nearest(&path, &self.known);
-                    return Err(ConfigError::UnknownKey { source_of: source.clone(), key: path, nearest });
+                    return Err(ConfigError::UnknownKey { place: source.to_string(), key: path, nearest });
                 }
             }
         }
@@ -157,11 +161,7 @@ impl Found {
             return Ok(());
         }
         let nearest = nearest.map(|key| format!("{PREFIX}{}", key.to_uppercase().replace('.', "__")));
-        Err(ConfigError::UnknownKey {
-            source_of: Source::Environment("environment".into()),
-            key: variable.to_owned(),
-            nearest,
-        })
+        Err(ConfigError::UnknownKey { place: "the environment".to_owned(), key: variable.to_owned(), nearest })
     }
 
     fn into_loaded(self, warnings: Vec<String>) -> Result<Loaded, ConfigError> {

@@ -142,7 +142,7 @@ fn the_environment_is_checked() {
 
     let cases = [
         ("TRACEHOUSE_STORE__RETENTON", "1d", "did you mean TRACEHOUSE_STORE__RETENTION?"),
-        ("TRACEHOUSE_LISTN", "1", "did you mean TRACEHOUSE_LISTEN?"),
+        ("TRACEHOUSE_LISTN", "1", "the environment: unknown key TRACEHOUSE_LISTN; did you mean TRACEHOUSE_LISTEN?"),
         (
             "TRACEHOUSE_STORE__RETENTION",
             "x",
