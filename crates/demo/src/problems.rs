@@ -27,6 +27,7 @@ pub enum Problem {
 
 /// The static half of what the facts file says about a problem.
 pub struct Description {
+    pub problem: Problem,
     pub key: &'static str,
     pub text: &'static str,
     /// What one occurrence is.
@@ -51,101 +52,126 @@ impl Problem {
         Problem::HeadSampled,
     ];
 
-    pub fn description(self) -> Description {
-        let of = |key, text, counts, services, operations| Description { key, text, counts, services, operations };
-        match self {
-            Problem::SlowRelease => of(
-                "slow_release",
-                "The new release of pricing asks for price rules with a condition that defeats the index.",
-                "slow queries by the new version",
-                &["pricing"],
-                &["aurora.pricing.v1.PricingService/GetQuote", "SELECT price_rule"],
-            ),
-            Problem::NPlusOne => of(
-                "n_plus_one",
-                "The order history asks for the lines of each order one by one.",
-                "repeated queries",
-                &["orders"],
-                &["GET customers/<customer_id>/orders/", "SELECT order_line"],
-            ),
-            Problem::RetryStorm => of(
-                "retry_storm",
-                "While the card provider refuses, checkout repeats its call to payment, which repeats its own call.",
-                "attempts beyond the first by checkout",
-                &["checkout", "payment"],
-                &["aurora.payment.v1.PaymentService/Charge", "POST"],
-            ),
-            Problem::ColdStart => of(
-                "cold_start",
-                "Instances of the image function start from nothing and load their runtime first.",
-                "cold invocations",
-                &["image-resizer"],
-                &["image-resizer"],
-            ),
-            Problem::LostContext => of(
-                "lost_context",
-                "ads ignores the incoming traceparent now and then; its server span becomes the root of another trace. \
-                 `examples` are those new traces, `related` the traces they were torn from.",
-                "torn requests",
-                &["ads"],
-                &["GET /slots/{slot}"],
-            ),
-            Problem::ClockSkew => of(
-                "clock_skew",
-                "The clock of one host is off by a constant.",
-                "spans recorded on that host",
-                &["inventory", "shipping"],
-                &[],
-            ),
-            Problem::MeshDuplicate => of(
-                "mesh_duplicate",
-                "Each instance of cart has a mesh proxy that records a span around the application's own.",
-                "proxy spans",
-                &["cart"],
-                &["GET /carts/{cartId}", "POST /carts/{cartId}/items", "DELETE /carts/{cartId}"],
-            ),
-            Problem::PersonalData => of(
-                "personal_data",
-                "E-mail addresses and card numbers in attributes.",
-                "attributes with personal data, by key in `byDetail`",
-                &["auth", "payment", "email"],
-                &["POST /login", "aurora.payment.v1.PaymentService/Charge", "process email.outbound"],
-            ),
-            Problem::NoisyTenant => of(
-                "noisy_tenant",
-                "One tenant, seen in `tenant.id`, makes more load than all others in its class.",
-                "requests of that tenant",
-                &["gateway", "search"],
-                &["GET /api/search", "GET /api/products/{productId}"],
-            ),
-            Problem::MissingParent => of(
-                "missing_parent",
-                "Some server spans of catalogue are never exported; their children name a parent nobody has.",
-                "lost spans",
-                &["catalogue"],
-                &[
-                    "aurora.catalogue.v1.CatalogueService/GetProduct",
-                    "aurora.catalogue.v1.CatalogueService/ListFeatured",
-                    "aurora.catalogue.v1.CatalogueService/BatchGetProducts",
-                ],
-            ),
-            Problem::RedeliveredBatch => of(
-                "redelivered_batch",
-                "Some export requests are sent a second time after they were acknowledged.",
-                "requests sent twice",
-                &[],
-                &[],
-            ),
-            Problem::HeadSampled => of(
-                "head_sampled",
-                "The mobile app keeps half of its traces and says so: tracestate `ot=th:8`.",
-                "kept traces; `sampledOut` in `totals` has those dropped",
-                &["mobile-app"],
-                &[],
-            ),
-        }
+    pub fn description(self) -> &'static Description {
+        &DESCRIPTIONS[self as usize]
     }
 }
+
+const fn of(
+    problem: Problem,
+    key: &'static str,
+    text: &'static str,
+    counts: &'static str,
+    services: &'static [&'static str],
+    operations: &'static [&'static str],
+) -> Description {
+    Description { problem, key, text, counts, services, operations }
+}
+
+/// In the order of [`Problem::ALL`].
+static DESCRIPTIONS: [Description; Problem::ALL.len()] = [
+    of(
+        Problem::SlowRelease,
+        "slow_release",
+        "The new release of pricing asks for price rules with a condition that defeats the index.",
+        "slow queries by the new version",
+        &["pricing"],
+        &["aurora.pricing.v1.PricingService/GetQuote", "SELECT price_rule"],
+    ),
+    of(
+        Problem::NPlusOne,
+        "n_plus_one",
+        "The order history asks for the lines of each order one by one.",
+        "repeated queries",
+        &["orders"],
+        &["GET customers/<customer_id>/orders/", "SELECT order_line"],
+    ),
+    of(
+        Problem::RetryStorm,
+        "retry_storm",
+        "While the card provider refuses, checkout repeats its call to payment, which repeats its own call.",
+        "attempts beyond the first by checkout",
+        &["checkout", "payment"],
+        &["aurora.payment.v1.PaymentService/Charge", "POST"],
+    ),
+    of(
+        Problem::ColdStart,
+        "cold_start",
+        "Instances of the image function start from nothing and load their runtime first.",
+        "cold invocations",
+        &["image-resizer"],
+        &["image-resizer"],
+    ),
+    of(
+        Problem::LostContext,
+        "lost_context",
+        "ads ignores the incoming traceparent now and then; its server span becomes the root of another trace. \
+                 `examples` are those new traces, `related` the traces they were torn from.",
+        "torn requests",
+        &["ads"],
+        &["GET /slots/{slot}"],
+    ),
+    of(
+        Problem::ClockSkew,
+        "clock_skew",
+        "The clock of one host is off by a constant.",
+        "spans recorded on that host",
+        &["inventory", "shipping"],
+        &[],
+    ),
+    of(
+        Problem::MeshDuplicate,
+        "mesh_duplicate",
+        "Each instance of cart has a mesh proxy that records a span around the application's own.",
+        "proxy spans",
+        &["cart"],
+        &["GET /carts/{cartId}", "POST /carts/{cartId}/items", "DELETE /carts/{cartId}"],
+    ),
+    of(
+        Problem::PersonalData,
+        "personal_data",
+        "E-mail addresses and card numbers in attributes.",
+        "attributes with personal data, by key in `byDetail`",
+        &["auth", "payment", "email"],
+        &["POST /login", "aurora.payment.v1.PaymentService/Charge", "process email.outbound"],
+    ),
+    of(
+        Problem::NoisyTenant,
+        "noisy_tenant",
+        "One tenant, seen in `tenant.id`, makes more load than all others in its class.",
+        "requests of that tenant",
+        &["gateway", "search"],
+        &["GET /api/search", "GET /api/products/{productId}"],
+    ),
+    of(
+        Problem::MissingParent,
+        "missing_parent",
+        "Some server spans of catalogue are never exported; their children name a parent nobody has.",
+        "lost spans",
+        &["catalogue"],
+        &[
+            "aurora.catalogue.v1.CatalogueService/GetProduct",
+            "aurora.catalogue.v1.CatalogueService/ListFeatured",
+            "aurora.catalogue.v1.CatalogueService/BatchGetProducts",
+        ],
+    ),
+    of(
+        Problem::RedeliveredBatch,
+        "redelivered_batch",
+        "Some export requests are sent a second time after they were acknowledged.",
+        "requests sent twice",
+        &[],
+        &[],
+    ),
+    of(
+        Problem::HeadSampled,
+        "head_sampled",
+        "The mobile app keeps half of its traces and says so: tracestate `ot=th:8`.",
+        "kept traces; `sampledOut` in `totals` has those dropped",
+        &["mobile-app"],
+        &[],
+    ),
+];
 
 /// One problem's occurrences in one trace.
 #[derive(Clone, Debug, PartialEq, Eq)]

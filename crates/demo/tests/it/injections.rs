@@ -159,3 +159,10 @@ fn torn_traces_name_the_trace_they_come_from() {
         }
     }
 }
+
+#[test]
+fn problems_stand_at_their_place_in_the_table() {
+    for problem in Problem::ALL {
+        assert_eq!(problem.description().problem, problem);
+    }
+}
