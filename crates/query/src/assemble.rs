@@ -2,24 +2,36 @@
 
 use rustc_hash::FxHashMap;
 use tracehouse_model::{SpanBatch, TraceId, kind};
-use tracehouse_store::{ReadError, Snapshot};
+use tracehouse_store::{OpenFile, Projection, ReadError, Snapshot};
 
 use crate::request::{ParentRow, Trace};
 
 /// Reads a trace; `None` if there is no span of it. At most `spans_max` spans are returned, the true number is told.
 pub(crate) fn assemble(snapshot: &Snapshot, trace_id: TraceId, spans_max: usize) -> Result<Option<Trace>, ReadError> {
+    assemble_columns(snapshot, trace_id, spans_max, |_| None)
+}
+
+/// The same with only some columns of stored spans: `columns` names those of a file, `None` means all.
+pub(crate) fn assemble_columns(
+    snapshot: &Snapshot,
+    trace_id: TraceId,
+    spans_max: usize,
+    columns: impl Fn(&OpenFile) -> Option<Vec<String>>,
+) -> Result<Option<Trace>, ReadError> {
     let mut gathered = SpanBatch::new();
     let mut found = 0u64;
     // Files first: of two copies the stored one stays, so that the answer does not depend on what is in memory.
     for file in snapshot.files.iter().filter(|file| file.may_contain(trace_id)) {
         let open = file.open()?;
+        let names = columns(&open);
+        let projection = names.as_deref().map_or(Projection::All, Projection::Only);
         let parts = open.find_trace(trace_id).map_err(|source| file.read_error(source))?;
         for (row_group, rows) in parts {
             found += rows.len() as u64;
             let left = spans_max.saturating_sub(gathered.len());
             let rows = rows.start..rows.end.min(rows.start.saturating_add(left));
             if !rows.is_empty() {
-                let part = open.read_rows(row_group, rows).map_err(|source| file.read_error(source))?;
+                let part = open.read_rows(row_group, rows, projection).map_err(|source| file.read_error(source))?;
                 if gathered.is_empty() { gathered = part } else { gathered.append(&part) }
             }
         }

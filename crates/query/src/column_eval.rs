@@ -28,7 +28,7 @@ pub(crate) struct Mask {
 }
 
 /// With at most this share of the rows left, a column is read only for them.
-const SPARSE_SHARE: usize = 12;
+const SPARSE_SHARE: usize = 256;
 
 /// A filter over one row group of a file.
 pub(crate) struct ColumnFilter<'a> {
@@ -113,6 +113,65 @@ fn attribute_may_match(scope: AttributeScope, key: &str, contents: &FileContents
         AttributeScope::Event => listed(&contents.event_keys),
         AttributeScope::Link => listed(&contents.link_keys),
         AttributeScope::Instrumentation => listed(&contents.scope_keys),
+    }
+}
+
+/// The columns of a file that hold what a filter looks at, beside ids and times.
+pub(crate) fn columns_of(filter: &Filter, layout: &Layout) -> Vec<String> {
+    let mut columns = Vec::new();
+    collect_columns(&filter.node, filter, layout, &mut columns);
+    columns.sort_unstable();
+    columns.dedup();
+    columns
+}
+
+fn collect_columns(node: &Node, filter: &Filter, layout: &Layout, columns: &mut Vec<String>) {
+    let mut inner = |node: &Node| collect_columns(node, filter, layout, columns);
+    match node {
+        Node::And(terms) | Node::Or(terms) => terms.iter().for_each(inner),
+        Node::Not(operand) | Node::Negate(operand) | Node::Matches { operand, .. } => inner(operand),
+        Node::Compare { left, right, .. } | Node::Arithmetic { left, right, .. } => {
+            inner(left);
+            inner(right);
+        }
+        Node::Literal(_) => {}
+        Node::Attribute { scope, key, .. } => attribute_columns(*scope, &filter.keys[*key], layout, columns),
+        Node::Intrinsic(intrinsic) => {
+            let name = match intrinsic {
+                Intrinsic::Name => "name",
+                Intrinsic::Status => "status",
+                Intrinsic::StatusMessage => "status_message",
+                Intrinsic::Kind => "kind",
+                Intrinsic::EventName | Intrinsic::EventTimeSinceStart => "events",
+                Intrinsic::LinkTraceId | Intrinsic::LinkSpanId => "links",
+                Intrinsic::InstrumentationName => "scope_name",
+                Intrinsic::InstrumentationVersion => "scope_version",
+                // Ids and times, which are always read, and what is worked out from the trace.
+                _ => return,
+            };
+            columns.push(name.to_owned());
+        }
+    }
+}
+
+fn attribute_columns(scope: AttributeScope, key: &str, layout: &Layout, columns: &mut Vec<String>) {
+    if matches!(scope, AttributeScope::Span | AttributeScope::Any) {
+        columns.push("span_attributes".to_owned());
+        if layout.span_column(key).is_some() {
+            columns.push(Layout::span_column_name(key));
+        }
+    }
+    if matches!(scope, AttributeScope::Resource | AttributeScope::Any) {
+        columns.push("resource_attributes".to_owned());
+        if layout.resource_column(key).is_some() {
+            columns.push(Layout::resource_column_name(key));
+        }
+    }
+    match scope {
+        AttributeScope::Instrumentation => columns.push("scope_attributes".to_owned()),
+        AttributeScope::Event => columns.push("events".to_owned()),
+        AttributeScope::Link => columns.push("links".to_owned()),
+        AttributeScope::Any | AttributeScope::Span | AttributeScope::Resource => {}
     }
 }
 
@@ -349,7 +408,7 @@ impl ColumnFilter<'_> {
         let rows = among.len();
         let sparse = among.count_set_bits() <= rows / SPARSE_SHARE;
         let selection = sparse.then(|| RowSelection::from_filters(&[BooleanArray::new(among.clone(), None)]));
-        let reader = self.file.scan(vec![self.row_group], &[name], selection, StringForm::Dictionary, rows.max(1))?;
+        let reader = self.file.scan(self.row_group, &[name], selection, StringForm::Dictionary, rows.max(1))?;
         let batches = reader.collect::<std::result::Result<Vec<_>, _>>()?;
         match batches.as_slice() {
             [] => {}

@@ -188,7 +188,7 @@ fn values_of_file(file: &std::sync::Arc<SpanFile>, scope: Scope, key: &str, valu
     for column in columns {
         for row_group in 0..open.row_groups() {
             let rows = open.rows_of(row_group).max(1);
-            for batch in open.scan(vec![row_group], &[&column], None, StringForm::Dictionary, rows)? {
+            for batch in open.scan(row_group, &[&column], None, StringForm::Dictionary, rows)? {
                 let batch = batch?;
                 if JSON_COLUMNS.contains(&column.as_str()) {
                     values_of_texts(batch.column(0), key, values);

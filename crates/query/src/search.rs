@@ -16,10 +16,10 @@ use parquet::arrow::arrow_reader::RowSelection;
 use parquet::errors::{ParquetError, Result};
 use rustc_hash::FxHashMap;
 use tracehouse_model::{SpanBatch, TraceId, status};
-use tracehouse_store::{OpenFile, ReadError, Snapshot, SpanFile, StringForm};
+use tracehouse_store::{OpenFile, Projection, ReadError, Snapshot, SpanFile, StringForm};
 
-use crate::assemble::assemble;
-use crate::column_eval::{ColumnFilter, file_may_match};
+use crate::assemble::assemble_columns;
+use crate::column_eval::{ColumnFilter, columns_of, file_may_match};
 use crate::compile::Filter;
 use crate::request::{
     Inspected, MatchedSpan, ParentRow, SearchAnswer, SearchRequest, ServiceCount, Trace, TraceSummary,
@@ -48,6 +48,9 @@ const CANDIDATES_MIN: usize = 64;
 const CANDIDATES_WITH_TRACE_CONDITIONS: usize = 20_000;
 /// Matching rows are looked at one by one, if they must be, in blocks of so many.
 const ROWS_PER_CHECK: usize = 4096;
+
+/// What the line of a trace in a list is made from.
+const SUMMARY_COLUMNS: [&str; 4] = ["name", "kind", "status", "resource.service.name"];
 
 pub(crate) fn search(
     snapshot: &Snapshot,
@@ -227,7 +230,7 @@ impl Search<'_> {
         }
         let selection = RowSelection::from_filters(&[rows.clone().into()]);
         let reader =
-            open.scan(vec![row_group], &["trace_id", "start_time"], Some(selection), StringForm::View, rows.len())?;
+            open.scan(row_group, &["trace_id", "start_time"], Some(selection), StringForm::View, rows.len())?;
         let mut found: Vec<(TraceId, i64)> = Vec::new();
         for batch in reader {
             let batch = batch?;
@@ -249,12 +252,13 @@ impl Search<'_> {
     fn check_rows(&self, open: &OpenFile, row_group: usize, rows: &BooleanBuffer) -> Result<BooleanBuffer> {
         let mut held = arrow::array::BooleanBufferBuilder::new(rows.len());
         held.append_n(rows.len(), false);
+        let columns = columns_of(self.filter, open.layout());
         let mut begin = 0;
         while begin < rows.len() {
             let end = (begin + ROWS_PER_CHECK).min(rows.len());
             let block = rows.slice(begin, end - begin);
             if block.count_set_bits() > 0 && !self.bounds.exceeded() {
-                let spans = open.read_rows(row_group, begin..end)?;
+                let spans = open.read_rows(row_group, begin..end, Projection::Only(&columns))?;
                 let filter = RowFilter::new(self.filter, &spans, None);
                 for row in block.set_indices().filter(|&row| filter.holds(row)) {
                     held.set_bit(begin + row, true);
@@ -310,7 +314,16 @@ impl Search<'_> {
     }
 
     fn summary(&self, trace_id: TraceId) -> std::result::Result<Option<TraceSummary>, ReadError> {
-        let Some(trace) = assemble(self.snapshot, trace_id, self.bounds.spans_per_trace_max)? else { return Ok(None) };
+        let columns = |open: &OpenFile| {
+            let mut columns = columns_of(self.filter, open.layout());
+            columns.extend(SUMMARY_COLUMNS.map(str::to_owned));
+            if open.layout().resource_column("service.name").is_none() {
+                columns.push("resource_attributes".to_owned());
+            }
+            Some(columns)
+        };
+        let assembled = assemble_columns(self.snapshot, trace_id, self.bounds.spans_per_trace_max, columns)?;
+        let Some(trace) = assembled else { return Ok(None) };
         let duration = trace.duration_nanos;
         if self.request.trace_duration_nanos_min.is_some_and(|min| duration < min)
             || self.request.trace_duration_nanos_max.is_some_and(|max| duration > max)

@@ -2,7 +2,7 @@
 //!
 //! The Parquet library would hash every value of every row to build dictionaries. The batch's string table did that
 //! once when the spans came in, so here a dictionary is made by numbering the codes in use, and a row costs an array
-//! access. All columns share page boundaries, so that the rows of a trace lie in one page of each.
+//! access. Pages hold about the same number of bytes, so that the rows of a trace cost little to read whatever the column.
 //! Format: Apache Parquet, `README.md` (data page version 1), `Encodings.md`, `PageIndex.md`.
 
 use bytes::Bytes;
@@ -59,7 +59,6 @@ pub(crate) struct Column<'a> {
 /// Makes chunks; keeps its scratch space from one to the next.
 pub(crate) struct ChunkWriter {
     level: i32,
-    rows_per_page: usize,
     compressor: zstd::bulk::Compressor<'static>,
     /// Number in the dictionary of each string code, or `ABSENT`.
     numbers: Vec<u32>,
@@ -79,6 +78,12 @@ struct Dictionary {
 }
 
 const ABSENT: u32 = u32::MAX;
+/// Bytes of a page before compression: a lookup decompresses one page of each column, a header takes about 30 bytes.
+const PAGE_BYTES: f64 = 16.0 * 1024.0;
+/// Texts compress by what they have in common with those before them.
+const TEXT_PAGE_BYTES: f64 = 128.0 * 1024.0;
+const ROWS_PER_PAGE_MIN: usize = 256;
+const ROWS_PER_PAGE_MAX: usize = 32 * 1024;
 /// A dictionary has to be read before any row: above this size values are written row by row instead.
 const DICTIONARY_BYTES_MAX: usize = 1024 * 1024;
 /// With more distinct values than this share of all values a dictionary saves nothing.
@@ -89,10 +94,9 @@ const STATISTICS_VALUES_MAX: usize = 4096;
 const STATISTICS_BYTES_MAX: usize = 64;
 
 impl ChunkWriter {
-    pub(crate) fn new(level: i32, rows_per_page: usize) -> Result<Self> {
+    pub(crate) fn new(level: i32) -> Result<Self> {
         Ok(Self {
             level,
-            rows_per_page,
             compressor: zstd::bulk::Compressor::new(level)?,
             numbers: Vec::new(),
             ints: FxHashMap::default(),
@@ -220,9 +224,10 @@ impl ChunkWriter {
         chunk: &mut Chunk,
     ) -> Result<()> {
         let positions = column.positions();
+        let rows_per_page = self.rows_per_page(column, positions);
         let (mut position, mut value) = (0, 0);
         while position < positions {
-            let (page_end, rows) = self.page_end(column.repetition, position, positions);
+            let (page_end, rows) = page_end(column.repetition, position, positions, rows_per_page);
             let defined = match column.definition {
                 Some(levels) => {
                     let max = descriptor.max_def_level();
@@ -256,22 +261,23 @@ impl ChunkWriter {
         Ok(())
     }
 
-    /// Where the page that begins at a position ends, and how many rows it holds. Pages end between rows.
-    fn page_end(&self, repetition: Option<&[i16]>, begin: usize, positions: usize) -> (usize, usize) {
-        let Some(repetition) = repetition else {
-            let end = (begin + self.rows_per_page).min(positions);
-            return (end, end - begin);
+    /// How many rows make a page of about [`PAGE_BYTES`] before compression.
+    fn rows_per_page(&self, column: &Column<'_>, positions: usize) -> usize {
+        let bits_of_value = match &column.values {
+            _ if self.dictionary.used => u64::from(bits_for(self.dictionary.entries.saturating_sub(1) as u32).max(1)),
+            Values::Strings(..) => self.dictionary.plain.len() as u64 * 8 / (self.dictionary.entries.max(1) as u64),
+            Values::Fixed { width, .. } => *width as u64 * 8,
+            Values::SmallInts(_) => 32,
+            Values::Ints(..) | Values::Doubles(_) => 64,
+            Values::Bools(_) => 1,
         };
-        let mut rows = 0;
-        for (at, &level) in repetition.iter().enumerate().skip(begin) {
-            if level == 0 {
-                if rows == self.rows_per_page {
-                    return (at, rows);
-                }
-                rows += 1;
-            }
-        }
-        (positions, rows)
+        let bits = bits_of_value * column.values.len() as u64 + positions as u64;
+        let bytes_of_row = (bits as f64 / 8.0 / positions.max(1) as f64).max(f64::MIN_POSITIVE);
+        let page_bytes = match &column.values {
+            Values::Strings(..) if !self.dictionary.used => TEXT_PAGE_BYTES,
+            _ => PAGE_BYTES,
+        };
+        ((page_bytes / bytes_of_row) as usize).clamp(ROWS_PER_PAGE_MIN, ROWS_PER_PAGE_MAX)
     }
 
     fn put_levels(&mut self, levels: &[i16], max: i16) {
@@ -496,6 +502,24 @@ impl Chunk {
             offset_index: Some(self.offsets.build()),
         })
     }
+}
+
+/// Where the page that begins at a position ends, and how many rows it holds. Pages end between rows.
+fn page_end(repetition: Option<&[i16]>, begin: usize, positions: usize, rows_per_page: usize) -> (usize, usize) {
+    let Some(repetition) = repetition else {
+        let end = (begin + rows_per_page).min(positions);
+        return (end, end - begin);
+    };
+    let mut rows = 0;
+    for (at, &level) in repetition.iter().enumerate().skip(begin) {
+        if level == 0 {
+            if rows == rows_per_page {
+                return (at, rows);
+            }
+            rows += 1;
+        }
+    }
+    (positions, rows)
 }
 
 fn min_max(values: &[i64]) -> (i64, i64) {

@@ -4,12 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, FixedSizeBinaryArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema};
-use parquet::arrow::ProjectionMask;
+use arrow::datatypes::{DataType, Field, Fields};
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
-    RowSelector,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowSelection, RowSelector,
 };
+use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::basic::Type as Physical;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
@@ -17,17 +16,44 @@ use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use tracehouse_model::{SpanBatch, SpanId, TraceId};
 
 use super::layout::{LAYOUT_FOOTER_KEY, LAYOUT_VERSION, Layout, column};
+use super::pages::RowGroupPages;
 use super::rows::{parent_ids, parent_reach, to_spans};
 use super::source::FileSource;
 
+/// Which columns are read into spans.
+#[derive(Clone, Copy, Debug)]
+pub enum Projection<'a> {
+    All,
+    /// Ids, times and the named columns; whatever else spans have is left at its default.
+    Only(&'a [String]),
+}
+
+/// What spans are nothing without.
+const BASIC_COLUMNS: [&str; 6] = [
+    column::TRACE_ID,
+    column::SPAN_ID,
+    column::PARENT_SPAN_ID,
+    column::PARENT_OFFSET,
+    column::START_TIME,
+    column::DURATION_NANOS,
+];
+
 /// A file whose footer has been read. Cheap to share; reads may run from many threads at once.
 pub struct OpenFile {
-    source: FileSource,
+    source: Arc<FileSource>,
+    metadata: Arc<ParquetMetaData>,
     /// Strings as views: no work for values that are not looked at.
-    views: ArrowReaderMetadata,
+    views: Form,
     /// Strings as the file's own dictionaries: conditions are evaluated once for each distinct value.
-    dictionaries: ArrowReaderMetadata,
+    dictionaries: Form,
     layout: Layout,
+}
+
+/// The Arrow types that columns are read as.
+struct Form {
+    fields: Fields,
+    /// Of all columns: worked out once, as there are many.
+    all: FieldLevels,
 }
 
 /// What tells the parent of each row.
@@ -47,25 +73,27 @@ impl OpenFile {
         let inferred = ArrowReaderMetadata::load(&source, options.clone())?;
         let metadata = inferred.metadata().clone();
         let layout = read_layout(&metadata)?;
-        let typed = |string_type: &dyn Fn(usize) -> DataType| {
+        let form = |string_type: &dyn Fn(usize) -> DataType| {
             let fields = inferred.schema().fields().iter().enumerate().map(|(number, field)| {
                 if field.data_type() != &DataType::Utf8 {
                     return field.clone();
                 }
                 Arc::new(Field::new(field.name(), string_type(number), field.is_nullable()))
             });
-            let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-            ArrowReaderMetadata::try_new(metadata.clone(), options.clone().with_schema(schema))
+            let fields: Fields = fields.collect();
+            let schema = metadata.file_metadata().schema_descr();
+            let all = parquet_to_arrow_field_levels(schema, ProjectionMask::all(), Some(&fields))?;
+            Ok::<_, ParquetError>(Form { fields, all })
         };
-        let views = typed(&|_| DataType::Utf8View)?;
-        let dictionaries = typed(&|number| {
+        let views = form(&|_| DataType::Utf8View)?;
+        let dictionaries = form(&|number| {
             if has_dictionaries(&metadata, inferred.schema().field(number).name()) {
                 DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
             } else {
                 DataType::Utf8View
             }
         })?;
-        Ok(Self { source, views, dictionaries, layout })
+        Ok(Self { source: Arc::new(source), metadata, views, dictionaries, layout })
     }
 
     pub fn layout(&self) -> &Layout {
@@ -73,66 +101,67 @@ impl OpenFile {
     }
 
     pub fn row_groups(&self) -> usize {
-        self.views.metadata().num_row_groups()
+        self.metadata.num_row_groups()
     }
 
     pub fn rows_of(&self, row_group: usize) -> usize {
-        self.views.metadata().row_group(row_group).num_rows() as usize
+        self.metadata.row_group(row_group).num_rows() as usize
     }
 
     /// Minimum and maximum of an `INT64` column in a row group, if the file says.
     pub fn int_range(&self, row_group: usize, column_name: &str) -> Option<(i64, i64)> {
         let leaf = self.leaf(column_name)?;
-        match self.views.metadata().row_group(row_group).column(leaf).statistics()? {
+        match self.metadata.row_group(row_group).column(leaf).statistics()? {
             parquet::file::statistics::Statistics::Int64(values) => Some((*values.min_opt()?, *values.max_opt()?)),
             _ => None,
         }
     }
 
     fn leaf(&self, column_name: &str) -> Option<usize> {
-        let columns = self.views.metadata().file_metadata().schema_descr().columns();
+        let columns = self.metadata.file_metadata().schema_descr().columns();
         columns.iter().position(|leaf| leaf.path().parts() == [column_name])
     }
 
-    /// Reads columns (by name, all leaves of each) of row groups, only the selected rows, in batches.
+    /// Reads columns (by name, all leaves of each) of a row group, only the selected rows, in batches.
     pub fn scan(
         &self,
-        row_groups: Vec<usize>,
+        row_group: usize,
         columns: &[&str],
         selection: Option<RowSelection>,
         form: StringForm,
         batch_rows: usize,
     ) -> Result<ParquetRecordBatchReader> {
-        let schema = self.views.metadata().file_metadata().schema_descr();
+        let schema = self.metadata.file_metadata().schema_descr();
         let leaves = schema
             .columns()
             .iter()
             .enumerate()
             .filter(|(_, leaf)| columns.contains(&leaf.path().parts()[0].as_str()))
             .map(|(number, _)| number);
-        self.read(row_groups, ProjectionMask::leaves(schema, leaves), selection, form, batch_rows)
+        let projection = ProjectionMask::leaves(schema, leaves);
+        self.read(row_group, Some(projection), selection, form, batch_rows)
     }
 
+    /// Reads columns of a row group; all of them without a projection.
     fn read(
         &self,
-        row_groups: Vec<usize>,
-        projection: ProjectionMask,
+        row_group: usize,
+        projection: Option<ProjectionMask>,
         selection: Option<RowSelection>,
         form: StringForm,
         batch_rows: usize,
     ) -> Result<ParquetRecordBatchReader> {
-        let metadata = match form {
-            StringForm::View => self.views.clone(),
-            StringForm::Dictionary => self.dictionaries.clone(),
+        let form = match form {
+            StringForm::View => &self.views,
+            StringForm::Dictionary => &self.dictionaries,
         };
-        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.source.clone(), metadata)
-            .with_row_groups(row_groups)
-            .with_projection(projection)
-            .with_batch_size(batch_rows);
-        if let Some(selection) = selection {
-            builder = builder.with_row_selection(selection);
-        }
-        builder.build()
+        let pages = RowGroupPages { source: self.source.clone(), metadata: self.metadata.clone(), row_group };
+        let Some(projection) = projection else {
+            return ParquetRecordBatchReader::try_new_with_row_groups(&form.all, &pages, batch_rows, selection);
+        };
+        let schema = self.metadata.file_metadata().schema_descr();
+        let levels = parquet_to_arrow_field_levels(schema, projection, Some(&form.fields))?;
+        ParquetRecordBatchReader::try_new_with_row_groups(&levels, &pages, batch_rows, selection)
     }
 
     /// Where the spans of a trace stand: row groups, and rows in each.
@@ -141,7 +170,7 @@ impl OpenFile {
         for row_group in 0..self.row_groups() {
             let Some(pages) = self.pages_that_may_hold(row_group, trace)? else { continue };
             let reader =
-                self.scan(vec![row_group], &[column::TRACE_ID], Some(select(&pages)), StringForm::View, pages.len())?;
+                self.scan(row_group, &[column::TRACE_ID], Some(select(&pages)), StringForm::View, pages.len())?;
             let (mut begin, mut count, mut row) = (0, 0, pages.start);
             for batch in reader {
                 let batch = batch?;
@@ -165,7 +194,7 @@ impl OpenFile {
 
     /// The rows of the pages of a row group whose range of trace ids includes the trace.
     fn pages_that_may_hold(&self, row_group: usize, trace: TraceId) -> Result<Option<Range<usize>>> {
-        let metadata = self.views.metadata();
+        let metadata = &self.metadata;
         let statistics = metadata.row_group(row_group).column(0).statistics();
         let outside = statistics.is_some_and(|range| {
             range.min_bytes_opt().is_some_and(|min| trace.0.as_slice() < min)
@@ -200,22 +229,32 @@ impl OpenFile {
             if rows.is_empty() {
                 break;
             }
-            let part = self.read_rows(row_group, rows)?;
+            let part = self.read_rows(row_group, rows, Projection::All)?;
             if spans.is_empty() { spans = part } else { spans.append(&part) }
         }
         Ok((!spans.is_empty()).then_some(spans))
     }
 
     /// Contiguous rows of a row group as spans. Parents outside the rows are looked up.
-    pub fn read_rows(&self, row_group: usize, rows: Range<usize>) -> Result<SpanBatch> {
+    pub fn read_rows(&self, row_group: usize, rows: Range<usize>, columns: Projection<'_>) -> Result<SpanBatch> {
         if rows.is_empty() {
             return Ok(SpanBatch::new());
         }
         let mut reader =
-            self.read(vec![row_group], ProjectionMask::all(), Some(select(&rows)), StringForm::View, rows.len())?;
+            self.read(row_group, self.projection(columns), Some(select(&rows)), StringForm::View, rows.len())?;
         let Some(batch) = reader.next().transpose()? else { return Ok(SpanBatch::new()) };
         let parents = self.parents_of(&batch, row_group, rows)?;
         to_spans(&batch, &self.layout, &parents)
+    }
+
+    fn projection(&self, columns: Projection<'_>) -> Option<ProjectionMask> {
+        let Projection::Only(names) = columns else { return None };
+        let schema = self.metadata.file_metadata().schema_descr();
+        let leaves = schema.columns().iter().enumerate().filter(|(_, leaf)| {
+            let name = leaf.path().parts()[0].as_str();
+            BASIC_COLUMNS.contains(&name) || names.iter().any(|wanted| wanted == name)
+        });
+        Some(ProjectionMask::leaves(schema, leaves.map(|(number, _)| number)))
     }
 
     /// The parent of each row of a batch that was read from these rows.
@@ -228,7 +267,7 @@ impl OpenFile {
         let begin = (rows.start as i64 + reach.start).max(inside.start) as usize;
         let end = (rows.start as i64 + reach.end).min(inside.end) as usize;
         let window = select(&(begin..end));
-        let mut ids = self.scan(vec![row_group], &PARENT_COLUMNS, Some(window), StringForm::View, end - begin)?;
+        let mut ids = self.scan(row_group, &PARENT_COLUMNS, Some(window), StringForm::View, end - begin)?;
         let window = ids.next().transpose()?.ok_or_else(wrong_column)?;
         let first = rows.start - begin;
         parent_ids(&window, first..first + batch.num_rows())
@@ -286,12 +325,11 @@ impl SpanStream {
     fn open_row_group(&self, row_group: usize) -> Result<StreamedRowGroup> {
         let rows = self.file.rows_of(row_group);
         let mut parents = Vec::with_capacity(rows);
-        for batch in self.file.scan(vec![row_group], &PARENT_COLUMNS, None, StringForm::View, rows.max(1))? {
+        for batch in self.file.scan(row_group, &PARENT_COLUMNS, None, StringForm::View, rows.max(1))? {
             let batch = batch?;
             parents = parent_ids(&batch, 0..batch.num_rows())?;
         }
-        let reader =
-            self.file.read(vec![row_group], ProjectionMask::all(), None, StringForm::Dictionary, self.batch_rows)?;
+        let reader = self.file.read(row_group, None, None, StringForm::Dictionary, self.batch_rows)?;
         Ok(StreamedRowGroup { reader, parents, next_row: 0 })
     }
 }

@@ -69,6 +69,7 @@ struct Owners {
     key: Vec<u64>,
 }
 
+/// The columns that were read; what was left out reads as its default.
 struct Columns<'a> {
     trace_id: &'a FixedSizeBinaryArray,
     span_id: &'a FixedSizeBinaryArray,
@@ -79,25 +80,25 @@ struct Columns<'a> {
     status: Strings<'a>,
     status_message: Strings<'a>,
     trace_state: Strings<'a>,
-    flags: &'a Int32Array,
-    threshold: &'a Int64Array,
-    marks: &'a Int32Array,
-    dropped_attributes: &'a Int32Array,
-    dropped_events: &'a Int32Array,
-    dropped_links: &'a Int32Array,
+    flags: Numbers<'a>,
+    threshold: Option<&'a Int64Array>,
+    marks: Numbers<'a>,
+    dropped_attributes: Numbers<'a>,
+    dropped_events: Numbers<'a>,
+    dropped_links: Numbers<'a>,
     scope_name: Strings<'a>,
     scope_version: Strings<'a>,
     scope_schema_url: Strings<'a>,
-    scope_dropped: &'a Int32Array,
+    scope_dropped: Numbers<'a>,
     resource_schema_url: Strings<'a>,
-    resource_dropped: &'a Int32Array,
+    resource_dropped: Numbers<'a>,
     resource: Vec<(&'a str, Promoted<'a>)>,
     span: Vec<(&'a str, Promoted<'a>)>,
     resource_rest: Strings<'a>,
     scope_rest: Strings<'a>,
-    span_rest: Map<'a>,
-    events: &'a ListArray,
-    links: &'a ListArray,
+    span_rest: Option<Map<'a>>,
+    events: Option<&'a ListArray>,
+    links: Option<&'a ListArray>,
 }
 
 impl<'a> Columns<'a> {
@@ -105,41 +106,43 @@ impl<'a> Columns<'a> {
         let promoted = |attributes: &'a [PromotedAttribute], column_name: fn(&str) -> String| {
             attributes
                 .iter()
-                .map(|attribute| {
-                    let array = find(batch, &column_name(&attribute.key))?;
-                    Ok((attribute.key.as_str(), Promoted::new(array)?))
+                .filter_map(|attribute| {
+                    let array = batch.column_by_name(&column_name(&attribute.key))?;
+                    Some(Promoted::new(array).map(|values| (attribute.key.as_str(), values)))
                 })
                 .collect::<Result<Vec<_>>>()
         };
+        let strings = |name: &str| Strings::find(batch, name);
+        let numbers = |name: &str| Numbers::find(batch, name);
         Ok(Self {
             trace_id: typed(batch, column::TRACE_ID)?,
             span_id: typed(batch, column::SPAN_ID)?,
             start: typed(batch, column::START_TIME)?,
             duration: typed(batch, column::DURATION_NANOS)?,
-            name: Strings::find(batch, column::NAME)?,
-            kind: Strings::find(batch, column::KIND)?,
-            status: Strings::find(batch, column::STATUS)?,
-            status_message: Strings::find(batch, column::STATUS_MESSAGE)?,
-            trace_state: Strings::find(batch, column::TRACE_STATE)?,
-            flags: typed(batch, column::FLAGS)?,
-            threshold: typed(batch, column::SAMPLING_THRESHOLD)?,
-            marks: typed(batch, column::MARKS)?,
-            dropped_attributes: typed(batch, column::DROPPED_ATTRIBUTES)?,
-            dropped_events: typed(batch, column::DROPPED_EVENTS)?,
-            dropped_links: typed(batch, column::DROPPED_LINKS)?,
-            scope_name: Strings::find(batch, column::SCOPE_NAME)?,
-            scope_version: Strings::find(batch, column::SCOPE_VERSION)?,
-            scope_schema_url: Strings::find(batch, column::SCOPE_SCHEMA_URL)?,
-            scope_dropped: typed(batch, column::SCOPE_DROPPED_ATTRIBUTES)?,
-            resource_schema_url: Strings::find(batch, column::RESOURCE_SCHEMA_URL)?,
-            resource_dropped: typed(batch, column::RESOURCE_DROPPED_ATTRIBUTES)?,
+            name: strings(column::NAME)?,
+            kind: strings(column::KIND)?,
+            status: strings(column::STATUS)?,
+            status_message: strings(column::STATUS_MESSAGE)?,
+            trace_state: strings(column::TRACE_STATE)?,
+            flags: numbers(column::FLAGS)?,
+            threshold: optional(batch, column::SAMPLING_THRESHOLD)?,
+            marks: numbers(column::MARKS)?,
+            dropped_attributes: numbers(column::DROPPED_ATTRIBUTES)?,
+            dropped_events: numbers(column::DROPPED_EVENTS)?,
+            dropped_links: numbers(column::DROPPED_LINKS)?,
+            scope_name: strings(column::SCOPE_NAME)?,
+            scope_version: strings(column::SCOPE_VERSION)?,
+            scope_schema_url: strings(column::SCOPE_SCHEMA_URL)?,
+            scope_dropped: numbers(column::SCOPE_DROPPED_ATTRIBUTES)?,
+            resource_schema_url: strings(column::RESOURCE_SCHEMA_URL)?,
+            resource_dropped: numbers(column::RESOURCE_DROPPED_ATTRIBUTES)?,
             resource: promoted(&layout.resource, Layout::resource_column_name)?,
             span: promoted(&layout.span, Layout::span_column_name)?,
-            resource_rest: Strings::find(batch, column::RESOURCE_ATTRIBUTES)?,
-            scope_rest: Strings::find(batch, column::SCOPE_ATTRIBUTES)?,
-            span_rest: Map::new(find(batch, column::SPAN_ATTRIBUTES)?)?,
-            events: typed(batch, column::EVENTS)?,
-            links: typed(batch, column::LINKS)?,
+            resource_rest: strings(column::RESOURCE_ATTRIBUTES)?,
+            scope_rest: strings(column::SCOPE_ATTRIBUTES)?,
+            span_rest: batch.column_by_name(column::SPAN_ATTRIBUTES).map(Map::new).transpose()?,
+            events: optional(batch, column::EVENTS)?,
+            links: optional(batch, column::LINKS)?,
         })
     }
 
@@ -187,7 +190,10 @@ impl<'a> Columns<'a> {
 
     fn push_span_attributes(&mut self, row: usize, spans: &mut SpanBatch) -> Result<()> {
         push_promoted(&mut self.span, row, &mut spans.strings, &mut spans.attributes);
-        self.span_rest.push(row, &mut spans.strings, &mut spans.attributes)
+        match &mut self.span_rest {
+            Some(rest) => rest.push(row, &mut spans.strings, &mut spans.attributes),
+            None => Ok(()),
+        }
     }
 
     fn fixed_fields(
@@ -198,7 +204,7 @@ impl<'a> Columns<'a> {
         scope: u32,
         strings: &mut StringTable,
     ) -> SpanFields {
-        let threshold = self.threshold.is_valid(row).then(|| self.threshold.value(row) as u64);
+        let threshold = self.threshold.filter(|column| column.is_valid(row)).map(|column| column.value(row) as u64);
         SpanFields {
             trace_id: TraceId(fixed_bytes(self.trace_id.value(row))),
             span_id: SpanId(fixed_bytes(self.span_id.value(row))),
@@ -222,10 +228,8 @@ impl<'a> Columns<'a> {
     }
 
     fn push_events(&self, row: usize, spans: &mut SpanBatch) -> Result<()> {
-        if self.events.value_length(row) == 0 {
-            return Ok(());
-        }
-        let events = self.events.value(row);
+        let Some(events) = self.events.filter(|column| column.value_length(row) > 0) else { return Ok(()) };
+        let events = events.value(row);
         let events = events.as_struct();
         let time: &TimestampNanosecondArray = field(events, "time")?;
         let name: &StringArray = field(events, "name")?;
@@ -240,10 +244,8 @@ impl<'a> Columns<'a> {
     }
 
     fn push_links(&self, row: usize, spans: &mut SpanBatch) -> Result<()> {
-        if self.links.value_length(row) == 0 {
-            return Ok(());
-        }
-        let links = self.links.value(row);
+        let Some(links) = self.links.filter(|column| column.value_length(row) > 0) else { return Ok(()) };
+        let links = links.value(row);
         let links = links.as_struct();
         let trace_id: &FixedSizeBinaryArray = field(links, "trace_id")?;
         let span_id: &FixedSizeBinaryArray = field(links, "span_id")?;
@@ -280,8 +282,24 @@ fn push_promoted(
     }
 }
 
+/// A column of small integers; zero where it was not read.
+struct Numbers<'a>(Option<&'a Int32Array>);
+
+impl<'a> Numbers<'a> {
+    fn find(batch: &'a RecordBatch, name: &str) -> Result<Self> {
+        optional(batch, name).map(Self)
+    }
+
+    #[inline]
+    fn value(&self, row: usize) -> i32 {
+        self.0.map_or(0, |column| column.value(row))
+    }
+}
+
 /// A column of strings in any of the forms a scan gives.
 enum Strings<'a> {
+    /// Not read: no row has a string.
+    Absent,
     View(&'a StringViewArray),
     /// With the code of each dictionary value, once it has been used.
     Dictionary {
@@ -295,7 +313,7 @@ const NO_CODE: StringCode = StringCode::MAX;
 
 impl<'a> Strings<'a> {
     fn find(batch: &'a RecordBatch, name: &str) -> Result<Self> {
-        Self::new(find(batch, name)?)
+        batch.column_by_name(name).map_or(Ok(Strings::Absent), Self::new)
     }
 
     fn new(array: &'a ArrayRef) -> Result<Self> {
@@ -309,6 +327,7 @@ impl<'a> Strings<'a> {
 
     fn is_valid(&self, row: usize) -> bool {
         match self {
+            Strings::Absent => false,
             Strings::View(array) => array.is_valid(row),
             Strings::Dictionary { keys, .. } => keys.is_valid(row),
         }
@@ -318,6 +337,7 @@ impl<'a> Strings<'a> {
     fn text(&self, row: usize) -> &str {
         match self {
             _ if !self.is_valid(row) => "",
+            Strings::Absent => "",
             Strings::View(array) => array.value(row),
             Strings::Dictionary { keys, values, .. } => values.value(keys.keys().value(row) as usize),
         }
@@ -330,6 +350,7 @@ impl<'a> Strings<'a> {
             return 0;
         }
         match self {
+            Strings::Absent => 0,
             Strings::View(array) => strings.intern_str(array.value(row)),
             Strings::Dictionary { keys, values, codes } => {
                 let number = keys.keys().value(row) as usize;
@@ -456,6 +477,14 @@ fn find<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
 
 fn typed<'a, T: 'static>(batch: &'a RecordBatch, name: &str) -> Result<&'a T> {
     find(batch, name)?.as_any().downcast_ref().ok_or_else(|| damaged(name))
+}
+
+/// A column that may have been left out.
+fn optional<'a, T: 'static>(batch: &'a RecordBatch, name: &str) -> Result<Option<&'a T>> {
+    if batch.column_by_name(name).is_none() {
+        return Ok(None);
+    }
+    typed(batch, name).map(Some)
 }
 
 fn named_field<'a>(array: &'a StructArray, name: &str) -> Result<&'a ArrayRef> {

@@ -28,13 +28,12 @@ pub(crate) const ROWS_PER_ROW_GROUP: usize = 128 * 1024;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Packing {
     pub(crate) zstd_level: i32,
-    pub(crate) rows_per_page: usize,
 }
 
 impl Packing {
     /// For files that compaction will soon write again.
-    pub(crate) const FLUSH: Packing = Packing { zstd_level: 1, rows_per_page: 8192 };
-    pub(crate) const COMPACTED: Packing = Packing { zstd_level: 3, rows_per_page: 8192 };
+    pub(crate) const FLUSH: Packing = Packing { zstd_level: 1 };
+    pub(crate) const COMPACTED: Packing = Packing { zstd_level: 3 };
 }
 
 /// Writes one file. Rows come in file order: by trace id, then start.
@@ -112,7 +111,7 @@ impl<W: Write + Send> SpanFileWriter<W> {
             .build();
         let descriptor = SchemaDescriptor::new(schema.clone());
         let file = SerializedFileWriter::new(sink, schema, Arc::new(properties))?;
-        let chunks = ChunkWriter::new(packing.zstd_level, packing.rows_per_page)?;
+        let chunks = ChunkWriter::new(packing.zstd_level)?;
         Ok(Self { file, descriptor, layout, chunks, summary: Summary::default() })
     }
 
