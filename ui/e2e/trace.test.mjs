@@ -90,7 +90,7 @@ test('a value in the details leads to a search for it', async () => {
 	const { page } = await openTrace();
 	await grid(page).focus();
 	await page.keyboard.press('Enter');
-	const link = page.getByRole('link', { name: 'Search for this value of service.name' });
+	const link = page.getByRole('link', { name: 'Search for this value of service.name', exact: true });
 	await link.waitFor();
 	await link.focus();
 	await page.keyboard.press('Enter');
