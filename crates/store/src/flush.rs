@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -103,16 +104,21 @@ fn write_tenant(
     Ok(())
 }
 
-/// Traces (as numbers among the ordered ones) by the hour in which they begin.
-fn by_hour(batches: &[&SpanBatch], ordered: &OrderedSpans) -> BTreeMap<i64, Vec<usize>> {
-    let mut hours: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
-    for trace in 0..ordered.trace_starts.len() - 1 {
-        let first = ordered.rows[ordered.trace_starts[trace]];
-        let mut hour = hour_of(batches[first.batch as usize].start_unix_nanos[first.row as usize]);
-        if hours.len() >= HOURS_PER_FLUSH_MAX && !hours.contains_key(&hour) {
-            hour = hours.keys().next_back().copied().unwrap_or(hour);
+/// Spans (as ranges among the ordered ones, each of one trace) by the hour in which they begin. A span's own start decides,
+/// not its trace's: a redelivered span then lies in the hour of its first copy, where a merge meets both.
+fn by_hour(batches: &[&SpanBatch], ordered: &OrderedSpans) -> BTreeMap<i64, Vec<Range<usize>>> {
+    let hour_at = |at: &RowRef| hour_of(batches[at.batch as usize].start_unix_nanos[at.row as usize]);
+    let mut hours: BTreeMap<i64, Vec<Range<usize>>> = BTreeMap::new();
+    for trace in ordered.trace_starts.windows(2) {
+        let mut begin = trace[0];
+        for spans in ordered.rows[trace[0]..trace[1]].chunk_by(|left, right| hour_at(left) == hour_at(right)) {
+            let mut hour = hour_at(&spans[0]);
+            if hours.len() >= HOURS_PER_FLUSH_MAX && !hours.contains_key(&hour) {
+                hour = hours.keys().next_back().copied().unwrap_or(hour);
+            }
+            hours.entry(hour).or_default().push(begin..begin + spans.len());
+            begin += spans.len();
         }
-        hours.entry(hour).or_default().push(trace);
     }
     hours
 }
@@ -124,14 +130,14 @@ fn write_file(
     hour: i64,
     batches: &[&SpanBatch],
     ordered: &OrderedSpans,
-    traces: &[usize],
+    traces: &[Range<usize>],
     strings: &mut MergedStrings,
     counts: &AttributeCounts,
 ) -> Result<FileRecord, WriteError> {
     let mut output = FileOutput::create(shared, tenant, hour, counts, Packing::FLUSH)?;
     let mut rows: Vec<RowRef> = Vec::with_capacity(ROWS_PER_ROW_GROUP);
-    for &trace in traces {
-        let spans = &ordered.rows[ordered.trace_starts[trace]..ordered.trace_starts[trace + 1]];
+    for trace in traces {
+        let spans = &ordered.rows[trace.clone()];
         if rows.len() + spans.len() > ROWS_PER_ROW_GROUP && !rows.is_empty() {
             output.writer.write_row_group(batches, &rows, strings)?;
             rows.clear();
