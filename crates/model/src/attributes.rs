@@ -165,6 +165,16 @@ impl AttributeLists {
         self.discard_open();
     }
 
+    /// Makes room for so many more owners.
+    pub(crate) fn reserve(&mut self, owners: usize) {
+        /// Few spans have fewer.
+        const ATTRIBUTES_PER_OWNER: usize = 4;
+        self.offsets.reserve(owners);
+        self.keys.reserve(owners * ATTRIBUTES_PER_OWNER);
+        self.tags.reserve(owners * ATTRIBUTES_PER_OWNER);
+        self.payloads.reserve(owners * ATTRIBUTES_PER_OWNER);
+    }
+
     /// Finishes the owner that is being built.
     #[inline]
     pub fn finish_owner(&mut self) {

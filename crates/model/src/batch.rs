@@ -149,6 +149,31 @@ impl SpanBatch {
         self.trace_id.is_empty()
     }
 
+    /// Makes room for so many more spans.
+    pub fn reserve(&mut self, spans: usize) {
+        self.trace_id.reserve(spans);
+        self.span_id.reserve(spans);
+        self.parent_span_id.reserve(spans);
+        self.start_unix_nanos.reserve(spans);
+        self.duration_nanos.reserve(spans);
+        self.name.reserve(spans);
+        self.kind.reserve(spans);
+        self.status_code.reserve(spans);
+        self.status_message.reserve(spans);
+        self.trace_state.reserve(spans);
+        self.flags.reserve(spans);
+        self.sampling_threshold.reserve(spans);
+        self.marks.reserve(spans);
+        self.dropped_attributes.reserve(spans);
+        self.dropped_events.reserve(spans);
+        self.dropped_links.reserve(spans);
+        self.resource.reserve(spans);
+        self.scope.reserve(spans);
+        self.attributes.reserve(spans);
+        self.events.offsets.reserve(spans);
+        self.links.offsets.reserve(spans);
+    }
+
     /// Finishes the resource whose attributes were pushed to `resources.attributes`; returns its index.
     pub fn finish_resource(&mut self, dropped_attributes: u32, schema_url: StringCode) -> u32 {
         let service_key = self.strings.intern(b"service.name");
