@@ -81,6 +81,20 @@ pub(crate) struct BatchBuilder<'l> {
     spans_seen: u64,
     rejected: Rejections,
     values_cut: u64,
+    last_key: StringCode,
+    recent: [Recent; RECENT_SLOTS],
+}
+
+/// How many keys can be remembered with what came after them; others share a slot.
+const RECENT_SLOTS: usize = 256;
+
+/// What was last seen with the key of a slot.
+#[derive(Clone, Copy, Default)]
+struct Recent {
+    /// The key that followed.
+    next_key: StringCode,
+    /// The text of its value.
+    value: StringCode,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -108,6 +122,8 @@ impl<'l> BatchBuilder<'l> {
             spans_seen: 0,
             rejected: Rejections::default(),
             values_cut: 0,
+            last_key: 0,
+            recent: [Recent::default(); RECENT_SLOTS],
         }
     }
 
@@ -192,9 +208,9 @@ impl<'l> BatchBuilder<'l> {
     /// Adds an attribute, for which [`BatchBuilder::admit_attribute`] has been asked.
     #[inline]
     pub(crate) fn attribute(&mut self, owner: Owner, key: &[u8], value: RawValue<'_>) {
-        let key = self.name(key);
+        let key = self.key(key);
         let value = match value {
-            RawValue::String(bytes) => AttributeValue::String(self.text(bytes, self.limits.attribute_value_bytes_max)),
+            RawValue::String(bytes) => AttributeValue::String(self.value_text(key, bytes)),
             RawValue::Int(value) => AttributeValue::Int(value),
             RawValue::Double(value) => AttributeValue::Double(value),
             RawValue::Bool(value) => AttributeValue::Bool(value),
@@ -202,6 +218,31 @@ impl<'l> BatchBuilder<'l> {
             RawValue::Bytes(bytes) => AttributeValue::Bytes(self.binary(bytes)),
         };
         self.lists(owner).push(key, value);
+    }
+
+    /// The code of a key. Spans of one kind repeat the same keys in the same order: the key that followed the last one
+    /// before is compared first, which is cheaper than to look for it.
+    #[inline]
+    fn key(&mut self, bytes: &[u8]) -> StringCode {
+        let slot = self.last_key as usize % RECENT_SLOTS;
+        let guess = self.recent[slot].next_key;
+        let code = if self.batch.strings.bytes(guess) == bytes { guess } else { self.name(bytes) };
+        self.recent[slot].next_key = code;
+        self.last_key = code;
+        code
+    }
+
+    /// The code of the text of a value; the one that the key had before is compared first.
+    #[inline]
+    fn value_text(&mut self, key: StringCode, bytes: &[u8]) -> StringCode {
+        let slot = key as usize % RECENT_SLOTS;
+        let guess = self.recent[slot].value;
+        if self.batch.strings.bytes(guess) == bytes {
+            return guess;
+        }
+        let code = self.text(bytes, self.limits.attribute_value_bytes_max);
+        self.recent[slot].value = code;
+        code
     }
 
     fn binary(&mut self, bytes: &[u8]) -> StringCode {
@@ -249,12 +290,26 @@ impl<'l> BatchBuilder<'l> {
     }
 
     /// Finishes the scope whose attributes were pushed; the spans that follow have it.
-    pub(crate) fn finish_scope(&mut self, name: &[u8], version: &[u8], dropped_attributes: u32, schema_url: &[u8]) {
-        let (name, version, schema_url) = (self.name(name), self.name(version), self.name(schema_url));
+    pub(crate) fn finish_scope(&mut self, name: &[u8], version: &[u8], dropped_attributes: u32) {
+        let (name, version) = (self.name(name), self.name(version));
         let left_out = std::mem::take(&mut self.left_out);
         let dropped = dropped_attributes.saturating_add(left_out.attributes);
-        self.scope = self.batch.finish_scope(name, version, dropped, schema_url);
+        self.scope = self.batch.finish_scope(name, version, dropped, 0);
         self.scope_marks = std::mem::take(&mut self.marks);
+    }
+
+    /// Sets the schema URL of the last finished scope, which may come after its spans.
+    pub(crate) fn set_scope_schema_url(&mut self, schema_url: &[u8]) {
+        self.batch.scopes.schema_url[self.scope as usize] = self.name(schema_url);
+        // What was noticed about it belongs to no span.
+        self.marks = Marks::default();
+    }
+
+    /// Makes room for spans that take so many bytes of a request.
+    pub(crate) fn reserve_spans(&mut self, request_bytes: usize) {
+        /// More than most spans take: a little too few are reserved rather than too many.
+        const BYTES_PER_SPAN: usize = 512;
+        self.batch.reserve(request_bytes / BYTES_PER_SPAN);
     }
 
     /// Whether the span has room for one more event; if not, the event is counted as left out.

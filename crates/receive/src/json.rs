@@ -121,8 +121,8 @@ impl<'de> Elements<'de> for ScopeSpansList<'_, '_> {
         Object(&mut read).deserialize(deserializer)?;
         let ScopeSpans { scope, schema_url, spans } = read;
         let Scope { builder, name, version, dropped_attributes } = scope;
-        let [name, version, schema_url] = [&name, &version, &schema_url].map(|text| text.0.as_bytes());
-        builder.finish_scope(name, version, dropped_attributes, schema_url);
+        builder.finish_scope(name.0.as_bytes(), version.0.as_bytes(), dropped_attributes);
+        builder.set_scope_schema_url(schema_url.0.as_bytes());
         read_later(spans, &mut Spans(builder))
     }
 }

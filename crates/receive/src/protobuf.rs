@@ -1,8 +1,8 @@
 //! OTLP in protobuf, read field by field from the bytes into the batch.
 //!
 //! The message types and field numbers are those of `opentelemetry/proto/trace/v1/trace.proto` 1.x. Fields may come in
-//! any order and more than once; of a singular field the last wins. A known field with another wire type is passed
-//! over like an unknown one.
+//! any order and more than once; of a singular field the last wins (but a scope that comes again after spans is not
+//! looked at). A known field with another wire type is passed over like an unknown one.
 
 mod wire;
 
@@ -74,33 +74,43 @@ fn resource(builder: &mut BatchBuilder<'_>, message: &[u8], dropped_attributes: 
     Ok(())
 }
 
+/// Encoders write the scope, then the spans, then the schema URL, and in this order one walk suffices: a walk ahead
+/// over the spans would wait for memory at each of them.
 fn scope_spans(builder: &mut BatchBuilder<'_>, message: &[u8]) -> Result<(), WireError> {
     const SCOPE: u32 = delimited(1);
     const SPANS: u32 = delimited(2);
     const SCHEMA_URL: u32 = delimited(3);
     let mut schema_url: &[u8] = &[];
     let mut scope = Scope::default();
+    let mut finished = false;
+    builder.reserve_spans(message.len());
     let mut fields = Wire(message);
     while let Some(tag) = fields.tag()? {
         match tag {
-            SCOPE => scope.merge(builder, fields.bytes()?)?,
+            SPANS => {
+                let message = fields.bytes()?;
+                if !finished {
+                    scope.find_in(builder, fields)?;
+                    scope.finish(builder);
+                    finished = true;
+                }
+                span(builder, message)?;
+            }
+            SCOPE if !finished => scope.merge(builder, fields.bytes()?)?,
             SCHEMA_URL => schema_url = fields.bytes()?,
             _ => fields.skip(tag)?,
         }
     }
-    builder.finish_scope(scope.name, scope.version, scope.dropped_attributes, schema_url);
-    let mut fields = Wire(message);
-    while let Some(tag) = fields.tag()? {
-        match tag {
-            SPANS => span(builder, fields.bytes()?)?,
-            _ => fields.skip(tag)?,
-        }
+    if !finished {
+        scope.finish(builder);
     }
+    builder.set_scope_schema_url(schema_url);
     Ok(())
 }
 
 #[derive(Default)]
 struct Scope<'a> {
+    found: bool,
     name: &'a [u8],
     version: &'a [u8],
     dropped_attributes: u32,
@@ -112,6 +122,7 @@ impl<'a> Scope<'a> {
         const VERSION: u32 = delimited(2);
         const ATTRIBUTES: u32 = delimited(3);
         const DROPPED_ATTRIBUTES: u32 = varint(4);
+        self.found = true;
         let mut fields = Wire(message);
         while let Some(tag) = fields.tag()? {
             match tag {
@@ -123,6 +134,25 @@ impl<'a> Scope<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Looks for the scope in the fields that follow the first span, if none came before it.
+    fn find_in(&mut self, builder: &mut BatchBuilder<'_>, mut fields: Wire<'a>) -> Result<(), WireError> {
+        const SCOPE: u32 = delimited(1);
+        if self.found {
+            return Ok(());
+        }
+        while let Some(tag) = fields.tag()? {
+            match tag {
+                SCOPE => self.merge(builder, fields.bytes()?)?,
+                _ => fields.skip(tag)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&self, builder: &mut BatchBuilder<'_>) {
+        builder.finish_scope(self.name, self.version, self.dropped_attributes);
     }
 }
 
@@ -264,8 +294,23 @@ fn nested_attribute(
 }
 
 /// The parts of a `KeyValue`: the key and the bytes of the `AnyValue`.
-#[inline]
+#[inline(always)]
 fn key_value(message: &[u8]) -> Result<(&[u8], &[u8]), WireError> {
+    // Nearly all look like this: a short key, a short value, nothing else.
+    if let [KEY_TAG, key_length @ ..0x80, rest @ ..] = message
+        && let Some((key, [VALUE_TAG, value_length @ ..0x80, value @ ..])) = rest.split_at_checked((*key_length).into())
+        && value.len() == usize::from(*value_length)
+    {
+        return Ok((key, value));
+    }
+    any_key_value(message)
+}
+
+const KEY_TAG: u8 = delimited(1) as u8;
+const VALUE_TAG: u8 = delimited(2) as u8;
+
+#[inline(never)]
+fn any_key_value(message: &[u8]) -> Result<(&[u8], &[u8]), WireError> {
     const KEY: u32 = delimited(1);
     const VALUE: u32 = delimited(2);
     let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);
@@ -287,8 +332,20 @@ enum Chosen<'a> {
     KeyValueList(&'a [u8]),
 }
 
-#[inline]
+#[inline(always)]
 fn any_value(message: &[u8]) -> Result<Chosen<'_>, WireError> {
+    const STRING_TAG: u8 = delimited(1) as u8;
+    // Most values are one short string.
+    if let [STRING_TAG, length @ ..0x80, text @ ..] = message
+        && text.len() == usize::from(*length)
+    {
+        return Ok(Chosen::Scalar(RawValue::String(text)));
+    }
+    any_kind_of_value(message)
+}
+
+#[inline(never)]
+fn any_kind_of_value(message: &[u8]) -> Result<Chosen<'_>, WireError> {
     const STRING: u32 = delimited(1);
     const BOOL: u32 = varint(2);
     const INT: u32 = varint(3);
