@@ -127,11 +127,14 @@ impl Found {
         };
         for (key, inner) in section {
             let key = key.as_str().map_or_else(|| show::scalar(key), str::to_owned);
-            let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+            let join = |key: &str| if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
+            let path = join(&key);
             match properties.get(&key) {
                 Some(inner_schema) => self.walk(source, inner, inner_schema, &path)?,
                 None => {
-                    let nearest = nearest(&path, &self.known);
+                    let siblings = properties.keys().map(|sibling| join(sibling));
+                    let candidates: Vec<String> = siblings.chain(self.known.iter().cloned()).collect();
+                    let nearest = nearest(&path, &candidates);
                     return Err(ConfigError::UnknownKey { place: source.to_string(), key: path, nearest });
                 }
             }
@@ -209,7 +212,7 @@ fn insert(root: &mut Value, path: &str, value: Value) {
     *at = value;
 }
 
-/// The known key that was most likely meant: by its whole path, or by its last part if the section was left out or is
+/// The key or section that was most likely meant: by its whole path, or by its last part if the section was left out or is
 /// another one.
 fn nearest(path: &str, known: &[String]) -> Option<String> {
     const SIMILARITY_MIN: f64 = 0.7;

@@ -84,7 +84,7 @@ fn mistakes_are_named() {
     let cases: &[(&str, &[&str])] = &[
         ("store: { retenton: 1d }", &["tracehouse.yaml: unknown key store.retenton; did you mean store.retention?"]),
         ("retention: 1d", &["unknown key retention; did you mean store.retention?"]),
-        ("stroe: { retention: 1d }", &["unknown key stroe"]),
+        ("stroe: { retention: 1d }", &["unknown key stroe; did you mean store?"]),
         ("otlp: { gprc: 1 }", &["unknown key otlp.gprc; did you mean otlp.grpc?"]),
         ("otlp: { completely_else: 1 }", &["unknown key otlp.completely_else"]),
         ("7: x", &["unknown key 7"]),
