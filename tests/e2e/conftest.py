@@ -1,6 +1,7 @@
 import shutil
 
 import pytest
+
 from tracehouse import Tracehouse
 
 LOG_CHARACTERS_SHOWN = 20_000
@@ -12,8 +13,8 @@ def new_tracehouse(request, tmp_path):
     """Makes servers that are not started yet. What is left running is killed at the end."""
     servers = request.node.stash.setdefault(SERVERS, [])
 
-    def make(config=None, folder=None):
-        server = Tracehouse(folder or tmp_path / f"server-{len(servers)}", config)
+    def make(config=None, data_dir=None):
+        server = Tracehouse(tmp_path / f"server-{len(servers)}", config, data_dir)
         servers.append(server)
         return server
 
@@ -34,5 +35,7 @@ def pytest_runtest_makereport(item, call):
     report = yield
     if report.failed:
         for server in item.stash.get(SERVERS, []):
-            report.sections.append((f"log of {server.folder.name}", server.log()[-LOG_CHARACTERS_SHOWN:]))
+            ending = server.process and server.process.poll()
+            state = "not running" if server.process is None else "running" if ending is None else f"ended with {ending}"
+            report.sections.append((f"log of {server.folder.name} ({state})", server.log()[-LOG_CHARACTERS_SHOWN:]))
     return report

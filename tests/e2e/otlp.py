@@ -173,9 +173,7 @@ def _tempo_messages():
     message, integer, text = (
         getattr(descriptor_pb2.FieldDescriptorProto, f"TYPE_{name}") for name in ("MESSAGE", "INT32", "STRING")
     )
-    response.field.add(
-        name="trace", number=1, type=message, type_name=f".{TracesData.DESCRIPTOR.full_name}", label=1
-    )
+    response.field.add(name="trace", number=1, type=message, type_name=f".{TracesData.DESCRIPTOR.full_name}", label=1)
     response.field.add(name="metrics", number=2, type=message, type_name=".tempopb.TraceByIDMetrics", label=1)
     response.field.add(name="status", number=3, type=integer, label=1)
     response.field.add(name="message", number=4, type=text, label=1)

@@ -10,9 +10,9 @@ import threading
 import time
 from collections import Counter, defaultdict
 
-import duck
-import pytest
 import requests
+
+import duck
 from otlp import by_span, middle_of_hour, partial_success, request, span, trace_as_protobuf
 
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "20"))
@@ -167,8 +167,8 @@ def test_kill_loses_and_doubles_nothing(new_tracehouse):
     check_everything(server, senders, chance)
     acknowledged = sum(len(span_ids) for sender in senders for span_ids in sender.acknowledged.values())
     print(
-        f"\n{ROUNDS} kills in {time.monotonic() - began:.0f} s (CRASH_SEED={SEED}): {acknowledged} spans acknowledged in "
-        f"{sum(sender.batches_acknowledged for sender in senders)} batches, each there exactly once; "
+        f"\n{ROUNDS} kills in {time.monotonic() - began:.0f} s (CRASH_SEED={SEED}): {acknowledged} spans acknowledged "
+        f"in {sum(sender.batches_acknowledged for sender in senders)} batches, each there exactly once; "
         f"{sum(sender.redelivered for sender in senders)} batches sent again after their answer, "
         f"{sum(sender.failed for sender in senders)} cut off; on request {describe(disturber.done)}"
     )

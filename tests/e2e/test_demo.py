@@ -3,8 +3,9 @@
 import json
 import re
 
-import duck
 import pytest
+
+import duck
 from otlp import by_span, trace_as_protobuf
 from tracehouse import Tracehouse, run
 
@@ -62,15 +63,13 @@ def test_services_and_operations(demo):
     for service in facts["services"]:
         operations = server.json("/api/v1/operations", params={"service": service})["operations"]
         known = duck.rows(files, 'SELECT DISTINCT name FROM spans WHERE "resource.service.name" = ?', service)
-        assert operations == sorted(name for name, in known)
+        assert operations == sorted(name for (name,) in known)
         assert server.search(service=service, limit=1)["traces"], service
     for operation, count in facts["operations"].items():
         for example in count["examples"]:
             trace = server.json(f"/api/v1/traces/{example}")
             assert set(trace["services"]) <= set(count["services"]), operation
             assert trace["complete"] and trace["returned"] == trace["spanCount"]
-
-
 
 
 # What the description of each problem says, as SQL over the files: one row for each occurrence, with its trace.
@@ -87,9 +86,10 @@ OCCURRENCES = {
             GROUP BY trace_id
         ) WHERE calls >= 4
     """,
-    "cold_start": 'SELECT trace_id FROM spans WHERE "resource.service.name" = \'image-resizer\' AND {cold} = \'true\'',
+    "cold_start": "SELECT trace_id FROM spans WHERE \"resource.service.name\" = 'image-resizer' AND {cold} = 'true'",
     "lost_context": """
-        SELECT trace_id FROM spans WHERE "resource.service.name" = 'ads' AND parent_span_id IS NULL AND parent_offset IS NULL
+        SELECT trace_id FROM spans
+        WHERE "resource.service.name" = 'ads' AND parent_span_id IS NULL AND parent_offset IS NULL
     """,
     "clock_skew": "SELECT trace_id FROM spans WHERE {host} = '{problems[clock_skew][parameters][host.name]}'",
     "personal_data": """
@@ -204,7 +204,8 @@ def structure(server, tenant):
         for row in duck.rows(
             connection,
             """
-            SELECT trace_id::VARCHAR, span_id::VARCHAR, parent_span_id::VARCHAR, name, kind, "resource.service.name", scope_name
+            SELECT trace_id::VARCHAR, span_id::VARCHAR, parent_span_id::VARCHAR, name, kind,
+                   "resource.service.name", scope_name
             FROM spans WHERE tenant = ?
             """,
             tenant,

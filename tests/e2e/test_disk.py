@@ -6,8 +6,9 @@ import random
 import subprocess
 import time
 
-import duck
 import pytest
+
+import duck
 from otlp import HOUR_NANOS, by_span, middle_of_hour, request, span, trace_as_protobuf
 
 MIB = 2**20
@@ -67,14 +68,15 @@ def fill(folder, leave_bytes):
 def test_a_full_disk_refuses_and_recovers(new_tracehouse, tmp_path, disk_free_min, leave_bytes):
     chance = random.Random(1)
     with small_disk(tmp_path / "disk", 48) as disk:
-        server = new_tracehouse({"store": {"disk_free_min": disk_free_min}}, folder=disk).start()
-        # The log of the server itself must not need room.
+        server = new_tracehouse({"store": {"disk_free_min": disk_free_min}}, data_dir=disk / "data").start()
         acknowledged = []
 
         def post(number):
             text = chance.randbytes(3000).hex()
             spans = [
-                span(number.to_bytes(16), (at + 1).to_bytes(8), middle_of_hour() + at, attributes={"text": f"{at}{text}"})
+                span(
+                    number.to_bytes(16), (at + 1).to_bytes(8), middle_of_hour() + at, attributes={"text": f"{at}{text}"}
+                )
                 for at in range(5)
             ]
             answer = server.post_otlp(request(spans).SerializeToString(), expect=None)
@@ -294,7 +296,12 @@ def test_the_oldest_files_go_by_disk_budget(new_tracehouse):
     # About 200 kB each, of different hours.
     for number in (1, 2, 3, 4):
         spans = [
-            span(number.to_bytes(16), (at + 1).to_bytes(8), middle_of_hour(6 - number), attributes={"x": chance.randbytes(100).hex()})
+            span(
+                number.to_bytes(16),
+                (at + 1).to_bytes(8),
+                middle_of_hour(6 - number),
+                attributes={"x": chance.randbytes(100).hex()},
+            )
             for at in range(2_000)
         ]
         server.post_otlp(request(spans).SerializeToString())

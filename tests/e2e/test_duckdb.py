@@ -1,11 +1,12 @@
-"""DuckDB reads the stored files with one glob and sees what the API says: no other system is needed to leave this one."""
+"""DuckDB reads the stored files with one glob and sees what the API says: to leave, nobody needs anything of ours."""
 
 import json
 import random
 from datetime import datetime
 
-import duck
 import pytest
+
+import duck
 from otlp import HOUR_NANOS, by_span, middle_of_hour, request, span, trace_as_protobuf
 
 KINDS = ["unspecified", "internal", "server", "client", "producer", "consumer"]
@@ -93,7 +94,10 @@ def test_counts_are_the_apis(filled):
         for tenant, spans in sent.items():
             counted = duck.row(
                 connection,
-                "SELECT count(*), count(DISTINCT (trace_id, span_id)), count(DISTINCT trace_id) FROM spans WHERE tenant = ?",
+                """
+                SELECT count(*), count(DISTINCT (trace_id, span_id)), count(DISTINCT trace_id)
+                FROM spans WHERE tenant = ?
+                """,
                 tenant,
             )
             traces = {trace_id for trace_id, _ in spans}
@@ -235,7 +239,9 @@ def test_spans_of_both_kinds_of_files_together(new_tracehouse):
     for part in range(3):
         for made in make_traces(f"part {part}", middle_of_hour()):
             if part == 1:
-                for pairs in (span.attributes for rs in made.resource_spans for ss in rs.scope_spans for span in ss.spans):
+                for pairs in (
+                    span.attributes for rs in made.resource_spans for ss in rs.scope_spans for span in ss.spans
+                ):
                     pairs.add(key="only.here").value.int_value = 5
             server.post_otlp(made.SerializeToString())
             sent |= by_span(made)
@@ -273,4 +279,7 @@ def test_redelivered_spans_are_stored_once(new_tracehouse):
     server.flush()
     assert server.compact()["duplicates"] > 0
     connection = duck.connect(server)
-    assert duck.row(connection, "SELECT count(*), count(DISTINCT (trace_id, span_id)) FROM spans") == (len(sent), len(sent))
+    assert duck.row(connection, "SELECT count(*), count(DISTINCT (trace_id, span_id)) FROM spans") == (
+        len(sent),
+        len(sent),
+    )

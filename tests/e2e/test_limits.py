@@ -9,13 +9,12 @@ import time
 import grpc
 import pytest
 import requests
-from otlp import attributes, by_span, middle_of_hour, partial_success, request, span, trace_as_protobuf
-
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+
+from otlp import attributes, by_span, middle_of_hour, partial_success, request, span, trace_as_protobuf
 
 MIB = 2**20
 TRACE = bytes(range(1, 17))
@@ -168,14 +167,31 @@ def test_wrong_spans_are_refused_one_by_one(tracehouse):
     body = request(mixed).SerializeToString()
     rejected, message = partial_success(tracehouse.post_otlp(body))
     assert rejected == len(wrong)
-    for words in ("trace id", "span id", "parent span id", "start time is missing", "year 2000", "ahead of this server"):
+    for words in (
+        "trace id",
+        "span id",
+        "parent span id",
+        "start time is missing",
+        "year 2000",
+        "ahead of this server",
+    ):
         assert words in message, message
     with RawGrpc(tracehouse) as raw:
         assert raw.export(body).partial_success.rejected_spans == len(wrong)
-    document = {"resourceSpans": [{"scopeSpans": [{"spans": [
-        {"traceId": TRACE.hex(), "spanId": "0" * 16, "name": "x", "startTimeUnixNano": str(now)},
-        {"traceId": TRACE.hex(), "spanId": "aa" * 8, "name": "x", "startTimeUnixNano": str(now)},
-    ]}]}]}
+    document = {
+        "resourceSpans": [
+            {
+                "scopeSpans": [
+                    {
+                        "spans": [
+                            {"traceId": TRACE.hex(), "spanId": "0" * 16, "name": "x", "startTimeUnixNano": str(now)},
+                            {"traceId": TRACE.hex(), "spanId": "aa" * 8, "name": "x", "startTimeUnixNano": str(now)},
+                        ]
+                    }
+                ]
+            }
+        ]
+    }
     answer = tracehouse.post_otlp(json.dumps(document), "application/json").json()
     assert answer["partialSuccess"]["rejectedSpans"] == "1" and "span id" in answer["partialSuccess"]["errorMessage"]
     found = by_span(trace_as_protobuf(tracehouse, TRACE.hex()))
@@ -291,12 +307,18 @@ def test_deep_values_in_protobuf(tracehouse, depth):
 @pytest.mark.parametrize("depth", [1, 16, 17, 100, 5_000])
 def test_deep_values_in_json(tracehouse, depth):
     value = '{"arrayValue":{"values":[' * depth + '{"intValue":"7"}' + "]}}" * depth
+    flat = {"key": "flat", "value": {"intValue": 1}}
     start = middle_of_hour()
-    body = (
-        '{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"%s","spanId":"%016x","name":"x",'
-        '"startTimeUnixNano":"%d","endTimeUnixNano":"%d","attributes":[{"key":"deep","value":%s},'
-        '{"key":"flat","value":{"intValue":1}}]}]}]}]}' % (TRACE.hex(), 1, start, start + 1, value)
-    )
+    made = {
+        "traceId": TRACE.hex(),
+        "spanId": f"{1:016x}",
+        "name": "x",
+        "startTimeUnixNano": str(start),
+        "endTimeUnixNano": str(start + 1),
+        "attributes": [{"key": "deep", "value": "DEEP"}, flat],
+    }
+    # Python's own encoder recurses, too.
+    body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [made]}]}]}).replace('"DEEP"', value)
     answer = tracehouse.post_otlp(body, "application/json", expect=None)
     if answer.status_code == 400 and depth >= 100:
         # JSON as deep as that may be refused as a whole, with words.
@@ -373,8 +395,8 @@ def test_too_many_bytes_at_once_are_refused_for_now(new_tracehouse):
     body = request_of(3 * MIB).SerializeToString()
     address = server.otlp_http.removeprefix("http://").split(":")
     head = (
-        f"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\nContent-Length: {len(body)}\r\n"
-        "Connection: close\r\n\r\n"
+        "POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     ).encode()
     holders = []
     for _ in range(2):

@@ -7,6 +7,7 @@ import socket
 import time
 
 import pytest
+
 from otlp import by_span, middle_of_hour, request, span, trace_as_protobuf
 from tracehouse import run
 
@@ -68,7 +69,11 @@ def test_layers_of_configuration(tmp_path):
     config.write_text("store: {retention: 3d, flush_interval: 5s}\nlisten: 127.0.0.1:1\n")
     environment = {"TRACEHOUSE_STORE__RETENTION": "4d", "TRACEHOUSE_LISTEN": "127.0.0.1:2"}
     shown = run("config", "show", "--config", config, "--listen", "127.0.0.1:3", env=environment).stdout
-    for line in ("retention: 4d.*TRACEHOUSE_STORE__RETENTION", "flush_interval: 5s.*yaml", "listen: 127.0.0.1:3.*--listen"):
+    for line in (
+        "retention: 4d.*TRACEHOUSE_STORE__RETENTION",
+        "flush_interval: 5s.*yaml",
+        "listen: 127.0.0.1:3.*--listen",
+    ):
         assert re.search(line, shown), shown
     run("config", "check", "--config", config)
     schema = json.loads(run("config", "schema").stdout)
@@ -272,7 +277,16 @@ def test_unknown_paths_and_parameters(tracehouse):
     assert problem.json()["status"] == 404
     problem = tracehouse.get("/api/v1/search?servce=x", expect=400).json()
     assert "servce" in problem["detail"]
-    for query in ("limit=0", "limit=1001", "limit=x", "minDuration=5", "q={", "attr=x", "start=yesterday", "status=bad"):
+    for query in (
+        "limit=0",
+        "limit=1001",
+        "limit=x",
+        "minDuration=5",
+        "q={",
+        "attr=x",
+        "start=yesterday",
+        "status=bad",
+    ):
         problem = tracehouse.get(f"/api/v1/search?{query}", expect=400).json()
         assert problem["status"] == 400 and problem["detail"], query
     tracehouse.get("/api/v1/traces/xyz", expect=400)

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from otlp import attributes, by_span, hex_json_to_traces, request, span, trace_as_json, trace_as_protobuf
-
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from otlp import attributes, by_span, hex_json_to_traces, request, span, trace_as_json, trace_as_protobuf
 
 EXAMPLE = Path(__file__).parents[1] / "data" / "otlp-trace.json"
 EXAMPLE_TRACE = "5b8efff798038103d269b633813fc60c"

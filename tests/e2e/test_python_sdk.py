@@ -4,6 +4,7 @@ memory to files, through compaction and a restart."""
 import base64
 import json
 
+import grpc
 import pytest
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -15,10 +16,18 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
-from otlp import by_span, fields_of, trace_as_json, trace_as_protobuf
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    TraceState,
+)
 
-import grpc
+from otlp import by_span, fields_of, trace_as_json, trace_as_protobuf
 
 EXPORTERS = {
     "grpc": lambda server: GrpcExporter(endpoint=server.otlp_grpc, insecure=True),
@@ -26,9 +35,7 @@ EXPORTERS = {
         endpoint=server.otlp_grpc, insecure=True, compression=grpc.Compression.Gzip
     ),
     "http": lambda server: HttpExporter(endpoint=server.otlp_http + "/v1/traces"),
-    "http-gzip": lambda server: HttpExporter(
-        endpoint=server.otlp_http + "/v1/traces", compression=Compression.Gzip
-    ),
+    "http-gzip": lambda server: HttpExporter(endpoint=server.otlp_http + "/v1/traces", compression=Compression.Gzip),
 }
 
 ATTRIBUTES = {
@@ -56,7 +63,7 @@ ATTRIBUTES = {
     "map": {"text": "x", "int": -1, "list": [1, {"more": b"\x01"}], "map": {"empty": {}}},
     "nothing": None,
     "http.route": "/cart/{id}",
-    "a key \"with\" spaces = odd": "odd key",
+    'a key "with" spaces = odd': "odd key",
 }
 
 
@@ -386,12 +393,10 @@ def shared_server(tmp_path_factory):
     server = Tracehouse(tmp_path_factory.mktemp("shared")).start()
     trace_id, decoy_id = {}, {}
     for tenant in ("stored", "hot"):
-
-        def exporter():
-            return GrpcExporter(endpoint=server.otlp_grpc, insecure=True, headers=(("x-scope-orgid", tenant),))
-
-        trace_id[tenant], _ = send_everything(exporter())
-        decoy_id[tenant] = send_decoy(exporter())
+        headers = (("x-scope-orgid", tenant),)
+        exporters = [GrpcExporter(endpoint=server.otlp_grpc, insecure=True, headers=headers) for _ in range(2)]
+        trace_id[tenant], _ = send_everything(exporters[0])
+        decoy_id[tenant] = send_decoy(exporters[1])
         if tenant == "stored":
             server.flush()
     yield server, trace_id, decoy_id

@@ -24,9 +24,9 @@ def clean_environment():
 class Tracehouse:
     """One data directory and the process that serves it. All ports are free ones, new at each start."""
 
-    def __init__(self, folder: Path, config: dict | None = None):
+    def __init__(self, folder: Path, config: dict | None = None, data_dir: Path | None = None):
         self.folder = folder
-        self.data_dir = folder / "data"
+        self.data_dir = data_dir or folder / "data"
         self.config = config or {}
         self.process = None
         self.url = self.otlp_grpc = self.otlp_http = None
