@@ -59,10 +59,12 @@ pub struct SpanFile {
 
 /// How files are opened: shared by all files of a store.
 pub(crate) struct FileAccess {
-    pub(crate) open: Box<dyn Fn(&FileRecord) -> Result<FileSource, parquet::errors::ParquetError> + Send + Sync>,
+    pub(crate) open: Box<OpenSource>,
     /// Files with their footers in memory, oldest use first.
     pub(crate) recently_opened: Mutex<std::collections::VecDeque<Arc<SpanFile>>>,
 }
+
+type OpenSource = dyn Fn(&FileRecord) -> Result<FileSource, parquet::errors::ParquetError> + Send + Sync;
 
 impl FileAccess {
     /// Lets go of deleted files: the disk's room is not free while they are open.
