@@ -1,5 +1,5 @@
 use crate::any_value::AnyValue;
-use crate::strings::{StringCode, StringTable};
+use crate::strings::{Remap, StringCode, StringTable};
 
 /// The type of an attribute's value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
@@ -82,19 +82,22 @@ impl AttributeValue {
             AttributeValue::Double(value) => AnyValue::Double(value),
             AttributeValue::Bool(value) => AnyValue::Bool(value),
             AttributeValue::Bytes(code) => AnyValue::Bytes(strings.bytes(code).to_vec()),
-            AttributeValue::Json(code) => {
-                AnyValue::from_canonical_json(strings.get(code)).unwrap_or(AnyValue::Empty)
-            }
+            AttributeValue::Json(code) => AnyValue::from_canonical_json(strings.get(code)).unwrap_or(AnyValue::Empty),
         }
     }
 
     /// The same value with its code translated by `remap[old code] = new code`.
     #[inline]
     pub fn remapped(self, remap: &[StringCode]) -> Self {
+        self.with_code(|code| remap[code as usize])
+    }
+
+    #[inline]
+    fn with_code(self, mut translate: impl FnMut(StringCode) -> StringCode) -> Self {
         match self {
-            AttributeValue::String(code) => AttributeValue::String(remap[code as usize]),
-            AttributeValue::Bytes(code) => AttributeValue::Bytes(remap[code as usize]),
-            AttributeValue::Json(code) => AttributeValue::Json(remap[code as usize]),
+            AttributeValue::String(code) => AttributeValue::String(translate(code)),
+            AttributeValue::Bytes(code) => AttributeValue::Bytes(translate(code)),
+            AttributeValue::Json(code) => AttributeValue::Json(translate(code)),
             other => other,
         }
     }
@@ -222,11 +225,11 @@ impl AttributeLists {
 
     /// Appends one owner copied from other lists, its codes translated.
     #[inline]
-    pub fn push_owner_from(&mut self, other: &AttributeLists, owner: usize, remap: &[StringCode]) {
+    pub(crate) fn push_owner_from(&mut self, other: &AttributeLists, owner: usize, remap: &mut Remap<'_>) {
         for at in other.range(owner) {
-            self.keys.push(remap[other.keys[at] as usize]);
+            self.keys.push(remap.code(other.keys[at]));
             self.tags.push(other.tags[at]);
-            self.payloads.push(other.value(at).remapped(remap).payload());
+            self.payloads.push(other.value(at).with_code(|code| remap.code(code)).payload());
         }
         self.finish_owner();
     }

@@ -1,7 +1,7 @@
 use crate::attributes::{AttributeLists, AttributeValue};
 use crate::ids::{SpanId, TraceId};
 use crate::marks::Marks;
-use crate::strings::{StringCode, StringTable};
+use crate::strings::{Remap, StringCode, StringTable};
 use crate::threshold::Threshold;
 
 /// Spans of one tenant as columns over one table of strings.
@@ -309,53 +309,53 @@ impl SpanBatch {
 
     /// Appends some spans of another batch, with the strings, resources and scopes that they use.
     pub fn append_rows(&mut self, other: &SpanBatch, rows: impl IntoIterator<Item = usize>) {
-        self.strings.unseal();
-        let remap: Vec<StringCode> = other.strings.iter().map(|string| self.strings.intern(string)).collect();
+        let mut remap = Remap::new(&other.strings, std::mem::take(&mut self.strings));
         let mut resources = vec![u32::MAX; other.resources.attributes.owners()];
         let mut scopes = vec![u32::MAX; other.scopes.attributes.owners()];
         for row in rows {
             let resource = other.resource[row] as usize;
             if resources[resource] == u32::MAX {
-                resources[resource] = self.copy_resource(other, resource, &remap);
+                resources[resource] = self.copy_resource(other, resource, &mut remap);
             }
             let scope = other.scope[row] as usize;
             if scopes[scope] == u32::MAX {
-                scopes[scope] = self.copy_scope(other, scope, &remap);
+                scopes[scope] = self.copy_scope(other, scope, &mut remap);
             }
-            self.copy_span(other, row, &remap, resources[resource], scopes[scope]);
+            self.copy_span(other, row, &mut remap, resources[resource], scopes[scope]);
         }
+        self.strings = remap.into_table();
     }
 
-    fn copy_resource(&mut self, other: &SpanBatch, index: usize, remap: &[StringCode]) -> u32 {
+    fn copy_resource(&mut self, other: &SpanBatch, index: usize, remap: &mut Remap<'_>) -> u32 {
         let from = &other.resources;
         self.resources.attributes.push_owner_from(&from.attributes, index, remap);
-        self.resources.service_name.push(remap[from.service_name[index] as usize]);
+        self.resources.service_name.push(remap.code(from.service_name[index]));
         self.resources.dropped_attributes.push(from.dropped_attributes[index]);
-        self.resources.schema_url.push(remap[from.schema_url[index] as usize]);
+        self.resources.schema_url.push(remap.code(from.schema_url[index]));
         self.resources.service_name.len() as u32 - 1
     }
 
-    fn copy_scope(&mut self, other: &SpanBatch, index: usize, remap: &[StringCode]) -> u32 {
+    fn copy_scope(&mut self, other: &SpanBatch, index: usize, remap: &mut Remap<'_>) -> u32 {
         let from = &other.scopes;
         self.scopes.attributes.push_owner_from(&from.attributes, index, remap);
-        self.scopes.name.push(remap[from.name[index] as usize]);
-        self.scopes.version.push(remap[from.version[index] as usize]);
+        self.scopes.name.push(remap.code(from.name[index]));
+        self.scopes.version.push(remap.code(from.version[index]));
         self.scopes.dropped_attributes.push(from.dropped_attributes[index]);
-        self.scopes.schema_url.push(remap[from.schema_url[index] as usize]);
+        self.scopes.schema_url.push(remap.code(from.schema_url[index]));
         self.scopes.name.len() as u32 - 1
     }
 
-    fn copy_span(&mut self, other: &SpanBatch, row: usize, remap: &[StringCode], resource: u32, scope: u32) {
+    fn copy_span(&mut self, other: &SpanBatch, row: usize, remap: &mut Remap<'_>, resource: u32, scope: u32) {
         self.trace_id.push(other.trace_id[row]);
         self.span_id.push(other.span_id[row]);
         self.parent_span_id.push(other.parent_span_id[row]);
         self.start_unix_nanos.push(other.start_unix_nanos[row]);
         self.duration_nanos.push(other.duration_nanos[row]);
-        self.name.push(remap[other.name[row] as usize]);
+        self.name.push(remap.code(other.name[row]));
         self.kind.push(other.kind[row]);
         self.status_code.push(other.status_code[row]);
-        self.status_message.push(remap[other.status_message[row] as usize]);
-        self.trace_state.push(remap[other.trace_state[row] as usize]);
+        self.status_message.push(remap.code(other.status_message[row]));
+        self.trace_state.push(remap.code(other.trace_state[row]));
         self.flags.push(other.flags[row]);
         self.sampling_threshold.push(other.sampling_threshold[row]);
         self.marks.push(other.marks[row]);
@@ -368,7 +368,7 @@ impl SpanBatch {
         for event in other.event_range(row) {
             self.events.attributes.push_owner_from(&other.events.attributes, event, remap);
             self.events.time_unix_nanos.push(other.events.time_unix_nanos[event]);
-            self.events.name.push(remap[other.events.name[event] as usize]);
+            self.events.name.push(remap.code(other.events.name[event]));
             self.events.dropped_attributes.push(other.events.dropped_attributes[event]);
         }
         self.events.offsets.push(self.events.name.len() as u32);
@@ -376,7 +376,7 @@ impl SpanBatch {
             self.links.attributes.push_owner_from(&other.links.attributes, link, remap);
             self.links.trace_id.push(other.links.trace_id[link]);
             self.links.span_id.push(other.links.span_id[link]);
-            self.links.trace_state.push(remap[other.links.trace_state[link] as usize]);
+            self.links.trace_state.push(remap.code(other.links.trace_state[link]));
             self.links.flags.push(other.links.flags[link]);
             self.links.dropped_attributes.push(other.links.dropped_attributes[link]);
         }

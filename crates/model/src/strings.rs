@@ -139,6 +139,38 @@ impl StringTable {
     }
 }
 
+/// Takes strings over from one table into another: each when it is first asked for, so that copying a few spans out of a
+/// large batch costs little.
+pub(crate) struct Remap<'a> {
+    from: &'a StringTable,
+    to: StringTable,
+    codes: Vec<StringCode>,
+}
+
+impl<'a> Remap<'a> {
+    const NOT_YET: StringCode = StringCode::MAX;
+
+    pub(crate) fn new(from: &'a StringTable, mut to: StringTable) -> Self {
+        to.unseal();
+        Self { from, to, codes: vec![Self::NOT_YET; from.len()] }
+    }
+
+    #[inline]
+    pub(crate) fn code(&mut self, code: StringCode) -> StringCode {
+        let known = self.codes[code as usize];
+        if known != Self::NOT_YET {
+            return known;
+        }
+        let taken = self.to.intern(self.from.bytes(code));
+        self.codes[code as usize] = taken;
+        taken
+    }
+
+    pub(crate) fn into_table(self) -> StringTable {
+        self.to
+    }
+}
+
 #[inline]
 fn slice<'a>(bytes: &'a [u8], ends: &[u32], code: StringCode) -> &'a [u8] {
     let code = code as usize;

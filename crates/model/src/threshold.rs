@@ -31,6 +31,9 @@ impl Threshold {
     /// The threshold in a `tracestate` header: member `ot`, sub-key `th`.
     pub fn from_trace_state(trace_state: &str) -> Option<Self> {
         let member = trace_state.split(',').find_map(|member| member.trim().strip_prefix("ot="))?;
+        if member.split(';').any(str::is_empty) {
+            return None;
+        }
         Self::parse(member.split(';').find_map(|pair| pair.strip_prefix("th:"))?)
     }
 
@@ -56,7 +59,7 @@ mod tests {
         assert_eq!(count("vendor=1, ot=rv:00000000000001;th:e"), Some(8.0));
         assert_eq!(count("ot=th:0"), Some(1.0));
         assert_eq!(count("ot=th:ffffffffffffff"), Some((1u64 << 56) as f64));
-        for unknown in ["", "ot=rv:1", "ot=th:", "ot=th:123456789012345", "ot=th:G", "ot=th:1 "] {
+        for unknown in ["", "ot=rv:1", "ot=th:", "ot=th:123456789012345", "ot=th:G", "ot=th:1;"] {
             assert_eq!(count(unknown), None, "{unknown}");
         }
     }
