@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 import requests
 
 import duck
-from otlp import by_span, middle_of_hour, partial_success, request, span, trace_as_protobuf
+from otlp import HOUR_NANOS, by_span, middle_of_hour, partial_success, request, span, trace_as_protobuf
 
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "20"))
 SEED = int(os.environ.get("CRASH_SEED", time.time_ns() % 1_000_000))
@@ -22,6 +22,7 @@ LIFE_SECONDS = (0.02, 0.15, 0.4, 0.8, 1.6)
 BATCH_SPANS = (1, 3, 10, 40, 100, 400)
 PAUSE_SECONDS_MAX = 0.03
 SENDERS = 3
+SPREAD_NANOS = 10**9
 CHECKED_AFTER_EACH_ROUND = 3
 CHECKED_AT_THE_END = 200
 
@@ -45,7 +46,8 @@ class Sender(threading.Thread):
         self.chance = random.Random(f"{SEED}/{number}")
         self.server, self.halt = server, halt
         self.session = requests.Session()
-        self.hour = middle_of_hour()
+        # Over the turn of an hour: each trace lies in files of two.
+        self.begin = middle_of_hour(2) + HOUR_NANOS // 2 - SPREAD_NANOS // 2
         self.traces = [self.chance.randbytes(16) for _ in range(20)]
         self.sent = set()
         # By trace: span ids.
@@ -88,7 +90,7 @@ class Sender(threading.Thread):
                 span(
                     trace_id,
                     span_id,
-                    self.hour + self.chance.randrange(10**9),
+                    self.begin + self.chance.randrange(SPREAD_NANOS),
                     name=f"operation {at % 7}",
                     attributes={"number": at, "text": f"value {at % 11}"},
                 )
