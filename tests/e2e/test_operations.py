@@ -275,8 +275,8 @@ def test_unknown_paths_and_parameters(tracehouse):
     problem = tracehouse.get("/api/v1/nothing", expect=404)
     assert problem.headers["Content-Type"] == "application/problem+json"
     assert problem.json()["status"] == 404
-    problem = tracehouse.get("/api/v1/search?servce=x", expect=400).json()
-    assert "servce" in problem["detail"]
+    problem = tracehouse.get("/api/v1/search?colour=x", expect=400).json()
+    assert "colour" in problem["detail"]
     for query in (
         "limit=0",
         "limit=1001",
