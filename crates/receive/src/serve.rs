@@ -10,7 +10,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tracing::{debug, warn};
 
 use crate::grpc::grpc_router;
@@ -57,6 +57,7 @@ async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Outp
     let builder = Arc::new(connection_builder());
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
+    let (stopping, _) = watch::channel(false);
     let mut shutdown = pin!(shutdown);
     loop {
         let accept = async {
@@ -75,16 +76,29 @@ async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Outp
             },
         };
         let (builder, router, watcher) = (builder.clone(), router.clone(), graceful.watcher());
+        let mut stopping = stopping.subscribe();
         tokio::spawn(async move {
-            serve_connection(stream, &builder, router, watcher).await;
+            if speaks(&stream, &mut stopping).await {
+                serve_connection(stream, &builder, router, watcher).await;
+            }
             drop(permit);
         });
     }
     drop(listener);
+    stopping.send_replace(true);
     if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         warn!("connections were still busy {} s after shutdown began", DRAIN_TIMEOUT.as_secs());
     }
     Ok(())
+}
+
+/// Waits for the first byte of a connection. hyper would wait for ever to learn which version of HTTP it is.
+async fn speaks(stream: &TcpStream, stopping: &mut watch::Receiver<bool>) -> bool {
+    let mut byte = [0];
+    tokio::select! {
+        first = tokio::time::timeout(HEADER_READ_TIMEOUT, stream.peek(&mut byte)) => matches!(first, Ok(Ok(1))),
+        _ = stopping.wait_for(|stopping| *stopping) => false,
+    }
 }
 
 async fn serve_connection(

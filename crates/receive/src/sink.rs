@@ -5,6 +5,9 @@ use tracehouse_model::{SpanBatch, TenantId};
 
 /// Where decoded spans go. The receiver answers a sender only after `accept` returned, so `Ok` must mean what the
 /// sender is told: the spans are durable.
+///
+/// The future is dropped when the sender goes away. What was taken by then may be kept or not; the sender, who got no
+/// answer, will send it again.
 #[async_trait]
 pub trait SpanSink: Send + Sync + 'static {
     async fn accept(&self, tenant: TenantId, batch: SpanBatch) -> Result<Accepted, Refusal>;

@@ -196,6 +196,7 @@ async fn shutdown_finishes_what_is_in_flight() {
     let mut server = Server::start(Limits::default()).await;
     let all = server.sink.gate.available_permits();
     server.sink.gate.forget_permits(all);
+    let silent = tokio::net::TcpStream::connect(server.grpc).await.expect("the server listens");
     let mut client = client(&server).await;
     let export = tokio::spawn(async move { call(&mut client, EXPORT, Request::new(request(vec![span(0)]))).await });
     while server.state.in_flight_bytes() == 0 {
@@ -210,4 +211,5 @@ async fn shutdown_finishes_what_is_in_flight() {
         handle.await.expect("no panic").expect("served to the end");
     }
     assert!(tokio::net::TcpStream::connect(server.grpc).await.is_err());
+    drop(silent);
 }
