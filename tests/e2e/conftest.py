@@ -39,3 +39,8 @@ def pytest_runtest_makereport(item, call):
             state = "not running" if server.process is None else "running" if ending is None else f"ended with {ending}"
             report.sections.append((f"log of {server.folder.name} ({state})", server.log()[-LOG_CHARACTERS_SHOWN:]))
     return report
+
+
+def pytest_collection_modifyitems(items):
+    """The browser comes last: it takes longest, and what is wrong with the server shows sooner elsewhere."""
+    items.sort(key=lambda item: item.module.__name__ == "test_browser")

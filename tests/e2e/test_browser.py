@@ -1,8 +1,10 @@
 """The user interface's own tests, in Debian's Chromium, against a server with the demo's traffic."""
 
+import os
 import subprocess
 from pathlib import Path
 
+import pytest
 from tracehouse import clean_environment, run
 
 UI = Path(__file__).parents[2] / "ui"
@@ -35,6 +37,7 @@ def test_user_interface(new_tracehouse):
     assert not failed, failed
 
 
+@pytest.mark.skipif(os.getloadavg()[0] > os.cpu_count() + 1, reason="the machine is busy: times would say nothing")
 def test_giant_traces():
     """How quick the page is with 100,000 spans, with the interface's own stand-in for a server."""
     browser_tests(["node", "--test", "--test-timeout=300000", "e2e/giant.test.mjs"])
