@@ -1,0 +1,173 @@
+//! A damaged log gives back what is intact.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use tracehouse_model::{AnyValue, Span, TenantId};
+
+use crate::spans::{Key, NOON, assert_same_spans, batch_of, by_key, plain_span};
+use crate::world::{World, all_spans, append};
+
+const HEADER_BYTES: usize = 20;
+const MAGIC_BYTES: usize = 8;
+
+fn some_spans(round: u64) -> Vec<Span> {
+    (1..=10).map(|number| plain_span(u128::from(round) + 1, round * 100 + number, 0, NOON)).collect()
+}
+
+fn all_of(rounds: impl IntoIterator<Item = u64>) -> BTreeMap<Key, Span> {
+    by_key(&rounds.into_iter().flat_map(some_spans).collect::<Vec<_>>())
+}
+
+/// A world whose log has a record for each of these rounds in one segment.
+async fn world_with_records(rounds: u64) -> World {
+    let world = World::new();
+    let store = world.open().await;
+    for round in 0..rounds {
+        append(&store, batch_of(&some_spans(round))).await;
+    }
+    world.crash_image()
+}
+
+/// Where the records of a segment begin, and its end.
+fn record_starts(segment: &[u8]) -> Vec<usize> {
+    let mut starts = vec![MAGIC_BYTES];
+    let mut at = MAGIC_BYTES;
+    while at < segment.len() {
+        let length = u32::from_le_bytes(segment[at..at + 4].try_into().expect("four bytes"));
+        at += HEADER_BYTES + length as usize;
+        starts.push(at);
+    }
+    assert_eq!(at, segment.len(), "the segment is whole");
+    starts
+}
+
+fn damaged_copies(world: &World) -> usize {
+    fs::read_dir(world.log_dir().join("damaged")).map_or(0, Iterator::count)
+}
+
+async fn check(what: &str, world: &World, expected: &BTreeMap<Key, Span>, damaged: usize) {
+    let store = world.open().await;
+    assert_same_spans(what, &all_spans(&store.snapshot(&TenantId::default())), expected, 1);
+    assert_eq!(damaged_copies(world), damaged, "{what}: copies of damaged segments");
+    // The log goes on behind what was recovered.
+    append(&store, batch_of(&some_spans(900))).await;
+    let image = world.crash_image();
+    let mut with_new = expected.clone();
+    with_new.extend(all_of([900]));
+    let reopened = image.open().await;
+    let found = all_spans(&reopened.snapshot(&TenantId::default()));
+    assert_same_spans(&format!("{what}, and another crash"), &found, &with_new, 1);
+    reopened.flush().await.expect("the flush succeeds");
+    reopened.shutdown().await.expect("the store stops");
+    let after_flush = image.open().await;
+    let found = all_spans(&after_flush.snapshot(&TenantId::default()));
+    assert_same_spans(&format!("{what}, flushed"), &found, &with_new, 1);
+}
+
+fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(path).expect("the segment can be read");
+    change(&mut bytes);
+    fs::write(path, bytes).expect("the segment can be written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_torn_end_is_cut_off_in_silence() {
+    let world = world_with_records(5).await;
+    let segment = fs::read(&world.segments()[0]).expect("the segment can be read");
+    let starts = record_starts(&segment);
+    let last = starts[4];
+    for end in [last + 1, last + 7, last + HEADER_BYTES, last + HEADER_BYTES + 1, segment.len() - 1] {
+        let image = world.crash_image();
+        change(&image.segments()[0], |bytes| bytes.truncate(end));
+        check(&format!("cut at {end} of {}", segment.len()), &image, &all_of(0..4), 0).await;
+    }
+    for (what, tail) in [("zeros", vec![0; 4096]), ("noise", (0..997u32).map(|at| (at * 31) as u8).collect())] {
+        let image = world.crash_image();
+        change(&image.segments()[0], |bytes| bytes.extend(&tail));
+        check(what, &image, &all_of(0..5), 0).await;
+    }
+    for end in [0, 1, MAGIC_BYTES, MAGIC_BYTES + 1] {
+        let image = world.crash_image();
+        change(&image.segments()[0], |bytes| bytes.truncate(end));
+        check(&format!("nothing but {end} bytes"), &image, &all_of(0..0), 0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_inside_costs_only_the_damaged_record() {
+    let world = world_with_records(5).await;
+    let segment = fs::read(&world.segments()[0]).expect("the segment can be read");
+    let starts = record_starts(&segment);
+    let middle = (starts[2] + starts[3]) / 2;
+    // In the length, the checksums, the number, the body.
+    for at in [starts[2], starts[2] + 3, starts[2] + 5, starts[2] + 9, starts[2] + 17, starts[2] + 20, middle] {
+        let image = world.crash_image();
+        change(&image.segments()[0], |bytes| bytes[at] ^= 0x40);
+        check(&format!("byte {at} flipped"), &image, &all_of([0, 1, 3, 4]), 1).await;
+    }
+    let image = world.crash_image();
+    change(&image.segments()[0], |bytes| bytes[3] ^= 1);
+    check("the magic", &image, &all_of(0..5), 1).await;
+    let image = world.crash_image();
+    change(&image.segments()[0], |bytes| drop(bytes.drain(starts[2]..starts[3])));
+    check("a record is gone without a trace", &image, &all_of([0, 1, 3, 4]), 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_torn_segment_before_the_last_is_damage() {
+    let world = world_with_records(3).await;
+    let store = world.open().await;
+    for round in 10..13 {
+        append(&store, batch_of(&some_spans(round))).await;
+    }
+    let image = world.crash_image();
+    let segments = image.segments();
+    assert_eq!(segments.len(), 2, "each start begins a segment");
+    change(&segments[0], |bytes| bytes.truncate(bytes.len() - 5));
+    let intact = [0, 1, 10, 11, 12];
+    check("the first of two is torn", &image, &all_of(intact), 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_files_in_the_folder_are_left_alone() {
+    let world = world_with_records(3).await;
+    for name in ["notes.txt", "notes.wal", ".wal", "0007.wal.bak"] {
+        fs::write(world.log_dir().join(name), "not a segment").expect("a file can be written");
+    }
+    check("with strange files", &world, &all_of(0..3), 0).await;
+    assert_eq!(fs::read_to_string(world.log_dir().join("notes.wal")).expect("still there"), "not a segment");
+}
+
+/// Segments are begun when the last is full, and removed when all in them stands in files.
+#[tokio::test(flavor = "multi_thread")]
+async fn segments_are_removed_after_a_flush() {
+    let world = World::new();
+    let store = world.open().await;
+    let mut expected = BTreeMap::new();
+    for round in 0..10u64 {
+        // About 10 MiB each, so that a segment of 64 MiB fills.
+        let spans: Vec<Span> = (0..10)
+            .map(|number| {
+                let mut span = plain_span(u128::from(round) + 1, round * 100 + number + 1, 0, NOON);
+                let text = format!("{round} {number} ").repeat(256 * 1024);
+                span.attributes.push(("text".into(), AnyValue::String(text)));
+                span
+            })
+            .collect();
+        append(&store, batch_of(&spans)).await;
+        expected.extend(by_key(&spans));
+    }
+    assert!(world.segments().len() > 1, "the log went on in a new segment");
+    let image = world.crash_image();
+    assert_same_spans("hot", &all_spans(&store.snapshot(&TenantId::default())), &expected, 1);
+    store.flush().await.expect("the flush succeeds");
+    assert_eq!(world.segments().len(), 1, "only the segment that is being written is left");
+    let reopened = image.open().await;
+    assert_same_spans("from two segments", &all_spans(&reopened.snapshot(&TenantId::default())), &expected, 1);
+    reopened.shutdown().await.expect("the store stops");
+    let empty = image.open().await;
+    assert_eq!(empty.status(&TenantId::default()).spans_hot, 0, "nothing is replayed that stands in files");
+    assert_same_spans("from files", &all_spans(&empty.snapshot(&TenantId::default())), &expected, 1);
+}

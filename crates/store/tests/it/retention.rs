@@ -1,0 +1,177 @@
+//! Old files go, by age and by the disk's budget, but never under a reader and never because a clock was set.
+
+use std::time::Duration;
+
+use tracehouse_model::{Span, TenantId};
+use tracehouse_store::{Projection, Store, StoreConfig};
+
+use crate::spans::{HOUR, NOON, assert_same_spans, batch_of, by_key, plain_span};
+use crate::world::{World, all_spans, append, file_spans};
+
+const A_SECOND: Duration = Duration::from_secs(1);
+
+fn spans_of_hour(hour: i64) -> Vec<Span> {
+    let id = |number: u64| (hour + 100) as u64 * 1000 + number + 1;
+    (0..100).map(|number| plain_span(u128::from(id(number / 4)), id(number), 0, NOON + hour * HOUR)).collect()
+}
+
+/// A store with a file for each of some hours before noon.
+async fn store_of_hours(world: &World, config: StoreConfig, hours: std::ops::Range<i64>) -> std::sync::Arc<Store> {
+    let store = world.open_with(config).await;
+    for hour in hours {
+        append(&store, batch_of(&spans_of_hour(hour))).await;
+        store.flush().await.expect("the flush succeeds");
+    }
+    store
+}
+
+/// Moves the clock as time does, a little at a time: a jump would make the store distrust it.
+fn pass(world: &World, time: Duration) {
+    let step = Duration::from_secs(600);
+    let steps = time.as_nanos() / step.as_nanos();
+    (0..steps).for_each(|_| world.clock.advance(step));
+    world.clock.advance(time - step * steps as u32);
+}
+
+/// Waits until the keeper has done what the test expects.
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..200 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("in ten seconds not: {what}");
+}
+
+/// Time enough for the keeper to do what it should not.
+async fn a_while() {
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+}
+
+fn check(what: &str, store: &Store, hours: impl IntoIterator<Item = i64>) {
+    let expected: Vec<Span> = hours.into_iter().flat_map(spans_of_hour).collect();
+    assert_same_spans(what, &all_spans(&store.snapshot(&TenantId::default())), &by_key(&expected), 1);
+}
+
+fn files(store: &Store) -> usize {
+    store.snapshot(&TenantId::default()).files.len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_older_than_the_retention_are_removed() {
+    let world = World::new();
+    let config = StoreConfig { retention: Duration::from_secs(5 * 3600 + 1800), ..world.config() };
+    let store = store_of_hours(&world, config.clone(), -4..1).await;
+    a_while().await;
+    check("nothing is old enough", &store, -4..1);
+    pass(&world, Duration::from_secs(2 * 3600));
+    until("one hour is too old", || files(&store) == 4).await;
+    a_while().await;
+    check("the oldest hour is gone", &store, -3..1);
+    assert_eq!(world.files_ending_with(".parquet").len(), 4, "a glob does not see what expired");
+    assert_eq!(world.files_ending_with(".retired").len(), 1, "readers may still hold it");
+    world.clock.advance(config.delete_grace);
+    until("it is deleted after the grace period", || world.files_ending_with(".retired").is_empty()).await;
+    pass(&world, Duration::from_secs(24 * 3600));
+    until("all are too old", || files(&store) == 0).await;
+    store.shutdown().await.expect("the store stops");
+    let store = world.open_with(config).await;
+    check("after a restart", &store, 0..0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_oldest_files_go_when_the_disk_budget_is_used_up() {
+    let world = World::new();
+    // Not in the order of age.
+    let store = world.open().await;
+    for hour in [-2, 0, -4, -1, -3] {
+        append(&store, batch_of(&spans_of_hour(hour))).await;
+        store.flush().await.expect("the flush succeeds");
+    }
+    let bytes = store.status(&TenantId::default()).bytes_stored;
+    a_while().await;
+    check("without a budget", &store, -4..1);
+    store.shutdown().await.expect("the store stops");
+    let config = StoreConfig { disk_budget_bytes: Some(bytes * 7 / 10), ..world.config() };
+    let store = world.open_with(config).await;
+    until("two of five files are too many", || files(&store) == 3).await;
+    a_while().await;
+    check("the newest three stay", &store, -2..1);
+    assert!(store.status(&TenantId::default()).bytes_stored <= bytes * 7 / 10);
+}
+
+/// A clock that is set a year ahead, or back, removes nothing at once; after it has been right for a while, it counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_jumps_removes_nothing() {
+    const YEAR: i64 = 365 * 24 * HOUR;
+    let world = World::new();
+    let config = StoreConfig { retention: Duration::from_secs(24 * 3600), ..world.config() };
+    let store = store_of_hours(&world, config, -4..1).await;
+    a_while().await;
+    world.clock.jump_wall_clock(YEAR);
+    a_while().await;
+    check("a year ahead", &store, -4..1);
+    world.clock.jump_wall_clock(-YEAR);
+    a_while().await;
+    pass(&world, Duration::from_secs(3600));
+    a_while().await;
+    check("and back again", &store, -4..1);
+    world.clock.jump_wall_clock(-YEAR);
+    a_while().await;
+    check("a year back", &store, -4..1);
+    world.clock.jump_wall_clock(YEAR);
+    a_while().await;
+    pass(&world, Duration::from_secs(25 * 3600));
+    until("what is really old goes", || files(&store) == 0).await;
+}
+
+/// A query that began before a merge reads the replaced files until the grace period is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_keeps_what_it_began_with() {
+    let world = World::new();
+    let store = world.open().await;
+    for round in 0..3 {
+        let spans: Vec<Span> = (0..50).map(|number| plain_span(round + 1, number + 1, 0, NOON)).collect();
+        append(&store, batch_of(&spans)).await;
+        store.flush().await.expect("the flush succeeds");
+    }
+    store.shutdown().await.expect("the store stops");
+    let store = world.open().await;
+    let snapshot = store.snapshot(&TenantId::default());
+    let before = all_spans(&snapshot);
+    let held_open = snapshot.files[0].open().expect("the file opens");
+    let report = store.compact().await.expect("the merge succeeds");
+    assert_eq!((report.files_before, report.files_after), (3, 1));
+    assert_eq!(world.files_ending_with(".parquet").len(), 1, "a glob sees each span once");
+    assert_eq!(all_spans(&snapshot), before, "the snapshot's files are still there");
+    let after = store.snapshot(&TenantId::default());
+    assert_eq!(after.files.len(), 1);
+    assert_same_spans("merged", &all_spans(&after), &by_key(&before), 1);
+
+    world.clock.advance(world.config().delete_grace - A_SECOND);
+    a_while().await;
+    assert_eq!(world.files_ending_with(".retired").len(), 3, "not yet");
+    world.clock.advance(A_SECOND);
+    until("replaced files are deleted", || world.files_ending_with(".retired").is_empty()).await;
+    assert!(
+        held_open.read_rows(0, 0..held_open.rows_of(0), Projection::All).is_ok(),
+        "an open file can be read to its end"
+    );
+    drop((held_open, snapshot));
+    until("the room they took is free", || deleted_files_held_open(&world) == 0).await;
+    assert_same_spans("merged", &all_spans(&store.snapshot(&TenantId::default())), &by_key(&before), 1);
+    assert_eq!(file_spans(&after.files[0]).len(), 150);
+}
+
+/// Files of this world that have no name any more but are open: the disk's room is not free before they are closed.
+fn deleted_files_held_open(world: &World) -> usize {
+    let store = world.store_dir().to_string_lossy().into_owned();
+    let open = std::fs::read_dir("/proc/self/fd").expect("this is Linux");
+    let targets = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    targets
+        .filter(|target| {
+            target.to_string_lossy().starts_with(&store) && target.to_string_lossy().ends_with("(deleted)")
+        })
+        .count()
+}

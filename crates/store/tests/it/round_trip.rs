@@ -1,0 +1,96 @@
+//! What goes in comes out: from memory, from files, from merged files, after a restart.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use tracehouse_model::{Span, TraceId};
+use tracehouse_store::{Snapshot, Store};
+
+use crate::histories::{History, Step, TENANTS, histories};
+use crate::spans::{Key, assert_same_spans, batch_of, key_of};
+use crate::world::{World, all_spans, hot_spans, spans_of, tenant};
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_span_comes_back_as_it_was_sent(history in histories()) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        runtime.block_on(replay(&history));
+    }
+}
+
+async fn replay(history: &History) {
+    let world = World::new();
+    let store = world.open().await;
+    let mut sent: Vec<(usize, &[Span])> = Vec::new();
+    let mut deliveries = 1;
+    for step in &history.steps {
+        match step {
+            Step::Append { tenant: number, spans } => {
+                store.append(tenant(*number), batch_of(spans)).await.expect("the store takes it");
+                sent.push((*number, spans));
+            }
+            Step::Redeliver(which) if !sent.is_empty() => {
+                let (number, spans) = sent[which.index(sent.len())];
+                store.append(tenant(number), batch_of(spans)).await.expect("the store takes it");
+                deliveries += 1;
+            }
+            Step::Redeliver(_) => {}
+            Step::Flush => {
+                store.flush().await.expect("the flush succeeds");
+            }
+        }
+    }
+    check(&store, history, "in memory and files", deliveries);
+    store.flush().await.expect("the flush succeeds");
+    for number in 0..TENANTS {
+        assert!(store.snapshot(&tenant(number)).hot.is_empty(), "nothing is left in memory");
+    }
+    check(&store, history, "in files", deliveries);
+    store.compact().await.expect("the merge succeeds");
+    // Copies of a span whose trace began in different hours as it arrived stay in different files.
+    check(&store, history, "merged", deliveries);
+    store.shutdown().await.expect("the store stops");
+    drop(store);
+    let store = world.open().await;
+    check(&store, history, "after a restart", deliveries);
+    store.shutdown().await.expect("the store stops");
+}
+
+fn check(store: &Store, history: &History, when: &str, deliveries: usize) {
+    for number in 0..TENANTS {
+        let expected = history.expected(number);
+        let snapshot = store.snapshot(&tenant(number));
+        let what = format!("tenant {number}, {when}");
+        assert_same_spans(&what, &all_spans(&snapshot), &expected, deliveries);
+        check_traces(&what, &snapshot, &expected);
+    }
+}
+
+/// The same by looking each trace up, and one that is not there.
+fn check_traces(what: &str, snapshot: &Snapshot, expected: &BTreeMap<Key, Span>) {
+    let mut traces: BTreeMap<TraceId, BTreeMap<Key, Span>> = BTreeMap::new();
+    for span in expected.values() {
+        traces.entry(span.trace_id).or_default().insert(key_of(span), span.clone());
+    }
+    for absent in [TraceId([0; 16]), TraceId([7; 16])] {
+        assert!(found_in(snapshot, absent).is_empty(), "{what}: a trace that nobody sent");
+    }
+    for (trace, spans) in traces {
+        assert_same_spans(what, &found_in(snapshot, trace), &spans, usize::MAX);
+    }
+}
+
+fn found_in(snapshot: &Snapshot, trace: TraceId) -> Vec<Span> {
+    let mut found: Vec<Span> = hot_spans(snapshot).into_iter().filter(|span| span.trace_id == trace).collect();
+    let in_hot = found.len();
+    let promised = snapshot.hot.iter().any(|batch| batch.may_contain(trace));
+    assert!(in_hot == 0 || promised, "a hot batch denies a trace it holds");
+    for file in snapshot.files.iter() {
+        let spans = file.open().expect("the file opens").read_trace(trace, usize::MAX).expect("the trace can be read");
+        assert!(spans.is_none() || file.may_contain(trace), "a file's filter denies a trace it holds");
+        found.extend(spans.iter().flat_map(spans_of));
+    }
+    found
+}

@@ -1,0 +1,258 @@
+//! A store in a temporary folder, with a clock that the test moves and a catalogue that can be made to fail.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use object_store::local::LocalFileSystem;
+use parking_lot::Mutex;
+use tempfile::TempDir;
+use tracehouse_catalogue::{Catalogue, CatalogueContents, CatalogueError, Commit, SqliteCatalogue};
+use tracehouse_model::{Clock, ManualClock, Span, SpanBatch, SystemRandomness, TenantId};
+use tracehouse_store::{OpenError, Projection, Snapshot, SpanFile, Store, StoreConfig};
+
+use crate::spans::NOON;
+
+/// The folders of a store. Dropping it deletes them.
+pub(crate) struct World {
+    folder: TempDir,
+    pub(crate) clock: Arc<ManualClock>,
+    opened: AtomicU64,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::in_folder(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    pub(crate) fn in_folder(folder: TempDir) -> Self {
+        Self { folder, clock: Arc::new(ManualClock::at_unix_nanos(NOON)), opened: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn store_dir(&self) -> PathBuf {
+        self.path().join("store")
+    }
+
+    pub(crate) fn log_dir(&self) -> PathBuf {
+        self.path().join("log")
+    }
+
+    /// Nothing happens by itself: flushes and merges only when asked for.
+    pub(crate) fn config(&self) -> StoreConfig {
+        StoreConfig {
+            log_dir: self.log_dir(),
+            flush_interval: Duration::from_secs(1 << 30),
+            compaction_interval: Duration::from_secs(1 << 30),
+            retention: Duration::from_secs(1 << 33),
+            disk_free_bytes_min: 0,
+            ..StoreConfig::default()
+        }
+    }
+
+    pub(crate) async fn catalogue(&self) -> Arc<SqliteCatalogue> {
+        SqliteCatalogue::open(&self.path().join("catalogue.sqlite")).await.expect("the catalogue opens")
+    }
+
+    pub(crate) async fn open(&self) -> Arc<Store> {
+        self.open_with(self.config()).await
+    }
+
+    pub(crate) async fn open_with(&self, config: StoreConfig) -> Arc<Store> {
+        let catalogue = self.catalogue().await;
+        self.try_open(config, catalogue, self.clock.clone()).await.expect("the store opens")
+    }
+
+    pub(crate) async fn try_open(
+        &self,
+        config: StoreConfig,
+        catalogue: Arc<dyn Catalogue>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Store>, OpenError> {
+        let root = self.store_dir();
+        fs::create_dir_all(&root).expect("the folder can be made");
+        let objects = LocalFileSystem::new_with_prefix(&root).expect("the folder is there");
+        let seed = self.opened.fetch_add(1, Ordering::SeqCst) << 32;
+        let randomness = Arc::new(SystemRandomness::from_seed(seed));
+        Store::open(config, Arc::new(objects), Some(root), catalogue, clock, randomness).await
+    }
+
+    /// The folders as a power failure at this moment would leave them. To be called while nothing writes to the
+    /// catalogue; the log and the files may change meanwhile.
+    pub(crate) fn crash_image(&self) -> World {
+        let image = World::new();
+        // The log first: what a flush then takes out of it is in the catalogue and the files that are copied later.
+        copy_folder(&self.log_dir(), &image.log_dir());
+        for file in ["catalogue.sqlite", "catalogue.sqlite-wal"] {
+            let from = self.path().join(file);
+            if from.exists() {
+                fs::copy(from, image.path().join(file)).expect("the catalogue can be copied");
+            }
+        }
+        copy_folder(&self.store_dir(), &image.store_dir());
+        image.clock.jump_wall_clock(self.clock.now_unix_nanos() - NOON);
+        // Another file of this world must not get the name of one that the image has.
+        image.opened.store(self.opened.load(Ordering::SeqCst) + 1, Ordering::SeqCst);
+        image
+    }
+
+    /// Paths below the store's folder whose names end so, sorted.
+    pub(crate) fn files_ending_with(&self, end: &str) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.store_dir()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).expect("a folder of the store") {
+                let path = entry.expect("an entry of it").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.to_string_lossy().ends_with(end) {
+                    found.push(path);
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    pub(crate) fn segments(&self) -> Vec<PathBuf> {
+        let mut found: Vec<PathBuf> = fs::read_dir(self.log_dir())
+            .expect("the folder of the log")
+            .map(|entry| entry.expect("an entry of it").path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "wal"))
+            .collect();
+        found.sort();
+        found
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder can be made");
+    let Ok(entries) = fs::read_dir(from) else { return };
+    for entry in entries {
+        let path = entry.expect("an entry").path();
+        let target = to.join(path.file_name().expect("entries have names"));
+        if path.is_dir() {
+            copy_folder(&path, &target);
+        } else if let Err(error) = fs::copy(&path, &target) {
+            // Files come and go while they are copied.
+            assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "copying {path:?}");
+            let _ = fs::remove_file(&target);
+        }
+    }
+}
+
+pub(crate) fn tenant(number: usize) -> TenantId {
+    TenantId::new(["default", "team-a", "Team_B"][number]).expect("a valid name")
+}
+
+pub(crate) async fn append(store: &Store, spans: SpanBatch) {
+    store.append(TenantId::default(), spans).await.expect("the store takes it");
+}
+
+pub(crate) fn hot_spans(snapshot: &Snapshot) -> Vec<Span> {
+    snapshot.hot.iter().flat_map(|batch| spans_of(&batch.spans)).collect()
+}
+
+pub(crate) fn spans_of(batch: &SpanBatch) -> Vec<Span> {
+    (0..batch.len()).map(|row| batch.span(row)).collect()
+}
+
+/// All spans of a file, in its order.
+pub(crate) fn file_spans(file: &Arc<SpanFile>) -> Vec<Span> {
+    let open = file.open().expect("the file opens");
+    let mut spans = Vec::new();
+    for row_group in 0..open.row_groups() {
+        let rows = open.read_rows(row_group, 0..open.rows_of(row_group), Projection::All).expect("rows can be read");
+        spans.extend(spans_of(&rows));
+    }
+    spans
+}
+
+/// All spans of a snapshot, wherever they are.
+pub(crate) fn all_spans(snapshot: &Snapshot) -> Vec<Span> {
+    let mut spans = hot_spans(snapshot);
+    spans.extend(snapshot.files.iter().flat_map(file_spans));
+    spans
+}
+
+/// A catalogue that can be made to fail, and that calls the test around every commit.
+pub(crate) struct WatchedCatalogue {
+    inner: Arc<SqliteCatalogue>,
+    fault: Mutex<Fault>,
+    watcher: Mutex<Option<Watcher>>,
+    /// Who holds this for writing sees a catalogue that does not change.
+    pub(crate) still: tokio::sync::RwLock<()>,
+}
+
+type Watcher = Box<dyn FnMut(Moment, &Commit) + Send>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    BeforeCommit,
+    AfterCommit,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    None,
+    /// Commits change nothing and report an error.
+    BeforeCommit,
+    /// Commits are done but report an error, as when a connection breaks before the answer.
+    AfterCommit,
+}
+
+impl WatchedCatalogue {
+    pub(crate) fn new(inner: Arc<SqliteCatalogue>) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            fault: Mutex::new(Fault::None),
+            watcher: Mutex::default(),
+            still: tokio::sync::RwLock::default(),
+        })
+    }
+
+    pub(crate) fn fail(&self, fault: Fault) {
+        *self.fault.lock() = fault;
+    }
+
+    pub(crate) fn watch(&self, watcher: impl FnMut(Moment, &Commit) + Send + 'static) {
+        *self.watcher.lock() = Some(Box::new(watcher));
+    }
+
+    fn tell(&self, moment: Moment, commit: &Commit) {
+        if let Some(watcher) = &mut *self.watcher.lock() {
+            watcher(moment, commit);
+        }
+    }
+}
+
+#[async_trait]
+impl Catalogue for WatchedCatalogue {
+    async fn load(&self) -> Result<CatalogueContents, CatalogueError> {
+        self.inner.load().await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<(), CatalogueError> {
+        let _still = self.still.read().await;
+        let fault = *self.fault.lock();
+        let broken = || CatalogueError::from(TenantId::new("!").expect_err("not a name"));
+        self.tell(Moment::BeforeCommit, &commit);
+        if fault == Fault::BeforeCommit {
+            return Err(broken());
+        }
+        self.inner.commit(commit.clone()).await?;
+        self.tell(Moment::AfterCommit, &commit);
+        if fault == Fault::AfterCommit { Err(broken()) } else { Ok(()) }
+    }
+
+    async fn forget(&self, file_ids: &[String]) -> Result<(), CatalogueError> {
+        let _still = self.still.read().await;
+        self.inner.forget(file_ids).await
+    }
+}
