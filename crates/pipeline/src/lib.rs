@@ -26,6 +26,8 @@ pub use stage::{Refusals, Stage};
 pub use times::CheckTimes;
 pub use trace_size::LimitTraceSize;
 
+const REFUSED: &str = "tracehouse_pipeline_refused_spans_total";
+
 /// The ordered stages that each batch passes.
 pub struct Pipeline {
     stages: Vec<Box<dyn Stage>>,
@@ -44,6 +46,7 @@ pub struct Processed {
 impl Pipeline {
     /// The stages that every Tracehouse runs.
     pub fn new(limits: Limits, clock: Arc<dyn Clock>) -> Self {
+        metrics::describe_counter!(REFUSED, "Spans refused by the pipeline, by reason");
         Self::with_stages(vec![
             Box::new(CheckTimes::new(limits.future_nanos_max, clock.clone())),
             Box::new(LimitTraceSize::new(limits.spans_per_trace_max, clock)),
@@ -69,7 +72,7 @@ impl Pipeline {
             for (reason, count) in refusals.reasons() {
                 rejected_spans += count;
                 describe(&mut message, reason, count);
-                metrics::counter!("tracehouse_pipeline_refused_spans_total", "reason" => reason.label).increment(count);
+                metrics::counter!(REFUSED, "reason" => reason.label).increment(count);
             }
         }
         Processed { batch, rejected_spans, message }
