@@ -1,0 +1,5 @@
+//! The same questions asked of spans in memory, in flushed files and in merged files, against a slow and obvious answer.
+
+mod searches;
+mod shop;
+mod traces;

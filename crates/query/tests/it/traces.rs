@@ -1,0 +1,108 @@
+//! Assembling traces: trees, fragments, copies, circles.
+
+use tracehouse_model::{SpanBatch, SpanFields, SpanId, TenantId, kind};
+use tracehouse_query::{ParentRow, Trace};
+
+use crate::shop::{NOON, Shop, many_spans, trace_id};
+
+/// Spans given as (id, parent, start); parent 0 is none.
+fn batch(spans: &[(u64, u64, i64)]) -> SpanBatch {
+    let mut batch = SpanBatch::new();
+    let resource = batch.finish_resource(0, 0);
+    let scope = batch.finish_scope(0, 0, 0, 0);
+    for &(id, parent, start) in spans {
+        batch.finish_span(SpanFields {
+            trace_id: trace_id(1),
+            span_id: SpanId(id.to_be_bytes()),
+            parent_span_id: SpanId(parent.to_be_bytes()),
+            start_unix_nanos: NOON + start,
+            duration_nanos: 10,
+            kind: kind::INTERNAL,
+            resource,
+            scope,
+            ..SpanFields::default()
+        });
+    }
+    batch
+}
+
+async fn assemble(shop: &Shop, most: usize) -> Trace {
+    let trace = shop.engine.trace(&TenantId::default(), trace_id(1), most).await.expect("reads");
+    trace.expect("the trace is there")
+}
+
+fn shape(trace: &Trace) -> Vec<(u64, ParentRow)> {
+    trace.spans.span_id.iter().map(|id| id.as_u64()).zip(trace.parent.iter().copied()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trees_stand_in_pre_order_wherever_their_spans_lie() {
+    use ParentRow::{Missing, Root, Row};
+    type Spans<'a> = &'a [(u64, u64, i64)];
+    let cases: &[(&str, Spans<'_>, &[(u64, ParentRow)])] = &[
+        ("one root", &[(1, 0, 0)], &[(1, Root)]),
+        (
+            "siblings by start, whatever the order of arrival",
+            &[(3, 1, 20), (2, 1, 10), (1, 0, 0), (4, 2, 11)],
+            &[(1, Root), (2, Row(0)), (4, Row(1)), (3, Row(0))],
+        ),
+        (
+            "a fragment comes after the root",
+            &[(5, 9, -5), (1, 0, 0), (6, 5, 1)],
+            &[(1, Root), (5, Missing), (6, Row(1))],
+        ),
+        ("two roots", &[(2, 0, 5), (1, 0, 0)], &[(1, Root), (2, Root)]),
+        ("copies are left out", &[(1, 0, 0), (2, 1, 1), (2, 1, 1), (1, 0, 0)], &[(1, Root), (2, Row(0))]),
+        ("a circle is opened at its earliest span", &[(1, 2, 0), (2, 1, 1)], &[(1, Missing), (2, Row(0))]),
+    ];
+    for (what, spans, expected) in cases {
+        let shop = Shop::open().await;
+        let (early, late) = spans.split_at(spans.len() / 2);
+        shop.append(batch(early)).await;
+        shop.store.flush().await.expect("flushes");
+        shop.append(batch(late)).await;
+        assert_eq!(shape(&assemble(&shop, 100).await), *expected, "{what}, half in memory");
+        shop.store.flush().await.expect("flushes");
+        shop.store.compact().await.expect("merges");
+        assert_eq!(shape(&assemble(&shop, 100).await), *expected, "{what}, merged");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_trace_says_how_much_there_is() {
+    let shop = Shop::open().await;
+    let spans: Vec<_> = (0..50).map(|number| (number + 1, u64::from(number > 0), number as i64)).collect();
+    shop.append(batch(&spans)).await;
+    for _ in 0..2 {
+        let trace = assemble(&shop, 20).await;
+        assert_eq!((trace.spans.len(), trace.span_count), (20, 50));
+        assert!(trace.partial_reason.is_some_and(|reason| reason.contains("20 of 50")));
+        shop.store.flush().await.expect("flushes");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_span_comes_back_whole() {
+    let shop = Shop::open().await;
+    let (batches, spans) = many_spans(60, 14);
+    for batch in batches {
+        shop.append(batch).await;
+    }
+    shop.store.flush().await.expect("flushes");
+    for span in &spans {
+        let found = shop.engine.span(&TenantId::default(), span.trace_id, span.span_id).await.expect("reads");
+        let mut found = found.expect("the span is there");
+        let mut sent = span.clone();
+        for attributes in [&mut found.attributes, &mut sent.attributes] {
+            attributes.sort_by(|left, right| left.0.cmp(&right.0));
+        }
+        for attributes in [&mut found.resource_attributes, &mut sent.resource_attributes] {
+            attributes.sort_by(|left, right| left.0.cmp(&right.0));
+        }
+        assert_eq!(found, sent);
+    }
+    let absent = shop.engine.trace(&TenantId::default(), trace_id(999_999), 10).await.expect("reads");
+    assert!(absent.is_none());
+    let other = tracehouse_model::TenantId::new("other").expect("a tenant");
+    assert!(shop.engine.trace(&other, spans[0].trace_id, 10).await.expect("reads").is_none(), "tenants are apart");
+}
