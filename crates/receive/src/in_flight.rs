@@ -3,6 +3,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use metrics::gauge;
 
+const GAUGE: &str = "tracehouse_receive_in_flight_bytes";
+
 /// Bytes of requests being worked on, with a maximum. Who finds no room is sent away at once and never queued: a
 /// queue would only move the memory elsewhere.
 #[derive(Debug)]
@@ -29,10 +31,6 @@ impl InFlight {
         reservation.grow_to(bytes)?;
         Ok(reservation)
     }
-
-    fn report(&self) {
-        gauge!("tracehouse_receive_in_flight_bytes").set(self.bytes() as f64);
-    }
 }
 
 /// Bytes held by one request; given back when dropped.
@@ -54,7 +52,8 @@ impl Reservation {
             })
             .map_err(|_| NoRoom)?;
         self.bytes = bytes;
-        self.in_flight.report();
+        // Relative, as two threads may report in another order than they counted.
+        gauge!(GAUGE).increment(more as f64);
         Ok(())
     }
 
@@ -63,10 +62,11 @@ impl Reservation {
         let held = std::mem::replace(&mut self.bytes, bytes);
         if bytes >= held {
             self.in_flight.bytes.fetch_add(bytes - held, Ordering::Relaxed);
+            gauge!(GAUGE).increment((bytes - held) as f64);
         } else {
             self.in_flight.bytes.fetch_sub(held - bytes, Ordering::Relaxed);
+            gauge!(GAUGE).decrement((held - bytes) as f64);
         }
-        self.in_flight.report();
     }
 }
 
