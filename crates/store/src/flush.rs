@@ -32,7 +32,7 @@ pub struct FlushReport {
 
 /// A flush makes at most so many files for each tenant; spans of further hours share the last one. Only senders with
 /// very wrong clocks get there.
-const HOURS_PER_FLUSH_MAX: usize = 32;
+const HOURS_PER_FLUSH_MAX: usize = 256;
 
 /// Writes everything that is in memory to files, commits them together with the log's position, and lets the log go.
 pub(crate) fn flush(shared: &Shared) -> Result<FlushReport, WriteError> {
