@@ -1,11 +1,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_norway::{Mapping, Value};
 
 use super::schema::{key_paths, properties, schema};
-use super::{Config, show};
+use super::{Config, Period, show};
 
 /// Where values may come from, weakest first.
 #[derive(Clone, Debug, Default)]
@@ -187,9 +188,19 @@ impl Found {
     }
 }
 
-/// What no single key can get wrong.
+/// What the types of the keys do not rule out.
 fn check_together(config: &Config) -> Result<(), String> {
+    /// Shorter intervals would keep a thread busy with nothing.
+    const INTERVAL_MIN: Period = Period(Duration::from_millis(10));
     crate::roles::check(&config.roles)?;
+    let intervals = [
+        ("store.sync_interval", config.store.sync_interval),
+        ("store.flush_interval", config.store.flush_interval),
+        ("store.compaction_interval", config.store.compaction_interval),
+    ];
+    if let Some((key, interval)) = intervals.iter().find(|(_, interval)| *interval < INTERVAL_MIN) {
+        return Err(format!("{key}: {interval} is too short; the shortest is {INTERVAL_MIN}"));
+    }
     if config.limits.decompressed_bytes_max > config.limits.in_flight_bytes_max {
         return Err(format!(
             "limits.decompressed_bytes_max ({}) is above limits.in_flight_bytes_max ({}): such a request could never be \

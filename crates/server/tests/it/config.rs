@@ -98,6 +98,7 @@ fn mistakes_are_named() {
         ("log: { level: 'a=b=c' }", &["log.level: ", "is not a log level"]),
         ("log: { format: xml }", &["log.format: ", "text", "json"]),
         ("roles: [gateway]", &["roles: gateway needs log"]),
+        ("store: { flush_interval: 0s }", &["store.flush_interval: 0s is too short; the shortest is 10ms"]),
         ("store: [", &["tracehouse.yaml: not YAML"]),
         ("listen: 127.0.0.1:1\nlisten: 127.0.0.1:2\n", &["not YAML: ", "duplicate"]),
         ("limits: { decompressed_bytes_max: 1GiB }", &["limits.decompressed_bytes_max (1GiB) is above"]),
