@@ -11,7 +11,9 @@ use tracehouse_catalogue::{Commit, FileRecord, RetirementReason};
 use tracehouse_model::{SpanBatch, TenantId, TraceId};
 
 use crate::error::WriteError;
-use crate::file::{AttributeCounts, MergedStrings, Packing, ROWS_PER_ROW_GROUP, RowRef, SeenSpans, SpanStream};
+use crate::file::{
+    AttributeCounts, MergedStrings, OpenFile, Packing, ROWS_PER_ROW_GROUP, RowRef, SeenSpans, SpanStream,
+};
 use crate::flush::FileOutput;
 use crate::objects::hour_of;
 use crate::state::SpanFile;
@@ -37,8 +39,12 @@ const SPANS_PER_FILE: u64 = 1024 * 1024;
 /// Files of one size class are merged when there are so many of them.
 const FILES_PER_MERGE_MIN: usize = 4;
 const FILES_PER_MERGE_MAX: usize = 16;
-/// Rows that are read of each input at a time.
+/// Rows that are read of each input at a time …
 const STREAM_ROWS: usize = 8192;
+/// … unless those of all inputs would take more than so many bytes, as spans with long texts do.
+const STREAM_BYTES: u64 = 32 * 1024 * 1024;
+/// A row group with long texts has fewer rows than others: so many bytes of memory are gathered for it.
+const ROW_GROUP_BYTES: usize = 48 * 1024 * 1024;
 
 /// How much is merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +88,7 @@ fn choose(files: &[Arc<SpanFile>], effort: Effort) -> Option<Vec<Arc<SpanFile>>>
         let key = (record.tenant.clone(), hour_of(record.start_min), size_class);
         groups.entry(key).or_default().push(file.clone());
     }
-    groups.into_values().find_map(|mut group| {
+    groups.into_values().find_map(|mut group: Vec<Arc<SpanFile>>| {
         group.sort_by(|left, right| left.record.id.cmp(&right.record.id));
         let total: u64 = group.iter().map(|file| file.record.spans).sum();
         let worthwhile = match effort {
@@ -92,19 +98,24 @@ fn choose(files: &[Arc<SpanFile>], effort: Effort) -> Option<Vec<Arc<SpanFile>>>
         if !worthwhile {
             return None;
         }
-        let mut spans = 0;
-        let chosen: Vec<_> = group
-            .into_iter()
-            .take(FILES_PER_MERGE_MAX)
-            .take_while(|file| {
-                let fits = spans == 0 || spans + file.record.spans <= SPANS_PER_FILE * 5 / 4;
-                spans += file.record.spans;
-                fits
-            })
-            .collect();
-        let improves = chosen.len() > 1 || chosen[0].record.level == 0;
-        improves.then_some(chosen)
+        // A file too large for its neighbours must not keep those behind it from being merged.
+        (0..group.len()).find_map(|first| {
+            let chosen = that_fit(&group[first..]);
+            let improves = chosen.len() > 1 || chosen[0].record.level == 0;
+            improves.then(|| chosen.to_vec())
+        })
     })
+}
+
+/// As many files from the first on as make one of the intended size.
+fn that_fit(files: &[Arc<SpanFile>]) -> &[Arc<SpanFile>] {
+    let mut spans = 0;
+    let fits = |file: &&Arc<SpanFile>| {
+        spans += file.record.spans;
+        spans == file.record.spans || spans <= SPANS_PER_FILE * 5 / 4
+    };
+    let count = files.iter().take(FILES_PER_MERGE_MAX).take_while(fits).count();
+    &files[..count]
 }
 
 fn merge(shared: &Shared, inputs: &[Arc<SpanFile>], report: &mut CompactReport) -> Result<(), WriteError> {
@@ -115,7 +126,7 @@ fn merge(shared: &Shared, inputs: &[Arc<SpanFile>], report: &mut CompactReport) 
         let cursor = file
             .open()
             .map_err(|error| error.source)
-            .and_then(|open| InputCursor::open(number, open.stream(STREAM_ROWS)))
+            .and_then(|open| InputCursor::open(number, open.stream(stream_rows(&open, inputs.len()))))
             .map_err(|source| set_aside(shared, file, source))?;
         cursors.push(cursor);
     }
@@ -134,6 +145,15 @@ fn merge(shared: &Shared, inputs: &[Arc<SpanFile>], report: &mut CompactReport) 
     report.bytes_after += record.bytes;
     report.duplicates += duplicates;
     replace(shared, inputs, record)
+}
+
+/// How many rows of one of so many inputs are read at a time.
+fn stream_rows(file: &OpenFile, inputs: usize) -> usize {
+    const ROWS_MIN: u64 = 64;
+    let rows: u64 = (0..file.row_groups()).map(|row_group| file.rows_of(row_group) as u64).sum();
+    let bytes_per_row = file.uncompressed_bytes() / rows.max(1) + 1;
+    let fitting = STREAM_BYTES / inputs as u64 / bytes_per_row;
+    (fitting.max(ROWS_MIN) as usize).min(STREAM_ROWS)
 }
 
 fn replace(shared: &Shared, inputs: &[Arc<SpanFile>], record: FileRecord) -> Result<(), WriteError> {
@@ -164,13 +184,23 @@ struct InputCursor {
     number: usize,
     stream: SpanStream,
     batch: Arc<SpanBatch>,
+    /// Memory of a row of the batch, on average.
+    row_bytes: usize,
     row: usize,
 }
 
 impl InputCursor {
     fn open(number: usize, mut stream: SpanStream) -> Result<Self, ParquetError> {
         let batch = stream.next().transpose()?.unwrap_or_default();
-        Ok(Self { number, stream, batch: Arc::new(batch), row: 0 })
+        let mut cursor = Self { number, stream, batch: Arc::default(), row_bytes: 0, row: 0 };
+        cursor.enter(batch);
+        Ok(cursor)
+    }
+
+    fn enter(&mut self, batch: SpanBatch) {
+        self.row_bytes = batch.memory_bytes() / batch.len().max(1);
+        self.row = 0;
+        self.batch = Arc::new(batch);
     }
 
     fn key(&self) -> Option<(TraceId, i64)> {
@@ -181,10 +211,7 @@ impl InputCursor {
         self.row += 1;
         while self.row >= self.batch.len() {
             match self.stream.next().transpose()? {
-                Some(batch) => {
-                    self.batch = Arc::new(batch);
-                    self.row = 0;
-                }
+                Some(batch) => self.enter(batch),
                 None => break,
             }
         }
@@ -225,6 +252,8 @@ struct Gathered {
     /// For each input the number of its current batch among `batches`.
     current: Vec<Option<u32>>,
     rows: Vec<RowRef>,
+    /// Memory of the rows.
+    bytes: usize,
 }
 
 struct Merge<'a> {
@@ -249,10 +278,10 @@ impl Merge<'_> {
             if key.0 != trace {
                 trace = key.0;
                 seen.begin();
-                if self.gathered.rows.len() + 64 > ROWS_PER_ROW_GROUP {
+                if self.gathered.is_full(64) {
                     self.write_row_group()?;
                 }
-            } else if self.gathered.rows.len() >= ROWS_PER_ROW_GROUP {
+            } else if self.gathered.is_full(0) {
                 self.write_row_group()?;
             }
             let input = &mut cursors[cursor];
@@ -260,6 +289,7 @@ impl Merge<'_> {
             if seen.insert(batch, row) {
                 let number = self.gathered.number_of(cursor, batch);
                 self.gathered.rows.push(RowRef { batch: number, row: row as u32 });
+                self.gathered.bytes += input.row_bytes;
             } else {
                 self.duplicates += 1;
             }
@@ -286,6 +316,11 @@ impl Merge<'_> {
 }
 
 impl Gathered {
+    /// Whether there is no room for so many more rows, or none at all.
+    fn is_full(&self, rows: usize) -> bool {
+        self.rows.len() + rows.max(1) > ROWS_PER_ROW_GROUP || self.bytes >= ROW_GROUP_BYTES
+    }
+
     fn number_of(&mut self, input: usize, batch: &Arc<SpanBatch>) -> u32 {
         *self.current[input].get_or_insert_with(|| {
             self.batches.push(batch.clone());
