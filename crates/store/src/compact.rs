@@ -17,7 +17,7 @@ use crate::file::{
 use crate::flush::FileOutput;
 use crate::objects::hour_of;
 use crate::state::SpanFile;
-use crate::store::Shared;
+use crate::store::{Shared, is_damage};
 
 /// What compaction did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -175,6 +175,9 @@ fn replace(shared: &Shared, inputs: &[Arc<SpanFile>], record: FileRecord) -> Res
 
 /// A file that can't be read must not stop the others: it is taken out, kept on the disk, and named.
 fn set_aside(shared: &Shared, file: &Arc<SpanFile>, source: ParquetError) -> WriteError {
+    if !is_damage(&source) {
+        return source.into();
+    }
     shared.set_damaged_file_aside(file, &source);
     WriteError::Damaged { path: file.record.path.clone(), source }
 }

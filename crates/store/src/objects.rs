@@ -108,7 +108,10 @@ impl Objects {
             Some(root) => {
                 let path = root.join(&record.path);
                 // A query that began before a merge may open the file after it.
-                Ok(FileSource::open_local(&path).or_else(|_| FileSource::open_local(&retired(&path)))?)
+                Ok(FileSource::open_local(&path).or_else(|error| match error.kind() {
+                    io::ErrorKind::NotFound => FileSource::open_local(&retired(&path)),
+                    _ => Err(error),
+                })?)
             }
             None => Ok(FileSource::Remote {
                 objects: self.store.clone(),

@@ -103,6 +103,28 @@ async fn a_file_that_is_gone_is_marked() {
     assert_same_spans("the others", &found, &by_key(&spans_but(&[(1, 0)])), 1);
 }
 
+/// A file that can't be opened now may be opened later: too many files are open, a disk is away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_out_of_reach_is_not_damaged() {
+    let world = world_of_three_hours().await;
+    let away = records(&world).await.into_iter().find(|file| file.path.contains("hour=13")).expect("a file");
+    let path = world.store_dir().join(&away.path);
+    let kept = world.path().join("kept");
+    fs::rename(&path, &kept).expect("it can be moved");
+    // A link to itself can't be followed: an error of the system, not of the file.
+    std::os::unix::fs::symlink(&path, &path).expect("a link can be made");
+    let store = world.open().await;
+    let snapshot = store.snapshot(&TenantId::default());
+    assert_eq!(snapshot.files.len(), 6);
+    let unreadable: Vec<_> = snapshot.files.iter().filter(|file| file.open().is_err()).collect();
+    assert_eq!(unreadable.len(), 1);
+    assert!(matches!(store.compact().await, Err(WriteError::Parquet(_))), "the merge says what it can't read");
+    fs::rename(&kept, &path).expect("it can be moved back");
+    store.compact().await.expect("the merge succeeds");
+    let found = all_spans(&store.snapshot(&TenantId::default()));
+    assert_same_spans("all", &found, &by_key(&spans_but(&[])), 1);
+}
+
 /// Damage that shows only when the rows are read: the merge that meets it goes on without the file.
 #[tokio::test(flavor = "multi_thread")]
 async fn files_with_unreadable_rows_are_set_aside_by_the_merge() {
