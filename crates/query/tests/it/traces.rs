@@ -38,8 +38,8 @@ fn shape(trace: &Trace) -> Vec<(u64, ParentRow)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn trees_stand_in_pre_order_wherever_their_spans_lie() {
     use ParentRow::{Missing, Root, Row};
-    type Spans<'a> = &'a [(u64, u64, i64)];
-    let cases: &[(&str, Spans<'_>, &[(u64, ParentRow)])] = &[
+    type Case<'a> = (&'a str, &'a [(u64, u64, i64)], &'a [(u64, ParentRow)]);
+    let cases: &[Case<'_>] = &[
         ("one root", &[(1, 0, 0)], &[(1, Root)]),
         (
             "siblings by start, whatever the order of arrival",
