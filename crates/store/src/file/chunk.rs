@@ -79,11 +79,11 @@ struct Dictionary {
 
 const ABSENT: u32 = u32::MAX;
 /// Bytes of a page before compression: a lookup decompresses one page of each column, a header takes about 30 bytes.
-const PAGE_BYTES: f64 = 16.0 * 1024.0;
+const PAGE_BYTES: f64 = 12.0 * 1024.0;
 /// Texts compress by what they have in common with those before them.
-const TEXT_PAGE_BYTES: f64 = 128.0 * 1024.0;
+const TEXT_PAGE_BYTES: f64 = 160.0 * 1024.0;
 const ROWS_PER_PAGE_MIN: usize = 256;
-const ROWS_PER_PAGE_MAX: usize = 32 * 1024;
+const ROWS_PER_PAGE_MAX: usize = 16 * 1024;
 /// A dictionary has to be read before any row: above this size values are written row by row instead.
 const DICTIONARY_BYTES_MAX: usize = 1024 * 1024;
 /// With more distinct values than this share of all values a dictionary saves nothing.
