@@ -35,8 +35,8 @@ pub(crate) fn run_flusher(shared: &Shared) {
             }
             continue;
         }
-        match flush(shared) {
-            Ok(_) => {}
+        match contained(|| flush(shared).map(|_| ())) {
+            Ok(()) => {}
             Err(error) => {
                 metrics::counter!("tracehouse_store_flush_failures_total").increment(1);
                 tracing::error!(
@@ -59,7 +59,7 @@ pub(crate) fn run_keeper(shared: &Shared) {
         let now = shared.clock.monotonic();
         if now.saturating_sub(last_compaction) >= shared.config.compaction_interval {
             last_compaction = now;
-            if let Err(error) = compact(shared, Effort::Routine) {
+            if let Err(error) = contained(|| compact(shared, Effort::Routine).map(|_| ())) {
                 metrics::counter!("tracehouse_store_compaction_failures_total").increment(1);
                 tracing::warn!(error = chain(&error), "merging files failed; it is tried again");
             }
@@ -69,6 +69,11 @@ pub(crate) fn run_keeper(shared: &Shared) {
             tracing::warn!(error = chain(&error), "removing old files failed; it is tried again");
         }
     }
+}
+
+/// A panic over one batch or file must not end the thread that looks after all of them.
+fn contained(work: impl FnOnce() -> Result<(), WriteError>) -> Result<(), WriteError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(Err(WriteError::Ended))
 }
 
 /// Retires files that are older than retention allows, and the oldest ones while all take more than the budget.

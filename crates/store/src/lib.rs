@@ -29,7 +29,9 @@ mod store;
 pub use compact::CompactReport;
 pub use config::{Durability, StoreConfig};
 pub use error::{AppendError, OpenError, ReadError, WriteError};
-pub use file::{ColumnType, FileContents, KeyCount, Layout, OpenFile, Projection, PromotedAttribute, StringForm};
+pub use file::{
+    Batches, ColumnType, FileContents, KeyCount, Layout, OpenFile, Projection, PromotedAttribute, StringForm,
+};
 pub use flush::FlushReport;
 pub use state::{HotBatch, Snapshot, SpanFile};
 pub use store::{Store, StoreStatus};

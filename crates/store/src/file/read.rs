@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, FixedSizeBinaryArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Fields, Schema};
+use arrow::error::ArrowError;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowSelection, RowSelector,
 };
@@ -69,8 +70,37 @@ pub enum StringForm {
     Dictionary,
 }
 
+/// What [`OpenFile::scan`] reads. Ends after an error.
+pub struct Batches {
+    reader: ParquetRecordBatchReader,
+    failed: bool,
+}
+
+impl Iterator for Batches {
+    type Item = std::result::Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let next = contained(|| Ok(self.reader.next())).unwrap_or_else(|error| Some(Err(error.into())));
+        self.failed = matches!(next, Some(Err(_)));
+        next
+    }
+}
+
+/// Damaged bytes can make the decoders panic: to whoever reads that is an error like any other.
+fn contained<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
+    let panicked = |_| Err(ParquetError::General("what the file holds makes its decoder panic".into()));
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).unwrap_or_else(panicked)
+}
+
 impl OpenFile {
     pub(crate) fn open(source: FileSource) -> Result<Self> {
+        contained(|| Self::read_footer(source))
+    }
+
+    fn read_footer(source: FileSource) -> Result<Self> {
         let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
         let inferred = ArrowReaderMetadata::load(&source, options.clone())?;
         let metadata = inferred.metadata().clone();
@@ -142,7 +172,7 @@ impl OpenFile {
         selection: Option<RowSelection>,
         form: StringForm,
         batch_rows: usize,
-    ) -> Result<ParquetRecordBatchReader> {
+    ) -> Result<Batches> {
         let schema = self.metadata.file_metadata().schema_descr();
         let leaves = schema
             .columns()
@@ -162,22 +192,38 @@ impl OpenFile {
         selection: Option<RowSelection>,
         form: StringForm,
         batch_rows: usize,
-    ) -> Result<ParquetRecordBatchReader> {
+    ) -> Result<Batches> {
         let form = match form {
             StringForm::View => &self.views,
             StringForm::Dictionary => &self.dictionaries,
         };
-        let pages = RowGroupPages { source: self.source.clone(), metadata: self.metadata.clone(), row_group };
         let Some(projection) = projection else {
-            return ParquetRecordBatchReader::try_new_with_row_groups(&form.all, &pages, batch_rows, selection);
+            return self.read_levels(row_group, &form.all, selection, batch_rows);
         };
         let schema = self.metadata.file_metadata().schema_descr();
         let levels = parquet_to_arrow_field_levels(schema, projection, Some(&form.fields))?;
-        ParquetRecordBatchReader::try_new_with_row_groups(&levels, &pages, batch_rows, selection)
+        self.read_levels(row_group, &levels, selection, batch_rows)
+    }
+
+    fn read_levels(
+        &self,
+        row_group: usize,
+        levels: &FieldLevels,
+        selection: Option<RowSelection>,
+        batch_rows: usize,
+    ) -> Result<Batches> {
+        let pages = RowGroupPages { source: self.source.clone(), metadata: self.metadata.clone(), row_group };
+        let reader =
+            contained(|| ParquetRecordBatchReader::try_new_with_row_groups(levels, &pages, batch_rows, selection))?;
+        Ok(Batches { reader, failed: false })
     }
 
     /// Where the spans of a trace stand: row groups, and rows in each.
     pub fn find_trace(&self, trace: TraceId) -> Result<Vec<(usize, Range<usize>)>> {
+        contained(|| self.find_trace_in_pages(trace))
+    }
+
+    fn find_trace_in_pages(&self, trace: TraceId) -> Result<Vec<(usize, Range<usize>)>> {
         let mut found = Vec::new();
         for row_group in 0..self.row_groups() {
             let Some(pages) = self.pages_that_may_hold(row_group, trace)? else { continue };
@@ -260,16 +306,16 @@ impl OpenFile {
                 reader.next().transpose()?.ok_or_else(missing_rows)?
             }
         };
-        let parents = self.parents_of(&batch, row_group, rows)?;
-        to_spans(&batch, &self.layout, &parents)
+        contained(|| {
+            let parents = self.parents_of(&batch, row_group, rows)?;
+            to_spans(&batch, &self.layout, &parents)
+        })
     }
 
     /// All columns of some rows, read by two threads: there are about a hundred, and somebody waits for the trace.
     fn read_all_columns(&self, row_group: usize, rows: &Range<usize>) -> Result<RecordBatch> {
         let read = |levels: &FieldLevels| {
-            let pages = RowGroupPages { source: self.source.clone(), metadata: self.metadata.clone(), row_group };
-            let selection = Some(select(rows));
-            let mut reader = ParquetRecordBatchReader::try_new_with_row_groups(levels, &pages, rows.len(), selection)?;
+            let mut reader = self.read_levels(row_group, levels, Some(select(rows)), rows.len())?;
             reader.next().transpose()?.ok_or_else(missing_rows)
         };
         let [even, odd] = &self.views.halves;
@@ -325,7 +371,7 @@ pub(crate) struct SpanStream {
 }
 
 struct StreamedRowGroup {
-    reader: ParquetRecordBatchReader,
+    reader: Batches,
     parents: Vec<SpanId>,
     next_row: usize,
 }
@@ -340,7 +386,8 @@ impl Iterator for SpanStream {
                     Some(Ok(batch)) => {
                         let rows = current.next_row..current.next_row + batch.num_rows();
                         current.next_row = rows.end;
-                        return Some(to_spans(&batch, &self.file.layout, &current.parents[rows]));
+                        let parents = &current.parents;
+                        return Some(contained(|| to_spans(&batch, &self.file.layout, &parents[rows])));
                     }
                     Some(Err(error)) => return Some(Err(error.into())),
                     None => self.current = None,
@@ -349,7 +396,7 @@ impl Iterator for SpanStream {
             if self.next_row_group == self.file.row_groups() {
                 return None;
             }
-            match self.open_row_group(self.next_row_group) {
+            match contained(|| self.open_row_group(self.next_row_group)) {
                 Ok(opened) => self.current = Some(opened),
                 Err(error) => return Some(Err(error)),
             }
