@@ -82,6 +82,8 @@ const ABSENT: u32 = u32::MAX;
 const PAGE_BYTES: f64 = 12.0 * 1024.0;
 /// Texts compress by what they have in common with those before them.
 const TEXT_PAGE_BYTES: f64 = 160.0 * 1024.0;
+/// Where texts are long a page ends sooner, if need be after a single row.
+const TEXT_PAGE_BYTES_MAX: usize = 1024 * 1024;
 const ROWS_PER_PAGE_MIN: usize = 256;
 const ROWS_PER_PAGE_MAX: usize = 16 * 1024;
 /// A dictionary has to be read before any row: above this size values are written row by row instead.
@@ -227,7 +229,13 @@ impl ChunkWriter {
         let rows_per_page = self.rows_per_page(column, positions);
         let (mut position, mut value) = (0, 0);
         while position < positions {
-            let (page_end, rows) = page_end(column.repetition, position, positions, rows_per_page);
+            let (page_end, rows) = match &column.values {
+                Values::Strings(codes, strings) if !self.dictionary.used => {
+                    let lengths = codes[value..].iter().map(|&code| strings.bytes(code).len());
+                    text_page_end(column, descriptor.max_def_level(), position, rows_per_page, lengths)
+                }
+                _ => page_end(column.repetition, position, positions, rows_per_page),
+            };
             let defined = match column.definition {
                 Some(levels) => {
                     let max = descriptor.max_def_level();
@@ -520,6 +528,29 @@ fn page_end(repetition: Option<&[i16]>, begin: usize, positions: usize, rows_per
         }
     }
     (positions, rows)
+}
+
+/// The same for texts that are written row by row; their lengths are those of the values from the first position on.
+fn text_page_end(
+    column: &Column<'_>,
+    definition_max: i16,
+    begin: usize,
+    rows_per_page: usize,
+    mut lengths: impl Iterator<Item = usize>,
+) -> (usize, usize) {
+    let (mut rows, mut bytes) = (0, 0);
+    for at in begin..column.positions() {
+        if column.repetition.is_none_or(|levels| levels[at] == 0) {
+            if rows == rows_per_page || bytes >= TEXT_PAGE_BYTES_MAX {
+                return (at, rows);
+            }
+            rows += 1;
+        }
+        if column.definition.is_none_or(|levels| levels[at] == definition_max) {
+            bytes += lengths.next().unwrap_or_default();
+        }
+    }
+    (column.positions(), rows)
 }
 
 fn min_max(values: &[i64]) -> (i64, i64) {

@@ -16,8 +16,8 @@ use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::source::FileSource;
 
-/// Larger pages are not ours.
-const PAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Larger pages are not ours: one of texts ends with the row that fills it, and a row comes from one request.
+const PAGE_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
 /// A row group that is to be read.
 pub(super) struct RowGroupPages {

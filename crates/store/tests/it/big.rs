@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tracehouse_model::{AnyValue, Event, Link, Span, SpanBatch, SpanId, TenantId, TraceId};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
+use tracehouse_model::{
+    AnyValue, Event, Link, Randomness, Span, SpanBatch, SpanId, SystemRandomness, TenantId, TraceId,
+};
 use tracehouse_store::{OpenFile, Projection, SpanFile};
 
 use crate::spans::{Key, NOON, assert_same_spans, batch_of, by_key, key_of, plain_span};
@@ -249,6 +252,41 @@ async fn long_texts_come_back() {
     let row_groups = snapshot.files[0].open().expect("the file opens").row_groups();
     assert!(row_groups > 1, "memory is needed for a row group at a time, and these are too long for one");
     assert_same_spans("merged", &all_spans(&snapshot), &expected, 1);
+}
+
+/// A lookup decompresses whole pages, so those of long texts have few rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_long_texts_are_small() {
+    let world = World::new();
+    let store = world.open().await;
+    let spans: Vec<Span> = (0..600)
+        .map(|number| {
+            let mut span = plain_span(u128::from(number) + 1, number + 1, 0, NOON);
+            // One key in all spans, which gets a column, and others in the residual map, some of them many in a row.
+            for attribute in 0..=number % 7 {
+                let key = if attribute == 0 { "text".into() } else { format!("text {number} {attribute}") };
+                span.attributes.push((key, AnyValue::String(noise(number * 10 + attribute, 16 * 1024))));
+            }
+            span
+        })
+        .collect();
+    append(&store, batch_of(&spans)).await;
+    store.flush().await.expect("the flush succeeds");
+    let file = store.snapshot(&TenantId::default()).files[0].clone();
+    assert_same_spans("flushed", &file_spans(&file), &by_key(&spans), 1);
+    let written = std::fs::File::open(world.store_dir().join(&file.record.path)).expect("the file is there");
+    let mut reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required);
+    reader.try_parse(&written).expect("the footer can be read");
+    let metadata = reader.finish().expect("the footer can be read");
+    let pages = metadata.offset_index().expect("there is one")[0].iter().flat_map(|column| column.page_locations());
+    let largest = pages.map(|page| page.compressed_page_size).max().expect("there are pages");
+    assert!((100_000..1_500_000).contains(&largest), "the largest page has {largest} bytes");
+}
+
+/// Text that can't be compressed well.
+fn noise(seed: u64, bytes: usize) -> String {
+    let randomness = SystemRandomness::from_seed(seed << 20);
+    (0..bytes / 16).map(|_| format!("{:016x}", randomness.next_u64())).collect()
 }
 
 /// Where a batch holds nothing but duplicates, or nothing at all.
