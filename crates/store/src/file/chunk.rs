@@ -59,6 +59,7 @@ pub(crate) struct Column<'a> {
 /// Makes chunks; keeps its scratch space from one to the next.
 pub(crate) struct ChunkWriter {
     level: i32,
+    page_scale: f64,
     compressor: zstd::bulk::Compressor<'static>,
     /// Number in the dictionary of each string code, or `ABSENT`.
     numbers: Vec<u32>,
@@ -79,7 +80,7 @@ struct Dictionary {
 
 const ABSENT: u32 = u32::MAX;
 /// Bytes of a page before compression: a lookup decompresses one page of each column, a header takes about 30 bytes.
-const PAGE_BYTES: f64 = 12.0 * 1024.0;
+pub(crate) const PAGE_BYTES: f64 = 12.0 * 1024.0;
 /// Texts compress by what they have in common with those before them.
 const TEXT_PAGE_BYTES: f64 = 160.0 * 1024.0;
 /// Where texts are long a page ends sooner, if need be after a single row.
@@ -97,9 +98,12 @@ const STATISTICS_BYTES_MAX: usize = 64;
 
 impl ChunkWriter {
     pub(crate) fn new(level: i32) -> Result<Self> {
+        let mut compressor = zstd::bulk::Compressor::new(level)?;
+        // Four bytes a page, so that every reader notices damage instead of showing other values.
+        compressor.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true))?;
         Ok(Self {
             level,
-            compressor: zstd::bulk::Compressor::new(level)?,
+            compressor,
             numbers: Vec::new(),
             ints: FxHashMap::default(),
             dictionary: Dictionary::default(),
@@ -285,7 +289,8 @@ impl ChunkWriter {
             Values::Strings(..) if !self.dictionary.used => TEXT_PAGE_BYTES,
             _ => PAGE_BYTES,
         };
-        ((page_bytes / bytes_of_row) as usize).clamp(ROWS_PER_PAGE_MIN, ROWS_PER_PAGE_MAX)
+        let rows_max = (ROWS_PER_PAGE_MAX as f64 * self.page_scale) as usize;
+        ((page_bytes * self.page_scale / bytes_of_row) as usize).clamp(ROWS_PER_PAGE_MIN, rows_max)
     }
 
     fn put_levels(&mut self, levels: &[i16], max: i16) {

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use parquet::basic::Compression;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use tracehouse_catalogue::{Catalogue, FileRecord, RetirementReason};
 use tracehouse_model::{Randomness, Span, SystemRandomness, TenantId};
 use tracehouse_store::{Projection, WriteError};
@@ -140,6 +142,35 @@ async fn files_with_unreadable_rows_are_set_aside_by_the_merge() {
     assert_same_spans("the others", &all_spans(&snapshot), &by_key(&spans_but(&[(1, 0)])), 1);
     assert!(!path.exists() && retired_name(&path).exists(), "hidden from a glob, but kept");
     assert!(world.files_ending_with(".tmp").is_empty(), "the merge that failed left nothing behind");
+}
+
+/// A flipped bit in a page is an error, not another value.
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_pages_are_noticed() {
+    let world = world_of_three_hours().await;
+    let damaged = records(&world).await.into_iter().find(|file| file.path.contains("hour=13")).expect("a file");
+    let path = world.store_dir().join(&damaged.path);
+    let metadata = {
+        let mut reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required);
+        reader.try_parse(&fs::File::open(&path).expect("the file is there")).expect("the footer can be read");
+        reader.finish().expect("the footer can be read")
+    };
+    let offsets = &metadata.offset_index().expect("there is one")[0];
+    for (leaf, column) in metadata.row_group(0).columns().iter().enumerate() {
+        if column.compression() == Compression::UNCOMPRESSED {
+            continue;
+        }
+        let image = world.crash_image();
+        let page = &offsets[leaf].page_locations()[0];
+        let last_before_checksum = page.offset as usize + page.compressed_page_size as usize - 5;
+        edit(&image.store_dir().join(&damaged.path), |bytes| bytes[last_before_checksum] ^= 0x10);
+        let store = image.open().await;
+        let snapshot = store.snapshot(&TenantId::default());
+        let file = snapshot.files.iter().find(|file| file.record.id == damaged.id).expect("its footer is intact");
+        let open = file.open().expect("its footer is intact");
+        let rows = open.read_rows(0, 0..open.rows_of(0), Projection::All);
+        assert!(rows.is_err(), "a flipped bit in {}", column.column_path());
+    }
 }
 
 /// Bytes flipped anywhere: reading and merging may fail, but nothing panics, nothing hangs, and the rest stays whole.
