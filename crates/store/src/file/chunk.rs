@@ -97,12 +97,14 @@ const STATISTICS_VALUES_MAX: usize = 4096;
 const STATISTICS_BYTES_MAX: usize = 64;
 
 impl ChunkWriter {
-    pub(crate) fn new(level: i32) -> Result<Self> {
+    /// `page_scale`: how much larger than usual pages are.
+    pub(crate) fn new(level: i32, page_scale: f64) -> Result<Self> {
         let mut compressor = zstd::bulk::Compressor::new(level)?;
         // Four bytes a page, so that every reader notices damage instead of showing other values.
         compressor.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true))?;
         Ok(Self {
             level,
+            page_scale,
             compressor,
             numbers: Vec::new(),
             ints: FxHashMap::default(),

@@ -28,12 +28,14 @@ pub(crate) const ROWS_PER_ROW_GROUP: usize = 128 * 1024;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Packing {
     pub(crate) zstd_level: i32,
+    /// How much larger than [`super::chunk::PAGE_BYTES`] pages are: fewer pages are faster to write, slower to look up in.
+    pub(crate) page_scale: f64,
 }
 
 impl Packing {
     /// For files that compaction will soon write again.
-    pub(crate) const FLUSH: Packing = Packing { zstd_level: 1 };
-    pub(crate) const COMPACTED: Packing = Packing { zstd_level: 3 };
+    pub(crate) const FLUSH: Packing = Packing { zstd_level: 1, page_scale: 4.0 };
+    pub(crate) const COMPACTED: Packing = Packing { zstd_level: 3, page_scale: 1.0 };
 }
 
 /// Writes one file. Rows come in file order: by trace id, then start.
@@ -111,7 +113,7 @@ impl<W: Write + Send> SpanFileWriter<W> {
             .build();
         let descriptor = SchemaDescriptor::new(schema.clone());
         let file = SerializedFileWriter::new(sink, schema, Arc::new(properties))?;
-        let chunks = ChunkWriter::new(packing.zstd_level)?;
+        let chunks = ChunkWriter::new(packing.zstd_level, packing.page_scale)?;
         Ok(Self { file, descriptor, layout, chunks, summary: Summary::default() })
     }
 
