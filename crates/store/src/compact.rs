@@ -35,7 +35,7 @@ pub struct CompactReport {
 
 /// Merged files hold about so many spans: large enough for dictionaries and footers to pay, small enough that a search
 /// for the newest traces reads little.
-const SPANS_PER_FILE: u64 = 1024 * 1024;
+const SPANS_PER_FILE: u64 = 512 * 1024;
 /// Files of one size class are merged when there are so many of them.
 const FILES_PER_MERGE_MIN: usize = 4;
 const FILES_PER_MERGE_MAX: usize = 16;
