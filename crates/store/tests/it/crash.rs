@@ -9,7 +9,7 @@ use tracehouse_model::{Span, SystemClock, TenantId};
 use tracehouse_store::{Store, StoreConfig};
 
 use crate::spans::{Key, NOON, assert_same_spans, batch_of, by_key, plain_span};
-use crate::world::{Fault, WatchedCatalogue, World, all_spans, append};
+use crate::world::{Fault, WatchedCatalogue, World, all_spans, append, until};
 
 /// Traces of four spans; every `round` other ones.
 fn some_spans(round: u64) -> Vec<Span> {
@@ -103,13 +103,7 @@ async fn a_crash_before_replaced_files_are_deleted_leaves_them_to_the_next_start
     assert_eq!(image.files_ending_with(".retired").len(), 3);
     let reopened = image.open().await;
     image.clock.advance(image.config().delete_grace);
-    for _ in 0..100 {
-        if image.files_ending_with(".retired").is_empty() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    assert_eq!(image.files_ending_with(".retired").len(), 0, "deleted after the grace period");
+    until("they are deleted after the grace period", || image.files_ending_with(".retired").is_empty()).await;
     check_store("without them", &image, &reopened, &all_of(0..3));
 }
 

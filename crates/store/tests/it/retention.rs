@@ -6,7 +6,7 @@ use tracehouse_model::{Span, TenantId};
 use tracehouse_store::{Projection, Store, StoreConfig};
 
 use crate::spans::{HOUR, NOON, assert_same_spans, batch_of, by_key, plain_span};
-use crate::world::{World, all_spans, append, file_spans};
+use crate::world::{World, all_spans, append, file_spans, until};
 
 const A_SECOND: Duration = Duration::from_secs(1);
 
@@ -31,17 +31,6 @@ fn pass(world: &World, time: Duration) {
     let steps = time.as_nanos() / step.as_nanos();
     (0..steps).for_each(|_| world.clock.advance(step));
     world.clock.advance(time - step * steps as u32);
-}
-
-/// Waits until the keeper has done what the test expects.
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..200 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("in ten seconds not: {what}");
 }
 
 /// Time enough for the keeper to do what it should not.

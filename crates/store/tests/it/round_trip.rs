@@ -11,7 +11,7 @@ use crate::spans::{Key, assert_same_spans, batch_of, key_of};
 use crate::world::{World, all_spans, hot_spans, spans_of, tenant};
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_span_comes_back_as_it_was_sent(history in histories()) {
@@ -49,12 +49,11 @@ async fn replay(history: &History) {
     }
     check(&store, history, "in files", deliveries);
     store.compact().await.expect("the merge succeeds");
-    // Copies of a span whose trace began in different hours as it arrived stay in different files.
-    check(&store, history, "merged", deliveries);
+    check(&store, history, "merged", 1);
     store.shutdown().await.expect("the store stops");
     drop(store);
     let store = world.open().await;
-    check(&store, history, "after a restart", deliveries);
+    check(&store, history, "after a restart", 1);
     store.shutdown().await.expect("the store stops");
 }
 

@@ -163,6 +163,17 @@ pub(crate) fn spans_of(batch: &SpanBatch) -> Vec<Span> {
     (0..batch.len()).map(|row| batch.span(row)).collect()
 }
 
+/// Waits until a background thread has done what the test expects.
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..600 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("in half a minute not: {what}");
+}
+
 /// All spans of a file, in its order.
 pub(crate) fn file_spans(file: &Arc<SpanFile>) -> Vec<Span> {
     let open = file.open().expect("the file opens");
