@@ -21,6 +21,7 @@ mod error;
 mod file;
 mod flush;
 mod keeper;
+mod lock;
 mod log;
 mod objects;
 mod state;
