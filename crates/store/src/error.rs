@@ -21,8 +21,6 @@ pub enum AppendError {
 pub enum OpenError {
     #[error("reading or writing {path} failed; check that it exists, belongs to this user and has room")]
     Folder { path: String, source: std::io::Error },
-    #[error("another process uses this folder (it holds {path}); stop it first, or give this one a folder of its own")]
-    InUse { path: String },
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
 }

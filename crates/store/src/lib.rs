@@ -21,7 +21,6 @@ mod error;
 mod file;
 mod flush;
 mod keeper;
-mod lock;
 mod log;
 mod objects;
 mod state;

@@ -21,7 +21,6 @@ use crate::config::StoreConfig;
 use crate::error::{AppendError, OpenError, WriteError};
 use crate::flush::{FlushReport, flush};
 use crate::keeper::{chain, run_flusher, run_keeper};
-use crate::lock::FolderLock;
 use crate::log::{LOG_NAME, LogEntry, SegmentedLog, SpanLog, recover};
 use crate::objects::{Objects, free_bytes};
 use crate::state::{FileAccess, Snapshot, SpanFile, State};
@@ -64,7 +63,6 @@ pub(crate) struct Shared {
     pub(crate) access: Arc<FileAccess>,
     stopping: AtomicBool,
     disk: Mutex<DiskCheck>,
-    lock: Mutex<Option<FolderLock>>,
 }
 
 /// A file that waits for its deletion.
@@ -113,6 +111,7 @@ impl Store {
         clock: Arc<dyn Clock>,
         randomness: Arc<dyn Randomness>,
     ) -> Result<Arc<Self>, OpenError> {
+        let contents = catalogue.load().await?;
         let runtime = tokio::runtime::Handle::current();
         // Recovery reads and may write much: it must not hold up the runtime, and writing blocks on the runtime.
         let opening = tokio::task::spawn_blocking(move || {
@@ -121,8 +120,6 @@ impl Store {
                 move |source| OpenError::Folder { path, source }
             };
             fs::create_dir_all(&config.log_dir).map_err(folder_error(&config.log_dir))?;
-            let lock = FolderLock::take(&config.log_dir)?;
-            let contents = runtime.block_on(catalogue.load())?;
             let spool = local_root.as_ref().map_or_else(|| config.log_dir.join("spool"), |root| root.join(".spool"));
             let objects =
                 Objects::new(objects, local_root, spool.clone(), runtime.clone()).map_err(folder_error(&spool))?;
@@ -130,7 +127,6 @@ impl Store {
             shared.load_files(contents.files)?;
             let position = contents.log_positions.iter().find(|(log, _)| log == LOG_NAME).map_or(0, |(_, at)| *at);
             shared.recover_log(position)?;
-            *shared.lock.lock() = Some(lock);
             Ok::<_, OpenError>(Arc::new(shared))
         });
         let shared = match opening.await {
@@ -217,9 +213,7 @@ impl Store {
                     tracing::error!("a background thread panicked");
                 }
             }
-            let flushed = flush(shared).map(|_| ());
-            *shared.lock.lock() = None;
-            flushed
+            flush(shared).map(|_| ())
         })
         .await
     }
@@ -263,7 +257,6 @@ impl Shared {
             access,
             stopping: AtomicBool::new(false),
             disk: Mutex::new(DiskCheck { next: Duration::ZERO, full: false }),
-            lock: Mutex::default(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tracehouse_model::{Span, SystemClock, TenantId};
-use tracehouse_store::{OpenError, Store, StoreConfig};
+use tracehouse_store::{Store, StoreConfig};
 
 use crate::spans::{Key, NOON, assert_same_spans, batch_of, by_key, plain_span};
 use crate::world::{Fault, WatchedCatalogue, World, all_spans, append, until};
@@ -196,27 +196,4 @@ async fn check_image(what: &str, image: &World, acknowledged: &[u64], sent: u64)
 
 fn round_of(span: &Span) -> u64 {
     (span.span_id.as_u64() - 1) / 1000
-}
-
-/// A second process would take the first one's files for leftovers of a crash.
-#[tokio::test(flavor = "multi_thread")]
-async fn two_stores_cannot_use_the_same_folders() {
-    let world = World::new();
-    let store = world.open().await;
-    append(&store, batch_of(&some_spans(0))).await;
-    let second = world.try_open(world.config(), world.catalogue().await, world.clock.clone()).await;
-    assert!(matches!(second.err(), Some(OpenError::InUse { .. })));
-    store.shutdown().await.expect("the store stops");
-    check_store("after it stopped", &world, &*world.open().await, &all_of(0..1));
-    // Without a shutdown the folders are free once the background threads have noticed.
-    let last = World::new();
-    drop(last.open().await);
-    let catalogue = last.catalogue().await;
-    for _ in 0..100 {
-        match last.try_open(last.config(), catalogue.clone(), last.clock.clone()).await {
-            Ok(_) => return,
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-        }
-    }
-    panic!("the folders stay in use");
 }

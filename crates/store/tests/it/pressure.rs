@@ -162,7 +162,7 @@ async fn durability_at_intervals_keeps_everything_over_a_crash_of_the_process() 
     let config = StoreConfig { durability: Durability::Interval(Duration::from_millis(20)), ..world.config() };
     let catalogue = world.catalogue().await;
     let clock = Arc::new(SystemClock::default());
-    let store = world.try_open(config, catalogue, clock).await.expect("opens");
+    let store = world.try_open(config.clone(), catalogue, clock).await.expect("opens");
     for round in 0..100 {
         append(&store, batch_of(&some_spans(round))).await;
         if round % 25 == 0 {
@@ -170,11 +170,11 @@ async fn durability_at_intervals_keeps_everything_over_a_crash_of_the_process() 
         }
     }
     let image = world.crash_image();
-    let reopened = image.open().await;
+    let reopened = image.open_with(config.clone()).await;
     assert_same_spans("a crash", &all_spans(&reopened.snapshot(&TenantId::default())), &all_of(0..100), 1);
     store.shutdown().await.expect("the store stops");
     assert_eq!(store.status(&TenantId::default()).spans_hot, 0, "a shutdown writes what is in memory");
-    let reopened = world.open().await;
+    let reopened = world.open_with(config).await;
     assert_same_spans("a restart", &all_spans(&reopened.snapshot(&TenantId::default())), &all_of(0..100), 1);
 }
 
