@@ -170,7 +170,7 @@ async fn durability_at_intervals_keeps_everything_over_a_crash_of_the_process() 
         }
     }
     let image = world.crash_image();
-    let reopened = image.open_with(config.clone()).await;
+    let reopened = image.open().await;
     assert_same_spans("a crash", &all_spans(&reopened.snapshot(&TenantId::default())), &all_of(0..100), 1);
     store.shutdown().await.expect("the store stops");
     assert_eq!(store.status(&TenantId::default()).spans_hot, 0, "a shutdown writes what is in memory");
