@@ -46,8 +46,23 @@ impl Drop for SpooledFile {
     }
 }
 
-/// Suffix of a local file that no longer counts: it leaves `*.parquet` at once, and the disk after the grace period.
-const RETIRED_SUFFIX: &str = "retired";
+/// What stands behind the name of a local file that `*.parquet` must not match.
+const FILE_SUFFIX: &str = ".parquet";
+/// Written, but not known to be committed: after a crash the catalogue decides whether it counts.
+const NEW_SUFFIX: &str = ".new";
+/// No longer counts: it leaves the disk after the grace period.
+const RETIRED_SUFFIX: &str = ".retired";
+/// Was committed once, yet the catalogue does not know it. Nothing here deletes such a file.
+const UNKNOWN_SUFFIX: &str = ".unknown";
+
+/// What a start did with local files that the catalogue does not know.
+#[derive(Debug, Default)]
+pub(crate) struct Strays {
+    /// Never committed, so their spans are elsewhere: removed.
+    pub(crate) removed: usize,
+    /// Committed to another catalogue than this one: set aside.
+    pub(crate) set_aside: Vec<PathBuf>,
+}
 
 impl Objects {
     pub(crate) fn new(
@@ -69,14 +84,15 @@ impl Objects {
         SpooledFile { path: self.spool.join(format!("{id}.tmp")) }
     }
 
-    /// Moves a finished, synchronised file to its path in the store. Afterwards it survives a power failure.
+    /// Moves a finished, synchronised file into the store. Afterwards it survives a power failure, and it can be opened;
+    /// it gets its own name when it is [confirmed](Self::confirm).
     pub(crate) fn publish(&self, spooled: &SpooledFile, path: &str) -> Result<(), WriteError> {
         match &self.local_root {
             Some(root) => {
                 let target = root.join(path);
                 let folder = target.parent().unwrap_or(root);
                 create_folders_durably(root, folder)?;
-                fs::rename(spooled.path(), &target)?;
+                fs::rename(spooled.path(), with_suffix(&target, NEW_SUFFIX))?;
                 File::open(folder)?.sync_all()?;
             }
             None => self.runtime.block_on(self.upload(spooled.path(), path))?,
@@ -107,11 +123,13 @@ impl Objects {
         match &self.local_root {
             Some(root) => {
                 let path = root.join(&record.path);
+                let open_as = |suffix| FileSource::open_local(&with_suffix(&path, suffix));
                 // A query that began before a merge may open the file after it.
-                Ok(FileSource::open_local(&path).or_else(|error| match error.kind() {
-                    io::ErrorKind::NotFound => FileSource::open_local(&retired(&path)),
-                    _ => Err(error),
-                })?)
+                let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+                let opened = open_as("")
+                    .or_else(|error| if missing(&error) { open_as(RETIRED_SUFFIX) } else { Err(error) })
+                    .or_else(|error| if missing(&error) { open_as(NEW_SUFFIX) } else { Err(error) });
+                Ok(opened?)
             }
             None => Ok(FileSource::Remote {
                 objects: self.store.clone(),
@@ -122,12 +140,25 @@ impl Objects {
         }
     }
 
+    /// Gives a committed file its own name, from where on an engine that reads the folder with a glob sees it. A crash
+    /// before this leaves it to the next start.
+    pub(crate) fn confirm(&self, path: &str) {
+        let Some(root) = &self.local_root else { return };
+        let path = root.join(path);
+        match fs::rename(with_suffix(&path, NEW_SUFFIX), &path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%error, path = %path.display(), "giving a stored file its name failed; the next start tries again");
+            }
+            _ => {}
+        }
+    }
+
     /// Takes a file out of `*.parquet`, so that an engine that reads the folder with a glob does not count its spans twice.
     /// On an object store it stays where it is until it is deleted: renaming there is copying.
     pub(crate) fn hide(&self, path: &str) {
         let Some(root) = &self.local_root else { return };
         let path = root.join(path);
-        match fs::rename(&path, retired(&path)) {
+        match fs::rename(&path, with_suffix(&path, RETIRED_SUFFIX)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(%error, path = %path.display(), "hiding a file that no longer counts failed");
             }
@@ -135,12 +166,12 @@ impl Objects {
         }
     }
 
-    /// Deletes a retired file. One that is already gone is no error.
+    /// Deletes a retired or uncommitted file. One that is already gone is no error.
     pub(crate) fn delete(&self, path: &str) -> Result<(), WriteError> {
         if let Some(root) = &self.local_root {
             let path = root.join(path);
-            for candidate in [retired(&path), path] {
-                match fs::remove_file(candidate) {
+            for suffix in [RETIRED_SUFFIX, NEW_SUFFIX, ""] {
+                match fs::remove_file(with_suffix(&path, suffix)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
                     _ => {}
                 }
@@ -158,11 +189,12 @@ impl Objects {
         free_bytes(self.local_root.as_ref().unwrap_or(&self.spool))
     }
 
-    /// Local files that look like ours and that the catalogue does not know: a crash came between writing and committing.
-    /// Their spans are still in the log.
-    pub(crate) fn remove_orphans(&self, known: impl Fn(&str) -> bool) -> io::Result<usize> {
-        let Some(root) = &self.local_root else { return Ok(0) };
-        let mut removed = 0;
+    /// Looks after local files that the catalogue does not know. Those that a crash left before their commit go: their
+    /// spans are still in the log, or in the files they were merged from. A file that had been committed is unknown only if
+    /// the catalogue was lost or replaced by an older one. It may be the only copy, so it is renamed and kept.
+    pub(crate) fn sort_strays(&self, known: impl Fn(&str) -> bool) -> io::Result<Strays> {
+        let mut strays = Strays::default();
+        let Some(root) = &self.local_root else { return Ok(strays) };
         let mut folders = vec![root.clone()];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(&folder)? {
@@ -171,16 +203,32 @@ impl Objects {
                     folders.push(path);
                     continue;
                 }
-                let relative = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
-                let live_name = relative.strip_suffix(&format!(".{RETIRED_SUFFIX}")).unwrap_or(&relative);
-                if live_name.ends_with(".parquet") && !known(live_name) {
-                    fs::remove_file(&path)?;
-                    removed += 1;
+                let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy();
+                let Some((live_name, suffix)) = split_suffix(&name) else { continue };
+                match suffix {
+                    _ if known(live_name) => {}
+                    UNKNOWN_SUFFIX => {}
+                    NEW_SUFFIX => {
+                        fs::remove_file(&path)?;
+                        strays.removed += 1;
+                    }
+                    _ => {
+                        let aside = with_suffix(&root.join(live_name), UNKNOWN_SUFFIX);
+                        fs::rename(&path, &aside)?;
+                        strays.set_aside.push(aside);
+                    }
                 }
             }
         }
-        Ok(removed)
+        Ok(strays)
     }
+}
+
+/// The name of a stored file without what [`Objects`] puts behind it, and that.
+fn split_suffix(name: &str) -> Option<(&str, &str)> {
+    let end = name.rfind(FILE_SUFFIX)? + FILE_SUFFIX.len();
+    let (live_name, suffix) = name.split_at(end);
+    ["", NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX].contains(&suffix).then_some((live_name, suffix))
 }
 
 pub(crate) fn free_bytes(path: &FsPath) -> Option<u64> {
@@ -188,10 +236,9 @@ pub(crate) fn free_bytes(path: &FsPath) -> Option<u64> {
     Some(disk.f_bavail * disk.f_frsize)
 }
 
-fn retired(path: &FsPath) -> PathBuf {
+fn with_suffix(path: &FsPath, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(RETIRED_SUFFIX);
+    name.push(suffix);
     PathBuf::from(name)
 }
 

@@ -287,15 +287,27 @@ impl Shared {
 
     fn load_files(&self, records: Vec<FileRecord>) -> Result<(), OpenError> {
         let known: std::collections::HashSet<String> = records.iter().map(|record| record.path.clone()).collect();
-        let removed = self.objects.remove_orphans(|path| known.contains(path));
-        let removed = removed.map_err(|source| OpenError::Folder { path: "the store".into(), source })?;
-        if removed > 0 {
-            tracing::info!(files = removed, "removed files that a crash left before they were committed");
+        let strays = self.objects.sort_strays(|path| known.contains(path));
+        let strays = strays.map_err(|source| OpenError::Folder { path: "the store".into(), source })?;
+        if strays.removed > 0 {
+            tracing::info!(files = strays.removed, "removed files that a crash left before they were committed");
+        }
+        metrics::gauge!("tracehouse_store_unknown_files").set(strays.set_aside.len() as f64);
+        for path in &strays.set_aside {
+            tracing::error!(
+                path = %path.display(),
+                "the catalogue does not know a stored file: was the catalogue lost or restored from an older copy? The file \
+                 is set aside and its spans are not shown; any Parquet reader can read it"
+            );
         }
         let mut live = Vec::new();
         for record in records {
             match &record.retired {
-                None => live.extend(self.describe(record)),
+                None => {
+                    // A crash may have come between the commit and this.
+                    self.objects.confirm(&record.path);
+                    live.extend(self.describe(record));
+                }
                 Some(retirement) if retirement.reason == RetirementReason::Damaged => {}
                 // No query of an earlier run is left, but another process may read the folder.
                 Some(_) => {
@@ -400,12 +412,16 @@ impl Shared {
     /// reads the folder with a glob would count their spans twice.
     pub(crate) fn commit_new_files(&self, commit: Commit) -> Result<(), WriteError> {
         let written = commit.add.clone();
-        let Err(error) = self.runtime.block_on(self.catalogue.commit(commit)) else { return Ok(()) };
+        let Err(error) = self.runtime.block_on(self.catalogue.commit(commit)) else {
+            written.iter().for_each(|record| self.objects.confirm(&record.path));
+            return Ok(());
+        };
         // A commit may have been done though its answer was lost: removing its files would lose their spans.
         let Ok(contents) = self.runtime.block_on(self.catalogue.load()) else { return Err(error.into()) };
         let is_known = |record: &FileRecord| contents.files.iter().any(|known| known.id == record.id);
         if written.iter().all(is_known) {
             tracing::warn!(error = chain(&error), "a commit reported an error but was done");
+            written.iter().for_each(|record| self.objects.confirm(&record.path));
             return Ok(());
         }
         self.discard_files(&written);

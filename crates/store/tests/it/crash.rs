@@ -46,7 +46,9 @@ fn check_store(what: &str, world: &World, store: &Store, expected: &BTreeMap<Key
     let mut listed: Vec<_> = snapshot.files.iter().map(|file| world.store_dir().join(&file.record.path)).collect();
     listed.sort();
     assert_eq!(world.files_ending_with(".parquet"), listed, "{what}: what a glob finds");
-    assert!(world.files_ending_with(".tmp").is_empty(), "{what}: half-written files are gone");
+    for suffix in [".tmp", ".new", ".unknown"] {
+        assert!(world.files_ending_with(suffix).is_empty(), "{what}: no stray files ending with {suffix}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,6 +107,37 @@ async fn a_crash_before_replaced_files_are_deleted_leaves_them_to_the_next_start
     image.clock.advance(image.config().delete_grace);
     until("they are deleted after the grace period", || image.files_ending_with(".retired").is_empty()).await;
     check_store("without them", &image, &reopened, &all_of(0..3));
+}
+
+/// Without a catalogue nobody can tell whether the files are the only copy.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_catalogue_costs_no_file() {
+    let world = World::new();
+    let store = world.open().await;
+    append(&store, batch_of(&some_spans(0))).await;
+    store.flush().await.expect("the flush succeeds");
+    append(&store, batch_of(&some_spans(1))).await;
+    store.shutdown().await.expect("the store stops");
+    drop(store);
+    let written = world.files_ending_with(".parquet");
+    let contents: Vec<Vec<u8>> = written.iter().map(|path| std::fs::read(path).expect("readable")).collect();
+    assert_eq!(written.len(), 2);
+    for name in ["catalogue.sqlite", "catalogue.sqlite-wal", "catalogue.sqlite-shm"] {
+        let _ = std::fs::remove_file(world.path().join(name));
+    }
+    for start in ["the first start", "the second"] {
+        let store = world.open().await;
+        check_store_is_empty(start, &store);
+        store.shutdown().await.expect("the store stops");
+        let kept = world.files_ending_with(".parquet.unknown");
+        let kept_contents: Vec<Vec<u8>> = kept.iter().map(|path| std::fs::read(path).expect("readable")).collect();
+        assert_eq!(kept_contents, contents, "{start} keeps every file as it was");
+        assert!(world.files_ending_with(".parquet").is_empty(), "{start}: a glob sees what queries see");
+    }
+}
+
+fn check_store_is_empty(what: &str, store: &Store) {
+    assert!(all_spans(&store.snapshot(&TenantId::default())).is_empty(), "{what} shows only what the catalogue knows");
 }
 
 /// A commit that fails, or that succeeds but says it failed, is followed by another attempt.

@@ -140,9 +140,12 @@ fn copy_folder(from: &Path, to: &Path) {
         if path.is_dir() {
             copy_folder(&path, &target);
         } else if let Err(error) = fs::copy(&path, &target) {
-            // Files come and go while they are copied.
+            // Files come and go while they are copied, and get their names.
             assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "copying {path:?}");
             let _ = fs::remove_file(&target);
+            if path.extension().is_some_and(|extension| extension == "new") {
+                let _ = fs::copy(path.with_extension(""), target.with_extension(""));
+            }
         }
     }
 }
