@@ -125,6 +125,8 @@ async fn a_lost_catalogue_costs_no_file() {
     for name in ["catalogue.sqlite", "catalogue.sqlite-wal", "catalogue.sqlite-shm"] {
         let _ = std::fs::remove_file(world.path().join(name));
     }
+    // The log may still have the spans and would bring them back.
+    std::fs::remove_dir_all(world.log_dir()).expect("there is a log");
     for start in ["the first start", "the second"] {
         let store = world.open().await;
         check_store_is_empty(start, &store);
