@@ -57,14 +57,19 @@ pub(crate) struct RunArguments {
     /// Stored spans for the query rows.
     #[arg(long, default_value_t = 20_000_000)]
     query_spans: u64,
-    /// The server to measure.
-    #[arg(long, default_value = "target/release/tracehouse")]
+    /// The server to measure; the one built beside the bench by default.
+    #[arg(long, default_value_os_t = beside_this_program("tracehouse"))]
     pub(crate) server: PathBuf,
     /// Where the servers' data directories are made; the system's temporary directory by default.
     #[arg(long)]
     data_parent: Option<PathBuf>,
     #[arg(long, default_value_t = 42)]
     seed: u64,
+}
+
+/// A program in the folder of this one, wherever the target directory is.
+fn beside_this_program(name: &str) -> PathBuf {
+    std::env::current_exe().map_or_else(|_| PathBuf::from(name), |program| program.with_file_name(name))
 }
 
 /// The pace at which latency and memory are measured.
