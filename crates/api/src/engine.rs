@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tracehouse_model::{Span, SpanId, TenantId, TraceId};
 use tracehouse_query::{
-    AttributeKey, AttributeValueSeen, Listing, QueryEngine, QueryError, Scope, SearchAnswer, SearchRequest, Trace,
+    AttributeKey, AttributeValueSeen, Explanation, Listing, MetricsAnswer, MetricsRequest, QueryEngine, QueryError,
+    Scope, SearchAnswer, SearchRequest, Trace,
 };
 use tracehouse_store::{CompactReport, FlushReport, Store};
 
@@ -17,6 +18,14 @@ pub trait Answers: Send + Sync + 'static {
     async fn trace(&self, tenant: &TenantId, id: TraceId, spans_max: usize) -> Result<Option<Trace>, QueryError>;
     async fn span(&self, tenant: &TenantId, id: TraceId, span: SpanId) -> Result<Option<Span>, QueryError>;
     async fn search(&self, tenant: &TenantId, request: SearchRequest) -> Result<SearchAnswer, QueryError>;
+    async fn metrics(&self, tenant: &TenantId, request: MetricsRequest) -> Result<MetricsAnswer, QueryError>;
+    /// How a TraceQL query over a range of times would run.
+    async fn explain(
+        &self,
+        tenant: &TenantId,
+        traceql: &str,
+        range: std::ops::Range<i64>,
+    ) -> Result<Explanation, QueryError>;
     async fn services(&self, tenant: &TenantId) -> Result<Listing<String>, QueryError>;
     async fn operations(&self, tenant: &TenantId, service: Option<&str>) -> Result<Listing<String>, QueryError>;
     async fn attribute_keys(
@@ -72,6 +81,19 @@ impl Answers for Engines {
 
     async fn search(&self, tenant: &TenantId, request: SearchRequest) -> Result<SearchAnswer, QueryError> {
         self.engine.search(tenant, request).await
+    }
+
+    async fn metrics(&self, tenant: &TenantId, request: MetricsRequest) -> Result<MetricsAnswer, QueryError> {
+        self.engine.metrics(tenant, request).await
+    }
+
+    async fn explain(
+        &self,
+        tenant: &TenantId,
+        traceql: &str,
+        range: std::ops::Range<i64>,
+    ) -> Result<Explanation, QueryError> {
+        self.engine.explain(tenant, traceql, range).await
     }
 
     async fn services(&self, tenant: &TenantId) -> Result<Listing<String>, QueryError> {

@@ -150,7 +150,7 @@ fn key_value(key: String, value: AnyValue) -> KeyValue {
     KeyValue { key, value: Some(proto_value(value)), key_strindex: 0 }
 }
 
-fn proto_value(value: AnyValue) -> ProtoValue {
+pub(crate) fn proto_value(value: AnyValue) -> ProtoValue {
     let value = match value {
         AnyValue::Empty => None,
         AnyValue::String(text) => Some(Value::StringValue(text)),

@@ -12,7 +12,10 @@ use crate::assemble::assemble;
 use crate::compile::Filter;
 use crate::error::QueryError;
 use crate::names;
-use crate::request::{AttributeKey, AttributeValueSeen, Listing, Scope, SearchAnswer, SearchRequest, Trace};
+use crate::request::{
+    AttributeKey, AttributeValueSeen, Explanation, Listing, MetricsAnswer, MetricsRequest, Scope, SearchAnswer,
+    SearchRequest, Trace,
+};
 use crate::search::{Bounds, search};
 
 /// What queries may use.
@@ -104,6 +107,21 @@ impl QueryEngine {
             return Err(QueryError::Invalid("the time range is empty: start must be before end".into()));
         }
         Ok(())
+    }
+
+    /// Time series of a TraceQL metrics query.
+    pub async fn metrics(&self, _tenant: &TenantId, _request: MetricsRequest) -> Result<MetricsAnswer, QueryError> {
+        Err(QueryError::Invalid("metrics queries are not supported yet".into()))
+    }
+
+    /// How a TraceQL query would run over spans that begin in a range of times.
+    pub async fn explain(
+        &self,
+        _tenant: &TenantId,
+        _traceql: &str,
+        _range: std::ops::Range<i64>,
+    ) -> Result<Explanation, QueryError> {
+        Err(QueryError::Invalid("explaining is not supported yet".into()))
     }
 
     pub async fn services(&self, tenant: &TenantId) -> Result<Listing<String>, QueryError> {

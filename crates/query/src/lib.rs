@@ -24,6 +24,7 @@ mod value;
 pub use engine::{QueryEngine, QueryLimits};
 pub use error::QueryError;
 pub use request::{
-    AttributeKey, AttributeValueSeen, Condition, Inspected, Listing, MatchedSpan, Operator, ParentRow, Scope,
-    SearchAnswer, SearchRequest, ServiceCount, Trace, TraceSummary,
+    AttributeKey, AttributeValueSeen, Condition, Exemplar, Explanation, Inspected, Listing, MatchedSpan,
+    MatchedSpanset, MetricsAnswer, MetricsRequest, Operator, ParentRow, Scope, SearchAnswer, SearchRequest, Series,
+    ServiceCount, Trace, TraceSummary, Weighting,
 };

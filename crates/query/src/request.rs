@@ -1,19 +1,19 @@
 use serde::Serialize;
-use tracehouse_model::{SpanBatch, SpanId, TraceId};
+use tracehouse_model::{AnyValue, SpanBatch, SpanId, TraceId};
 
 /// What a search asks for. All conditions must hold for one and the same span.
 #[derive(Clone, Debug, Default)]
 pub struct SearchRequest {
     pub conditions: Vec<Condition>,
-    /// A TraceQL query of a single spanset, which must hold as well.
+    /// A TraceQL query that selects spans; its spans must satisfy the conditions as well.
     pub traceql: Option<String>,
     /// A span matches if it begins in `start_unix_nanos..end_unix_nanos`; `None` is unbounded.
     pub start_unix_nanos: Option<i64>,
     pub end_unix_nanos: Option<i64>,
     /// How many traces to return at most.
     pub limit: usize,
-    /// How many matching spans to return of each trace at most.
-    pub spans_per_trace: usize,
+    /// How many matching spans to return of each spanset at most.
+    pub spans_per_spanset: usize,
     /// Only traces whose duration as a whole is in this range, in nanoseconds.
     pub trace_duration_nanos_min: Option<i64>,
     pub trace_duration_nanos_max: Option<i64>,
@@ -96,8 +96,91 @@ pub struct TraceSummary {
     pub error_count: u64,
     /// By span count, largest first.
     pub services: Vec<ServiceCount>,
+    /// Matching spans in all spansets.
     pub matched_count: u64,
-    pub matched: Vec<MatchedSpan>,
+    /// At least one; several if the query says `by()`.
+    pub spansets: Vec<MatchedSpanset>,
+}
+
+/// The matching spans of a trace, or those of them that share the values of a `by()`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MatchedSpanset {
+    /// What the spans share: the printed field and its value, `None` where the spans have none.
+    pub by: Vec<(String, Option<AnyValue>)>,
+    pub matched_count: u64,
+    /// By start, as many as were asked for.
+    pub spans: Vec<MatchedSpan>,
+}
+
+/// What a metrics query asks for.
+#[derive(Clone, Debug, Default)]
+pub struct MetricsRequest {
+    /// A TraceQL query that computes time series.
+    pub traceql: String,
+    /// Spans that begin in `start_unix_nanos..end_unix_nanos` count.
+    pub start_unix_nanos: i64,
+    pub end_unix_nanos: i64,
+    /// Length of a time step in nanoseconds. `None`: one step, the whole range.
+    pub step_nanos: Option<i64>,
+    /// Most exemplars of each series.
+    pub exemplars_max: usize,
+}
+
+/// Time series that share their steps. Step `i` covers the spans that begin in
+/// `start_unix_nanos + i * step_nanos .. start_unix_nanos + (i + 1) * step_nanos`, cut to the range of the request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MetricsAnswer {
+    /// A multiple of the step, at or before the start of the request; the start of the request itself if there is one step.
+    pub start_unix_nanos: i64,
+    pub step_nanos: i64,
+    pub steps: usize,
+    /// By labels.
+    pub series: Vec<Series>,
+    pub inspected: Inspected,
+    pub weighting: Weighting,
+    /// As in [`SearchAnswer`].
+    pub partial_reason: Option<String>,
+}
+
+/// One time series.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Series {
+    /// Printed field (or `p` for a quantile, `__bucket` for a histogram, `__meta_type` for `compare`) and value; `None` is nil.
+    pub labels: Vec<(String, Option<AnyValue>)>,
+    /// One for each step. `None`: nothing was there to compute from. Counts and rates are 0 then.
+    pub values: Vec<Option<f64>>,
+    pub exemplars: Vec<Exemplar>,
+}
+
+/// A span that contributed to a series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exemplar {
+    pub trace_id: TraceId,
+    pub span_id: SpanId,
+    pub start_unix_nanos: i64,
+    /// Of the field that is measured; the duration in seconds for counts and rates.
+    pub value: f64,
+}
+
+/// Spans count as often as their sampling probability says: `1 / probability`, from `tracestate`'s `ot=th:`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Weighting {
+    /// Spans that were counted, each once.
+    pub spans: u64,
+    /// Those of them without a probability: they weigh 1.
+    pub spans_of_unknown_probability: u64,
+}
+
+/// How a query would run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Explanation {
+    /// One step of the plan per line, indented by depth.
+    pub plan: Vec<String>,
+    /// Files in the time range, and those of them that the catalogue can't rule out.
+    pub files_total: u64,
+    pub files_to_read: u64,
+    pub spans_in_memory: u64,
+    pub spans_in_files: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -107,7 +190,7 @@ pub struct ServiceCount {
     pub error_count: u64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct MatchedSpan {
     pub span_id: SpanId,
     pub name: String,
@@ -115,6 +198,9 @@ pub struct MatchedSpan {
     pub start_unix_nanos: i64,
     pub duration_nanos: i64,
     pub status_code: u8,
+    /// What the query's `select()` asked for, and fields that its conditions mention: printed field and value, in the
+    /// order of the query. Left out where the span has none.
+    pub fields: Vec<(String, AnyValue)>,
 }
 
 /// One trace, assembled: from memory and files, deduplicated, as a tree in pre-order.

@@ -22,7 +22,7 @@ use crate::assemble::assemble_columns;
 use crate::column_eval::{ColumnFilter, columns_of, file_may_match};
 use crate::compile::Filter;
 use crate::request::{
-    Inspected, MatchedSpan, ParentRow, SearchAnswer, SearchRequest, ServiceCount, Trace, TraceSummary,
+    Inspected, MatchedSpan, MatchedSpanset, ParentRow, SearchAnswer, SearchRequest, ServiceCount, Trace, TraceSummary,
 };
 use crate::row_eval::{RowFilter, TraceFacts};
 
@@ -340,9 +340,10 @@ impl Search<'_> {
         }
         let matched_count = matched.len() as u64;
         matched.sort_by_key(|&row| (trace.spans.start_unix_nanos[row], trace.spans.span_id[row]));
-        matched.truncate(self.request.spans_per_trace);
-        let matched = matched.into_iter().map(|row| matched_span(&trace.spans, row)).collect();
-        Ok(Some(summarize(&trace, matched_count, matched)))
+        matched.truncate(self.request.spans_per_spanset);
+        let spans = matched.into_iter().map(|row| matched_span(&trace.spans, row)).collect();
+        let spanset = MatchedSpanset { by: Vec::new(), matched_count, spans };
+        Ok(Some(summarize(&trace, vec![spanset])))
     }
 }
 
@@ -354,10 +355,11 @@ fn matched_span(spans: &SpanBatch, row: usize) -> MatchedSpan {
         start_unix_nanos: spans.start_unix_nanos[row],
         duration_nanos: spans.duration_nanos[row],
         status_code: spans.status_code[row],
+        fields: Vec::new(),
     }
 }
 
-fn summarize(trace: &Trace, matched_count: u64, matched: Vec<MatchedSpan>) -> TraceSummary {
+fn summarize(trace: &Trace, spansets: Vec<MatchedSpanset>) -> TraceSummary {
     let spans = &trace.spans;
     let mut services: FxHashMap<u32, (u64, u64)> = FxHashMap::default();
     for row in 0..spans.len() {
@@ -386,8 +388,8 @@ fn summarize(trace: &Trace, matched_count: u64, matched: Vec<MatchedSpan>) -> Tr
         span_count: trace.span_count,
         error_count: trace.error_count,
         services,
-        matched_count,
-        matched,
+        matched_count: spansets.iter().map(|spanset| spanset.matched_count).sum(),
+        spansets,
     }
 }
 

@@ -100,8 +100,18 @@ pub(crate) struct TraceSummaryAnswer {
     pub(crate) services: Vec<ServiceShare>,
     /// How many spans meet the conditions.
     pub(crate) matched_count: u64,
-    /// At most three of them.
-    pub(crate) matched: Vec<MatchedSpanAnswer>,
+    /// One, or with TraceQL's `by()` one for each of its values.
+    pub(crate) spansets: Vec<SpansetAnswer>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SpansetAnswer {
+    /// What the spans share because the query says `by()`.
+    pub(crate) by: Vec<AttributeAnswer>,
+    pub(crate) matched_count: u64,
+    /// The first ones by start; `spans` in the request says how many.
+    pub(crate) spans: Vec<MatchedSpanAnswer>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -124,6 +134,8 @@ pub(crate) struct MatchedSpanAnswer {
     /// `unset`, `ok` or `error`.
     #[schema(example = "error")]
     pub(crate) status: &'static str,
+    /// What the query's `select()` asked for and what its conditions mention, where the span has it.
+    pub(crate) fields: Vec<AttributeAnswer>,
 }
 
 /// A trace as columns: each array of `spans` has one entry for each returned span, parents before children and

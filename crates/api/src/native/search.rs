@@ -1,10 +1,15 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
-use tracehouse_model::{kind, status};
-use tracehouse_query::{Condition, MatchedSpan, Operator, Scope, SearchAnswer, SearchRequest, TraceSummary};
+use tracehouse_model::{AnyValue, kind, status};
+use tracehouse_query::{
+    Condition, MatchedSpan, MatchedSpanset, Operator, Scope, SearchAnswer, SearchRequest, TraceSummary,
+};
 
-use super::answers::{InspectedAnswer, MatchedSpanAnswer, SearchAnswerBody, ServiceShare, TraceSummaryAnswer};
+use super::answers::{
+    InspectedAnswer, MatchedSpanAnswer, SearchAnswerBody, ServiceShare, SpansetAnswer, TraceSummaryAnswer,
+};
+use super::span_answer::attributes;
 use crate::answer::{JSON, large};
 use crate::params::Parameters;
 use crate::problem::Problem;
@@ -13,11 +18,24 @@ use crate::tenant::Tenant;
 
 const TRACES_DEFAULT: usize = 20;
 const TRACES_MAX: usize = 1000;
-const MATCHED_SPANS_SHOWN: usize = 3;
+const SPANS_DEFAULT: usize = 3;
+const SPANS_MAX: usize = 100;
 const ATTRIBUTES_MAX: usize = 32;
 
-const NAMES: [&str; 11] =
-    ["service", "operation", "status", "kind", "minDuration", "maxDuration", "attr", "q", "start", "end", "limit"];
+const NAMES: [&str; 12] = [
+    "service",
+    "operation",
+    "status",
+    "kind",
+    "minDuration",
+    "maxDuration",
+    "attr",
+    "q",
+    "start",
+    "end",
+    "limit",
+    "spans",
+];
 
 /// Finds traces with a span that meets all conditions, newest first.
 #[utoipa::path(
@@ -31,10 +49,11 @@ const NAMES: [&str; 11] =
         ("maxDuration" = Option<String>, Query, description = "Of the span", example = "2s"),
         ("attr" = Option<Vec<String>>, Query, description = "A key, an operator (= != > >= < <= =~ !~) and a value; may be repeated. \
             `span.` or `resource.` before the key says where to look; else in both", example = json!(["http.route=/cart"])),
-        ("q" = Option<String>, Query, description = "A TraceQL query of one spanset", example = "{ duration > 200ms }"),
+        ("q" = Option<String>, Query, description = "A TraceQL query that selects spans", example = "{ duration > 200ms }"),
         ("start" = Option<String>, Query, description = "The span begins at this moment or later", example = "2026-01-31T12:00:00Z"),
         ("end" = Option<String>, Query, description = "The span begins before this moment"),
         ("limit" = Option<u32>, Query, description = "How many traces: 1 to 1000; 20 if absent"),
+        ("spans" = Option<u32>, Query, description = "How many spans of each spanset: 1 to 100; 3 if absent"),
     ),
     responses((status = 200, body = SearchAnswerBody), (status = 400, body = Problem), (status = 503, body = Problem))
 )]
@@ -82,7 +101,7 @@ fn request(parameters: &Parameters) -> Result<SearchRequest, Problem> {
         start_unix_nanos: range.start_unix_nanos,
         end_unix_nanos: range.end_unix_nanos,
         limit: parameters.count("limit", TRACES_DEFAULT, 1..=TRACES_MAX)?,
-        spans_per_trace: MATCHED_SPANS_SHOWN,
+        spans_per_spanset: parameters.count("spans", SPANS_DEFAULT, 1..=SPANS_MAX)?,
         trace_duration_nanos_min: None,
         trace_duration_nanos_max: None,
     })
@@ -152,7 +171,16 @@ fn trace_summary(trace: TraceSummary) -> TraceSummaryAnswer {
             })
             .collect(),
         matched_count: trace.matched_count,
-        matched: trace.matched.into_iter().map(matched_span).collect(),
+        spansets: trace.spansets.into_iter().map(spanset).collect(),
+    }
+}
+
+fn spanset(spanset: MatchedSpanset) -> SpansetAnswer {
+    let by = spanset.by.into_iter().map(|(field, value)| (field, value.unwrap_or(AnyValue::Empty)));
+    SpansetAnswer {
+        by: attributes(by.collect()),
+        matched_count: spanset.matched_count,
+        spans: spanset.spans.into_iter().map(matched_span).collect(),
     }
 }
 
@@ -164,6 +192,7 @@ fn matched_span(span: MatchedSpan) -> MatchedSpanAnswer {
         start_time_unix_nano: span.start_unix_nanos.to_string(),
         duration_nanos: span.duration_nanos,
         status: status::name(span.status_code),
+        fields: attributes(span.fields),
     }
 }
 

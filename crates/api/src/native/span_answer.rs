@@ -65,7 +65,7 @@ fn link(link: Link) -> LinkAnswer {
     }
 }
 
-fn attributes(attributes: Vec<(String, AnyValue)>) -> Vec<AttributeAnswer> {
+pub(super) fn attributes(attributes: Vec<(String, AnyValue)>) -> Vec<AttributeAnswer> {
     let answer = |(key, value): (String, AnyValue)| AttributeAnswer {
         key,
         value_type: value.type_name(),

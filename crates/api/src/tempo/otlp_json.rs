@@ -8,8 +8,10 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
+use serde_json::value::RawValue;
 
 use crate::json::{array, field, key, write};
+use crate::otlp_out::proto_value;
 
 pub(super) fn resource_spans(out: &mut Vec<u8>, message: &ResourceSpans) {
     out.push(b'{');
@@ -110,6 +112,14 @@ fn key_value(out: &mut Vec<u8>, entry: &KeyValue) {
         any_value(out, value);
     }
     out.push(b'}');
+}
+
+/// One value as it stands beside a key.
+pub(super) fn value_json(value: tracehouse_model::AnyValue) -> Box<RawValue> {
+    let mut out = Vec::new();
+    any_value(&mut out, &proto_value(value));
+    let text = String::from_utf8(out).expect("JSON is written as UTF-8");
+    RawValue::from_string(text).expect("values are written as JSON")
 }
 
 /// The one field of a value is written even if it is a default: an empty text is not no value.

@@ -4,9 +4,13 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, Uri};
 use serde::Serialize;
-use tracehouse_model::status;
-use tracehouse_query::{Condition, MatchedSpan, Operator, Scope, SearchAnswer, SearchRequest, TraceSummary};
+use serde_json::value::RawValue;
+use tracehouse_model::{AnyValue, status};
+use tracehouse_query::{
+    Condition, MatchedSpan, MatchedSpanset, Operator, Scope, SearchAnswer, SearchRequest, TraceSummary,
+};
 
+use super::otlp_json::value_json;
 use super::{PARTIAL_HEADER, logfmt, parameters, time_range_seconds};
 use crate::answer::{JSON, large};
 use crate::params::Parameters;
@@ -54,7 +58,7 @@ fn request(parameters: &Parameters) -> Result<SearchRequest, Problem> {
         end_unix_nanos: range.end_unix_nanos,
         limit: parameters.count("limit", TRACES_DEFAULT, 1..=TRACES_MAX)?,
         // As in Tempo, 0 is as good as no limit.
-        spans_per_trace: if spans == 0 { SPANS_PER_SPANSET_MAX } else { spans.min(SPANS_PER_SPANSET_MAX) },
+        spans_per_spanset: if spans == 0 { SPANS_PER_SPANSET_MAX } else { spans.min(SPANS_PER_SPANSET_MAX) },
         trace_duration_nanos_min: min,
         trace_duration_nanos_max: max,
     })
@@ -113,6 +117,9 @@ struct TraceSearchMetadata {
 struct SpanSet {
     spans: Vec<FoundSpan>,
     matched: u64,
+    /// The values of a `by()`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    attributes: Vec<FoundAttribute>,
 }
 
 #[derive(Clone, Serialize)]
@@ -128,14 +135,8 @@ struct FoundSpan {
 
 #[derive(Clone, Serialize)]
 struct FoundAttribute {
-    key: &'static str,
-    value: FoundValue,
-}
-
-#[derive(Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct FoundValue {
-    string_value: String,
+    key: String,
+    value: Box<RawValue>,
 }
 
 #[derive(Serialize)]
@@ -180,8 +181,7 @@ fn body(found: SearchAnswer) -> SearchResponse {
 }
 
 fn trace_metadata(trace: TraceSummary) -> TraceSearchMetadata {
-    let spans: Vec<FoundSpan> = trace.matched.into_iter().map(found_span).collect();
-    let span_set = (!spans.is_empty()).then_some(SpanSet { spans, matched: trace.matched_count });
+    let span_sets: Vec<SpanSet> = trace.spansets.into_iter().map(span_set).collect();
     let stats = |count: u64, errors: u64| ServiceStats { span_count: count, error_count: errors };
     TraceSearchMetadata {
         trace_id: trace.trace_id.to_string(),
@@ -189,8 +189,8 @@ fn trace_metadata(trace: TraceSummary) -> TraceSearchMetadata {
         root_trace_name: trace.root_span_name,
         start_time_unix_nano: trace.start_unix_nanos.to_string(),
         duration_ms: u64::try_from(trace.duration_nanos / 1_000_000).unwrap_or(0),
-        span_sets: span_set.clone().into_iter().collect(),
-        span_set,
+        span_set: span_sets.first().cloned(),
+        span_sets,
         service_stats: trace
             .services
             .into_iter()
@@ -199,16 +199,39 @@ fn trace_metadata(trace: TraceSummary) -> TraceSearchMetadata {
     }
 }
 
+fn span_set(spanset: MatchedSpanset) -> SpanSet {
+    let by = spanset.by.into_iter().map(|(field, value)| FoundAttribute {
+        key: format!("by({field})"),
+        value: value_json(value.unwrap_or_else(|| AnyValue::String("nil".to_owned()))),
+    });
+    SpanSet {
+        attributes: by.collect(),
+        matched: spanset.matched_count,
+        spans: spanset.spans.into_iter().map(found_span).collect(),
+    }
+}
+
+/// A field as Grafana shows it: without its scope.
+fn tag_name(field: &str) -> &str {
+    let scopes = ["span.", "resource.", "event.", "link.", "instrumentation.", "."];
+    scopes.iter().find_map(|scope| field.strip_prefix(scope)).unwrap_or(field)
+}
+
 fn found_span(span: MatchedSpan) -> FoundSpan {
-    let mut attributes = Vec::new();
-    let mut attribute = |key, string_value: String| {
-        attributes.push(FoundAttribute { key, value: FoundValue { string_value } });
+    let mut attributes: Vec<FoundAttribute> = Vec::new();
+    let mut attribute = |key: &str, value| {
+        if !attributes.iter().any(|known| known.key == key) {
+            attributes.push(FoundAttribute { key: key.to_owned(), value: value_json(value) });
+        }
     };
     if !span.service_name.is_empty() {
-        attribute("service.name", span.service_name);
+        attribute("service.name", AnyValue::String(span.service_name));
     }
     if span.status_code != status::UNSET {
-        attribute("status", status::name(span.status_code).to_owned());
+        attribute("status", AnyValue::String(status::name(span.status_code).to_owned()));
+    }
+    for (field, value) in span.fields {
+        attribute(tag_name(&field), value);
     }
     FoundSpan {
         span_id: span.span_id.to_string(),

@@ -5,8 +5,9 @@ use tracehouse_model::{
     AnyValue, AttributeValue, Marks, Span, SpanBatch, SpanFields, SpanId, TenantId, Threshold, TraceId, kind, status,
 };
 use tracehouse_query::{
-    AttributeKey, AttributeValueSeen, Inspected, Listing, MatchedSpan, ParentRow, QueryError, Scope, SearchAnswer,
-    SearchRequest, ServiceCount, Trace, TraceSummary,
+    AttributeKey, AttributeValueSeen, Exemplar, Explanation, Inspected, Listing, MatchedSpan, MatchedSpanset,
+    MetricsAnswer, MetricsRequest, ParentRow, QueryError, Scope, SearchAnswer, SearchRequest, Series, ServiceCount,
+    Trace, TraceSummary, Weighting,
 };
 use tracehouse_store::{CompactReport, FlushReport};
 
@@ -19,6 +20,7 @@ pub(crate) const START: i64 = 1_769_860_800_000_000_000;
 #[derive(Default)]
 pub(crate) struct Fake {
     pub(crate) searches: Mutex<Vec<SearchRequest>>,
+    pub(crate) metrics: Mutex<Vec<MetricsRequest>>,
     pub(crate) asked: Mutex<Vec<String>>,
     pub(crate) busy: bool,
     pub(crate) not_ready: bool,
@@ -60,6 +62,60 @@ impl Answers for Fake {
         let partial_reason = self.partial.then(|| "2 of 3 files were read".to_owned());
         let inspected = Inspected { spans: 1000, files: 2, files_total: 3, bytes: 1234 };
         Ok(SearchAnswer { traces: vec![summary()], inspected, partial_reason })
+    }
+
+    /// Two series over the steps that were asked for; the second has nothing in its first step.
+    async fn metrics(&self, _: &TenantId, request: MetricsRequest) -> Result<MetricsAnswer, QueryError> {
+        if request.traceql == "{" {
+            return Err(QueryError::Invalid("at 1: expected a condition or `}`".to_owned()));
+        }
+        let range = request.end_unix_nanos - request.start_unix_nanos;
+        let step = request.step_nanos.unwrap_or(range);
+        let steps = usize::try_from((range + step - 1) / step).expect("a sensible range");
+        let label = |value: &str| ("resource.service.name".to_owned(), Some(AnyValue::String(value.to_owned())));
+        let exemplar = Exemplar {
+            trace_id: TRACE_ID,
+            span_id: SpanId([2; 8]),
+            start_unix_nanos: request.start_unix_nanos + 1000,
+            value: 0.002,
+        };
+        let first = Series {
+            labels: vec![label("cart")],
+            values: (0..steps).map(|step| Some(step as f64 + 0.5)).collect(),
+            exemplars: vec![exemplar],
+        };
+        let second = Series {
+            labels: vec![("resource.service.name".to_owned(), None)],
+            values: (0..steps).map(|step| (step > 0).then_some(1.0)).collect(),
+            exemplars: Vec::new(),
+        };
+        let answer = MetricsAnswer {
+            start_unix_nanos: request.start_unix_nanos,
+            step_nanos: step,
+            steps,
+            series: vec![first, second],
+            inspected: Inspected { spans: 1000, files: 2, files_total: 3, bytes: 1234 },
+            weighting: Weighting { spans: 900, spans_of_unknown_probability: 100 },
+            partial_reason: self.partial.then(|| "2 of 3 files were read".to_owned()),
+        };
+        self.metrics.lock().push(request);
+        Ok(answer)
+    }
+
+    async fn explain(
+        &self,
+        _: &TenantId,
+        traceql: &str,
+        range: std::ops::Range<i64>,
+    ) -> Result<Explanation, QueryError> {
+        self.asked.lock().push(format!("explain {traceql} {range:?}"));
+        Ok(Explanation {
+            plan: vec!["rate".to_owned(), "  scan".to_owned()],
+            files_total: 3,
+            files_to_read: 2,
+            spans_in_memory: 10,
+            spans_in_files: 990,
+        })
     }
 
     async fn services(&self, tenant: &TenantId) -> Result<Listing<String>, QueryError> {
@@ -129,13 +185,18 @@ fn summary() -> TraceSummary {
             ServiceCount { name: "gateway".to_owned(), span_count: 1, error_count: 0 },
         ],
         matched_count: 2,
-        matched: vec![MatchedSpan {
-            span_id: SpanId([2; 8]),
-            name: "GET /cart".to_owned(),
-            service_name: "cart".to_owned(),
-            start_unix_nanos: START + 1000,
-            duration_nanos: 2_000_000,
-            status_code: status::ERROR,
+        spansets: vec![MatchedSpanset {
+            by: Vec::new(),
+            matched_count: 2,
+            spans: vec![MatchedSpan {
+                span_id: SpanId([2; 8]),
+                name: "GET /cart".to_owned(),
+                service_name: "cart".to_owned(),
+                start_unix_nanos: START + 1000,
+                duration_nanos: 2_000_000,
+                status_code: status::ERROR,
+                fields: vec![("span.http.route".to_owned(), AnyValue::String("/cart".to_owned()))],
+            }],
         }],
     }
 }

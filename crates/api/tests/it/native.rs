@@ -124,8 +124,9 @@ async fn search_asks_and_answers() {
                 "services": [{"name": "cart", "spanCount": 2, "errorCount": 1},
                     {"name": "gateway", "spanCount": 1, "errorCount": 0}],
                 "matchedCount": 2,
-                "matched": [{"spanId": "0202020202020202", "name": "GET /cart", "serviceName": "cart",
-                    "startTimeUnixNano": (START + 1000).to_string(), "durationNanos": 2_000_000, "status": "error"}],
+                "spansets": [{"by": [], "matchedCount": 2, "spans": [{"spanId": "0202020202020202", "name": "GET /cart",
+                    "serviceName": "cart", "startTimeUnixNano": (START + 1000).to_string(), "durationNanos": 2_000_000,
+                    "status": "error", "fields": [{"key": "span.http.route", "type": "string", "value": "/cart"}]}]}],
             }],
             "complete": true, "partialReason": null,
             "inspected": {"spans": 1000, "files": 2, "filesTotal": 3, "bytes": 1234}, "elapsedNanos": 0,
@@ -155,7 +156,7 @@ async fn search_asks_and_answers() {
     assert_eq!(request.traceql.as_deref(), Some("{ true }"));
     assert_eq!(request.start_unix_nanos, Some(START));
     assert_eq!(request.end_unix_nanos, Some(START + 1_500_000_000));
-    assert_eq!((request.limit, request.spans_per_trace), (7, 3));
+    assert_eq!((request.limit, request.spans_per_spanset), (7, 3));
 
     get(&fake, "/api/v1/search").await;
     let request = fake.searches.lock().pop().expect("a search was asked");

@@ -27,7 +27,8 @@ async fn search_by_tags() {
     let set = json!({"spans": [{"spanID": "0202020202020202", "name": "GET /cart",
         "startTimeUnixNano": (START + 1000).to_string(), "durationNanos": "2000000",
         "attributes": [{"key": "service.name", "value": {"stringValue": "cart"}},
-            {"key": "status", "value": {"stringValue": "error"}}]}], "matched": 2});
+            {"key": "status", "value": {"stringValue": "error"}},
+            {"key": "http.route", "value": {"stringValue": "/cart"}}]}], "matched": 2});
     assert_eq!(
         answer.json(),
         json!({
@@ -51,7 +52,7 @@ async fn search_by_tags() {
         (request.trace_duration_nanos_min, request.trace_duration_nanos_max),
         (Some(100_000_000), Some(2_000_000_000))
     );
-    assert_eq!((request.limit, request.spans_per_trace), (5, 10));
+    assert_eq!((request.limit, request.spans_per_spanset), (5, 10));
     // The last second is meant whole.
     assert_eq!(request.start_unix_nanos, Some(START));
     assert_eq!(request.end_unix_nanos, Some(START + 2_000_000_000));
@@ -63,7 +64,7 @@ async fn search_by_traceql() {
     get(&fake, "/api/search?q=%7B%20status%20%3D%20error%20%7D&start=0&end=0").await;
     let request = fake.searches.lock().pop().expect("a search was asked");
     assert_eq!(request.traceql.as_deref(), Some("{ status = error }"));
-    assert_eq!((request.limit, request.spans_per_trace), (20, 3));
+    assert_eq!((request.limit, request.spans_per_spanset), (20, 3));
     assert_eq!((request.start_unix_nanos, request.end_unix_nanos), (None, None));
 }
 

@@ -107,7 +107,7 @@ const QUERIES: &[(&str, Holds)] = &[
 ];
 
 fn request(traceql: &str) -> SearchRequest {
-    SearchRequest { traceql: Some(traceql.into()), limit: 1000, spans_per_trace: 3, ..SearchRequest::default() }
+    SearchRequest { traceql: Some(traceql.into()), limit: 1000, spans_per_spanset: 3, ..SearchRequest::default() }
 }
 
 async fn ask(shop: &Shop, request: SearchRequest) -> BTreeMap<TraceId, u64> {
@@ -188,7 +188,7 @@ async fn conditions_of_a_form_mean_what_they_say() {
     ];
     for (conditions, holds) in cases {
         let request =
-            SearchRequest { conditions: conditions.clone(), limit: 1000, spans_per_trace: 1, ..Default::default() };
+            SearchRequest { conditions: conditions.clone(), limit: 1000, spans_per_spanset: 1, ..Default::default() };
         assert_eq!(ask(&shop, request).await, expected(&spans, holds), "{conditions:?}");
     }
 }

@@ -79,7 +79,7 @@ mod tests {
         let text = printed(
             r#"{"traces":[{"traceId":"0af7651916cd43dd8448eb211c80319c","rootServiceName":"gateway","rootSpanName":"GET /",
             "startTimeUnixNano":"1709210096789000000","durationNanos":1234000000,"spanCount":12,"errorCount":1,
-            "rootMissing":false,"services":[],"matchedCount":2,"matched":[]}],"complete":false,"partialReason":"1 of 2 files"}"#,
+            "rootMissing":false,"services":[],"matchedCount":2,"spansets":[]}],"complete":false,"partialReason":"1 of 2 files"}"#,
         );
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 3);

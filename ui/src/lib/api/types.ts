@@ -46,6 +46,15 @@ export interface MatchedSpan {
 	startTimeUnixNano: string;
 	durationNanos: number;
 	status: StatusCode;
+	/** What the query's `select()` asked for and what its conditions mention. */
+	fields: Attribute[];
+}
+
+/** The matching spans of a trace, or those of them that share the values of a TraceQL `by()`. */
+export interface MatchedSpanset {
+	by: Attribute[];
+	matchedCount: number;
+	spans: MatchedSpan[];
 }
 
 export interface TraceSummary {
@@ -59,7 +68,7 @@ export interface TraceSummary {
 	rootMissing: boolean;
 	services: ServiceShare[];
 	matchedCount: number;
-	matched: MatchedSpan[];
+	spansets: MatchedSpanset[];
 }
 
 export interface SearchAnswer {

@@ -19,7 +19,7 @@ function summary(part: Partial<TraceSummary>): TraceSummary {
 		rootMissing: false,
 		services: [],
 		matchedCount: 0,
-		matched: [],
+		spansets: [],
 		...part
 	};
 }
