@@ -1,37 +1,51 @@
-//! Puts a trace together: from memory and files, without copies, as a tree in pre-order.
+//! Puts traces together: from memory and files, without copies, as trees in pre-order.
 
-use rustc_hash::FxHashMap;
-use tracehouse_model::{SpanBatch, TraceId, kind};
+use std::ops::Range;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use tracehouse_model::{SpanBatch, TraceId, kind, status};
 use tracehouse_store::{OpenFile, Projection, ReadError, Snapshot};
 
 use crate::request::{ParentRow, Trace};
 
-/// Reads a trace; `None` if there is no span of it. At most `spans_max` spans are returned, the true number is told.
-pub(crate) fn assemble(snapshot: &Snapshot, trace_id: TraceId, spans_max: usize) -> Result<Option<Trace>, ReadError> {
-    assemble_columns(snapshot, trace_id, spans_max, |_| None)
+/// Several traces, each whole, one after the other in one batch.
+pub(crate) struct Assembled {
+    pub(crate) spans: SpanBatch,
+    /// By trace id.
+    pub(crate) trees: Vec<TraceTree>,
 }
 
-/// The same with only some columns of stored spans: `columns` names those of a file, `None` means all.
-pub(crate) fn assemble_columns(
-    snapshot: &Snapshot,
-    trace_id: TraceId,
-    spans_max: usize,
-    columns: impl Fn(&OpenFile) -> Option<Vec<String>>,
-) -> Result<Option<Trace>, ReadError> {
+/// Where a trace stands in a batch, and how its spans hang together.
+pub(crate) struct TraceTree {
+    pub(crate) trace_id: TraceId,
+    pub(crate) rows: Range<usize>,
+    /// For each span its parent, counted from the first row of the trace.
+    pub(crate) parent: Vec<ParentRow>,
+    pub(crate) start_unix_nanos: i64,
+    pub(crate) duration_nanos: i64,
+    /// Counted from the first row of the trace.
+    pub(crate) root: Option<u32>,
+    pub(crate) error_count: u64,
+    pub(crate) duplicates: u64,
+    /// Spans that were not read: the trace is too large.
+    pub(crate) omitted: u64,
+}
+
+/// Reads a trace; `None` if there is no span of it. At most `spans_max` spans are returned, the true number is told.
+pub(crate) fn assemble(snapshot: &Snapshot, trace_id: TraceId, spans_max: usize) -> Result<Option<Trace>, ReadError> {
     let mut gathered = SpanBatch::new();
     let mut found = 0u64;
     // Files first: of two copies the stored one stays, so that the answer does not depend on what is in memory.
     for file in snapshot.files.iter().filter(|file| file.may_contain(trace_id)) {
         let open = file.open()?;
-        let names = columns(&open);
-        let projection = names.as_deref().map_or(Projection::All, Projection::Only);
         let parts = open.find_trace(trace_id).map_err(|source| file.read_error(source))?;
         for (row_group, rows) in parts {
             found += rows.len() as u64;
             let left = spans_max.saturating_sub(gathered.len());
             let rows = rows.start..rows.end.min(rows.start.saturating_add(left));
             if !rows.is_empty() {
-                let part = open.read_rows(row_group, rows, projection).map_err(|source| file.read_error(source))?;
+                let part =
+                    open.read_rows(row_group, rows, Projection::All).map_err(|source| file.read_error(source))?;
                 if gathered.is_empty() { gathered = part } else { gathered.append(&part) }
             }
         }
@@ -45,46 +59,102 @@ pub(crate) fn assemble_columns(
     if gathered.is_empty() {
         return Ok(None);
     }
-    Ok(Some(arrange(&gathered, trace_id, found)))
-}
-
-fn arrange(gathered: &SpanBatch, trace_id: TraceId, found: u64) -> Trace {
-    let kept = without_copies(gathered);
-    let duplicates = (gathered.len() - kept.len()) as u64;
     let cut = found > gathered.len() as u64;
-    let span_count = found - duplicates;
-    let tree = Tree::of(gathered, &kept);
-    let mut spans = SpanBatch::new();
-    spans.append_rows(gathered, tree.order.iter().map(|&row| row as usize));
-    let start = spans.start_unix_nanos.iter().copied().min().unwrap_or_default();
-    let ends =
-        spans.start_unix_nanos.iter().zip(&spans.duration_nanos).map(|(start, took)| start.saturating_add(*took));
-    let end = ends.max().unwrap_or(start);
-    let root = tree.parent.iter().position(|parent| *parent == ParentRow::Root).map(|row| row as u32);
-    Trace {
+    let mut assembled = arrange(&gathered);
+    let tree = assembled.trees.pop().expect("there are spans of one trace");
+    let (spans, span_count) = (assembled.spans, found - tree.duplicates);
+    Ok(Some(Trace {
         trace_id,
         parent: tree.parent,
-        start_unix_nanos: start,
-        duration_nanos: end.saturating_sub(start),
-        root,
-        error_count: spans.status_code.iter().filter(|&&code| code == tracehouse_model::status::ERROR).count() as u64,
-        duplicates,
+        start_unix_nanos: tree.start_unix_nanos,
+        duration_nanos: tree.duration_nanos,
+        root: tree.root,
+        error_count: tree.error_count,
+        duplicates: tree.duplicates,
         span_count,
         partial_reason: cut.then(|| format!("{} of {span_count} spans: the limit of this request", spans.len())),
         spans,
+    }))
+}
+
+/// Reads traces, which are given sorted, with the columns that are named for a file, `None` for all. The batch has no other traces.
+/// Of a larger trace only about `spans_max` spans are read.
+pub(crate) fn assemble_many(
+    snapshot: &Snapshot,
+    traces: &[TraceId],
+    spans_max: usize,
+    columns: impl Fn(&OpenFile) -> Option<Vec<String>>,
+) -> Result<Assembled, ReadError> {
+    let mut gathered = SpanBatch::new();
+    let mut omitted: FxHashMap<TraceId, u64> = FxHashMap::default();
+    for file in snapshot.files.iter() {
+        let inside: Vec<TraceId> = traces.iter().copied().filter(|&trace| file.may_contain(trace)).collect();
+        if inside.is_empty() {
+            continue;
+        }
+        let open = file.open()?;
+        let names = columns(&open);
+        let projection = names.as_deref().map_or(Projection::All, Projection::Only);
+        let omit = |trace, spans| *omitted.entry(trace).or_default() += spans;
+        let part = open.read_traces(&inside, projection, spans_max, omit);
+        let part = part.map_err(|source| file.read_error(source))?;
+        if gathered.is_empty() { gathered = part } else { gathered.append(&part) }
     }
+    for hot in &snapshot.hot {
+        if traces.iter().any(|&trace| hot.may_contain(trace)) {
+            let wanted = |row: &usize| traces.binary_search(&hot.spans.trace_id[*row]).is_ok();
+            gathered.append_rows(&hot.spans, (0..hot.spans.len()).filter(wanted));
+        }
+    }
+    let mut assembled = arrange(&gathered);
+    for tree in &mut assembled.trees {
+        tree.omitted = omitted.get(&tree.trace_id).copied().unwrap_or(0);
+    }
+    Ok(assembled)
+}
+
+/// Sorts spans into traces and those into trees.
+fn arrange(gathered: &SpanBatch) -> Assembled {
+    let mut rows: Vec<u32> = (0..gathered.len() as u32).collect();
+    let trace_of = |row: &u32| gathered.trace_id[*row as usize];
+    rows.sort_by_key(trace_of);
+    let mut order: Vec<u32> = Vec::with_capacity(rows.len());
+    let mut trees = Vec::new();
+    for of_trace in rows.chunk_by(|one, other| trace_of(one) == trace_of(other)) {
+        let kept = without_copies(gathered, of_trace);
+        let tree = Tree::of(gathered, &kept);
+        let begin = order.len();
+        order.extend(&tree.order);
+        let of_row = |row: &u32| {
+            let start = gathered.start_unix_nanos[*row as usize];
+            (start, start.saturating_add(gathered.duration_nanos[*row as usize]))
+        };
+        let start = kept.iter().map(|row| of_row(row).0).min().unwrap_or_default();
+        let end = kept.iter().map(|row| of_row(row).1).max().unwrap_or(start);
+        let is_error = |row: &&u32| gathered.status_code[**row as usize] == status::ERROR;
+        trees.push(TraceTree {
+            trace_id: trace_of(&of_trace[0]),
+            rows: begin..order.len(),
+            start_unix_nanos: start,
+            duration_nanos: end.saturating_sub(start),
+            root: tree.parent.iter().position(|parent| *parent == ParentRow::Root).map(|row| row as u32),
+            error_count: kept.iter().filter(is_error).count() as u64,
+            duplicates: (of_trace.len() - kept.len()) as u64,
+            omitted: 0,
+            parent: tree.parent,
+        });
+    }
+    let mut spans = SpanBatch::new();
+    spans.append_rows(gathered, order.into_iter().map(|row| row as usize));
+    Assembled { spans, trees }
 }
 
 /// Rows of the first copy of each span.
-fn without_copies(spans: &SpanBatch) -> Vec<u32> {
-    let mut seen: FxHashMap<(u64, u8), ()> = FxHashMap::default();
-    seen.reserve(spans.len());
-    (0..spans.len() as u32)
-        .filter(|&row| {
-            let key = (spans.span_id[row as usize].as_u64(), spans.kind[row as usize]);
-            seen.insert(key, ()).is_none()
-        })
-        .collect()
+fn without_copies(spans: &SpanBatch, rows: &[u32]) -> Vec<u32> {
+    let mut seen: FxHashSet<(u64, u8)> = FxHashSet::default();
+    seen.reserve(rows.len());
+    let first = |row: &u32| seen.insert((spans.span_id[*row as usize].as_u64(), spans.kind[*row as usize]));
+    rows.iter().copied().filter(first).collect()
 }
 
 /// Spans in pre-order, and the place in that order of each one's parent.
@@ -131,7 +201,7 @@ impl Tree {
         tops.sort_by_key(|&row| parent_of(row) == ParentRow::Missing);
         let mut walk = Walk {
             children,
-            place: vec![u32::MAX; spans.len()],
+            placed: FxHashSet::default(),
             order: Vec::with_capacity(kept.len()),
             parent: Vec::with_capacity(kept.len()),
         };
@@ -140,7 +210,7 @@ impl Tree {
         }
         // What is left are circles of parents: each is opened at its earliest span.
         for row in sorted {
-            if walk.place[row as usize] == u32::MAX {
+            if !walk.placed.contains(&row) {
                 walk.descend(row, ParentRow::Missing);
             }
         }
@@ -150,8 +220,8 @@ impl Tree {
 
 struct Walk {
     children: FxHashMap<u32, Vec<u32>>,
-    /// For each row its place in the order, or `u32::MAX`.
-    place: Vec<u32>,
+    /// Rows that have their place.
+    placed: FxHashSet<u32>,
     order: Vec<u32>,
     parent: Vec<ParentRow>,
 }
@@ -161,11 +231,10 @@ impl Walk {
     fn descend(&mut self, top: u32, parent: ParentRow) {
         let mut open = vec![(top, parent)];
         while let Some((row, parent)) = open.pop() {
-            if self.place[row as usize] != u32::MAX {
+            if !self.placed.insert(row) {
                 continue;
             }
             let place = self.order.len() as u32;
-            self.place[row as usize] = place;
             self.order.push(row);
             self.parent.push(parent);
             if let Some(children) = self.children.get(&row) {

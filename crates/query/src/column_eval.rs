@@ -16,7 +16,7 @@ use tracehouse_model::{AnyValue, kind, status};
 use tracehouse_store::{ColumnType, FileContents, KeyCount, Layout, OpenFile, StringForm};
 use tracehouse_traceql::{AttributeScope, ComparisonOp, Intrinsic, Static};
 
-use crate::compile::{Filter, Node};
+use crate::compile::{Expression, Node};
 use crate::value::{Value, compare, matches_pattern, ordering_satisfies};
 
 /// Which rows of a row group an expression may hold for.
@@ -32,7 +32,7 @@ const SPARSE_SHARE: usize = 256;
 
 /// A filter over one row group of a file.
 pub(crate) struct ColumnFilter<'a> {
-    pub(crate) filter: &'a Filter,
+    pub(crate) filter: &'a Expression,
     pub(crate) file: &'a OpenFile,
     pub(crate) contents: &'a FileContents,
     pub(crate) row_group: usize,
@@ -61,11 +61,11 @@ impl Test<'_> {
 }
 
 /// Where in a file a name may be found, from what the catalogue says.
-pub(crate) fn file_may_match(filter: &Filter, contents: &FileContents) -> bool {
+pub(crate) fn file_may_match(filter: &Expression, contents: &FileContents) -> bool {
     may_match(&filter.node, filter, contents)
 }
 
-fn may_match(node: &Node, filter: &Filter, contents: &FileContents) -> bool {
+fn may_match(node: &Node, filter: &Expression, contents: &FileContents) -> bool {
     match node {
         Node::And(terms) => terms.iter().all(|term| may_match(term, filter, contents)),
         Node::Or(terms) => terms.iter().any(|term| may_match(term, filter, contents)),
@@ -117,7 +117,7 @@ fn attribute_may_match(scope: AttributeScope, key: &str, contents: &FileContents
 }
 
 /// The columns of a file that hold what a filter looks at, beside ids and times.
-pub(crate) fn columns_of(filter: &Filter, layout: &Layout) -> Vec<String> {
+pub(crate) fn columns_of(filter: &Expression, layout: &Layout) -> Vec<String> {
     let mut columns = Vec::new();
     collect_columns(&filter.node, filter, layout, &mut columns);
     columns.sort_unstable();
@@ -125,7 +125,7 @@ pub(crate) fn columns_of(filter: &Filter, layout: &Layout) -> Vec<String> {
     columns
 }
 
-fn collect_columns(node: &Node, filter: &Filter, layout: &Layout, columns: &mut Vec<String>) {
+fn collect_columns(node: &Node, filter: &Expression, layout: &Layout, columns: &mut Vec<String>) {
     let mut inner = |node: &Node| collect_columns(node, filter, layout, columns);
     match node {
         Node::And(terms) | Node::Or(terms) => terms.iter().for_each(inner),
@@ -173,6 +173,30 @@ fn attribute_columns(scope: AttributeScope, key: &str, layout: &Layout, columns:
         AttributeScope::Link => columns.push("links".to_owned()),
         AttributeScope::Any | AttributeScope::Span | AttributeScope::Resource => {}
     }
+}
+
+/// The column that alone holds an attribute of spans or resources: `Some(None)` if no span of the file has it, `None` if it
+/// takes more than one column.
+pub(crate) fn column_of_attribute(
+    scope: AttributeScope,
+    key: &str,
+    contents: &FileContents,
+    layout: &Layout,
+) -> Option<Option<String>> {
+    let (types, column, name) = match scope {
+        AttributeScope::Span => {
+            (types_of(&contents.span_keys, key), layout.span_column(key), Layout::span_column_name(key))
+        }
+        AttributeScope::Resource => {
+            (types_of(&contents.resource_keys, key), layout.resource_column(key), Layout::resource_column_name(key))
+        }
+        _ => return None,
+    };
+    if !types.may_occur {
+        return Some(None);
+    }
+    let (_, column_type) = column?;
+    (types.only == Some(column_type)).then_some(Some(name))
 }
 
 /// With which types a key occurs in a file.

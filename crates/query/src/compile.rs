@@ -26,31 +26,74 @@ pub(crate) enum Node {
 
 /// A compiled expression with the attribute keys it mentions.
 #[derive(Debug, Clone)]
-pub(crate) struct Filter {
+pub(crate) struct Expression {
     pub(crate) node: Node,
     pub(crate) keys: Vec<String>,
     /// Whether a span alone does not decide: the expression looks at the trace or the parent.
     pub(crate) needs_trace: bool,
 }
 
-impl Filter {
-    /// The filter of a search; errors say what is wrong with the request.
-    pub(crate) fn of(request: &SearchRequest) -> Result<Self, QueryError> {
-        let mut terms: Vec<FieldExpr> = request.conditions.iter().map(condition_expr).collect();
-        if let Some(text) = &request.traceql {
-            let invalid = |error: &dyn std::fmt::Display| QueryError::Invalid(error.to_string());
-            let query = tracehouse_traceql::compile(text).map_err(|error| invalid(&error.render(text)))?;
-            let condition = query.as_single_spanset().map_err(|error| invalid(&error))?;
-            terms.extend(condition.cloned());
-        }
+impl Expression {
+    pub(crate) fn of(expr: &FieldExpr) -> Result<Self, QueryError> {
         let mut compiler = Compiler::default();
-        let nodes = terms.iter().map(|term| compiler.node(term)).collect::<Result<Vec<_>, _>>()?;
-        let node = match nodes.len() {
-            1 => nodes.into_iter().next().expect("there is one"),
-            _ => Node::And(nodes),
-        };
+        let node = compiler.node(expr)?;
         Ok(Self { node, keys: compiler.keys, needs_trace: compiler.needs_trace })
     }
+
+    /// Holds for every span.
+    pub(crate) fn always() -> Self {
+        Self { node: Node::Literal(Static::Bool(true)), keys: Vec::new(), needs_trace: false }
+    }
+
+    /// Any of several.
+    pub(crate) fn any(expressions: &[&Expression]) -> Self {
+        if let [only] = expressions {
+            return (*only).clone();
+        }
+        let mut keys: Vec<String> = Vec::new();
+        let mut terms = Vec::new();
+        for expression in expressions {
+            let mut node = expression.node.clone();
+            node.shift_keys(keys.len());
+            keys.extend(expression.keys.iter().cloned());
+            terms.push(node);
+        }
+        Self { node: Node::Or(terms), keys, needs_trace: expressions.iter().any(|expression| expression.needs_trace) }
+    }
+
+    /// How many conditions a span must satisfy at once; 0 for one that says nothing.
+    pub(crate) fn conditions(&self) -> usize {
+        self.node.conditions()
+    }
+}
+
+impl Node {
+    fn shift_keys(&mut self, by: usize) {
+        match self {
+            Node::And(terms) | Node::Or(terms) => terms.iter_mut().for_each(|term| term.shift_keys(by)),
+            Node::Not(operand) | Node::Negate(operand) | Node::Matches { operand, .. } => operand.shift_keys(by),
+            Node::Compare { left, right, .. } | Node::Arithmetic { left, right, .. } => {
+                left.shift_keys(by);
+                right.shift_keys(by);
+            }
+            Node::Attribute { key, .. } => *key += by,
+            Node::Literal(_) | Node::Intrinsic(_) => {}
+        }
+    }
+
+    fn conditions(&self) -> usize {
+        match self {
+            Node::And(terms) => terms.iter().map(Node::conditions).sum(),
+            Node::Or(terms) => terms.iter().map(Node::conditions).min().unwrap_or(0),
+            Node::Literal(_) => 0,
+            _ => 1,
+        }
+    }
+}
+
+/// The conditions of a search, as TraceQL says them.
+pub(crate) fn conditions_of(request: &SearchRequest) -> Vec<FieldExpr> {
+    request.conditions.iter().map(condition_expr).collect()
 }
 
 #[derive(Default)]

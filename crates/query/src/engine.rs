@@ -7,16 +7,21 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tracehouse_model::{Clock, Span, SpanId, TenantId, TraceId};
 use tracehouse_store::{Snapshot, Store};
+use tracehouse_traceql::{Query, QueryExpr};
 
 use crate::assemble::assemble;
-use crate::compile::Filter;
+use crate::bounds::Bounds;
+use crate::compile::{Expression, conditions_of};
 use crate::error::QueryError;
+use crate::explain::explain;
+use crate::metrics::{MetricsPlan, metrics};
 use crate::names;
+use crate::plan::{Plan, all_of};
 use crate::request::{
     AttributeKey, AttributeValueSeen, Explanation, Listing, MetricsAnswer, MetricsRequest, Scope, SearchAnswer,
     SearchRequest, Trace,
 };
-use crate::search::{Bounds, search};
+use crate::search::search;
 
 /// What queries may use.
 #[derive(Debug, Clone)]
@@ -42,9 +47,6 @@ impl Default for QueryLimits {
         }
     }
 }
-
-/// Most spans of a trace that are read for its line in a list.
-const SPANS_PER_SUMMARY_MAX: usize = 100_000;
 
 /// Answers questions about what a store holds.
 pub struct QueryEngine {
@@ -77,23 +79,28 @@ impl QueryEngine {
         .await
     }
 
-    /// The newest traces with a span that satisfies all conditions.
+    /// The newest traces of which the conditions and the query leave spans.
     pub async fn search(&self, tenant: &TenantId, request: SearchRequest) -> Result<SearchAnswer, QueryError> {
         self.check(&request)?;
-        let filter = Filter::of(&request)?;
-        let (limits, clock) = (self.limits.clone(), self.clock.clone());
-        let begin = clock.monotonic();
-        self.run("search", tenant, move |snapshot, cancelled| {
-            let bounds = Bounds {
-                threads: limits.threads_per_search,
-                time_max: limits.time_max,
-                elapsed: &|| clock.monotonic().saturating_sub(begin),
-                cancelled,
-                spans_per_trace_max: SPANS_PER_SUMMARY_MAX,
-            };
-            Ok(search(&snapshot, &filter, &request, &bounds)?)
-        })
-        .await
+        let plan = plan_of(&request)?;
+        self.run_bounded("search", tenant, move |snapshot, bounds| Ok(search(snapshot, &plan, &request, bounds)?)).await
+    }
+
+    /// Time series of a TraceQL metrics query.
+    pub async fn metrics(&self, tenant: &TenantId, request: MetricsRequest) -> Result<MetricsAnswer, QueryError> {
+        let plan = MetricsPlan::of(compile(&request.traceql)?, &request)?;
+        self.run_bounded("metrics", tenant, move |snapshot, bounds| metrics(snapshot, &plan, bounds)).await
+    }
+
+    /// How a TraceQL query would run over spans that begin in a range of times.
+    pub async fn explain(
+        &self,
+        tenant: &TenantId,
+        traceql: &str,
+        range: std::ops::Range<i64>,
+    ) -> Result<Explanation, QueryError> {
+        let query = compile(traceql)?;
+        self.run("explain", tenant, move |snapshot, _| explain(&snapshot, &query, range)).await
     }
 
     fn check(&self, request: &SearchRequest) -> Result<(), QueryError> {
@@ -107,21 +114,6 @@ impl QueryEngine {
             return Err(QueryError::Invalid("the time range is empty: start must be before end".into()));
         }
         Ok(())
-    }
-
-    /// Time series of a TraceQL metrics query.
-    pub async fn metrics(&self, _tenant: &TenantId, _request: MetricsRequest) -> Result<MetricsAnswer, QueryError> {
-        Err(QueryError::Invalid("metrics queries are not supported yet".into()))
-    }
-
-    /// How a TraceQL query would run over spans that begin in a range of times.
-    pub async fn explain(
-        &self,
-        _tenant: &TenantId,
-        _traceql: &str,
-        _range: std::ops::Range<i64>,
-    ) -> Result<Explanation, QueryError> {
-        Err(QueryError::Invalid("explaining is not supported yet".into()))
     }
 
     pub async fn services(&self, tenant: &TenantId) -> Result<Listing<String>, QueryError> {
@@ -159,6 +151,27 @@ impl QueryEngine {
         .await
     }
 
+    /// The same with bounds of time and threads, for queries that look at many spans.
+    async fn run_bounded<T: Send + 'static>(
+        &self,
+        kind: &'static str,
+        tenant: &TenantId,
+        work: impl FnOnce(&Snapshot, &Bounds<'_>) -> Result<T, QueryError> + Send + 'static,
+    ) -> Result<T, QueryError> {
+        let (limits, clock) = (self.limits.clone(), self.clock.clone());
+        let begin = clock.monotonic();
+        self.run(kind, tenant, move |snapshot, cancelled| {
+            let bounds = Bounds {
+                threads: limits.threads_per_search,
+                time_max: limits.time_max,
+                elapsed: &|| clock.monotonic().saturating_sub(begin),
+                cancelled,
+            };
+            work(&snapshot, &bounds)
+        })
+        .await
+    }
+
     /// Runs a query on a thread of its own over one snapshot. If nobody waits any more it is told to stop.
     async fn run<T: Send + 'static>(
         &self,
@@ -183,6 +196,25 @@ impl QueryEngine {
             tracing::error!(%error, kind, "a query ended unexpectedly");
             Err(QueryError::Ended)
         })
+    }
+}
+
+fn compile(traceql: &str) -> Result<Query, QueryError> {
+    tracehouse_traceql::compile(traceql).map_err(|error| QueryError::Invalid(error.render(traceql).to_string()))
+}
+
+/// The pipeline of a search: the query's, whose spans must satisfy the other conditions too.
+fn plan_of(request: &SearchRequest) -> Result<Plan, QueryError> {
+    let conditions = conditions_of(request);
+    let Some(text) = &request.traceql else {
+        let condition = all_of(conditions);
+        return Ok(Plan::of_condition(condition.as_ref().map_or_else(|| Ok(Expression::always()), Expression::of)?));
+    };
+    match compile(text)?.expr {
+        QueryExpr::Spans(pipeline) => Plan::of(pipeline, conditions),
+        QueryExpr::Metrics(_) => Err(QueryError::Invalid(
+            "the query computes time series; ask for its metrics, or search without the function".into(),
+        )),
     }
 }
 

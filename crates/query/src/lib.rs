@@ -11,11 +11,17 @@
 //! Tests: `tests/it`, against a slow and obvious evaluation of the same questions.
 
 mod assemble;
+mod bounds;
+mod candidates;
 mod column_eval;
 mod compile;
 mod engine;
 mod error;
+mod evaluate;
+mod explain;
+mod metrics;
 mod names;
+mod plan;
 mod request;
 mod row_eval;
 mod search;

@@ -74,7 +74,7 @@ pub struct SearchAnswer {
 }
 
 /// How much was looked at to answer.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Inspected {
     pub spans: u64,
     pub files: u64,

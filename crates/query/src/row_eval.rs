@@ -5,48 +5,50 @@ use std::borrow::Cow;
 use tracehouse_model::{AttributeLists, SpanBatch, StringCode};
 use tracehouse_traceql::{AttributeScope, Intrinsic};
 
-use crate::compile::{Filter, Node};
-use crate::request::{ParentRow, Trace};
+use crate::assemble::TraceTree;
+use crate::compile::{Expression, Node};
+use crate::request::ParentRow;
 use crate::value::{Value, calculate, compare, matches_pattern, negate};
 
 /// A filter bound to a batch: keys are codes of its string table.
-pub(crate) struct RowFilter<'a> {
+pub(crate) struct RowExpression<'a> {
     node: &'a Node,
     batch: &'a SpanBatch,
     keys: Vec<Option<StringCode>>,
     /// Set if the batch is an assembled trace; else whatever needs the trace is missing.
-    trace: Option<&'a TraceFacts>,
+    trace: Option<&'a TraceFacts<'a>>,
 }
 
 /// What expressions may ask about a whole trace.
-pub(crate) struct TraceFacts {
+pub(crate) struct TraceFacts<'a> {
+    /// Where the trace begins in its batch; the lists below count from there.
+    first_row: usize,
     duration_nanos: i64,
-    root_name: String,
-    root_service: String,
-    parents: Vec<ParentRow>,
+    root_name: &'a str,
+    root_service: &'a str,
+    parents: &'a [ParentRow],
     child_counts: Vec<u32>,
     /// Entry and exit number of each span in a depth-first walk, from 1.
     nested_set: Vec<(u32, u32)>,
 }
 
-impl TraceFacts {
-    pub(crate) fn of(trace: &Trace) -> Self {
-        let spans = trace.spans.len();
-        let mut child_counts = vec![0u32; spans];
-        for parent in &trace.parent {
+impl<'a> TraceFacts<'a> {
+    pub(crate) fn of(spans: &'a SpanBatch, tree: &'a TraceTree) -> Self {
+        let mut child_counts = vec![0u32; tree.rows.len()];
+        for parent in &tree.parent {
             if let ParentRow::Row(row) = parent {
                 child_counts[*row as usize] += 1;
             }
         }
-        let text = |code| trace.spans.strings.get(code).to_owned();
-        let root = trace.root.map(|row| row as usize);
+        let root = tree.root.map(|row| tree.rows.start + row as usize);
         Self {
-            duration_nanos: trace.duration_nanos,
-            root_name: root.map(|row| text(trace.spans.name[row])).unwrap_or_default(),
-            root_service: root.map(|row| text(trace.spans.service_name(row))).unwrap_or_default(),
-            parents: trace.parent.clone(),
+            first_row: tree.rows.start,
+            duration_nanos: tree.duration_nanos,
+            root_name: root.map(|row| spans.strings.get(spans.name[row])).unwrap_or_default(),
+            root_service: root.map(|row| spans.strings.get(spans.service_name(row))).unwrap_or_default(),
+            parents: &tree.parent,
             child_counts,
-            nested_set: nested_set(&trace.parent),
+            nested_set: nested_set(&tree.parent),
         }
     }
 }
@@ -77,14 +79,18 @@ fn nested_set(parents: &[ParentRow]) -> Vec<(u32, u32)> {
     numbers
 }
 
-impl<'a> RowFilter<'a> {
-    pub(crate) fn new(filter: &'a Filter, batch: &'a SpanBatch, trace: Option<&'a TraceFacts>) -> Self {
+impl<'a> RowExpression<'a> {
+    pub(crate) fn new(filter: &'a Expression, batch: &'a SpanBatch, trace: Option<&'a TraceFacts<'a>>) -> Self {
         let keys = filter.keys.iter().map(|key| batch.strings.find(key.as_bytes())).collect();
         Self { node: &filter.node, batch, keys, trace }
     }
 
     pub(crate) fn holds(&self, row: usize) -> bool {
         self.truth(self.node, row)
+    }
+
+    pub(crate) fn value_of(&self, row: usize) -> Value<'a> {
+        self.value(self.node, row)
     }
 
     fn truth(&self, node: &Node, row: usize) -> bool {
@@ -118,8 +124,9 @@ impl<'a> RowFilter<'a> {
     }
 
     fn parent(&self, row: usize) -> Option<usize> {
-        match self.trace?.parents[row] {
-            ParentRow::Row(parent) => Some(parent as usize),
+        let trace = self.trace?;
+        match trace.parents[row - trace.first_row] {
+            ParentRow::Row(parent) => Some(trace.first_row + parent as usize),
             ParentRow::Root | ParentRow::Missing => None,
         }
     }
@@ -191,13 +198,13 @@ impl<'a> RowFilter<'a> {
         let number = |number: u32| Value::Int(i64::from(number));
         match intrinsic {
             Intrinsic::TraceDuration => Value::Int(trace.duration_nanos),
-            Intrinsic::TraceRootName => Value::String(Cow::Borrowed(&trace.root_name)),
-            Intrinsic::TraceRootService => Value::String(Cow::Borrowed(&trace.root_service)),
-            Intrinsic::ChildCount => number(trace.child_counts[row]),
-            Intrinsic::NestedSetLeft => number(trace.nested_set[row].0),
-            Intrinsic::NestedSetRight => number(trace.nested_set[row].1),
+            Intrinsic::TraceRootName => Value::String(Cow::Borrowed(trace.root_name)),
+            Intrinsic::TraceRootService => Value::String(Cow::Borrowed(trace.root_service)),
+            Intrinsic::ChildCount => number(trace.child_counts[row - trace.first_row]),
+            Intrinsic::NestedSetLeft => number(trace.nested_set[row - trace.first_row].0),
+            Intrinsic::NestedSetRight => number(trace.nested_set[row - trace.first_row].1),
             Intrinsic::NestedSetParent => match self.parent(row) {
-                Some(parent) => number(trace.nested_set[parent].0),
+                Some(parent) => number(trace.nested_set[parent - trace.first_row].0),
                 None => Value::Int(-1),
             },
             _ => Value::Missing,

@@ -75,7 +75,7 @@ impl<'a> Value<'a> {
         matches!(self, Value::Bool(true))
     }
 
-    fn as_float(&self) -> Option<f64> {
+    pub(crate) fn as_float(&self) -> Option<f64> {
         match self {
             Value::Int(value) => Some(*value as f64),
             Value::Float(value) => Some(*value),

@@ -152,6 +152,14 @@ impl FieldExpr {
         self.is_field() || self.children().any(FieldExpr::references_span)
     }
 
+    /// How answers name the field: as printed, intrinsics by their short names.
+    pub fn label(&self) -> String {
+        match self {
+            FieldExpr::Intrinsic { intrinsic, .. } => intrinsic.short_name().to_owned(),
+            other => other.to_string(),
+        }
+    }
+
     /// Whether it is a bare attribute or intrinsic.
     pub fn is_field(&self) -> bool {
         matches!(self, FieldExpr::Attribute { .. } | FieldExpr::Intrinsic { .. })

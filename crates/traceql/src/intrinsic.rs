@@ -90,6 +90,11 @@ impl Intrinsic {
         self.row().1
     }
 
+    /// What people call it: the unscoped word if there is one, else the scoped name.
+    pub fn short_name(self) -> &'static str {
+        self.row().2.unwrap_or(self.row().1)
+    }
+
     pub fn value_type(self) -> ValueType {
         self.row().3
     }

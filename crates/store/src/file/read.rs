@@ -250,6 +250,89 @@ impl OpenFile {
         Ok(found)
     }
 
+    /// The spans of some traces, which are given sorted, in the order of the file. Of each trace at most so many are read
+    /// in a row group; `omit` is told how many were not.
+    pub fn read_traces(
+        &self,
+        traces: &[TraceId],
+        columns: Projection<'_>,
+        spans_max: usize,
+        mut omit: impl FnMut(TraceId, u64),
+    ) -> Result<SpanBatch> {
+        let mut spans = SpanBatch::new();
+        for row_group in 0..self.row_groups() {
+            let found = contained(|| self.rows_of_traces(row_group, traces))?;
+            let kept = found.into_iter().map(|(trace, rows)| {
+                if rows.len() <= spans_max {
+                    return rows;
+                }
+                omit(trace, (rows.len() - spans_max) as u64);
+                rows.start..rows.start + spans_max
+            });
+            for together in joined(&kept.collect::<Vec<_>>()) {
+                let rows = together[0].start..together[together.len() - 1].end;
+                let part = self.read_rows(row_group, rows.clone(), columns)?;
+                if spans.is_empty() && together.len() == 1 {
+                    spans = part;
+                } else {
+                    let wanted = together.iter().flat_map(|one| one.start - rows.start..one.end - rows.start);
+                    spans.append_rows(&part, wanted);
+                }
+            }
+        }
+        Ok(spans)
+    }
+
+    /// Where the spans of some traces stand in a row group.
+    fn rows_of_traces(&self, row_group: usize, traces: &[TraceId]) -> Result<Vec<(TraceId, Range<usize>)>> {
+        let mut found: Vec<(TraceId, Range<usize>)> = Vec::new();
+        let pages = self.pages_that_may_hold_any(row_group, traces);
+        if pages.is_empty() {
+            return Ok(found);
+        }
+        let rows: usize = pages.iter().map(Range::len).sum();
+        let selection = RowSelection::from_consecutive_ranges(pages.iter().cloned(), self.rows_of(row_group));
+        let reader = self.scan(row_group, &[column::TRACE_ID], Some(selection), StringForm::View, rows)?;
+        let mut row_numbers = pages.into_iter().flatten();
+        let mut wanted = traces;
+        for batch in reader {
+            let batch = batch?;
+            let ids = batch.column(0).as_any().downcast_ref::<FixedSizeBinaryArray>().ok_or_else(wrong_column)?;
+            for (id, row) in ids.iter().flatten().zip(&mut row_numbers) {
+                while wanted.first().is_some_and(|first| first.0.as_slice() < id) {
+                    wanted = &wanted[1..];
+                }
+                let Some(&trace) = wanted.first().filter(|first| first.0.as_slice() == id) else { continue };
+                match found.last_mut() {
+                    Some((last, rows)) if *last == trace && rows.end == row => rows.end += 1,
+                    _ => found.push((trace, row..row + 1)),
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The rows of the pages of a row group whose range of trace ids includes one of the traces, which are sorted.
+    fn pages_that_may_hold_any(&self, row_group: usize, traces: &[TraceId]) -> Vec<Range<usize>> {
+        let metadata = &self.metadata;
+        let all = std::iter::once(0..self.rows_of(row_group)).filter(|rows| !rows.is_empty());
+        let (Some(index), Some(offsets)) = (metadata.column_index(), metadata.offset_index()) else {
+            return all.collect();
+        };
+        let ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(pages) = &index[row_group][0] else { return all.collect() };
+        let locations = offsets[row_group][0].page_locations();
+        let holds = |page: usize| {
+            let (Some(min), Some(max)) = (pages.min_value(page), pages.max_value(page)) else { return true };
+            let first = traces.partition_point(|trace| trace.0.as_slice() < min);
+            traces.get(first).is_some_and(|trace| trace.0.as_slice() <= max)
+        };
+        let rows = |page: usize| {
+            let end = locations.get(page + 1).map_or(self.rows_of(row_group), |next| next.first_row_index as usize);
+            locations[page].first_row_index as usize..end
+        };
+        (0..locations.len()).filter(|&page| holds(page)).map(rows).collect()
+    }
+
     /// The rows of the pages of a row group whose range of trace ids includes the trace.
     fn pages_that_may_hold(&self, row_group: usize, trace: TraceId) -> Result<Option<Range<usize>>> {
         let metadata = &self.metadata;
@@ -416,6 +499,27 @@ impl SpanStream {
         let reader = self.file.read(row_group, None, None, StringForm::Dictionary, self.batch_rows)?;
         Ok(StreamedRowGroup { reader, parents, next_row: 0 })
     }
+}
+
+/// Ranges that are close to each other, to be read as one.
+fn joined(ranges: &[Range<usize>]) -> impl Iterator<Item = &[Range<usize>]> {
+    /// Rows that are read in vain rather than to begin anew.
+    const GAP_MAX: usize = 256;
+    const ROWS_MAX: usize = 64 * 1024;
+    let mut rest = ranges;
+    std::iter::from_fn(move || {
+        let first = rest.first()?;
+        let mut count = 1;
+        while count < rest.len()
+            && rest[count].start - rest[count - 1].end <= GAP_MAX
+            && rest[count].end - first.start <= ROWS_MAX
+        {
+            count += 1;
+        }
+        let (together, others) = rest.split_at(count);
+        rest = others;
+        Some(together)
+    })
 }
 
 fn select(rows: &Range<usize>) -> RowSelection {

@@ -1,0 +1,62 @@
+//! What a query may use, and work done side by side within that.
+
+use std::ops::AddAssign;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use parquet::errors::ParquetError;
+
+/// What bounds a query besides its own limit.
+pub(crate) struct Bounds<'a> {
+    pub(crate) threads: usize,
+    pub(crate) time_max: Duration,
+    pub(crate) elapsed: &'a (dyn Fn() -> Duration + Sync),
+    /// Set when nobody waits for the answer any more.
+    pub(crate) cancelled: &'a AtomicBool,
+}
+
+impl Bounds<'_> {
+    pub(crate) fn exceeded(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed) || (self.elapsed)() > self.time_max
+    }
+
+    /// Does so many pieces of work, several at once, until the time is up; gives the sum of what they give.
+    pub(crate) fn side_by_side<T: AddAssign + Default + Send>(
+        &self,
+        pieces: usize,
+        work: impl Fn(usize) -> Result<T, ParquetError> + Sync,
+    ) -> Result<T, ParquetError> {
+        let (next, sum) = (AtomicUsize::new(0), Mutex::new(T::default()));
+        let some = || {
+            loop {
+                let piece = next.fetch_add(1, Ordering::Relaxed);
+                if piece >= pieces || self.exceeded() {
+                    return Ok(());
+                }
+                let done = work(piece)?;
+                *sum.lock() += done;
+            }
+        };
+        self.on_threads(pieces, some, || ParquetError::General("a part of the query panicked".into()))?;
+        Ok(sum.into_inner())
+    }
+
+    /// Runs the same function on as many threads as there are, or as there are pieces of work.
+    pub(crate) fn on_threads<E: Send>(
+        &self,
+        pieces: usize,
+        work: impl Fn() -> Result<(), E> + Sync,
+        panicked: impl Fn() -> E,
+    ) -> Result<(), E> {
+        let helpers = self.threads.min(pieces).saturating_sub(1);
+        std::thread::scope(|scope| {
+            let handles: Vec<_> = (0..helpers).map(|_| scope.spawn(&work)).collect();
+            let mut outcome = work();
+            for handle in handles {
+                outcome = outcome.and(handle.join().unwrap_or_else(|_| Err(panicked())));
+            }
+            outcome
+        })
+    }
+}

@@ -1,0 +1,268 @@
+//! Runs a pipeline over one assembled trace. The rules are those in the `traceql` crate's header.
+//!
+//! Spans are rows of the trace in pre-order, so a parent stands before its children and one pass in either direction
+//! carries a fact down to descendants or up to ancestors.
+
+use std::ops::Range;
+
+use rustc_hash::FxHashMap;
+use tracehouse_model::{AnyValue, SpanBatch, kind, status};
+use tracehouse_traceql::{ComparisonOp, Relation, SpansetOp, StructuralMode};
+
+use crate::assemble::TraceTree;
+use crate::compile::Expression;
+use crate::plan::{AggregateKind, NamedField, PlanStage, ScalarNode, SpansetNode};
+use crate::request::ParentRow;
+use crate::row_eval::{RowExpression, TraceFacts};
+use crate::value::{Value, calculate, compare};
+
+/// Spans of one trace, with what they share because of `by()`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Spanset {
+    pub(crate) by: Vec<(String, Option<AnyValue>)>,
+    /// Ascending.
+    pub(crate) rows: Vec<u32>,
+}
+
+/// A trace while pipelines run over it.
+pub(crate) struct Evaluation<'a> {
+    spans: &'a SpanBatch,
+    tree: &'a TraceTree,
+    facts: &'a TraceFacts<'a>,
+}
+
+impl<'a> Evaluation<'a> {
+    pub(crate) fn new(spans: &'a SpanBatch, tree: &'a TraceTree, facts: &'a TraceFacts<'a>) -> Self {
+        Self { spans, tree, facts }
+    }
+
+    /// The spansets that a pipeline leaves of the spans that begin in a range of times.
+    pub(crate) fn run(&self, stages: &[PlanStage], start: &Range<i64>) -> Vec<Spanset> {
+        let starts = &self.spans.start_unix_nanos;
+        let in_range = |row: &usize| start.contains(&starts[*row]);
+        let rows = self.tree.rows.clone().filter(in_range).map(|row| row as u32).collect();
+        let all = Spanset { by: Vec::new(), rows };
+        self.stages(stages, vec![all.clone()], &all)
+    }
+
+    /// `all` is what a pipeline of its own begins with.
+    fn stages(&self, stages: &[PlanStage], begin: Vec<Spanset>, all: &Spanset) -> Vec<Spanset> {
+        stages.iter().fold(begin, |spansets, stage| match stage {
+            _ if spansets.is_empty() => spansets,
+            PlanStage::Spanset(node) => spansets
+                .into_iter()
+                .map(|spanset| Spanset { rows: self.spanset(node, &spanset, all), by: spanset.by })
+                .filter(|spanset| !spanset.rows.is_empty())
+                .collect(),
+            PlanStage::ScalarFilter { op, left, right } => {
+                spansets.into_iter().filter(|spanset| self.scalar_holds(*op, left, right, spanset, all)).collect()
+            }
+            PlanStage::By(field) => spansets.into_iter().flat_map(|spanset| self.split(field, &spanset)).collect(),
+            PlanStage::Coalesce => vec![Spanset { by: Vec::new(), rows: union_of(&spansets) }],
+        })
+    }
+
+    fn spanset(&self, node: &SpansetNode, from: &Spanset, all: &Spanset) -> Vec<u32> {
+        match node {
+            SpansetNode::Filter(expression) => {
+                let expression = self.bind(expression);
+                from.rows.iter().copied().filter(|&row| expression.holds(row as usize)).collect()
+            }
+            SpansetNode::Combine { op, left, right } => {
+                let left = self.spanset(left, from, all);
+                let right = self.spanset(right, from, all);
+                match op {
+                    SpansetOp::And if left.is_empty() || right.is_empty() => Vec::new(),
+                    SpansetOp::And | SpansetOp::Or => merged(&left, &right),
+                    SpansetOp::Structural { relation, mode } => self.related(*relation, *mode, &left, &right),
+                }
+            }
+            SpansetNode::Pipeline(stages) => union_of(&self.stages(stages, vec![from.clone()], all)),
+        }
+    }
+
+    fn related(&self, relation: Relation, mode: StructuralMode, left: &[u32], right: &[u32]) -> Vec<u32> {
+        match mode {
+            StructuralMode::Related => self.standing(relation, left, right, true),
+            StructuralMode::NotRelated => self.standing(relation, left, right, false),
+            StructuralMode::Union => {
+                let of_right = self.standing(relation, left, right, true);
+                let of_left = self.standing(inverse(relation), right, left, true);
+                merged(&of_left, &of_right)
+            }
+        }
+    }
+
+    /// The rows among `right` that stand in a relation to one of `left`, or that do not.
+    fn standing(&self, relation: Relation, left: &[u32], right: &[u32], wanted: bool) -> Vec<u32> {
+        let first = self.tree.rows.start;
+        let place = |row: &u32| *row as usize - first;
+        let spans = self.tree.parent.len();
+        let mut is_left = vec![false; spans];
+        left.iter().for_each(|row| is_left[place(row)] = true);
+        let parent = |at: usize| match self.tree.parent[at] {
+            ParentRow::Row(parent) => Some(parent as usize),
+            ParentRow::Root | ParentRow::Missing => None,
+        };
+        let mut stands = vec![false; spans];
+        match relation {
+            Relation::Child => {
+                (0..spans).for_each(|at| stands[at] = parent(at).is_some_and(|parent| is_left[parent]));
+            }
+            Relation::Descendant => {
+                for at in 0..spans {
+                    stands[at] = parent(at).is_some_and(|parent| is_left[parent] || stands[parent]);
+                }
+            }
+            Relation::Parent => {
+                left.iter().filter_map(|row| parent(place(row))).for_each(|parent| stands[parent] = true);
+            }
+            Relation::Ancestor => {
+                for at in (0..spans).rev() {
+                    if let Some(parent) = parent(at)
+                        && (is_left[at] || stands[at])
+                    {
+                        stands[parent] = true;
+                    }
+                }
+            }
+            Relation::Sibling => {
+                let ids = &self.spans.parent_span_id[self.tree.rows.clone()];
+                let mut of_left: FxHashMap<u64, u32> = FxHashMap::default();
+                for at in left.iter().map(place).filter(|&at| !ids[at].is_none()) {
+                    *of_left.entry(ids[at].as_u64()).or_default() += 1;
+                }
+                for at in (0..spans).filter(|&at| !ids[at].is_none()) {
+                    let siblings = of_left.get(&ids[at].as_u64()).copied().unwrap_or(0);
+                    stands[at] = siblings > u32::from(is_left[at]);
+                }
+            }
+        }
+        right.iter().copied().filter(|row| stands[place(row)] == wanted).collect()
+    }
+
+    fn split(&self, field: &NamedField, spanset: &Spanset) -> Vec<Spanset> {
+        let expression = self.bind(&field.expression);
+        let mut groups: Vec<(Option<AnyValue>, Vec<u32>)> = Vec::new();
+        let mut known: FxHashMap<String, usize> = FxHashMap::default();
+        for &row in &spanset.rows {
+            let value = expression.value_of(row as usize).to_any();
+            let key = value.as_ref().map_or_else(String::new, AnyValue::to_canonical_json);
+            let group = *known.entry(key).or_insert_with(|| {
+                groups.push((value, Vec::new()));
+                groups.len() - 1
+            });
+            groups[group].1.push(row);
+        }
+        let spansets = groups.into_iter().map(|(value, rows)| {
+            let mut by = spanset.by.clone();
+            by.push((field.name.clone(), value));
+            Spanset { by, rows }
+        });
+        spansets.collect()
+    }
+
+    fn scalar_holds(
+        &self,
+        op: ComparisonOp,
+        left: &ScalarNode,
+        right: &ScalarNode,
+        spanset: &Spanset,
+        all: &Spanset,
+    ) -> bool {
+        match (self.scalar(left, spanset, all), self.scalar(right, spanset, all)) {
+            (Some(left), Some(right)) => compare(op, &Value::Float(left), &Value::Float(right)),
+            _ => false,
+        }
+    }
+
+    fn scalar(&self, scalar: &ScalarNode, spanset: &Spanset, all: &Spanset) -> Option<f64> {
+        match scalar {
+            ScalarNode::Literal(value) => Some(*value),
+            ScalarNode::Count => Some(spanset.rows.len() as f64),
+            ScalarNode::Aggregate { kind, field } => {
+                let field = self.bind(field);
+                let values = spanset.rows.iter().filter_map(|&row| field.value_of(row as usize).as_float());
+                aggregate(*kind, values)
+            }
+            ScalarNode::Arithmetic { op, left, right } => {
+                let (left, right) = (self.scalar(left, spanset, all)?, self.scalar(right, spanset, all)?);
+                calculate(*op, &Value::Float(left), &Value::Float(right)).as_float()
+            }
+            ScalarNode::Negate(operand) => self.scalar(operand, spanset, all).map(|value| -value),
+            ScalarNode::Pipeline { stages, scalar } => {
+                let rows = union_of(&self.stages(stages, vec![all.clone()], all));
+                self.scalar(scalar, &Spanset { by: Vec::new(), rows }, all)
+            }
+        }
+    }
+
+    fn bind<'e>(&self, expression: &'e Expression) -> RowExpression<'e>
+    where
+        'a: 'e,
+    {
+        RowExpression::new(expression, self.spans, Some(self.facts))
+    }
+}
+
+fn aggregate(kind: AggregateKind, values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (mut count, mut sum) = (0u64, 0.0);
+    let (mut min, mut max) = (f64::INFINITY, f64::NEG_INFINITY);
+    for value in values {
+        count += 1;
+        sum += value;
+        min = min.min(value);
+        max = max.max(value);
+    }
+    (count > 0).then_some(match kind {
+        AggregateKind::Min => min,
+        AggregateKind::Max => max,
+        AggregateKind::Sum => sum,
+        AggregateKind::Average => sum / count as f64,
+    })
+}
+
+fn inverse(relation: Relation) -> Relation {
+    match relation {
+        Relation::Child => Relation::Parent,
+        Relation::Parent => Relation::Child,
+        Relation::Descendant => Relation::Ancestor,
+        Relation::Ancestor => Relation::Descendant,
+        Relation::Sibling => Relation::Sibling,
+    }
+}
+
+fn merged(left: &[u32], right: &[u32]) -> Vec<u32> {
+    let mut rows = [left, right].concat();
+    rows.sort_unstable();
+    rows.dedup();
+    rows
+}
+
+/// The rows of several spansets, each once.
+pub(crate) fn union_of(spansets: &[Spanset]) -> Vec<u32> {
+    if let [only] = spansets {
+        return only.rows.clone();
+    }
+    let mut rows: Vec<u32> = spansets.iter().flat_map(|spanset| spanset.rows.iter().copied()).collect();
+    rows.sort_unstable();
+    rows.dedup();
+    rows
+}
+
+impl Value<'_> {
+    /// The value out of its batch, as answers show it: statuses and kinds by name. `None` if there is none.
+    pub(crate) fn to_any(&self) -> Option<AnyValue> {
+        Some(match self {
+            Value::Missing | Value::Nil => return None,
+            Value::String(text) => AnyValue::String(text.clone().into_owned()),
+            Value::Int(value) => AnyValue::Int(*value),
+            Value::Float(value) => AnyValue::Double(*value),
+            Value::Bool(value) => AnyValue::Bool(*value),
+            Value::Status(code) => AnyValue::String(status::name(*code).to_owned()),
+            Value::Kind(code) => AnyValue::String(kind::name(*code).to_owned()),
+            Value::Many(values) => AnyValue::Array(values.iter().filter_map(Value::to_any).collect()),
+            Value::Other => return None,
+        })
+    }
+}

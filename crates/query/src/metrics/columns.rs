@@ -1,0 +1,454 @@
+//! Gathers from the columns of a row group at a time.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::buffer::BooleanBuffer;
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampNanosecondType};
+use parquet::arrow::arrow_reader::RowSelection;
+use parquet::errors::{ParquetError, Result};
+use rustc_hash::{FxHashMap, FxHashSet};
+use tracehouse_model::{SpanBatch, SpanId, Threshold, TraceId, kind, status};
+use tracehouse_store::{OpenFile, Projection, SpanFile, StringForm};
+use tracehouse_traceql::{AttributeScope, Intrinsic};
+
+use super::gather::{Candidate, Gathered, GroupValue, Place};
+use super::measure::Cell;
+use super::series::{Piece, Run, sorted};
+use crate::candidates::Scan;
+use crate::column_eval::{column_of_attribute, columns_of};
+use crate::compile::{Expression, Node};
+use crate::error::QueryError;
+use crate::request::Exemplar;
+use crate::row_eval::RowExpression;
+
+/// With at most this share of the rows wanted, a column is read only for them.
+const SPARSE_SHARE: usize = 256;
+/// Rows that are turned into spans at once where columns don't do.
+const ROWS_PER_BLOCK: usize = 4096;
+/// Combinations of group values are looked up in a table if there are at most so many.
+const TABLE_MAX: usize = 1 << 18;
+
+/// Some rows of a row group, to read columns of.
+pub(super) struct Rows<'a> {
+    open: &'a OpenFile,
+    row_group: usize,
+    wanted: BooleanBuffer,
+    /// Whether columns are read for the wanted rows alone.
+    sparse: bool,
+    /// The wanted rows; empty if it is all of them.
+    positions: Vec<u32>,
+    count: usize,
+}
+
+impl<'a> Rows<'a> {
+    pub(super) fn new(open: &'a OpenFile, row_group: usize, wanted: BooleanBuffer) -> Self {
+        let count = wanted.count_set_bits();
+        let positions =
+            if count == wanted.len() { Vec::new() } else { wanted.set_indices().map(|row| row as u32).collect() };
+        Self { open, row_group, sparse: count <= wanted.len() / SPARSE_SHARE, positions, count, wanted }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The place in the row group of one of the rows.
+    fn position(&self, number: usize) -> u32 {
+        self.positions.get(number).copied().unwrap_or(number as u32)
+    }
+
+    /// A column; which of its entries belong to the rows is told by [`Rows::pick`].
+    pub(super) fn column(&self, name: &str) -> Result<ArrayRef> {
+        let rows = self.wanted.len();
+        let selection = self.sparse.then(|| RowSelection::from_filters(&[self.wanted.clone().into()]));
+        let reader = self.open.scan(self.row_group, &[name], selection, StringForm::Dictionary, rows.max(1))?;
+        let mut batches = reader.collect::<std::result::Result<Vec<_>, _>>()?;
+        match (batches.pop(), batches.is_empty()) {
+            (Some(batch), true) if batch.num_columns() == 1 => Ok(batch.column(0).clone()),
+            _ => Err(ParquetError::General(format!("column {name} has not as many rows as its row group"))),
+        }
+    }
+
+    /// Calls a function with the place of each row in an array that [`Rows::column`] gave.
+    #[inline]
+    pub(super) fn pick(&self, mut take: impl FnMut(usize)) {
+        if self.sparse || self.positions.is_empty() {
+            (0..self.count).for_each(take);
+        } else {
+            self.positions.iter().for_each(|row| take(*row as usize));
+        }
+    }
+
+    /// The rows as spans, block by block, with the number of the first one among the wanted rows.
+    fn blocks(&self, columns: &[String], mut look: impl FnMut(&SpanBatch, &[usize])) -> Result<()> {
+        let mut begin = 0;
+        while begin < self.wanted.len() {
+            let end = (begin + ROWS_PER_BLOCK).min(self.wanted.len());
+            let rows: Vec<usize> = self.wanted.slice(begin, end - begin).set_indices().collect();
+            if let (Some(first), Some(last)) = (rows.first(), rows.last()) {
+                let spans =
+                    self.open.read_rows(self.row_group, begin + first..begin + last + 1, Projection::Only(columns))?;
+                let inside: Vec<usize> = rows.iter().map(|row| row - first).collect();
+                look(&spans, &inside);
+            }
+            begin = end;
+        }
+        Ok(())
+    }
+}
+
+/// The values of a field by which spans are grouped: for each row the number of one.
+pub(super) struct Codes {
+    /// Empty if all rows have the first value.
+    codes: Vec<u32>,
+    pub(super) values: Vec<GroupValue>,
+}
+
+impl Codes {
+    fn constant(value: GroupValue) -> Self {
+        Self { codes: Vec::new(), values: vec![value] }
+    }
+
+    #[inline]
+    pub(super) fn code(&self, row: usize) -> u32 {
+        self.codes.get(row).copied().unwrap_or(0)
+    }
+}
+
+/// Numbers values as they come.
+#[derive(Default)]
+struct Interner {
+    numbers: FxHashMap<GroupValue, u32>,
+    codes: Vec<u32>,
+}
+
+impl Interner {
+    fn push(&mut self, value: GroupValue) {
+        let next = self.numbers.len() as u32;
+        self.codes.push(*self.numbers.entry(value).or_insert(next));
+    }
+
+    fn finish(self) -> Codes {
+        let mut values: Vec<(GroupValue, u32)> = self.numbers.into_iter().collect();
+        values.sort_unstable_by_key(|(_, number)| *number);
+        Codes { codes: self.codes, values: values.into_iter().map(|(value, _)| value).collect() }
+    }
+}
+
+pub(super) fn gather_row_group<C: Cell>(
+    run: &Run<'_>,
+    scan: &Scan<'_>,
+    piece: &Piece<'_>,
+    gathered: &mut Gathered<C>,
+) -> Result<()> {
+    let (open, row_group) = (&*piece.open, piece.row_group);
+    let wanted = scan.matching_rows(piece.file, open, row_group)?;
+    let rows = Rows::new(open, row_group, wanted);
+    if rows.count() == 0 {
+        return Ok(());
+    }
+    let starts = if run.steps.count > 1 || gathered.wants_exemplars() { starts(&rows)? } else { Vec::new() };
+    let weights = weights(&rows)?;
+    let fields = Fields::read(run, piece.file, &rows)?;
+    let unknown = weights.as_ref().map_or(rows.count(), |weights| weights.unknown);
+    gathered.count(rows.count() as u64, unknown as u64);
+    let mut groups = GroupTable::new(&fields.by);
+    for row in 0..rows.count() {
+        let value = if fields.values.is_empty() { 0.0 } else { fields.values[row] };
+        // Spans without the field, or with something in it that is no number.
+        if value.is_nan() {
+            continue;
+        }
+        let group = groups.of_row(&fields.by, row, gathered);
+        let step = if run.steps.count > 1 { run.steps.of_start(starts[row]) } else { 0 };
+        let weight = weights.as_ref().map_or(1.0, |weights| weights.of_rows[row]);
+        gathered.add(group, step, value, weight);
+        if gathered.wants_exemplars() {
+            let (file, row_group, row_in_group) = (piece.number, row_group as u32, rows.position(row));
+            gathered.offer(group, starts[row], value, Place::Stored { file, row_group, row: row_in_group });
+        }
+    }
+    Ok(())
+}
+
+/// The number of the series for each combination of values in a row group.
+struct GroupTable {
+    table: Vec<u32>,
+    others: FxHashMap<Vec<u32>, u32>,
+}
+
+const NOT_LOOKED_UP: u32 = u32::MAX - 1;
+
+impl GroupTable {
+    fn new(by: &[Codes]) -> Self {
+        let combinations = by.iter().try_fold(1usize, |product, codes| product.checked_mul(codes.values.len()));
+        let table = match combinations {
+            Some(combinations) if combinations <= TABLE_MAX => vec![NOT_LOOKED_UP; combinations],
+            _ => Vec::new(),
+        };
+        Self { table, others: FxHashMap::default() }
+    }
+
+    #[inline]
+    fn of_row<C: Cell>(&mut self, by: &[Codes], row: usize, gathered: &mut Gathered<C>) -> u32 {
+        if self.table.is_empty() {
+            let codes: Vec<u32> = by.iter().map(|codes| codes.code(row)).collect();
+            return *self.others.entry(codes).or_insert_with_key(|codes| group_of(by, codes, gathered));
+        }
+        let combination = by.iter().fold(0, |at, codes| at * codes.values.len() + codes.code(row) as usize);
+        let group = self.table[combination];
+        if group != NOT_LOOKED_UP {
+            return group;
+        }
+        let codes: Vec<u32> = by.iter().map(|codes| codes.code(row)).collect();
+        let group = group_of(by, &codes, gathered);
+        self.table[combination] = group;
+        group
+    }
+}
+
+fn group_of<C: Cell>(by: &[Codes], codes: &[u32], gathered: &mut Gathered<C>) -> u32 {
+    let key: Vec<GroupValue> = by.iter().zip(codes).map(|(field, code)| field.values[*code as usize].clone()).collect();
+    gathered.group(&key)
+}
+
+pub(super) fn starts(rows: &Rows<'_>) -> Result<Vec<i64>> {
+    let column = rows.column("start_time")?;
+    let column = column.as_primitive::<TimestampNanosecondType>().values();
+    let mut starts = Vec::with_capacity(rows.count());
+    rows.pick(|row| starts.push(column[row]));
+    Ok(starts)
+}
+
+pub(super) struct Weights {
+    pub(super) of_rows: Vec<f64>,
+    /// Rows without a probability.
+    pub(super) unknown: usize,
+}
+
+/// For how many spans each row stands; `None`: nothing is known of any of them, each stands for itself.
+pub(super) fn weights(rows: &Rows<'_>) -> Result<Option<Weights>> {
+    const COLUMN: &str = "sampling_threshold";
+    if rows.open.int_range(rows.row_group, COLUMN).is_none() {
+        return Ok(None);
+    }
+    let column = rows.column(COLUMN)?;
+    let column = column.as_primitive::<Int64Type>();
+    let mut weights = Weights { of_rows: Vec::with_capacity(rows.count()), unknown: 0 };
+    rows.pick(|row| {
+        let threshold = column.is_valid(row).then(|| Threshold::new(column.value(row) as u64)).flatten();
+        weights.unknown += usize::from(threshold.is_none());
+        weights.of_rows.push(threshold.map_or(1.0, Threshold::adjusted_count));
+    });
+    Ok(Some(weights))
+}
+
+/// What is grouped by and what is measured, for the rows of a row group.
+struct Fields {
+    by: Vec<Codes>,
+    /// NaN where there is no number; empty if nothing is measured.
+    values: Vec<f64>,
+}
+
+impl Fields {
+    fn read(run: &Run<'_>, file: &SpanFile, rows: &Rows<'_>) -> Result<Self> {
+        let by: Vec<&Expression> = run.series.by.iter().map(|field| &field.expression).collect();
+        let mut codes: Vec<Option<Codes>> =
+            by.iter().map(|field| codes_from_column(field, file, rows)).collect::<Result<_>>()?;
+        let mut values = match run.field {
+            None => Some(Vec::new()),
+            Some(field) => numbers_from_column(field, file, rows)?,
+        };
+        // What no column holds by itself is worked out from spans.
+        let mut slow: Vec<(usize, Interner)> = Vec::new();
+        slow.extend((0..by.len()).filter(|&at| codes[at].is_none()).map(|at| (at, Interner::default())));
+        let slow_field = run.field.filter(|_| values.is_none());
+        if !slow.is_empty() || slow_field.is_some() {
+            let expressions = slow.iter().map(|(at, _)| by[*at]).chain(slow_field);
+            let columns: FxHashSet<String> =
+                expressions.flat_map(|field| columns_of(field, rows.open.layout())).collect();
+            let mut numbers = Vec::with_capacity(rows.count());
+            rows.blocks(&Vec::from_iter(columns), |spans, inside| {
+                for (at, interner) in &mut slow {
+                    let field = RowExpression::new(by[*at], spans, None);
+                    inside.iter().for_each(|&row| interner.push(GroupValue::of(&field.value_of(row))));
+                }
+                if let Some(field) = slow_field {
+                    let field = RowExpression::new(field, spans, None);
+                    numbers.extend(inside.iter().map(|&row| field.value_of(row).as_float().unwrap_or(f64::NAN)));
+                }
+            })?;
+            slow.into_iter().for_each(|(at, interner)| codes[at] = Some(interner.finish()));
+            values = values.or(Some(numbers));
+        }
+        Ok(Self { by: codes.into_iter().flatten().collect(), values: values.unwrap_or_default() })
+    }
+}
+
+/// The column that alone holds a field: `Some(None)` if no span of the file has the field.
+fn column_of_field(field: &Expression, file: &SpanFile, open: &OpenFile) -> Option<Option<String>> {
+    match &field.node {
+        Node::Intrinsic(Intrinsic::Name) => Some(Some("name".to_owned())),
+        Node::Intrinsic(Intrinsic::Status) => Some(Some("status".to_owned())),
+        Node::Intrinsic(Intrinsic::Kind) => Some(Some("kind".to_owned())),
+        Node::Intrinsic(Intrinsic::Duration) => Some(Some("duration_nanos".to_owned())),
+        Node::Attribute { of_parent: false, scope, key } => {
+            let scoped = |scope| column_of_attribute(scope, &field.keys[*key], &file.contents, open.layout());
+            match scope {
+                AttributeScope::Span | AttributeScope::Resource => scoped(*scope),
+                // Either place, if only one of them has the key in this file.
+                AttributeScope::Any => match (scoped(AttributeScope::Span)?, scoped(AttributeScope::Resource)?) {
+                    (column, None) | (None, column) => Some(column),
+                    _ => None,
+                },
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+fn codes_from_column(field: &Expression, file: &SpanFile, rows: &Rows<'_>) -> Result<Option<Codes>> {
+    let Some(column) = column_of_field(field, file, rows.open) else { return Ok(None) };
+    let Some(column) = column else { return Ok(Some(Codes::constant(GroupValue::Nil))) };
+    let of_text = |text: &str| match &field.node {
+        Node::Intrinsic(Intrinsic::Status) => status::from_name(text).map_or(GroupValue::Nil, GroupValue::Status),
+        Node::Intrinsic(Intrinsic::Kind) => kind::from_name(text).map_or(GroupValue::Nil, GroupValue::Kind),
+        _ => GroupValue::String(text.into()),
+    };
+    Ok(Some(codes_of_array(&rows.column(&column)?, rows, of_text)))
+}
+
+/// Numbers the values of a column that was read for some rows.
+pub(super) fn codes_of_array(array: &ArrayRef, rows: &Rows<'_>, of_text: impl Fn(&str) -> GroupValue) -> Codes {
+    if let Some(dictionary) = array.as_dictionary_opt::<Int32Type>() {
+        let texts = dictionary.values().as_string::<i32>();
+        let nil = texts.len() as u32;
+        let mut values: Vec<GroupValue> = (0..texts.len()).map(|at| of_text(texts.value(at))).collect();
+        values.push(GroupValue::Nil);
+        let (keys, nulls) = (dictionary.keys().values(), dictionary.keys().nulls());
+        let mut codes = Vec::with_capacity(rows.count());
+        match nulls {
+            None => rows.pick(|row| codes.push(keys[row] as u32)),
+            Some(nulls) => rows.pick(|row| codes.push(if nulls.is_valid(row) { keys[row] as u32 } else { nil })),
+        }
+        return Codes { codes, values };
+    }
+    let mut interner = Interner::default();
+    rows.pick(|row| {
+        interner.push(if array.is_null(row) {
+            GroupValue::Nil
+        } else if let Some(texts) = array.as_string_view_opt() {
+            of_text(texts.value(row))
+        } else if let Some(ints) = array.as_primitive_opt::<Int64Type>() {
+            GroupValue::Int(ints.value(row))
+        } else if let Some(doubles) = array.as_primitive_opt::<Float64Type>() {
+            GroupValue::Float(doubles.value(row).to_bits())
+        } else if let Some(bools) = array.as_boolean_opt() {
+            GroupValue::Bool(bools.value(row))
+        } else {
+            GroupValue::Nil
+        });
+    });
+    interner.finish()
+}
+
+fn numbers_from_column(field: &Expression, file: &SpanFile, rows: &Rows<'_>) -> Result<Option<Vec<f64>>> {
+    let Some(column) = column_of_field(field, file, rows.open) else { return Ok(None) };
+    let Some(column) = column else { return Ok(Some(vec![f64::NAN; rows.count()])) };
+    let array = rows.column(&column)?;
+    let mut numbers = Vec::with_capacity(rows.count());
+    if let Some(ints) = array.as_primitive_opt::<Int64Type>() {
+        match ints.nulls() {
+            None => rows.pick(|row| numbers.push(ints.value(row) as f64)),
+            Some(nulls) => {
+                rows.pick(|row| numbers.push(if nulls.is_valid(row) { ints.value(row) as f64 } else { f64::NAN }));
+            }
+        }
+    } else if let Some(doubles) = array.as_primitive_opt::<Float64Type>() {
+        rows.pick(|row| numbers.push(if doubles.is_valid(row) { doubles.value(row) } else { f64::NAN }));
+    } else {
+        numbers.resize(rows.count(), f64::NAN);
+    }
+    Ok(Some(numbers))
+}
+
+/// Gathers from the spans in memory. Copies of a span count once.
+pub(super) fn gather_memory<C: Cell>(run: &Run<'_>, filter: &Expression, gathered: &mut Gathered<C>) {
+    let mut seen: FxHashSet<(u64, u64, u8)> = FxHashSet::default();
+    for hot in &run.snapshot.hot {
+        let spans = &hot.spans;
+        let filter = RowExpression::new(filter, spans, None);
+        let rows = (0..spans.len()).filter(|&row| {
+            run.steps.range.contains(&spans.start_unix_nanos[row])
+                && filter.holds(row)
+                && seen.insert((spans.trace_id[row].hash64(), spans.span_id[row].as_u64(), spans.kind[row]))
+        });
+        gather_rows(run, spans, rows, |field| RowExpression::new(field, spans, None), gathered);
+    }
+}
+
+/// Gathers from rows of a batch, with expressions bound to it.
+pub(super) fn gather_rows<'e, C: Cell>(
+    run: &Run<'e>,
+    spans: &SpanBatch,
+    rows: impl Iterator<Item = usize>,
+    bind: impl Fn(&'e Expression) -> RowExpression<'e>,
+    gathered: &mut Gathered<C>,
+) {
+    let by: Vec<RowExpression<'_>> = run.series.by.iter().map(|field| bind(&field.expression)).collect();
+    let field = run.field.map(&bind);
+    let mut key: Vec<GroupValue> = Vec::new();
+    for row in rows {
+        let threshold = Threshold::new(spans.sampling_threshold[row]);
+        gathered.count(1, u64::from(threshold.is_none()));
+        let value = match &field {
+            None => 0.0,
+            Some(field) => match field.value_of(row).as_float() {
+                Some(value) => value,
+                None => continue,
+            },
+        };
+        key.clear();
+        key.extend(by.iter().map(|field| GroupValue::of(&field.value_of(row))));
+        let group = gathered.group(&key);
+        let start = spans.start_unix_nanos[row];
+        gathered.add(group, run.steps.of_start(start), value, threshold.map_or(1.0, Threshold::adjusted_count));
+        if gathered.wants_exemplars() {
+            let value = if run.field.is_some() { value } else { spans.duration_nanos[row] as f64 };
+            let place = Place::Known { trace_id: spans.trace_id[row], span_id: spans.span_id[row] };
+            gathered.offer(group, start, value, place);
+        }
+    }
+}
+
+/// Looks up which spans the chosen candidates are.
+pub(super) fn exemplars(
+    run: &Run<'_>,
+    files: &[&Arc<SpanFile>],
+    candidates: &[Candidate],
+) -> std::result::Result<Vec<Exemplar>, QueryError> {
+    let counts = run.field.is_none();
+    let scale = if run.field.is_none_or(super::series::is_duration) { 1e-9 } else { 1.0 };
+    let mut found = Vec::new();
+    for candidate in sorted(candidates.to_vec()) {
+        let (trace_id, span_id, value) = match candidate.place {
+            Place::Known { trace_id, span_id } => (trace_id, span_id, candidate.value),
+            Place::Stored { file, row_group, row } => {
+                let file = files[file as usize];
+                let (trace_id, span_id, duration) = span_at(&*file.open()?, row_group as usize, row as usize)
+                    .map_err(|source| file.read_error(source))?;
+                (trace_id, span_id, if counts { duration as f64 } else { candidate.value })
+            }
+        };
+        let start_unix_nanos = candidate.start_unix_nanos;
+        found.push(Exemplar { trace_id, span_id, start_unix_nanos, value: value * scale });
+    }
+    Ok(found)
+}
+
+fn span_at(open: &OpenFile, row_group: usize, row: usize) -> Result<(TraceId, SpanId, i64)> {
+    let spans = open.read_rows(row_group, row..row + 1, Projection::Only(&[]))?;
+    Ok((spans.trace_id[0], spans.span_id[0], spans.duration_nanos[0]))
+}

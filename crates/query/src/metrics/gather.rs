@@ -1,0 +1,226 @@
+//! Cells by series and step, as one thread gathers them.
+
+use rustc_hash::FxHashMap;
+use tracehouse_model::{AnyValue, SpanId, TraceId, kind, status};
+
+use super::Steps;
+use super::measure::Cell;
+use crate::value::Value;
+
+/// A value to group by: what [`Value`] is, out of its batch and comparable.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum GroupValue {
+    /// The span has no such field.
+    Nil,
+    String(Box<str>),
+    Int(i64),
+    /// Bits of a float.
+    Float(u64),
+    Bool(bool),
+    Status(u8),
+    Kind(u8),
+    /// Canonical JSON of an array.
+    Json(Box<str>),
+}
+
+impl GroupValue {
+    pub(crate) fn of(value: &Value<'_>) -> Self {
+        match value {
+            Value::Missing | Value::Nil | Value::Other => GroupValue::Nil,
+            Value::String(text) => GroupValue::String(text.as_ref().into()),
+            Value::Int(value) => GroupValue::Int(*value),
+            Value::Float(value) => GroupValue::Float(value.to_bits()),
+            Value::Bool(value) => GroupValue::Bool(*value),
+            Value::Status(code) => GroupValue::Status(*code),
+            Value::Kind(code) => GroupValue::Kind(*code),
+            Value::Many(_) => {
+                value.to_any().map_or(GroupValue::Nil, |any| GroupValue::Json(any.to_canonical_json().into()))
+            }
+        }
+    }
+
+    pub(crate) fn to_any(&self) -> Option<AnyValue> {
+        Some(match self {
+            GroupValue::Nil => return None,
+            GroupValue::String(text) => AnyValue::String(text.as_ref().to_owned()),
+            GroupValue::Int(value) => AnyValue::Int(*value),
+            GroupValue::Float(bits) => AnyValue::Double(f64::from_bits(*bits)),
+            GroupValue::Bool(value) => AnyValue::Bool(*value),
+            GroupValue::Status(code) => AnyValue::String(status::name(*code).to_owned()),
+            GroupValue::Kind(code) => AnyValue::String(kind::name(*code).to_owned()),
+            GroupValue::Json(text) => AnyValue::from_canonical_json(text).unwrap_or(AnyValue::Empty),
+        })
+    }
+}
+
+pub(crate) type GroupKey = Box<[GroupValue]>;
+
+/// Where a span stands that may become an exemplar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Place {
+    Known {
+        trace_id: TraceId,
+        span_id: SpanId,
+    },
+    /// Number of the file among those that are read, row group, row.
+    Stored {
+        file: u32,
+        row_group: u32,
+        row: u32,
+    },
+}
+
+/// A span that may become an exemplar.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Candidate {
+    /// The candidate with the smallest number wins: chance that is the same whenever the query runs.
+    lot: u64,
+    pub(crate) start_unix_nanos: i64,
+    pub(crate) value: f64,
+    pub(crate) place: Place,
+}
+
+/// What the cells of a query may take.
+const CELL_BYTES_MAX: usize = 192 * 1024 * 1024;
+/// Most series of a query.
+const SERIES_MAX: usize = 20_000;
+/// Spans between looks at how much memory the cells take.
+const SPANS_PER_CHECK: u64 = 1 << 16;
+
+/// Cells by series and step.
+pub(crate) struct Gathered<C> {
+    groups: FxHashMap<GroupKey, u32>,
+    /// Those of the first series, then those of the second …
+    cells: Vec<C>,
+    /// For each series as many places as exemplars are wanted, spread over the range of time.
+    exemplars: Vec<Option<Candidate>>,
+    steps: Steps,
+    exemplars_max: usize,
+    groups_max: usize,
+    /// Spans of series beyond the limit.
+    pub(crate) left_out: u64,
+    pub(crate) spans: u64,
+    pub(crate) spans_of_unknown_probability: u64,
+    until_check: u64,
+}
+
+/// A series that is not gathered because there are too many.
+pub(crate) const NO_GROUP: u32 = u32::MAX;
+
+impl<C: Cell> Gathered<C> {
+    pub(crate) fn new(steps: &Steps, exemplars_max: usize) -> Self {
+        let bytes_per_group = steps.count * size_of::<C>() + exemplars_max * size_of::<Option<Candidate>>() + 64;
+        Self {
+            groups: FxHashMap::default(),
+            cells: Vec::new(),
+            exemplars: Vec::new(),
+            steps: steps.clone(),
+            exemplars_max,
+            groups_max: (CELL_BYTES_MAX / bytes_per_group).clamp(1, SERIES_MAX),
+            left_out: 0,
+            spans: 0,
+            spans_of_unknown_probability: 0,
+            until_check: SPANS_PER_CHECK,
+        }
+    }
+
+    /// The number of a series; [`NO_GROUP`] if there are too many.
+    pub(crate) fn group(&mut self, key: &[GroupValue]) -> u32 {
+        if let Some(&group) = self.groups.get(key) {
+            return group;
+        }
+        if self.groups.len() >= self.groups_max {
+            return NO_GROUP;
+        }
+        let group = self.groups.len() as u32;
+        self.groups.insert(key.into(), group);
+        self.cells.resize(self.cells.len() + self.steps.count, C::default());
+        self.exemplars.resize(self.exemplars.len() + self.exemplars_max, None);
+        group
+    }
+
+    #[inline]
+    pub(crate) fn add(&mut self, group: u32, step: u32, value: f64, weight: f64) {
+        if group == NO_GROUP {
+            self.left_out += 1;
+            return;
+        }
+        self.cells[group as usize * self.steps.count + step as usize].add(value, weight);
+    }
+
+    pub(crate) fn wants_exemplars(&self) -> bool {
+        self.exemplars_max > 0
+    }
+
+    /// Offers a span as an exemplar of its series.
+    pub(crate) fn offer(&mut self, group: u32, start_unix_nanos: i64, value: f64, place: Place) {
+        if group == NO_GROUP {
+            return;
+        }
+        let range = &self.steps.range;
+        let share = (start_unix_nanos - range.start) as i128 * self.exemplars_max as i128;
+        let slot = (share / i128::from(range.end - range.start)) as usize;
+        // A multiplication scatters; starts differ in their low digits.
+        let lot = (start_unix_nanos as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let held = &mut self.exemplars[group as usize * self.exemplars_max + slot];
+        if held.is_none_or(|held| (lot, place) < (held.lot, held.place)) {
+            *held = Some(Candidate { lot, start_unix_nanos, value, place });
+        }
+    }
+
+    /// Counts spans; from time to time looks whether the cells have grown too large for further series.
+    pub(crate) fn count(&mut self, spans: u64, of_unknown_probability: u64) {
+        self.spans += spans;
+        self.spans_of_unknown_probability += of_unknown_probability;
+        self.until_check = self.until_check.saturating_sub(spans);
+        if self.until_check == 0 {
+            self.until_check = SPANS_PER_CHECK;
+            let heap: usize = self.cells.iter().map(Cell::heap_bytes).sum();
+            if heap > CELL_BYTES_MAX {
+                self.groups_max = self.groups_max.min(self.groups.len());
+            }
+        }
+    }
+
+    pub(crate) fn merge(&mut self, other: Self) {
+        let steps = self.steps.count;
+        for (key, from) in &other.groups {
+            let group = self.group(key);
+            if group == NO_GROUP {
+                self.left_out += 1;
+                continue;
+            }
+            let (into, from) = (group as usize * steps, *from as usize * steps);
+            for step in 0..steps {
+                self.cells[into + step].merge(&other.cells[from + step]);
+            }
+            let (into, from) = (group as usize * self.exemplars_max, from / steps * self.exemplars_max);
+            for slot in 0..self.exemplars_max {
+                let (held, offered) = (&mut self.exemplars[into + slot], other.exemplars[from + slot]);
+                if let Some(offered) = offered
+                    && held.is_none_or(|held| (offered.lot, offered.place) < (held.lot, held.place))
+                {
+                    *held = Some(offered);
+                }
+            }
+        }
+        self.left_out += other.left_out;
+        self.spans += other.spans;
+        self.spans_of_unknown_probability += other.spans_of_unknown_probability;
+    }
+
+    /// Each series with its cells and exemplars.
+    pub(crate) fn into_groups(mut self) -> Vec<(GroupKey, Vec<C>, Vec<Candidate>)> {
+        let mut keys: Vec<(GroupKey, u32)> = self.groups.into_iter().collect();
+        keys.sort_unstable_by_key(|(_, group)| *group);
+        let mut cells = self.cells.drain(..);
+        let mut exemplars = self.exemplars.chunks(self.exemplars_max.max(1));
+        keys.into_iter()
+            .map(|(key, _)| {
+                let of_group = cells.by_ref().take(self.steps.count).collect();
+                let exemplars = exemplars.next().into_iter().flatten().flatten().copied().collect();
+                (key, of_group, exemplars)
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,180 @@
+//! Time series from spans: TraceQL's metrics functions.
+//!
+//! A query whose spans are selected by a condition on each span alone is computed from columns, row group by row group
+//! ([`columns`]); any other one from whole traces ([`traces`]). Either way each thread gathers [`Gathered`] cells, one for
+//! each series and step, which are merged at the end.
+
+mod columns;
+mod combine;
+mod compare;
+mod gather;
+mod measure;
+mod quantiles;
+mod series;
+mod traces;
+
+use std::ops::Range;
+
+use tracehouse_store::Snapshot;
+use tracehouse_traceql::{MetricsExpr, Query, QueryExpr};
+
+use crate::bounds::Bounds;
+use crate::error::QueryError;
+use crate::request::{Inspected, MetricsAnswer, MetricsRequest, Series, Weighting};
+
+pub(crate) use series::SeriesPlan;
+
+/// Most points of a series.
+const STEPS_MAX: i64 = 11_000;
+
+/// The steps of time that all series of an answer share.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Steps {
+    /// Begin of the first step.
+    pub(crate) first: i64,
+    /// Nanoseconds.
+    pub(crate) length: i64,
+    pub(crate) count: usize,
+    /// Spans that begin here count.
+    pub(crate) range: Range<i64>,
+}
+
+impl Steps {
+    pub(crate) fn of(request: &MetricsRequest) -> Result<Self, QueryError> {
+        let range = request.start_unix_nanos..request.end_unix_nanos;
+        let Some(total) = range.end.checked_sub(range.start).filter(|total| *total > 0) else {
+            return Err(QueryError::Invalid("the time range is empty or too long: start must be before end".into()));
+        };
+        let Some(length) = request.step_nanos else {
+            return Ok(Self { first: range.start, length: total, count: 1, range });
+        };
+        if length <= 0 {
+            return Err(QueryError::Invalid("the step must be longer than nothing, such as 15s".into()));
+        }
+        let first = range.start.div_euclid(length).saturating_mul(length);
+        let count = range.end.saturating_sub(first).saturating_add(length - 1) / length;
+        if count > STEPS_MAX {
+            return Err(QueryError::Invalid(format!(
+                "the range has {count} steps; at most {STEPS_MAX} are computed: choose a longer step or a shorter range"
+            )));
+        }
+        Ok(Self { first, length, count: count as usize, range })
+    }
+
+    /// The step of a moment in the range.
+    #[inline]
+    pub(crate) fn of_start(&self, start_unix_nanos: i64) -> u32 {
+        if self.count == 1 { 0 } else { ((start_unix_nanos - self.first) / self.length) as u32 }
+    }
+
+    pub(crate) fn seconds(&self) -> f64 {
+        self.length as f64 / 1e9
+    }
+}
+
+/// A compiled metrics query.
+#[derive(Debug)]
+pub(crate) struct MetricsPlan {
+    pub(crate) root: MetricsNode,
+    pub(crate) steps: Steps,
+}
+
+#[derive(Debug)]
+pub(crate) enum MetricsNode {
+    Series(Box<SeriesPlan>),
+    Then { input: Box<MetricsNode>, stage: tracehouse_traceql::SecondStage },
+    Arithmetic { op: tracehouse_traceql::ArithmeticOp, left: Box<MetricsNode>, right: Box<MetricsNode> },
+    Literal(f64),
+}
+
+impl MetricsPlan {
+    pub(crate) fn of(query: Query, request: &MetricsRequest) -> Result<Self, QueryError> {
+        let steps = Steps::of(request)?;
+        let QueryExpr::Metrics(expr) = query.expr else {
+            let advice = "the query selects spans; to compute time series add a function such as `| rate()`";
+            return Err(QueryError::Invalid(advice.into()));
+        };
+        Ok(Self { root: node(expr, request.exemplars_max)?, steps })
+    }
+}
+
+fn node(expr: MetricsExpr, exemplars_max: usize) -> Result<MetricsNode, QueryError> {
+    Ok(match expr {
+        MetricsExpr::Series { spans, function, by, .. } => {
+            MetricsNode::Series(Box::new(SeriesPlan::of(spans, &function, &by, exemplars_max)?))
+        }
+        MetricsExpr::Then { input, stage, .. } => {
+            MetricsNode::Then { input: Box::new(node(*input, exemplars_max)?), stage }
+        }
+        MetricsExpr::Arithmetic { op, left, right, .. } => MetricsNode::Arithmetic {
+            op,
+            left: Box::new(node(*left, exemplars_max)?),
+            right: Box::new(node(*right, exemplars_max)?),
+        },
+        MetricsExpr::Literal { value, .. } => MetricsNode::Literal(crate::plan::number(&value)),
+    })
+}
+
+/// What the computation of several series met.
+#[derive(Default)]
+pub(crate) struct Met {
+    inspected: Inspected,
+    weighting: Weighting,
+    partial: Option<String>,
+}
+
+impl Met {
+    /// The first reason counts.
+    fn partial(&mut self, reason: impl FnOnce() -> String) {
+        self.partial.get_or_insert_with(reason);
+    }
+}
+
+pub(crate) fn metrics(
+    snapshot: &Snapshot,
+    plan: &MetricsPlan,
+    bounds: &Bounds<'_>,
+) -> Result<MetricsAnswer, QueryError> {
+    let mut met = Met::default();
+    let mut series = match run(&plan.root, &plan.steps, snapshot, bounds, &mut met)? {
+        combine::Operand::Series(series) => series,
+        combine::Operand::Literal(_) => Vec::new(),
+    };
+    series.sort_by_cached_key(|series| combine::label_key(&series.labels));
+    Ok(MetricsAnswer {
+        start_unix_nanos: plan.steps.first,
+        step_nanos: plan.steps.length,
+        steps: plan.steps.count,
+        series,
+        inspected: met.inspected,
+        weighting: met.weighting,
+        partial_reason: met.partial,
+    })
+}
+
+fn run(
+    node: &MetricsNode,
+    steps: &Steps,
+    snapshot: &Snapshot,
+    bounds: &Bounds<'_>,
+    met: &mut Met,
+) -> Result<combine::Operand, QueryError> {
+    Ok(match node {
+        MetricsNode::Series(plan) => combine::Operand::Series(plan.run(steps, snapshot, bounds, met)?),
+        MetricsNode::Then { input, stage } => match run(input, steps, snapshot, bounds, met)? {
+            combine::Operand::Series(series) => combine::Operand::Series(combine::second_stage(series, stage)),
+            literal => literal,
+        },
+        MetricsNode::Arithmetic { op, left, right } => {
+            let left = run(left, steps, snapshot, bounds, met)?;
+            let right = run(right, steps, snapshot, bounds, met)?;
+            combine::arithmetic(*op, left, right)
+        }
+        MetricsNode::Literal(value) => combine::Operand::Literal(*value),
+    })
+}
+
+/// Whether a series has a value in any step.
+fn has_values(series: &Series) -> bool {
+    series.values.iter().any(Option::is_some)
+}

@@ -1,0 +1,337 @@
+//! A compiled pipeline: expressions ready to run, and what must be found before a trace is worth putting together.
+
+use tracehouse_traceql::{
+    AggregateFunction, ArithmeticOp, ComparisonOp, FieldExpr, LogicalOp, Pipeline, ScalarExpr, SpansetExpr, SpansetOp,
+    Stage, Static, StructuralMode,
+};
+
+use crate::compile::Expression;
+use crate::error::QueryError;
+
+/// Stages that take the spansets of one trace and give spansets.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Plan {
+    pub(crate) stages: Vec<PlanStage>,
+    /// Fields that go with each span of the answer: those of `select()`, then those that conditions mention.
+    pub(crate) shown: Vec<NamedField>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum PlanStage {
+    Spanset(SpansetNode),
+    ScalarFilter { op: ComparisonOp, left: ScalarNode, right: ScalarNode },
+    By(NamedField),
+    Coalesce,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum SpansetNode {
+    Filter(Expression),
+    Combine { op: SpansetOp, left: Box<SpansetNode>, right: Box<SpansetNode> },
+    Pipeline(Vec<PlanStage>),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum ScalarNode {
+    Literal(f64),
+    Count,
+    Aggregate {
+        kind: AggregateKind,
+        field: Expression,
+    },
+    Arithmetic {
+        op: ArithmeticOp,
+        left: Box<ScalarNode>,
+        right: Box<ScalarNode>,
+    },
+    Negate(Box<ScalarNode>),
+    /// A number of a spanset of its own.
+    Pipeline {
+        stages: Vec<PlanStage>,
+        scalar: Box<ScalarNode>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AggregateKind {
+    Min,
+    Max,
+    Sum,
+    Average,
+}
+
+/// A field with the name under which answers show it.
+#[derive(Debug, Clone)]
+pub(crate) struct NamedField {
+    pub(crate) name: String,
+    pub(crate) expression: Expression,
+}
+
+impl NamedField {
+    pub(crate) fn of(field: &FieldExpr) -> Result<Self, QueryError> {
+        Ok(Self { name: field.label(), expression: Expression::of(field)? })
+    }
+}
+
+/// Most fields that are shown because conditions mention them.
+const MENTIONED_FIELDS_MAX: usize = 16;
+/// What answers say of each span anyway.
+const ALWAYS_SHOWN: [&str; 4] = ["name", "duration", "status", "resource.service.name"];
+
+impl Plan {
+    /// The pipeline, whose spans must satisfy the conditions too.
+    pub(crate) fn of(mut pipeline: Pipeline, conditions: Vec<FieldExpr>) -> Result<Self, QueryError> {
+        if let Some(condition) = all_of(conditions) {
+            let at = condition.at();
+            pipeline.stages.push(Stage::Spanset(SpansetExpr::Filter { condition: Some(condition), at }));
+        }
+        let pipeline = &joined(pipeline);
+        let stages = stages(pipeline)?;
+        let mut fields = Vec::new();
+        for stage in &pipeline.stages {
+            if let Stage::Select { fields: selected, .. } = stage {
+                fields.extend(selected);
+            }
+        }
+        let asked = fields.len();
+        pipeline.stages.iter().for_each(|stage| mentioned_by_stage(stage, &mut fields));
+        let mut shown: Vec<NamedField> = Vec::new();
+        for (number, field) in fields.into_iter().enumerate() {
+            let named = NamedField::of(field)?;
+            let is_mentioned = shown.len() < MENTIONED_FIELDS_MAX && !ALWAYS_SHOWN.contains(&named.name.as_str());
+            let wanted = number < asked || is_mentioned;
+            if wanted && !shown.iter().any(|known| known.name == named.name) {
+                shown.push(named);
+            }
+        }
+        Ok(Self { stages, shown })
+    }
+
+    /// A single filter, as a search by conditions makes it.
+    pub(crate) fn of_condition(expression: Expression) -> Self {
+        Self { stages: vec![PlanStage::Spanset(SpansetNode::Filter(expression))], shown: Vec::new() }
+    }
+
+    /// The condition, if one condition on each span by itself is all there is to the pipeline.
+    pub(crate) fn single_filter(&self) -> Option<&Expression> {
+        match self.stages.as_slice() {
+            [PlanStage::Spanset(SpansetNode::Filter(expression))] => Some(expression),
+            _ => None,
+        }
+    }
+
+    /// Every expression that is evaluated while the pipeline runs, apart from what is only shown.
+    pub(crate) fn expressions(&self) -> Vec<&Expression> {
+        let mut found = Vec::new();
+        self.stages.iter().for_each(|stage| stage_expressions(stage, &mut found));
+        found
+    }
+
+    /// Conditions of which each trace in the answer has a span that satisfies one. `None`: nothing is known beforehand.
+    pub(crate) fn drivers(&self) -> Option<Vec<&Expression>> {
+        chain_drivers(&self.stages)
+    }
+}
+
+/// Filters that follow each other as one: what passes both passes them together.
+fn joined(pipeline: Pipeline) -> Pipeline {
+    let mut stages: Vec<Stage> = Vec::new();
+    for stage in pipeline.stages {
+        match (stages.last_mut(), stage) {
+            (
+                Some(Stage::Spanset(SpansetExpr::Filter { condition: first, .. })),
+                Stage::Spanset(SpansetExpr::Filter { condition: second, .. }),
+            ) => *first = all_of(first.take().into_iter().chain(second).collect()),
+            (_, stage) => stages.push(stage),
+        }
+    }
+    Pipeline { stages }
+}
+
+fn stages(pipeline: &Pipeline) -> Result<Vec<PlanStage>, QueryError> {
+    let mut planned = Vec::new();
+    for stage in &pipeline.stages {
+        planned.push(match stage {
+            Stage::Spanset(spanset) => PlanStage::Spanset(spanset_node(spanset)?),
+            Stage::ScalarFilter { op, left, right, .. } => {
+                PlanStage::ScalarFilter { op: *op, left: scalar_node(left)?, right: scalar_node(right)? }
+            }
+            Stage::By { field, .. } => PlanStage::By(NamedField::of(field)?),
+            Stage::Coalesce { .. } => PlanStage::Coalesce,
+            Stage::Select { .. } => continue,
+        });
+    }
+    Ok(planned)
+}
+
+fn spanset_node(spanset: &SpansetExpr) -> Result<SpansetNode, QueryError> {
+    Ok(match spanset {
+        SpansetExpr::Filter { condition, .. } => SpansetNode::Filter(match condition {
+            Some(condition) => Expression::of(condition)?,
+            None => Expression::always(),
+        }),
+        SpansetExpr::Combine { op, left, right, .. } => {
+            SpansetNode::Combine { op: *op, left: Box::new(spanset_node(left)?), right: Box::new(spanset_node(right)?) }
+        }
+        SpansetExpr::Pipeline { pipeline, .. } => SpansetNode::Pipeline(stages(pipeline)?),
+    })
+}
+
+fn scalar_node(scalar: &ScalarExpr) -> Result<ScalarNode, QueryError> {
+    let aggregate = |kind, field| Ok(ScalarNode::Aggregate { kind, field: Expression::of(field)? });
+    Ok(match scalar {
+        ScalarExpr::Literal { value, .. } => ScalarNode::Literal(number(value)),
+        ScalarExpr::Aggregate { function, .. } => match function {
+            AggregateFunction::Count => ScalarNode::Count,
+            AggregateFunction::Min(field) => return aggregate(AggregateKind::Min, field),
+            AggregateFunction::Max(field) => return aggregate(AggregateKind::Max, field),
+            AggregateFunction::Sum(field) => return aggregate(AggregateKind::Sum, field),
+            AggregateFunction::Avg(field) => return aggregate(AggregateKind::Average, field),
+        },
+        ScalarExpr::Arithmetic { op, left, right, .. } => {
+            ScalarNode::Arithmetic { op: *op, left: Box::new(scalar_node(left)?), right: Box::new(scalar_node(right)?) }
+        }
+        ScalarExpr::Negate { operand, .. } => ScalarNode::Negate(Box::new(scalar_node(operand)?)),
+        ScalarExpr::Pipeline { pipeline, scalar, .. } => {
+            ScalarNode::Pipeline { stages: stages(pipeline)?, scalar: Box::new(scalar_node(scalar)?) }
+        }
+    })
+}
+
+/// A literal as a number; durations are nanoseconds.
+pub(crate) fn number(literal: &Static) -> f64 {
+    match literal {
+        Static::Int(value) | Static::Duration(value) => *value as f64,
+        Static::Float(value) => *value,
+        _ => f64::NAN,
+    }
+}
+
+fn mentioned_by_stage<'a>(stage: &'a Stage, fields: &mut Vec<&'a FieldExpr>) {
+    match stage {
+        Stage::Spanset(spanset) => mentioned_by_spanset(spanset, fields),
+        Stage::ScalarFilter { left, right, .. } => {
+            mentioned_by_scalar(left, fields);
+            mentioned_by_scalar(right, fields);
+        }
+        Stage::By { field, .. } => mentioned_by_expression(field, fields),
+        Stage::Coalesce { .. } | Stage::Select { .. } => {}
+    }
+}
+
+fn mentioned_by_spanset<'a>(spanset: &'a SpansetExpr, fields: &mut Vec<&'a FieldExpr>) {
+    match spanset {
+        SpansetExpr::Filter { condition, .. } => {
+            condition.iter().for_each(|condition| mentioned_by_expression(condition, fields));
+        }
+        SpansetExpr::Combine { left, right, .. } => {
+            mentioned_by_spanset(left, fields);
+            mentioned_by_spanset(right, fields);
+        }
+        SpansetExpr::Pipeline { pipeline, .. } => {
+            pipeline.stages.iter().for_each(|stage| mentioned_by_stage(stage, fields));
+        }
+    }
+}
+
+fn mentioned_by_scalar<'a>(scalar: &'a ScalarExpr, fields: &mut Vec<&'a FieldExpr>) {
+    match scalar {
+        ScalarExpr::Literal { .. } => {}
+        ScalarExpr::Aggregate { function, .. } => {
+            function.field().into_iter().for_each(|field| mentioned_by_expression(field, fields));
+        }
+        ScalarExpr::Arithmetic { left, right, .. } => {
+            mentioned_by_scalar(left, fields);
+            mentioned_by_scalar(right, fields);
+        }
+        ScalarExpr::Negate { operand, .. } => mentioned_by_scalar(operand, fields),
+        ScalarExpr::Pipeline { pipeline, scalar, .. } => {
+            pipeline.stages.iter().for_each(|stage| mentioned_by_stage(stage, fields));
+            mentioned_by_scalar(scalar, fields);
+        }
+    }
+}
+
+fn mentioned_by_expression<'a>(expression: &'a FieldExpr, fields: &mut Vec<&'a FieldExpr>) {
+    if expression.is_field() {
+        fields.push(expression);
+    }
+    expression.children().for_each(|child| mentioned_by_expression(child, fields));
+}
+
+fn stage_expressions<'a>(stage: &'a PlanStage, found: &mut Vec<&'a Expression>) {
+    match stage {
+        PlanStage::Spanset(spanset) => spanset_expressions(spanset, found),
+        PlanStage::ScalarFilter { left, right, .. } => {
+            scalar_expressions(left, found);
+            scalar_expressions(right, found);
+        }
+        PlanStage::By(field) => found.push(&field.expression),
+        PlanStage::Coalesce => {}
+    }
+}
+
+fn spanset_expressions<'a>(spanset: &'a SpansetNode, found: &mut Vec<&'a Expression>) {
+    match spanset {
+        SpansetNode::Filter(expression) => found.push(expression),
+        SpansetNode::Combine { left, right, .. } => {
+            spanset_expressions(left, found);
+            spanset_expressions(right, found);
+        }
+        SpansetNode::Pipeline(stages) => stages.iter().for_each(|stage| stage_expressions(stage, found)),
+    }
+}
+
+fn scalar_expressions<'a>(scalar: &'a ScalarNode, found: &mut Vec<&'a Expression>) {
+    match scalar {
+        ScalarNode::Literal(_) | ScalarNode::Count => {}
+        ScalarNode::Aggregate { field, .. } => found.push(field),
+        ScalarNode::Arithmetic { left, right, .. } => {
+            scalar_expressions(left, found);
+            scalar_expressions(right, found);
+        }
+        ScalarNode::Negate(operand) => scalar_expressions(operand, found),
+        ScalarNode::Pipeline { stages, scalar } => {
+            stages.iter().for_each(|stage| stage_expressions(stage, found));
+            scalar_expressions(scalar, found);
+        }
+    }
+}
+
+/// Of stages that all must leave spans, the one that says most.
+fn chain_drivers(stages: &[PlanStage]) -> Option<Vec<&Expression>> {
+    let spansets = stages.iter().filter_map(|stage| match stage {
+        PlanStage::Spanset(spanset) => Some(spanset),
+        _ => None,
+    });
+    spansets.filter_map(spanset_drivers).max_by_key(|drivers| selectivity(drivers))
+}
+
+fn spanset_drivers(spanset: &SpansetNode) -> Option<Vec<&Expression>> {
+    match spanset {
+        // What only a whole trace can decide says nothing about a span.
+        SpansetNode::Filter(expression) => (!expression.needs_trace).then(|| vec![expression]),
+        SpansetNode::Combine { op, left, right } => {
+            let (left, right) = (spanset_drivers(left), spanset_drivers(right));
+            match op {
+                SpansetOp::Or => Some([left?, right?].concat()),
+                SpansetOp::Structural { mode: StructuralMode::NotRelated, .. } => right,
+                SpansetOp::And | SpansetOp::Structural { .. } => {
+                    [left, right].into_iter().flatten().max_by_key(|drivers| selectivity(drivers))
+                }
+            }
+        }
+        SpansetNode::Pipeline(stages) => chain_drivers(stages),
+    }
+}
+
+/// A guess: the more conditions must hold at once, the fewer spans there are. Of equals the last wins, which is the side
+/// that a structural operator answers with.
+fn selectivity(drivers: &[&Expression]) -> usize {
+    drivers.iter().map(|expression| expression.conditions()).min().unwrap_or(0)
+}
+
+/// Joins conditions that must all hold.
+pub(crate) fn all_of(terms: Vec<FieldExpr>) -> Option<FieldExpr> {
+    terms.into_iter().reduce(|left, right| FieldExpr::logical(LogicalOp::And, left, right))
+}
