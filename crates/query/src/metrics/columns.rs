@@ -80,6 +80,21 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// The same with what belongs to each row.
+    #[inline]
+    pub(super) fn pick_with<T: Copy>(&self, of_rows: &[T], mut take: impl FnMut(usize, T)) {
+        if self.sparse || self.positions.is_empty() {
+            of_rows.iter().enumerate().for_each(|(at, with)| take(at, *with));
+        } else {
+            self.positions.iter().zip(of_rows).for_each(|(at, with)| take(*at as usize, *with));
+        }
+    }
+
+    /// Smallest and largest value of a column of integers, if the file says.
+    pub(super) fn int_range(&self, column: &str) -> Option<(i64, i64)> {
+        self.open.int_range(self.row_group, column)
+    }
+
     /// The rows as spans, block by block, with the number of the first one among the wanted rows.
     fn blocks(&self, columns: &[String], mut look: impl FnMut(&SpanBatch, &[usize])) -> Result<()> {
         let mut begin = 0;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{Array, AsArray};
-use arrow::buffer::BooleanBuffer;
+use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::datatypes::{Int32Type, Int64Type};
 use parking_lot::Mutex;
 use parquet::errors::{ParquetError, Result};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -406,30 +407,90 @@ fn count_span(spans: &SpanBatch, row: usize, slot: usize, counts: &mut Counts) {
 
 fn count_column(rows: &Rows<'_>, column: &str, label: &str, slotted: &Slotted, counts: &mut Counts) -> Result<()> {
     let array = rows.column(column)?;
-    if array.null_count() == array.len() {
+    let nulls = array.logical_nulls();
+    let slots = counts.slots;
+    if nulls.as_ref().is_some_and(|nulls| nulls.null_count() == array.len()) {
         return Ok(());
     }
     if counts.key(label).too_many {
-        let (mut row, totals) = (0, &mut counts.key(label).totals);
-        rows.pick(|at| {
-            if array.is_valid(at) {
-                totals[slotted.slots[row] as usize] += slotted.weight(row);
-            }
-            row += 1;
+        let sums = tally(rows, slotted, nulls.as_ref(), slots, 1, |_| 0);
+        add_all(&mut counts.key(label).totals, &sums);
+        return Ok(());
+    }
+    let mut add_each = |sums: &[f64], value: &dyn Fn(usize) -> GroupValue| {
+        let occurring = sums.chunks(slots).enumerate().filter(|(_, weights)| weights.iter().any(|weight| *weight > 0.0));
+        occurring.for_each(|(at, weights)| counts.add(label, value(at), weights));
+    };
+    if let Some(dictionary) = array.as_dictionary_opt::<Int32Type>() {
+        let (keys, texts) = (dictionary.keys().values(), dictionary.values().as_string::<i32>());
+        let sums = tally(rows, slotted, nulls.as_ref(), slots, texts.len(), |at| keys[at] as usize);
+        add_each(&sums, &|at| match label {
+            "status" => status::from_name(texts.value(at)).map_or(GroupValue::Nil, GroupValue::Status),
+            "kind" => kind::from_name(texts.value(at)).map_or(GroupValue::Nil, GroupValue::Kind),
+            _ => GroupValue::String(texts.value(at).into()),
         });
         return Ok(());
     }
-    let codes = codes_of_array(&array, rows, |text| match label {
-        "status" => status::from_name(text).map_or(GroupValue::Nil, GroupValue::Status),
-        "kind" => kind::from_name(text).map_or(GroupValue::Nil, GroupValue::Kind),
-        _ => GroupValue::String(text.into()),
-    });
-    count_codes(&codes, slotted, counts.slots, |value, weights| {
+    if let Some(bools) = array.as_boolean_opt() {
+        let sums = tally(rows, slotted, nulls.as_ref(), slots, 2, |at| usize::from(bools.value(at)));
+        add_each(&sums, &|at| GroupValue::Bool(at == 1));
+        return Ok(());
+    }
+    if let Some(ints) = array.as_primitive_opt::<Int64Type>()
+        && let Some((min, max)) = rows.int_range(column)
+        && let Some(width) = max.checked_sub(min).filter(|width| *width < INT_RANGE_MAX)
+    {
+        let values = ints.values();
+        let sums = tally(rows, slotted, nulls.as_ref(), slots, width as usize + 1, |at| (values[at] - min) as usize);
+        add_each(&sums, &|at| GroupValue::Int(min + at as i64));
+        return Ok(());
+    }
+    let codes = codes_of_array(&array, rows, |text| GroupValue::String(text.into()));
+    count_codes(&codes, slotted, slots, |value, weights| {
         if *value != GroupValue::Nil {
             counts.add(label, value.clone(), weights);
         }
     });
     Ok(())
+}
+
+/// Integers of a narrower range are counted in a table.
+const INT_RANGE_MAX: i64 = 4096;
+
+/// Sums of weights by value and slot of the rows that are not null; `code` gives the number of the value at a place.
+#[inline]
+fn tally(
+    rows: &Rows<'_>,
+    slotted: &Slotted,
+    nulls: Option<&NullBuffer>,
+    slots: usize,
+    values: usize,
+    code: impl Fn(usize) -> usize,
+) -> Vec<f64> {
+    let length = (values + 1) * slots;
+    let cell = |value: usize, slot: u32| value * slots + slot as usize;
+    // What is null counts beside the values, where nobody looks.
+    let code_or_none = |at: usize, nulls: &NullBuffer| if nulls.is_valid(at) { code(at) } else { values };
+    let mut sums = if slotted.weights.is_empty() {
+        let mut counted = vec![0u32; length];
+        match nulls {
+            None => rows.pick_with(&slotted.slots, |at, slot| counted[cell(code(at), slot)] += 1),
+            Some(nulls) => {
+                rows.pick_with(&slotted.slots, |at, slot| counted[cell(code_or_none(at, nulls), slot)] += 1);
+            }
+        }
+        counted.into_iter().map(f64::from).collect()
+    } else {
+        let mut sums = vec![0.0; length];
+        let mut weights = slotted.weights.iter();
+        rows.pick_with(&slotted.slots, |at, slot| {
+            let value = nulls.map_or_else(|| code(at), |nulls| code_or_none(at, nulls));
+            sums[cell(value, slot)] += weights.next().copied().unwrap_or(1.0);
+        });
+        sums
+    };
+    sums.truncate(values * slots);
+    sums
 }
 
 /// Adds the weights up by value and slot; `add` gets each value that occurs with those of all slots.
