@@ -13,7 +13,7 @@ use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampNanosecondTyp
 use parquet::arrow::arrow_reader::RowSelection;
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{AnyValue, kind, status};
-use tracehouse_store::{ColumnType, FileContents, KeyCount, Layout, OpenFile, StringForm};
+use tracehouse_store::{ColumnType, DistinctValues, FileContents, KeyCount, Layout, OpenFile, StringForm};
 use tracehouse_traceql::{AttributeScope, ComparisonOp, Intrinsic, Static};
 
 use crate::compile::{Expression, Node};
@@ -287,10 +287,15 @@ impl ColumnFilter<'_> {
             Node::Attribute { of_parent: false, scope, key } => {
                 let key = self.filter.keys[*key].as_str();
                 match scope {
-                    AttributeScope::Span => Ok(exact(self.test_span_attribute(key, test, among)?.holds)),
+                    AttributeScope::Span => Ok(exact(self.test_span_attribute(key, test, among, Need::Holds)?.holds)),
                     AttributeScope::Resource => Ok(exact(self.test_resource_attribute(key, test, among)?.holds)),
                     AttributeScope::Any => {
-                        let own = self.test_span_attribute(key, test, among)?;
+                        let inheritable = types_of(&self.contents.resource_keys, key).may_occur;
+                        let need = if inheritable { Need::HoldsAndPresent } else { Need::Holds };
+                        let own = self.test_span_attribute(key, test, among, need)?;
+                        if !inheritable {
+                            return Ok(exact(own.holds));
+                        }
                         let without = among & &!&own.present;
                         if without.count_set_bits() == 0 {
                             return Ok(exact(own.holds));
@@ -341,20 +346,37 @@ impl ColumnFilter<'_> {
     }
 
     fn text_column(&self, name: &str, test: Test<'_>, among: &BooleanBuffer) -> Result<BooleanBuffer> {
+        if self.no_value_holds(name, test)? {
+            return Ok(BooleanBuffer::new_unset(among.len()));
+        }
         self.column_mask(name, among, |array| test_texts(array, |text| test.holds_text(text)))
     }
 
-    fn test_span_attribute(&self, key: &str, test: Test<'_>, among: &BooleanBuffer) -> Result<Tested> {
+    /// Whether the file says what values a column has, and none of them satisfies a test.
+    fn no_value_holds(&self, column_name: &str, test: Test<'_>) -> Result<bool> {
+        Ok(match self.file.distinct_values(self.row_group, column_name)? {
+            Some(DistinctValues::Texts(texts)) => !texts.iter().any(|text| test.holds_text(text)),
+            Some(DistinctValues::Ints(ints)) => !ints.iter().any(|int| test.holds(&Value::Int(*int))),
+            None => match (test, self.file.int_range(self.row_group, column_name)) {
+                (Test::Compare(ComparisonOp::Equal, Static::Int(wanted) | Static::Duration(wanted)), Some(range)) => {
+                    *wanted < range.0 || *wanted > range.1
+                }
+                _ => false,
+            },
+        })
+    }
+
+    fn test_span_attribute(&self, key: &str, test: Test<'_>, among: &BooleanBuffer, need: Need) -> Result<Tested> {
         let types = types_of(&self.contents.span_keys, key);
         let column = self.file.layout().span_column(key).map(|(_, value_type)| value_type);
-        self.test_attribute(&Layout::span_column_name(key), "span_attributes", key, column, &types, test, among)
+        self.test_attribute(&Layout::span_column_name(key), "span_attributes", key, column, &types, test, among, need)
     }
 
     fn test_resource_attribute(&self, key: &str, test: Test<'_>, among: &BooleanBuffer) -> Result<Tested> {
         let types = types_of(&self.contents.resource_keys, key);
         let column = self.file.layout().resource_column(key).map(|(_, value_type)| value_type);
         let name = Layout::resource_column_name(key);
-        self.test_attribute(&name, "resource_attributes", key, column, &types, test, among)
+        self.test_attribute(&name, "resource_attributes", key, column, &types, test, among, Need::Holds)
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -367,12 +389,13 @@ impl ColumnFilter<'_> {
         types: &KeyTypes,
         test: Test<'_>,
         among: &BooleanBuffer,
+        need: Need,
     ) -> Result<Tested> {
         let mut tested = Tested::none(among.len());
         if !types.may_occur {
             return Ok(tested);
         }
-        if column.is_some() {
+        if column.is_some() && (need == Need::HoldsAndPresent || !self.no_value_holds(column_name, test)?) {
             let (mut holds, mut present) = (None, None);
             self.read_column(column_name, among, |array| {
                 holds = Some(test_typed(array, test)?);
@@ -473,6 +496,14 @@ impl ReadRows<'_> {
             *tested = Tested { holds: self.scatter(&holds), present: self.scatter(&present) };
         }
     }
+}
+
+/// What a test of an attribute is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Holds,
+    /// Also which rows have the attribute at all, whatever its value.
+    HoldsAndPresent,
 }
 
 /// For which rows a test of an attribute holds, and which rows have the attribute at all.

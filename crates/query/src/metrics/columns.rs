@@ -12,7 +12,7 @@ use tracehouse_model::{SpanBatch, SpanId, Threshold, TraceId, kind, status};
 use tracehouse_store::{OpenFile, Projection, SpanFile, StringForm};
 use tracehouse_traceql::{AttributeScope, Intrinsic};
 
-use super::gather::{Candidate, Gathered, GroupValue, Place};
+use super::gather::{Candidate, Gathered, GroupValue, NO_GROUP, Place};
 use super::measure::Cell;
 use super::series::{Piece, Run, sorted};
 use crate::candidates::Scan;
@@ -88,6 +88,11 @@ impl<'a> Rows<'a> {
         } else {
             self.positions.iter().zip(of_rows).for_each(|(at, with)| take(*at as usize, *with));
         }
+    }
+
+    /// The text that all rows have in a column, if the file says so.
+    pub(super) fn only_text(&self, column: &str) -> Option<&str> {
+        self.open.only_text(self.row_group, column)
     }
 
     /// Smallest and largest value of a column of integers, if the file says.
@@ -168,14 +173,9 @@ pub(super) fn gather_row_group<C: Cell>(
     let fields = Fields::read(run, piece.file, &rows)?;
     let unknown = weights.as_ref().map_or(rows.count(), |weights| weights.unknown);
     gathered.count(rows.count() as u64, unknown as u64);
-    let mut groups = GroupTable::new(&fields.by);
-    for row in 0..rows.count() {
+    let mut table = GroupTable::new(&fields.by);
+    let mut add = |row: usize, group: u32, gathered: &mut Gathered<C>| {
         let value = if fields.values.is_empty() { 0.0 } else { fields.values[row] };
-        // Spans without the field, or with something in it that is no number.
-        if value.is_nan() {
-            continue;
-        }
-        let group = groups.of_row(&fields.by, row, gathered);
         let step = if run.steps.count > 1 { run.steps.of_start(starts[row]) } else { 0 };
         let weight = weights.as_ref().map_or(1.0, |weights| weights.of_rows[row]);
         gathered.add(group, step, value, weight);
@@ -183,8 +183,39 @@ pub(super) fn gather_row_group<C: Cell>(
             let (file, row_group, row_in_group) = (piece.number, row_group as u32, rows.position(row));
             gathered.offer(group, starts[row], value, Place::Stored { file, row_group, row: row_in_group });
         }
+    };
+    // Spans without the field, or with something in it that is no number, don't count.
+    let measured = (0..rows.count()).filter(|&row| fields.values.get(row).is_none_or(|value| !value.is_nan()));
+    if C::LARGE && !fields.by.is_empty() {
+        let mut groups: Vec<(u32, u32)> = Vec::with_capacity(rows.count());
+        groups.extend(measured.map(|row| (table.of_row(&fields.by, row, gathered), row as u32)));
+        for (group, row) in sorted_by_group(&groups) {
+            add(row as usize, group, gathered);
+        }
+    } else {
+        for row in measured {
+            let group = table.of_row(&fields.by, row, gathered);
+            add(row, group, gathered);
+        }
     }
     Ok(())
+}
+
+/// Rows with their series, in the order of series: a counting sort.
+fn sorted_by_group(groups: &[(u32, u32)]) -> Vec<(u32, u32)> {
+    let largest = groups.iter().map(|(group, _)| *group).filter(|group| *group != NO_GROUP).max().unwrap_or(0) as usize;
+    // What has no series comes last.
+    let place = |group: u32| (group as usize).min(largest + 1);
+    let mut begins = vec![0usize; largest + 3];
+    groups.iter().for_each(|(group, _)| begins[place(*group) + 1] += 1);
+    (1..begins.len()).for_each(|at| begins[at] += begins[at - 1]);
+    let mut sorted = vec![(0, 0); groups.len()];
+    for &(group, row) in groups {
+        let at = &mut begins[place(group)];
+        sorted[*at] = (group, row);
+        *at += 1;
+    }
+    sorted
 }
 
 /// The number of the series for each combination of values in a row group.

@@ -100,25 +100,20 @@ impl Counts {
         self.keys.get_mut(name).expect("it was put there")
     }
 
-    fn add(&mut self, name: &str, value: GroupValue, weights: &[f64]) {
+    /// Adds weights to the slots from `first` on.
+    fn add(&mut self, name: &str, value: GroupValue, first: usize, weights: &[f64]) {
         let (slots, values_max) = (self.slots, self.values_max);
         let key = self.key(name);
-        add_all(&mut key.totals, weights);
+        add_all(&mut key.totals[first..], weights);
         if key.too_many {
             return;
         }
-        add_all(key.values.entry(value).or_insert_with(|| vec![0.0; slots].into()), weights);
+        let sums = key.values.entry(value).or_insert_with(|| vec![0.0; slots].into());
+        add_all(&mut sums[first..], weights);
         if key.values.len() > values_max {
             key.too_many = true;
             key.values = FxHashMap::default();
         }
-    }
-
-    /// The same for one span.
-    fn add_one(&mut self, name: &str, value: GroupValue, slot: usize, weight: f64) {
-        let mut weights = vec![0.0; self.slots];
-        weights[slot] = weight;
-        self.add(name, value, &weights);
     }
 
     fn merge(&mut self, other: Self) {
@@ -179,9 +174,16 @@ fn add_all(into: &mut [f64], weights: &[f64]) {
     into.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += weight);
 }
 
-/// Rows of a row group, each with the slot that it counts in and its weight.
+/// Rows of a row group, each with the slot that it counts in and its weight. The rows of a row group begin at about the
+/// same time, so few slots occur.
 struct Slotted {
+    /// Counted from `first`.
     slots: Vec<u32>,
+    first: usize,
+    /// How many slots occur, from `first` on.
+    width: usize,
+    /// Weights of all rows by slot.
+    totals: Vec<f64>,
     /// Empty if every row weighs 1.
     weights: Vec<f64>,
 }
@@ -307,10 +309,19 @@ impl Compare<'_> {
         let starts = if self.steps.count > 1 || self.plan.window.is_some() { starts(rows)? } else { Vec::new() };
         let start = |row: usize| starts.get(row).copied().unwrap_or(self.steps.range.start);
         let slots = wanted.set_indices().enumerate().map(|(row, at)| self.slot(start(row), selected.value(at)));
-        let slots = slots.collect();
+        let mut slots: Vec<u32> = slots.collect();
+        let first = slots.iter().min().map_or(0, |slot| slot / 2 * 2);
+        let width = slots.iter().max().map_or(2, |slot| slot - first + 1).next_multiple_of(2) as usize;
+        slots.iter_mut().for_each(|slot| *slot -= first);
         let weights = weights(rows)?;
         let unknown = weights.as_ref().map_or(rows.count(), |weights| weights.unknown) as u64;
-        Ok((Slotted { slots, weights: weights.map(|weights| weights.of_rows).unwrap_or_default() }, unknown))
+        let first = first as usize;
+        let of_rows = weights.map(|weights| weights.of_rows).unwrap_or_default();
+        let mut totals = vec![0.0; width];
+        for (row, slot) in slots.iter().enumerate() {
+            totals[*slot as usize] += of_rows.get(row).copied().unwrap_or(1.0);
+        }
+        Ok((Slotted { slots, first, width, totals, weights: of_rows }, unknown))
     }
 
     fn count_memory(&self, filter: &Expression, counts: &mut Counts) {
@@ -388,51 +399,57 @@ fn count_span(spans: &SpanBatch, row: usize, slot: usize, counts: &mut Counts) {
     counts.spans += 1;
     counts.unknown += u64::from(threshold.is_none());
     let text = |code| GroupValue::String(spans.strings.get(code).into());
-    counts.add_one("name", text(spans.name[row]), slot, weight);
-    counts.add_one("kind", GroupValue::Kind(spans.kind[row]), slot, weight);
-    counts.add_one("status", GroupValue::Status(spans.status_code[row]), slot, weight);
+    counts.add("name", text(spans.name[row]), slot, &[weight]);
+    counts.add("kind", GroupValue::Kind(spans.kind[row]), slot, &[weight]);
+    counts.add("status", GroupValue::Status(spans.status_code[row]), slot, &[weight]);
     if spans.status_message[row] != 0 {
-        counts.add_one("statusMessage", text(spans.status_message[row]), slot, weight);
+        counts.add("statusMessage", text(spans.status_message[row]), slot, &[weight]);
     }
     let resource = spans.resource[row] as usize;
     let lists = [("span.", &spans.attributes, row), ("resource.", &spans.resources.attributes, resource)];
     for (scope, lists, owner) in lists {
         for (key, value) in lists.of(owner) {
             if let Some(value) = counted(&value.resolve(&spans.strings)) {
-                counts.add_one(&format!("{scope}{}", spans.strings.get(key)), value, slot, weight);
+                counts.add(&format!("{scope}{}", spans.strings.get(key)), value, slot, &[weight]);
             }
         }
     }
 }
 
 fn count_column(rows: &Rows<'_>, column: &str, label: &str, slotted: &Slotted, counts: &mut Counts) -> Result<()> {
+    let of_text = |text: &str| match label {
+        "status" => status::from_name(text).map_or(GroupValue::Nil, GroupValue::Status),
+        "kind" => kind::from_name(text).map_or(GroupValue::Nil, GroupValue::Kind),
+        _ => GroupValue::String(text.into()),
+    };
+    if let Some(text) = rows.only_text(column) {
+        counts.add(label, of_text(text), slotted.first, &slotted.totals);
+        return Ok(());
+    }
     let array = rows.column(column)?;
     let nulls = array.logical_nulls();
-    let slots = counts.slots;
+    let (first, slots) = (slotted.first, slotted.width);
     if nulls.as_ref().is_some_and(|nulls| nulls.null_count() == array.len()) {
         return Ok(());
     }
     if counts.key(label).too_many {
-        let sums = tally(rows, slotted, nulls.as_ref(), slots, 1, |_| 0);
-        add_all(&mut counts.key(label).totals, &sums);
+        let sums = tally(rows, slotted, nulls.as_ref(), 1, |_| 0);
+        add_all(&mut counts.key(label).totals[first..], &sums);
         return Ok(());
     }
     let mut add_each = |sums: &[f64], value: &dyn Fn(usize) -> GroupValue| {
-        let occurring = sums.chunks(slots).enumerate().filter(|(_, weights)| weights.iter().any(|weight| *weight > 0.0));
-        occurring.for_each(|(at, weights)| counts.add(label, value(at), weights));
+        let occurring =
+            sums.chunks(slots).enumerate().filter(|(_, weights)| weights.iter().any(|weight| *weight > 0.0));
+        occurring.for_each(|(at, weights)| counts.add(label, value(at), first, weights));
     };
     if let Some(dictionary) = array.as_dictionary_opt::<Int32Type>() {
         let (keys, texts) = (dictionary.keys().values(), dictionary.values().as_string::<i32>());
-        let sums = tally(rows, slotted, nulls.as_ref(), slots, texts.len(), |at| keys[at] as usize);
-        add_each(&sums, &|at| match label {
-            "status" => status::from_name(texts.value(at)).map_or(GroupValue::Nil, GroupValue::Status),
-            "kind" => kind::from_name(texts.value(at)).map_or(GroupValue::Nil, GroupValue::Kind),
-            _ => GroupValue::String(texts.value(at).into()),
-        });
+        let sums = tally(rows, slotted, nulls.as_ref(), texts.len(), |at| keys[at] as usize);
+        add_each(&sums, &|at| of_text(texts.value(at)));
         return Ok(());
     }
     if let Some(bools) = array.as_boolean_opt() {
-        let sums = tally(rows, slotted, nulls.as_ref(), slots, 2, |at| usize::from(bools.value(at)));
+        let sums = tally(rows, slotted, nulls.as_ref(), 2, |at| usize::from(bools.value(at)));
         add_each(&sums, &|at| GroupValue::Bool(at == 1));
         return Ok(());
     }
@@ -441,14 +458,14 @@ fn count_column(rows: &Rows<'_>, column: &str, label: &str, slotted: &Slotted, c
         && let Some(width) = max.checked_sub(min).filter(|width| *width < INT_RANGE_MAX)
     {
         let values = ints.values();
-        let sums = tally(rows, slotted, nulls.as_ref(), slots, width as usize + 1, |at| (values[at] - min) as usize);
+        let sums = tally(rows, slotted, nulls.as_ref(), width as usize + 1, |at| (values[at] - min) as usize);
         add_each(&sums, &|at| GroupValue::Int(min + at as i64));
         return Ok(());
     }
-    let codes = codes_of_array(&array, rows, |text| GroupValue::String(text.into()));
-    count_codes(&codes, slotted, slots, |value, weights| {
+    let codes = codes_of_array(&array, rows, of_text);
+    count_codes(&codes, slotted, |value, weights| {
         if *value != GroupValue::Nil {
-            counts.add(label, value.clone(), weights);
+            counts.add(label, value.clone(), first, weights);
         }
     });
     Ok(())
@@ -463,23 +480,28 @@ fn tally(
     rows: &Rows<'_>,
     slotted: &Slotted,
     nulls: Option<&NullBuffer>,
-    slots: usize,
     values: usize,
     code: impl Fn(usize) -> usize,
 ) -> Vec<f64> {
+    let slots = slotted.width;
     let length = (values + 1) * slots;
     let cell = |value: usize, slot: u32| value * slots + slot as usize;
     // What is null counts beside the values, where nobody looks.
     let code_or_none = |at: usize, nulls: &NullBuffer| if nulls.is_valid(at) { code(at) } else { values };
     let mut sums = if slotted.weights.is_empty() {
-        let mut counted = vec![0u32; length];
+        // Neighbouring rows often have the same value. Adding to the same place again has to wait for the last time, so
+        // they are added in different places.
+        const TABLES: usize = 4;
+        let mut counted = vec![0u32; TABLES * length];
+        let table = |at: usize| at % TABLES * length;
         match nulls {
-            None => rows.pick_with(&slotted.slots, |at, slot| counted[cell(code(at), slot)] += 1),
-            Some(nulls) => {
-                rows.pick_with(&slotted.slots, |at, slot| counted[cell(code_or_none(at, nulls), slot)] += 1);
-            }
+            None => rows.pick_with(&slotted.slots, |at, slot| counted[table(at) + cell(code(at), slot)] += 1),
+            Some(nulls) => rows.pick_with(&slotted.slots, |at, slot| {
+                counted[table(at) + cell(code_or_none(at, nulls), slot)] += 1;
+            }),
         }
-        counted.into_iter().map(f64::from).collect()
+        let sum = |at: usize| (0..TABLES).map(|table| f64::from(counted[table * length + at])).sum();
+        (0..length).map(sum).collect()
     } else {
         let mut sums = vec![0.0; length];
         let mut weights = slotted.weights.iter();
@@ -494,9 +516,10 @@ fn tally(
 }
 
 /// Adds the weights up by value and slot; `add` gets each value that occurs with those of all slots.
-fn count_codes(codes: &Codes, slotted: &Slotted, slots: usize, mut add: impl FnMut(&GroupValue, &[f64])) {
+fn count_codes(codes: &Codes, slotted: &Slotted, mut add: impl FnMut(&GroupValue, &[f64])) {
     /// Values that are counted at once: all of them, but for many values in many steps.
     const CELLS_MAX: usize = 1 << 22;
+    let slots = slotted.width;
     let at_once = (CELLS_MAX / slots).max(1);
     for (portion, values) in codes.values.chunks(at_once).enumerate() {
         let first = portion * at_once;
@@ -535,7 +558,7 @@ fn count_map(rows: &Rows<'_>, slotted: &Slotted, counts: &mut Counts) -> Result<
         }
         row += 1;
     });
-    let mut weights = vec![0.0; counts.slots];
+    let mut weights = vec![0.0; slotted.width];
     for (key, values) in by_key {
         let label = Layout::span_column_name(key);
         for (text, sums) in values {
@@ -543,7 +566,7 @@ fn count_map(rows: &Rows<'_>, slotted: &Slotted, counts: &mut Counts) -> Result<
             let Some(value) = counted(&value) else { continue };
             weights.fill(0.0);
             sums.iter().for_each(|(slot, sum)| weights[*slot as usize] += sum);
-            counts.add(&label, value, &weights);
+            counts.add(&label, value, slotted.first, &weights);
         }
     }
     Ok(())
@@ -554,7 +577,7 @@ fn count_texts_of_json(rows: &Rows<'_>, slotted: &Slotted, counts: &mut Counts) 
     let array = rows.column("resource_attributes")?;
     let codes = codes_of_array(&array, rows, |text| GroupValue::String(text.into()));
     let mut found: Vec<(Vec<(String, AnyValue)>, Vec<f64>)> = Vec::new();
-    count_codes(&codes, slotted, counts.slots, |text, weights| {
+    count_codes(&codes, slotted, |text, weights| {
         let GroupValue::String(text) = text else { return };
         if let Ok(AnyValue::KeyValueList(entries)) = AnyValue::from_canonical_json(text) {
             found.push((entries, weights.to_vec()));
@@ -563,7 +586,7 @@ fn count_texts_of_json(rows: &Rows<'_>, slotted: &Slotted, counts: &mut Counts) 
     for (entries, weights) in found {
         for (key, value) in entries {
             if let Some(value) = counted(&value) {
-                counts.add(&Layout::resource_column_name(&key), value, &weights);
+                counts.add(&Layout::resource_column_name(&key), value, slotted.first, &weights);
             }
         }
     }

@@ -87,11 +87,41 @@ const SERIES_MAX: usize = 20_000;
 /// Spans between looks at how much memory the cells take.
 const SPANS_PER_CHECK: u64 = 1 << 16;
 
+/// The cells of one series, from the first step to the last that has spans.
+struct GroupCells<C> {
+    begin: u32,
+    cells: Vec<C>,
+}
+
+impl<C: Cell> GroupCells<C> {
+    #[inline]
+    fn cell(&mut self, step: u32) -> &mut C {
+        let at = step.wrapping_sub(self.begin) as usize;
+        if at < self.cells.len() { &mut self.cells[at] } else { self.grow(step) }
+    }
+
+    #[cold]
+    fn grow(&mut self, step: u32) -> &mut C {
+        if self.cells.is_empty() {
+            self.begin = step;
+        }
+        if step < self.begin {
+            let before = (self.begin - step) as usize;
+            self.cells.splice(0..0, std::iter::repeat_n(C::default(), before));
+            self.begin = step;
+        }
+        let at = (step - self.begin) as usize;
+        if at >= self.cells.len() {
+            self.cells.resize(at + 1, C::default());
+        }
+        &mut self.cells[at]
+    }
+}
+
 /// Cells by series and step.
 pub(crate) struct Gathered<C> {
     groups: FxHashMap<GroupKey, u32>,
-    /// Those of the first series, then those of the second …
-    cells: Vec<C>,
+    cells: Vec<GroupCells<C>>,
     /// For each series as many places as exemplars are wanted, spread over the range of time.
     exemplars: Vec<Option<Candidate>>,
     steps: Steps,
@@ -109,7 +139,7 @@ pub(crate) const NO_GROUP: u32 = u32::MAX;
 
 impl<C: Cell> Gathered<C> {
     pub(crate) fn new(steps: &Steps, exemplars_max: usize) -> Self {
-        let bytes_per_group = steps.count * size_of::<C>() + exemplars_max * size_of::<Option<Candidate>>() + 64;
+        let bytes_per_group = size_of::<C>() + exemplars_max * size_of::<Option<Candidate>>() + 64;
         Self {
             groups: FxHashMap::default(),
             cells: Vec::new(),
@@ -134,7 +164,7 @@ impl<C: Cell> Gathered<C> {
         }
         let group = self.groups.len() as u32;
         self.groups.insert(key.into(), group);
-        self.cells.resize(self.cells.len() + self.steps.count, C::default());
+        self.cells.push(GroupCells { begin: 0, cells: Vec::new() });
         self.exemplars.resize(self.exemplars.len() + self.exemplars_max, None);
         group
     }
@@ -145,7 +175,7 @@ impl<C: Cell> Gathered<C> {
             self.left_out += 1;
             return;
         }
-        self.cells[group as usize * self.steps.count + step as usize].add(value, weight);
+        self.cells[group as usize].cell(step).add(value, weight);
     }
 
     pub(crate) fn wants_exemplars(&self) -> bool {
@@ -175,7 +205,10 @@ impl<C: Cell> Gathered<C> {
         self.until_check = self.until_check.saturating_sub(spans);
         if self.until_check == 0 {
             self.until_check = SPANS_PER_CHECK;
-            let heap: usize = self.cells.iter().map(Cell::heap_bytes).sum();
+            let bytes = |cells: &GroupCells<C>| {
+                cells.cells.capacity() * size_of::<C>() + cells.cells.iter().map(Cell::heap_bytes).sum::<usize>()
+            };
+            let heap: usize = self.cells.iter().map(bytes).sum();
             if heap > CELL_BYTES_MAX {
                 self.groups_max = self.groups_max.min(self.groups.len());
             }
@@ -183,18 +216,17 @@ impl<C: Cell> Gathered<C> {
     }
 
     pub(crate) fn merge(&mut self, other: Self) {
-        let steps = self.steps.count;
         for (key, from) in &other.groups {
             let group = self.group(key);
             if group == NO_GROUP {
                 self.left_out += 1;
                 continue;
             }
-            let (into, from) = (group as usize * steps, *from as usize * steps);
-            for step in 0..steps {
-                self.cells[into + step].merge(&other.cells[from + step]);
+            let cells = &other.cells[*from as usize];
+            for (step, cell) in (cells.begin..).zip(&cells.cells) {
+                self.cells[group as usize].cell(step).merge(cell);
             }
-            let (into, from) = (group as usize * self.exemplars_max, from / steps * self.exemplars_max);
+            let (into, from) = (group as usize * self.exemplars_max, *from as usize * self.exemplars_max);
             for slot in 0..self.exemplars_max {
                 let (held, offered) = (&mut self.exemplars[into + slot], other.exemplars[from + slot]);
                 if let Some(offered) = offered
@@ -214,10 +246,14 @@ impl<C: Cell> Gathered<C> {
         let mut keys: Vec<(GroupKey, u32)> = self.groups.into_iter().collect();
         keys.sort_unstable_by_key(|(_, group)| *group);
         let mut cells = self.cells.drain(..);
+        let steps = self.steps.count;
         let mut exemplars = self.exemplars.chunks(self.exemplars_max.max(1));
         keys.into_iter()
             .map(|(key, _)| {
-                let of_group = cells.by_ref().take(self.steps.count).collect();
+                let GroupCells { begin, cells } = cells.next().expect("every series has cells");
+                let mut of_group = vec![C::default(); begin as usize];
+                of_group.extend(cells);
+                of_group.resize(steps, C::default());
                 let exemplars = exemplars.next().into_iter().flatten().flatten().copied().collect();
                 (key, of_group, exemplars)
             })

@@ -17,6 +17,9 @@ pub(crate) enum Measure {
 
 /// What is gathered of one series in one step. `Default` is nothing yet.
 pub(crate) trait Cell: Default + Clone + Send {
+    /// Whether cells are so large that spans are better added series by series than in the order in which they lie.
+    const LARGE: bool = false;
+
     fn add(&mut self, value: f64, weight: f64);
     fn merge(&mut self, other: &Self);
     /// Memory beside the cell itself.
@@ -88,6 +91,8 @@ impl Cell for Largest {
 }
 
 impl Cell for Distribution {
+    const LARGE: bool = true;
+
     #[inline]
     fn add(&mut self, value: f64, weight: f64) {
         Distribution::add(self, value, weight);
@@ -103,6 +108,8 @@ impl Cell for Distribution {
 }
 
 impl Cell for PowerHistogram {
+    const LARGE: bool = true;
+
     #[inline]
     fn add(&mut self, value: f64, weight: f64) {
         PowerHistogram::add(self, value, weight);

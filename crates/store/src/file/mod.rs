@@ -19,7 +19,7 @@ pub use layout::{ColumnType, Layout, PromotedAttribute};
 pub(crate) use order::{OrderedSpans, RowRef, SeenSpans, order_spans};
 pub(crate) use promote::AttributeCounts;
 pub(crate) use read::SpanStream;
-pub use read::{Batches, OpenFile, Projection, StringForm};
+pub use read::{Batches, DistinctValues, OpenFile, Projection, StringForm};
 pub(crate) use source::FileSource;
 pub(crate) use trace_filter::TraceFilter;
 pub(crate) use write::{MergedStrings, Packing, ROWS_PER_ROW_GROUP, SpanFileWriter, WrittenFile};

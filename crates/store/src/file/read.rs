@@ -7,10 +7,11 @@ use arrow::array::{Array, FixedSizeBinaryArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use arrow::error::ArrowError;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowSelection, RowSelector,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowGroups, RowSelection, RowSelector,
 };
 use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::basic::Type as Physical;
+use parquet::column::page::Page;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
@@ -68,6 +69,47 @@ pub enum StringForm {
     View,
     /// `Dictionary(Int32, Utf8)` where the file has a dictionary in every row group, else a view.
     Dictionary,
+}
+
+/// The distinct values of a column in a row group.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DistinctValues {
+    Texts(Vec<String>),
+    Ints(Vec<i64>),
+}
+
+impl DistinctValues {
+    /// Reads a dictionary page: texts with their lengths before them, or integers, all little-endian.
+    fn read(physical: Physical, mut bytes: &[u8], count: usize) -> Result<Option<Self>> {
+        fn take<'b>(bytes: &mut &'b [u8], length: usize) -> Result<&'b [u8]> {
+            let short = || ParquetError::EOF("a dictionary ends in the middle of a value".into());
+            let (taken, rest) = bytes.split_at_checked(length).ok_or_else(short)?;
+            *bytes = rest;
+            Ok(taken)
+        }
+        match physical {
+            Physical::BYTE_ARRAY => {
+                let mut texts = Vec::with_capacity(count.min(bytes.len()));
+                for _ in 0..count {
+                    let mut length = [0; 4];
+                    length.copy_from_slice(take(&mut bytes, 4)?);
+                    let text = take(&mut bytes, u32::from_le_bytes(length) as usize)?;
+                    texts.push(String::from_utf8_lossy(text).into_owned());
+                }
+                Ok(Some(DistinctValues::Texts(texts)))
+            }
+            Physical::INT64 => {
+                let mut ints = Vec::with_capacity(count.min(bytes.len()));
+                for _ in 0..count {
+                    let mut int = [0; 8];
+                    int.copy_from_slice(take(&mut bytes, 8)?);
+                    ints.push(i64::from_le_bytes(int));
+                }
+                Ok(Some(DistinctValues::Ints(ints)))
+            }
+            _ => Ok(None),
+        }
+    }
 }
 
 /// What [`OpenFile::scan`] reads. Ends after an error.
@@ -157,6 +199,30 @@ impl OpenFile {
             parquet::file::statistics::Statistics::Int64(values) => Some((*values.min_opt()?, *values.max_opt()?)),
             _ => None,
         }
+    }
+
+    /// The text that every row of a row group has in a column, if the file says that it is one and the same.
+    pub fn only_text(&self, row_group: usize, column_name: &str) -> Option<&str> {
+        let statistics = self.metadata.row_group(row_group).column(self.leaf(column_name)?).statistics()?;
+        let parquet::file::statistics::Statistics::ByteArray(texts) = statistics else { return None };
+        // Our writer gives minimum and maximum whole or not at all.
+        let (min, max) = (texts.min_bytes_opt()?, texts.max_bytes_opt()?);
+        (min == max && texts.null_count_opt() == Some(0)).then(|| std::str::from_utf8(min).ok())?
+    }
+
+    /// The distinct values of a top-level column in a row group, if the file lists them apart from its rows.
+    pub fn distinct_values(&self, row_group: usize, column_name: &str) -> Result<Option<DistinctValues>> {
+        let Some(leaf) = self.leaf(column_name) else { return Ok(None) };
+        let chunk = self.metadata.row_group(row_group).column(leaf);
+        // Our writer puts either all pages of a chunk on the dictionary or none.
+        if chunk.dictionary_page_offset().is_none() {
+            return Ok(None);
+        }
+        let pages = RowGroupPages { source: self.source.clone(), metadata: self.metadata.clone(), row_group };
+        let mut chunks = pages.column_chunks(leaf)?;
+        let Some(mut reader) = chunks.next().transpose()? else { return Ok(None) };
+        let Some(Page::DictionaryPage { buf, num_values, .. }) = reader.get_next_page()? else { return Ok(None) };
+        contained(|| DistinctValues::read(chunk.column_type(), &buf, num_values as usize))
     }
 
     fn leaf(&self, column_name: &str) -> Option<usize> {
