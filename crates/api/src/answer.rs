@@ -6,6 +6,7 @@ use flate2::write::GzEncoder;
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderValue};
 use serde::Serialize;
+use tracehouse_query::Series;
 
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -13,6 +14,8 @@ use crate::state::ApiState;
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(crate) const PROTOBUF: HeaderValue = HeaderValue::from_static("application/protobuf");
 
+/// A point of a time series is that much smaller than a span or trace.
+const POINTS_PER_ITEM: usize = 20;
 /// From here on an answer is written on a thread for blocking work, as it would hold up others.
 const LARGE_ITEMS_MIN: usize = 200;
 const GZIP_BYTES_MIN: usize = 1024;
@@ -30,6 +33,11 @@ fn bytes(content_type: HeaderValue, body: Vec<u8>) -> Response {
     // More spans of a trace may come at any time.
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+/// How many items time series are worth, for [`large`].
+pub(crate) fn items_of(series: &[Series]) -> usize {
+    series.iter().map(|series| series.values.len()).sum::<usize>() / POINTS_PER_ITEM
 }
 
 /// An answer that may be large, written by `make`. `items` (spans, traces) says how large.

@@ -24,6 +24,7 @@ mod params;
 mod problem;
 mod scope;
 mod state;
+mod steps;
 mod tempo;
 mod tenant;
 mod time;

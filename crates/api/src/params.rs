@@ -80,7 +80,7 @@ impl Parameters {
     }
 
     /// In nanoseconds since the Unix epoch.
-    fn moment(&self, name: &str) -> Result<Option<i64>, Problem> {
+    pub(crate) fn moment(&self, name: &str) -> Result<Option<i64>, Problem> {
         self.parsed(name, parse_moment, MOMENT_FORMS)
     }
 
@@ -98,6 +98,11 @@ impl Parameters {
             return Err(Problem::invalid_parameter(min, format!("`{min}` is above `{max}`; no span fits; swap them")));
         }
         Ok((least, most))
+    }
+
+    /// `true` or `false`, which it is if absent.
+    pub(crate) fn flag(&self, name: &str) -> Result<bool, Problem> {
+        Ok(self.parsed(name, |text| text.parse().ok(), "true or false")?.unwrap_or(false))
     }
 
     /// A value read by `parse`; `expected` says for people what it takes.

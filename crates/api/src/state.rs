@@ -56,6 +56,11 @@ impl ApiState {
             large_answers: Arc::new(Semaphore::new(LARGE_ANSWERS_AT_ONCE)),
         }
     }
+
+    /// Nanoseconds since a moment of [`Clock::monotonic`].
+    pub(crate) fn elapsed_nanos(&self, begun: Duration) -> u64 {
+        u64::try_from(self.clock.monotonic().saturating_sub(begun).as_nanos()).unwrap_or(u64::MAX)
+    }
 }
 
 /// How many spans come in per second, from how the number of spans grows between questions for it.

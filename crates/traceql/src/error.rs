@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use crate::source::SourceRange;
+use crate::source::{SourceRange, floor_boundary};
 
 /// The widest stretch of a source line that [`ParseError::render`] shows, in characters.
 const RENDERED_LINE_CHARS_MAX: usize = 100;
@@ -85,7 +85,17 @@ impl ParseError {
         out
     }
 
-    fn message(&self) -> String {
+    /// What could stand at the place, one by one; empty if it is not a matter of syntax.
+    pub fn alternatives(&self) -> Vec<&str> {
+        match self.expected.as_deref().map(|expected| (expected, expected.rsplit_once(" or "))) {
+            None => Vec::new(),
+            Some((_, Some((others, last)))) => others.split(", ").chain([last]).collect(),
+            Some((only, None)) => vec![only],
+        }
+    }
+
+    /// One line: what is wrong and what was expected, without the place.
+    pub fn message(&self) -> String {
         match &self.expected {
             Some(expected) => format!("{}, expected {expected}", self.problem),
             None => self.problem.clone(),
@@ -168,14 +178,6 @@ impl Excerpt {
     }
 }
 
-fn floor_boundary(source: &str, offset: usize) -> usize {
-    let mut boundary = offset.min(source.len());
-    while !source.is_char_boundary(boundary) {
-        boundary -= 1;
-    }
-    boundary
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +194,21 @@ mod tests {
         let byte = shown.find("bad").expect("shown");
         assert_eq!(shown[..byte].chars().count(), lines[4][..caret].chars().count());
         assert!(shown.chars().count() < 120);
+    }
+
+    #[test]
+    fn alternatives_are_apart() {
+        let table: [(&str, &[&str]); 4] = [
+            ("`{`, `(`, an aggregate or a number", &["`{`", "`(`", "an aggregate", "a number"]),
+            ("`,` or `)`", &["`,`", "`)`"]),
+            ("`)`, as it takes no arguments", &["`)`, as it takes no arguments"]),
+            ("`(`", &["`(`"]),
+        ];
+        for (expected, alternatives) in table {
+            let error = ParseError::syntax(SourceRange::default(), "no").expected(expected);
+            assert_eq!(error.alternatives(), alternatives);
+        }
+        assert!(ParseError::syntax(SourceRange::default(), "no").alternatives().is_empty());
     }
 
     #[test]

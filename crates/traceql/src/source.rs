@@ -28,6 +28,21 @@ impl SourceRange {
     pub fn bytes(self) -> Range<usize> {
         self.start as usize..self.end as usize
     }
+
+    /// The range in UTF-16 code units, as JavaScript counts. `source` must be the text that was parsed.
+    pub fn utf16(self, source: &str) -> Range<usize> {
+        let offset = |byte: u32| source[..floor_boundary(source, byte as usize)].encode_utf16().count();
+        offset(self.start)..offset(self.end)
+    }
+}
+
+/// The last boundary of a character at or before a byte.
+pub(crate) fn floor_boundary(source: &str, offset: usize) -> usize {
+    let mut boundary = offset.min(source.len());
+    while !source.is_char_boundary(boundary) {
+        boundary -= 1;
+    }
+    boundary
 }
 
 impl PartialEq for SourceRange {
@@ -41,5 +56,19 @@ impl Eq for SourceRange {}
 impl fmt::Debug for SourceRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}..{}", self.start, self.end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn utf16_counts_as_javascript_does() {
+        let source = "é𝄞x";
+        assert_eq!(SourceRange::new(0, 2).utf16(source), 0..1);
+        assert_eq!(SourceRange::new(2, 6).utf16(source), 1..3);
+        assert_eq!(SourceRange::new(6, 7).utf16(source), 3..4);
+        assert_eq!(SourceRange::new(3, 900).utf16(source), 1..4);
     }
 }

@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tracehouse_query::Inspected;
 use utoipa::ToSchema;
 
 #[derive(Serialize, ToSchema)]
@@ -80,6 +81,13 @@ pub(crate) struct InspectedAnswer {
     /// Files whose time range overlaps the search's.
     pub(crate) files_total: u64,
     pub(crate) bytes: u64,
+}
+
+impl From<Inspected> for InspectedAnswer {
+    fn from(inspected: Inspected) -> Self {
+        let Inspected { spans, files, files_total, bytes } = inspected;
+        Self { spans, files, files_total, bytes }
+    }
 }
 
 #[derive(Serialize, ToSchema)]

@@ -5,6 +5,9 @@ pub(crate) mod answers;
 mod attributes;
 mod compact;
 mod find;
+mod metrics;
+mod query;
+mod query_answers;
 mod search;
 mod services;
 mod span_answer;
@@ -26,6 +29,9 @@ pub(crate) fn routes() -> Router<ApiState> {
         .route("/api/v1/attributes/keys", get(attributes::keys))
         .route("/api/v1/attributes/values", get(attributes::values))
         .route("/api/v1/search", get(search::search))
+        .route("/api/v1/metrics", get(metrics::metrics))
+        .route("/api/v1/query/check", get(query::check))
+        .route("/api/v1/query/explain", get(query::explain))
         .route("/api/v1/traces/{traceId}", get(traces::trace))
         .route("/api/v1/traces/{traceId}/spans/{spanId}", get(traces::span))
         .route("/api/v1/traces/{traceId}/find", get(traces::find))
@@ -53,6 +59,9 @@ pub(crate) fn admin_routes() -> Router<ApiState> {
         attributes::keys,
         attributes::values,
         search::search,
+        metrics::metrics,
+        query::check,
+        query::explain,
         traces::trace,
         traces::span,
         traces::find,
@@ -62,6 +71,8 @@ pub(crate) fn admin_routes() -> Router<ApiState> {
     ),
     tags(
         (name = "traces", description = "Find traces and read them"),
+        (name = "metrics", description = "Compute time series from spans"),
+        (name = "queries", description = "Check and explain TraceQL"),
         (name = "names", description = "What there is to search for"),
         (name = "operation", description = "Run the server"),
     )

@@ -6,9 +6,7 @@ use tracehouse_query::{
     Condition, MatchedSpan, MatchedSpanset, Operator, Scope, SearchAnswer, SearchRequest, TraceSummary,
 };
 
-use super::answers::{
-    InspectedAnswer, MatchedSpanAnswer, SearchAnswerBody, ServiceShare, SpansetAnswer, TraceSummaryAnswer,
-};
+use super::answers::{MatchedSpanAnswer, SearchAnswerBody, ServiceShare, SpansetAnswer, TraceSummaryAnswer};
 use super::span_answer::attributes;
 use crate::answer::{JSON, large};
 use crate::params::Parameters;
@@ -66,8 +64,7 @@ pub(crate) async fn search(
     let request = request(&Parameters::strict(&uri, &NAMES)?)?;
     let begun = state.clock.monotonic();
     let found = state.answers.search(&tenant.0, request).await?;
-    let elapsed = state.clock.monotonic().saturating_sub(begun);
-    let elapsed_nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+    let elapsed_nanos = state.elapsed_nanos(begun);
     large(&state, &headers, found.traces.len(), JSON, move || {
         serde_json::to_vec(&body(found, elapsed_nanos)).expect("writing plain data to memory can't fail")
     })
@@ -141,12 +138,7 @@ fn body(found: SearchAnswer, elapsed_nanos: u64) -> SearchAnswerBody {
         traces: found.traces.into_iter().map(trace_summary).collect(),
         complete: found.partial_reason.is_none(),
         partial_reason: found.partial_reason,
-        inspected: InspectedAnswer {
-            spans: found.inspected.spans,
-            files: found.inspected.files,
-            files_total: found.inspected.files_total,
-            bytes: found.inspected.bytes,
-        },
+        inspected: found.inspected.into(),
         elapsed_nanos,
     }
 }
