@@ -94,7 +94,7 @@ async fn wrong_requests() {
 #[tokio::test]
 async fn queries_are_checked() {
     let table = [
-        ("%7Bstatus=error%7D", json!({"valid": true, "kind": "spans", "printed": "{ status = error }"})),
+        ("%7Bstatus=error%7D", json!({"valid": true, "kind": "spans", "printed": "{ span:status = error }"})),
         ("%7B%7D%7Crate()", json!({"valid": true, "kind": "metrics", "printed": "{ } | rate()"})),
         (
             // A text outside the BMP: two UTF-16 code units, four bytes.

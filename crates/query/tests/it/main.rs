@@ -1,5 +1,8 @@
 //! The same questions asked of spans in memory, in flushed files and in merged files, against a slow and obvious answer.
 
+mod corpus;
+mod reference;
 mod searches;
 mod shop;
 mod traces;
+mod wild;

@@ -1,0 +1,225 @@
+//! Every query of the corpus over fixed spans: the engine must answer as the reference does, wherever the spans lie.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tracehouse_model::{AnyValue, Span, SpanBatch, TenantId, TraceId};
+use tracehouse_query::{MetricsRequest, SearchRequest, Series};
+use tracehouse_traceql::QueryExpr;
+
+use crate::reference::{self, ReferenceSeries, Steps};
+use crate::shop::Shop;
+use crate::wild::{RANGE, wild_spans};
+
+const SECOND: i64 = 1_000_000_000;
+
+/// Where the spans lie.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Layout {
+    Memory,
+    Files,
+    /// Three files, and the rest in memory.
+    Mixed,
+}
+
+async fn shop(batches: &[SpanBatch], layout: Layout) -> Shop {
+    let shop = Shop::open().await;
+    for (number, batch) in batches.iter().enumerate() {
+        shop.append(batch.clone()).await;
+        if layout == Layout::Mixed && [2, 4, 5].contains(&number) {
+            shop.store.flush().await.expect("the flush succeeds");
+        }
+    }
+    if layout == Layout::Files {
+        shop.store.flush().await.expect("the flush succeeds");
+        shop.store.compact().await.expect("the merge succeeds");
+    }
+    shop
+}
+
+/// The queries of a file of the corpus: one in a line, `#` begins a comment.
+fn queries(text: &str) -> Vec<&str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
+}
+
+async fn run_corpus(file: &str, text: &str) {
+    let (batches, spans) = wild_spans();
+    let mut failures = Vec::new();
+    let mut empty = 0;
+    let queries = queries(text);
+    for layout in [Layout::Memory, Layout::Files, Layout::Mixed] {
+        let shop = shop(&batches, layout).await;
+        for query in &queries {
+            match check(&shop, &spans, query).await {
+                Ok(found) => empty += usize::from(!found),
+                Err(difference) => failures.push(format!("{layout:?}: {query}\n    {difference}")),
+            }
+        }
+    }
+    let count = failures.len();
+    assert!(failures.is_empty(), "{file}: {count} differences\n{}", failures.join("\n"));
+    assert!(5 * empty <= 3 * queries.len(), "{file}: {empty} of {} answers are empty", 3 * queries.len());
+}
+
+/// Whether there was anything in the answer; what differs, if something does.
+async fn check(shop: &Shop, spans: &[Span], query: &str) -> Result<bool, String> {
+    let compiled = tracehouse_traceql::compile(query).map_err(|error| error.render(query).to_string())?;
+    match compiled.expr {
+        QueryExpr::Spans(_) => check_search(shop, spans, query).await,
+        QueryExpr::Metrics(_) => {
+            let mut found = false;
+            for step in [None, Some(7 * SECOND)] {
+                found |= check_metrics(shop, spans, query, &Steps { range: RANGE, step }).await?;
+            }
+            Ok(found)
+        }
+    }
+}
+
+type Found = BTreeMap<TraceId, Vec<(Vec<(String, Option<AnyValue>)>, BTreeSet<String>)>>;
+
+async fn check_search(shop: &Shop, spans: &[Span], query: &str) -> Result<bool, String> {
+    let request = SearchRequest {
+        traceql: Some(query.to_owned()),
+        start_unix_nanos: Some(RANGE.start),
+        end_unix_nanos: Some(RANGE.end),
+        limit: 1000,
+        spans_per_spanset: usize::MAX,
+        ..SearchRequest::default()
+    };
+    let answer = shop.engine.search(&TenantId::default(), request).await.map_err(|error| error.to_string())?;
+    if let Some(reason) = answer.partial_reason {
+        return Err(format!("partial: {reason}"));
+    }
+    let mut found: Found = BTreeMap::new();
+    for trace in answer.traces {
+        let spansets = trace.spansets.into_iter().map(|spanset| {
+            assert_eq!(spanset.matched_count, spanset.spans.len() as u64, "{query}");
+            (spanset.by, spanset.spans.iter().map(|span| span.span_id.to_string()).collect())
+        });
+        found.insert(trace.trace_id, sorted(spansets.collect()));
+    }
+    let mut expected: Found = BTreeMap::new();
+    for (trace, spansets) in reference::search(spans, query, &RANGE) {
+        let spansets = spansets
+            .into_iter()
+            .map(|spanset| (spanset.by, spanset.spans.iter().map(|(id, _)| id.to_string()).collect()));
+        expected.insert(trace, sorted(spansets.collect()));
+    }
+    if found == expected {
+        return Ok(!expected.is_empty());
+    }
+    let traces = |found: &Found, other: &Found| found.keys().filter(|trace| !other.contains_key(*trace)).count();
+    let different = found.iter().find(|(trace, spansets)| expected.get(*trace).is_some_and(|other| other != *spansets));
+    Err(format!(
+        "{} traces found, {} expected; {} too many, {} missing; first that differs: {different:?}, expected {:?}",
+        found.len(),
+        expected.len(),
+        traces(&found, &expected),
+        traces(&expected, &found),
+        different.map(|(trace, _)| &expected[trace]),
+    ))
+}
+
+type Spansets = Vec<(Vec<(String, Option<AnyValue>)>, BTreeSet<String>)>;
+
+fn sorted(mut spansets: Spansets) -> Spansets {
+    spansets.sort_by_key(|(by, _)| format!("{by:?}"));
+    spansets
+}
+
+async fn check_metrics(shop: &Shop, spans: &[Span], query: &str, steps: &Steps) -> Result<bool, String> {
+    let request = MetricsRequest {
+        traceql: query.to_owned(),
+        start_unix_nanos: steps.range.start,
+        end_unix_nanos: steps.range.end,
+        step_nanos: steps.step,
+        exemplars_max: 3,
+    };
+    let answer = shop.engine.metrics(&TenantId::default(), request).await.map_err(|error| error.to_string())?;
+    if let Some(reason) = answer.partial_reason {
+        return Err(format!("partial: {reason}"));
+    }
+    if answer.start_unix_nanos != steps.first() {
+        return Err(format!("begins at {}, not at {}", answer.start_unix_nanos, steps.first()));
+    }
+    let expected = reference::metrics(spans, query, steps);
+    for series in &answer.series {
+        check_series(series, &expected).map_err(|difference| format!("step {:?}: {difference}", steps.step))?;
+        check_exemplars(series, spans)?;
+    }
+    if query.contains("compare(") {
+        return check_numbers(&answer.series, &expected).map(|()| true);
+    }
+    for series in &expected {
+        if !answer.series.iter().any(|found| reference::same(&found.labels, &series.labels)) {
+            return Err(format!("step {:?}: {:?} is missing", steps.step, series.labels));
+        }
+    }
+    Ok(!expected.is_empty())
+}
+
+/// `compare()` shows so many values of each key. Which of equally frequent ones is left open; the reference has them all.
+fn check_numbers(found: &[Series], expected: &[ReferenceSeries]) -> Result<(), String> {
+    const TOP_MIN: usize = 3;
+    let key = |labels: &[(String, Option<AnyValue>)]| format!("{:?} {}", labels[0], labels[1].0);
+    let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    found.iter().for_each(|series| counts.entry(key(&series.labels)).or_default().0 += 1);
+    expected.iter().for_each(|series| counts.entry(key(&series.labels)).or_default().1 += 1);
+    match counts.iter().find(|(_, (found, expected))| *found < (*expected).min(TOP_MIN)) {
+        Some((key, (found, expected))) => Err(format!("{key}: {found} values, {expected} expected")),
+        None => Ok(()),
+    }
+}
+
+fn check_series(series: &Series, expected: &[ReferenceSeries]) -> Result<(), String> {
+    let Some(reference) = expected.iter().find(|reference| reference::same(&reference.labels, &series.labels)) else {
+        return Err(format!("{:?} is not expected", series.labels));
+    };
+    // Quantiles are those of buckets.
+    let tolerance = if series.labels.iter().any(|(name, _)| name == "p") { 0.016 } else { 1e-9 };
+    let close = |found: &Option<f64>, expected: &Option<f64>| match (found, expected) {
+        (Some(found), Some(expected)) => (found - expected).abs() <= tolerance * expected.abs().max(1e-12),
+        (None, None) => true,
+        _ => false,
+    };
+    let pairs = || series.values.iter().zip(&reference.values);
+    if series.values.len() != reference.values.len() || !pairs().all(|(found, expected)| close(found, expected)) {
+        return Err(format!("{:?}: {:?}, expected {:?}", series.labels, series.values, reference.values));
+    }
+    Ok(())
+}
+
+/// Each is a span, and belongs to its series where labels are fields of spans.
+fn check_exemplars(series: &Series, spans: &[Span]) -> Result<(), String> {
+    for exemplar in &series.exemplars {
+        let is_it = |span: &&Span| {
+            (span.trace_id, span.span_id, span.start_unix_nanos)
+                == (exemplar.trace_id, exemplar.span_id, exemplar.start_unix_nanos)
+        };
+        let Some(span) = spans.iter().find(is_it) else { return Err(format!("{exemplar:?} is no span")) };
+        for (name, value) in &series.labels {
+            if name == "resource.service.name" && *value != Some(AnyValue::String(span.service_name.clone())) {
+                return Err(format!("{exemplar:?} does not belong to {value:?}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+macro_rules! corpus {
+    ($($name:ident),*) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            run_corpus(stringify!($name), include_str!(concat!("../corpus/", stringify!($name), ".txt"))).await;
+        }
+    )*
+        #[test]
+        fn the_corpus_is_large() {
+            let files = [$(include_str!(concat!("../corpus/", stringify!($name), ".txt"))),*];
+            let all: BTreeSet<&str> = files.iter().flat_map(|text| queries(text)).collect();
+            assert!(all.len() >= 400, "{} queries", all.len());
+        }
+    };
+}
+
+corpus!(intrinsics, attributes, arithmetic, spansets, pipelines, metrics, compare);
