@@ -1,5 +1,5 @@
-//! The HTTP surface for people and programs that ask: the native API under `/api/v1`, Tempo's API for Grafana, metrics,
-//! health, and the user interface.
+//! The surface for people and programs that ask: the native API under `/api/v1`, Tempo's API for Grafana over HTTP and
+//! gRPC, metrics, health, and the user interface. All of it is on one port.
 //!
 //! Entry: [`router`] over an [`ApiState`]. A request names its tenant and its parameters, which are read strictly; the
 //! question goes to the engines through the [`Answers`] trait; the answer is written as JSON or protobuf, large ones on
@@ -22,6 +22,7 @@ mod openapi;
 mod otlp_out;
 mod params;
 mod problem;
+pub mod proto;
 mod scope;
 mod state;
 mod steps;
@@ -81,6 +82,8 @@ pub fn router(state: ApiState) -> Router {
         .layer(from_fn(refuse_long))
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
         .layer(from_fn(protect))
+        // Streams of messages, which carry their own compression and their own limit of time.
+        .merge(tempo::grpc_routes(&state))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(state.clone(), meter::measure))
         .with_state(state)

@@ -146,7 +146,7 @@ fn attributes_of(spans: &SpanBatch, lists: &AttributeLists, owner: usize) -> Vec
     lists.of(owner).map(|(key, value)| key_value(text(spans, key), value.resolve(&spans.strings))).collect()
 }
 
-fn key_value(key: String, value: AnyValue) -> KeyValue {
+pub(crate) fn key_value(key: String, value: AnyValue) -> KeyValue {
     KeyValue { key, value: Some(proto_value(value)), key_strindex: 0 }
 }
 

@@ -1,4 +1,5 @@
 use axum::extract::FromRequestParts;
+use http::HeaderMap;
 use http::request::Parts;
 use tracehouse_model::TenantId;
 
@@ -15,7 +16,14 @@ impl FromRequestParts<ApiState> for Tenant {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
-        let mut named = parts.headers.get_all(TENANT_HEADER).iter();
+        Self::of(&parts.headers, state)
+    }
+}
+
+impl Tenant {
+    /// The tenant of a request's headers, which are the metadata of a gRPC call.
+    pub(crate) fn of(headers: &HeaderMap, state: &ApiState) -> Result<Self, Problem> {
+        let mut named = headers.get_all(TENANT_HEADER).iter();
         let Some(first) = named.next() else {
             return Ok(Self(state.default_tenant.clone()));
         };

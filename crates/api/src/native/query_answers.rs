@@ -69,7 +69,7 @@ pub(crate) struct QueryCheckAnswer {
     pub(crate) kind: Option<&'static str>,
     /// The query in its canonical form; there if it is valid.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "{ status = error }")]
+    #[schema(example = "{ span:status = error }")]
     pub(crate) printed: Option<String>,
     /// There if it is not valid.
     #[serde(skip_serializing_if = "Option::is_none")]

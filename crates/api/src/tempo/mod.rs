@@ -1,11 +1,13 @@
-//! The HTTP interface of Grafana Tempo, as Grafana's data source speaks it.
+//! The interface of Grafana Tempo over HTTP and gRPC, as Grafana's data source speaks it.
 //!
 //! Facts of the interface: Tempo's documentation ("Tempo HTTP API") and its protobuf messages. JSON follows protobuf's
 //! JSON mapping: ids of spans are base64, 64-bit integers are texts, enums are names, defaults are left out. Parameters
 //! that we don't know are ignored, as clients of other versions may send them; wrong values are refused.
 
+mod grpc;
 mod intrinsics;
 mod logfmt;
+mod metrics;
 mod otlp_json;
 mod search;
 mod tags;
@@ -14,13 +16,22 @@ mod traces;
 use axum::Router;
 use axum::response::Response;
 use axum::routing::get;
+use http::HeaderValue;
 use http::Uri;
 use http::header::HeaderName;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
 use serde_json::json;
+use tracehouse_model::AnyValue;
+use tracehouse_query::Inspected;
 
+use crate::otlp_out::key_value;
 use crate::params::{Parameters, TimeRange};
 use crate::problem::Problem;
+use crate::proto::tempopb::SearchMetrics;
 use crate::state::ApiState;
+
+pub(crate) use grpc::routes as grpc_routes;
+pub(crate) use otlp_json::value_json;
 
 /// Says why an answer is not whole where Tempo's messages have no place for it.
 const PARTIAL_HEADER: HeaderName = HeaderName::from_static("x-tracehouse-partial");
@@ -34,6 +45,8 @@ pub(crate) fn routes() -> Router<ApiState> {
         .route("/api/search", get(search::search))
         .route("/api/search/tags", get(tags::names_v1))
         .route("/api/search/tag/{tag}/values", get(tags::values_v1))
+        .route("/api/metrics/query_range", get(metrics::range))
+        .route("/api/metrics/query", get(metrics::instant))
         .route("/api/v2/search/tags", get(tags::names_v2))
         .route("/api/v2/search/tag/{tag}/values", get(tags::values_v2))
 }
@@ -52,14 +65,50 @@ async fn build_info() -> Response {
 
 /// `start` and `end` in seconds since 1970. A second that is named is meant whole, so the range ends after it.
 fn time_range_seconds(parameters: &Parameters) -> Result<TimeRange, Problem> {
-    const NANOS_PER_SECOND: i64 = 1_000_000_000;
     let seconds = |name: &str| {
-        let parse = |text: &str| text.parse::<i64>().ok().filter(|seconds| (0..=i64::from(u32::MAX)).contains(seconds));
+        let parse = |text: &str| text.parse::<u32>().ok();
         parameters.parsed(name, parse, "whole seconds since 1970, such as 1769860800")
     };
-    let start = seconds("start")?.filter(|seconds| *seconds > 0);
-    let end = seconds("end")?.filter(|seconds| *seconds > 0);
-    TimeRange::new(start.map(|seconds| seconds * NANOS_PER_SECOND), end.map(|seconds| (seconds + 1) * NANOS_PER_SECOND))
+    seconds_range(seconds("start")?, seconds("end")?)
+}
+
+/// The same of seconds; 0 is as good as none.
+fn seconds_range(start: Option<u32>, end: Option<u32>) -> Result<TimeRange, Problem> {
+    const NANOS_PER_SECOND: i64 = 1_000_000_000;
+    let given = |seconds: Option<u32>| seconds.filter(|seconds| *seconds > 0).map(i64::from);
+    let end = given(end).map(|seconds| (seconds + 1) * NANOS_PER_SECOND);
+    TimeRange::new(given(start).map(|seconds| seconds * NANOS_PER_SECOND), end)
+}
+
+fn with_partial_header(mut response: Response, partial_reason: Option<String>) -> Response {
+    if let Some(reason) = partial_reason.and_then(|reason| HeaderValue::from_str(&reason).ok()) {
+        response.headers_mut().insert(PARTIAL_HEADER, reason);
+    }
+    response
+}
+
+/// How much was looked at: one job for each file and one for what is in memory. Fewer completed than there are means: not
+/// the whole answer.
+fn search_metrics(inspected: &Inspected, traces: usize, complete: bool) -> SearchMetrics {
+    let total_jobs = inspected.files_total + 1;
+    let completed_jobs = if complete { total_jobs } else { inspected.files.min(total_jobs - 1) };
+    SearchMetrics {
+        inspected_traces: count(traces as u64),
+        inspected_bytes: inspected.bytes,
+        total_blocks: count(inspected.files_total),
+        completed_jobs: count(completed_jobs),
+        total_jobs: count(total_jobs),
+        inspected_spans: inspected.spans,
+    }
+}
+
+/// Something that is missing is called nil.
+fn label(key: String, value: Option<AnyValue>) -> KeyValue {
+    key_value(key, value.unwrap_or_else(|| AnyValue::String("nil".to_owned())))
+}
+
+fn count(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 fn parameters(uri: &Uri) -> Result<Parameters, Problem> {

@@ -11,7 +11,6 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use serde_json::value::RawValue;
 
 use crate::json::{array, field, key, write};
-use crate::otlp_out::proto_value;
 
 pub(super) fn resource_spans(out: &mut Vec<u8>, message: &ResourceSpans) {
     out.push(b'{');
@@ -115,9 +114,9 @@ fn key_value(out: &mut Vec<u8>, entry: &KeyValue) {
 }
 
 /// One value as it stands beside a key.
-pub(super) fn value_json(value: tracehouse_model::AnyValue) -> Box<RawValue> {
+pub(crate) fn value_json(value: &AnyValue) -> Box<RawValue> {
     let mut out = Vec::new();
-    any_value(&mut out, &proto_value(value));
+    any_value(&mut out, value);
     let text = String::from_utf8(out).expect("JSON is written as UTF-8");
     RawValue::from_string(text).expect("values are written as JSON")
 }

@@ -1,20 +1,18 @@
-use std::collections::BTreeMap;
-
 use axum::extract::State;
 use axum::response::Response;
-use http::{HeaderMap, HeaderValue, Uri};
-use serde::Serialize;
-use serde_json::value::RawValue;
-use tracehouse_model::{AnyValue, status};
+use http::{HeaderMap, Uri};
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use tracehouse_model::{AnyValue, TenantId, status};
 use tracehouse_query::{
-    Condition, MatchedSpan, MatchedSpanset, Operator, Scope, SearchAnswer, SearchRequest, TraceSummary,
+    Condition, MatchedSpan, MatchedSpanset, Operator, Scope, SearchAnswer, SearchRequest, ServiceCount, TraceSummary,
 };
 
-use super::otlp_json::value_json;
-use super::{PARTIAL_HEADER, logfmt, parameters, time_range_seconds};
+use super::{count, label, logfmt, parameters, search_metrics, seconds_range, time_range_seconds, with_partial_header};
 use crate::answer::{JSON, large};
+use crate::otlp_out::key_value;
 use crate::params::Parameters;
 use crate::problem::Problem;
+use crate::proto::tempopb::{self, SearchResponse, ServiceStats, Span, SpanSet, TraceSearchMetadata};
 use crate::state::ApiState;
 use crate::tenant::Tenant;
 
@@ -32,15 +30,42 @@ pub(super) async fn search(
 ) -> Result<Response, Problem> {
     let request = request(&parameters(&uri)?)?;
     let found = state.answers.search(&tenant.0, request).await?;
-    let partial = found.partial_reason.as_deref().and_then(|reason| HeaderValue::from_str(reason).ok());
-    let mut response = large(&state, &headers, found.traces.len(), JSON, move || {
-        serde_json::to_vec(&body(found)).expect("writing plain data to memory can't fail")
+    let partial = found.partial_reason.clone();
+    let answer = large(&state, &headers, found.traces.len(), JSON, move || {
+        serde_json::to_vec(&response(found)).expect("writing plain data to memory can't fail")
     })
     .await?;
-    if let Some(reason) = partial {
-        response.headers_mut().insert(PARTIAL_HEADER, reason);
+    Ok(with_partial_header(answer, partial))
+}
+
+/// The same as a gRPC client asks it.
+pub(super) async fn streamed(
+    state: &ApiState,
+    tenant: &TenantId,
+    asked: tempopb::SearchRequest,
+) -> Result<SearchResponse, Problem> {
+    let conditions = conditions(asked.tags.into_iter().collect())?;
+    let millis = |millis: u32| (millis > 0).then(|| i64::from(millis) * 1_000_000);
+    let range = seconds_range(Some(asked.start), Some(asked.end))?;
+    let limit = if asked.limit == 0 { TRACES_DEFAULT } else { asked.limit as usize };
+    if limit > TRACES_MAX {
+        let expected = format!("a whole number from 1 to {TRACES_MAX}");
+        return Err(Problem::parameter("limit", &limit.to_string(), &expected));
     }
-    Ok(response)
+    let request = SearchRequest {
+        conditions,
+        traceql: Some(asked.query).filter(|query| !query.is_empty()),
+        start_unix_nanos: range.start_unix_nanos,
+        end_unix_nanos: range.end_unix_nanos,
+        limit,
+        spans_per_spanset: match asked.spans_per_span_set as usize {
+            0 => SPANS_PER_SPANSET_DEFAULT,
+            spans => spans.min(SPANS_PER_SPANSET_MAX),
+        },
+        trace_duration_nanos_min: millis(asked.min_duration_ms),
+        trace_duration_nanos_max: millis(asked.max_duration_ms),
+    };
+    Ok(response(state.answers.search(tenant, request).await?))
 }
 
 fn request(parameters: &Parameters) -> Result<SearchRequest, Problem> {
@@ -70,6 +95,10 @@ fn tag_conditions(tags: &str) -> Result<Vec<Condition>, Problem> {
     let pairs = logfmt::parse(tags).map_err(|why| {
         Problem::invalid_parameter("tags", format!("`tags` is not logfmt: {why}; write key=value pairs, {example}"))
     })?;
+    conditions(pairs)
+}
+
+fn conditions(pairs: Vec<(String, String)>) -> Result<Vec<Condition>, Problem> {
     if pairs.len() > TAGS_MAX {
         return Err(Problem::invalid_parameter("tags", format!("more than {TAGS_MAX} tags; use fewer")));
     }
@@ -89,124 +118,38 @@ fn tag_condition(key: String, value: String) -> Result<Condition, Problem> {
     })
 }
 
-/// `tempopb.SearchResponse`, with no field that it doesn't have: clients of Go refuse others.
-#[derive(Serialize)]
-struct SearchResponse {
-    traces: Vec<TraceSearchMetadata>,
-    metrics: SearchMetrics,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct TraceSearchMetadata {
-    #[serde(rename = "traceID")]
-    trace_id: String,
-    root_service_name: String,
-    root_trace_name: String,
-    start_time_unix_nano: String,
-    duration_ms: u64,
-    /// Older clients read this one, newer ones `spanSets`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    span_set: Option<SpanSet>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    span_sets: Vec<SpanSet>,
-    service_stats: BTreeMap<String, ServiceStats>,
-}
-
-#[derive(Clone, Serialize)]
-struct SpanSet {
-    spans: Vec<FoundSpan>,
-    matched: u64,
-    /// The values of a `by()`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    attributes: Vec<FoundAttribute>,
-}
-
-#[derive(Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct FoundSpan {
-    #[serde(rename = "spanID")]
-    span_id: String,
-    name: String,
-    start_time_unix_nano: String,
-    duration_nanos: String,
-    attributes: Vec<FoundAttribute>,
-}
-
-#[derive(Clone, Serialize)]
-struct FoundAttribute {
-    key: String,
-    value: Box<RawValue>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ServiceStats {
-    span_count: u64,
-    #[serde(skip_serializing_if = "is_zero")]
-    error_count: u64,
-}
-
-fn is_zero(count: &u64) -> bool {
-    *count == 0
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct SearchMetrics {
-    inspected_traces: u64,
-    inspected_bytes: String,
-    total_blocks: u64,
-    completed_jobs: u64,
-    total_jobs: u64,
-    inspected_spans: String,
-}
-
-fn body(found: SearchAnswer) -> SearchResponse {
-    let inspected = found.inspected;
-    // One job for each file and one for what is in memory. Fewer completed than there are means: not the whole answer.
-    let total_jobs = inspected.files_total + 1;
-    let completed_jobs = if found.partial_reason.is_none() { total_jobs } else { inspected.files.min(total_jobs - 1) };
-    SearchResponse {
-        metrics: SearchMetrics {
-            inspected_traces: found.traces.len() as u64,
-            inspected_bytes: inspected.bytes.to_string(),
-            total_blocks: inspected.files_total,
-            completed_jobs,
-            total_jobs,
-            inspected_spans: inspected.spans.to_string(),
-        },
-        traces: found.traces.into_iter().map(trace_metadata).collect(),
-    }
+fn response(found: SearchAnswer) -> SearchResponse {
+    let metrics = search_metrics(&found.inspected, found.traces.len(), found.partial_reason.is_none());
+    SearchResponse { traces: found.traces.into_iter().map(trace_metadata).collect(), metrics: Some(metrics) }
 }
 
 fn trace_metadata(trace: TraceSummary) -> TraceSearchMetadata {
     let span_sets: Vec<SpanSet> = trace.spansets.into_iter().map(span_set).collect();
-    let stats = |count: u64, errors: u64| ServiceStats { span_count: count, error_count: errors };
+    let stats = |share: ServiceCount| {
+        let counts = ServiceStats { span_count: count(share.span_count), error_count: count(share.error_count) };
+        (share.name, counts)
+    };
     TraceSearchMetadata {
         trace_id: trace.trace_id.to_string(),
         root_service_name: trace.root_service_name,
         root_trace_name: trace.root_span_name,
-        start_time_unix_nano: trace.start_unix_nanos.to_string(),
-        duration_ms: u64::try_from(trace.duration_nanos / 1_000_000).unwrap_or(0),
+        start_time_unix_nano: u64::try_from(trace.start_unix_nanos).unwrap_or(0),
+        duration_ms: u32::try_from(trace.duration_nanos / 1_000_000).unwrap_or(if trace.duration_nanos < 0 {
+            0
+        } else {
+            u32::MAX
+        }),
         span_set: span_sets.first().cloned(),
         span_sets,
-        service_stats: trace
-            .services
-            .into_iter()
-            .map(|share| (share.name, stats(share.span_count, share.error_count)))
-            .collect(),
+        service_stats: trace.services.into_iter().map(stats).collect(),
     }
 }
 
 fn span_set(spanset: MatchedSpanset) -> SpanSet {
-    let by = spanset.by.into_iter().map(|(field, value)| FoundAttribute {
-        key: format!("by({field})"),
-        value: value_json(value.unwrap_or_else(|| AnyValue::String("nil".to_owned()))),
-    });
+    let by = spanset.by.into_iter().map(|(field, value)| label(format!("by({field})"), value));
     SpanSet {
         attributes: by.collect(),
-        matched: spanset.matched_count,
+        matched: count(spanset.matched_count),
         spans: spanset.spans.into_iter().map(found_span).collect(),
     }
 }
@@ -217,11 +160,11 @@ fn tag_name(field: &str) -> &str {
     scopes.iter().find_map(|scope| field.strip_prefix(scope)).unwrap_or(field)
 }
 
-fn found_span(span: MatchedSpan) -> FoundSpan {
-    let mut attributes: Vec<FoundAttribute> = Vec::new();
+fn found_span(span: MatchedSpan) -> Span {
+    let mut attributes: Vec<KeyValue> = Vec::new();
     let mut attribute = |key: &str, value| {
         if !attributes.iter().any(|known| known.key == key) {
-            attributes.push(FoundAttribute { key: key.to_owned(), value: value_json(value) });
+            attributes.push(key_value(key.to_owned(), value));
         }
     };
     if !span.service_name.is_empty() {
@@ -233,11 +176,11 @@ fn found_span(span: MatchedSpan) -> FoundSpan {
     for (field, value) in span.fields {
         attribute(tag_name(&field), value);
     }
-    FoundSpan {
+    Span {
         span_id: span.span_id.to_string(),
         name: span.name,
-        start_time_unix_nano: span.start_unix_nanos.to_string(),
-        duration_nanos: span.duration_nanos.to_string(),
+        start_time_unix_nano: u64::try_from(span.start_unix_nanos).unwrap_or(0),
+        duration_nanos: u64::try_from(span.duration_nanos).unwrap_or(0),
         attributes,
     }
 }

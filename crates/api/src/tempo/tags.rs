@@ -3,15 +3,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::extract::State;
 use axum::response::Response;
 use http::Uri;
-use serde::Serialize;
 use tracehouse_model::TenantId;
 use tracehouse_query::{AttributeValueSeen, Listing, Scope};
 
 use super::intrinsics::{INTRINSICS, Values, values_of};
-use super::{parameters, time_range_seconds};
+use super::{parameters, seconds_range, time_range_seconds};
 use crate::answer::json;
 use crate::params::{Parameters, TagPath};
 use crate::problem::Problem;
+use crate::proto::tempopb::{
+    SearchTagValuesRequest, SearchTagValuesResponse, SearchTagValuesV2Response, SearchTagsRequest, SearchTagsResponse,
+    SearchTagsV2Response, SearchTagsV2Scope, TagValue,
+};
 use crate::scope::{parse_scope, scope_name};
 use crate::state::ApiState;
 use crate::tenant::Tenant;
@@ -20,82 +23,94 @@ const SERVICE_NAME: &str = "service.name";
 const ITEMS_DEFAULT: usize = 1000;
 const ITEMS_MAX: usize = 10_000;
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct TagNamesV1 {
-    tag_names: BTreeSet<String>,
-}
-
-#[derive(Serialize)]
-struct TagNamesV2 {
-    scopes: Vec<ScopeTags>,
-}
-
-#[derive(Serialize)]
-struct ScopeTags {
-    name: &'static str,
-    tags: BTreeSet<String>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct TagValuesV1 {
-    tag_values: Vec<String>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct TagValuesV2 {
-    tag_values: Vec<TagValue>,
-}
-
-#[derive(Serialize)]
-struct TagValue {
-    #[serde(rename = "type")]
-    value_type: &'static str,
-    value: String,
-}
-
 /// Which tags are asked for.
 #[derive(Clone, Copy)]
-enum Wanted {
+pub(super) enum Wanted {
     All,
     Intrinsic,
     Attributes(Scope),
 }
 
-fn wanted(parameters: &Parameters) -> Result<Wanted, Problem> {
-    let parse = |name: &str| match name {
-        "none" | "all" => Some(Wanted::All),
-        "intrinsic" => Some(Wanted::Intrinsic),
-        scope => parse_scope(scope).map(Wanted::Attributes),
-    };
+/// As HTTP and gRPC ask for the names of tags. A filter (`q`) is ignored: more names are offered than would match.
+pub(super) struct NamesAsked {
+    wanted: Wanted,
+    /// Of each scope.
+    limit: usize,
+}
+
+/// As HTTP and gRPC ask for the values of a tag. A filter (`q`) is ignored: more values are offered than would match.
+pub(super) struct ValuesAsked {
+    tag: String,
+    limit: usize,
+}
+
+impl NamesAsked {
+    fn of(uri: &Uri) -> Result<Self, Problem> {
+        let parameters = parameters(uri)?;
+        time_range_seconds(&parameters)?;
+        Ok(Self { limit: limit(&parameters)?, wanted: wanted(parameters.text("scope")?)? })
+    }
+
+    pub(super) fn of_message(asked: &SearchTagsRequest) -> Result<Self, Problem> {
+        seconds_range(Some(asked.start), Some(asked.end))?;
+        let scope = Some(asked.scope.as_str()).filter(|scope| !scope.is_empty());
+        Ok(Self { limit: bounded(asked.max_tags_per_scope as usize), wanted: wanted(scope)? })
+    }
+}
+
+impl ValuesAsked {
+    fn of(tag: String, uri: &Uri) -> Result<Self, Problem> {
+        let parameters = parameters(uri)?;
+        time_range_seconds(&parameters)?;
+        Ok(Self { tag, limit: limit(&parameters)? })
+    }
+
+    pub(super) fn of_message(asked: SearchTagValuesRequest) -> Result<Self, Problem> {
+        seconds_range(Some(asked.start), Some(asked.end))?;
+        Ok(Self { tag: asked.tag_name, limit: bounded(asked.max_tag_values as usize) })
+    }
+}
+
+fn wanted(scope: Option<&str>) -> Result<Wanted, Problem> {
     let expected = "one of span, resource, instrumentation, event, link, intrinsic";
-    Ok(parameters.parsed("scope", parse, expected)?.unwrap_or(Wanted::All))
+    match scope {
+        None | Some("none" | "all") => Ok(Wanted::All),
+        Some("intrinsic") => Ok(Wanted::Intrinsic),
+        Some(scope) => {
+            parse_scope(scope).map(Wanted::Attributes).ok_or_else(|| Problem::parameter("scope", scope, expected))
+        }
+    }
+}
+
+fn limit(parameters: &Parameters) -> Result<usize, Problem> {
+    Ok(bounded(parameters.count("limit", 0, 0..=usize::MAX)?))
 }
 
 /// As in Tempo, 0 is as good as no limit.
-fn limit(parameters: &Parameters) -> Result<usize, Problem> {
-    let limit = parameters.count("limit", 0, 0..=usize::MAX)?;
-    Ok(if limit == 0 { ITEMS_DEFAULT } else { limit.min(ITEMS_MAX) })
+fn bounded(limit: usize) -> usize {
+    if limit == 0 { ITEMS_DEFAULT } else { limit.min(ITEMS_MAX) }
 }
 
 pub(super) async fn names_v1(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Problem> {
-    let scopes = names(&state, &tenant.0, &uri).await?;
-    let tag_names = scopes.into_iter().flat_map(|scope| scope.tags).collect();
-    Ok(json(&TagNamesV1 { tag_names }))
+    Ok(json(&without_scopes(names(&state, &tenant.0, NamesAsked::of(&uri)?).await?)))
 }
 
 pub(super) async fn names_v2(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Problem> {
-    let scopes = names(&state, &tenant.0, &uri).await?;
-    Ok(json(&TagNamesV2 { scopes }))
+    Ok(json(&names(&state, &tenant.0, NamesAsked::of(&uri)?).await?))
 }
 
-async fn names(state: &ApiState, tenant: &TenantId, uri: &Uri) -> Result<Vec<ScopeTags>, Problem> {
-    let parameters = parameters(uri)?;
-    time_range_seconds(&parameters)?;
-    let limit = limit(&parameters)?;
-    let wanted = wanted(&parameters)?;
+/// The answer of the first version of the interface.
+pub(super) fn without_scopes(found: SearchTagsV2Response) -> SearchTagsResponse {
+    let names: BTreeSet<String> = found.scopes.into_iter().flat_map(|scope| scope.tags).collect();
+    SearchTagsResponse { tag_names: names.into_iter().collect() }
+}
+
+pub(super) async fn names(
+    state: &ApiState,
+    tenant: &TenantId,
+    asked: NamesAsked,
+) -> Result<SearchTagsV2Response, Problem> {
+    let NamesAsked { wanted, limit } = asked;
     let mut scopes: BTreeMap<Scope, BTreeSet<String>> = BTreeMap::new();
     let scope = match wanted {
         Wanted::Attributes(scope) => Some(scope),
@@ -109,13 +124,16 @@ async fn names(state: &ApiState, tenant: &TenantId, uri: &Uri) -> Result<Vec<Sco
             }
         }
     }
-    let mut answer: Vec<ScopeTags> =
-        scopes.into_iter().map(|(scope, tags)| ScopeTags { name: scope_name(scope), tags }).collect();
+    let of_scope = |(scope, tags): (Scope, BTreeSet<String>)| SearchTagsV2Scope {
+        name: scope_name(scope).to_owned(),
+        tags: tags.into_iter().collect(),
+    };
+    let mut scopes: Vec<SearchTagsV2Scope> = scopes.into_iter().map(of_scope).collect();
     if matches!(wanted, Wanted::All | Wanted::Intrinsic) {
         let tags = INTRINSICS.iter().map(|(name, _)| (*name).to_owned()).collect();
-        answer.push(ScopeTags { name: "intrinsic", tags });
+        scopes.push(SearchTagsV2Scope { name: "intrinsic".to_owned(), tags });
     }
-    Ok(answer)
+    Ok(SearchTagsV2Response { scopes })
 }
 
 pub(super) async fn values_v1(
@@ -124,10 +142,7 @@ pub(super) async fn values_v1(
     TagPath(tag): TagPath,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let found = values(&state, &tenant.0, &tag, &uri).await?;
-    // Without its type a value may be there twice, as a text and as a number.
-    let texts: BTreeSet<String> = found.items.into_iter().map(|seen| seen.value).collect();
-    Ok(json(&TagValuesV1 { tag_values: texts.into_iter().collect() }))
+    Ok(json(&without_types(values(&state, &tenant.0, ValuesAsked::of(tag, &uri)?).await?)))
 }
 
 pub(super) async fn values_v2(
@@ -136,26 +151,27 @@ pub(super) async fn values_v2(
     TagPath(tag): TagPath,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let found = values(&state, &tenant.0, &tag, &uri).await?;
-    let tag_values =
-        found.items.into_iter().map(|seen| TagValue { value_type: seen.value_type, value: seen.value }).collect();
-    Ok(json(&TagValuesV2 { tag_values }))
+    Ok(json(&values(&state, &tenant.0, ValuesAsked::of(tag, &uri)?).await?))
 }
 
-/// The values of an intrinsic or of an attribute. A filter (`q`) is ignored: more values are offered than would match.
-async fn values(
+/// The answer of the first version of the interface. Without its type a value may be there twice, as a text and as a
+/// number.
+pub(super) fn without_types(found: SearchTagValuesV2Response) -> SearchTagValuesResponse {
+    let texts: BTreeSet<String> = found.tag_values.into_iter().map(|seen| seen.value).collect();
+    SearchTagValuesResponse { tag_values: texts.into_iter().collect() }
+}
+
+/// The values of an intrinsic or of an attribute.
+pub(super) async fn values(
     state: &ApiState,
     tenant: &TenantId,
-    tag: &str,
-    uri: &Uri,
-) -> Result<Listing<AttributeValueSeen>, Problem> {
-    let parameters = parameters(uri)?;
-    time_range_seconds(&parameters)?;
-    let limit = limit(&parameters)?;
-    let (scope, key) = scope_and_key(tag);
+    asked: ValuesAsked,
+) -> Result<SearchTagValuesV2Response, Problem> {
+    let ValuesAsked { tag, limit } = asked;
+    let (scope, key) = scope_and_key(&tag);
     let offered = if scope.is_none() { values_of(&key) } else { None };
     let of_services = key == SERVICE_NAME && matches!(scope, None | Some(Scope::Either | Scope::Resource));
-    let mut found = match offered {
+    let found = match offered {
         Some(Values::NotOffered) => Listing { items: Vec::new(), complete: true },
         Some(Values::Keywords(words)) => typed("keyword", words.iter().map(|word| (*word).to_owned()), true),
         Some(Values::SpanNames) => strings(state.answers.operations(tenant, None).await?),
@@ -163,9 +179,8 @@ async fn values(
         None if of_services => strings(state.answers.services(tenant).await?),
         None => state.answers.attribute_values(tenant, scope.unwrap_or(Scope::Either), &key, limit).await?,
     };
-    found.complete &= found.items.len() <= limit;
-    found.items.truncate(limit);
-    Ok(found)
+    let value = |seen: AttributeValueSeen| TagValue { r#type: seen.value_type.to_owned(), value: seen.value };
+    Ok(SearchTagValuesV2Response { tag_values: found.items.into_iter().take(limit).map(value).collect() })
 }
 
 fn strings(listing: Listing<String>) -> Listing<AttributeValueSeen> {

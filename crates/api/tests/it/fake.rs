@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tracehouse_api::{AdminError, Answers, Stored};
@@ -25,8 +27,28 @@ pub(crate) struct Fake {
     pub(crate) busy: bool,
     pub(crate) not_ready: bool,
     pub(crate) partial: bool,
+    /// Questions for metrics wait for ever.
+    pub(crate) never_answers: bool,
+    /// How many questions for metrics are waited for.
+    pub(crate) running: AtomicUsize,
     /// More spans in the trace, children of the root.
     pub(crate) more_spans: usize,
+}
+
+/// Counts while it is there.
+struct Running<'a>(&'a AtomicUsize);
+
+impl<'a> Running<'a> {
+    fn count(running: &'a AtomicUsize) -> Self {
+        running.fetch_add(1, Ordering::SeqCst);
+        Self(running)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 fn listing<T>(items: Vec<T>) -> Listing<T> {
@@ -68,6 +90,10 @@ impl Answers for Fake {
     async fn metrics(&self, _: &TenantId, request: MetricsRequest) -> Result<MetricsAnswer, QueryError> {
         if request.traceql == "{" {
             return Err(QueryError::Invalid("at 1: expected a condition or `}`".to_owned()));
+        }
+        let _running = Running::count(&self.running);
+        if self.never_answers {
+            std::future::pending::<()>().await;
         }
         let range = request.end_unix_nanos - request.start_unix_nanos;
         let step = request.step_nanos.unwrap_or(range);

@@ -1,6 +1,7 @@
 //! Requests and answers of the HTTP surface, with a stand-in for the engines behind it.
 
 mod fake;
+mod grpc;
 mod metrics;
 mod native;
 mod otlp;

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::fake::{Fake, START, TRACE};
 use crate::get;
@@ -105,7 +105,7 @@ async fn queries_are_checked() {
         (
             "%7B%20statsu%20=%20error%20%7D",
             json!({"valid": false, "error": {
-                "message": "`statsu` is not an intrinsic, expected an attribute, an intrinsic or a value",
+                "message": "unknown word `statsu`, expected an attribute, an intrinsic or a value",
                 "start": 2, "end": 8, "expected": ["an attribute", "an intrinsic", "a value"],
                 "suggestion": "did you mean `status`?"}}),
         ),
@@ -139,5 +139,98 @@ async fn queries_are_explained() {
             json!({"plan": ["rate", "  scan"], "filesTotal": 3, "filesToRead": 2, "spansInMemory": 10, "spansInFiles": 990})
         );
         assert_eq!(fake.asked.lock().first().map(String::as_str), Some(asked));
+    }
+}
+
+fn series_label(value: &str) -> Value {
+    json!([{"key": "resource.service.name", "value": {"stringValue": value}}])
+}
+
+/// A point stands at the end of its step; one without a value is left out.
+#[tokio::test]
+async fn tempo_range() {
+    let fake = fake();
+    let uri = "/api/metrics/query_range?q=%7B%7D%7Crate()&start=1769860800&end=1769860830000000000&step=15&exemplars=1";
+    let answer = get(&fake, uri).await;
+    let sample = |seconds: i64, value: f64| json!({"timestampMs": (1_769_860_800 + seconds).to_string() + "000", "value": value});
+    let text = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
+    let exemplar = json!({"labels": [text("trace:id", TRACE), text("span:id", "0202020202020202")], "value": 0.002,
+        "timestampMs": "1769860800000"});
+    assert_eq!(
+        answer.json(),
+        json!({
+            "series": [
+                {"labels": series_label("cart"), "samples": [sample(15, 0.5), sample(30, 1.5)], "exemplars": [exemplar]},
+                {"labels": series_label("nil"), "samples": [sample(30, 1.0)]},
+            ],
+            "metrics": {"inspectedTraces": 0, "inspectedBytes": "1234", "totalBlocks": 3, "completedJobs": 4,
+                "totalJobs": 4, "inspectedSpans": "1000"},
+        })
+    );
+    let request = fake.metrics.lock().pop().expect("metrics were asked");
+    assert_eq!((request.start_unix_nanos, request.end_unix_nanos), (START, START + 30 * SECOND));
+    assert_eq!((request.step_nanos, request.exemplars_max), (Some(15 * SECOND), 1));
+}
+
+#[tokio::test]
+async fn tempo_instant() {
+    let answer = get(&fake(), "/api/metrics/query?q=%7B%7D%7Crate()&end=1769860800&since=5m&unknown=1").await;
+    let metrics = json!({"inspectedTraces": 0, "inspectedBytes": "1234", "totalBlocks": 3, "completedJobs": 4,
+        "totalJobs": 4, "inspectedSpans": "1000"});
+    // The second series of the stand-in has no value in its first step.
+    let series = json!([{"labels": series_label("cart"), "value": 0.5}]);
+    assert_eq!(answer.json(), json!({"series": series, "metrics": metrics}));
+}
+
+#[tokio::test]
+async fn tempo_ranges_and_steps() {
+    let table = [
+        ("query_range?q=a&end=1769860800&since=5m&step=30s", 300, Some(30)),
+        ("query_range?q=a&end=1769860800&step=0.5", 3600, None),
+        ("query_range?q=a&end=2026-01-31T12:00:00Z&start=0", 3600, Some(30)),
+        ("query?q=a&end=1769860800&since=5m", 300, None),
+        ("query?q=a&end=1769860800&start=1769860740", 60, None),
+    ];
+    for (question, length, step) in table {
+        let fake = fake();
+        assert_eq!(get(&fake, &format!("/api/metrics/{question}")).await.status, StatusCode::OK, "{question}");
+        let request = fake.metrics.lock().pop().expect("metrics were asked");
+        let range = (request.start_unix_nanos, request.end_unix_nanos);
+        assert_eq!(range, (START - length * SECOND, START), "{question}");
+        let step = if question.contains("0.5") { Some(SECOND / 2) } else { step.map(|step: i64| step * SECOND) };
+        assert_eq!(request.step_nanos, step, "{question}");
+    }
+}
+
+#[tokio::test]
+async fn partial_metrics_say_so_to_grafana() {
+    let partial = Arc::new(Fake { partial: true, ..Fake::default() });
+    let range = get(&partial, "/api/metrics/query_range?q=a&end=1769860800").await;
+    assert_eq!(range.header("x-tracehouse-partial"), "2 of 3 files were read");
+    let body = range.json();
+    assert_eq!((&body["status"], &body["message"]), (&json!("PARTIAL"), &json!("2 of 3 files were read")));
+    assert_eq!((&body["metrics"]["completedJobs"], &body["metrics"]["totalJobs"]), (&json!(2), &json!(4)));
+    let instant = get(&partial, "/api/metrics/query?q=a&end=1769860800").await;
+    assert_eq!(instant.header("x-tracehouse-partial"), "2 of 3 files were read");
+}
+
+#[tokio::test]
+async fn wrong_requests_to_tempo() {
+    let table = [
+        ("query_range", "`q` is missing"),
+        ("query_range?q=a&start=20&end=10", "`start` is not before `end`"),
+        ("query_range?q=a&end=1769860800&step=soon", "seconds such as 15"),
+        ("query_range?q=a&end=1769860800&step=0", "longer than nothing"),
+        ("query_range?q=a&end=1769860800&since=1000h&step=1s", "at most 11000"),
+        ("query_range?q=a&end=1769860800&exemplars=x", "exemplars"),
+        ("query_range?q=%7B&end=1769860800", "at 1: expected"),
+        ("query", "`q` is missing"),
+        ("query?q=a&since=5", "12.5ms"),
+    ];
+    for (question, words) in table {
+        let answer = get(&fake(), &format!("/api/metrics/{question}")).await;
+        let detail = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{question}");
+        assert!(detail.contains(words), "{question}: {detail}");
     }
 }
