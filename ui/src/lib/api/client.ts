@@ -3,8 +3,10 @@ import type {
 	AttributeValuesAnswer,
 	CompactTrace,
 	FindAnswer,
+	MetricsAnswer,
 	OperationsAnswer,
 	Problem,
+	QueryCheck,
 	SearchAnswer,
 	ServicesAnswer,
 	SpanDetail,
@@ -79,6 +81,8 @@ export const api = {
 	attributeValues: (scope: string, key: string, limit: number, signal?: AbortSignal) =>
 		get<AttributeValuesAnswer>(withQuery('attributes/values', { scope, key, limit: String(limit) }), signal),
 	search: (params: URLSearchParams, signal?: AbortSignal) => get<SearchAnswer>(`search?${params}`, signal),
+	metrics: (params: URLSearchParams, signal?: AbortSignal) => get<MetricsAnswer>(`metrics?${params}`, signal),
+	queryCheck: (q: string, signal?: AbortSignal) => get<QueryCheck>(withQuery('query/check', { q }), signal),
 	trace: (traceId: string, signal?: AbortSignal) => get<CompactTrace>(`traces/${traceId}`, signal),
 	span: (traceId: string, spanId: string, signal?: AbortSignal) =>
 		get<SpanDetail>(`traces/${traceId}/spans/${spanId}`, signal),

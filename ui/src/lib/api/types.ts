@@ -79,6 +79,43 @@ export interface SearchAnswer {
 	elapsedNanos: number;
 }
 
+/** What the server makes of a TraceQL query without running it. Places are UTF-16 offsets. */
+export type QueryCheck =
+	| { valid: true; kind: 'spans' | 'metrics'; printed: string }
+	| {
+			valid: false;
+			error: { message: string; start: number; end: number; expected?: string[]; suggestion?: string | null };
+	  };
+
+/** A span that contributed to a series. Durations are in seconds. */
+export interface Exemplar {
+	traceId: string;
+	spanId: string;
+	timeUnixNano: string;
+	value: number;
+}
+
+export interface Series {
+	labels: Attribute[];
+	/** One for each step; null where there was nothing to compute from. */
+	values: (number | null)[];
+	exemplars: Exemplar[];
+}
+
+export interface MetricsAnswer {
+	/** Where the first step begins; step `i` begins `i * stepNanos` later. */
+	startTimeUnixNano: string;
+	stepNanos: number;
+	steps: number;
+	series: Series[];
+	complete: boolean;
+	partialReason: string | null;
+	/** Spans count as often as their sampling probability says; those of unknown probability count once. */
+	weighting: { spans: number; spansOfUnknownProbability: number };
+	inspected: { spans: number; files: number; filesTotal: number; bytes: number };
+	elapsedNanos: number;
+}
+
 /** A trace in columns: every array has one entry per returned span. */
 export interface CompactSpans {
 	id: string[];

@@ -49,7 +49,7 @@ describe.each([
 	const WASHES = ['match-wash', 'match-strong', 'accent-wash', 'error-wash', 'warning-wash'];
 
 	it.each([...GROUNDS, ...WASHES])('has text of at least 4.5:1 on --%s', (ground) => {
-		for (const text of ['text', 'text-soft', 'accent', 'error', 'warning']) {
+		for (const text of ['text', 'text-soft', 'accent', 'error', 'warning', 'code-string', 'code-number', 'code-field']) {
 			expect(on(text, ground), `--${text} on --${ground}`).toBeGreaterThanOrEqual(4.5);
 		}
 		if (GROUNDS.includes(ground)) expect(on('text-faint', ground)).toBeGreaterThanOrEqual(4.5);
