@@ -3,10 +3,14 @@ import {
 	attributeSearchHref,
 	emptySearch,
 	isUnfiltered,
+	metricsParameters,
+	queryHref,
+	readQuery,
 	readSearch,
 	readTrace,
 	searchHref,
 	searchParameters,
+	spansParameters,
 	traceHref,
 	traceIdIn,
 	type SearchState
@@ -93,4 +97,41 @@ describe('a trace in the address', () => {
 		['xyz', null],
 		['', null]
 	])('%j is the trace %s', (text, found) => expect(traceIdIn(text)).toBe(found));
+});
+
+describe('the query page’s address', () => {
+	const read = (href: string) => readQuery(new URL(href, 'http://x').searchParams);
+
+	it('says nothing while nothing is asked', () => {
+		expect(queryHref({})).toBe('/query');
+		expect(read('/query')).toMatchObject({ q: null, step: '', tab: 'traces' });
+		expect(read('/query?q=%20&step=7x&tab=what')).toMatchObject({ q: null, step: '', tab: 'traces' });
+	});
+
+	it('survives the way there and back', () => {
+		const state = {
+			q: '{ name = "a&b" } | rate()',
+			range: { start: '2026-01-01T00:00:00Z', end: '' },
+			step: '1m',
+			tab: 'spans',
+			limit: 200,
+			sort: { key: 'duration', descending: true }
+		} as const;
+		expect(read(queryHref(state))).toEqual(state);
+	});
+
+	it('asks for metrics between two ends, in steps or in one', () => {
+		const now = Date.parse('2026-01-01T01:00:00Z');
+		const asked = metricsParameters({ ...read('/query?range=15m'), q: '{ } | rate()' }, now);
+		expect(Object.fromEntries(asked)).toEqual({
+			q: '{ } | rate()',
+			start: '2026-01-01T00:45:00.000Z',
+			end: '2026-01-01T01:00:00.000Z',
+			exemplars: '100'
+		});
+		expect(metricsParameters(read('/query?q=x&step=1m'), now).get('step')).toBe('1m');
+		const whole = metricsParameters(read('/query?q=x&step=all'), now);
+		expect([whole.get('instant'), whole.has('step')]).toEqual(['true', false]);
+		expect(spansParameters(read('/query?q=x&limit=20'), now).get('limit')).toBe('20');
+	});
 });

@@ -23,6 +23,14 @@ const LIMIT_MAX = 1000;
 export const STATUSES = ['error', 'ok', 'unset'] as const;
 export const KINDS = ['server', 'client', 'internal', 'producer', 'consumer'] as const;
 
+/** Lengths of steps to choose from; absent, the server picks one, and `all` means one step, the whole range. */
+export const STEPS = ['1s', '10s', '30s', '1m', '5m', '15m', '1h', '6h', 'all'] as const;
+export const QUERY_TABS = ['traces', 'spans'] as const;
+export type QueryTab = (typeof QUERY_TABS)[number];
+/** As many spans of each spanset as the table of spans asks for. */
+const QUERY_SPANS = 20;
+const EXEMPLARS = 100;
+
 /** A preset counted back from now, or two fixed ends (RFC 3339; an empty end means now). */
 export type TimeRange = { preset: RangePreset } | { start: string; end: string };
 
@@ -111,21 +119,37 @@ function writeFilters(state: SearchState, params: URLSearchParams): void {
 	for (const attribute of state.attributes) params.append('attr', attribute);
 }
 
+function writeRange(range: TimeRange, params: URLSearchParams): void {
+	if ('preset' in range) {
+		if (range.preset !== RANGE_DEFAULT) params.set('range', range.preset);
+		return;
+	}
+	params.set('start', range.start);
+	if (range.end) params.set('end', range.end);
+}
+
+function writeSort({ key, descending }: Sort, params: URLSearchParams): void {
+	const isDefault = key === NEWEST_FIRST.key && descending === NEWEST_FIRST.descending;
+	if (!isDefault) params.set('sort', `${descending ? '-' : ''}${key}`);
+}
+
+/** A range as the API takes it; a preset is counted back from `nowMillis`. */
+function askRange(range: TimeRange, nowMillis: number, params: URLSearchParams): void {
+	if ('preset' in range) {
+		params.set('start', new Date(nowMillis - RANGE_MILLIS[range.preset]).toISOString());
+		return;
+	}
+	params.set('start', range.start);
+	if (range.end) params.set('end', range.end);
+}
+
 /** The address of a search; what has its default value is left out. */
 export function searchHref(state: SearchState): string {
 	const params = new URLSearchParams();
 	writeFilters(state, params);
-	if ('preset' in state.range) {
-		if (state.range.preset !== RANGE_DEFAULT) params.set('range', state.range.preset);
-	} else {
-		params.set('start', state.range.start);
-		if (state.range.end) params.set('end', state.range.end);
-	}
+	writeRange(state.range, params);
 	if (state.limit !== LIMIT_DEFAULT) params.set('limit', String(state.limit));
-	const { key, descending } = state.sort;
-	if (key !== NEWEST_FIRST.key || descending !== NEWEST_FIRST.descending) {
-		params.set('sort', `${descending ? '-' : ''}${key}`);
-	}
+	writeSort(state.sort, params);
 	if (state.live) params.set('live', '1');
 	const text = params.toString();
 	return text ? `/?${text}` : '/';
@@ -136,12 +160,7 @@ export function searchParameters(state: SearchState, nowMillis: number): URLSear
 	const params = new URLSearchParams();
 	writeFilters(state, params);
 	if (state.traceql !== null && state.traceql.trim() === '') params.set('q', '{}');
-	if ('preset' in state.range) {
-		params.set('start', new Date(nowMillis - RANGE_MILLIS[state.range.preset]).toISOString());
-	} else {
-		params.set('start', state.range.start);
-		if (state.range.end) params.set('end', state.range.end);
-	}
+	askRange(state.range, nowMillis, params);
 	params.set('limit', String(state.limit));
 	return params;
 }
@@ -156,6 +175,64 @@ export function isUnfiltered(state: SearchState): boolean {
 /** The search that finds traces with one attribute value. */
 export function attributeSearchHref(scope: 'span' | 'resource', key: string, value: string): string {
 	return searchHref({ ...emptySearch(), attributes: [`${scope}.${key}=${value}`], range: { preset: '24h' } });
+}
+
+/** The query page. Without a query it offers examples; an address with one runs it. */
+export interface QueryState {
+	/** Null when nothing was asked yet. */
+	q: string | null;
+	range: TimeRange;
+	/** One of `STEPS`, or empty: as the server thinks fit. */
+	step: string;
+	tab: QueryTab;
+	limit: number;
+	sort: Sort;
+}
+
+export function readQuery(params: URLSearchParams): QueryState {
+	const { limit, sort, range } = readSearch(params);
+	const q = params.get('q');
+	return {
+		q: q?.trim() ? q : null,
+		range,
+		step: oneOf(params.get('step'), STEPS),
+		tab: oneOf(params.get('tab'), QUERY_TABS) || 'traces',
+		limit,
+		sort
+	};
+}
+
+export function queryHref(state: Partial<QueryState>): string {
+	const { q, range, step, tab, limit, sort } = { ...readQuery(new URLSearchParams()), ...state };
+	const params = new URLSearchParams();
+	if (q) params.set('q', q);
+	writeRange(range, params);
+	if (step) params.set('step', step);
+	if (tab !== 'traces') params.set('tab', tab);
+	if (limit !== LIMIT_DEFAULT) params.set('limit', String(limit));
+	writeSort(sort, params);
+	const text = params.toString();
+	return text ? `/query?${text}` : '/query';
+}
+
+/** A query for spans as the API's parameters. */
+export function spansParameters(state: QueryState, nowMillis: number): URLSearchParams {
+	const params = new URLSearchParams({ q: state.q ?? '{ }' });
+	askRange(state.range, nowMillis, params);
+	params.set('limit', String(state.limit));
+	params.set('spans', String(QUERY_SPANS));
+	return params;
+}
+
+/** A query for time series as the API's parameters; both ends are given, so that the picture covers what was asked. */
+export function metricsParameters(state: QueryState, nowMillis: number): URLSearchParams {
+	const params = new URLSearchParams({ q: state.q ?? '' });
+	askRange(state.range, nowMillis, params);
+	if (!params.has('end')) params.set('end', new Date(nowMillis).toISOString());
+	if (state.step === 'all') params.set('instant', 'true');
+	else if (state.step) params.set('step', state.step);
+	params.set('exemplars', String(EXEMPLARS));
+	return params;
 }
 
 export interface TraceState {

@@ -1,0 +1,200 @@
+import { describe, expect, it } from 'vitest';
+import type { Attribute, MetricsAnswer, Series, TraceSummary } from '$lib/api/types';
+import { compareOf, conditionOf } from './compare';
+import { bucketsAreSeconds, describeQuery, withCondition } from './describe';
+import { EXAMPLES } from './examples';
+import { heatmapOf, strength } from './heatmap';
+import { remembered } from './history';
+import { drawnIndices, formatStep, formatValue, rowsOf, SERIES_DRAWN_MAX, seriesLabel, sortRows, stepSeconds } from './series';
+import { fieldValue, spanTable } from './spans';
+import { parser } from '$lib/traceql/parser.generated';
+
+const label = (key: string, value: unknown, type: Attribute['type'] = 'string'): Attribute => ({ key, type, value });
+const series = (labels: Attribute[], values: (number | null)[]): Series => ({ labels, values, exemplars: [] });
+
+describe('what a query will give', () => {
+	it.each([
+		['{ }', 'spans', 'series', 'plain'],
+		['{ } | by(name) | count() > 2', 'spans', 'series', 'plain'],
+		['{ .rate = 1 || name = "rate()" } // | rate()', 'spans', 'series', 'plain'],
+		['{ } | rate() by (name)', 'metrics', 'series', 'per second'],
+		['{ } | count_over_time()', 'metrics', 'series', 'count'],
+		['{ } | quantile_over_time(duration, .9)', 'metrics', 'series', 'seconds'],
+		['{ } | avg_over_time(span:duration) > 1s', 'metrics', 'series', 'seconds'],
+		['{ } | avg_over_time(span.size)', 'metrics', 'series', 'plain'],
+		['{ } | histogram_over_time(duration)', 'metrics', 'heatmap', 'count'],
+		['{ } | compare({ status = error })', 'metrics', 'compare', 'count'],
+		['({ status = error } | rate()) / ({ } | rate())', 'metrics', 'series', 'plain'],
+		['({ .a / 2 = 1 } | rate()) + ({ } | rate())', 'metrics', 'series', 'per second'],
+		['100 * ({ } | rate())', 'metrics', 'series', 'plain']
+	])('%s', (query, kind, shape, unit) => {
+		expect(describeQuery(query)).toEqual({ kind, shape, unit });
+	});
+
+	it('knows which buckets are durations', () => {
+		expect(bucketsAreSeconds('{ } | histogram_over_time(duration)')).toBe(true);
+		expect(bucketsAreSeconds('{ } | histogram_over_time(span.size)')).toBe(false);
+	});
+
+	it.each([
+		['{ } | compare({ status = error })', '{ .a = 1 } | compare({ status = error })'],
+		['{ name = "}" } | rate()', '{ name = "}" && .a = 1 } | rate()'],
+		['{ .b || .c }', '{ (.b || .c) && .a = 1 }'],
+		['', '{ .a = 1 }']
+	])('adds a condition to %s', (query, expected) => {
+		expect(withCondition(query, '.a = 1')).toBe(expected);
+	});
+
+	it('has examples that are TraceQL', () => {
+		for (const { query } of EXAMPLES) {
+			let failed = false;
+			parser.parse(query).iterate({ enter: (node) => void (failed ||= node.type.isError) });
+			expect(failed, query).toBe(false);
+		}
+	});
+});
+
+describe('series', () => {
+	it.each([
+		[[], 'all spans'],
+		[[label('name', 'GET /cart')], 'GET /cart'],
+		[[label('name', null, 'empty')], 'nil'],
+		[[label('p', 0.99, 'double')], 'p99'],
+		[[label('name', 'GET'), label('p', 0.999, 'double')], 'GET · p99.9'],
+		[[label('name', 'GET'), label('span.code', 200, 'int')], 'name=GET · span.code=200']
+	])('%j is called %s', (labels, text) => {
+		expect(seriesLabel(labels as Attribute[])).toBe(text);
+	});
+
+	it('are summed up without the steps that have no value', () => {
+		const [row] = rowsOf([series([], [null, 2, 4, null])]);
+		expect(row).toMatchObject({ last: 4, min: 2, max: 4, avg: 3 });
+		expect(rowsOf([series([], [null])])[0]).toMatchObject({ last: null, min: null, max: null, avg: null });
+	});
+
+	it('are sorted, those without a value last', () => {
+		const rows = rowsOf([series([label('n', 'b')], [1]), series([label('n', 'a')], [null]), series([label('n', 'c')], [3])]);
+		const order = (key: 'label' | 'avg', descending: boolean) => sortRows(rows, { key, descending }).map((row) => row.label);
+		expect(order('avg', true)).toEqual(['c', 'b', 'a']);
+		expect(order('avg', false)).toEqual(['b', 'c', 'a']);
+		expect(order('label', false)).toEqual(['a', 'b', 'c']);
+	});
+
+	it('are drawn up to a limit, the largest of them', () => {
+		const rows = rowsOf(Array.from({ length: 80 }, (_, index) => series([label('n', String(index))], [index])));
+		const drawn = drawnIndices(rows);
+		expect(drawn).toHaveLength(SERIES_DRAWN_MAX);
+		expect(drawn[0]).toBe(30);
+		expect(drawn).toEqual(drawn.toSorted((a, b) => a - b));
+	});
+
+	it('begin where the answer says, to the microsecond', () => {
+		const answer = { startTimeUnixNano: '1769860800123456789', stepNanos: 5e8, steps: 3 } as MetricsAnswer;
+		expect(stepSeconds(answer)).toEqual([1769860800.123456, 1769860800.623456, 1769860801.123456]);
+	});
+
+	it.each([
+		[0.0123, 'seconds', '12.3 ms'],
+		[0, 'seconds', '0'],
+		[1234567, 'count', '1.23M'],
+		[0.5, 'per second', '0.5/s'],
+		[null, 'count', '–'],
+		[-3.14159, 'plain', '-3.14'],
+		[0.00001, 'plain', '1.0e-5']
+	] as const)('%s in %s is written %s', (value, unit, text) => {
+		expect(formatValue(value, unit)).toBe(text);
+	});
+
+	it.each([
+		[30e9, '30s'],
+		[60e9, '1m'],
+		[90e9, '90s'],
+		[86_400e9, '1d'],
+		[5e8, '500ms']
+	])('a step of %d ns is %s', (nanos, text) => expect(formatStep(nanos)).toBe(text));
+});
+
+describe('compare()', () => {
+	const meta = (kind: string) => label('__meta_type', kind);
+	const answer = [
+		series([meta('baseline'), label('resource.cloud.region', 'eu')], [40, 50]),
+		series([meta('baseline'), label('resource.cloud.region', 'us')], [10, null]),
+		series([meta('selection'), label('resource.cloud.region', 'us')], [8, 1]),
+		series([meta('selection'), label('resource.cloud.region', 'eu')], [1, 0]),
+		series([meta('baseline_total'), label('resource.cloud.region', null, 'empty')], [50, 50]),
+		series([meta('selection_total'), label('resource.cloud.region', null, 'empty')], [9, 1]),
+		series([meta('baseline'), label('name', 'GET')], [100]),
+		series([meta('selection'), label('name', 'GET')], [10])
+	];
+
+	it('gives shares, largest difference first', () => {
+		const { differences, selectionTotal, baselineTotal } = compareOf(answer);
+		expect([selectionTotal, baselineTotal]).toEqual([10, 100]);
+		expect(differences.map((item) => item.field)).toEqual(['resource.cloud.region', 'name']);
+		const [region] = differences;
+		expect(region!.difference).toBeCloseTo(0.8);
+		const us = region!.values.find((item) => item.text === 'us')!;
+		expect([us.selection, us.baseline]).toEqual([0.9, 0.1]);
+		expect(differences[1]!.difference).toBe(0);
+	});
+
+	it.each([
+		['resource.a', label('', 'x "y"'), 'resource.a = "x \\"y\\""'],
+		['span.code', label('', 200, 'int'), 'span.code = 200'],
+		['span:status', label('', 'error'), 'span:status = error'],
+		['.a', label('', null, 'empty'), '.a = nil']
+	])('%s becomes a condition', (field, value, text) => {
+		expect(conditionOf(field, value)).toBe(text);
+	});
+});
+
+describe('a heatmap', () => {
+	it('fills the octaves that no span fell into', () => {
+		const bucket = (bound: number, values: number[]) => series([label('__bucket', bound, 'double')], values);
+		const map = heatmapOf([bucket(0.5, [1, 4]), bucket(4, [2, 0]), bucket(0.5, [1, 0])], 2);
+		expect(map.bounds).toEqual([0.5, 1, 2, 4]);
+		expect([...map.counts]).toEqual([2, 4, 0, 0, 0, 0, 2, 0]);
+		expect([map.max, map.total]).toEqual([4, 8]);
+	});
+
+	it('shows few beside many', () => {
+		expect(strength(0, 100)).toBe(0);
+		expect(strength(25, 100)).toBe(0.5);
+		expect(strength(1, 1e6)).toBeGreaterThan(0.05);
+	});
+});
+
+describe('spans in a table', () => {
+	const span = (spanId: string, fields: Attribute[]) =>
+		({ spanId, name: 'n', serviceName: 's', startTimeUnixNano: '1', durationNanos: 1, status: 'ok', fields }) as const;
+	const traces = [
+		{ traceId: 'a', spansets: [{ by: [label('name', 'x')], matchedCount: 1, spans: [span('1', [label('span.q', 7, 'int')])] }] },
+		{
+			traceId: 'b',
+			spansets: [
+				{ by: [label('name', 'y')], matchedCount: 9, spans: [span('2', [label('span:name', 'n')]), span('3', [])] },
+				{ by: [label('name', 'x')], matchedCount: 1, spans: [span('4', [])] }
+			]
+		}
+	] as unknown as TraceSummary[];
+
+	it('are grouped across traces, and say how many there are', () => {
+		const table = spanTable(traces);
+		expect(table.groups.map((group) => [group.title, group.matched, group.rows.length])).toEqual([
+			['name = y', 9, 2],
+			['name = x', 2, 2]
+		]);
+		expect(table).toMatchObject({ columns: ['span.q'], shown: 4, matched: 11 });
+		expect(fieldValue(table.groups[1]!.rows[0]!.span.fields, 'span.q')).toBe('7');
+	});
+});
+
+describe('the history', () => {
+	it('keeps the newest in front, once, and not too many', () => {
+		expect(remembered(['b', 'a'], ' a ')).toEqual(['a', 'b']);
+		expect(remembered(['a'], '  ')).toEqual(['a']);
+		const many = Array.from({ length: 40 }, (_, index) => String(index)).reduce<string[]>(remembered, []);
+		expect(many).toHaveLength(20);
+		expect(many[0]).toBe('39');
+	});
+});

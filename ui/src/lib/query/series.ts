@@ -1,0 +1,111 @@
+/** Time series as they are listed, ranked and written. */
+import type { Attribute, MetricsAnswer, Series } from '$lib/api/types';
+import { formatCount, formatDuration } from '$lib/format';
+import type { Unit } from './describe';
+
+/** More lines than this can't be told apart, and drawing them all would be slow. */
+export const SERIES_DRAWN_MAX = 50;
+
+export interface SeriesRow {
+	/** Where the series stands in the answer; also its identity while the answer is shown. */
+	index: number;
+	label: string;
+	/** Position in the theme's ring of colours. */
+	colour: number;
+	last: number | null;
+	min: number | null;
+	max: number | null;
+	avg: number | null;
+	exemplars: number;
+}
+
+export const LEGEND_KEYS = ['label', 'last', 'min', 'max', 'avg'] as const;
+export type LegendKey = (typeof LEGEND_KEYS)[number];
+export interface LegendSort {
+	key: LegendKey;
+	descending: boolean;
+}
+
+/** A label's value; what a span has not is nil. */
+export function labelValue(label: Attribute): string {
+	if (label.type === 'empty' || label.value === null) return 'nil';
+	return typeof label.value === 'string' ? label.value : JSON.stringify(label.value);
+}
+
+/** Quantiles read `p95`; one plain label needs no name beside its value; several are written out. */
+export function seriesLabel(labels: Attribute[]): string {
+	if (labels.length === 0) return 'all spans';
+	const quantile = labels.find((label) => label.key === 'p');
+	const others = labels.filter((label) => label !== quantile);
+	const parts = others.map((label) => (others.length === 1 ? labelValue(label) : `${label.key}=${labelValue(label)}`));
+	if (quantile) parts.push(quantileName(Number(quantile.value)));
+	return parts.join(' · ');
+}
+
+function quantileName(quantile: number): string {
+	return Number.isFinite(quantile) ? `p${Number((quantile * 100).toPrecision(6))}` : 'p?';
+}
+
+export function rowsOf(series: Series[]): SeriesRow[] {
+	return series.map(({ labels, values, exemplars }, index) => {
+		const known = values.filter((value): value is number => value !== null && Number.isFinite(value));
+		return {
+			index,
+			label: seriesLabel(labels),
+			colour: index,
+			last: values.findLast((value) => value !== null) ?? null,
+			min: known.length > 0 ? known.reduce((low, value) => Math.min(low, value)) : null,
+			max: known.length > 0 ? known.reduce((high, value) => Math.max(high, value)) : null,
+			avg: known.length > 0 ? known.reduce((sum, value) => sum + value, 0) / known.length : null,
+			exemplars: exemplars.length
+		};
+	});
+}
+
+export function sortRows(rows: SeriesRow[], { key, descending }: LegendSort): SeriesRow[] {
+	const sign = descending ? -1 : 1;
+	return rows.toSorted((a, b) => {
+		const [left, right] = [a[key], b[key]];
+		// What has no value comes last, whichever way.
+		if (left === null || right === null) return left === right ? a.index - b.index : left === null ? 1 : -1;
+		if (typeof left === 'string') return sign * left.localeCompare(String(right), undefined, { numeric: true }) || a.index - b.index;
+		return sign * (left - Number(right)) || a.index - b.index;
+	});
+}
+
+/** The series that are drawn: those with the largest averages, in the order of the answer. */
+export function drawnIndices(rows: SeriesRow[]): number[] {
+	if (rows.length <= SERIES_DRAWN_MAX) return rows.map((row) => row.index);
+	const largest = sortRows(rows, { key: 'avg', descending: true }).slice(0, SERIES_DRAWN_MAX);
+	return largest.map((row) => row.index).sort((a, b) => a - b);
+}
+
+/** The beginnings of the steps in seconds since the epoch, which is what uPlot counts in. */
+export function stepSeconds(answer: MetricsAnswer): number[] {
+	// Nanoseconds of today are beyond what a number holds exactly; milliseconds are not.
+	const start = Number(BigInt(answer.startTimeUnixNano) / 1000n) / 1e6;
+	return Array.from({ length: answer.steps }, (_, step) => start + (step * answer.stepNanos) / 1e9);
+}
+
+export function formatValue(value: number | null, unit: Unit): string {
+	if (value === null || !Number.isFinite(value)) return '–';
+	if (unit === 'seconds') return formatDuration(value * 1e9);
+	const text = formatPlain(value);
+	return unit === 'per second' ? `${text}/s` : text;
+}
+
+function formatPlain(value: number): string {
+	if (value < 0) return `-${formatPlain(-value)}`;
+	if (value === 0) return '0';
+	if (value >= 1000) return formatCount(value);
+	if (value < 0.001) return value.toExponential(1);
+	return String(Number(value.toPrecision(3)));
+}
+
+/** A length of time in its largest whole unit: `30s`, `5m`, `1h`. */
+export function formatStep(nanos: number): string {
+	for (const [unit, size] of [['d', 86_400e9], ['h', 3_600e9], ['m', 60e9], ['s', 1e9], ['ms', 1e6]] as const) {
+		if (nanos >= size && nanos % size === 0) return `${nanos / size}${unit}`;
+	}
+	return formatDuration(nanos);
+}
