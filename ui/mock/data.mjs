@@ -83,9 +83,9 @@ function spanTests(query) {
 	return tests;
 }
 
-/** Enough of TraceQL to look at the page with: conjunctions of simple comparisons. */
-function traceqlTests(text) {
-	const inner = /^\s*\{(.*)\}\s*$/s.exec(text);
+/** Enough of TraceQL to look at the page with: conjunctions of simple comparisons in the last braces before a pipe. */
+export function traceqlTests(text) {
+	const inner = /^[^|]*?\{([^{}]*)\}\s*(?:$|\|)/s.exec(text.replace(/^.*(?:>>|>)\s*(?=\{)/s, ''));
 	if (!inner) throw new Error('line 1, column 1: expected `{`, a query is a spanset such as { status = error }');
 	return inner[1]
 		.split('&&')
@@ -95,6 +95,12 @@ function traceqlTests(text) {
 			const match = /^(\S+)\s*(=~|!~|!=|>=|<=|=|>|<)\s*"?(.*?)"?$/.exec(term);
 			if (!match) throw new Error(`expected a comparison, found \`${term}\``);
 			const [, key, operator, value] = match;
+			if (value === 'nil') {
+				const plain = key.replace(/^\.|^(span|resource)\./, '');
+				const has = (span, trace, index) => spanDetail(trace, index, '').attributes.some((item) => item.key === plain);
+				return operator === '=' ? (...args) => !has(...args) : has;
+			}
+			if (key === 'kind') return (span) => span.kind === KIND[value];
 			if (key === 'duration') return (span) => (operator.startsWith('>') ? span.duration >= durationOf(value) : span.duration <= durationOf(value));
 			if (key === 'status') return (span) => span.status === STATUS[value];
 			if (key === 'name') return (span) => span.name === value;
@@ -103,6 +109,18 @@ function traceqlTests(text) {
 			return (span, trace, index) => test(spanDetail(trace, index, trace.traceId));
 		});
 }
+
+/** What a span has in a field of TraceQL; undefined when it has none. */
+export function fieldOf(field, trace, index) {
+	const span = trace.spans[index];
+	const known = { name: span.name, duration: span.duration / 1e9, status: ['unset', 'ok', 'error'][span.status], kind: Object.keys(KIND)[span.kind - 1], rootName: trace.spans[0].name, 'resource.service.name': span.service }[field.replace(/^span:/, '')];
+	if (known !== undefined) return known;
+	const key = field.replace(/^\.|^(span|resource)\./, '');
+	const detail = spanDetail(trace, index, '');
+	return [...detail.attributes, ...detail.resource.attributes].find((item) => item.key === key)?.value;
+}
+
+export const labelOf = (key, value) => ({ key, type: value === undefined ? 'empty' : typeof value === 'number' ? 'int' : typeof value === 'boolean' ? 'bool' : 'string', value: value ?? null });
 
 export function search(traces, query, nowMillis) {
 	const tests = spanTests(query);
@@ -121,10 +139,10 @@ export function search(traces, query, nowMillis) {
 			const span = trace.spans[index];
 			if (tests.every((test) => test(span, trace, index))) hits.push(index);
 		}
-		if (hits.length > 0) found.push(summary(trace, hits));
+		if (hits.length > 0) found.push(summary(trace, hits, query));
 		if (found.length === limit) break;
 	}
-	const partial = query.get('service') === 'ads';
+	const partial = query.get('service') === 'ads' || /"ads"/.test(query.get('q') ?? '');
 	return {
 		traces: found,
 		complete: !partial,
@@ -134,7 +152,32 @@ export function search(traces, query, nowMillis) {
 	};
 }
 
-function summary(trace, hits) {
+/** The matching spans, in groups if the query says `by()`, with the fields that it names. */
+function spansetsOf(trace, hits, query) {
+	const text = query.get('q') ?? '';
+	const by = /\|\s*by\(\s*([^)]+?)\s*\)/.exec(text)?.[1];
+	const fields = [...new Set([...text.matchAll(/(?:span|resource)\.[\w.]+/g)].map(([field]) => field))].filter((field) => field !== by);
+	const groups = new Map();
+	for (const index of hits) {
+		const value = by === undefined ? '' : fieldOf(by, trace, index);
+		groups.set(value, [...(groups.get(value) ?? []), index]);
+	}
+	return [...groups].map(([value, indices]) => ({
+		by: by === undefined ? [] : [labelOf(by, value)],
+		matchedCount: indices.length,
+		spans: indices.slice(0, Number(query.get('spans') ?? 3)).map((index) => ({
+			spanId: trace.spans[index].id,
+			name: trace.spans[index].name,
+			serviceName: trace.spans[index].service,
+			startTimeUnixNano: String(trace.startNanos + BigInt(trace.spans[index].start)),
+			durationNanos: trace.spans[index].duration,
+			status: ['unset', 'ok', 'error'][trace.spans[index].status],
+			fields: fields.map((field) => labelOf(field, fieldOf(field, trace, index))).filter((field) => field.value !== null)
+		}))
+	}));
+}
+
+function summary(trace, hits, query) {
 	const services = new Map();
 	for (const span of trace.spans) {
 		const share = services.get(span.service) ?? { name: span.service, spanCount: 0, errorCount: 0 };
@@ -154,14 +197,7 @@ function summary(trace, hits) {
 		rootMissing: false,
 		services: [...services.values()],
 		matchedCount: hits.length,
-		matched: hits.slice(0, 3).map((index) => ({
-			spanId: trace.spans[index].id,
-			name: trace.spans[index].name,
-			serviceName: trace.spans[index].service,
-			startTimeUnixNano: String(trace.startNanos + BigInt(trace.spans[index].start)),
-			durationNanos: trace.spans[index].duration,
-			status: ['unset', 'ok', 'error'][trace.spans[index].status]
-		}))
+		spansets: spansetsOf(trace, hits, query)
 	};
 }
 

@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { compact, find, makeTraces, search } from './data.mjs';
 import { spanDetail } from './detail.mjs';
+import { check, metrics } from './metrics.mjs';
 
 const BUILD = fileURLToPath(new URL('../build', import.meta.url));
 const TYPES = {
@@ -72,9 +73,12 @@ function answer(state, path, query) {
 		}
 		case 'attributes':
 			return second === 'keys' ? attributeKeys() : attributeValues(traces, query);
+		case 'query':
+			return check(query.get('q') ?? '');
 		case 'search':
+		case 'metrics':
 			try {
-				return search(traces, query, Date.now());
+				return head === 'search' ? search(traces, query, Date.now()) : metrics(traces, query);
 			} catch (error) {
 				throw new HttpProblem(400, 'The search cannot be read', error.message);
 			}

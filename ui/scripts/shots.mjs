@@ -34,6 +34,18 @@ const PAGES = {
 	narrowed: { path: '/?operation=GET+%2Fcart&attr=http.route%3D%2Fcart&live=1&minDuration=5ms' },
 	collapsed: { path: `/trace/${failed?.traceId}`, act: async (page) => { await page.keyboard.press('2'); await page.keyboard.press('e'); await page.getByRole('treegrid').hover({ position: { x: 700, y: 120 } }); } },
 	details: { path: `/trace/${failed?.traceId}?span=${failed?.spans[0].id}`, act: async (page) => { await page.getByRole('row', { name: /app.user/ }).hover(); } },
+	query: { path: '/query' },
+	queryspans: { path: '/query?tab=spans&q=' + encodeURIComponent('{ status = error && span.http.route != nil } | by(name)') },
+	querytraces: { path: '/query?q=' + encodeURIComponent('{ resource.service.name = "ads" && duration > 1ms }') },
+	queryrate: { path: '/query?q=' + encodeURIComponent('{ } | rate() by (resource.service.name)') },
+	queryquantile: { path: '/query?q=' + encodeURIComponent('{ resource.service.name = "cart" && kind = server }\n| quantile_over_time(duration, .5, .95, .99) by (name)'), act: async (page) => { const box = await page.locator('.u-over').boundingBox(); await page.mouse.move(box.x + box.width * 0.6, box.y + box.height * 0.4); } },
+	queryheat: { path: '/query?q=' + encodeURIComponent('{ } | histogram_over_time(duration)'), act: async (page) => { const box = await page.getByRole('img').boundingBox(); await page.mouse.move(box.x + box.width * 0.6, box.y + box.height * 0.5); } },
+	querycompare: { path: '/query?q=' + encodeURIComponent('{ } | compare({ status = error })') },
+	queryone: { path: '/query?step=all&q=' + encodeURIComponent('{ } | count_over_time() by (name)') },
+	queryerror: { path: '/query?q=' + encodeURIComponent('{ dration > 2s }'), act: async (page) => { await page.waitForTimeout(600); await page.locator('.cm-lintRange-error').hover(); await page.waitForTimeout(500); } },
+	querynone: { path: '/query?q=' + encodeURIComponent('{ resource.service.name = "nowhere" } | rate()') },
+	querycomplete: { path: '/query', act: async (page) => { const editor = page.locator('.cm-content'); await editor.waitFor(); await editor.click(); await page.keyboard.type('{ resource.serv'); await page.locator('.cm-tooltip-autocomplete').waitFor(); } },
+	queryvalues: { path: '/query', act: async (page) => { const editor = page.locator('.cm-content'); await editor.waitFor(); await editor.click(); await page.keyboard.type('{ resource.service.name = "c'); await page.locator('.cm-tooltip-autocomplete').waitFor(); } },
 	help: { path: '/', act: async (page) => page.keyboard.press('?') }
 };
 
