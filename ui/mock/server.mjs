@@ -54,6 +54,10 @@ function attributeValues(traces, query) {
 	return { values: [...values.values()].slice(0, Number(query.get('limit') ?? 100)), complete: true };
 }
 
+function rendered(text, { message, start, suggestion }) {
+	return `error: ${message}\n  |\n1 | ${text.split('\n')[0]}\n  | ${' '.repeat(start)}^\n  = help: ${suggestion ?? 'see the documentation'}`;
+}
+
 function traceOf(traces, id) {
 	const trace = traces.find((candidate) => candidate.traceId === id);
 	if (!trace) throw new HttpProblem(404, 'Trace not found', `No span of trace ${id} is stored. It may have expired, or not have arrived yet.`);
@@ -78,6 +82,8 @@ function answer(state, path, query) {
 		case 'search':
 		case 'metrics':
 			try {
+				const checked = query.has('q') ? check(query.get('q')) : { valid: true };
+				if (!checked.valid) throw new Error(rendered(query.get('q'), checked.error));
 				return head === 'search' ? search(traces, query, Date.now()) : metrics(traces, query);
 			} catch (error) {
 				throw new HttpProblem(400, 'The search cannot be read', error.message);

@@ -15,8 +15,8 @@ export interface ExemplarMark {
 }
 
 /** A plot this wide has room for so many marks side by side; of those at one place the largest stays. */
-const COLUMNS = 90;
-const ROWS = 12;
+const COLUMNS = 48;
+const ROWS = 10;
 
 export function marksOf(answer: MetricsAnswer, drawn: readonly number[], unit: Unit): ExemplarMark[] {
 	const start = nanosToMillis(answer.startTimeUnixNano) / 1000;
@@ -26,9 +26,11 @@ export function marksOf(answer: MetricsAnswer, drawn: readonly number[], unit: U
 		return exemplars.flatMap((exemplar): ExemplarMark[] => {
 			const seconds = nanosToMillis(exemplar.timeUnixNano) / 1000;
 			const step = Math.floor(((seconds - start) * 1e9) / answer.stepNanos);
+			const mark = { series: position, index, exemplar };
+			if (unit === 'seconds') return Number.isFinite(exemplar.value) ? [{ ...mark, seconds, value: exemplar.value }] : [];
 			// Of a rate or a count the exemplar tells the duration, which has no place on this axis: it rides on the line.
-			const value = unit === 'seconds' ? exemplar.value : values[step];
-			return value === null || value === undefined || !Number.isFinite(value) ? [] : [{ series: position, index, seconds, value, exemplar }];
+			const value = values[step] ?? null;
+			return value === null ? [] : [{ ...mark, seconds: start + (step * answer.stepNanos) / 1e9, value }];
 		});
 	});
 	return thinned(all, start, length);

@@ -57,7 +57,7 @@ export interface PlotHandle {
 	destroy(): void;
 }
 
-const MARK_RADIUS = 4.5;
+const MARK_RADIUS = 4;
 const MARK_REACH = 9;
 const DRAG_MIN = 6;
 
@@ -86,7 +86,7 @@ export function createPlot(options: PlotOptions): PlotHandle {
 			},
 			scales: { y: { range: (_, low, high) => rangeOf(low, high) } },
 			axes: [
-				{ ...axis, space: 90, values: (_plot, splits, _index, _space, step) => splits.map((at) => timeLabel(at, step)) },
+				{ ...axis, size: 30, space: 90, values: (_plot, splits, _index, _space, step) => splits.map((at) => timeLabel(at, step)) },
 				{ ...axis, size: (_plot, labels) => 18 + 7 * Math.max(4, ...(labels ?? []).map((label) => label.length)), values: (_plot, splits) => splits.map(options.format), space: 34 }
 			],
 			series: [

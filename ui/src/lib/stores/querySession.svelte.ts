@@ -30,12 +30,14 @@ export class QuerySession {
 		this.#abort = abort;
 		this.loading = true;
 		const description = describeQuery(query);
+		// A comparison is about the range as a whole.
+		const asked: QueryState = description.shape === 'compare' ? { ...state, step: 'all' } : state;
 		// An answer of another kind is no stand-in for the one that is coming.
 		if (this.result?.kind !== description.kind) this.result = null;
 		try {
 			this.result =
 				description.kind === 'metrics'
-					? { kind: 'metrics', query, description, answer: await api.metrics(metricsParameters(state, Date.now()), abort.signal) }
+					? { kind: 'metrics', query, description, answer: await api.metrics(metricsParameters(asked, Date.now()), abort.signal) }
 					: { kind: 'spans', query, answer: await api.search(spansParameters(state, Date.now()), abort.signal) };
 			this.error = null;
 			this.answeredAtMillis = Date.now();

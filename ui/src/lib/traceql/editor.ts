@@ -109,6 +109,17 @@ function asCompletion(option: Option, quote: string | null): Completion {
 	};
 }
 
+/**
+ * The list of completions keeps its focus in the text and scrolls with the arrow keys, so it must be no region of its
+ * own that a keyboard could not reach: its overflow is hidden, and the wheel moves it from here.
+ */
+function scrollByWheel(event: WheelEvent): void {
+	const list = event.target instanceof Element ? event.target.closest('.cm-tooltip-autocomplete > ul') : null;
+	if (!list) return;
+	list.scrollTop += event.deltaY;
+	event.preventDefault();
+}
+
 function diagnosticsOf(check: QueryCheck | null, length: number): Diagnostic[] {
 	if (!check || check.valid) return [];
 	const { start, end, message, suggestion } = check.error;
@@ -165,6 +176,7 @@ export function createEditor(options: EditorOptions): QueryEditorHandle {
 			]
 		})
 	});
+	view.dom.addEventListener('wheel', scrollByWheel, { passive: false });
 	return {
 		setValue(value) {
 			const length = view.state.doc.length;
