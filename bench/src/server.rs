@@ -111,10 +111,15 @@ impl Server {
             .with_context(|| format!("read {path} (did the server end?)\n{}", self.log_tail()))
     }
 
+    /// Where the files of spans lie.
+    pub(crate) fn store_directory(&self) -> PathBuf {
+        self.directory.path().join("data").join("store")
+    }
+
     /// Files and bytes of stored Parquet.
     pub(crate) fn stored(&self) -> anyhow::Result<Disk> {
         let mut disk = Disk::default();
-        walk(&self.directory.path().join("data").join("store"), &mut |path, bytes| {
+        walk(&self.store_directory(), &mut |path, bytes| {
             if path.extension().is_some_and(|extension| extension == "parquet") {
                 disk.files += 1;
                 disk.bytes += bytes;

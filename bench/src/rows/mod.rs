@@ -6,6 +6,7 @@ mod latency;
 mod memory;
 mod overload;
 mod query;
+mod traceql;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -60,6 +61,9 @@ pub(crate) struct RunArguments {
     /// The server to measure; the one built beside the bench by default.
     #[arg(long, default_value_os_t = beside_this_program("tracehouse"))]
     pub(crate) server: PathBuf,
+    /// A Python that has DuckDB, for the rows that are compared with it.
+    #[arg(long, default_value = "python3")]
+    pub(super) python: PathBuf,
     /// Where the servers' data directories are made; the system's temporary directory by default.
     #[arg(long)]
     data_parent: Option<PathBuf>,

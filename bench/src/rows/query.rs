@@ -9,7 +9,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
-use super::{RunArguments, send, sending, spans_held, with_server};
+use super::{RunArguments, send, sending, spans_held, traceql, with_server};
 use crate::data::{HISTORY_SPANS_PER_SECOND, SearchFacts, Settings, Stream};
 use crate::http::escape;
 use crate::measure::{Latencies, now_unix_ns};
@@ -54,7 +54,9 @@ pub(super) async fn measure(arguments: &RunArguments) -> anyhow::Result<Vec<Row>
             .detail("spans", held)
             .detail("sending", sending(&sent))
             .detail("flush_and_compaction_s", compaction_s);
-        Ok(vec![p50, p99, search(server, &stream, &mut rng).await?])
+        let mut rows = vec![p50, p99, search(server, &stream, &mut rng).await?];
+        rows.extend(traceql::measure(server, &stream, rounds, &arguments.python).await?);
+        Ok(rows)
     })
     .await
 }

@@ -1,6 +1,7 @@
 //! The same questions asked of spans in memory, in flushed files and in merged files, against a slow and obvious answer.
 
 mod corpus;
+mod documentation;
 mod reference;
 mod searches;
 mod shop;
