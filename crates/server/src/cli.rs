@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::client::{SearchOptions, TraceOptions};
+use crate::client::{QueryOptions, SearchOptions, TraceOptions};
 use crate::config::Layers;
 
 /// Receive traces, keep them safely, find them, look at them.
@@ -30,6 +30,8 @@ pub enum Command {
     Trace(TraceCommand),
     /// Search the traces of a running server.
     Search(SearchOptions),
+    /// Run a TraceQL query on a running server: find traces, or compute time series.
+    Query(QueryOptions),
     /// Print the version.
     Version,
 }

@@ -1,7 +1,11 @@
-//! The client commands: `trace get` and `search`, over the native HTTP API of a running server.
+//! The client commands: `trace get`, `search` and `query`, over the native HTTP API of a running server.
 
+mod chart;
 mod http;
+mod query;
 mod search_table;
+mod series;
+mod series_table;
 mod text;
 mod trace_tree;
 
@@ -13,6 +17,8 @@ use clap::Args;
 use crate::Ending;
 use http::{ApiClient, query_string};
 use text::Style;
+
+pub use query::{QueryOptions, query};
 
 /// Which server to ask, and how to print.
 #[derive(Args, Clone, Debug)]

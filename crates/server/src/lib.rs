@@ -64,6 +64,7 @@ fn execute(command: Command) -> anyhow::Result<Ending> {
         Command::Config(command) => config_command(&command).map(|()| Ending::Done),
         Command::Trace(TraceCommand::Get(options)) => client::get_trace(&options),
         Command::Search(options) => client::search(&options),
+        Command::Query(options) => client::query(&options),
         Command::Version => {
             writeln!(io::stdout(), "tracehouse {}", env!("CARGO_PKG_VERSION"))?;
             Ok(Ending::Done)

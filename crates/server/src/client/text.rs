@@ -39,6 +39,11 @@ impl Style {
     }
 }
 
+/// Of one of several series.
+pub(super) fn series_colour(at: usize) -> Colour {
+    SERVICE_COLOURS[at % SERVICE_COLOURS.len()]
+}
+
 /// The same service always has the same colour.
 pub(super) fn service_colour(service: &str) -> Colour {
     let sum = service.bytes().fold(0usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));

@@ -1,0 +1,189 @@
+use std::io::{self, IsTerminal, Write};
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tracehouse_model::{Clock, SystemClock};
+
+use super::http::query_string;
+use super::series::{self, Unit};
+use super::text::Style;
+use super::{ServerOptions, ask, chart, print_json, search_table, series_table};
+use crate::Ending;
+use crate::config::Period;
+
+/// Runs a TraceQL query: one that selects spans searches traces, one that ends in a metrics function computes time series.
+#[derive(Args, Clone, Debug)]
+pub struct QueryOptions {
+    /// For example '{ status = error }' or '{ } | rate() by (resource.service.name)'.
+    #[arg(value_name = "TRACEQL")]
+    pub query: String,
+    /// Only spans that begin at or after this time: RFC 3339 or Unix seconds.
+    #[arg(long, value_name = "TIME")]
+    pub start: Option<String>,
+    /// Only spans that begin before this time.
+    #[arg(long, value_name = "TIME")]
+    pub end: Option<String>,
+    /// Only spans that began so long ago at most, for example 15m.
+    #[arg(long, value_name = "DURATION", conflicts_with_all = ["start", "end"])]
+    pub since: Option<Period>,
+    /// The length of a step of time series, for example 15s; one that suits the range if absent.
+    #[arg(long, value_name = "DURATION")]
+    pub step: Option<String>,
+    /// The newest so many traces, or the highest so many series.
+    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    pub limit: usize,
+    /// How to print the answer.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+    /// Say how the query would run, without running it.
+    #[arg(long)]
+    pub explain: bool,
+    #[command(flatten)]
+    pub server: ServerOptions,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// Lines with columns.
+    Table,
+    /// The server's answer as it is.
+    Json,
+    /// Time series drawn in the terminal.
+    Chart,
+}
+
+/// What the server says of a query before it runs.
+#[derive(Deserialize)]
+struct Check {
+    kind: Option<Kind>,
+    #[serde(default)]
+    printed: String,
+    error: Option<CheckError>,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Spans,
+    Metrics,
+}
+
+#[derive(Deserialize)]
+struct CheckError {
+    rendered: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Explanation {
+    plan: Vec<String>,
+    files_total: u64,
+    files_to_read: u64,
+    spans_in_memory: u64,
+    spans_in_files: u64,
+}
+
+/// Runs the query and prints what it gives.
+pub fn query(options: &QueryOptions) -> anyhow::Result<Ending> {
+    let check: Check = parsed(&get(options, "/api/v1/query/check", &[("q", &options.query)])?)?;
+    if let Some(error) = check.error {
+        bail!("the query is wrong\n{}", error.rendered.trim_end());
+    }
+    let kind = check.kind.context("the server does not say what the query is")?;
+    if options.explain {
+        return explain(options);
+    }
+    match kind {
+        Kind::Spans => spans(options),
+        Kind::Metrics => metrics(options, Unit::of(&check.printed)),
+    }
+}
+
+fn spans(options: &QueryOptions) -> anyhow::Result<Ending> {
+    if options.output == Output::Chart {
+        bail!("the query selects spans, of which there is no chart; end it with a function such as `| rate()`");
+    }
+    if options.step.is_some() {
+        bail!("the query selects spans, which have no steps; leave --step out");
+    }
+    let (start, limit) = (start(options), options.limit.to_string());
+    let mut parameters = vec![("q", options.query.as_str()), ("limit", &limit)];
+    parameters.extend(range(options, start.as_deref()));
+    let body = get(options, "/api/v1/search", &parameters)?;
+    let answer: search_table::Answer = parsed(&body)?;
+    printed(options, &body, |mut out, style| search_table::print(&mut out, &answer, style))?;
+    Ok(if answer.traces.is_empty() { Ending::NotFound } else { Ending::Done })
+}
+
+fn metrics(options: &QueryOptions, unit: Unit) -> anyhow::Result<Ending> {
+    let start = start(options);
+    let mut parameters = vec![("q", options.query.as_str())];
+    parameters.extend(range(options, start.as_deref()));
+    parameters.extend(options.step.as_deref().map(|step| ("step", step)));
+    let body = get(options, "/api/v1/metrics", &parameters)?;
+    let mut answer: series::Answer = parsed(&body)?;
+    answer.sort_by_height();
+    printed(options, &body, |out, style| match options.output {
+        Output::Chart => chart::print(out, &answer, unit, options.limit, style),
+        _ => series_table::print(out, &answer, unit, options.limit, style),
+    })?;
+    Ok(if answer.series.is_empty() { Ending::NotFound } else { Ending::Done })
+}
+
+fn explain(options: &QueryOptions) -> anyhow::Result<Ending> {
+    let start = start(options);
+    let mut parameters = vec![("q", options.query.as_str())];
+    parameters.extend(range(options, start.as_deref()));
+    let body = get(options, "/api/v1/query/explain", &parameters)?;
+    let explanation: Explanation = parsed(&body)?;
+    printed(options, &body, |out, _| {
+        for line in &explanation.plan {
+            writeln!(out, "{line}")?;
+        }
+        let Explanation { files_total, files_to_read, spans_in_memory, spans_in_files, .. } = explanation;
+        writeln!(out)?;
+        writeln!(out, "reads {files_to_read} of {files_total} files with {spans_in_files} spans")?;
+        writeln!(out, "and {spans_in_memory} spans in memory")
+    })?;
+    Ok(Ending::Done)
+}
+
+/// The begin of the range, in nanoseconds if it is counted back from now.
+fn start(options: &QueryOptions) -> Option<String> {
+    let Some(Period(since)) = options.since else {
+        return options.start.clone();
+    };
+    let since_nanos = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
+    Some(SystemClock::default().now_unix_nanos().saturating_sub(since_nanos).to_string())
+}
+
+fn range<'a>(options: &'a QueryOptions, start: Option<&'a str>) -> impl Iterator<Item = (&'static str, &'a str)> {
+    let end = options.end.as_deref().map(|end| ("end", end));
+    start.map(|start| ("start", start)).into_iter().chain(end)
+}
+
+fn get(options: &QueryOptions, path: &str, parameters: &[(&str, &str)]) -> anyhow::Result<Vec<u8>> {
+    ask(&options.server, &format!("{path}?{}", query_string(parameters)))?
+        .with_context(|| format!("the server knows no {path}; is it a Tracehouse, and not an older one?"))
+}
+
+fn parsed<T: DeserializeOwned>(body: &[u8]) -> anyhow::Result<T> {
+    serde_json::from_slice(body).context("the server's answer is not understood; is it of another version?")
+}
+
+fn printed(
+    options: &QueryOptions,
+    body: &[u8],
+    print: impl FnOnce(&mut dyn Write, &Style) -> io::Result<()>,
+) -> anyhow::Result<()> {
+    let mut stdout = io::BufWriter::new(io::stdout().lock());
+    if options.server.json || options.output == Output::Json {
+        print_json(&mut stdout, body)?;
+    } else {
+        print(&mut stdout, &Style::of_terminal(io::stdout().is_terminal()))?;
+    }
+    stdout.flush()?;
+    Ok(())
+}
