@@ -60,11 +60,14 @@ export interface PlotHandle {
 const MARK_RADIUS = 4;
 const MARK_REACH = 9;
 const DRAG_MIN = 6;
+/** With more lines than this, marks on all of them would be a fog: only the line under the pointer shows its own. */
+const LINES_MARKED_MAX = 10;
 
 export function createPlot(options: PlotOptions): PlotHandle {
 	const { parent, series, marks, theme, onhover, onzoom, onmark } = options;
 	let hoveredMark: number | null = null;
 	let nearest: number | null = null;
+	let shownCount = series.length;
 
 	const axis = { stroke: theme.text, font: theme.font, grid: { stroke: theme.grid, width: 1 }, ticks: { show: false } };
 	const placeOf = (plot: uPlot, mark: PlotMark) => ({
@@ -117,12 +120,17 @@ export function createPlot(options: PlotOptions): PlotHandle {
 		parent
 	);
 
+	function isMarked(drawn: uPlot, mark: PlotMark): boolean {
+		if (!drawn.series[mark.series + 1]?.show) return false;
+		return shownCount <= LINES_MARKED_MAX || nearest === mark.series;
+	}
+
 	function drawMarks(drawn: uPlot) {
 		const context = drawn.ctx;
 		const ratio = devicePixelRatio || 1;
 		context.save();
 		marks.forEach((mark, index) => {
-			if (!drawn.series[mark.series + 1]?.show) return;
+			if (!isMarked(drawn, mark)) return;
 			const { left, top, width, height } = drawn.bbox;
 			const x = drawn.valToPos(mark.seconds, 'x', true);
 			const y = drawn.valToPos(mark.value, 'y', true);
@@ -147,7 +155,7 @@ export function createPlot(options: PlotOptions): PlotHandle {
 		let found: number | null = null;
 		let closest = MARK_REACH;
 		marks.forEach((mark, index) => {
-			if (!drawn.series[mark.series + 1]?.show) return;
+			if (!isMarked(drawn, mark)) return;
 			const { x, y } = placeOf(drawn, mark);
 			const distance = Math.hypot(x - left, y - top);
 			if (distance <= closest) [found, closest] = [index, distance];
@@ -173,6 +181,7 @@ export function createPlot(options: PlotOptions): PlotHandle {
 	return {
 		resize: (width, height) => plot.setSize({ width, height }),
 		only(shown) {
+			shownCount = shown?.size ?? series.length;
 			plot.batch(() => series.forEach((_, index) => plot.setSeries(index + 1, { show: shown === null || shown.has(index) })));
 		},
 		highlight: (index) => plot.setSeries(index === null ? null : index + 1, { focus: true }),
