@@ -49,7 +49,9 @@ async function mockMetrics(page, answer, delayMillis = 0) {
 		if (delayMillis > 0) await new Promise((resolve) => setTimeout(resolve, delayMillis));
 		const { status = 200, ...body } = typeof answer === 'function' ? answer(asked.length) : answer;
 		const contentType = status === 200 ? 'application/json' : 'application/problem+json';
-		await route.fulfill({ status, contentType, body: JSON.stringify(status === 200 ? body : { status, ...body }) }).catch(() => undefined);
+		await route
+			.fulfill({ status, contentType, body: JSON.stringify(status === 200 ? body : { status, ...body }) })
+			.catch(() => undefined);
 	});
 	return asked;
 }
@@ -59,8 +61,15 @@ async function mockCheck(page) {
 	await page.route('**/api/v1/query/check?*', async (route) => {
 		const q = new URL(route.request().url()).searchParams.get('q') ?? '';
 		const at = q.indexOf('dration');
-		const error = { message: 'unknown word `dration`', start: at, end: at + 7, expected: [], suggestion: 'did you mean `duration`?' };
-		const body = at === -1 ? { valid: true, kind: 'spans', printed: '{ span:status = error }' } : { valid: false, error };
+		const error = {
+			message: 'unknown word `dration`',
+			start: at,
+			end: at + 7,
+			expected: [],
+			suggestion: 'did you mean `duration`?'
+		};
+		const body =
+			at === -1 ? { valid: true, kind: 'spans', printed: '{ span:status = error }' } : { valid: false, error };
 		await route.fulfill({ contentType: 'application/json', body: JSON.stringify(body) });
 	});
 }
@@ -75,12 +84,19 @@ async function openQuery(path, answer, options = {}) {
 }
 
 const editor = (page) => page.getByRole('textbox', { name: 'TraceQL query' });
-const seriesRows = (page) => page.getByRole('table', { name: /^Series/ }).locator('tbody').getByRole('row');
+const seriesRows = (page) =>
+	page
+		.getByRole('table', { name: /^Series/ })
+		.locator('tbody')
+		.getByRole('row');
 
 async function violations(page) {
 	await page.evaluate(axeSource);
 	const { violations: found } = await page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }));
-	return found.map(({ id, help, nodes }) => `${id}: ${help}\n${nodes.map((node) => `   ${node.html}\n   ${node.failureSummary}`).join('\n')}`);
+	return found.map(
+		({ id, help, nodes }) =>
+			`${id}: ${help}\n${nodes.map((node) => `   ${node.html}\n   ${node.failureSummary}`).join('\n')}`
+	);
 }
 
 test('the editor is there at once, and what is typed early is kept', async () => {
@@ -113,12 +129,20 @@ test('completes attributes and their values, and leaves with Escape or Tab', asy
 	const value = (await option.innerText()).trim();
 	await page.waitForTimeout(100);
 	await page.keyboard.press('Enter');
-	assert.match(await page.locator('.cm-content').innerText(), new RegExp(`^\\{ resource\\.service\\.name = "${value}" ?\\}$`));
+	assert.match(
+		await page.locator('.cm-content').innerText(),
+		new RegExp(`^\\{ resource\\.service\\.name = "${value}" ?\\}$`)
+	);
 	await page.keyboard.press('Escape');
 	assert.equal(await page.evaluate(() => document.activeElement === document.body), true);
 	await editor(page).click();
 	await page.keyboard.press('Tab');
-	assert.equal(await page.getByRole('button', { name: 'Run', exact: true }).evaluate((button) => button === document.activeElement), true);
+	assert.equal(
+		await page
+			.getByRole('button', { name: 'Run', exact: true })
+			.evaluate((button) => button === document.activeElement),
+		true
+	);
 	await page.done();
 });
 
@@ -204,12 +228,22 @@ test('says what is not drawn, not searched, not weighed', async () => {
 });
 
 test('lists the values of one step, and the buckets of a heatmap', async () => {
-	const one = answerOf([{ ...line('GET', 1), values: [7] }, { ...line('POST', 1), values: [21] }], { steps: 1, stepNanos: 3600e9 });
+	const one = answerOf(
+		[
+			{ ...line('GET', 1), values: [7] },
+			{ ...line('POST', 1), values: [21] }
+		],
+		{ steps: 1, stepNanos: 3600e9 }
+	);
 	const { page, asked } = await openQuery(href('{ } | count_over_time() by (name)', '&step=all'), one);
 	assert.match(await seriesRows(page).first().innerText(), /POST\s+21/);
 	assert.equal(asked.at(-1).get('instant'), 'true');
 	await page.done();
-	const bucket = (value) => ({ ...line('', 4), labels: [{ key: '__bucket', type: 'double', value }], values: Array(STEPS).fill(2) });
+	const bucket = (value) => ({
+		...line('', 4),
+		labels: [{ key: '__bucket', type: 'double', value }],
+		values: Array(STEPS).fill(2)
+	});
 	const second = await openQuery(href('{ } | histogram_over_time(duration)'), answerOf([bucket(0.5), bucket(2)]));
 	await second.page.getByRole('img', { name: /^Heatmap of 240 spans/ }).waitFor();
 	assert.deepEqual(
@@ -225,11 +259,17 @@ test('compares, and a value narrows the query', async () => {
 		values: [count],
 		exemplars: []
 	});
-	const answer = answerOf([side('baseline', 'eu', 90), side('baseline', 'us', 10), side('selection', 'us', 9), side('selection', 'eu', 1)], { steps: 1 });
+	const answer = answerOf(
+		[side('baseline', 'eu', 90), side('baseline', 'us', 10), side('selection', 'us', 9), side('selection', 'eu', 1)],
+		{ steps: 1 }
+	);
 	const { page } = await openQuery(href('{ } | compare({ status = error })'), answer);
 	await page.getByRole('heading', { name: 'resource.cloud.region' }).waitFor();
 	await page.getByRole('button', { name: /^us/ }).click();
-	await waitForAddress(page, (url) => new URL(url).searchParams.get('q') === '{ resource.cloud.region = "us" } | compare({ status = error })');
+	await waitForAddress(
+		page,
+		(url) => new URL(url).searchParams.get('q') === '{ resource.cloud.region = "us" } | compare({ status = error })'
+	);
 	await page.done();
 });
 
@@ -242,8 +282,16 @@ test('a query under way can be stopped, and a new one ends it', async () => {
 });
 
 test('a refusal shows the server’s words, and the next answer takes their place', async () => {
-	const refusal = { status: 400, title: 'The query cannot be read', detail: 'error: unexpected `)`\n  |\n1 | { } | rate())\n  |             ^' };
-	const { page } = await openQuery(href('{ } | rate())'), (count) => (count === 1 ? refusal : answerOf([line('x', 1)])), { expectFailures: true });
+	const refusal = {
+		status: 400,
+		title: 'The query cannot be read',
+		detail: 'error: unexpected `)`\n  |\n1 | { } | rate())\n  |             ^'
+	};
+	const { page } = await openQuery(
+		href('{ } | rate())'),
+		(count) => (count === 1 ? refusal : answerOf([line('x', 1)])),
+		{ expectFailures: true }
+	);
 	const alert = page.getByRole('alert');
 	await alert.waitFor();
 	assert.match(await alert.innerText(), /\n1 \| \{ \} \| rate\(\)\)\n/);
@@ -267,8 +315,14 @@ test('examples run, and the search page leads here', async () => {
 for (const theme of ['dark', 'light']) {
 	for (const width of [1440, 900]) {
 		test(`no axe violation, ${theme}, ${width} px`, async () => {
-			const lines = [line('GET /cart', 0.01, [{ traceId: TRACE, spanId: SPAN, timeUnixNano: `${start()}000000`, value: 0.01 }]), line('GET', 0.02)];
-			const { page } = await openQuery(href('{ } | avg_over_time(duration) by (name)'), answerOf(lines), { theme, width });
+			const lines = [
+				line('GET /cart', 0.01, [{ traceId: TRACE, spanId: SPAN, timeUnixNano: `${start()}000000`, value: 0.01 }]),
+				line('GET', 0.02)
+			];
+			const { page } = await openQuery(href('{ } | avg_over_time(duration) by (name)'), answerOf(lines), {
+				theme,
+				width
+			});
 			await page.locator('.u-over').waitFor();
 			await page.waitForTimeout(500);
 			assert.deepEqual(await violations(page), []);
@@ -287,7 +341,9 @@ for (const theme of ['dark', 'light']) {
 }
 
 test('nothing jumps while the page fills', async () => {
-	const { page } = await openQuery(href('{ } | rate() by (name)'), answerOf([line('a', 1), line('b', 2)]), { delayMillis: 300 });
+	const { page } = await openQuery(href('{ } | rate() by (name)'), answerOf([line('a', 1), line('b', 2)]), {
+		delayMillis: 300
+	});
 	await seriesRows(page).first().waitFor();
 	await page.locator('.u-over').waitFor();
 	await page.waitForTimeout(400);

@@ -5,7 +5,7 @@ import { labelValue } from './series';
 export interface ValueShare {
 	value: Attribute;
 	text: string;
-	/** Shares of the spans that have the attribute, 0 to 1. */
+	/** Shares of all spans of the side, 0 to 1: an attribute that few spans have is no great difference. */
 	selection: number;
 	baseline: number;
 	selectionCount: number;
@@ -50,9 +50,10 @@ export function compareOf(series: Series[]): Comparison {
 		else side.counts.set(`${attribute.type} ${labelValue(attribute)}`, { value: attribute, count });
 	}
 	const totals = (side: keyof Sides) => Math.max(0, ...[...fields.values()].map((sides) => totalOf(sides[side])));
-	const differences = [...fields].map(([field, sides]) => differenceOf(field, sides));
+	const [selectionTotal, baselineTotal] = [totals('selection'), totals('baseline')];
+	const differences = [...fields].map(([field, sides]) => differenceOf(field, sides, selectionTotal, baselineTotal));
 	differences.sort((a, b) => b.difference - a.difference || (a.field < b.field ? -1 : 1));
-	return { differences, selectionTotal: totals('selection'), baselineTotal: totals('baseline') };
+	return { differences, selectionTotal, baselineTotal };
 }
 
 function emptySide(): Side {
@@ -64,8 +65,12 @@ function totalOf(side: Side): number {
 	return side.total ?? [...side.counts.values()].reduce((sum, { count }) => sum + count, 0);
 }
 
-function differenceOf(field: string, { selection, baseline }: Sides): Difference {
-	const [selectionTotal, baselineTotal] = [totalOf(selection), totalOf(baseline)];
+function differenceOf(
+	field: string,
+	{ selection, baseline }: Sides,
+	selectionTotal: number,
+	baselineTotal: number
+): Difference {
 	const keys = new Set([...selection.counts.keys(), ...baseline.counts.keys()]);
 	const values = [...keys].map((key): ValueShare => {
 		const [inside, outside] = [selection.counts.get(key), baseline.counts.get(key)];
@@ -89,6 +94,7 @@ function differenceOf(field: string, { selection, baseline }: Sides): Difference
 export function conditionOf(field: string, value: Attribute): string {
 	if (value.type === 'empty' || value.value === null) return `${field} = nil`;
 	const isWord = /^(span:)?(status|kind)$/.test(field);
-	if (isWord || value.type === 'int' || value.type === 'double' || value.type === 'bool') return `${field} = ${String(value.value)}`;
+	if (isWord || value.type === 'int' || value.type === 'double' || value.type === 'bool')
+		return `${field} = ${String(value.value)}`;
 	return `${field} = ${JSON.stringify(String(value.value))}`;
 }

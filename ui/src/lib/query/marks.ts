@@ -27,7 +27,8 @@ export function marksOf(answer: MetricsAnswer, drawn: readonly number[], unit: U
 			const seconds = nanosToMillis(exemplar.timeUnixNano) / 1000;
 			const step = Math.floor(((seconds - start) * 1e9) / answer.stepNanos);
 			const mark = { series: position, index, exemplar };
-			if (unit === 'seconds') return Number.isFinite(exemplar.value) ? [{ ...mark, seconds, value: exemplar.value }] : [];
+			if (unit === 'seconds')
+				return Number.isFinite(exemplar.value) ? [{ ...mark, seconds, value: exemplar.value }] : [];
 			// Of a rate or a count the exemplar tells the duration, which has no place on this axis: it rides on the line.
 			const value = values[step] ?? null;
 			return value === null ? [] : [{ ...mark, seconds: start + (step * answer.stepNanos) / 1e9, value }];

@@ -89,8 +89,18 @@ export function createPlot(options: PlotOptions): PlotHandle {
 			},
 			scales: { y: { range: (_, low, high) => rangeOf(low, high) } },
 			axes: [
-				{ ...axis, size: 30, space: 90, values: (_plot, splits, _index, _space, step) => splits.map((at) => timeLabel(at, step)) },
-				{ ...axis, size: (_plot, labels) => 18 + 7 * Math.max(4, ...(labels ?? []).map((label) => label.length)), values: (_plot, splits) => splits.map(options.format), space: 34 }
+				{
+					...axis,
+					size: 30,
+					space: 90,
+					values: (_plot, splits, _index, _space, step) => splits.map((at) => timeLabel(at, step))
+				},
+				{
+					...axis,
+					size: (_plot, labels) => 18 + 7 * Math.max(4, ...(labels ?? []).map((label) => label.length)),
+					values: (_plot, splits) => splits.map(options.format),
+					space: 34
+				}
 			],
 			series: [
 				{},
@@ -99,7 +109,11 @@ export function createPlot(options: PlotOptions): PlotHandle {
 					stroke: item.colour,
 					width: 1.6,
 					...(item.dashed && { dash: [6, 4] }),
-					points: { size: 5, filter: (drawn, index, show) => (show ? null : lonely(drawn.data[index]!)) }
+					points: {
+						size: 5,
+						fill: item.colour,
+						filter: (drawn, index, show) => (show ? null : lonely(drawn.data[index]!))
+					}
 				}))
 			],
 			hooks: {
@@ -173,7 +187,13 @@ export function createPlot(options: PlotOptions): PlotHandle {
 			drawn.redraw(false);
 		}
 		const { offsetLeft, offsetTop } = drawn.over;
-		onhover({ step: inside ? (idx ?? null) : null, series: nearest, mark, left: left + offsetLeft, top: top + offsetTop });
+		onhover({
+			step: inside ? (idx ?? null) : null,
+			series: nearest,
+			mark,
+			left: left + offsetLeft,
+			top: top + offsetTop
+		});
 	}
 
 	plot.over.addEventListener('click', () => hoveredMark !== null && onmark(hoveredMark));
@@ -182,7 +202,9 @@ export function createPlot(options: PlotOptions): PlotHandle {
 		resize: (width, height) => plot.setSize({ width, height }),
 		only(shown) {
 			shownCount = shown?.size ?? series.length;
-			plot.batch(() => series.forEach((_, index) => plot.setSeries(index + 1, { show: shown === null || shown.has(index) })));
+			plot.batch(() =>
+				series.forEach((_, index) => plot.setSeries(index + 1, { show: shown === null || shown.has(index) }))
+			);
 		},
 		highlight: (index) => plot.setSeries(index === null ? null : index + 1, { focus: true }),
 		destroy: () => plot.destroy()

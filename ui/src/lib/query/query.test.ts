@@ -5,7 +5,16 @@ import { bucketsAreSeconds, describeQuery, withCondition } from './describe';
 import { EXAMPLES } from './examples';
 import { heatmapOf, strength } from './heatmap';
 import { remembered } from './history';
-import { drawnIndices, formatStep, formatValue, rowsOf, SERIES_DRAWN_MAX, seriesLabel, sortRows, stepSeconds } from './series';
+import {
+	drawnIndices,
+	formatStep,
+	formatValue,
+	rowsOf,
+	SERIES_DRAWN_MAX,
+	seriesLabel,
+	sortRows,
+	stepSeconds
+} from './series';
 import { fieldValue, spanTable } from './spans';
 import { parser } from '$lib/traceql/parser.generated';
 
@@ -73,8 +82,13 @@ describe('series', () => {
 	});
 
 	it('are sorted, those without a value last', () => {
-		const rows = rowsOf([series([label('n', 'b')], [1]), series([label('n', 'a')], [null]), series([label('n', 'c')], [3])]);
-		const order = (key: 'label' | 'avg', descending: boolean) => sortRows(rows, { key, descending }).map((row) => row.label);
+		const rows = rowsOf([
+			series([label('n', 'b')], [1]),
+			series([label('n', 'a')], [null]),
+			series([label('n', 'c')], [3])
+		]);
+		const order = (key: 'label' | 'avg', descending: boolean) =>
+			sortRows(rows, { key, descending }).map((row) => row.label);
 		expect(order('avg', true)).toEqual(['c', 'b', 'a']);
 		expect(order('avg', false)).toEqual(['b', 'c', 'a']);
 		expect(order('label', false)).toEqual(['a', 'b', 'c']);
@@ -100,7 +114,8 @@ describe('series', () => {
 		[0.5, 'per second', '0.5/s'],
 		[null, 'count', '–'],
 		[-3.14159, 'plain', '-3.14'],
-		[0.00001, 'plain', '1.0e-5']
+		[0.00028, 'per second', '0.00028/s'],
+		[0.00000012, 'plain', '1.2e-7']
 	] as const)('%s in %s is written %s', (value, unit, text) => {
 		expect(formatValue(value, unit)).toBe(text);
 	});
@@ -138,6 +153,16 @@ describe('compare()', () => {
 		expect(differences[1]!.difference).toBe(0);
 	});
 
+	it('makes little of attributes that few spans have', () => {
+		const rare = [
+			...answer,
+			series([meta('baseline'), label('span.db.system', 'mysql')], [2]),
+			series([meta('baseline_total'), label('span.db.system', null, 'empty')], [2])
+		];
+		const found = compareOf(rare).differences.find((item) => item.field === 'span.db.system');
+		expect(found!.difference).toBeCloseTo(0.02);
+	});
+
 	it.each([
 		['resource.a', label('', 'x "y"'), 'resource.a = "x \\"y\\""'],
 		['span.code', label('', 200, 'int'), 'span.code = 200'],
@@ -168,7 +193,10 @@ describe('spans in a table', () => {
 	const span = (spanId: string, fields: Attribute[]) =>
 		({ spanId, name: 'n', serviceName: 's', startTimeUnixNano: '1', durationNanos: 1, status: 'ok', fields }) as const;
 	const traces = [
-		{ traceId: 'a', spansets: [{ by: [label('name', 'x')], matchedCount: 1, spans: [span('1', [label('span.q', 7, 'int')])] }] },
+		{
+			traceId: 'a',
+			spansets: [{ by: [label('name', 'x')], matchedCount: 1, spans: [span('1', [label('span.q', 7, 'int')])] }]
+		},
 		{
 			traceId: 'b',
 			spansets: [

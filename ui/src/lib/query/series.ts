@@ -68,7 +68,8 @@ export function sortRows(rows: SeriesRow[], { key, descending }: LegendSort): Se
 		const [left, right] = [a[key], b[key]];
 		// What has no value comes last, whichever way.
 		if (left === null || right === null) return left === right ? a.index - b.index : left === null ? 1 : -1;
-		if (typeof left === 'string') return sign * left.localeCompare(String(right), undefined, { numeric: true }) || a.index - b.index;
+		if (typeof left === 'string')
+			return sign * left.localeCompare(String(right), undefined, { numeric: true }) || a.index - b.index;
 		return sign * (left - Number(right)) || a.index - b.index;
 	});
 }
@@ -98,13 +99,19 @@ function formatPlain(value: number): string {
 	if (value < 0) return `-${formatPlain(-value)}`;
 	if (value === 0) return '0';
 	if (value >= 1000) return formatCount(value);
-	if (value < 0.001) return value.toExponential(1);
+	if (value < 1e-6) return value.toExponential(1);
 	return String(Number(value.toPrecision(3)));
 }
 
 /** A length of time in its largest whole unit: `30s`, `5m`, `1h`. */
 export function formatStep(nanos: number): string {
-	for (const [unit, size] of [['d', 86_400e9], ['h', 3_600e9], ['m', 60e9], ['s', 1e9], ['ms', 1e6]] as const) {
+	for (const [unit, size] of [
+		['d', 86_400e9],
+		['h', 3_600e9],
+		['m', 60e9],
+		['s', 1e9],
+		['ms', 1e6]
+	] as const) {
 		if (nanos >= size && nanos % size === 0) return `${nanos / size}${unit}`;
 	}
 	return formatDuration(nanos);

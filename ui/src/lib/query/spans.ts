@@ -25,7 +25,17 @@ export interface SpanTableData {
 }
 
 /** Fields with columns of their own. */
-const USUAL = new Set(['name', 'span:name', 'duration', 'span:duration', 'status', 'span:status', 'resource.service.name', 'trace:id', 'span:id']);
+const USUAL = new Set([
+	'name',
+	'span:name',
+	'duration',
+	'span:duration',
+	'status',
+	'span:status',
+	'resource.service.name',
+	'trace:id',
+	'span:id'
+]);
 /** More columns than these leave none readable. */
 const COLUMNS_MAX = 8;
 

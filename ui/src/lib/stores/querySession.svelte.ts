@@ -37,7 +37,12 @@ export class QuerySession {
 		try {
 			this.result =
 				description.kind === 'metrics'
-					? { kind: 'metrics', query, description, answer: await api.metrics(metricsParameters(asked, Date.now()), abort.signal) }
+					? {
+							kind: 'metrics',
+							query,
+							description,
+							answer: await api.metrics(metricsParameters(asked, Date.now()), abort.signal)
+						}
 					: { kind: 'spans', query, answer: await api.search(spansParameters(state, Date.now()), abort.signal) };
 			this.error = null;
 			this.answeredAtMillis = Date.now();

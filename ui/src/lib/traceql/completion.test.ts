@@ -24,7 +24,9 @@ describe('the scanner', () => {
 
 	it('loses no character, whatever is typed', () => {
 		const text = '{ ü.x = "\\" 🚀 # \' ; | rate(';
-		const covered = scan(text).map((token) => text.slice(token.from, token.to)).join('');
+		const covered = scan(text)
+			.map((token) => text.slice(token.from, token.to))
+			.join('');
 		expect(covered.replace(/\s/g, '')).toBe(text.replace(/\s/g, ''));
 	});
 });
@@ -97,8 +99,14 @@ const names: Names = {
 	],
 	values: async (scope, key) =>
 		key === 'service.name'
-			? [{ type: 'string', value: 'cart' }, { type: 'string', value: 'say "hi"' }]
-			: [{ type: 'int', value: 200 }, { type: 'string', value: scope }],
+			? [
+					{ type: 'string', value: 'cart' },
+					{ type: 'string', value: 'say "hi"' }
+				]
+			: [
+					{ type: 'int', value: 200 },
+					{ type: 'string', value: scope }
+				],
 	services: async () => ['cart'],
 	operations: async () => ['GET /cart']
 };
@@ -110,7 +118,14 @@ async function offered(marked: string) {
 describe('what is offered', () => {
 	it('offers fields in braces: intrinsics, scopes, attributes', async () => {
 		const inserts = await offered('{ ¦');
-		for (const wanted of ['duration', 'trace:duration', 'resource.', 'resource.service.name', '.http.route', 'span."odd key"']) {
+		for (const wanted of [
+			'duration',
+			'trace:duration',
+			'resource.',
+			'resource.service.name',
+			'.http.route',
+			'span."odd key"'
+		]) {
 			expect(inserts).toContain(wanted);
 		}
 	});
@@ -132,7 +147,11 @@ describe('what is offered', () => {
 	});
 
 	it('goes on without names when the server gives none', async () => {
-		const down: Names = { ...names, keys: () => Promise.reject(new Error()), values: () => Promise.reject(new Error()) };
+		const down: Names = {
+			...names,
+			keys: () => Promise.reject(new Error()),
+			values: () => Promise.reject(new Error())
+		};
 		expect((await optionsFor(at('{ ¦'), down)).length).toBeGreaterThan(20);
 		expect(await optionsFor(at('{ .a = ¦'), down)).toEqual([]);
 	});

@@ -36,7 +36,25 @@ const AGGREGATE = names(AGGREGATES);
 const CALLS = new Set([...SERIES, ...AGGREGATE, 'by', 'select', 'coalesce', 'topk', 'bottomk', 'with']);
 const COMPARES = new Set(['=', '!=', '<', '<=', '>', '>=', '=~', '!~']);
 const JOINS = new Set(['&&', '||', '!', '+', '-', '*', '/', '%', '^']);
-const STRUCTURE = new Set(['&&', '||', '>', '>>', '<', '<<', '~', '!>', '!>>', '!<', '!<<', '!~', '&>', '&>>', '&<', '&<<', '&~']);
+const STRUCTURE = new Set([
+	'&&',
+	'||',
+	'>',
+	'>>',
+	'<',
+	'<<',
+	'~',
+	'!>',
+	'!>>',
+	'!<',
+	'!<<',
+	'!~',
+	'&>',
+	'&>>',
+	'&<',
+	'&<<',
+	'&~'
+]);
 
 export function contextAt(text: string, position: number): Context {
 	const tokens = scan(text.slice(0, position));
@@ -125,7 +143,9 @@ function inCall(before: Token[], from: number, inner: Bracket): Context {
 		case 'select':
 			return atArgument ? { expects: 'field', from, literals: false } : { expects: 'nothing', from };
 		case 'compare':
-			return inner.commas === 0 && atArgument ? { expects: 'spanset', from, first: false } : { expects: 'nothing', from };
+			return inner.commas === 0 && atArgument
+				? { expects: 'spanset', from, first: false }
+				: { expects: 'nothing', from };
 		case 'with':
 			return atArgument ? { expects: 'hint', from } : { expects: 'nothing', from };
 		case 'count':
@@ -136,7 +156,9 @@ function inCall(before: Token[], from: number, inner: Bracket): Context {
 		case 'bottomk':
 			return { expects: 'nothing', from };
 		default:
-			return inner.commas === 0 && atArgument ? { expects: 'field', from, literals: false } : { expects: 'nothing', from };
+			return inner.commas === 0 && atArgument
+				? { expects: 'field', from, literals: false }
+				: { expects: 'nothing', from };
 	}
 }
 

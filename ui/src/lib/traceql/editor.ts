@@ -2,7 +2,15 @@
  * The editor of the query page: CodeMirror with TraceQL. It is large, so only `QueryEditor.svelte` loads this file,
  * when a page needs it.
  */
-import { autocompletion, closeBrackets, closeBracketsKeymap, completionKeymap, type Completion, type CompletionContext, type CompletionResult } from '@codemirror/autocomplete';
+import {
+	autocompletion,
+	closeBrackets,
+	closeBracketsKeymap,
+	completionKeymap,
+	type Completion,
+	type CompletionContext,
+	type CompletionResult
+} from '@codemirror/autocomplete';
 import { defaultKeymap, history, historyKeymap } from '@codemirror/commands';
 import { bracketMatching, HighlightStyle, LanguageSupport, LRLanguage, syntaxHighlighting } from '@codemirror/language';
 import { linter, lintKeymap, type Diagnostic } from '@codemirror/lint';
@@ -55,7 +63,10 @@ const language = LRLanguage.define({
 			})
 		]
 	}),
-	languageData: { commentTokens: { line: '//', block: { open: '/*', close: '*/' } }, closeBrackets: { brackets: ['(', '[', '{', '"', '`'] } }
+	languageData: {
+		commentTokens: { line: '//', block: { open: '/*', close: '*/' } },
+		closeBrackets: { brackets: ['(', '[', '{', '"', '`'] }
+	}
 });
 
 const colours = HighlightStyle.define([
@@ -104,7 +115,12 @@ function asCompletion(option: Option, quote: string | null): Completion {
 			const insert = closes ? option.insert + quote : option.insert;
 			const past = quote !== null && !closes ? 1 : 0;
 			const anchor = from + (option.cursor ?? insert.length + past);
-			view.dispatch({ changes: { from, to, insert }, selection: { anchor }, userEvent: 'input.complete', scrollIntoView: true });
+			view.dispatch({
+				changes: { from, to, insert },
+				selection: { anchor },
+				userEvent: 'input.complete',
+				scrollIntoView: true
+			});
 		}
 	};
 }
@@ -157,13 +173,24 @@ export function createEditor(options: EditorOptions): QueryEditorHandle {
 				drawSelection(),
 				bracketMatching(),
 				closeBrackets(),
-				autocompletion({ override: [source(names)], icons: false, maxRenderedOptions: 80, activateOnCompletion: (done) => done.label.endsWith('.') }),
+				autocompletion({
+					override: [source(names)],
+					icons: false,
+					maxRenderedOptions: 80,
+					activateOnCompletion: (done) => done.label.endsWith('.')
+				}),
 				new LanguageSupport(language),
 				syntaxHighlighting(colours),
-				linter(async (now) => diagnosticsOf(await check(now.state.doc.toString()), now.state.doc.length), { delay: CHECK_DELAY_MILLIS }),
+				linter(async (now) => diagnosticsOf(await check(now.state.doc.toString()), now.state.doc.length), {
+					delay: CHECK_DELAY_MILLIS
+				}),
 				placeholder(options.hint),
 				EditorView.lineWrapping,
-				EditorView.contentAttributes.of({ 'aria-label': options.label, 'aria-description': options.description, spellcheck: 'false' }),
+				EditorView.contentAttributes.of({
+					'aria-label': options.label,
+					'aria-description': options.description,
+					spellcheck: 'false'
+				}),
 				EditorView.updateListener.of((update) => update.docChanged && options.onchange(update.state.doc.toString())),
 				Prec.highest(
 					keymap.of([
@@ -172,7 +199,14 @@ export function createEditor(options: EditorOptions): QueryEditorHandle {
 					])
 				),
 				// Tab is bound to nothing here: it leaves the editor, as it leaves any field.
-				keymap.of([...closeBracketsKeymap, ...completionKeymap, ...historyKeymap, ...lintKeymap, { key: 'Escape', run: leave }, ...defaultKeymap])
+				keymap.of([
+					...closeBracketsKeymap,
+					...completionKeymap,
+					...historyKeymap,
+					...lintKeymap,
+					{ key: 'Escape', run: leave },
+					...defaultKeymap
+				])
 			]
 		})
 	});

@@ -59,7 +59,11 @@ export async function optionsFor(context: Context, names: Names): Promise<Option
 		case 'operator':
 			return asOptions(context.compared ? LOGIC : [...COMPARISONS, ...LOGIC], 'operator', ' #');
 		case 'comparison':
-			return asOptions(COMPARISONS.filter((term) => !term.label.includes('~')), 'operator', ' #');
+			return asOptions(
+				COMPARISONS.filter((term) => !term.label.includes('~')),
+				'operator',
+				' #'
+			);
 		case 'relation':
 			return [option('|', 'pass on to a function', 'operator', '| #', 2), ...asOptions(RELATIONS, 'operator')];
 		case 'grouping':
@@ -71,7 +75,9 @@ export async function optionsFor(context: Context, names: Names): Promise<Option
 
 function spansets(first: boolean): Option[] {
 	const braces = option('{ }', 'spans that meet a condition', 'snippet', '{ # }', 2);
-	return first ? [braces, ...asOptions(AGGREGATES, 'function'), ...asOptions(STAGES.slice(0, 1), 'function')] : [braces];
+	return first
+		? [braces, ...asOptions(AGGREGATES, 'function'), ...asOptions(STAGES.slice(0, 1), 'function')]
+		: [braces];
 }
 
 function stages(): Option[] {

@@ -77,7 +77,11 @@ export const DURATION_FIELDS: ReadonlySet<string> = new Set([
 export const METRICS_FUNCTIONS: readonly Term[] = [
 	{ label: 'rate', does: 'spans per second', template: 'rate()#' },
 	{ label: 'count_over_time', does: 'number of spans in each step', template: 'count_over_time()#' },
-	{ label: 'quantile_over_time', does: 'quantiles of a field', template: 'quantile_over_time(duration, #.5, .95, .99)' },
+	{
+		label: 'quantile_over_time',
+		does: 'quantiles of a field',
+		template: 'quantile_over_time(duration, #.5, .95, .99)'
+	},
 	{ label: 'avg_over_time', does: 'average of a field', template: 'avg_over_time(#)' },
 	{ label: 'min_over_time', does: 'smallest value of a field', template: 'min_over_time(#)' },
 	{ label: 'max_over_time', does: 'largest value of a field', template: 'max_over_time(#)' },
