@@ -56,15 +56,15 @@ async function mockMetrics(page, answer, delayMillis = 0) {
 	return asked;
 }
 
-/** Checks queries as a server would: only `dration` is wrong. */
+/** Checks queries as a server would: only `durations` is wrong. */
 async function mockCheck(page) {
 	await page.route('**/api/v1/query/check?*', async (route) => {
 		const q = new URL(route.request().url()).searchParams.get('q') ?? '';
-		const at = q.indexOf('dration');
+		const at = q.indexOf('durations');
 		const error = {
-			message: 'unknown word `dration`',
+			message: 'unknown word `durations`',
 			start: at,
-			end: at + 7,
+			end: at + 9,
 			expected: [],
 			suggestion: 'did you mean `duration`?'
 		};
@@ -149,8 +149,8 @@ test('completes attributes and their values, and leaves with Escape or Tab', asy
 test('marks what is wrong in its place, and formats what is right', async () => {
 	const { page } = await openQuery('/query');
 	await editor(page).click();
-	await page.keyboard.type('{ dration > 2s');
-	await page.locator('.cm-lintRange-error', { hasText: 'dration' }).waitFor();
+	await page.keyboard.type('{ durations > 2s');
+	await page.locator('.cm-lintRange-error', { hasText: 'durations' }).waitFor();
 	await page.getByRole('status').filter({ hasText: 'did you mean' }).waitFor();
 	await page.keyboard.press('Control+a');
 	await page.keyboard.type('{status=error}');
@@ -180,6 +180,19 @@ test('Ctrl+Enter runs; back, forward and reload keep up', async () => {
 	await link.waitFor();
 	await page.getByRole('button', { name: 'History' }).click();
 	await page.getByRole('button', { name: '{ status = error }', exact: true }).waitFor();
+	await page.done();
+});
+
+test('what is typed but not run outlives a change of the range', async () => {
+	const { page } = await openQuery(href('{ status = error }'));
+	await editor(page).click();
+	await page.keyboard.press('Control+End');
+	await page.keyboard.type(' | count() > 2');
+	await page.getByRole('status').filter({ hasText: 'Edited, not run yet' }).waitFor();
+	await page.getByRole('button', { name: 'Last 24h' }).click();
+	await waitForAddress(page, /range=24h/);
+	await page.getByRole('table', { name: 'Traces found' }).getByRole('link').first().waitFor();
+	assert.equal((await page.locator('.cm-content').innerText()).trim(), '{ status = error } | count() > 2');
 	await page.done();
 });
 

@@ -122,8 +122,8 @@ export function check(text) {
 	if ((text.match(/\{/g) ?? []).length !== (text.match(/\}/g) ?? []).length) {
 		return wrong('the query ends too early, expected an operator or `}`', text.length, text.length);
 	}
-	const typo = /\bdration\b/.exec(text);
-	if (typo) return wrong('unknown word `dration`, expected an attribute, an intrinsic or a value', typo.index, typo.index + 7, 'did you mean `duration`?');
+	const typo = /\bdurations\b/.exec(text);
+	if (typo) return wrong('unknown word `durations`, expected an attribute, an intrinsic or a value', typo.index, typo.index + 9, 'did you mean `duration`?');
 	const kind = /\|\s*(rate|compare|\w+_over_time)\s*\(/.test(text) ? 'metrics' : 'spans';
 	return { valid: true, kind, printed: text.trim().replace(/\s+/g, ' ').replace(/\{(?=\S)/g, '{ ').replace(/(?<=\S)\}/g, ' }').replace(/ ?(!=|>=|<=|=) ?/g, ' $1 ') };
 }

@@ -42,7 +42,7 @@ const PAGES = {
 	queryheat: { path: '/query?q=' + encodeURIComponent('{ } | histogram_over_time(duration)'), act: async (page) => { const box = await page.getByRole('img').boundingBox(); await page.mouse.move(box.x + box.width * 0.6, box.y + box.height * 0.5); } },
 	querycompare: { path: '/query?q=' + encodeURIComponent('{ } | compare({ status = error })') },
 	queryone: { path: '/query?step=all&q=' + encodeURIComponent('{ } | count_over_time() by (name)') },
-	queryerror: { path: '/query?q=' + encodeURIComponent('{ dration > 2s }'), act: async (page) => { await page.waitForTimeout(600); await page.locator('.cm-lintRange-error').hover(); await page.waitForTimeout(500); } },
+	queryerror: { path: '/query?q=' + encodeURIComponent('{ durations > 2s }'), act: async (page) => { await page.waitForTimeout(600); await page.locator('.cm-lintRange-error').hover(); await page.waitForTimeout(500); } },
 	querynone: { path: '/query?q=' + encodeURIComponent('{ resource.service.name = "nowhere" } | rate()') },
 	querycomplete: { path: '/query', act: async (page) => { const editor = page.locator('.cm-content'); await editor.waitFor(); await editor.click(); await page.keyboard.type('{ resource.serv'); await page.locator('.cm-tooltip-autocomplete').waitFor(); } },
 	queryvalues: { path: '/query', act: async (page) => { const editor = page.locator('.cm-content'); await editor.waitFor(); await editor.click(); await page.keyboard.type('{ resource.service.name = "c'); await page.locator('.cm-tooltip-autocomplete').waitFor(); } },

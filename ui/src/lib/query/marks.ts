@@ -41,7 +41,7 @@ function thinned(marks: ExemplarMark[], start: number, length: number): Exemplar
 	const high = marks.reduce((most, mark) => Math.max(most, mark.value), 0) || 1;
 	const byCell = new Map<string, ExemplarMark>();
 	for (const mark of marks) {
-		const cell = `${Math.floor(((mark.seconds - start) / length) * COLUMNS)} ${Math.floor((mark.value / high) * ROWS)}`;
+		const cell = `${Math.floor(((mark.seconds - start) / length) * COLUMNS)} ${Math.min(ROWS - 1, Math.floor((mark.value / high) * ROWS))}`;
 		const known = byCell.get(cell);
 		if (!known || known.value < mark.value) byCell.set(cell, mark);
 	}

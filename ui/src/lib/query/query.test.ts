@@ -5,6 +5,7 @@ import { bucketsAreSeconds, describeQuery, withCondition } from './describe';
 import { EXAMPLES } from './examples';
 import { heatmapOf, strength } from './heatmap';
 import { remembered } from './history';
+import { marksOf } from './marks';
 import {
 	drawnIndices,
 	formatStep,
@@ -127,6 +128,46 @@ describe('series', () => {
 		[86_400e9, '1d'],
 		[5e8, '500ms']
 	])('a step of %d ns is %s', (nanos, text) => expect(formatStep(nanos)).toBe(text));
+});
+
+describe('exemplars in a plot', () => {
+	const exemplar = (spanId: string, seconds: number, value: number) => ({
+		traceId: 't',
+		spanId,
+		timeUnixNano: `${1_769_860_800 + seconds}000000000`,
+		value
+	});
+	const answer = {
+		startTimeUnixNano: '1769860800000000000',
+		stepNanos: 60e9,
+		steps: 10,
+		series: [
+			{
+				...series([], [5, null, 7]),
+				exemplars: [exemplar('a', 10, 0.2), exemplar('b', 70, 0.3), exemplar('c', 130, 0.4)]
+			}
+		]
+	} as unknown as MetricsAnswer;
+
+	it('stand at their own duration, and ride on the line of a rate', () => {
+		const own = marksOf(answer, [0], 'seconds');
+		expect(own.map((mark) => [mark.exemplar.spanId, mark.seconds - 1_769_860_800, mark.value])).toEqual([
+			['a', 10, 0.2],
+			['b', 70, 0.3],
+			['c', 130, 0.4]
+		]);
+		const riding = marksOf(answer, [0], 'per second');
+		expect(riding.map((mark) => [mark.exemplar.spanId, mark.seconds - 1_769_860_800, mark.value])).toEqual([
+			['a', 0, 5],
+			['c', 120, 7]
+		]);
+	});
+
+	it('make room for the largest where many are at one place', () => {
+		const crowd = Array.from({ length: 50 }, (_, index) => exemplar(String(index), 10, 0.2 + index / 10_000));
+		const marks = marksOf({ ...answer, series: [{ ...answer.series[0]!, exemplars: crowd }] }, [0], 'seconds');
+		expect(marks.map((mark) => mark.exemplar.spanId)).toEqual(['49']);
+	});
 });
 
 describe('compare()', () => {
