@@ -1,13 +1,12 @@
 //! TraceQL over the stored spans of the query rows, and the same questions asked of DuckDB over the same files.
 
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::process::Command;
 
 use crate::data::Stream;
 use crate::http::escape;
@@ -96,7 +95,7 @@ pub(super) async fn measure(server: &Server, stream: &Stream, rounds: u64, pytho
         answers.push(answer);
     }
     let ours = |question: usize| rows[question].value;
-    let theirs = duckdb(python, store).await?;
+    let theirs = duckdb(python, store)?;
     let errors = total(&answers[0]) * STEP_S;
     let rate = against("TraceQL against DuckDB: rate of errors", ours(0), &theirs.rate).require(
         (errors - theirs.rate.spans as f64).abs() < 0.5,
@@ -157,7 +156,7 @@ struct DuckDb {
 }
 
 /// Runs the same questions in DuckDB, with as many threads as there are cores.
-async fn duckdb(python: &Path, store: &Path) -> anyhow::Result<DuckDb> {
+fn duckdb(python: &Path, store: &Path) -> anyhow::Result<DuckDb> {
     const SCRIPT: &str = include_str!("duckdb.py");
     let output = Command::new(python)
         .args(["-c", SCRIPT])
@@ -165,7 +164,6 @@ async fn duckdb(python: &Path, store: &Path) -> anyhow::Result<DuckDb> {
         .args([ABSENT_USER, &WARM_UP_RUNS.to_string(), &RUNS.to_string()])
         .stdin(Stdio::null())
         .output()
-        .await
         .with_context(|| format!("start {}", python.display()))?;
     let error = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "DuckDB's part failed (`make bench` installs DuckDB): {}", error.trim_end());

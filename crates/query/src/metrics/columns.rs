@@ -174,7 +174,7 @@ pub(super) fn gather_row_group<C: Cell>(
     let unknown = weights.as_ref().map_or(rows.count(), |weights| weights.unknown);
     gathered.count(rows.count() as u64, unknown as u64);
     let mut table = GroupTable::new(&fields.by);
-    let mut add = |row: usize, group: u32, gathered: &mut Gathered<C>| {
+    let add = |row: usize, group: u32, gathered: &mut Gathered<C>| {
         let value = if fields.values.is_empty() { 0.0 } else { fields.values[row] };
         let step = if run.steps.count > 1 { run.steps.of_start(starts[row]) } else { 0 };
         let weight = weights.as_ref().map_or(1.0, |weights| weights.of_rows[row]);

@@ -215,8 +215,8 @@ impl ComparePlan {
         let compare = Compare { plan: self, series, steps, snapshot, bounds };
         let files = matching_files(series, steps, snapshot, bounds, met);
         let counts = match series.spans_alone() {
-            Some(filter) => compare.from_columns(filter, &files, met)?,
-            None => compare.from_traces(&files, met)?,
+            Some(filter) => compare.over_columns(filter, &files, met)?,
+            None => compare.over_traces(&files, met)?,
         };
         met.weighting.spans += counts.spans;
         met.weighting.spans_of_unknown_probability += counts.unknown;
@@ -229,7 +229,7 @@ impl Compare<'_> {
         2 * self.steps.of_start(start) + u32::from(selected && self.plan.in_window(start))
     }
 
-    fn from_columns(
+    fn over_columns(
         &self,
         filter: &Expression,
         files: &[&Arc<SpanFile>],
@@ -340,7 +340,7 @@ impl Compare<'_> {
         }
     }
 
-    fn from_traces(&self, files: &[&Arc<SpanFile>], met: &mut Met) -> std::result::Result<Counts, QueryError> {
+    fn over_traces(&self, files: &[&Arc<SpanFile>], met: &mut Met) -> std::result::Result<Counts, QueryError> {
         let traces = candidates(self.series, self.steps, self.snapshot, self.bounds, files, met)?;
         let portions: Vec<_> = traces.chunks(TRACES_AT_ONCE).collect();
         let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -538,13 +538,16 @@ fn count_codes(codes: &Codes, slotted: &Slotted, mut add: impl FnMut(&GroupValue
     }
 }
 
+/// Weights by slot, for values that few rows have.
+type SlotSums = Vec<(u32, f64)>;
+
 /// Attributes of spans without a column of their own.
 fn count_map(rows: &Rows<'_>, slotted: &Slotted, counts: &mut Counts) -> Result<()> {
     let array = rows.column("span_attributes")?;
     let map = array.as_map_opt().ok_or_else(|| ParquetError::General("not a column of maps".into()))?;
     let (keys, texts) = (map.keys().as_string::<i32>(), map.values().as_string::<i32>());
     // Values are parsed once for all rows that have the same text.
-    let mut by_key: FxHashMap<&str, FxHashMap<&str, Vec<(u32, f64)>>> = FxHashMap::default();
+    let mut by_key: FxHashMap<&str, FxHashMap<&str, SlotSums>> = FxHashMap::default();
     let mut row = 0;
     rows.pick(|at| {
         let entries = map.value_offsets()[at] as usize..map.value_offsets()[at + 1] as usize;
@@ -576,7 +579,7 @@ fn count_map(rows: &Rows<'_>, slotted: &Slotted, counts: &mut Counts) -> Result<
 fn count_texts_of_json(rows: &Rows<'_>, slotted: &Slotted, counts: &mut Counts) -> Result<()> {
     let array = rows.column("resource_attributes")?;
     let codes = codes_of_array(&array, rows, |text| GroupValue::String(text.into()));
-    let mut found: Vec<(Vec<(String, AnyValue)>, Vec<f64>)> = Vec::new();
+    let mut found = Vec::new();
     count_codes(&codes, slotted, |text, weights| {
         let GroupValue::String(text) = text else { return };
         if let Ok(AnyValue::KeyValueList(entries)) = AnyValue::from_canonical_json(text) {

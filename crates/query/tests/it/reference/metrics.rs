@@ -180,6 +180,11 @@ fn is_duration(field: &FieldExpr) -> bool {
     matches!(field, FieldExpr::Intrinsic { intrinsic, .. } if durations.contains(intrinsic))
 }
 
+/// From the values of a step with their weights.
+type Compute<'a> = &'a dyn Fn(&[(f64, f64)]) -> Option<f64>;
+/// A value and its weights in each step.
+type Sums = (AnyValue, Vec<f64>);
+
 fn aggregated(
     counted: &[Counted<'_, '_>],
     function: &MetricsFunction,
@@ -207,7 +212,7 @@ fn aggregated(
             let value = function.field().and_then(|field| span.value(field).number()).unwrap_or(1.0);
             values[span.step].push((value, span.weight));
         }
-        let mut add = |label: Option<(String, f64)>, compute: &dyn Fn(&[(f64, f64)]) -> Option<f64>| {
+        let mut add = |label: Option<(String, f64)>, compute: Compute<'_>| {
             let mut labels = labels.clone();
             labels.extend(label.map(|(name, value)| (name, Some(AnyValue::Double(value)))));
             series.push(ReferenceSeries { labels, values: values.iter().map(|values| compute(values)).collect() });
@@ -275,7 +280,7 @@ fn differences(
     steps: &Steps,
 ) -> Vec<ReferenceSeries> {
     // By meta type, key and value (as text): the value and its weights in each step.
-    let mut sums: BTreeMap<(&str, String), BTreeMap<String, (AnyValue, Vec<f64>)>> = BTreeMap::new();
+    let mut sums: BTreeMap<(&str, String), BTreeMap<String, Sums>> = BTreeMap::new();
     for span in counted {
         let own = span.trace.spans[span.row];
         let selected = selection.is_none_or(|selection| holds(span.trace, span.row, selection))

@@ -52,7 +52,7 @@ impl<'a> Trace<'a> {
                         spans[at].span_id == spans[child].parent_span_id && !spans[child].parent_span_id.is_none()
                     })
                     .collect();
-                let server = candidates.iter().copied().filter(|&at| spans[at].kind == kind::SERVER).next_back();
+                let server = candidates.iter().copied().rfind(|&at| spans[at].kind == kind::SERVER);
                 server.or(candidates.first().copied()).filter(|&at| at != child)
             })
             .collect();
