@@ -505,6 +505,17 @@ impl OpenFile {
         parent_ids(&window, first..first + batch.num_rows())
     }
 
+    /// The parent of each row of a row group; [`SpanId::NONE`] for a root.
+    pub fn parents(&self, row_group: usize) -> Result<Vec<SpanId>> {
+        let rows = self.rows_of(row_group);
+        let mut parents = Vec::with_capacity(rows);
+        for batch in self.scan(row_group, &PARENT_COLUMNS, None, StringForm::View, rows.max(1))? {
+            let batch = batch?;
+            parents = contained(|| parent_ids(&batch, 0..batch.num_rows()))?;
+        }
+        Ok(parents)
+    }
+
     /// Reads the whole file in order, a bounded number of rows at a time.
     pub(crate) fn stream(self: &Arc<Self>, batch_rows: usize) -> SpanStream {
         SpanStream { file: self.clone(), next_row_group: 0, current: None, batch_rows }
@@ -556,12 +567,7 @@ impl Iterator for SpanStream {
 
 impl SpanStream {
     fn open_row_group(&self, row_group: usize) -> Result<StreamedRowGroup> {
-        let rows = self.file.rows_of(row_group);
-        let mut parents = Vec::with_capacity(rows);
-        for batch in self.file.scan(row_group, &PARENT_COLUMNS, None, StringForm::View, rows.max(1))? {
-            let batch = batch?;
-            parents = parent_ids(&batch, 0..batch.num_rows())?;
-        }
+        let parents = self.file.parents(row_group)?;
         let reader = self.file.read(row_group, None, None, StringForm::Dictionary, self.batch_rows)?;
         Ok(StreamedRowGroup { reader, parents, next_row: 0 })
     }

@@ -1,0 +1,75 @@
+//! What can go wrong with a statement, as its author should read it.
+
+use datafusion::common::DataFusionError;
+
+/// Why a statement was not answered at all. A partial answer is not an error.
+#[derive(Debug, thiserror::Error)]
+pub enum SqlError {
+    /// The statement is wrong or not allowed; the text says where and what to change.
+    #[error("{0}")]
+    Invalid(String),
+    /// Too many statements are running.
+    #[error("{running} SQL statements are running, the limit; try again in a moment")]
+    Busy { running: usize },
+    /// It took too long before its first row was there.
+    #[error("the statement took longer than {seconds} s; ask for a shorter range of start_time, or aggregate less")]
+    Timeout { seconds: u64 },
+    /// It needed more memory than statements may use.
+    #[error(
+        "the statement needs more memory than the {bytes_max} bytes that SQL may use; narrow it or group by less: {detail}"
+    )]
+    Memory { bytes_max: usize, detail: String },
+    /// A defect of Tracehouse.
+    #[error("the statement ended unexpectedly; this is a defect, please report it with the server's log")]
+    Ended,
+}
+
+impl SqlError {
+    /// The part of a DataFusion error that helps the author of the statement.
+    pub(crate) fn of(error: &DataFusionError, bytes_max: usize) -> Self {
+        let place = place(error);
+        match error.find_root() {
+            DataFusionError::ResourcesExhausted(detail) => {
+                SqlError::Memory { bytes_max, detail: detail.lines().next().unwrap_or_default().to_owned() }
+            }
+            DataFusionError::Internal(detail) => {
+                tracing::error!(detail, "planning or running SQL failed inside");
+                SqlError::Invalid(format!("the statement can't be planned: {}", first_lines(detail)))
+            }
+            root => {
+                let text = first_lines(&root.strip_backtrace());
+                SqlError::Invalid(format!("{place}{text}{}", hint(&text)))
+            }
+        }
+    }
+}
+
+/// What to do where a call of `attr` can't be evaluated, as the message names columns that nobody wrote.
+fn hint(text: &str) -> &'static str {
+    let of_attributes = text.contains("attributes");
+    if of_attributes && text.contains("Ambiguous") {
+        "; in a join, name the table before the function: s.attr('key')"
+    } else if of_attributes && text.contains("No field named") {
+        "; attr('key') reads the columns attributes and resource_attributes: select them in the subquery, or call it there"
+    } else {
+        ""
+    }
+}
+
+/// Where in the statement the error is, if DataFusion knows.
+fn place(error: &DataFusionError) -> String {
+    let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
+    span.map(|span| format!("line {}, column {}: ", span.start.line, span.start.column)).unwrap_or_default()
+}
+
+/// Errors list all known fields or functions at times: as much as a person reads.
+fn first_lines(text: &str) -> String {
+    const CHARS_MAX: usize = 1_000;
+    let text = text.trim();
+    let text = text.strip_prefix("Error during planning: ").unwrap_or(text);
+    let mut short: String = text.chars().take(CHARS_MAX).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}

@@ -1,0 +1,226 @@
+//! Reads a table from memory and files: only the columns that are needed, and most of them only for rows that are wanted.
+
+mod file;
+mod sources;
+mod spans;
+mod values;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::SchemaRef;
+use datafusion::common::{DataFusionError, Result};
+use parking_lot::Mutex;
+use parquet::errors::ParquetError;
+use tracehouse_store::{HotBatch, Snapshot, SpanFile};
+
+use crate::plan::Predicate;
+use crate::scan::file::FileScan;
+use crate::scan::spans::SpanRows;
+use crate::tables::{Column, Table};
+
+pub(crate) use values::ValueBuilder;
+
+/// Rows that are looked at in one step.
+pub(crate) const ROWS_PER_STEP: usize = 8 * 1024;
+
+/// What is read, once for all partitions.
+pub(crate) struct Scan {
+    pub(crate) table: Table,
+    pub(crate) columns: Vec<Column>,
+    pub(crate) schema: SchemaRef,
+    pub(crate) predicate: Predicate,
+    /// The filters as a person reads them.
+    pub(crate) filters: Vec<String>,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) partitions: usize,
+    /// Each partition may stop after so many rows.
+    pub(crate) rows_max: Option<usize>,
+    pub(crate) report: Arc<ScanReport>,
+}
+
+impl std::fmt::Debug for Scan {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Scan").field("table", &self.table).field("columns", &self.columns).finish()
+    }
+}
+
+/// What the scans of a statement have read, counted while they run.
+#[derive(Debug, Default)]
+pub(crate) struct ScanReport {
+    files: AtomicUsize,
+    row_groups: AtomicUsize,
+    spans_hot: AtomicU64,
+    failed: Mutex<Vec<String>>,
+}
+
+/// What the scans of a statement have read. A table that is named twice is scanned, and counted, twice.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scanned {
+    /// Files in which the filters had to be looked at span by span.
+    pub files: usize,
+    pub row_groups: usize,
+    /// Spans in memory that were looked at.
+    pub spans_hot: u64,
+    /// Paths of files that could not be read.
+    pub failed: Vec<String>,
+}
+
+impl ScanReport {
+    pub(crate) fn so_far(&self) -> Scanned {
+        let mut failed = self.failed.lock().clone();
+        failed.sort();
+        failed.dedup();
+        Scanned {
+            files: self.files.load(Ordering::Relaxed),
+            row_groups: self.row_groups.load(Ordering::Relaxed),
+            spans_hot: self.spans_hot.load(Ordering::Relaxed),
+            failed,
+        }
+    }
+}
+
+/// What one step of a scan gives.
+pub(crate) enum Step {
+    Batch(RecordBatch),
+    /// No rows this time; there may be more.
+    Nothing,
+    End,
+}
+
+/// Why a scan does not go on.
+pub(super) enum ScanError {
+    /// A file can't be read: the others can.
+    File(ParquetError),
+    /// The statement fails, as by a division by zero.
+    Statement(DataFusionError),
+}
+
+impl From<ParquetError> for ScanError {
+    fn from(error: ParquetError) -> Self {
+        ScanError::File(error)
+    }
+}
+
+impl From<DataFusionError> for ScanError {
+    fn from(error: DataFusionError) -> Self {
+        ScanError::Statement(error)
+    }
+}
+
+/// One partition of a scan: every so many-th batch in memory and row group.
+pub(crate) struct Scanner {
+    scan: Arc<Scan>,
+    partition: usize,
+    hot: std::vec::IntoIter<Arc<HotBatch>>,
+    files: std::vec::IntoIter<(usize, Arc<SpanFile>)>,
+    current: Option<Unit>,
+    rows_left: usize,
+}
+
+enum Unit {
+    Hot { batch: Arc<HotBatch>, next_row: usize },
+    File(Box<FileScan>),
+}
+
+impl Scanner {
+    pub(crate) fn new(scan: Arc<Scan>, partition: usize) -> Self {
+        // Newest first, as with files: a statement with a limit then sees the newest spans.
+        let hot: Vec<_> = scan.snapshot.hot.iter().rev().skip(partition).step_by(scan.partitions).cloned().collect();
+        let files: Vec<_> = scan.snapshot.files.iter().cloned().enumerate().collect();
+        let rows_left = scan.rows_max.unwrap_or(usize::MAX);
+        Self { scan, partition, hot: hot.into_iter(), files: files.into_iter(), current: None, rows_left }
+    }
+
+    /// Does a bounded piece of work. Blocks on the disk or the network.
+    pub(crate) fn step(&mut self) -> Result<Step> {
+        if self.rows_left == 0 {
+            return Ok(Step::End);
+        }
+        let Some(unit) = &mut self.current else { return self.begin_next() };
+        let batch = match unit {
+            Unit::Hot { batch, next_row } => {
+                let rows = *next_row..batch.spans.len().min(*next_row + ROWS_PER_STEP);
+                if rows.is_empty() {
+                    self.current = None;
+                    return Ok(Step::Nothing);
+                }
+                *next_row = rows.end;
+                self.scan.report.spans_hot.fetch_add(rows.len() as u64, Ordering::Relaxed);
+                let mut rows = SpanRows::new(self.scan.table, &batch.spans, rows);
+                rows.retain(&self.scan.predicate.conditions)?;
+                self.scan.batch_of(&rows)?
+            }
+            Unit::File(file) => match file.step(&self.scan) {
+                Ok(Some(batch)) => batch,
+                Ok(None) => {
+                    self.current = None;
+                    return Ok(Step::Nothing);
+                }
+                Err(ScanError::Statement(error)) => return Err(error),
+                Err(ScanError::File(error)) => {
+                    let path = file.path().to_owned();
+                    self.current = None;
+                    self.scan.report.fail(path, &error);
+                    return Ok(Step::Nothing);
+                }
+            },
+        };
+        if batch.num_rows() == 0 {
+            return Ok(Step::Nothing);
+        }
+        let batch = batch.slice(0, batch.num_rows().min(self.rows_left));
+        self.rows_left -= batch.num_rows();
+        Ok(Step::Batch(batch))
+    }
+
+    fn begin_next(&mut self) -> Result<Step> {
+        if let Some(batch) = self.hot.next() {
+            let traces = self.scan.predicate.traces.as_ref();
+            if traces.is_none_or(|traces| traces.iter().any(|&trace| batch.may_contain(trace))) {
+                self.current = Some(Unit::Hot { batch, next_row: 0 });
+            }
+            return Ok(Step::Nothing);
+        }
+        let Some((number, file)) = self.files.next() else { return Ok(Step::End) };
+        if !file::may_match(&self.scan, &file)? {
+            return Ok(Step::Nothing);
+        }
+        // Row groups of consecutive files go to different partitions, as most files have only one.
+        let first = (self.partition + self.scan.partitions - number % self.scan.partitions) % self.scan.partitions;
+        match file.open() {
+            Ok(open) if first < open.row_groups() => {
+                if first == 0 {
+                    self.scan.report.files.fetch_add(1, Ordering::Relaxed);
+                }
+                self.current = Some(Unit::File(Box::new(FileScan::new(file, open, first))));
+            }
+            Ok(_) => {}
+            Err(error) => self.scan.report.fail(error.path.clone(), &error.source),
+        }
+        Ok(Step::Nothing)
+    }
+}
+
+impl ScanReport {
+    fn fail(&self, path: String, error: &ParquetError) {
+        tracing::warn!(path, %error, "SQL could not read a file of spans; the answer says so");
+        self.failed.lock().push(path);
+    }
+
+    pub(super) fn count_row_group(&self) {
+        self.row_groups.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Scan {
+    fn batch_of(&self, rows: &SpanRows<'_>) -> Result<RecordBatch> {
+        self.batch(self.columns.iter().map(|column| rows.column(column)).collect(), rows.len())
+    }
+
+    pub(super) fn batch(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
+    }
+}

@@ -1,0 +1,178 @@
+//! Parses a statement, refuses what is not a question, and spells out calls of `attr`.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::ast::{
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select,
+    SelectItem, SetExpr, Statement as SqlStatement, Value, VisitMut, VisitorMut,
+};
+
+use crate::error::SqlError;
+use crate::functions::AttributeFunction;
+
+/// Longer statements are refused: planning takes time and depth of stack by their length.
+const STATEMENT_BYTES_MAX: usize = 64 * 1024;
+/// How deep brackets and subqueries may be nested.
+const NESTING_MAX: usize = 50;
+
+/// How deep an expression may be, of which `a + b + c` has a depth of 2. DataFusion recurses over it with large frames.
+const EXPRESSION_DEPTH_MAX: usize = 400;
+/// How many queries one may join by UNION and its like.
+const UNIONS_MAX: usize = 400;
+
+/// What is left out of the message when a statement is refused.
+const ONLY_QUESTIONS: &str =
+    "only questions are answered here: SELECT, WITH, VALUES, EXPLAIN, SHOW and DESCRIBE; nothing can be changed by SQL";
+
+/// The one statement in a text, ready to be planned.
+pub(crate) fn parse(text: &str) -> Result<Statement, SqlError> {
+    if text.len() > STATEMENT_BYTES_MAX {
+        let length = text.len();
+        return Err(SqlError::Invalid(format!(
+            "the statement has {length} bytes; at most {STATEMENT_BYTES_MAX} are read; shorten it"
+        )));
+    }
+    let wrong = |error| SqlError::of(&error, 0);
+    let parser = DFParserBuilder::new(text).with_recursion_limit(NESTING_MAX).build();
+    let mut statements = parser.and_then(|mut parser| parser.parse_statements()).map_err(wrong)?;
+    let statement = statements.pop_front().ok_or_else(|| SqlError::Invalid("the statement is empty".into()))?;
+    if !statements.is_empty() {
+        let count = statements.len() + 1;
+        return Err(SqlError::Invalid(format!("{count} statements were sent; send one at a time")));
+    }
+    check(&statement)?;
+    with_attributes_spelled_out(statement)
+}
+
+fn check(statement: &Statement) -> Result<(), SqlError> {
+    let refused = |what: String| Err(SqlError::Invalid(format!("{what} is not allowed: {ONLY_QUESTIONS}")));
+    match statement {
+        Statement::Explain(explain) => check(&explain.statement),
+        Statement::Statement(statement) => match statement.as_ref() {
+            SqlStatement::Query(_)
+            | SqlStatement::Explain { .. }
+            | SqlStatement::ExplainTable { .. }
+            | SqlStatement::ShowTables { .. }
+            | SqlStatement::ShowColumns { .. }
+            | SqlStatement::ShowFunctions { .. }
+            | SqlStatement::ShowVariable { .. } => Ok(()),
+            other => refused(first_word(&other.to_string())),
+        },
+        other => refused(first_word(&other.to_string())),
+    }
+}
+
+fn first_word(text: &str) -> String {
+    text.split_whitespace().next().unwrap_or("this").to_uppercase()
+}
+
+/// The statement in which `attr('k')` is `attr(attributes, resource_attributes, 'k')`, and `s.attr('k')` the same of the
+/// columns of `s`.
+fn with_attributes_spelled_out(mut statement: Statement) -> Result<Statement, SqlError> {
+    let inner = match &mut statement {
+        Statement::Statement(inner) => Some(inner.as_mut()),
+        Statement::Explain(explain) => match explain.statement.as_mut() {
+            Statement::Statement(inner) => Some(inner.as_mut()),
+            _ => None,
+        },
+        _ => None,
+    };
+    if let Some(inner) = inner
+        && let ControlFlow::Break(error) = inner.visit(&mut SpellOut { depth: 0 })
+    {
+        return Err(error);
+    }
+    Ok(statement)
+}
+
+struct SpellOut {
+    /// Of the expression that is being visited.
+    depth: usize,
+}
+
+/// How many queries a body joins by UNION and its like. Such chains grow to the left.
+fn unions(mut body: &SetExpr) -> usize {
+    let mut count = 0;
+    while let SetExpr::SetOperation { left, .. } = body {
+        count += 1;
+        body = left;
+    }
+    count
+}
+
+fn too_deep(what: &str, most: usize) -> ControlFlow<SqlError> {
+    ControlFlow::Break(SqlError::Invalid(format!(
+        "{what}; at most {most} can be planned. A list of values fits into IN (…)"
+    )))
+}
+
+impl VisitorMut for SpellOut {
+    type Break = SqlError;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<SqlError> {
+        if unions(&query.body) > UNIONS_MAX {
+            return too_deep("too many queries are joined by UNION, INTERSECT or EXCEPT", UNIONS_MAX);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, _: &mut Expr) -> ControlFlow<SqlError> {
+        self.depth += 1;
+        if self.depth > EXPRESSION_DEPTH_MAX {
+            return too_deep("an expression has too many operators in a row", EXPRESSION_DEPTH_MAX);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The answer's column is named as it was written.
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<SqlError> {
+        for item in &mut select.projection {
+            if let SelectItem::UnnamedExpr(expr) = item
+                && expr.to_string().to_lowercase().contains("attr")
+                && !matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+            {
+                let alias = Ident::with_quote('"', expr.to_string());
+                *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<SqlError> {
+        self.depth -= 1;
+        let Expr::Function(call) = expr else { return ControlFlow::Continue(()) };
+        let Some((ObjectNamePart::Identifier(name), table)) = call.name.0.split_last() else {
+            return ControlFlow::Continue(());
+        };
+        let Some(function) = AttributeFunction::named(&name.value) else { return ControlFlow::Continue(()) };
+        let FunctionArguments::List(arguments) = &mut call.args else { return wrong_call(&name.value) };
+        let [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(key)))] = arguments.args.as_slice() else {
+            return wrong_call(&name.value);
+        };
+        if !matches!(key.value, Value::SingleQuotedString(_)) {
+            return wrong_call(&name.value);
+        }
+        let table: Vec<Ident> = table.iter().filter_map(|part| part.as_ident().cloned()).collect();
+        let column = |column: &&str| {
+            let ident = Ident { span: name.span, ..Ident::new(*column) };
+            let expr = if table.is_empty() {
+                Expr::Identifier(ident)
+            } else {
+                Expr::CompoundIdentifier(table.iter().cloned().chain([ident]).collect())
+            };
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))
+        };
+        let columns: Vec<FunctionArg> = function.columns().iter().map(column).collect();
+        arguments.args.splice(0..0, columns);
+        call.name = ObjectName(vec![ObjectNamePart::Identifier(name.clone())]);
+        ControlFlow::Continue(())
+    }
+}
+
+fn wrong_call(name: &str) -> ControlFlow<SqlError> {
+    ControlFlow::Break(SqlError::Invalid(format!(
+        "{name} takes the key of an attribute as a text in single quotes, as in {name}('http.route'); \
+         in a join, name the table before it: s.{name}('http.route')"
+    )))
+}

@@ -1,0 +1,208 @@
+//! What is refused, cut or ended.
+
+use std::time::Duration;
+
+use tracehouse_model::TenantId;
+use tracehouse_sql::{SqlError, SqlLimits, SqlRequest};
+
+use crate::shop::{LAYOUTS, Layout, Shop, many_spans};
+
+#[tokio::test]
+async fn nothing_can_be_written_or_reached() {
+    let (shop, _) = Shop::filled(Layout::Mixed).await;
+    for statement in [
+        "INSERT INTO spans SELECT * FROM spans",
+        "DELETE FROM spans",
+        "UPDATE spans SET name = 'x'",
+        "DROP TABLE spans",
+        "DROP VIEW traces",
+        "CREATE TABLE t AS SELECT 1",
+        "CREATE VIEW v AS SELECT 1",
+        "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'",
+        "COPY spans TO '/tmp/spans.csv'",
+        "COPY (SELECT 1) TO 'x.csv' STORED AS CSV",
+        "SET datafusion.execution.target_partitions = 100",
+        "RESET datafusion.execution.target_partitions",
+        "PREPARE p AS SELECT 1",
+        "EXECUTE p",
+        "EXPLAIN DELETE FROM spans",
+        "EXPLAIN COPY spans TO 'x.csv'",
+        "SELECT * INTO t FROM spans",
+        "TRUNCATE TABLE spans",
+        "BEGIN",
+        "CREATE FUNCTION f() RETURNS INT RETURN 1",
+        "SELECT 1; SELECT 2",
+        "SELECT 1; DROP TABLE spans",
+        "",
+        "   ;",
+        "SELECT * FROM '/etc/passwd'",
+        "SELECT * FROM read_parquet('/etc/passwd')",
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT * FROM \"file:///etc/passwd\"",
+    ] {
+        let refused = shop.try_ask(statement, 10).await;
+        assert!(matches!(refused, Err(SqlError::Invalid(_))), "{statement}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn questions_of_every_kind_are_answered() {
+    let (shop, _) = Shop::filled(Layout::Hot).await;
+    for statement in [
+        "SELECT 1",
+        "SELECT 1;",
+        "VALUES (1), (2)",
+        "WITH a AS (SELECT 1 AS x) SELECT x FROM a",
+        "EXPLAIN SELECT * FROM spans",
+        "EXPLAIN ANALYZE SELECT count(*) FROM spans WHERE kind = 'server'",
+        "SHOW TABLES",
+        "SHOW COLUMNS FROM spans",
+        "DESCRIBE spans",
+        "DESCRIBE traces",
+        "SELECT table_name FROM information_schema.tables",
+        "SELECT * FROM generate_series(1, 3)",
+        "SELECT * FROM traces",
+        "SELECT * FROM events",
+        "SELECT * FROM links",
+    ] {
+        let answer = shop.ask(statement).await;
+        assert!(answer.complete && answer.rows > 0, "{statement}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn mistakes_are_explained() {
+    let (shop, _) = Shop::filled(Layout::Hot).await;
+    for (statement, expected) in [
+        ("SELECT nam FROM spans", "name"),
+        ("SELECT name FROM span", "span"),
+        ("SELECT\n  nam\nFROM spans", "line 2, column 3"),
+        ("SELEC name FROM spans", "Line: 1, Column: 1"),
+        ("SELECT attr(name) FROM spans", "attr('http.route')"),
+        ("SELECT attr() FROM spans", "attr('http.route')"),
+        ("SELECT attr(\"http.route\") FROM spans", "single quotes"),
+        ("SELECT attr('a') FROM spans a JOIN spans b ON a.trace_id = b.trace_id", "s.attr('key')"),
+        ("SELECT attr('a') FROM (SELECT name FROM spans)", "select them in the subquery"),
+        ("SELECT no_such_function(1)", "no_such_function"),
+        ("SELECT 1 / 0", "ivide by zero"),
+        ("SELECT CAST('x' AS BIGINT)", "x"),
+        ("DELETE FROM spans", "only questions"),
+        ("SELECT 1; SELECT 2", "one at a time"),
+    ] {
+        match shop.try_ask(statement, 10).await {
+            Err(SqlError::Invalid(detail)) => assert!(detail.contains(expected), "{statement}: {detail}"),
+            other => panic!("{statement}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn long_answers_are_cut_and_say_so() {
+    for layout in LAYOUTS {
+        let (shop, spans) = Shop::filled(layout).await;
+        let answer = shop.try_ask("SELECT name FROM spans ORDER BY start_time", 7).await.expect("answers");
+        assert_eq!((answer.rows, answer.complete), (7, false), "{layout:?}");
+        let reason = answer.partial_reason.expect("a partial answer has a reason");
+        assert!(reason.starts_with("7 of at least 8 rows"), "{reason}");
+        let answer = shop.try_ask("SELECT name FROM spans", spans.len()).await.expect("answers");
+        assert!(answer.complete, "exactly as many rows as the limit are the whole answer");
+        for limit in [0, 1_000_001] {
+            let refused = shop.try_ask("SELECT 1", limit).await;
+            assert!(matches!(refused, Err(SqlError::Invalid(_))), "{limit}: {refused:?}");
+        }
+    }
+}
+
+async fn shop_with(limits: SqlLimits) -> Shop {
+    let shop = Shop::open(limits).await;
+    for batch in many_spans(150).0 {
+        shop.append(batch).await;
+    }
+    shop
+}
+
+/// Sixty billion rows.
+const ENDLESS: &str = "SELECT count(*) FROM spans a, spans b, spans c, spans d \
+     WHERE a.duration_nanos + b.duration_nanos < c.duration_nanos - d.duration_nanos";
+
+#[tokio::test]
+async fn time_memory_and_size_are_bounded() {
+    let shop = shop_with(SqlLimits { time_max: Duration::from_millis(200), ..SqlLimits::default() }).await;
+    let late = shop.try_ask(ENDLESS, 10).await;
+    assert!(matches!(late, Err(SqlError::Timeout { .. })), "{late:?}");
+
+    let shop = shop_with(SqlLimits { memory_bytes_max: 20_000, ..SqlLimits::default() }).await;
+    let large = shop.try_ask("SELECT span_id, count(*) FROM spans GROUP BY span_id", 10).await;
+    assert!(matches!(large, Err(SqlError::Memory { .. })), "{large:?}");
+
+    let shop = shop_with(SqlLimits { answer_bytes_max: 1_000, ..SqlLimits::default() }).await;
+    let answer = shop.try_ask("SELECT attributes FROM spans", 100_000).await.expect("answers");
+    assert!(!answer.complete && answer.rows > 0, "{:?}", answer.partial_reason);
+}
+
+/// Statements are read by recursion; none may take the server down.
+#[tokio::test]
+async fn long_statements_do_no_harm() {
+    let shop = shop_with(SqlLimits::default()).await;
+    let chains = ["1 + ", "NOT ", "1 = 1 AND ", "1 = 2 OR ", "- ", "'a' || ", "("];
+    for chain in chains {
+        let statement = format!("SELECT {}1", chain.repeat(15_000 / chain.len()));
+        let answered = shop.try_ask(&statement, 10).await;
+        assert!(!matches!(answered, Err(SqlError::Ended)), "{chain}: {answered:?}");
+    }
+    let unions = vec!["SELECT 1"; 300].join(" UNION ALL ");
+    assert_eq!(shop.ask(&unions).await.rows, 300);
+    let long = format!("SELECT '{}'", "x".repeat(70_000));
+    assert!(matches!(shop.try_ask(&long, 10).await, Err(SqlError::Invalid(_))));
+}
+
+#[tokio::test]
+async fn statements_end_when_nobody_waits_for_them() {
+    let shop =
+        shop_with(SqlLimits { concurrent_max: 1, time_max: Duration::from_secs(600), ..SqlLimits::default() }).await;
+    let request = || SqlRequest { query: ENDLESS.to_owned(), rows_max: 10 };
+    let tenant = TenantId::default();
+    let waited = tokio::time::timeout(Duration::from_millis(200), shop.engine.query(&tenant, request())).await;
+    assert!(waited.is_err(), "it is endless");
+    // Its place becomes free only when it has really ended.
+    for _ in 0..600 {
+        match shop.try_ask("SELECT 1", 10).await {
+            Ok(_) => return,
+            Err(SqlError::Busy { running: 1 }) => tokio::time::sleep(Duration::from_millis(100)).await,
+            other => panic!("{other:?}"),
+        }
+    }
+    panic!("the statement still runs");
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_is_named() {
+    let (shop, _) = Shop::filled(Layout::Files).await;
+    let mut folders = vec![shop.folder.path().join("store")];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.push(path);
+            }
+        }
+    }
+    std::fs::write(&files[0], b"not a file of spans").expect("the file can be written");
+    let answer = shop.ask("SELECT name FROM spans").await;
+    let reason = answer.partial_reason.expect("the answer is not whole");
+    assert!(!answer.complete && answer.rows > 0, "{reason}");
+    assert!(reason.contains("1 could not be"), "{reason}");
+}
+
+#[tokio::test]
+async fn tenants_are_apart() {
+    let (shop, _) = Shop::filled(Layout::Mixed).await;
+    let other: TenantId = TenantId::new("other").expect("a name");
+    for table in ["spans", "traces", "events", "links"] {
+        let request = SqlRequest { query: format!("SELECT * FROM {table}"), rows_max: 10 };
+        assert_eq!(shop.engine.query(&other, request).await.expect("answers").rows, 0, "{table}");
+    }
+}
