@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use tracehouse_model::{Span, SpanId, TenantId, TraceId};
 use tracehouse_query::{
     AttributeKey, AttributeValueSeen, Explanation, Listing, MetricsAnswer, MetricsRequest, QueryEngine, QueryError,
     Scope, SearchAnswer, SearchRequest, Trace,
 };
+use tracehouse_sql::{SqlAnswer, SqlEngine, SqlError, SqlRequest};
 use tracehouse_store::{CompactReport, FlushReport, Store};
 
 use crate::problem::chain;
@@ -41,6 +43,11 @@ pub trait Answers: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Listing<AttributeValueSeen>, QueryError>;
 
+    /// Runs a SQL statement.
+    async fn sql(&self, tenant: &TenantId, request: SqlRequest) -> Result<SqlAnswer, SqlError>;
+    /// The columns that a SQL statement would answer with.
+    async fn sql_schema(&self, tenant: &TenantId, query: &str) -> Result<SchemaRef, SqlError>;
+
     /// Writes what is in memory to files.
     async fn flush(&self) -> Result<FlushReport, AdminError>;
     /// Merges files until nothing is left to merge.
@@ -66,6 +73,7 @@ pub struct AdminError(pub String);
 /// The engines of a running server.
 pub(crate) struct Engines {
     pub(crate) engine: Arc<QueryEngine>,
+    pub(crate) sql: Arc<SqlEngine>,
     pub(crate) store: Arc<Store>,
 }
 
@@ -120,6 +128,14 @@ impl Answers for Engines {
         limit: usize,
     ) -> Result<Listing<AttributeValueSeen>, QueryError> {
         self.engine.attribute_values(tenant, scope, key, limit).await
+    }
+
+    async fn sql(&self, tenant: &TenantId, request: SqlRequest) -> Result<SqlAnswer, SqlError> {
+        self.sql.query(tenant, request).await
+    }
+
+    async fn sql_schema(&self, tenant: &TenantId, query: &str) -> Result<SchemaRef, SqlError> {
+        self.sql.schema(tenant, query).await
     }
 
     async fn flush(&self) -> Result<FlushReport, AdminError> {

@@ -1,5 +1,5 @@
 //! The surface for people and programs that ask: the native API under `/api/v1`, Tempo's API for Grafana over HTTP and
-//! gRPC, metrics, health, and the user interface. All of it is on one port.
+//! gRPC, SQL over Arrow Flight, metrics, health, and the user interface. All of it is on one port.
 //!
 //! Entry: [`router`] over an [`ApiState`]. A request names its tenant and its parameters, which are read strictly; the
 //! question goes to the engines through the [`Answers`] trait; the answer is written as JSON or protobuf, large ones on
@@ -8,12 +8,13 @@
 //! Invariants: an answer that is not whole says so; a parameter that can't be understood is refused, not ignored
 //! (unknown ones are, in the interfaces of others); nothing here blocks the runtime; labels of metrics are bounded.
 //!
-//! This crate must never know files, SQL, columns of storage, or how spans arrive.
+//! This crate must never know files, how SQL is run, columns of storage, or how spans arrive.
 //!
 //! Tests: beside the code for parsers, `tests/it` for requests and answers against a stand-in for the engines.
 
 mod answer;
 mod engine;
+mod flight;
 mod health;
 mod json;
 mod meter;
@@ -86,7 +87,9 @@ pub fn router(state: ApiState) -> Router {
         .merge(tempo::grpc_routes(&state))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(state.clone(), meter::measure))
-        .with_state(state)
+        .with_state(state.clone())
+        // gRPC has its own compression, limits of time and kinds of errors.
+        .merge(flight::routes(state))
 }
 
 /// Pages of other sites may ask and read: what is here is protected by where it listens, not by who shows it.

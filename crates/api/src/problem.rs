@@ -6,6 +6,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use tracehouse_query::QueryError;
+use tracehouse_sql::SqlError;
 use utoipa::ToSchema;
 
 /// What went wrong and what to do about it, as RFC 9457 (problem details) has it.
@@ -84,6 +85,11 @@ impl Problem {
         Self::new(StatusCode::GATEWAY_TIMEOUT, kind, "The answer took too long", detail)
     }
 
+    pub(crate) fn too_costly(detail: impl Into<String>) -> Self {
+        let kind = "urn:tracehouse:problem:too-costly";
+        Self::new(StatusCode::BAD_REQUEST, kind, "The query needs too much", detail)
+    }
+
     pub(crate) fn internal(detail: impl Into<String>) -> Self {
         let kind = "urn:tracehouse:problem:internal";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, kind, "Tracehouse failed", detail)
@@ -106,6 +112,19 @@ impl From<QueryError> for Problem {
                 tracing::error!(error = %chain(&failed), "a query failed");
                 Problem::internal(format!("{failed}; the server's log says why"))
             }
+        }
+    }
+}
+
+impl From<SqlError> for Problem {
+    fn from(error: SqlError) -> Self {
+        let detail = error.to_string();
+        match error {
+            SqlError::Invalid(_) => Problem::invalid_query(detail),
+            SqlError::Busy { .. } => Problem::unavailable(detail, BUSY_RETRY_AFTER),
+            SqlError::Timeout { .. } => Problem { detail, ..Problem::timeout(Duration::ZERO) },
+            SqlError::Memory { .. } => Problem::too_costly(detail),
+            SqlError::Ended => Problem::internal(detail),
         }
     }
 }

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tracehouse_model::{Clock, TenantId};
 use tracehouse_query::QueryEngine;
+use tracehouse_sql::SqlEngine;
 use tracehouse_store::Store;
 
 use crate::engine::{Answers, Engines};
@@ -31,12 +32,13 @@ impl ApiState {
     /// What a running server answers from. `default_tenant` is whose data requests ask for that name no tenant.
     pub fn new(
         engine: Arc<QueryEngine>,
+        sql: Arc<SqlEngine>,
         store: Arc<Store>,
         prometheus: PrometheusHandle,
         clock: Arc<dyn Clock>,
         default_tenant: TenantId,
     ) -> Self {
-        Self::with_answers(Arc::new(Engines { engine, store }), prometheus, clock, default_tenant)
+        Self::with_answers(Arc::new(Engines { engine, sql, store }), prometheus, clock, default_tenant)
     }
 
     /// `default_tenant` is whose data requests ask for that name no tenant.

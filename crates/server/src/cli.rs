@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::client::{QueryOptions, SearchOptions, TraceOptions};
+use crate::client::{QueryOptions, SearchOptions, SqlOptions, TraceOptions};
 use crate::config::Layers;
 
 /// Receive traces, keep them safely, find them, look at them.
@@ -32,6 +32,8 @@ pub enum Command {
     Search(SearchOptions),
     /// Run a TraceQL query on a running server: find traces, or compute time series.
     Query(QueryOptions),
+    /// Ask a running server with SQL.
+    Sql(SqlOptions),
     /// Print the version.
     Version,
 }

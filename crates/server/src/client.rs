@@ -1,4 +1,4 @@
-//! The client commands: `trace get`, `search` and `query`, over the native HTTP API of a running server.
+//! The client commands: `trace get`, `search`, `query` and `sql`, over the native HTTP API of a running server.
 
 mod chart;
 mod http;
@@ -6,6 +6,7 @@ mod query;
 mod search_table;
 mod series;
 mod series_table;
+mod sql_table;
 mod text;
 mod trace_tree;
 
@@ -83,6 +84,31 @@ pub struct SearchOptions {
     pub server: ServerOptions,
 }
 
+/// The tables and functions are described in docs/sql.md.
+#[derive(Args, Clone, Debug)]
+pub struct SqlOptions {
+    /// The statement, for example "SELECT service_name, count(*) FROM spans GROUP BY 1".
+    #[arg(value_name = "STATEMENT")]
+    pub query: String,
+    /// How to print the rows.
+    #[arg(long, value_enum, default_value = "table", conflicts_with = "json")]
+    pub output: SqlOutput,
+    /// At most so many rows.
+    #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
+    pub limit: u32,
+    #[command(flatten)]
+    pub server: ServerOptions,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SqlOutput {
+    Table,
+    /// The server's answer as it is.
+    Json,
+    /// With a line of names; what is null is empty.
+    Csv,
+}
+
 /// Fetches a trace and prints it.
 pub fn get_trace(options: &TraceOptions) -> anyhow::Result<Ending> {
     let id = options.id.trim().to_lowercase();
@@ -137,11 +163,39 @@ pub fn search(options: &SearchOptions) -> anyhow::Result<Ending> {
     Ok(if answer.traces.is_empty() { Ending::NotFound } else { Ending::Done })
 }
 
+/// Runs a SQL statement and prints its rows. What an answer lacks is said on standard error.
+pub fn sql(options: &SqlOptions) -> anyhow::Result<Ending> {
+    let question = serde_json::json!({ "query": options.query, "limit": options.limit });
+    let client = ApiClient::new(&options.server.url, options.server.tenant.as_deref())?;
+    let body = block_on(client.post("/api/v1/sql", question.to_string().into_bytes()))?
+        .context("the server knows no SQL; is it a Tracehouse of this version?")?;
+    let answer: sql_table::Answer =
+        serde_json::from_slice(&body).context("the server's answer is not that of a SQL statement")?;
+    let mut stdout = io::BufWriter::new(io::stdout().lock());
+    match options.output {
+        _ if options.server.json => print_json(&mut stdout, &body)?,
+        SqlOutput::Json => print_json(&mut stdout, &body)?,
+        SqlOutput::Csv => sql_table::print_csv(&mut stdout, &answer)?,
+        SqlOutput::Table => {
+            sql_table::print(&mut stdout, &answer, &Style::of_terminal(io::stdout().is_terminal()))?;
+        }
+    }
+    stdout.flush()?;
+    if let Some(reason) = &answer.partial_reason {
+        writeln!(io::stderr(), "not complete: {reason}")?;
+    }
+    Ok(Ending::Done)
+}
+
 /// The body of a successful answer; `None` for 404.
 fn ask(server: &ServerOptions, path: &str) -> anyhow::Result<Option<Vec<u8>>> {
     let client = ApiClient::new(&server.url, server.tenant.as_deref())?;
+    block_on(client.get(path))
+}
+
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting failed")?;
-    runtime.block_on(client.get(path))
+    runtime.block_on(work)
 }
 
 fn print_json(out: &mut impl Write, body: &[u8]) -> io::Result<()> {

@@ -65,6 +65,7 @@ fn execute(command: Command) -> anyhow::Result<Ending> {
         Command::Trace(TraceCommand::Get(options)) => client::get_trace(&options),
         Command::Search(options) => client::search(&options),
         Command::Query(options) => client::query(&options),
+        Command::Sql(options) => client::sql(&options),
         Command::Version => {
             writeln!(io::stdout(), "tracehouse {}", env!("CARGO_PKG_VERSION"))?;
             Ok(Ending::Done)

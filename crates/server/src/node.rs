@@ -21,6 +21,7 @@ use tracehouse_model::{Clock, Randomness, SystemClock, SystemRandomness, TenantI
 use tracehouse_pipeline::Pipeline;
 use tracehouse_query::{QueryEngine, QueryLimits};
 use tracehouse_receive::ReceiverState;
+use tracehouse_sql::{SqlEngine, SqlLimits};
 use tracehouse_store::Store;
 
 use crate::config::Config;
@@ -186,7 +187,8 @@ impl<'a> Node<'a> {
     pub(crate) async fn start_query(&mut self) -> anyhow::Result<()> {
         let store = self.store.clone().context("the store is not open")?;
         let engine = QueryEngine::new(store.clone(), QueryLimits::default(), self.clock.clone());
-        let state = ApiState::new(engine, store, self.prometheus.clone(), self.clock.clone(), TenantId::default());
+        let sql = SqlEngine::new(store.clone(), SqlLimits::default(), self.clock.clone())?;
+        let state = ApiState::new(engine, sql, store, self.prometheus.clone(), self.clock.clone(), TenantId::default());
         self.front.open(tracehouse_api::router(state));
         Ok(())
     }

@@ -11,6 +11,8 @@ mod query_answers;
 mod search;
 mod services;
 mod span_answer;
+mod sql;
+mod sql_values;
 mod status;
 mod traces;
 
@@ -35,6 +37,7 @@ pub(crate) fn routes() -> Router<ApiState> {
         .route("/api/v1/traces/{traceId}", get(traces::trace))
         .route("/api/v1/traces/{traceId}/spans/{spanId}", get(traces::span))
         .route("/api/v1/traces/{traceId}/find", get(traces::find))
+        .route("/api/v1/sql", post(sql::sql))
         .route("/api/v1/status", get(status::status))
         .route("/api/v1/openapi.json", get(crate::openapi::serve))
 }
@@ -65,6 +68,7 @@ pub(crate) fn admin_routes() -> Router<ApiState> {
         traces::trace,
         traces::span,
         traces::find,
+        sql::sql,
         status::status,
         admin::flush,
         admin::compact,

@@ -1,5 +1,9 @@
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tracehouse_api::{AdminError, Answers, Stored};
@@ -11,6 +15,7 @@ use tracehouse_query::{
     MetricsAnswer, MetricsRequest, ParentRow, QueryError, Scope, SearchAnswer, SearchRequest, Series, ServiceCount,
     Trace, TraceSummary, Weighting,
 };
+use tracehouse_sql::{Scanned, SqlAnswer, SqlError, SqlRequest};
 use tracehouse_store::{CompactReport, FlushReport};
 
 pub(crate) const TRACE: &str = "5b8efff798038103d269b633813fc60c";
@@ -174,6 +179,38 @@ impl Answers for Fake {
         self.asked.lock().push(format!("values {scope:?} {key} {limit}"));
         let seen = |value_type, value: &str| AttributeValueSeen { value_type, value: value.to_owned() };
         Ok(listing(vec![seen("string", "/cart"), seen("int", "3"), seen("string", "3")]))
+    }
+
+    /// One row for a statement of the default tenant, cut as the limit says.
+    async fn sql(&self, tenant: &TenantId, request: SqlRequest) -> Result<SqlAnswer, SqlError> {
+        self.asked.lock().push(format!("sql {tenant} {} {}", request.query, request.rows_max));
+        let schema = self.sql_schema(tenant, &request.query).await?;
+        let service: ArrayRef = Arc::new(StringArray::from(vec!["cart"]));
+        let spans: ArrayRef = Arc::new(Int64Array::from(vec![3]));
+        let batch = RecordBatch::try_new(schema.clone(), vec![service, spans]).expect("columns of the schema");
+        let partial_reason = self.partial.then(|| "1 of at least 2 rows".to_owned());
+        Ok(SqlAnswer {
+            schema,
+            batches: vec![batch],
+            rows: 1,
+            complete: !self.partial,
+            partial_reason,
+            scanned: Scanned::default(),
+            elapsed: Duration::from_nanos(5),
+        })
+    }
+
+    async fn sql_schema(&self, _: &TenantId, query: &str) -> Result<SchemaRef, SqlError> {
+        if self.busy {
+            return Err(SqlError::Busy { running: 8 });
+        }
+        if !query.starts_with("SELECT") {
+            return Err(SqlError::Invalid("line 1, column 1: only questions".to_owned()));
+        }
+        let columns = [("service", DataType::Utf8), ("spans", DataType::Int64)];
+        let fields: Vec<Field> =
+            columns.into_iter().map(|(name, data_type)| Field::new(name, data_type, true)).collect();
+        Ok(Arc::new(Schema::new(fields)))
     }
 
     async fn flush(&self) -> Result<FlushReport, AdminError> {

@@ -5,6 +5,7 @@ mod grpc;
 mod metrics;
 mod native;
 mod otlp;
+mod sql;
 mod tempo;
 mod ui;
 

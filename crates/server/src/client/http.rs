@@ -3,8 +3,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::body::Bytes;
+use axum::http::request::Builder;
 use axum::http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
@@ -36,7 +37,21 @@ impl ApiClient {
 
     /// The body of a successful answer; `None` for 404; an error with the server's words for all else.
     pub(super) async fn get(&self, path_and_query: &str) -> anyhow::Result<Option<Vec<u8>>> {
-        let exchange = self.exchange(path_and_query);
+        self.ask(Request::get(self.uri(path_and_query)), Bytes::new()).await
+    }
+
+    /// The same of a request with a body of JSON.
+    pub(super) async fn post(&self, path: &str, body: Vec<u8>) -> anyhow::Result<Option<Vec<u8>>> {
+        let request = Request::post(self.uri(path)).header(header::CONTENT_TYPE, "application/json");
+        self.ask(request, body.into()).await
+    }
+
+    fn uri(&self, path_and_query: &str) -> String {
+        format!("{}{path_and_query}", self.base)
+    }
+
+    async fn ask(&self, request: Builder, body: Bytes) -> anyhow::Result<Option<Vec<u8>>> {
+        let exchange = self.exchange(request, body);
         let (status, body) = tokio::time::timeout(TIMEOUT, exchange)
             .await
             .with_context(|| format!("{} gave no answer within {} s", self.base, TIMEOUT.as_secs()))??;
@@ -53,14 +68,12 @@ impl ApiClient {
         }
     }
 
-    async fn exchange(&self, path_and_query: &str) -> anyhow::Result<(StatusCode, Vec<u8>)> {
-        let mut request =
-            Request::get(format!("{}{path_and_query}", self.base)).header(header::ACCEPT, "application/json");
+    async fn exchange(&self, request: Builder, body: Bytes) -> anyhow::Result<(StatusCode, Vec<u8>)> {
+        let mut request = request.header(header::ACCEPT, "application/json");
         if let Some(tenant) = &self.tenant {
             request = request.header("x-scope-orgid", tenant);
         }
-        let request =
-            request.body(Empty::<Bytes>::new()).context("the address or the tenant has characters it may not")?;
+        let request = request.body(Full::new(body)).context("the address or the tenant has characters it may not")?;
         let client = Client::builder(TokioExecutor::new()).build_http();
         let answer = client
             .request(request)

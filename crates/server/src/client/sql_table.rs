@@ -1,0 +1,118 @@
+use std::io::{self, Write};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::text::{BOLD, DIM, Style};
+
+/// What the native API answers to a SQL statement.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Answer {
+    columns: Vec<Column>,
+    rows: Vec<Vec<Value>>,
+    #[serde(default)]
+    pub(super) partial_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Column {
+    name: String,
+}
+
+/// What stands for null in a table: a text may be empty.
+const NULL: &str = "null";
+
+/// Prints aligned columns, numbers to the right.
+pub(super) fn print(out: &mut impl Write, answer: &Answer, style: &Style) -> io::Result<()> {
+    let lines: Vec<Vec<String>> = answer.rows.iter().flat_map(|row| lines(row)).collect();
+    let width_of = |at: usize| {
+        let cells = lines.iter().filter_map(|cells| cells.get(at)).map(|cell| cell.chars().count());
+        cells.chain([answer.columns[at].name.chars().count()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..answer.columns.len()).map(width_of).collect();
+    let right: Vec<bool> = (0..widths.len()).map(|at| is_numeric(answer, at)).collect();
+    let line = |cells: &[String]| -> String {
+        let padded = cells.iter().zip(&widths).zip(&right).map(|((cell, width), right)| {
+            let padding = " ".repeat(width - cell.chars().count());
+            if *right { format!("{padding}{cell}") } else { format!("{cell}{padding}") }
+        });
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    let names: Vec<String> = answer.columns.iter().map(|column| column.name.clone()).collect();
+    writeln!(out, "{}", style.paint(BOLD, line(&names)))?;
+    for cells in &lines {
+        writeln!(out, "{}", line(cells))?;
+    }
+    let count = answer.rows.len();
+    writeln!(out, "{}", style.paint(DIM, format!("{count} row{}", if count == 1 { "" } else { "s" })))
+}
+
+/// Whether a column has numbers and nothing else.
+fn is_numeric(answer: &Answer, at: usize) -> bool {
+    let mut values = answer.rows.iter().filter_map(|row| row.get(at)).filter(|value| !value.is_null()).peekable();
+    values.peek().is_some() && values.all(Value::is_number)
+}
+
+/// Prints as RFC 4180 has it, lines ended by a line feed.
+pub(super) fn print_csv(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
+    let mut line = |cells: &mut dyn Iterator<Item = String>| {
+        let fields: Vec<String> = cells.map(|cell| csv_field(&cell)).collect();
+        writeln!(out, "{}", fields.join(","))
+    };
+    line(&mut answer.columns.iter().map(|column| column.name.clone()))?;
+    answer.rows.iter().try_for_each(|row| line(&mut row.iter().map(|value| text(value, ""))))
+}
+
+fn csv_field(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+}
+
+fn text(value: &Value, null: &str) -> String {
+    match value {
+        Value::Null => null.to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The lines that a row takes: plans, for one, are texts of several lines.
+fn lines(row: &[Value]) -> Vec<Vec<String>> {
+    let texts: Vec<String> = row.iter().map(|value| text(value, NULL)).collect();
+    let cells: Vec<Vec<&str>> = texts.iter().map(|text| text.lines().collect()).collect();
+    let height = cells.iter().map(Vec::len).max().unwrap_or(0).max(1);
+    let line = |at: usize| cells.iter().map(|cell| printable(cell.get(at).copied().unwrap_or_default())).collect();
+    (0..height).map(line).collect()
+}
+
+/// Texts may hold anything, as what moves the cursor.
+fn printable(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANSWER: &str = r#"{"columns":[{"name":"service","type":"text"},{"name":"spans","type":"bigint"}],
+        "rows":[["cart",12],["a,\"b\"\n",3],[null,null]],"complete":true,"partialReason":null,"elapsedNanos":1}"#;
+
+    fn answer() -> Answer {
+        serde_json::from_str(ANSWER).expect("the test's answer is that of a statement")
+    }
+
+    #[test]
+    fn tables_are_aligned() {
+        let mut out = Vec::new();
+        print(&mut out, &answer(), &Style { colours: false, width: 80 }).expect("writing to memory");
+        let expected = "service  spans\ncart        12\na,\"b\"        3\nnull      null\n3 rows\n";
+        assert_eq!(String::from_utf8(out).expect("text"), expected);
+    }
+
+    #[test]
+    fn csv_is_quoted() {
+        let mut out = Vec::new();
+        print_csv(&mut out, &answer()).expect("writing to memory");
+        assert_eq!(String::from_utf8(out).expect("text"), "service,spans\ncart,12\n\"a,\"\"b\"\"\n\",3\n,\n");
+    }
+}
