@@ -33,6 +33,21 @@
 //!   and those with `&` in front (`&>>`) those of both.
 //! - Unscoped intrinsics are aliases: `duration` is `span:duration`, `rootServiceName` is `trace:rootService`.
 //!
+//! # What pipelines mean
+//! - A pipeline works on one trace at a time. It begins with one spanset: all spans of the trace that begin in the
+//!   range of times. A filter keeps of each spanset the spans for which it holds; empty spansets vanish. Only parents,
+//!   structure and the fields of the trace as a whole (`trace:duration`, `trace:rootName`, …) look outside the range.
+//! - `A && B` gives nothing unless both sides found spans. `A > B` gives the spans of B whose parent is in A, `>>` those
+//!   that have an ancestor there, `<` and `<<` the parents and ancestors of spans in A, `~` those with the same parent
+//!   id as *another* span of A. `!>` gives the spans of B that stand in the relation to none of A, which may be empty;
+//!   `&>` the related spans of both sides. The spansets of a nested pipeline are united.
+//! - The parent is found by its id; of several spans with one id the one of kind server is the parent. The root is the
+//!   first span without a parent id: the earliest, then the longest.
+//! - `by()` splits each spanset by a value, a missing one included; `coalesce()` makes one spanset of all. Aggregates
+//!   take the spans on which the field is a number; without any there is no value, and the comparison is false. A
+//!   pipeline inside a scalar starts anew from all spans of the trace in the range.
+//! - Metrics count each span of the resulting spansets once.
+//!
 //! # What it must never know
 //! Data, storage, time, I/O. It depends on `regex` and on nothing of ours.
 //!
