@@ -120,7 +120,7 @@ test('completes attributes and their values, and leaves with Escape or Tab', asy
 	const { page } = await openQuery('/query');
 	await editor(page).click();
 	await page.keyboard.type('{ resource.service.na');
-	await page.getByRole('option', { name: 'resource.service.name' }).waitFor();
+	await page.getByRole('option', { name: 'resource.service.name', exact: true }).waitFor();
 	await page.waitForTimeout(100);
 	await page.keyboard.press('Enter');
 	await page.keyboard.type(' = "');

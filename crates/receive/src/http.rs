@@ -7,9 +7,9 @@ use axum::response::Response;
 use axum::routing::post;
 use http::header::{
     ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_MAX_AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, RETRY_AFTER, VARY,
+    ACCESS_CONTROL_MAX_AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, RETRY_AFTER, VARY,
 };
-use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Version};
 
 use crate::body::{self, Framing};
 use crate::decompress::Compression;
@@ -32,12 +32,32 @@ async fn traces(State(state): State<ReceiverState>, request: Request<Body>) -> R
     let mut response = match content(&head.headers) {
         Ok((protocol, compression)) => match receive(&state, &head.headers, body, protocol, compression).await {
             Ok(accepted) => success(protocol, &accepted),
-            Err(refused) => failed(protocol, &refused.noted(protocol)),
+            Err(refused) => {
+                let mut response = failed(protocol, &refused.noted(protocol));
+                if head.version < Version::HTTP_2 && leaves_body(&refused, &head.headers) {
+                    // The connection ends with this answer: a client that is not told sends its next request in vain.
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                response
+            }
         },
         Err(message) => unsupported(&message),
     };
     allow_origin(&state, &head.headers, response.headers_mut());
     response
+}
+
+/// Whether a request was refused before its body was read, and the rest is more than is read to keep a connection.
+fn leaves_body(refused: &Refused, headers: &HeaderMap) -> bool {
+    /// About what the HTTP library has read of a body by itself.
+    const READ_ANYWAY_BYTES: u64 = 4096;
+    let whole_body_read =
+        matches!(refused, Refused::Undecodable(_) | Refused::Invalid(_) | Refused::TooLarge { decompressed: true, .. });
+    !whole_body_read && content_length(headers).is_none_or(|bytes| bytes > READ_ANYWAY_BYTES)
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
 }
 
 /// How the body is encoded; an error says what would be supported.
@@ -62,8 +82,8 @@ async fn receive(
     compression: Compression,
 ) -> Result<Accepted, Refused> {
     let tenant = tenant(headers)?;
-    let content_length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let (message, reservation) = body::read(body, Framing::Http { content_length }, &state.shared).await?;
+    let framing = Framing::Http { content_length: content_length(headers) };
+    let (message, reservation) = body::read(body, framing, &state.shared).await?;
     if message.is_empty() {
         // An empty body is an empty request in protobuf, and some senders probe with one in JSON.
         return Ok(Accepted::default());
