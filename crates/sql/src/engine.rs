@@ -15,6 +15,7 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::prelude::SessionConfig;
+use futures::future::BoxFuture;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -121,14 +122,27 @@ impl SqlEngine {
     }
 
     /// Runs a statement over a tenant's spans as they are now.
-    pub async fn query(&self, tenant: &TenantId, request: SqlRequest) -> Result<SqlAnswer, SqlError> {
+    ///
+    /// Boxed here, as is [`SqlEngine::schema`], so that crates that call it need not compile all of DataFusion's types anew.
+    pub fn query(&self, tenant: &TenantId, request: SqlRequest) -> BoxFuture<'_, Result<SqlAnswer, SqlError>> {
+        let session = self.session(tenant);
+        Box::pin(self.run_query(session, request))
+    }
+
+    /// The columns that a statement would answer with. Nothing is read.
+    pub fn schema(&self, tenant: &TenantId, query: &str) -> BoxFuture<'_, Result<SchemaRef, SqlError>> {
+        let session = self.session(tenant);
+        let query = query.to_owned();
+        Box::pin(self.run(async move { Ok(plain_schema(session.plan(&query).await?.schema().as_arrow())) }))
+    }
+
+    async fn run_query(&self, session: Session, request: SqlRequest) -> Result<SqlAnswer, SqlError> {
         let most = self.limits.rows_max;
         if request.rows_max == 0 || request.rows_max > most {
             let asked = request.rows_max;
             return Err(SqlError::Invalid(format!("limit must be from 1 to {most}, it is {asked}")));
         }
         let begin = self.clock.monotonic();
-        let session = self.session(tenant);
         let limits = self.limits.clone();
         let work = self.run(async move {
             let report = session.report.clone();
@@ -144,13 +158,6 @@ impl SqlEngine {
         let partial_reason = partial_reason(&collected, &scanned, &limits);
         let Collected { schema, batches, rows, .. } = collected;
         Ok(SqlAnswer { schema, batches, rows, complete: partial_reason.is_none(), partial_reason, scanned, elapsed })
-    }
-
-    /// The columns that a statement would answer with. Nothing is read.
-    pub async fn schema(&self, tenant: &TenantId, query: &str) -> Result<SchemaRef, SqlError> {
-        let session = self.session(tenant);
-        let query = query.to_owned();
-        self.run(async move { Ok(plain_schema(session.plan(&query).await?.schema().as_arrow())) }).await
     }
 
     fn session(&self, tenant: &TenantId) -> Session {
