@@ -76,7 +76,9 @@ def ask(server, query, tenant=TENANT, **more):
 
 
 def connect(server, tenant=TENANT):
-    return flightsql.connect(server.url.replace("http://", "grpc://"), db_kwargs={TENANT_HEADER: tenant})
+    return flightsql.connect(
+        server.url.replace("http://", "grpc://"), db_kwargs={TENANT_HEADER: tenant}, autocommit=True
+    )
 
 
 def in_order(rows):
@@ -134,7 +136,7 @@ def test_refusals(tracehouse, query, expected):
     assert expected in refused["detail"]
     with connect(tracehouse) as connection, connection.cursor() as cursor, pytest.raises(Exception, match=expected):
         cursor.execute(query)
-    assert expected in tracehouse.client("sql", query, expect=1).stderr
+    assert expected in tracehouse.client("sql", query, expect=2).stderr
 
 
 def test_flight_sql_tells_what_there_is(filled):

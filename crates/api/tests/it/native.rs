@@ -370,6 +370,7 @@ async fn the_description_is_whole() {
         "/api/v1/query/explain",
         "/api/v1/search",
         "/api/v1/services",
+        "/api/v1/sql",
         "/api/v1/status",
         "/api/v1/traces/{traceId}",
         "/api/v1/traces/{traceId}/find",
