@@ -1,4 +1,4 @@
-"""SQL by HTTP, by Arrow Flight SQL with a driver of ADBC, and on the command line; against DuckDB over the same files."""
+"""SQL by HTTP, by Arrow Flight SQL with ADBC, and on the command line; against DuckDB over the same files."""
 
 import csv
 import io
@@ -34,7 +34,8 @@ PAIRS = [
     ),
     (
         "SELECT attr('rare'), count(*) FROM spans WHERE attr('rare') IS NOT NULL GROUP BY 1",
-        "SELECT span_attributes['rare']->>'$', count(*) FROM spans WHERE span_attributes['rare'] IS NOT NULL GROUP BY 1",
+        "SELECT span_attributes['rare']->>'$', count(*) FROM spans WHERE span_attributes['rare'] IS NOT NULL "
+        "GROUP BY 1",
     ),
     (
         "SELECT trace_id, spans, errors, duration_nanos FROM traces",

@@ -1,7 +1,7 @@
 //! SQL over Arrow Flight SQL, for ADBC, JDBC and whatever else speaks it.
 //!
-//! Nothing is kept between calls: the handle of a statement, prepared or not, is its text, and it runs when its rows are
-//! fetched. There are no parameters, no transactions and no updates.
+//! Nothing is kept between calls: the handle of a statement, prepared or not, is its text, and it runs when its rows
+//! are fetched. There are no parameters, no transactions and no updates.
 //!
 //! Source: Apache Arrow, "Arrow Flight SQL" (format documentation).
 

@@ -123,7 +123,7 @@ impl SqlEngine {
 
     /// Runs a statement over a tenant's spans as they are now.
     ///
-    /// Boxed here, as is [`SqlEngine::schema`], so that crates that call it need not compile all of DataFusion's types anew.
+    /// Boxed here, as is [`SqlEngine::schema`], so that callers need not compile all of DataFusion's types anew.
     pub fn query(&self, tenant: &TenantId, request: SqlRequest) -> BoxFuture<'_, Result<SqlAnswer, SqlError>> {
         let session = self.session(tenant);
         Box::pin(self.run_query(session, request))

@@ -15,9 +15,7 @@ pub enum SqlError {
     #[error("the statement took longer than {seconds} s; ask for a shorter range of start_time, or aggregate less")]
     Timeout { seconds: u64 },
     /// It needed more memory than statements may use.
-    #[error(
-        "the statement needs more memory than the {bytes_max} bytes that SQL may use; narrow it or group by less: {detail}"
-    )]
+    #[error("the statement needs more memory than the {bytes_max} bytes that SQL may use; narrow it: {detail}")]
     Memory { bytes_max: usize, detail: String },
     /// A defect of Tracehouse.
     #[error("the statement ended unexpectedly; this is a defect, please report it with the server's log")]
@@ -50,7 +48,7 @@ fn hint(text: &str) -> &'static str {
     if of_attributes && text.contains("Ambiguous") {
         "; in a join, name the table before the function: s.attr('key')"
     } else if of_attributes && text.contains("No field named") {
-        "; attr('key') reads the columns attributes and resource_attributes: select them in the subquery, or call it there"
+        "; attr('key') reads attributes and resource_attributes: select them in the subquery, or call it there"
     } else {
         ""
     }

@@ -1,17 +1,18 @@
 //! SQL over spans: read-only statements against the tables `spans`, `traces`, `events` and `links` of one tenant.
 //!
-//! Entry type: [`SqlEngine`]. A statement is parsed and checked (`statement`), planned and optimised by Apache DataFusion,
-//! and run over one snapshot of the store on threads of the engine's own (`engine`). The tables are read by our own scan:
-//! `tables` says which columns there are, `plan` fits the scan into DataFusion, `scan` reads memory and files.
+//! Entry type: [`SqlEngine`]. A statement is parsed and checked (`statement`), planned and optimised by Apache
+//! DataFusion, and run over one snapshot of the store on threads of the engine's own (`engine`). The tables are read by
+//! our own scan: `tables` says which columns there are, `plan` fits the scan into DataFusion, `scan` reads memory and
+//! files.
 //!
 //! How `attr('http.route')` is fast: the parser's tree is rewritten to `attr(attributes, resource_attributes,
-//! 'http.route')`, a function over two columns that exist, right wherever it is evaluated but slow, as those two are texts of
-//! JSON. DataFusion moves such a call down to the scan, where `plan::attribute_rule` replaces it by a column that only the
-//! scan knows, and that is read from the attribute's own column in the files. Filters come to the scan whole: it decides
-//! them column by column and reads the other columns only for the rows that are left.
+//! 'http.route')`, a function over two columns that exist, right wherever it is evaluated but slow, as those two are
+//! texts of JSON. DataFusion moves such a call down to the scan, where `plan::attribute_rule` replaces it by a column that
+//! only the scan knows, and that is read from the attribute's own column in the files. Filters come to the scan whole:
+//! it decides them column by column and reads the other columns only for the rows that are left.
 //!
-//! Invariants: nothing is written, and nothing but the tenant's spans can be read; memory, time, threads and the size of
-//! an answer are bounded; an answer that is not whole says so.
+//! Invariants: nothing is written, and nothing but the tenant's spans can be read; memory, time, threads and the size
+//! of an answer are bounded; an answer that is not whole says so.
 //!
 //! This crate must never know HTTP, Arrow Flight, or how spans arrive.
 //!

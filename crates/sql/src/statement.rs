@@ -67,8 +67,8 @@ fn first_word(text: &str) -> String {
     text.split_whitespace().next().unwrap_or("this").to_uppercase()
 }
 
-/// The statement in which `attr('k')` is `attr(attributes, resource_attributes, 'k')`, and `s.attr('k')` the same of the
-/// columns of `s`.
+/// The statement in which `attr('k')` is `attr(attributes, resource_attributes, 'k')`, and `s.attr('k')` the same of
+/// the columns of `s`.
 fn with_attributes_spelled_out(mut statement: Statement) -> Result<Statement, SqlError> {
     let inner = match &mut statement {
         Statement::Statement(inner) => Some(inner.as_mut()),

@@ -38,7 +38,7 @@ enum Form<'a> {
     Double(ArrayRef),
     Bool,
     Text,
-    List(Box<dyn Fn(usize, &mut Vec<u8>) + 'a>),
+    List,
     /// All else as Arrow prints it: times as RFC 3339.
     Printed(ArrayFormatter<'a>),
     /// What can't even be printed.
@@ -55,18 +55,7 @@ impl<'a> Cells<'a> {
             DataType::Float16 | DataType::Float32 | DataType::Float64 => {
                 cast(array, &DataType::Float64).map_or(Form::Unknown, Form::Double)
             }
-            DataType::List(_) => Form::List(Box::new(|row, out| {
-                let values = array.as_list::<i32>().value(row);
-                let cells = Cells::new(&values);
-                out.push(b'[');
-                for at in 0..values.len() {
-                    if at > 0 {
-                        out.push(b',');
-                    }
-                    cells.write(at, out);
-                }
-                out.push(b']');
-            })),
+            DataType::List(_) => Form::List,
             data_type if data_type.is_integer() && *data_type != DataType::UInt64 => {
                 cast(array, &DataType::Int64).map_or(Form::Unknown, Form::Int)
             }
@@ -86,7 +75,7 @@ impl<'a> Cells<'a> {
             Form::Double(values) => write_double(values.as_primitive::<Float64Type>().value(row), out),
             Form::Bool => out.extend_from_slice(if self.array.as_boolean().value(row) { b"true" } else { b"false" }),
             Form::Text => write_text(self.array.as_string::<i32>().value(row), out),
-            Form::List(write) => write(row, out),
+            Form::List => write_list(&self.array.as_list::<i32>().value(row), out),
             Form::Printed(printed) if *self.array.data_type() == DataType::UInt64 => {
                 out.extend_from_slice(printed.value(row).to_string().as_bytes());
             }
@@ -94,6 +83,18 @@ impl<'a> Cells<'a> {
             Form::Unknown => out.extend_from_slice(b"null"),
         }
     }
+}
+
+fn write_list(values: &ArrayRef, out: &mut Vec<u8>) {
+    let cells = Cells::new(values);
+    out.push(b'[');
+    for at in 0..values.len() {
+        if at > 0 {
+            out.push(b',');
+        }
+        cells.write(at, out);
+    }
+    out.push(b']');
 }
 
 /// JSON has no infinity: what is not finite is a text.

@@ -15,7 +15,8 @@ use crate::functions::AttributeFunction;
 use crate::tables::Column;
 
 /// The rule. DataFusion moves the calls down first (`ExtractLeafExpressions`, `PushDownLeafProjections`), as
-/// `AttributeFunction::placement` asks it to; columns that nobody needs then are dropped afterwards (`OptimizeProjections`).
+/// `AttributeFunction::placement` asks it to; columns that nobody needs any more are
+/// dropped afterwards (`OptimizeProjections`).
 #[derive(Debug)]
 pub(crate) struct ReadAttributesAsColumns;
 

@@ -10,8 +10,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 
 /// A join whose inputs are in memory gives batch after batch without ever waiting, so that a statement could be ended
-/// neither by its time nor by its client. DataFusion makes only the ends of a plan give way now and then; this rule does
-/// the same for joins, by wrapping them.
+/// neither by its time nor by its client. DataFusion makes only the ends of a plan give way now and then; this rule
+/// does the same for joins, by wrapping them.
 #[derive(Debug)]
 pub(crate) struct JoinsGiveWay;
 

@@ -243,7 +243,7 @@ impl RowGroup {
         Ok(())
     }
 
-    /// For which rows of a batch a condition holds. On one dictionary column it is decided once for each distinct value.
+    /// For which rows of a batch a condition holds. On a dictionary column it is decided once for each distinct value.
     fn evaluate(
         &self,
         condition: &Condition,

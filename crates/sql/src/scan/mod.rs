@@ -1,4 +1,4 @@
-//! Reads a table from memory and files: only the columns that are needed, and most of them only for rows that are wanted.
+//! Reads a table from memory and files: only the columns that are needed, most of them only for rows that are wanted.
 
 mod file;
 mod sources;
