@@ -110,9 +110,8 @@ impl Search<'_> {
             return Some(format!("{} of {} files could not be read", failed.len(), inspected.files_total));
         }
         if self.bounds.exceeded() {
-            let seconds = self.bounds.time_max.as_secs_f64();
-            let (read, total) = (inspected.files, inspected.files_total);
-            return Some(format!("stopped after {seconds:.1} s: {read} of {total} files read"));
+            let (read, total) = (inspected.files as usize, inspected.files_total as usize);
+            return Some(self.bounds.stopped(read, total, "files read"));
         }
         (self.omitted > 0)
             .then(|| format!("{} spans of very large traces were not looked at; open the trace by id", self.omitted))

@@ -4,16 +4,14 @@
 //! frequent values of each. Dictionary columns are counted by code, so that a row costs an addition.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{Array, AsArray};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{Int32Type, Int64Type};
-use parking_lot::Mutex;
 use parquet::errors::{ParquetError, Result};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tracehouse_model::{AnyValue, SpanBatch, Threshold, kind, status};
-use tracehouse_store::{ColumnType, KeyCount, Layout, ReadError, Snapshot, SpanFile};
+use tracehouse_store::{ColumnType, KeyCount, Layout, Snapshot, SpanFile};
 use tracehouse_traceql::FieldExpr;
 
 use super::columns::{Codes, Rows, codes_of_array, starts, weights};
@@ -239,28 +237,18 @@ impl Compare<'_> {
         let mut counts = Counts::new(self.steps);
         self.count_memory(filter, &mut counts);
         let pieces = row_groups(files, met)?;
-        let all: Mutex<Vec<Counts>> = Mutex::default();
-        let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let work = || -> std::result::Result<(), ReadError> {
-            let mut own = Counts::new(self.steps);
-            while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)).filter(|_| !self.bounds.exceeded())
-            {
-                self.count_row_group(&scan, piece, &mut own).map_err(|source| piece.file.read_error(source))?;
-                done.fetch_add(1, Ordering::Relaxed);
-            }
-            all.lock().push(own);
-            Ok(())
-        };
-        self.bounds.on_threads(pieces.len(), work, || ReadError {
-            path: String::new(),
-            source: ParquetError::General("a part of the query panicked".into()),
-        })?;
-        let (done, total) = (done.into_inner(), pieces.len());
-        if done < total {
-            let seconds = self.bounds.time_max.as_secs_f64();
-            met.partial(|| format!("stopped after {seconds:.1} s: {done} of {total} row groups read"));
+        let (all, done) = self.bounds.gather(
+            pieces.len(),
+            || Counts::new(self.steps),
+            |piece, own| {
+                let piece = &pieces[piece];
+                self.count_row_group(&scan, piece, own).map_err(|source| piece.file.read_error(source))
+            },
+        )?;
+        if done < pieces.len() {
+            met.partial(|| self.bounds.stopped(done, pieces.len(), "row groups read"));
         }
-        all.into_inner().into_iter().for_each(|own| counts.merge(own));
+        all.into_iter().for_each(|own| counts.merge(own));
         Ok(counts)
     }
 
@@ -343,14 +331,11 @@ impl Compare<'_> {
     fn over_traces(&self, files: &[&Arc<SpanFile>], met: &mut Met) -> std::result::Result<Counts, QueryError> {
         let traces = candidates(self.series, self.steps, self.snapshot, self.bounds, files, met)?;
         let portions: Vec<_> = traces.chunks(TRACES_AT_ONCE).collect();
-        let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let all: Mutex<Vec<Counts>> = Mutex::default();
-        let work = || -> std::result::Result<(), ReadError> {
-            let mut own = Counts::new(self.steps);
-            while let Some(portion) =
-                portions.get(next.fetch_add(1, Ordering::Relaxed)).filter(|_| !self.bounds.exceeded())
-            {
-                let found = assemble_many(self.snapshot, portion, SPANS_PER_TRACE_MAX, |_| None)?;
+        let (all, done) = self.bounds.gather(
+            portions.len(),
+            || Counts::new(self.steps),
+            |portion, own| {
+                let found = assemble_many(self.snapshot, portions[portion], SPANS_PER_TRACE_MAX, |_| None)?;
                 for tree in &found.trees {
                     let facts = TraceFacts::of(&found.spans, tree);
                     let spansets =
@@ -359,25 +344,17 @@ impl Compare<'_> {
                     for row in union_of(&spansets) {
                         let row = row as usize;
                         let slot = self.slot(found.spans.start_unix_nanos[row], selection.holds(row));
-                        count_span(&found.spans, row, slot as usize, &mut own);
+                        count_span(&found.spans, row, slot as usize, own);
                     }
                 }
-                done.fetch_add(portion.len(), Ordering::Relaxed);
-            }
-            all.lock().push(own);
-            Ok(())
-        };
-        self.bounds.on_threads(portions.len(), work, || ReadError {
-            path: String::new(),
-            source: ParquetError::General("a part of the query panicked".into()),
-        })?;
-        let (done, total) = (done.into_inner(), traces.len());
-        if done < total {
-            let seconds = self.bounds.time_max.as_secs_f64();
-            met.partial(|| format!("stopped after {seconds:.1} s: {done} of {total} traces looked at"));
+                Ok(())
+            },
+        )?;
+        if done < portions.len() {
+            met.partial(|| self.bounds.stopped(done, portions.len(), "portions of traces looked at"));
         }
         let mut counts = Counts::new(self.steps);
-        all.into_inner().into_iter().for_each(|own| counts.merge(own));
+        all.into_iter().for_each(|own| counts.merge(own));
         Ok(counts)
     }
 }

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-use parquet::errors::ParquetError;
 use tracehouse_model::AnyValue;
-use tracehouse_store::{ReadError, Snapshot, SpanFile};
+use tracehouse_store::{Snapshot, SpanFile};
 use tracehouse_traceql::{FieldExpr, Intrinsic, MetricsFunction, Pipeline};
 
 use super::compare::ComparePlan;
@@ -180,31 +178,15 @@ impl Run<'_> {
         let mut gathered = Gathered::new(self.steps, self.series.exemplars_max);
         columns::gather_memory(self, filter, &mut gathered);
         let pieces = row_groups(files, met)?;
-        let all: Mutex<Vec<Gathered<C>>> = Mutex::default();
-        let next = std::sync::atomic::AtomicUsize::new(0);
-        let done = std::sync::atomic::AtomicUsize::new(0);
-        let work = || -> Result<(), ReadError> {
-            let mut own = Gathered::new(self.steps, self.series.exemplars_max);
-            loop {
-                let piece = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                let Some(piece) = pieces.get(piece).filter(|_| !self.bounds.exceeded()) else { break };
-                columns::gather_row_group(self, &scan, piece, &mut own)
-                    .map_err(|source| piece.file.read_error(source))?;
-                done.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            }
-            all.lock().push(own);
-            Ok(())
-        };
-        self.bounds.on_threads(pieces.len(), work, || ReadError {
-            path: String::new(),
-            source: ParquetError::General("a part of the query panicked".into()),
+        let begin = || Gathered::new(self.steps, self.series.exemplars_max);
+        let (all, done) = self.bounds.gather(pieces.len(), begin, |piece, own| {
+            let piece = &pieces[piece];
+            columns::gather_row_group(self, &scan, piece, own).map_err(|source| piece.file.read_error(source))
         })?;
-        let (done, total) = (done.into_inner(), pieces.len());
-        if done < total {
-            let seconds = self.bounds.time_max.as_secs_f64();
-            met.partial(|| format!("stopped after {seconds:.1} s: {done} of {total} row groups read"));
+        if done < pieces.len() {
+            met.partial(|| self.bounds.stopped(done, pieces.len(), "row groups read"));
         }
-        all.into_inner().into_iter().for_each(|own| gathered.merge(own));
+        all.into_iter().for_each(|own| gathered.merge(own));
         Ok(gathered)
     }
 }

@@ -1,13 +1,11 @@
 //! Gathers from whole traces, for pipelines that no span alone decides.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
-use parquet::errors::ParquetError;
 use rustc_hash::FxHashSet;
 use tracehouse_model::TraceId;
-use tracehouse_store::{OpenFile, ReadError, Snapshot, SpanFile};
+use tracehouse_store::{OpenFile, Snapshot, SpanFile};
 
 use super::columns::gather_rows;
 use super::gather::Gathered;
@@ -35,41 +33,30 @@ pub(super) fn gather<C: Cell>(
 ) -> Result<Gathered<C>, QueryError> {
     let traces = candidates(run.series, run.steps, run.snapshot, run.bounds, files, met)?;
     let portions: Vec<&[TraceId]> = traces.chunks(TRACES_AT_ONCE).collect();
-    let (next, done, omitted) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(0u64));
-    let all: Mutex<Vec<Gathered<C>>> = Mutex::default();
-    let work = || -> Result<(), ReadError> {
-        let mut own = Gathered::new(run.steps, run.series.exemplars_max);
-        while let Some(portion) = portions.get(next.fetch_add(1, Ordering::Relaxed)).filter(|_| !run.bounds.exceeded())
-        {
-            let found = assemble_many(run.snapshot, portion, SPANS_PER_TRACE_MAX, |open| Some(columns(run, open)))?;
-            for tree in &found.trees {
-                let facts = TraceFacts::of(&found.spans, tree);
-                let spansets =
-                    Evaluation::new(&found.spans, tree, &facts).run(&run.series.plan.stages, &run.steps.range);
-                let rows = union_of(&spansets).into_iter().map(|row| row as usize);
-                let bind = |field| RowExpression::new(field, &found.spans, Some(&facts));
-                gather_rows(run, &found.spans, rows, bind, &mut own);
-                *omitted.lock() += tree.omitted;
-            }
-            done.fetch_add(portion.len(), Ordering::Relaxed);
+    let omitted = AtomicU64::new(0);
+    let begin = || Gathered::new(run.steps, run.series.exemplars_max);
+    let (all, done) = run.bounds.gather(portions.len(), begin, |portion, own| {
+        let columns = |open: &OpenFile| Some(columns(run, open));
+        let found = assemble_many(run.snapshot, portions[portion], SPANS_PER_TRACE_MAX, columns)?;
+        for tree in &found.trees {
+            let facts = TraceFacts::of(&found.spans, tree);
+            let spansets = Evaluation::new(&found.spans, tree, &facts).run(&run.series.plan.stages, &run.steps.range);
+            let rows = union_of(&spansets).into_iter().map(|row| row as usize);
+            let bind = |field| RowExpression::new(field, &found.spans, Some(&facts));
+            gather_rows(run, &found.spans, rows, bind, own);
+            omitted.fetch_add(tree.omitted, Ordering::Relaxed);
         }
-        all.lock().push(own);
         Ok(())
-    };
-    run.bounds.on_threads(portions.len(), work, || ReadError {
-        path: String::new(),
-        source: ParquetError::General("a part of the query panicked".into()),
     })?;
-    let (done, total, omitted) = (done.into_inner(), traces.len(), omitted.into_inner());
-    if done < total {
-        let seconds = run.bounds.time_max.as_secs_f64();
-        met.partial(|| format!("stopped after {seconds:.1} s: {done} of {total} traces looked at"));
+    if done < portions.len() {
+        met.partial(|| run.bounds.stopped(done, portions.len(), "portions of traces looked at"));
     }
+    let omitted = omitted.into_inner();
     if omitted > 0 {
         met.partial(|| format!("{omitted} spans of very large traces were not looked at"));
     }
-    let mut gathered = Gathered::new(run.steps, run.series.exemplars_max);
-    all.into_inner().into_iter().for_each(|own| gathered.merge(own));
+    let mut gathered = begin();
+    all.into_iter().for_each(|own| gathered.merge(own));
     Ok(gathered)
 }
 
@@ -88,20 +75,16 @@ pub(super) fn candidates(
     snapshot.hot.iter().for_each(|hot| scan.look_at_memory(&hot.spans, &mut in_memory));
     let mut traces: FxHashSet<TraceId> = in_memory.take_newer_than(i64::MIN).into_iter().collect();
     let pieces = row_groups(files, met)?;
-    let (found, done) = (Mutex::new(&mut traces), AtomicUsize::new(0));
-    let looked = bounds.side_by_side(pieces.len(), |piece| {
+    let (found, done) = bounds.gather(pieces.len(), Vec::new, |piece, own| {
         let piece = &pieces[piece];
-        let matches = scan.look_at_row_group(piece.file, &piece.open, piece.row_group)?;
-        found.lock().extend(matches.into_iter().map(|(trace, _)| trace));
-        done.fetch_add(1, Ordering::Relaxed);
-        Ok(0u64)
-    });
-    looked.map_err(|source| ReadError { path: "spans of the time range".into(), source })?;
-    let (done, total) = (done.into_inner(), pieces.len());
-    if done < total {
-        let seconds = bounds.time_max.as_secs_f64();
-        met.partial(|| format!("stopped after {seconds:.1} s: {done} of {total} row groups read"));
+        let matches = scan.look_at_row_group(piece.file, &piece.open, piece.row_group);
+        own.extend(matches.map_err(|source| piece.file.read_error(source))?.into_iter().map(|(trace, _)| trace));
+        Ok(())
+    })?;
+    if done < pieces.len() {
+        met.partial(|| bounds.stopped(done, pieces.len(), "row groups read"));
     }
+    traces.extend(found.into_iter().flatten());
     let mut traces: Vec<TraceId> = traces.into_iter().collect();
     traces.sort_unstable();
     Ok(traces)
