@@ -33,7 +33,8 @@ async fn traces(State(state): State<ReceiverState>, request: Request<Body>) -> R
         Ok((protocol, compression)) => match receive(&state, &head.headers, body, protocol, compression).await {
             Ok(accepted) => success(protocol, &accepted),
             Err(refused) => {
-                let mut response = failed(protocol, &refused.noted(protocol));
+                let refused = refused.noted(protocol);
+                let mut response = failed(protocol, &refused);
                 if head.version < Version::HTTP_2 && leaves_body(&refused, &head.headers) {
                     // The connection ends with this answer: a client that is not told sends its next request in vain.
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -50,13 +51,13 @@ async fn traces(State(state): State<ReceiverState>, request: Request<Body>) -> R
 /// Whether a request was refused before its body was read, and the rest is more than is read to keep a connection.
 fn leaves_body(refused: &Refused, headers: &HeaderMap) -> bool {
     /// About what the HTTP library has read of a body by itself.
-    const READ_ANYWAY_BYTES: u64 = 4096;
+    const READ_ANYWAY_BYTES: usize = 4096;
     let whole_body_read =
         matches!(refused, Refused::Undecodable(_) | Refused::Invalid(_) | Refused::TooLarge { decompressed: true, .. });
     !whole_body_read && content_length(headers).is_none_or(|bytes| bytes > READ_ANYWAY_BYTES)
 }
 
-fn content_length(headers: &HeaderMap) -> Option<u64> {
+fn content_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
 }
 

@@ -14,14 +14,14 @@ const SECOND: i64 = 1_000_000_000;
 
 /// Where the spans lie.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Layout {
+pub(crate) enum Layout {
     Memory,
     Files,
     /// Three files, and the rest in memory.
     Mixed,
 }
 
-async fn shop(batches: &[SpanBatch], layout: Layout) -> Shop {
+pub(crate) async fn shop(batches: &[SpanBatch], layout: Layout) -> Shop {
     let shop = Shop::open().await;
     for (number, batch) in batches.iter().enumerate() {
         shop.append(batch.clone()).await;
@@ -61,7 +61,7 @@ async fn run_corpus(file: &str, text: &str) {
 }
 
 /// Whether there was anything in the answer; what differs, if something does.
-async fn check(shop: &Shop, spans: &[Span], query: &str) -> Result<bool, String> {
+pub(crate) async fn check(shop: &Shop, spans: &[Span], query: &str) -> Result<bool, String> {
     let compiled = tracehouse_traceql::compile(query).map_err(|error| error.render(query).to_string())?;
     match compiled.expr {
         QueryExpr::Spans(_) => check_search(shop, spans, query).await,

@@ -2,6 +2,7 @@
 
 mod corpus;
 mod documentation;
+mod random;
 mod reference;
 mod searches;
 mod shop;

@@ -19,7 +19,12 @@ const NAMES: [&str; 6] = ["GET /", "POST /cart", "SELECT", "publish", "größe 1
 
 /// Batches as they come in, and the spans one by one. A trace lies in one or two batches.
 pub(crate) fn wild_spans() -> (Vec<SpanBatch>, Vec<Span>) {
-    let random = SystemRandomness::from_seed(2026);
+    wild_spans_of(2026)
+}
+
+/// The same for another seed.
+pub(crate) fn wild_spans_of(seed: u64) -> (Vec<SpanBatch>, Vec<Span>) {
+    let random = SystemRandomness::from_seed(seed);
     let mut batches: Vec<SpanBatch> = (0..8).map(|_| SpanBatch::new()).collect();
     for trace in 0..TRACES {
         push_trace(&mut batches, trace, &random);

@@ -1,0 +1,202 @@
+//! Random queries over random spans: the engine must answer as the reference does.
+
+use tracehouse_model::{Randomness, SystemRandomness};
+
+use crate::corpus::{Layout, check, shop};
+use crate::wild::wild_spans_of;
+
+const SEEDS: u64 = 6;
+const QUERIES_PER_SEED: usize = 40;
+
+/// Makes queries of a seed's chance.
+struct Chance(SystemRandomness);
+
+impl Chance {
+    fn below(&self, limit: usize) -> usize {
+        (self.0.next_u64() % limit as u64) as usize
+    }
+
+    fn of(&self, choices: &[&'static str]) -> &'static str {
+        choices[self.below(choices.len())]
+    }
+
+    fn query(&self) -> String {
+        let spans = self.pipeline();
+        match self.below(3) {
+            0 => format!("{spans} | {}", self.function()),
+            _ => spans,
+        }
+    }
+
+    fn pipeline(&self) -> String {
+        let mut pipeline = self.spanset(2);
+        for _ in 0..self.below(3) {
+            pipeline.push_str(" | ");
+            pipeline.push_str(&match self.below(4) {
+                0 => format!("by({})", self.field()),
+                1 => "coalesce()".to_owned(),
+                2 => self.filter(),
+                _ => format!(
+                    "{} {} {}",
+                    self.aggregate(),
+                    self.of(&[">", "<=", "!="]),
+                    self.of(&["1", "2.5", "10ms", "300"])
+                ),
+            });
+        }
+        pipeline
+    }
+
+    fn aggregate(&self) -> String {
+        match self.below(3) {
+            0 => "count()".to_owned(),
+            _ => format!("{}({})", self.of(&["min", "max", "sum", "avg"]), self.number()),
+        }
+    }
+
+    fn spanset(&self, depth: usize) -> String {
+        if depth == 0 || self.below(2) == 0 {
+            return self.filter();
+        }
+        const OPERATORS: [&str; 17] =
+            ["&&", "||", ">", ">>", "<", "<<", "~", "!>", "!>>", "!<", "!<<", "!~", "&>", "&>>", "&<", "&<<", "&~"];
+        format!("({} {} {})", self.spanset(depth - 1), self.of(&OPERATORS), self.spanset(depth - 1))
+    }
+
+    fn filter(&self) -> String {
+        if self.below(6) == 0 { "{ }".to_owned() } else { format!("{{ {} }}", self.condition(2)) }
+    }
+
+    fn condition(&self, depth: usize) -> String {
+        match self.below(if depth == 0 { 5 } else { 8 }) {
+            0 => format!("{} {} {}", self.number(), self.of(&["=", "!=", "<", "<=", ">", ">="]), self.amount()),
+            1 => format!("{} {} \"{}\"", self.text(), self.of(&["=", "!=", "<", ">="]), self.word()),
+            2 => format!("{} {} \"{}.*\"", self.text(), self.of(&["=~", "!~"]), self.word()),
+            3 => format!("{} {} nil", self.field(), self.of(&["=", "!="])),
+            4 => self
+                .of(&["status = error", "status != ok", "kind = server", "kind != client", ".cache.hit", "!.cache.hit"])
+                .to_owned(),
+            5 => format!("!({})", self.condition(depth - 1)),
+            _ => format!("({} {} {})", self.condition(depth - 1), self.of(&["&&", "||"]), self.condition(depth - 1)),
+        }
+    }
+
+    fn number(&self) -> String {
+        const NUMBERS: [&str; 9] = [
+            "duration",
+            ".http.status",
+            ".ratio",
+            ".code",
+            "resource.replicas",
+            "childCount",
+            "traceDuration",
+            "instrumentation.scope.level",
+            ".big",
+        ];
+        match self.below(6) {
+            0 => format!(
+                "({} {} {})",
+                self.of(&NUMBERS),
+                self.of(&["+", "-", "*", "/"]),
+                self.of(&["2", "0.5", ".ratio"])
+            ),
+            _ => self.of(&NUMBERS).to_owned(),
+        }
+    }
+
+    fn amount(&self) -> &'static str {
+        self.of(&["0", "1", "2", "7", "404", "1ms", "200ms", "-1", "0.5", "7.5", "9223372036854775807"])
+    }
+
+    fn text(&self) -> &'static str {
+        self.of(&[
+            "name",
+            "resource.service.name",
+            ".http.route",
+            "statusMessage",
+            ".code",
+            ".both",
+            ".tags",
+            "event:name",
+            "event.exception.type",
+            "rootName",
+            "parent.service.name",
+            "instrumentation:name",
+            "resource.k8s.pod.name",
+        ])
+    }
+
+    fn word(&self) -> &'static str {
+        self.of(&[
+            "SELECT",
+            "cart",
+            "gateway",
+            "/route/1",
+            "deadline exceeded",
+            "x",
+            "7",
+            "from span",
+            "a",
+            "exception",
+            "pod-2",
+            "http",
+        ])
+    }
+
+    fn field(&self) -> &'static str {
+        self.of(&[
+            "name",
+            "kind",
+            "status",
+            "resource.service.name",
+            ".http.status",
+            ".code",
+            ".cache.hit",
+            ".both",
+            ".tags",
+            "childCount",
+            "rootName",
+            "resource.replicas",
+            ".no.such.attribute",
+            "parent.http.status",
+        ])
+    }
+
+    fn function(&self) -> String {
+        let function = match self.below(8) {
+            0 => "rate()".to_owned(),
+            1 => "count_over_time()".to_owned(),
+            2 => format!("quantile_over_time({}, .5, .9)", self.of(&["duration", ".ratio", ".http.status"])),
+            3 => format!("histogram_over_time({})", self.of(&["duration", ".http.status"])),
+            _ => format!(
+                "{}({})",
+                self.of(&["min_over_time", "max_over_time", "avg_over_time", "sum_over_time"]),
+                self.of(&["duration", ".ratio", ".http.status", ".code", "childCount", "resource.replicas"])
+            ),
+        };
+        match self.below(3) {
+            0 => function,
+            1 => format!("{function} by ({})", self.field()),
+            _ => format!("{function} by ({}, {})", self.field(), self.of(&["kind", "statusMessage", ".user.id"])),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn random_queries_have_the_answers_of_the_reference() {
+    let mut failures = Vec::new();
+    for seed in 1..=SEEDS {
+        let (batches, spans) = wild_spans_of(seed);
+        let chance = Chance(SystemRandomness::from_seed(seed));
+        let queries: Vec<String> = (0..QUERIES_PER_SEED).map(|_| chance.query()).collect();
+        for layout in [Layout::Memory, Layout::Files, Layout::Mixed] {
+            let shop = shop(&batches, layout).await;
+            for query in &queries {
+                if let Err(difference) = check(&shop, &spans, query).await {
+                    failures.push(format!("seed {seed}, {layout:?}: {query}\n    {difference}"));
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} differences\n{}", failures.len(), failures.join("\n"));
+}
