@@ -127,7 +127,7 @@ def test_the_ways_an_answer_may_look(filled):
     ("query", "expected"),
     [
         ("DELETE FROM spans", "only questions"),
-        ("SELECT nam FROM spans", "name"),
+        ("SELECT namex FROM spans", "name"),
         ("SELECT * FROM '/etc/passwd'", "/etc/passwd"),
         ("SELECT 1; SELECT 2", "one at a time"),
     ],
