@@ -1,5 +1,6 @@
-//! The surface for people and programs that ask: the native API under `/api/v1`, Tempo's API for Grafana over HTTP and
-//! gRPC, SQL over Arrow Flight, metrics, health, and the user interface. All of it is on one port.
+//! The surface for people and programs that ask: the native API under `/api/v1`; the interfaces of Tempo, Jaeger and
+//! Zipkin, so that their clients work as they are; SQL over Arrow Flight; metrics, health, and the user interface. All of
+//! it is on one port, HTTP and gRPC.
 //!
 //! Entry: [`router`] over an [`ApiState`]. A request names its tenant and its parameters, which are read strictly; the
 //! question goes to the engines through the [`Answers`] trait; the answer is written as JSON or protobuf, large ones on
@@ -13,9 +14,11 @@
 //! Tests: beside the code for parsers, `tests/it` for requests and answers against a stand-in for the engines.
 
 mod answer;
+mod dependencies;
 mod engine;
 mod flight;
 mod health;
+mod jaeger;
 mod json;
 mod meter;
 mod native;
@@ -31,6 +34,8 @@ mod tempo;
 mod tenant;
 mod time;
 mod ui;
+mod whole;
+mod zipkin;
 
 use std::any::Any;
 use std::time::Duration;
@@ -66,6 +71,8 @@ pub fn router(state: ApiState) -> Router {
     let questions = Router::new()
         .merge(native::routes())
         .merge(tempo::routes())
+        .merge(jaeger::routes())
+        .merge(zipkin::routes())
         // Before the layers, so that a browser's question for permission, which is OPTIONS, meets them first.
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(async |request, next| limit_time(QUERY_TIMEOUT, request, next).await))

@@ -43,7 +43,7 @@ impl Default for QueryLimits {
             concurrent_max: 4 * cores.max(4),
             threads_per_search: cores,
             time_max: Duration::from_secs(20),
-            traces_max: 1000,
+            traces_max: 1500,
         }
     }
 }

@@ -34,7 +34,7 @@ pub(crate) use grpc::routes as grpc_routes;
 pub(crate) use otlp_json::value_json;
 
 /// Says why an answer is not whole where Tempo's messages have no place for it.
-const PARTIAL_HEADER: HeaderName = HeaderName::from_static("x-tracehouse-partial");
+pub(crate) const PARTIAL_HEADER: HeaderName = HeaderName::from_static("x-tracehouse-partial");
 
 pub(crate) fn routes() -> Router<ApiState> {
     Router::new()

@@ -3,11 +3,13 @@
 mod fake;
 mod grpc;
 mod metrics;
+mod jaeger;
 mod native;
 mod otlp;
 mod sql;
 mod tempo;
 mod ui;
+mod zipkin;
 
 use std::sync::Arc;
 

@@ -1,0 +1,135 @@
+use axum::extract::State;
+use axum::response::Response;
+use http::{HeaderMap, StatusCode, Uri};
+use serde::Serialize;
+use tracehouse_model::{TenantId, TraceId, kind};
+use tracehouse_query::Listing;
+
+use super::answers::{Envelope, JaegerError, Refused};
+use super::query::search_request;
+use super::trace_json::JaegerTrace;
+use crate::answer::{JSON, json, large};
+use crate::dependencies;
+use crate::native::unknown_trace;
+use crate::params::{Parameters, TagPath, TracePath};
+use crate::problem::Problem;
+use crate::state::ApiState;
+use crate::tenant::Tenant;
+use crate::whole::{self, Whole};
+
+const TRACE_IDS_MAX: usize = 100;
+
+pub(super) async fn services(State(state): State<ApiState>, tenant: Tenant) -> Result<Response, Refused> {
+    Ok(names(state.answers.services(&tenant.0).await?))
+}
+
+pub(super) async fn operations_of(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    TagPath(service): TagPath,
+) -> Result<Response, Refused> {
+    Ok(names(state.answers.operations(&tenant.0, Some(&service)).await?))
+}
+
+fn names(listing: Listing<String>) -> Response {
+    let partial = cut(&listing);
+    json(&Envelope::new(listing.items, partial))
+}
+
+fn cut<T>(listing: &Listing<T>) -> Vec<JaegerError> {
+    let reason = || format!("the first {} of more names", listing.items.len());
+    if listing.complete { Vec::new() } else { vec![JaegerError::partial(reason())] }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Operation {
+    name: String,
+    /// Always empty: operations are not kept by kind, so all of a service are listed whatever kind is asked for.
+    span_kind: String,
+}
+
+pub(super) async fn operations(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Refused> {
+    let parameters = Parameters::lenient(&uri)?;
+    let known = |name: &str| kind::from_name(name).map(|_| name.to_owned());
+    parameters.parsed("spanKind", known, "one of internal, server, client, producer, consumer")?;
+    let listing = state.answers.operations(&tenant.0, parameters.text("service")?).await?;
+    let partial = cut(&listing);
+    let operation = |name| Operation { name, span_kind: String::new() };
+    Ok(json(&Envelope::new(listing.items.into_iter().map(operation).collect(), partial)))
+}
+
+pub(super) async fn traces(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Refused> {
+    let parameters = Parameters::lenient(&uri)?;
+    let ids = trace_ids(&parameters)?;
+    let whole = if ids.is_empty() {
+        whole::search(&state, &tenant.0, search_request(&parameters, state.clock.now_unix_nanos())?).await?
+    } else {
+        whole::by_ids(&state, &tenant.0, &ids).await?
+    };
+    answer(&state, &headers, whole).await
+}
+
+fn trace_ids(parameters: &Parameters) -> Result<Vec<TraceId>, Problem> {
+    let ids: Vec<TraceId> = parameters
+        .all("traceID")
+        .map(|text| text.parse().map_err(|error| Problem::invalid_parameter("traceID", format!("{error}"))))
+        .collect::<Result<_, _>>()?;
+    if ids.len() > TRACE_IDS_MAX {
+        let detail = format!("{} ids; at most {TRACE_IDS_MAX} are answered at once", ids.len());
+        return Err(Problem::invalid_parameter("traceID", detail));
+    }
+    Ok(ids)
+}
+
+pub(super) async fn trace(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    path: TracePath,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    let whole = one(&state, &tenant.0, path.trace_id).await?;
+    answer(&state, &headers, whole).await
+}
+
+async fn one(state: &ApiState, tenant: &TenantId, id: TraceId) -> Result<Whole, Problem> {
+    let whole = whole::by_ids(state, tenant, &[id]).await?;
+    if whole.unknown.is_empty() { Ok(whole) } else { Err(unknown_trace(id)) }
+}
+
+async fn answer(state: &ApiState, headers: &HeaderMap, whole: Whole) -> Result<Response, Refused> {
+    let spans = whole.spans();
+    let make = move || {
+        let unknown = whole.unknown.iter().map(|id| JaegerError {
+            code: StatusCode::NOT_FOUND.as_u16(),
+            msg: "trace not found".to_owned(),
+            trace_id: Some(id.to_string()),
+        });
+        let partial = whole.partial.iter().cloned().map(JaegerError::partial);
+        let errors = unknown.chain(partial).collect();
+        let traces: Vec<JaegerTrace<'_>> = whole.traces.iter().map(JaegerTrace::new).collect();
+        serde_json::to_vec(&Envelope::new(traces, errors)).expect("writing plain data to memory can't fail")
+    };
+    Ok(large(state, headers, spans, JSON, make).await?)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Dependency<'a> {
+    parent: &'a str,
+    child: &'a str,
+    call_count: u64,
+}
+
+pub(super) async fn calls(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Refused> {
+    let range = dependencies::time_range(&Parameters::lenient(&uri)?, state.clock.now_unix_nanos())?;
+    let found = dependencies::dependencies(&state, &tenant.0, range).await?;
+    let links = found.links.iter();
+    let data = links.map(|((parent, child), calls)| Dependency { parent, child, call_count: calls.count }).collect();
+    Ok(json(&Envelope::new(data, found.partial_reason.into_iter().map(JaegerError::partial).collect())))
+}

@@ -1,0 +1,78 @@
+//! Searches whose answers are whole traces, as Jaeger and Zipkin have them.
+
+use tracehouse_model::{AttributeLists, SpanBatch, TenantId, TraceId};
+use tracehouse_query::{QueryError, SearchRequest, Trace};
+
+use crate::state::ApiState;
+
+/// More spans of all traces of an answer are left out, and the answer says so.
+pub(crate) const SPANS_MAX: usize = 200_000;
+
+#[derive(Default)]
+pub(crate) struct Whole {
+    /// In the order of the search or of the request.
+    pub(crate) traces: Vec<Trace>,
+    pub(crate) unknown: Vec<TraceId>,
+    /// Why this is not everything, with `N of M`; empty if it is.
+    pub(crate) partial: Vec<String>,
+}
+
+impl Whole {
+    pub(crate) fn spans(&self) -> usize {
+        self.traces.iter().map(|trace| trace.spans.len()).sum()
+    }
+
+    pub(crate) fn partial_reason(&self) -> Option<String> {
+        (!self.partial.is_empty()).then(|| self.partial.join("; "))
+    }
+}
+
+/// The traces that a search finds, each with all its spans.
+pub(crate) async fn search(state: &ApiState, tenant: &TenantId, request: SearchRequest) -> Result<Whole, QueryError> {
+    let found = state.answers.search(tenant, SearchRequest { spans_per_spanset: 1, ..request }).await?;
+    let ids: Vec<TraceId> = found.traces.iter().map(|trace| trace.trace_id).collect();
+    let mut whole = by_ids(state, tenant, &ids).await?;
+    // What retention removed between the search and now is not missing.
+    whole.unknown.clear();
+    whole.partial.extend(found.partial_reason);
+    Ok(whole)
+}
+
+/// The traces with these ids.
+pub(crate) async fn by_ids(state: &ApiState, tenant: &TenantId, ids: &[TraceId]) -> Result<Whole, QueryError> {
+    let mut whole = Whole::default();
+    let mut spans_left = SPANS_MAX;
+    for (at, id) in ids.iter().enumerate() {
+        if spans_left == 0 {
+            whole.partial.push(format!("{at} of {} traces, which have {SPANS_MAX} spans", ids.len()));
+            break;
+        }
+        match state.answers.trace(tenant, *id, spans_left).await?.filter(|trace| !trace.spans.is_empty()) {
+            None => whole.unknown.push(*id),
+            Some(trace) => {
+                spans_left -= trace.spans.len().min(spans_left);
+                if let Some(reason) = cut_reason(&trace) {
+                    whole.partial.push(format!("trace {id}: {reason}"));
+                }
+                whole.traces.push(trace);
+            }
+        }
+    }
+    Ok(whole)
+}
+
+/// Why a trace is not whole, if it isn't.
+pub(crate) fn cut_reason(trace: &Trace) -> Option<String> {
+    let returned = trace.spans.len() as u64;
+    let cut = || (returned < trace.span_count).then(|| format!("{returned} of {} spans", trace.span_count));
+    trace.partial_reason.clone().or_else(cut)
+}
+
+/// Attributes of one owner as text and value.
+pub(crate) fn attributes<'a>(
+    spans: &'a SpanBatch,
+    lists: &'a AttributeLists,
+    owner: usize,
+) -> impl Iterator<Item = (&'a str, tracehouse_model::AnyValue)> {
+    lists.of(owner).map(|(key, value)| (spans.strings.get(key), value.resolve(&spans.strings)))
+}

@@ -1,0 +1,81 @@
+//! The parameters of Zipkin's search.
+
+use tracehouse_model::status;
+use tracehouse_query::{Condition, Operator, Scope, SearchRequest};
+
+use crate::params::{Parameters, TimeRange};
+use crate::problem::Problem;
+
+const TRACES_DEFAULT: usize = 10;
+const TRACES_MAX: usize = 1000;
+const TERMS_MAX: usize = 32;
+const NANOS_PER_MICRO: i64 = 1000;
+const NANOS_PER_MILLI: i64 = 1_000_000;
+
+/// All conditions must hold for one span, where Zipkin is content if one service fulfils them in several.
+pub(super) fn search_request(parameters: &Parameters, now_unix_nanos: i64) -> Result<SearchRequest, Problem> {
+    let mut conditions = Vec::new();
+    conditions.extend(parameters.text("serviceName")?.map(|service| Condition::Service(service.to_owned())));
+    conditions.extend(parameters.text("spanName")?.map(|name| Condition::Operation(name.to_owned())));
+    if let Some(remote) = parameters.text("remoteServiceName")? {
+        conditions.push(attribute("peer.service", Operator::Equal, remote));
+    }
+    let min = whole_number(parameters, "minDuration", NANOS_PER_MICRO, "microseconds, such as 100000")?;
+    let max = whole_number(parameters, "maxDuration", NANOS_PER_MICRO, "microseconds, such as 100000")?;
+    if let (Some(min), Some(max)) = (min, max)
+        && min > max
+    {
+        let detail = "`minDuration` is above `maxDuration`; no span fits; swap them";
+        return Err(Problem::invalid_parameter("minDuration", detail));
+    }
+    conditions.extend(min.map(Condition::DurationMin));
+    // A span of less than a microsecond more has the same duration in Zipkin.
+    conditions.extend(max.map(|max| Condition::DurationMax(max.saturating_add(NANOS_PER_MICRO - 1))));
+    let terms: Vec<&str> =
+        parameters.text("annotationQuery")?.map_or_else(Vec::new, |text| text.split(" and ").collect());
+    if terms.len() > TERMS_MAX {
+        let detail = format!("more than {TERMS_MAX} terms; use fewer");
+        return Err(Problem::invalid_parameter("annotationQuery", detail));
+    }
+    let (mut conditions, mut traceql) = (conditions, Vec::new());
+    for term in terms.into_iter().map(str::trim).filter(|term| !term.is_empty()) {
+        match term.split_once('=') {
+            Some((key, value)) => conditions.push(attribute(key.trim(), Operator::Equal, value.trim())),
+            None if term == "error" => conditions.push(Condition::Status(status::ERROR)),
+            None => traceql.push(present(term)),
+        }
+    }
+    let range = time_range(parameters, now_unix_nanos)?;
+    Ok(SearchRequest {
+        conditions,
+        traceql: (!traceql.is_empty()).then(|| format!("{{ {} }}", traceql.join(" && "))),
+        start_unix_nanos: range.start_unix_nanos,
+        end_unix_nanos: range.end_unix_nanos,
+        limit: parameters.count("limit", TRACES_DEFAULT, 1..=TRACES_MAX)?,
+        ..SearchRequest::default()
+    })
+}
+
+fn attribute(key: &str, operator: Operator, value: &str) -> Condition {
+    Condition::Attribute { scope: Scope::Either, key: key.to_owned(), operator, value: value.to_owned() }
+}
+
+/// A term without a value: an event of that name, or an attribute, whatever its value.
+fn present(term: &str) -> String {
+    let quoted = format!("\"{}\"", term.replace('\\', "\\\\").replace('"', "\\\""));
+    format!("(event:name = {quoted} || .{quoted} != nil)")
+}
+
+/// `endTs` and `lookback` in milliseconds. The end is meant whole. Without `lookback` all before it is searched.
+fn time_range(parameters: &Parameters, now_unix_nanos: i64) -> Result<TimeRange, Problem> {
+    let end = whole_number(parameters, "endTs", NANOS_PER_MILLI, "milliseconds since 1970, such as 1769860800000")?;
+    let lookback = whole_number(parameters, "lookback", NANOS_PER_MILLI, "milliseconds, such as 3600000")?;
+    let start = lookback.map(|lookback| end.unwrap_or(now_unix_nanos).saturating_sub(lookback));
+    TimeRange::new(start, end.map(|end| end.saturating_add(NANOS_PER_MILLI)))
+}
+
+/// In nanoseconds.
+fn whole_number(parameters: &Parameters, name: &str, unit_nanos: i64, expected: &str) -> Result<Option<i64>, Problem> {
+    let parse = |text: &str| text.parse::<i64>().ok().filter(|number| *number >= 0)?.checked_mul(unit_nanos);
+    parameters.parsed(name, parse, expected)
+}

@@ -1,0 +1,157 @@
+use axum::extract::State;
+use axum::response::Response;
+use http::{HeaderMap, HeaderValue, Uri};
+use serde::Serialize;
+use tracehouse_model::TraceId;
+use tracehouse_query::{Listing, Scope};
+
+use super::query::search_request;
+use super::span_json::trace_spans;
+use crate::answer::{JSON, json, large};
+use crate::dependencies;
+use crate::native::unknown_trace;
+use crate::params::{Parameters, TracePath};
+use crate::problem::Problem;
+use crate::state::ApiState;
+use crate::tempo::PARTIAL_HEADER;
+use crate::tenant::Tenant;
+use crate::whole::{self, Whole};
+
+const TRACE_IDS_MAX: usize = 100;
+const VALUES_MAX: usize = 1000;
+
+pub(super) async fn services(State(state): State<ApiState>, tenant: Tenant) -> Result<Response, Problem> {
+    Ok(names(state.answers.services(&tenant.0).await?))
+}
+
+pub(super) async fn span_names(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Problem> {
+    let parameters = Parameters::lenient(&uri)?;
+    let service = parameters.required("serviceName", "the name of a service")?;
+    Ok(names(state.answers.operations(&tenant.0, Some(service)).await?))
+}
+
+/// Those that any service calls: they are not kept by service.
+pub(super) async fn remote_services(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    Parameters::lenient(&uri)?.required("serviceName", "the name of a service")?;
+    values(&state, &tenant, Scope::Span, "peer.service").await
+}
+
+pub(super) async fn attribute_keys(State(state): State<ApiState>, tenant: Tenant) -> Result<Response, Problem> {
+    let found = state.answers.attribute_keys(&tenant.0, Some(Scope::Span)).await?;
+    Ok(names(Listing { items: found.items.into_iter().map(|seen| seen.key).collect(), complete: found.complete }))
+}
+
+pub(super) async fn attribute_values(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let parameters = Parameters::lenient(&uri)?;
+    values(&state, &tenant, Scope::Either, parameters.required("key", "the key of an attribute")?).await
+}
+
+async fn values(state: &ApiState, tenant: &Tenant, scope: Scope, key: &str) -> Result<Response, Problem> {
+    let found = state.answers.attribute_values(&tenant.0, scope, key, VALUES_MAX).await?;
+    let mut items: Vec<String> = found.items.into_iter().map(|seen| seen.value).collect();
+    // Without its type a value may be there twice, as a text and as a number.
+    items.sort_unstable();
+    items.dedup();
+    Ok(names(Listing { items, complete: found.complete }))
+}
+
+fn names(listing: Listing<String>) -> Response {
+    let count = listing.items.len();
+    let partial = (!listing.complete).then(|| format!("the first {count} of more names"));
+    with_partial(json(&listing.items), partial)
+}
+
+/// Zipkin's answers have no place to say that they are not whole.
+fn with_partial(mut response: Response, reason: Option<String>) -> Response {
+    if let Some(reason) = reason.and_then(|reason| HeaderValue::from_str(&reason).ok()) {
+        response.headers_mut().insert(PARTIAL_HEADER, reason);
+    }
+    response
+}
+
+pub(super) async fn traces(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let request = search_request(&Parameters::lenient(&uri)?, state.clock.now_unix_nanos())?;
+    let whole = whole::search(&state, &tenant.0, request).await?;
+    answer_traces(&state, &headers, whole).await
+}
+
+/// The traces that there are of those asked for.
+pub(super) async fn trace_many(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let parameters = Parameters::lenient(&uri)?;
+    let text = parameters.required("traceIds", "ids of traces with commas between them")?;
+    let ids: Vec<TraceId> = text
+        .split(',')
+        .map(|id| id.trim().parse().map_err(|error| Problem::invalid_parameter("traceIds", format!("{error}"))))
+        .collect::<Result<_, _>>()?;
+    if ids.len() > TRACE_IDS_MAX {
+        let detail = format!("{} ids; at most {TRACE_IDS_MAX} are answered at once", ids.len());
+        return Err(Problem::invalid_parameter("traceIds", detail));
+    }
+    let whole = whole::by_ids(&state, &tenant.0, &ids).await?;
+    answer_traces(&state, &headers, whole).await
+}
+
+async fn answer_traces(state: &ApiState, headers: &HeaderMap, whole: Whole) -> Result<Response, Problem> {
+    let (spans, partial) = (whole.spans(), whole.partial_reason());
+    let make = move || {
+        let traces: Vec<_> = whole.traces.iter().map(trace_spans).collect();
+        serde_json::to_vec(&traces).expect("writing plain data to memory can't fail")
+    };
+    Ok(with_partial(large(state, headers, spans, JSON, make).await?, partial))
+}
+
+pub(super) async fn trace(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    path: TracePath,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let mut whole = whole::by_ids(&state, &tenant.0, &[path.trace_id]).await?;
+    let (spans, partial) = (whole.spans(), whole.partial_reason());
+    let trace = whole.traces.pop().ok_or_else(|| unknown_trace(path.trace_id))?;
+    let make = move || serde_json::to_vec(&trace_spans(&trace)).expect("writing plain data to memory can't fail");
+    Ok(with_partial(large(&state, &headers, spans, JSON, make).await?, partial))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Dependency<'a> {
+    parent: &'a str,
+    child: &'a str,
+    call_count: u64,
+    error_count: u64,
+}
+
+pub(super) async fn calls(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Problem> {
+    let range = dependencies::time_range(&Parameters::lenient(&uri)?, state.clock.now_unix_nanos())?;
+    let found = dependencies::dependencies(&state, &tenant.0, range).await?;
+    let links: Vec<Dependency<'_>> = found
+        .links
+        .iter()
+        .map(|((parent, child), calls)| Dependency {
+            parent,
+            child,
+            call_count: calls.count,
+            error_count: calls.errors,
+        })
+        .collect();
+    Ok(with_partial(json(&links), found.partial_reason.clone()))
+}

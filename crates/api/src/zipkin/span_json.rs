@@ -1,0 +1,144 @@
+//! A trace as a list of Zipkin's spans.
+
+use std::collections::{BTreeMap, HashSet};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use tracehouse_model::{AnyValue, SpanBatch, kind, status};
+use tracehouse_query::Trace;
+
+use super::remote::{Endpoint, local_endpoint, remote_endpoint};
+use crate::whole::attributes;
+
+/// Times in microseconds; what is less than one is cut off, but a duration is at least one.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ZipkinSpan<'a> {
+    trace_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent_id: Option<String>,
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    name: &'a str,
+    timestamp: i64,
+    duration: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    local_endpoint: Option<Endpoint>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote_endpoint: Option<Endpoint>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    annotations: Vec<Annotation>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    tags: BTreeMap<&'a str, String>,
+    /// The server's half of a span that the client began under the same id.
+    #[serde(skip_serializing_if = "is_false")]
+    shared: bool,
+}
+
+#[derive(Serialize)]
+struct Annotation {
+    timestamp: i64,
+    value: String,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+const NANOS_PER_MICRO: i64 = 1000;
+
+pub(super) fn trace_spans(trace: &Trace) -> Vec<ZipkinSpan<'_>> {
+    let spans = &trace.spans;
+    let of_kind = |row: &usize, kind: u8| spans.kind[*row] == kind;
+    let clients: HashSet<_> =
+        (0..spans.len()).filter(|row| of_kind(row, kind::CLIENT)).map(|row| spans.span_id[row]).collect();
+    let shared = |row: usize| of_kind(&row, kind::SERVER) && clients.contains(&spans.span_id[row]);
+    (0..spans.len()).map(|row| span(spans, row, shared(row))).collect()
+}
+
+fn span(spans: &SpanBatch, row: usize, shared: bool) -> ZipkinSpan<'_> {
+    let parent = spans.parent_span_id[row];
+    ZipkinSpan {
+        trace_id: spans.trace_id[row].to_string(),
+        parent_id: (!parent.is_none()).then(|| parent.to_string()),
+        id: spans.span_id[row].to_string(),
+        kind: zipkin_kind(spans.kind[row]),
+        name: spans.strings.get(spans.name[row]),
+        timestamp: spans.start_unix_nanos[row] / NANOS_PER_MICRO,
+        duration: (spans.duration_nanos[row] / NANOS_PER_MICRO).max(1),
+        local_endpoint: local_endpoint(spans, row),
+        remote_endpoint: remote_endpoint(spans, row),
+        annotations: spans.event_range(row).map(|event| annotation(spans, event)).collect(),
+        tags: tags(spans, row),
+        shared,
+    }
+}
+
+fn zipkin_kind(kind: u8) -> Option<&'static str> {
+    match kind {
+        kind::SERVER => Some("SERVER"),
+        kind::CLIENT => Some("CLIENT"),
+        kind::PRODUCER => Some("PRODUCER"),
+        kind::CONSUMER => Some("CONSUMER"),
+        _ => None,
+    }
+}
+
+/// The name of the event, and its attributes as JSON if it has any.
+fn annotation(spans: &SpanBatch, event: usize) -> Annotation {
+    let name = spans.strings.get(spans.events.name[event]);
+    let fields: Vec<_> =
+        attributes(spans, &spans.events.attributes, event).map(|(key, value)| (key.to_owned(), value)).collect();
+    let value = if fields.is_empty() {
+        name.to_owned()
+    } else {
+        AnyValue::KeyValueList(vec![(name.to_owned(), AnyValue::KeyValueList(fields))]).to_canonical_json()
+    };
+    Annotation { timestamp: spans.events.time_unix_nanos[event] / NANOS_PER_MICRO, value }
+}
+
+/// Attributes of the resource, then of the span, then the fields that Zipkin has as tags; the later ones win.
+fn tags(spans: &SpanBatch, row: usize) -> BTreeMap<&str, String> {
+    let of_resource = attributes(spans, &spans.resources.attributes, spans.resource[row] as usize)
+        .filter(|(key, _)| *key != "service.name");
+    let of_span = attributes(spans, &spans.attributes, row);
+    let mut tags: BTreeMap<&str, String> = of_resource.chain(of_span).map(|(key, value)| (key, text(value))).collect();
+    let scope = spans.scope[row] as usize;
+    for (key, code) in [
+        ("otel.scope.name", spans.scopes.name[scope]),
+        ("otel.scope.version", spans.scopes.version[scope]),
+        ("w3c.tracestate", spans.trace_state[row]),
+    ] {
+        let value = spans.strings.get(code);
+        if !value.is_empty() {
+            tags.insert(key, value.to_owned());
+        }
+    }
+    match spans.status_code[row] {
+        status::ERROR => {
+            tags.insert("otel.status_code", "ERROR".to_owned());
+            let message = spans.strings.get(spans.status_message[row]);
+            // Zipkin goes by the presence of this tag; its own libraries never leave it empty.
+            tags.insert("error", if message.is_empty() { "true" } else { message }.to_owned());
+        }
+        status::OK => {
+            tags.insert("otel.status_code", "OK".to_owned());
+        }
+        _ => {}
+    }
+    tags
+}
+
+fn text(value: AnyValue) -> String {
+    match value {
+        AnyValue::Empty => String::new(),
+        AnyValue::String(text) => text,
+        AnyValue::Int(value) => value.to_string(),
+        AnyValue::Double(value) => value.to_string(),
+        AnyValue::Bool(value) => value.to_string(),
+        AnyValue::Bytes(bytes) => STANDARD.encode(bytes),
+        nested => nested.to_canonical_json(),
+    }
+}
