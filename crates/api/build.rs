@@ -3,7 +3,7 @@
 
 #![allow(clippy::print_stdout, reason = "this is how a build script speaks to Cargo")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const PLACEHOLDER: &str = "<!doctype html>
 <html lang=\"en\">
@@ -22,8 +22,8 @@ cargo build --release -p tracehouse-server</pre>
 /// Values of attributes are OpenTelemetry's, byte for byte.
 const SHARED_TYPES: [&str; 4] = ["KeyValue", "AnyValue", "ArrayValue", "KeyValueList"];
 
-/// Messages of Tempo that also go out as JSON, which follows protobuf's JSON mapping.
-const JSON_MESSAGES: [&str; 18] = [
+/// Messages that also go out as JSON, which follows protobuf's JSON mapping.
+const JSON_MESSAGES: [&str; 26] = [
     "SearchResponse",
     "TraceSearchMetadata",
     "ServiceStats",
@@ -42,13 +42,21 @@ const JSON_MESSAGES: [&str; 18] = [
     "Exemplar",
     "QueryInstantResponse",
     "InstantSeries",
+    "FindTraceSummariesResponse",
+    "TraceSummary",
+    "ServiceSummary",
+    "GetServicesResponse",
+    "GetOperationsResponse",
+    "Operation",
+    "DependenciesResponse",
+    "Dependency",
 ];
 
 const TEXT: &str = "serialize_with = \"crate::proto::json::text\"";
 const ATTRIBUTES: &str = "serialize_with = \"crate::proto::json::attributes\"";
 
 /// Where the mapping is not that of serde: 64-bit integers are texts, some names end in `ID`, defaults are left out.
-const JSON_FIELDS: [(&str, &str); 24] = [
+const JSON_FIELDS: [(&str, &str); 27] = [
     ("TraceSearchMetadata.trace_id", "rename = \"traceID\""),
     ("TraceSearchMetadata.start_time_unix_nano", TEXT),
     ("TraceSearchMetadata.span_set", "skip_serializing_if = \"Option::is_none\""),
@@ -74,6 +82,9 @@ const JSON_FIELDS: [(&str, &str); 24] = [
     // Grafana refuses fields here that its version doesn't know, and only newer ones know these.
     ("QueryInstantResponse.status", "skip"),
     ("QueryInstantResponse.message", "skip"),
+    ("TraceSummary.min_start_time_unix_nano", TEXT),
+    ("TraceSummary.max_end_time_unix_nano", TEXT),
+    ("Dependency.call_count", TEXT),
 ];
 
 fn main() -> std::io::Result<()> {
@@ -83,21 +94,20 @@ fn main() -> std::io::Result<()> {
 
 fn messages() -> std::io::Result<()> {
     println!("cargo::rerun-if-changed=proto");
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir("proto")?.map(|entry| Ok(entry?.path())).collect::<Result<_, std::io::Error>>()?;
-    files.sort();
-    let compiled = protox::compile(&files, ["proto"]).map_err(std::io::Error::other)?;
-    let mut config = tonic_prost_build::configure().btree_map(".");
+    let compiled = protox::compile(["jaeger.proto", "tempo.proto"], ["proto"]).map_err(std::io::Error::other)?;
+    let mut config = tonic_prost_build::configure()
+        .btree_map(".")
+        .extern_path(".opentelemetry.proto", "::opentelemetry_proto::tonic");
     for name in SHARED_TYPES {
         let ours = format!("::opentelemetry_proto::tonic::common::v1::{name}");
         config = config.extern_path(format!(".tempopb.{name}"), ours);
     }
     for name in JSON_MESSAGES {
         let json = "#[derive(serde::Serialize)] #[serde(rename_all = \"camelCase\")]";
-        config = config.type_attribute(format!(".tempopb.{name}"), json);
+        config = config.type_attribute(name, json);
     }
     for (field, attribute) in JSON_FIELDS {
-        config = config.field_attribute(format!(".tempopb.{field}"), format!("#[serde({attribute})]"));
+        config = config.field_attribute(field, format!("#[serde({attribute})]"));
     }
     config.compile_fds(compiled)
 }

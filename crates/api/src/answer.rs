@@ -4,7 +4,7 @@ use axum::response::{IntoResponse, Response};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 use tracehouse_query::Series;
 
@@ -21,6 +21,16 @@ const LARGE_ITEMS_MIN: usize = 200;
 const GZIP_BYTES_MIN: usize = 1024;
 /// Fast rather than small: half of a trace is ids, which don't compress.
 const GZIP_LEVEL: u32 = 2;
+
+/// Says why an answer is not whole where its interface has no place for it.
+pub(crate) const PARTIAL_HEADER: HeaderName = HeaderName::from_static("x-tracehouse-partial");
+
+pub(crate) fn with_partial_header(mut response: Response, partial_reason: Option<String>) -> Response {
+    if let Some(reason) = partial_reason.and_then(|reason| HeaderValue::from_str(&reason).ok()) {
+        response.headers_mut().insert(PARTIAL_HEADER, reason);
+    }
+    response
+}
 
 /// A small answer.
 pub(crate) fn json(value: &impl Serialize) -> Response {

@@ -17,12 +17,14 @@ mod answer;
 mod dependencies;
 mod engine;
 mod flight;
+mod grpc;
 mod health;
 mod jaeger;
 mod json;
 mod meter;
 mod native;
 mod openapi;
+mod otlp_json;
 mod otlp_out;
 mod params;
 mod problem;
@@ -92,6 +94,7 @@ pub fn router(state: ApiState) -> Router {
         .layer(from_fn(protect))
         // Streams of messages, which carry their own compression and their own limit of time.
         .merge(tempo::grpc_routes(&state))
+        .merge(jaeger::grpc_routes(&state))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(state.clone(), meter::measure))
         .with_state(state.clone())

@@ -5,6 +5,11 @@ pub mod tempopb {
     tonic::include_proto!("tempopb");
 }
 
+/// Jaeger's.
+pub mod jaeger {
+    tonic::include_proto!("jaeger.api_v3");
+}
+
 /// How messages are written as JSON where serde doesn't do it by itself (protobuf's JSON mapping).
 pub(crate) mod json {
     use std::fmt::Display;
@@ -14,7 +19,7 @@ pub(crate) mod json {
     use serde_json::value::RawValue;
 
     use super::tempopb::PartialStatus;
-    use crate::tempo::value_json;
+    use crate::otlp_json::value_json;
 
     /// 64-bit integers, which JavaScript's numbers can't hold.
     pub(crate) fn text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {

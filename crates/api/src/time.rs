@@ -7,7 +7,7 @@ pub(crate) const MOMENT_FORMS: &str = "RFC 3339 such as 2026-01-31T12:00:00Z, se
      or nanoseconds since 1970 such as 1769860800000000000";
 
 /// What a duration may look like, for error texts.
-pub(crate) const DURATION_FORMS: &str = "a number and a unit (ns, us, ms, s, m, h), such as 12.5ms or 1m30s";
+pub(crate) const DURATION_FORMS: &str = "a number and a unit (ns, us, ms, s, m, h, d, w), such as 12.5ms, 1m30s or 2d";
 
 /// A moment in nanoseconds since the Unix epoch: RFC 3339, or an integer of at least 10^15 (nanoseconds), or a number
 /// below 10^12, which may have a fraction (seconds). What lies between is not clear, so it is refused.
@@ -112,7 +112,8 @@ fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// A duration in nanoseconds, as Go writes it: `12.5ms`, `1m30s`. Not negative; `0` needs no unit.
+/// A duration in nanoseconds, as Go writes it, `12.5ms` or `1m30s`, and with days and weeks, as Prometheus has them.
+/// Not negative; `0` needs no unit.
 pub(crate) fn parse_duration(text: &str) -> Option<i64> {
     if text == "0" {
         return Some(0);
@@ -139,6 +140,8 @@ fn unit_nanos(unit: &str) -> Option<i64> {
         "s" => NANOS_PER_SECOND,
         "m" => 60 * NANOS_PER_SECOND,
         "h" => 3600 * NANOS_PER_SECOND,
+        "d" => 86_400 * NANOS_PER_SECOND,
+        "w" => 7 * 86_400 * NANOS_PER_SECOND,
         _ => return None,
     })
 }
@@ -203,12 +206,14 @@ mod tests {
             ("0.1s", Some(100_000_000)),
             ("1.5h", Some(5_400 * NANOS_PER_SECOND)),
             ("0", Some(0)),
+            ("1d12h", Some(36 * 3_600 * NANOS_PER_SECOND)),
+            ("2w", Some(14 * 86_400 * NANOS_PER_SECOND)),
             ("5", None),
             ("ms", None),
             ("-1s", None),
             ("1.2.3s", None),
             ("1 s", None),
-            ("1d", None),
+            ("1y", None),
             ("9223372036854775807h", None),
             ("", None),
         ];

@@ -3,6 +3,8 @@
 use tracehouse_model::{AttributeLists, SpanBatch, TenantId, TraceId};
 use tracehouse_query::{QueryError, SearchRequest, Trace};
 
+use crate::native::unknown_trace;
+use crate::problem::Problem;
 use crate::state::ApiState;
 
 /// More spans of all traces of an answer are left out, and the answer says so.
@@ -59,6 +61,12 @@ pub(crate) async fn by_ids(state: &ApiState, tenant: &TenantId, ids: &[TraceId])
         }
     }
     Ok(whole)
+}
+
+/// The trace with this id.
+pub(crate) async fn by_id(state: &ApiState, tenant: &TenantId, id: TraceId) -> Result<Whole, Problem> {
+    let whole = by_ids(state, tenant, &[id]).await?;
+    if whole.unknown.is_empty() { Ok(whole) } else { Err(unknown_trace(id)) }
 }
 
 /// Why a trace is not whole, if it isn't.

@@ -94,6 +94,8 @@ pub struct TraceSummary {
     pub duration_nanos: i64,
     pub span_count: u64,
     pub error_count: u64,
+    /// Spans that name a parent that is not here.
+    pub orphan_count: u64,
     /// By span count, largest first.
     pub services: Vec<ServiceCount>,
     /// Matching spans in all spansets.

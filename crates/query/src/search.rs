@@ -259,6 +259,7 @@ fn summarize(spans: &SpanBatch, tree: &TraceTree, matched_count: u64, spansets: 
         duration_nanos: tree.duration_nanos,
         span_count: tree.rows.len() as u64 + tree.omitted,
         error_count: tree.error_count,
+        orphan_count: tree.parent.iter().filter(|parent| **parent == ParentRow::Missing).count() as u64,
         services,
         matched_count,
         spansets,

@@ -2,15 +2,15 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri};
 use serde::Serialize;
-use tracehouse_model::{TenantId, TraceId, kind};
+use tracehouse_model::TraceId;
 use tracehouse_query::Listing;
 
 use super::answers::{Envelope, JaegerError, Refused};
-use super::query::search_request;
+use super::messages::check_kind;
+use super::query::{Search, trace_id};
 use super::trace_json::JaegerTrace;
 use crate::answer::{JSON, json, large};
 use crate::dependencies;
-use crate::native::unknown_trace;
 use crate::params::{Parameters, TagPath, TracePath};
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -51,8 +51,7 @@ struct Operation {
 
 pub(super) async fn operations(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Refused> {
     let parameters = Parameters::lenient(&uri)?;
-    let known = |name: &str| kind::from_name(name).map(|_| name.to_owned());
-    parameters.parsed("spanKind", known, "one of internal, server, client, producer, consumer")?;
+    check_kind(parameters.text("spanKind")?.unwrap_or_default())?;
     let listing = state.answers.operations(&tenant.0, parameters.text("service")?).await?;
     let partial = cut(&listing);
     let operation = |name| Operation { name, span_kind: String::new() };
@@ -68,7 +67,7 @@ pub(super) async fn traces(
     let parameters = Parameters::lenient(&uri)?;
     let ids = trace_ids(&parameters)?;
     let whole = if ids.is_empty() {
-        whole::search(&state, &tenant.0, search_request(&parameters, state.clock.now_unix_nanos())?).await?
+        whole::search(&state, &tenant.0, Search::classic(&parameters, state.clock.now_unix_nanos())?.request()?).await?
     } else {
         whole::by_ids(&state, &tenant.0, &ids).await?
     };
@@ -76,10 +75,8 @@ pub(super) async fn traces(
 }
 
 fn trace_ids(parameters: &Parameters) -> Result<Vec<TraceId>, Problem> {
-    let ids: Vec<TraceId> = parameters
-        .all("traceID")
-        .map(|text| text.parse().map_err(|error| Problem::invalid_parameter("traceID", format!("{error}"))))
-        .collect::<Result<_, _>>()?;
+    let ids: Vec<TraceId> =
+        parameters.all("traceID").map(|text| trace_id("traceID", text)).collect::<Result<_, _>>()?;
     if ids.len() > TRACE_IDS_MAX {
         let detail = format!("{} ids; at most {TRACE_IDS_MAX} are answered at once", ids.len());
         return Err(Problem::invalid_parameter("traceID", detail));
@@ -90,16 +87,11 @@ fn trace_ids(parameters: &Parameters) -> Result<Vec<TraceId>, Problem> {
 pub(super) async fn trace(
     State(state): State<ApiState>,
     tenant: Tenant,
-    path: TracePath,
+    path: Result<TracePath, Problem>,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
-    let whole = one(&state, &tenant.0, path.trace_id).await?;
+    let whole = whole::by_id(&state, &tenant.0, path?.trace_id).await?;
     answer(&state, &headers, whole).await
-}
-
-async fn one(state: &ApiState, tenant: &TenantId, id: TraceId) -> Result<Whole, Problem> {
-    let whole = whole::by_ids(state, tenant, &[id]).await?;
-    if whole.unknown.is_empty() { Ok(whole) } else { Err(unknown_trace(id)) }
 }
 
 async fn answer(state: &ApiState, headers: &HeaderMap, whole: Whole) -> Result<Response, Refused> {

@@ -1,20 +1,27 @@
-//! The HTTP interfaces of Jaeger: the classic JSON one, which Jaeger's own interface and Grafana read.
+//! Jaeger's interfaces for reading: the classic JSON one, which Jaeger's older interface and Grafana read, and version 3
+//! over HTTP and gRPC.
 //!
-//! Facts of the interface: Jaeger's documentation ("APIs") and the JSON that its user interface reads. Spans become
-//! Jaeger's as OpenTelemetry's specification has it ("OpenTelemetry to Jaeger Transformation").
+//! Facts of the interfaces: Jaeger's documentation ("APIs"), its protobuf messages, and the JSON that its user interface
+//! reads. In the classic one spans become Jaeger's as OpenTelemetry's specification has it ("OpenTelemetry to Jaeger
+//! Transformation").
 //!
 //! Tempo has an address in common with Jaeger, `/api/traces/{id}`, and no request says surely whose client sent it. So
 //! that one is Tempo's at the root, and all of Jaeger's interface is also below `/jaeger`, where clients are pointed to.
 
 mod answers;
 mod classic;
+mod grpc;
+mod messages;
 mod query;
 mod trace_json;
+mod v3;
 
 use axum::Router;
 use axum::routing::get;
 
 use crate::state::ApiState;
+
+pub(crate) use grpc::routes as grpc_routes;
 
 pub(crate) fn routes() -> Router<ApiState> {
     let alone = Router::new().route("/api/traces/{traceId}", get(classic::trace));
@@ -28,4 +35,10 @@ fn shared() -> Router<ApiState> {
         .route("/api/operations", get(classic::operations))
         .route("/api/traces", get(classic::traces))
         .route("/api/dependencies", get(classic::calls))
+        .route("/api/v3/services", get(v3::services))
+        .route("/api/v3/operations", get(v3::operations))
+        .route("/api/v3/traces", get(v3::traces).post(v3::posted_traces))
+        .route("/api/v3/traces/{traceId}", get(v3::trace))
+        .route("/api/v3/trace-summaries", get(v3::summaries).post(v3::posted_summaries))
+        .route("/api/v3/dependencies", get(v3::calls))
 }

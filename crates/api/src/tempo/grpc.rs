@@ -4,14 +4,13 @@
 use std::future::Future;
 
 use axum::Router;
-use http::{HeaderMap, StatusCode};
 use tokio_stream::Once;
 use tonic::{Request, Response, Status};
 use tracehouse_model::TenantId;
 
 use super::tags::{self, NamesAsked, ValuesAsked};
 use super::{metrics, search};
-use crate::QUERY_TIMEOUT;
+use crate::grpc::{in_time, tenant};
 use crate::problem::Problem;
 use crate::proto::tempopb::streaming_querier_server::{StreamingQuerier, StreamingQuerierServer};
 use crate::proto::tempopb::{
@@ -20,7 +19,6 @@ use crate::proto::tempopb::{
     SearchTagsV2Response,
 };
 use crate::state::ApiState;
-use crate::tenant::Tenant;
 
 pub(crate) fn routes(state: &ApiState) -> Router<ApiState> {
     let server = StreamingQuerierServer::new(Querier { state: state.clone() });
@@ -35,29 +33,12 @@ type Answer<T> = Result<Response<Once<Result<T, Status>>>, Status>;
 
 impl Querier {
     fn tenant<T>(&self, request: &Request<T>) -> Result<TenantId, Status> {
-        let headers: HeaderMap = request.metadata().clone().into_headers();
-        Ok(Tenant::of(&headers, &self.state)?.0)
+        tenant(&self.state, request)
     }
 }
 
 async fn answer<T>(work: impl Future<Output = Result<T, Problem>>) -> Answer<T> {
-    let outcome = tokio::time::timeout(QUERY_TIMEOUT, work).await;
-    let message = outcome.unwrap_or_else(|_| Err(Problem::timeout(QUERY_TIMEOUT)))?;
-    Ok(Response::new(tokio_stream::once(Ok(message))))
-}
-
-impl From<Problem> for Status {
-    fn from(problem: Problem) -> Self {
-        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        match status {
-            StatusCode::NOT_FOUND => Status::not_found(problem.detail),
-            StatusCode::FORBIDDEN => Status::permission_denied(problem.detail),
-            StatusCode::SERVICE_UNAVAILABLE => Status::unavailable(problem.detail),
-            StatusCode::GATEWAY_TIMEOUT => Status::deadline_exceeded(problem.detail),
-            refused if refused.is_client_error() => Status::invalid_argument(problem.detail),
-            _ => Status::internal(problem.detail),
-        }
-    }
+    Ok(Response::new(tokio_stream::once(Ok(in_time(work).await?))))
 }
 
 #[async_trait::async_trait]

@@ -6,8 +6,8 @@ use http::{HeaderMap, Uri};
 use tracehouse_model::{AnyValue, TenantId};
 use tracehouse_query::{MetricsAnswer, MetricsRequest};
 
-use super::{label, parameters, search_metrics, with_partial_header};
-use crate::answer::{JSON, items_of, large};
+use super::{label, parameters, search_metrics};
+use crate::answer::{JSON, items_of, large, with_partial_header};
 use crate::otlp_out::key_value;
 use crate::params::Parameters;
 use crate::problem::Problem;

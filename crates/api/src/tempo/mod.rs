@@ -8,7 +8,6 @@ mod grpc;
 mod intrinsics;
 mod logfmt;
 mod metrics;
-mod otlp_json;
 mod search;
 mod tags;
 mod traces;
@@ -16,9 +15,7 @@ mod traces;
 use axum::Router;
 use axum::response::Response;
 use axum::routing::get;
-use http::HeaderValue;
 use http::Uri;
-use http::header::HeaderName;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use serde_json::json;
 use tracehouse_model::AnyValue;
@@ -31,10 +28,6 @@ use crate::proto::tempopb::SearchMetrics;
 use crate::state::ApiState;
 
 pub(crate) use grpc::routes as grpc_routes;
-pub(crate) use otlp_json::value_json;
-
-/// Says why an answer is not whole where Tempo's messages have no place for it.
-pub(crate) const PARTIAL_HEADER: HeaderName = HeaderName::from_static("x-tracehouse-partial");
 
 pub(crate) fn routes() -> Router<ApiState> {
     Router::new()
@@ -78,13 +71,6 @@ fn seconds_range(start: Option<u32>, end: Option<u32>) -> Result<TimeRange, Prob
     let given = |seconds: Option<u32>| seconds.filter(|seconds| *seconds > 0).map(i64::from);
     let end = given(end).map(|seconds| (seconds + 1) * NANOS_PER_SECOND);
     TimeRange::new(given(start).map(|seconds| seconds * NANOS_PER_SECOND), end)
-}
-
-fn with_partial_header(mut response: Response, partial_reason: Option<String>) -> Response {
-    if let Some(reason) = partial_reason.and_then(|reason| HeaderValue::from_str(&reason).ok()) {
-        response.headers_mut().insert(PARTIAL_HEADER, reason);
-    }
-    response
 }
 
 /// How much was looked at: one job for each file and one for what is in memory. Fewer completed than there are means: not

@@ -7,8 +7,8 @@ use tracehouse_query::{
     Condition, MatchedSpan, MatchedSpanset, Operator, Scope, SearchAnswer, SearchRequest, ServiceCount, TraceSummary,
 };
 
-use super::{count, label, logfmt, parameters, search_metrics, seconds_range, time_range_seconds, with_partial_header};
-use crate::answer::{JSON, large};
+use super::{count, label, logfmt, parameters, search_metrics, seconds_range, time_range_seconds};
+use crate::answer::{JSON, large, with_partial_header};
 use crate::otlp_out::key_value;
 use crate::params::Parameters;
 use crate::problem::Problem;

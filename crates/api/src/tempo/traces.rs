@@ -5,10 +5,11 @@ use http::{HeaderMap, HeaderValue, Uri};
 use prost::encoding::{WireType, encode_key, encode_varint};
 use tracehouse_query::Trace;
 
-use super::{PARTIAL_HEADER, otlp_json, parameters, time_range_seconds};
-use crate::answer::{JSON, PROTOBUF, large};
+use super::{parameters, time_range_seconds};
+use crate::answer::{JSON, PARTIAL_HEADER, PROTOBUF, large};
 use crate::json;
 use crate::native::unknown_trace;
+use crate::otlp_json::{self, Form};
 use crate::otlp_out::resource_spans;
 use crate::params::TracePath;
 use crate::problem::Problem;
@@ -94,7 +95,9 @@ fn partial_reason(trace: &Trace) -> Option<String> {
 fn v1_json(trace: &Trace) -> Vec<u8> {
     let mut out = Vec::with_capacity(JSON_BYTES_PER_SPAN * trace.spans.len());
     out.extend_from_slice(b"{\"batches\":");
-    json::array(&mut out, resource_spans(&trace.spans), |out, message| otlp_json::resource_spans(out, &message));
+    json::array(&mut out, resource_spans(&trace.spans), |out, message| {
+        otlp_json::resource_spans(out, Form::Protobuf, &message);
+    });
     out.push(b'}');
     out
 }
@@ -102,7 +105,9 @@ fn v1_json(trace: &Trace) -> Vec<u8> {
 fn v2_json(trace: &Trace) -> Vec<u8> {
     let mut out = Vec::with_capacity(JSON_BYTES_PER_SPAN * trace.spans.len());
     out.extend_from_slice(b"{\"trace\":{\"resourceSpans\":");
-    json::array(&mut out, resource_spans(&trace.spans), |out, message| otlp_json::resource_spans(out, &message));
+    json::array(&mut out, resource_spans(&trace.spans), |out, message| {
+        otlp_json::resource_spans(out, Form::Protobuf, &message);
+    });
     out.extend_from_slice(b"},\"metrics\":{}");
     if let Some(reason) = partial_reason(trace) {
         json::field(&mut out, "status", "PARTIAL");

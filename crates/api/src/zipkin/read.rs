@@ -1,19 +1,18 @@
 use axum::extract::State;
 use axum::response::Response;
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{HeaderMap, Uri};
 use serde::Serialize;
 use tracehouse_model::TraceId;
 use tracehouse_query::{Listing, Scope};
 
 use super::query::search_request;
 use super::span_json::trace_spans;
-use crate::answer::{JSON, json, large};
+use crate::answer::{JSON, json, large, with_partial_header};
 use crate::dependencies;
 use crate::native::unknown_trace;
 use crate::params::{Parameters, TracePath};
 use crate::problem::Problem;
 use crate::state::ApiState;
-use crate::tempo::PARTIAL_HEADER;
 use crate::tenant::Tenant;
 use crate::whole::{self, Whole};
 
@@ -66,15 +65,7 @@ async fn values(state: &ApiState, tenant: &Tenant, scope: Scope, key: &str) -> R
 fn names(listing: Listing<String>) -> Response {
     let count = listing.items.len();
     let partial = (!listing.complete).then(|| format!("the first {count} of more names"));
-    with_partial(json(&listing.items), partial)
-}
-
-/// Zipkin's answers have no place to say that they are not whole.
-fn with_partial(mut response: Response, reason: Option<String>) -> Response {
-    if let Some(reason) = reason.and_then(|reason| HeaderValue::from_str(&reason).ok()) {
-        response.headers_mut().insert(PARTIAL_HEADER, reason);
-    }
-    response
+    with_partial_header(json(&listing.items), partial)
 }
 
 pub(super) async fn traces(
@@ -115,7 +106,7 @@ async fn answer_traces(state: &ApiState, headers: &HeaderMap, whole: Whole) -> R
         let traces: Vec<_> = whole.traces.iter().map(trace_spans).collect();
         serde_json::to_vec(&traces).expect("writing plain data to memory can't fail")
     };
-    Ok(with_partial(large(state, headers, spans, JSON, make).await?, partial))
+    Ok(with_partial_header(large(state, headers, spans, JSON, make).await?, partial))
 }
 
 pub(super) async fn trace(
@@ -128,7 +119,7 @@ pub(super) async fn trace(
     let (spans, partial) = (whole.spans(), whole.partial_reason());
     let trace = whole.traces.pop().ok_or_else(|| unknown_trace(path.trace_id))?;
     let make = move || serde_json::to_vec(&trace_spans(&trace)).expect("writing plain data to memory can't fail");
-    Ok(with_partial(large(&state, &headers, spans, JSON, make).await?, partial))
+    Ok(with_partial_header(large(&state, &headers, spans, JSON, make).await?, partial))
 }
 
 #[derive(Serialize)]
@@ -153,5 +144,5 @@ pub(super) async fn calls(State(state): State<ApiState>, tenant: Tenant, uri: Ur
             error_count: calls.errors,
         })
         .collect();
-    Ok(with_partial(json(&links), found.partial_reason.clone()))
+    Ok(with_partial_header(json(&links), found.partial_reason.clone()))
 }

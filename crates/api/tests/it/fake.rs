@@ -243,6 +243,7 @@ fn summary() -> TraceSummary {
         duration_nanos: 5_000_000,
         span_count: 3,
         error_count: 1,
+        orphan_count: 1,
         services: vec![
             ServiceCount { name: "cart".to_owned(), span_count: 2, error_count: 1 },
             ServiceCount { name: "gateway".to_owned(), span_count: 1, error_count: 0 },

@@ -22,7 +22,7 @@ use crate::fake::{Fake, START, TRACE};
 
 const SECOND: i64 = 1_000_000_000;
 
-async fn served(fake: &Arc<Fake>) -> SocketAddr {
+pub(crate) async fn served(fake: &Arc<Fake>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let app = app(fake);
@@ -40,7 +40,7 @@ fn fake() -> Arc<Fake> {
 }
 
 /// The messages of a stream.
-async fn all<T>(answer: Result<Response<Streaming<T>>, Status>) -> Result<Vec<T>, Status> {
+pub(crate) async fn all<T>(answer: Result<Response<Streaming<T>>, Status>) -> Result<Vec<T>, Status> {
     let mut stream = answer?.into_inner();
     let mut messages = Vec::new();
     while let Some(message) = stream.message().await? {

@@ -2,8 +2,9 @@
 
 mod fake;
 mod grpc;
-mod metrics;
 mod jaeger;
+mod jaeger_v3;
+mod metrics;
 mod native;
 mod otlp;
 mod sql;

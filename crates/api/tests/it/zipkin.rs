@@ -146,3 +146,24 @@ async fn wrong_requests() {
         assert!(detail.contains(words), "{path}: {detail}");
     }
 }
+
+/// The types of a Zipkin library read what we write, in single traces and in lists of them.
+#[tokio::test]
+async fn a_library_of_zipkin_reads_the_answers() {
+    let one: Vec<zipkin_types::Span> =
+        serde_json::from_slice(&get(&fake(), &format!("/api/v2/trace/{TRACE}")).await.body).expect("a trace");
+    let found: Vec<Vec<zipkin_types::Span>> =
+        serde_json::from_slice(&get(&fake(), "/zipkin/api/v2/traces").await.body).expect("traces");
+    for spans in [&one, &found[0]] {
+        let child = &spans[1];
+        assert_eq!((spans.len(), child.trace_id().to_string().as_str()), (3, TRACE));
+        assert_eq!((child.name(), child.id().to_string().as_str()), (Some("GET /cart"), "0202020202020202"));
+        assert_eq!(child.parent_id().map(|id| id.to_string()).as_deref(), Some("0101010101010101"));
+        assert!(matches!(child.kind(), Some(zipkin_types::Kind::Client)));
+        assert_eq!(child.local_endpoint().and_then(|endpoint| endpoint.service_name()), Some("cart"));
+        assert_eq!(child.tags()["error"], "out of stock");
+        let begin = std::time::UNIX_EPOCH + std::time::Duration::from_micros(MICROS as u64 + 1);
+        assert_eq!((child.timestamp(), child.duration()), (Some(begin), Some(std::time::Duration::from_millis(2))));
+        assert_eq!((child.annotations()[0].timestamp(), child.shared()), (begin, false));
+    }
+}

@@ -1,5 +1,5 @@
-//! OTLP messages in protobuf's JSON mapping, as Tempo writes them: names in camelCase, bytes (ids too) in base64,
-//! 64-bit integers as texts, enums by name, fields with default values left out.
+//! OTLP messages as JSON: names in camelCase, bytes in base64, 64-bit integers as texts, fields with default values left
+//! out. Ids and enums have two forms ([`Form`]).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +12,16 @@ use serde_json::value::RawValue;
 
 use crate::json::{array, field, key, write};
 
-pub(super) fn resource_spans(out: &mut Vec<u8>, message: &ResourceSpans) {
+/// How ids and enums are written.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Form {
+    /// As OpenTelemetry's specification has it: ids in hexadecimal, enums as integers.
+    Otlp,
+    /// Protobuf's JSON mapping without exceptions: ids in base64, enums by name.
+    Protobuf,
+}
+
+pub(crate) fn resource_spans(out: &mut Vec<u8>, form: Form, message: &ResourceSpans) {
     out.push(b'{');
     if let Some(resource) = &message.resource {
         key(out, "resource");
@@ -22,12 +31,12 @@ pub(super) fn resource_spans(out: &mut Vec<u8>, message: &ResourceSpans) {
         out.push(b'}');
     }
     key(out, "scopeSpans");
-    array(out, &message.scope_spans, scope_spans);
+    array(out, &message.scope_spans, |out, message| scope_spans(out, form, message));
     text(out, "schemaUrl", &message.schema_url);
     out.push(b'}');
 }
 
-fn scope_spans(out: &mut Vec<u8>, message: &ScopeSpans) {
+fn scope_spans(out: &mut Vec<u8>, form: Form, message: &ScopeSpans) {
     out.push(b'{');
     if let Some(scope) = &message.scope {
         key(out, "scope");
@@ -39,43 +48,41 @@ fn scope_spans(out: &mut Vec<u8>, message: &ScopeSpans) {
         out.push(b'}');
     }
     key(out, "spans");
-    array(out, &message.spans, span);
+    array(out, &message.spans, |out, message| span(out, form, message));
     text(out, "schemaUrl", &message.schema_url);
     out.push(b'}');
 }
 
-fn span(out: &mut Vec<u8>, span: &Span) {
+fn span(out: &mut Vec<u8>, form: Form, span: &Span) {
     out.push(b'{');
-    base64(out, "traceId", &span.trace_id);
-    base64(out, "spanId", &span.span_id);
+    id(out, form, "traceId", &span.trace_id);
+    id(out, form, "spanId", &span.span_id);
     text(out, "traceState", &span.trace_state);
-    base64(out, "parentSpanId", &span.parent_span_id);
+    id(out, form, "parentSpanId", &span.parent_span_id);
     count(out, "flags", span.flags);
     text(out, "name", &span.name);
-    if span.kind != 0 {
-        field(out, "kind", SpanKind::try_from(span.kind).unwrap_or_default().as_str_name());
-    }
+    let kind_name = || SpanKind::try_from(span.kind).unwrap_or_default().as_str_name();
+    enumeration(out, form, "kind", span.kind, kind_name);
     nanos(out, "startTimeUnixNano", span.start_time_unix_nano);
     nanos(out, "endTimeUnixNano", span.end_time_unix_nano);
     attributes(out, &span.attributes);
     count(out, "droppedAttributesCount", span.dropped_attributes_count);
     list(out, "events", &span.events, event);
     count(out, "droppedEventsCount", span.dropped_events_count);
-    list(out, "links", &span.links, link);
+    list(out, "links", &span.links, |out, message| link(out, form, message));
     count(out, "droppedLinksCount", span.dropped_links_count);
     if let Some(message) = &span.status {
         key(out, "status");
-        status(out, message);
+        status(out, form, message);
     }
     out.push(b'}');
 }
 
-fn status(out: &mut Vec<u8>, status: &Status) {
+fn status(out: &mut Vec<u8>, form: Form, status: &Status) {
     out.push(b'{');
     text(out, "message", &status.message);
-    if status.code != 0 {
-        field(out, "code", StatusCode::try_from(status.code).unwrap_or_default().as_str_name());
-    }
+    let code_name = || StatusCode::try_from(status.code).unwrap_or_default().as_str_name();
+    enumeration(out, form, "code", status.code, code_name);
     out.push(b'}');
 }
 
@@ -88,10 +95,10 @@ fn event(out: &mut Vec<u8>, event: &Event) {
     out.push(b'}');
 }
 
-fn link(out: &mut Vec<u8>, link: &Link) {
+fn link(out: &mut Vec<u8>, form: Form, link: &Link) {
     out.push(b'{');
-    base64(out, "traceId", &link.trace_id);
-    base64(out, "spanId", &link.span_id);
+    id(out, form, "traceId", &link.trace_id);
+    id(out, form, "spanId", &link.span_id);
     text(out, "traceState", &link.trace_state);
     attributes(out, &link.attributes);
     count(out, "droppedAttributesCount", link.dropped_attributes_count);
@@ -185,14 +192,30 @@ fn nanos(out: &mut Vec<u8>, name: &str, value: u64) {
     }
 }
 
-fn base64(out: &mut Vec<u8>, name: &str, bytes: &[u8]) {
-    if !bytes.is_empty() {
-        // An id has at most 16 bytes, so 24 characters.
-        let mut digits = [0; 24];
-        let written = STANDARD.encode_slice(bytes, &mut digits).expect("ids are at most 16 bytes");
-        key(out, name);
-        out.push(b'"');
-        out.extend_from_slice(&digits[..written]);
-        out.push(b'"');
+fn enumeration(out: &mut Vec<u8>, form: Form, name: &str, value: i32, value_name: impl Fn() -> &'static str) {
+    match form {
+        _ if value == 0 => {}
+        Form::Otlp => field(out, name, &value),
+        Form::Protobuf => field(out, name, value_name()),
     }
+}
+
+fn id(out: &mut Vec<u8>, form: Form, name: &str, bytes: &[u8]) {
+    if bytes.is_empty() {
+        return;
+    }
+    key(out, name);
+    out.push(b'"');
+    // An id has at most 16 bytes: 32 hexadecimal digits, 24 characters of base64.
+    let mut digits = [0; 32];
+    let written = match form {
+        Form::Otlp => {
+            let length = 2 * bytes.len();
+            hex::encode_to_slice(bytes, &mut digits[..length]).expect("ids are at most 16 bytes");
+            length
+        }
+        Form::Protobuf => STANDARD.encode_slice(bytes, &mut digits).expect("ids are at most 16 bytes"),
+    };
+    out.extend_from_slice(&digits[..written]);
+    out.push(b'"');
 }

@@ -1,0 +1,68 @@
+//! Answers of version 3 that are the same over HTTP and gRPC.
+
+use tracehouse_model::kind;
+use tracehouse_query::{Listing, TraceSummary};
+
+use crate::dependencies::Dependencies;
+use crate::problem::Problem;
+use crate::proto::jaeger::{
+    DependenciesResponse, Dependency, FindTraceSummariesResponse, GetOperationsResponse, GetServicesResponse,
+    Operation, ServiceSummary, TraceSummary as Summary,
+};
+
+pub(super) fn services(found: Listing<String>) -> GetServicesResponse {
+    GetServicesResponse { services: found.items }
+}
+
+/// Operations are not kept by kind, so all of a service are listed whatever kind is asked for, and their kind is empty.
+pub(super) fn operations(found: Listing<String>) -> GetOperationsResponse {
+    let operation = |name| Operation { name, span_kind: String::new() };
+    GetOperationsResponse { operations: found.items.into_iter().map(operation).collect() }
+}
+
+/// Refuses a kind that is none; an empty one is all kinds.
+pub(super) fn check_kind(given: &str) -> Result<(), Problem> {
+    if given.is_empty() || kind::from_name(given).is_some() {
+        return Ok(());
+    }
+    Err(Problem::parameter("spanKind", given, "one of internal, server, client, producer, consumer"))
+}
+
+pub(super) fn summaries(traces: Vec<TraceSummary>) -> FindTraceSummariesResponse {
+    FindTraceSummariesResponse { summaries: traces.into_iter().map(summary).collect() }
+}
+
+fn summary(trace: TraceSummary) -> Summary {
+    let service = |share: tracehouse_query::ServiceCount| ServiceSummary {
+        name: share.name,
+        span_count: count(share.span_count),
+        error_span_count: count(share.error_count),
+    };
+    let mut services: Vec<ServiceSummary> = trace.services.into_iter().map(service).collect();
+    services.sort_by(|one, other| one.name.cmp(&other.name));
+    let unsigned = |nanos: i64| u64::try_from(nanos).unwrap_or(0);
+    Summary {
+        trace_id: trace.trace_id.to_string(),
+        root_service_name: trace.root_service_name,
+        root_operation_name: trace.root_span_name,
+        min_start_time_unix_nano: unsigned(trace.start_unix_nanos),
+        max_end_time_unix_nano: unsigned(trace.start_unix_nanos.saturating_add(trace.duration_nanos)),
+        span_count: count(trace.span_count),
+        error_span_count: count(trace.error_count),
+        orphan_span_count: count(trace.orphan_count),
+        services,
+    }
+}
+
+fn count(count: u64) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+pub(super) fn dependencies(found: Dependencies) -> DependenciesResponse {
+    let dependency = |((parent, child), calls): ((String, String), crate::dependencies::Calls)| Dependency {
+        parent,
+        child,
+        call_count: calls.count,
+    };
+    DependenciesResponse { dependencies: found.links.into_iter().map(dependency).collect() }
+}

@@ -1,0 +1,200 @@
+//! Version 3 over HTTP: traces as OTLP in JSON. As in Jaeger, parameters that are unknown are ignored.
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tracehouse_query::QueryError;
+
+use super::messages;
+use super::query::{Search, either_case, required_range};
+use crate::answer::{JSON, json, large, with_partial_header};
+use crate::dependencies;
+use crate::json::array;
+use crate::otlp_json::{self, Form};
+use crate::otlp_out::resource_spans;
+use crate::params::{Parameters, TracePath};
+use crate::problem::Problem;
+use crate::state::ApiState;
+use crate::tenant::Tenant;
+use crate::time::{MOMENT_FORMS, parse_moment};
+use crate::whole::{self, Whole};
+
+/// A problem as clients of version 3 read it.
+pub(super) struct Refused(Problem);
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl From<QueryError> for Refused {
+    fn from(error: QueryError) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Details {
+            grpc_code: i32,
+            http_code: u16,
+            message: String,
+            http_status: &'static str,
+        }
+        #[derive(Serialize)]
+        struct Envelope {
+            error: Details,
+        }
+        let Self(problem) = self;
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let wait = problem.retry_after;
+        let grpc = tonic::Status::from(problem);
+        let mut response = json(&Envelope {
+            error: Details {
+                grpc_code: grpc.code() as i32,
+                http_code: status.as_u16(),
+                message: grpc.message().to_owned(),
+                http_status: status.canonical_reason().unwrap_or_default(),
+            },
+        });
+        *response.status_mut() = status;
+        if let Some(wait) = wait {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        }
+        response
+    }
+}
+
+pub(super) async fn services(State(state): State<ApiState>, tenant: Tenant) -> Result<Response, Refused> {
+    Ok(json(&messages::services(state.answers.services(&tenant.0).await?)))
+}
+
+pub(super) async fn operations(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Refused> {
+    let parameters = Parameters::lenient(&uri)?;
+    let kind = either_case(&parameters, "spanKind")?;
+    messages::check_kind(kind.as_ref().map_or("", |(_, kind)| kind))?;
+    Ok(json(&messages::operations(state.answers.operations(&tenant.0, parameters.text("service")?).await?)))
+}
+
+pub(super) async fn trace(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    path: Result<TracePath, Problem>,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    answer(&state, &headers, whole::by_id(&state, &tenant.0, path?.trace_id).await?).await
+}
+
+pub(super) async fn traces(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Refused> {
+    find(&state, &tenant, &headers, &Parameters::lenient(&uri)?).await
+}
+
+pub(super) async fn posted_traces(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Refused> {
+    find(&state, &tenant, &headers, &posted(&body)?).await
+}
+
+async fn find(
+    state: &ApiState,
+    tenant: &Tenant,
+    headers: &HeaderMap,
+    parameters: &Parameters,
+) -> Result<Response, Refused> {
+    let whole = whole::search(state, &tenant.0, Search::v3(parameters)?.request()?).await?;
+    if whole.traces.is_empty() && whole.partial.is_empty() {
+        // Jaeger has no empty list here.
+        return Err(Problem::not_found("no trace was found; widen the time range or ask for less").into());
+    }
+    answer(state, headers, whole).await
+}
+
+pub(super) async fn summaries(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Refused> {
+    summarize(&state, &tenant, &headers, &Parameters::lenient(&uri)?).await
+}
+
+pub(super) async fn posted_summaries(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Refused> {
+    summarize(&state, &tenant, &headers, &posted(&body)?).await
+}
+
+async fn summarize(
+    state: &ApiState,
+    tenant: &Tenant,
+    headers: &HeaderMap,
+    parameters: &Parameters,
+) -> Result<Response, Refused> {
+    let found = state.answers.search(&tenant.0, Search::v3(parameters)?.request()?).await?;
+    let (traces, partial) = (found.traces.len(), found.partial_reason.clone());
+    let make = move || {
+        serde_json::to_vec(&messages::summaries(found.traces)).expect("writing plain data to memory can't fail")
+    };
+    Ok(with_partial_header(large(state, headers, traces, JSON, make).await?, partial))
+}
+
+pub(super) async fn calls(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Refused> {
+    let parameters = Parameters::lenient(&uri)?;
+    let moment = |name: &str| {
+        let Some((name, text)) = either_case(&parameters, name)? else { return Ok(None) };
+        parse_moment(text).map(Some).ok_or_else(|| Problem::parameter(&name, text, MOMENT_FORMS))
+    };
+    let range = required_range(moment("startTime")?, moment("endTime")?)?;
+    let found = dependencies::dependencies(&state, &tenant.0, range).await?;
+    let partial = found.partial_reason.clone();
+    Ok(with_partial_header(json(&messages::dependencies(found)), partial))
+}
+
+/// A search in the body of a request: the message `FindTracesRequest` as JSON. Its fields are called as the parameters.
+fn posted(body: &[u8]) -> Result<Parameters, Problem> {
+    #[derive(serde::Deserialize)]
+    struct Body {
+        #[serde(default)]
+        query: Map<String, Value>,
+    }
+    let body: Body = serde_json::from_slice(body).map_err(|error| {
+        Problem::invalid_query(format!("the body is not a search: {error}; send {{\"query\":{{…}}}} as JSON"))
+    })?;
+    let text = |value| match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    let given = body.query.into_iter().filter(|(_, value)| !value.is_null());
+    Ok(Parameters::of(given.map(|(name, value)| (format!("query.{name}"), text(value))).collect()))
+}
+
+/// All traces in one OTLP message.
+async fn answer(state: &ApiState, headers: &HeaderMap, whole: Whole) -> Result<Response, Refused> {
+    let (spans, partial) = (whole.spans(), whole.partial_reason());
+    let make = move || {
+        let mut out = b"{\"result\":{\"resourceSpans\":".to_vec();
+        let messages = whole.traces.iter().flat_map(|trace| resource_spans(&trace.spans));
+        array(&mut out, messages, |out, message| otlp_json::resource_spans(out, Form::Otlp, &message));
+        out.extend_from_slice(b"}}");
+        out
+    };
+    Ok(with_partial_header(large(state, headers, spans, JSON, make).await?, partial))
+}
