@@ -6,6 +6,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use tracehouse_model::{SpanBatch, TraceId, kind, status};
 use tracehouse_store::{OpenFile, Projection, ReadError, Snapshot};
 
+use crate::bounds::Bounds;
 use crate::request::{ParentRow, Trace};
 
 /// Several traces, each whole, one after the other in one batch.
@@ -77,16 +78,42 @@ pub(crate) fn assemble(snapshot: &Snapshot, trace_id: TraceId, spans_max: usize)
     }))
 }
 
-/// Reads traces, which are given sorted, with the columns that are named for a file, `None` for all. The batch has no other traces.
-/// Of a larger trace only about `spans_max` spans are read.
+/// Reads traces, which are given sorted, and gives them to `take`: all at once, or in portions if they have more spans than
+/// may be in memory at once. `columns` names the columns to read of a file, `None` for all. Of a trace that is larger
+/// than all memory for it, a part is read.
 pub(crate) fn assemble_many(
     snapshot: &Snapshot,
     traces: &[TraceId],
-    spans_max: usize,
+    bounds: &Bounds<'_>,
     columns: impl Fn(&OpenFile) -> Option<Vec<String>>,
-) -> Result<Assembled, ReadError> {
+    mut take: impl FnMut(&Assembled),
+) -> Result<(), ReadError> {
+    let mut portions = vec![traces];
+    while let Some(portion) = portions.pop() {
+        if bounds.exceeded() {
+            break;
+        }
+        let (found, fits) = assemble_portion(snapshot, portion, bounds, &columns)?;
+        if fits || portion.len() == 1 {
+            take(&found);
+        } else {
+            let (first, second) = portion.split_at(portion.len() / 2);
+            portions.extend([second, first]);
+        }
+    }
+    Ok(())
+}
+
+/// The spans of some traces, as many as may be at once, and whether these are all.
+fn assemble_portion(
+    snapshot: &Snapshot,
+    traces: &[TraceId],
+    bounds: &Bounds<'_>,
+    columns: impl Fn(&OpenFile) -> Option<Vec<String>>,
+) -> Result<(Assembled, bool), ReadError> {
+    let spans_max = bounds.spans_at_once_max();
     let mut gathered = SpanBatch::new();
-    let mut omitted: FxHashMap<TraceId, u64> = FxHashMap::default();
+    let mut omitted = 0;
     for file in snapshot.files.iter() {
         let inside: Vec<TraceId> = traces.iter().copied().filter(|&trace| file.may_contain(trace)).collect();
         if inside.is_empty() {
@@ -95,22 +122,36 @@ pub(crate) fn assemble_many(
         let open = file.open()?;
         let names = columns(&open);
         let projection = names.as_deref().map_or(Projection::All, Projection::Only);
-        let omit = |trace, spans| *omitted.entry(trace).or_default() += spans;
-        let part = open.read_traces(&inside, projection, spans_max, omit);
-        let part = part.map_err(|source| file.read_error(source))?;
+        let left = spans_max - gathered.len();
+        let (part, left_out) = open.read_traces(&inside, projection, left).map_err(|source| file.read_error(source))?;
+        omitted += left_out;
+        count_scanned(bounds, &open, names.as_deref(), part.len());
         if gathered.is_empty() { gathered = part } else { gathered.append(&part) }
     }
     for hot in &snapshot.hot {
         if traces.iter().any(|&trace| hot.may_contain(trace)) {
             let wanted = |row: &usize| traces.binary_search(&hot.spans.trace_id[*row]).is_ok();
-            gathered.append_rows(&hot.spans, (0..hot.spans.len()).filter(wanted));
+            let rows: Vec<usize> = (0..hot.spans.len()).filter(wanted).collect();
+            let left = spans_max - gathered.len();
+            omitted += rows.len().saturating_sub(left) as u64;
+            gathered.append_rows(&hot.spans, rows.into_iter().take(left));
         }
     }
     let mut assembled = arrange(&gathered);
-    for tree in &mut assembled.trees {
-        tree.omitted = omitted.get(&tree.trace_id).copied().unwrap_or(0);
+    if let [only] = assembled.trees.as_mut_slice() {
+        only.omitted = omitted;
     }
-    Ok(assembled)
+    Ok((assembled, omitted == 0))
+}
+
+fn count_scanned(bounds: &Bounds<'_>, open: &OpenFile, columns: Option<&[String]>, spans: usize) {
+    let names: Option<Vec<&str>> = columns.map(|names| names.iter().map(String::as_str).collect());
+    let (mut bytes, mut rows) = (0, 0);
+    for row_group in 0..open.row_groups() {
+        bytes += open.bytes_of(row_group, names.as_deref());
+        rows += open.rows_of(row_group);
+    }
+    bounds.count_scanned(bytes, spans, rows);
 }
 
 /// Sorts spans into traces and those into trees.

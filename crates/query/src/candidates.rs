@@ -44,6 +44,12 @@ impl Candidates {
         self.taken.extend(newer.iter().map(|(trace, _)| *trace));
         newer.into_iter().map(|(trace, _)| trace).collect()
     }
+
+    /// About what this takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.by_trace.capacity() * (size_of::<(TraceId, i64)>() + 1)
+            + self.taken.capacity() * (size_of::<TraceId>() + 1)
+    }
 }
 
 /// Looks for the spans that satisfy a condition on spans.
@@ -84,8 +90,8 @@ impl Scan<'_> {
             return Ok(Vec::new());
         }
         let selection = RowSelection::from_filters(&[rows.clone().into()]);
-        let reader =
-            open.scan(row_group, &["trace_id", "start_time"], Some(selection), StringForm::View, rows.len())?;
+        let columns = ["trace_id", "start_time"];
+        let reader = self.bounds.scan(open, row_group, &columns, Some(selection), StringForm::View)?;
         let mut found: Vec<(TraceId, i64)> = Vec::new();
         for batch in reader {
             let batch = batch?;
@@ -116,6 +122,7 @@ impl Scan<'_> {
             contents: &file.contents,
             row_group,
             start: self.start.clone(),
+            bounds: self.bounds,
         };
         let mask = columns.run()?;
         if mask.exact { Ok(mask.rows) } else { self.check_rows(open, row_group, &mask.rows) }
@@ -126,11 +133,14 @@ impl Scan<'_> {
         let mut held = BooleanBufferBuilder::new(rows.len());
         held.append_n(rows.len(), false);
         let columns = columns_of(self.filter, open.layout());
+        let names: Vec<&str> = columns.iter().map(String::as_str).collect();
+        let bytes = open.bytes_of(row_group, Some(&names));
         let mut begin = 0;
         while begin < rows.len() {
             let end = (begin + ROWS_PER_CHECK).min(rows.len());
             let block = rows.slice(begin, end - begin);
             if block.count_set_bits() > 0 && !self.bounds.exceeded() {
+                self.bounds.count_scanned(bytes, block.len(), rows.len());
                 let spans = open.read_rows(row_group, begin..end, Projection::Only(&columns))?;
                 let filter = RowExpression::new(self.filter, &spans, None);
                 for row in block.set_indices().filter(|&row| filter.holds(row)) {

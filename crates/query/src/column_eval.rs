@@ -16,6 +16,7 @@ use tracehouse_model::{AnyValue, kind, status};
 use tracehouse_store::{ColumnType, DistinctValues, FileContents, KeyCount, Layout, OpenFile, StringForm};
 use tracehouse_traceql::{AttributeScope, ComparisonOp, Intrinsic, Static};
 
+use crate::bounds::Bounds;
 use crate::compile::{Expression, Node};
 use crate::value::{Value, compare, matches_pattern, ordering_satisfies};
 
@@ -38,6 +39,7 @@ pub(crate) struct ColumnFilter<'a> {
     pub(crate) row_group: usize,
     /// Only spans that begin in this range, in nanoseconds.
     pub(crate) start: std::ops::Range<i64>,
+    pub(crate) bounds: &'a Bounds<'a>,
 }
 
 /// A test of one value against a constant.
@@ -455,7 +457,7 @@ impl ColumnFilter<'_> {
         let rows = among.len();
         let sparse = among.count_set_bits() <= rows / SPARSE_SHARE;
         let selection = sparse.then(|| RowSelection::from_filters(&[BooleanArray::new(among.clone(), None)]));
-        let reader = self.file.scan(self.row_group, &[name], selection, StringForm::Dictionary, rows.max(1))?;
+        let reader = self.bounds.scan(self.file, self.row_group, &[name], selection, StringForm::Dictionary)?;
         let batches = reader.collect::<std::result::Result<Vec<_>, _>>()?;
         match batches.as_slice() {
             [] => {}

@@ -29,6 +29,8 @@ pub(crate) enum Node {
 pub(crate) struct Expression {
     pub(crate) node: Node,
     pub(crate) keys: Vec<String>,
+    /// As TraceQL writes it.
+    pub(crate) text: String,
     /// Whether a span alone does not decide: the expression looks at the trace or the parent.
     pub(crate) needs_trace: bool,
 }
@@ -37,12 +39,12 @@ impl Expression {
     pub(crate) fn of(expr: &FieldExpr) -> Result<Self, QueryError> {
         let mut compiler = Compiler::default();
         let node = compiler.node(expr)?;
-        Ok(Self { node, keys: compiler.keys, needs_trace: compiler.needs_trace })
+        Ok(Self { node, keys: compiler.keys, text: expr.to_string(), needs_trace: compiler.needs_trace })
     }
 
     /// Holds for every span.
     pub(crate) fn always() -> Self {
-        Self { node: Node::Literal(Static::Bool(true)), keys: Vec::new(), needs_trace: false }
+        Self { node: Node::Literal(Static::Bool(true)), keys: Vec::new(), text: "true".to_owned(), needs_trace: false }
     }
 
     /// Any of several.
@@ -58,7 +60,9 @@ impl Expression {
             keys.extend(expression.keys.iter().cloned());
             terms.push(node);
         }
-        Self { node: Node::Or(terms), keys, needs_trace: expressions.iter().any(|expression| expression.needs_trace) }
+        let texts: Vec<&str> = expressions.iter().map(|expression| expression.text.as_str()).collect();
+        let needs_trace = expressions.iter().any(|expression| expression.needs_trace);
+        Self { node: Node::Or(terms), keys, text: texts.join(" || "), needs_trace }
     }
 
     /// How many conditions a span must satisfy at once; 0 for one that says nothing.

@@ -30,8 +30,12 @@ pub struct QueryLimits {
     pub concurrent_max: usize,
     /// Threads of one search.
     pub threads_per_search: usize,
-    /// A search that takes longer answers with what it has, and says so.
+    /// A query that takes longer answers with what it has, and says so.
     pub time_max: Duration,
+    /// A query that would need more memory for what it gathers answers with what it has, and says so.
+    pub memory_bytes_max: usize,
+    /// A query that reads more of the files answers with what it has, and says so.
+    pub scanned_bytes_max: u64,
     /// Most traces that one search may ask for.
     pub traces_max: usize,
 }
@@ -43,6 +47,8 @@ impl Default for QueryLimits {
             concurrent_max: 4 * cores.max(4),
             threads_per_search: cores,
             time_max: Duration::from_secs(20),
+            memory_bytes_max: 512 << 20,
+            scanned_bytes_max: 100 << 30,
             traces_max: 1500,
         }
     }
@@ -161,13 +167,8 @@ impl QueryEngine {
         let (limits, clock) = (self.limits.clone(), self.clock.clone());
         let begin = clock.monotonic();
         self.run(kind, tenant, move |snapshot, cancelled| {
-            let bounds = Bounds {
-                threads: limits.threads_per_search,
-                time_max: limits.time_max,
-                elapsed: &|| clock.monotonic().saturating_sub(begin),
-                cancelled,
-            };
-            work(&snapshot, &bounds)
+            let elapsed = || clock.monotonic().saturating_sub(begin);
+            work(&snapshot, &Bounds::new(&limits, &elapsed, cancelled))
         })
         .await
     }

@@ -5,15 +5,16 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tracehouse_store::Snapshot;
-use tracehouse_traceql::{MetricsExpr, Query, QueryExpr, SecondStage};
+use tracehouse_traceql::{MetricsExpr, Pipeline, Query, QueryExpr, SecondStage};
 
 use crate::bounds::Bounds;
 use crate::candidates::Scan;
-use crate::column_eval::file_may_match;
-use crate::compile::{Expression, Node};
+use crate::column_eval::{columns_of, file_may_match};
+use crate::compile::Expression;
+use crate::engine::QueryLimits;
 use crate::error::QueryError;
 use crate::metrics::SeriesPlan;
-use crate::plan::{Plan, PlanStage};
+use crate::plan::Plan;
 use crate::request::Explanation;
 
 pub(crate) fn explain(snapshot: &Snapshot, query: &Query, range: Range<i64>) -> Result<Explanation, QueryError> {
@@ -23,7 +24,7 @@ pub(crate) fn explain(snapshot: &Snapshot, query: &Query, range: Range<i64>) -> 
         QueryExpr::Spans(pipeline) => {
             let plan = Plan::of(pipeline.clone(), Vec::new())?;
             explained.line(0, "search: newest traces first, until the limit is reached");
-            explained.pipeline(1, &plan);
+            explained.pipeline(1, pipeline, &plan);
         }
         QueryExpr::Metrics(expr) => explained.metrics(0, expr)?,
     }
@@ -50,10 +51,10 @@ impl Explained<'_> {
                 self.line(depth, format!("{}{grouped}", function.name()));
                 match series.spans_alone() {
                     Some(filter) => {
-                        self.line(depth + 1, "computed from columns, row groups side by side");
-                        self.scan(depth + 1, filter);
+                        self.line(depth + 1, "from columns, row groups side by side:");
+                        self.scan(depth + 2, filter);
                     }
-                    None => self.pipeline(depth + 1, &series.plan),
+                    None => self.pipeline(depth + 1, spans, &series.plan),
                 }
             }
             MetricsExpr::Then { input, stage, .. } => {
@@ -77,35 +78,42 @@ impl Explained<'_> {
         Ok(())
     }
 
-    fn pipeline(&mut self, depth: usize, plan: &Plan) {
-        let stages = plan.stages.len();
-        let by = plan.stages.iter().filter(|stage| matches!(stage, PlanStage::By(_))).count();
-        self.line(depth, format!("whole traces through {stages} stages ({by} of them by())"));
+    fn pipeline(&mut self, depth: usize, pipeline: &Pipeline, plan: &Plan) {
+        if plan.single_filter().is_none_or(|filter| filter.needs_trace) {
+            self.line(depth, "each candidate as a whole trace through");
+            pipeline.stages.iter().for_each(|stage| self.line(depth + 1, stage.to_string()));
+        }
         match plan.drivers() {
             Some(drivers) => {
-                self.line(depth, format!("traces with a span that satisfies one of {} conditions", drivers.len()));
-                self.scan(depth, &Expression::any(&drivers));
+                self.line(depth, "candidates: traces that have any of the");
+                self.scan(depth + 1, &Expression::any(&drivers));
             }
             None => {
-                self.line(depth, "no condition on a single span narrows this: every trace of the time range");
-                self.scan(depth, &Expression::always());
+                self.line(depth, "candidates: every trace, as no condition on a span alone narrows them");
+                self.scan(depth + 1, &Expression::always());
             }
         }
     }
 
+    /// Which files are read, and which columns of them.
     fn scan(&mut self, depth: usize, filter: &Expression) {
         let (never, no_time) = (AtomicBool::new(false), || Duration::ZERO);
-        let bounds = Bounds { threads: 1, time_max: Duration::MAX, elapsed: &no_time, cancelled: &never };
+        let bounds = Bounds::new(&QueryLimits::default(), &no_time, &never);
         let scan = Scan { filter, start: self.range.clone(), bounds: &bounds };
         let files = scan.files(self.snapshot);
         let read: Vec<_> = files.iter().filter(|file| file_may_match(filter, &file.contents)).collect();
         let spans: u64 = read.iter().map(|file| file.record.spans).sum();
-        let known: Vec<String> = filter.keys.iter().map(|key| format!("`{key}`")).collect();
-        let keys = if known.is_empty() { String::new() } else { format!(", attributes {}", known.join(", ")) };
-        let how = if matches!(filter.node, Node::Literal(_)) { "all spans" } else { "spans by condition" };
-        let line = format!("scan of {how}{keys}: {} of {} files, {spans} spans", read.len(), files.len());
+        let opened = read.iter().filter_map(|file| file.open().ok());
+        let mut columns: Vec<String> = opened.flat_map(|open| columns_of(filter, open.layout())).collect();
+        columns.sort_unstable();
+        columns.dedup();
         let (total, reading) = (files.len() as u64, read.len() as u64);
-        self.line(depth + 1, line);
+        let which = if filter.text == "true" { "all spans".to_owned() } else { format!("spans where {}", filter.text) };
+        self.line(depth, which);
+        self.line(depth, format!("reads {reading} of {total} files in the range of time, {spans} spans"));
+        if !columns.is_empty() {
+            self.line(depth, format!("looks at {}", columns.join(", ")));
+        }
         self.explanation.files_total += total;
         self.explanation.files_to_read += reading;
         self.explanation.spans_in_files += spans;

@@ -26,8 +26,6 @@ use crate::row_eval::{RowExpression, TraceFacts};
 
 /// Traces that are settled at once: few at first, as a common condition needs no more than are asked for.
 const SETTLED_AT_ONCE_MAX: usize = 2048;
-/// Most spans that are read of one trace, for each row group it lies in.
-const SPANS_PER_TRACE_MAX: usize = 250_000;
 
 /// What the line of a trace in a list is made from.
 const SUMMARY_COLUMNS: [&str; 4] = ["name", "kind", "status", "resource.service.name"];
@@ -85,11 +83,12 @@ impl Search<'_> {
                 continue;
             }
             match self.look_at_file(file, &mut candidates) {
-                Ok(()) => {}
+                Ok(()) => self.bounds.hold_candidates(candidates.bytes()),
                 Err(error) => failed.push(file.read_error(error)),
             }
         }
         self.settle(&mut candidates, i64::MIN)?;
+        self.answer.inspected.bytes = self.bounds.scanned_bytes();
         self.answer.partial_reason = self.partial_reason(&failed);
         self.answer.inspected.files -= failed.len() as u64;
         let newest_first = |left: &TraceSummary, right: &TraceSummary| {
@@ -126,7 +125,6 @@ impl Search<'_> {
             Ok(open.rows_of(row_group) as u64)
         })?;
         self.answer.inspected.spans += spans;
-        self.answer.inspected.bytes += file.record.bytes;
         found.into_inner().into_iter().for_each(|(trace, start)| candidates.add(trace, start));
         Ok(())
     }
@@ -159,12 +157,18 @@ impl Search<'_> {
             while let Some(portion) = portions.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let mut sorted = portion.to_vec();
                 sorted.sort_unstable();
-                let found =
-                    assemble_many(self.snapshot, &sorted, SPANS_PER_TRACE_MAX, |open| Some(self.columns(open)))?;
-                for tree in &found.trees {
-                    let summary = self.summary(&found.spans, tree);
-                    done.lock().insert(tree.trace_id, (summary, tree.omitted));
-                }
+                assemble_many(
+                    self.snapshot,
+                    &sorted,
+                    self.bounds,
+                    |open| Some(self.columns(open)),
+                    |found| {
+                        for tree in &found.trees {
+                            let summary = self.summary(&found.spans, tree);
+                            done.lock().insert(tree.trace_id, (summary, tree.omitted));
+                        }
+                    },
+                )?;
             }
             Ok(())
         };

@@ -16,6 +16,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracehouse_model::Limits;
+use tracehouse_query::QueryLimits;
+use tracehouse_sql::SqlLimits;
 use tracehouse_store::StoreConfig;
 
 pub use load::{ConfigError, Layers, Loaded, load};
@@ -36,6 +38,7 @@ pub struct Config {
     pub otlp: Otlp,
     pub limits: LimitSettings,
     pub store: StoreSettings,
+    pub query: QuerySettings,
     pub threads: Threads,
     pub log: Log,
 }
@@ -78,6 +81,37 @@ pub struct LimitSettings {
     pub in_flight_bytes_max: Size,
     /// A span may not begin further in the future than this.
     pub future_max: Period,
+}
+
+/// What one query may use. One that would need more answers with what it has, and says so.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct QuerySettings {
+    /// Queries at once; further ones are asked to come back.
+    pub at_once_max: usize,
+    /// Longest time; an answer over HTTP or gRPC ends after a minute in any case.
+    pub time_max: Period,
+    /// Most memory for what it gathers.
+    pub memory_bytes_max: Size,
+    /// Most bytes that it may read of the stored files.
+    pub scanned_bytes_max: Size,
+    pub sql: SqlSettings,
+}
+
+/// What SQL statements may use. One that would need more ends with an error.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SqlSettings {
+    /// Statements at once; further ones are asked to come back.
+    pub at_once_max: usize,
+    /// Longest time of a statement; an answer over HTTP ends after a minute in any case.
+    pub time_max: Period,
+    /// Most memory of all statements together, for what they sort, group and join.
+    pub memory_bytes_max: Size,
+    /// Most rows of an answer.
+    pub rows_max: usize,
+    /// Largest answer; what is beyond is left out, and the answer says so.
+    pub answer_bytes_max: Size,
 }
 
 /// How a process's threads are divided, so that neither part can starve the other.
@@ -157,6 +191,7 @@ impl Default for Config {
             otlp: Otlp::default(),
             limits: LimitSettings::default(),
             store: StoreSettings::default(),
+            query: QuerySettings::default(),
             threads: Threads::default(),
             log: Log::default(),
         }
@@ -237,6 +272,57 @@ impl LimitSettings {
             spans_per_trace_max: self.spans_per_trace_max,
             in_flight_bytes_max: bytes(self.in_flight_bytes_max),
             future_nanos_max: i64::try_from(self.future_max.0.as_nanos()).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+impl Default for QuerySettings {
+    fn default() -> Self {
+        let limits = QueryLimits::default();
+        Self {
+            at_once_max: limits.concurrent_max,
+            time_max: Period(limits.time_max),
+            memory_bytes_max: size(limits.memory_bytes_max),
+            scanned_bytes_max: Size(limits.scanned_bytes_max),
+            sql: SqlSettings::default(),
+        }
+    }
+}
+
+impl QuerySettings {
+    pub fn limits(&self) -> QueryLimits {
+        QueryLimits {
+            concurrent_max: self.at_once_max,
+            time_max: self.time_max.0,
+            memory_bytes_max: bytes(self.memory_bytes_max),
+            scanned_bytes_max: self.scanned_bytes_max.0,
+            ..QueryLimits::default()
+        }
+    }
+}
+
+impl Default for SqlSettings {
+    fn default() -> Self {
+        let limits = SqlLimits::default();
+        Self {
+            at_once_max: limits.concurrent_max,
+            time_max: Period(limits.time_max),
+            memory_bytes_max: size(limits.memory_bytes_max),
+            rows_max: limits.rows_max,
+            answer_bytes_max: size(limits.answer_bytes_max),
+        }
+    }
+}
+
+impl SqlSettings {
+    pub fn limits(&self) -> SqlLimits {
+        SqlLimits {
+            concurrent_max: self.at_once_max,
+            memory_bytes_max: bytes(self.memory_bytes_max),
+            time_max: self.time_max.0,
+            rows_max: self.rows_max,
+            answer_bytes_max: bytes(self.answer_bytes_max),
+            ..SqlLimits::default()
         }
     }
 }

@@ -19,9 +19,9 @@ use tracehouse_api::ApiState;
 use tracehouse_catalogue::{Catalogue, SqliteCatalogue};
 use tracehouse_model::{Clock, Randomness, SystemClock, SystemRandomness, TenantId};
 use tracehouse_pipeline::Pipeline;
-use tracehouse_query::{QueryEngine, QueryLimits};
+use tracehouse_query::QueryEngine;
 use tracehouse_receive::ReceiverState;
-use tracehouse_sql::{SqlEngine, SqlLimits};
+use tracehouse_sql::SqlEngine;
 use tracehouse_store::Store;
 
 use crate::config::Config;
@@ -186,8 +186,8 @@ impl<'a> Node<'a> {
     /// Starts the queries and opens the front to the APIs and the user interface.
     pub(crate) async fn start_query(&mut self) -> anyhow::Result<()> {
         let store = self.store.clone().context("the store is not open")?;
-        let engine = QueryEngine::new(store.clone(), QueryLimits::default(), self.clock.clone());
-        let sql = SqlEngine::new(store.clone(), SqlLimits::default(), self.clock.clone())?;
+        let engine = QueryEngine::new(store.clone(), self.config.query.limits(), self.clock.clone());
+        let sql = SqlEngine::new(store.clone(), self.config.query.sql.limits(), self.clock.clone())?;
         let state = ApiState::new(engine, sql, store, self.prometheus.clone(), self.clock.clone(), TenantId::default());
         self.front.open(tracehouse_api::router(state));
         Ok(())

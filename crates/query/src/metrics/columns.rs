@@ -15,6 +15,7 @@ use tracehouse_traceql::{AttributeScope, Intrinsic};
 use super::gather::{Candidate, Gathered, GroupValue, NO_GROUP, Place};
 use super::measure::Cell;
 use super::series::{Piece, Run, sorted};
+use crate::bounds::Bounds;
 use crate::candidates::Scan;
 use crate::column_eval::{column_of_attribute, columns_of};
 use crate::compile::{Expression, Node};
@@ -31,6 +32,7 @@ const TABLE_MAX: usize = 1 << 18;
 
 /// Some rows of a row group, to read columns of.
 pub(super) struct Rows<'a> {
+    bounds: &'a Bounds<'a>,
     open: &'a OpenFile,
     row_group: usize,
     wanted: BooleanBuffer,
@@ -42,11 +44,11 @@ pub(super) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    pub(super) fn new(open: &'a OpenFile, row_group: usize, wanted: BooleanBuffer) -> Self {
+    pub(super) fn new(bounds: &'a Bounds<'a>, open: &'a OpenFile, row_group: usize, wanted: BooleanBuffer) -> Self {
         let count = wanted.count_set_bits();
         let positions =
             if count == wanted.len() { Vec::new() } else { wanted.set_indices().map(|row| row as u32).collect() };
-        Self { open, row_group, sparse: count <= wanted.len() / SPARSE_SHARE, positions, count, wanted }
+        Self { bounds, open, row_group, sparse: count <= wanted.len() / SPARSE_SHARE, positions, count, wanted }
     }
 
     pub(super) fn count(&self) -> usize {
@@ -60,9 +62,8 @@ impl<'a> Rows<'a> {
 
     /// A column; which of its entries belong to the rows is told by [`Rows::pick`].
     pub(super) fn column(&self, name: &str) -> Result<ArrayRef> {
-        let rows = self.wanted.len();
         let selection = self.sparse.then(|| RowSelection::from_filters(&[self.wanted.clone().into()]));
-        let reader = self.open.scan(self.row_group, &[name], selection, StringForm::Dictionary, rows.max(1))?;
+        let reader = self.bounds.scan(self.open, self.row_group, &[name], selection, StringForm::Dictionary)?;
         let mut batches = reader.collect::<std::result::Result<Vec<_>, _>>()?;
         match (batches.pop(), batches.is_empty()) {
             (Some(batch), true) if batch.num_columns() == 1 => Ok(batch.column(0).clone()),
@@ -102,11 +103,14 @@ impl<'a> Rows<'a> {
 
     /// The rows as spans, block by block, with the number of the first one among the wanted rows.
     fn blocks(&self, columns: &[String], mut look: impl FnMut(&SpanBatch, &[usize])) -> Result<()> {
+        let names: Vec<&str> = columns.iter().map(String::as_str).collect();
+        let bytes = self.open.bytes_of(self.row_group, Some(&names));
         let mut begin = 0;
         while begin < self.wanted.len() {
             let end = (begin + ROWS_PER_BLOCK).min(self.wanted.len());
             let rows: Vec<usize> = self.wanted.slice(begin, end - begin).set_indices().collect();
             if let (Some(first), Some(last)) = (rows.first(), rows.last()) {
+                self.bounds.count_scanned(bytes, last - first + 1, self.wanted.len());
                 let spans =
                     self.open.read_rows(self.row_group, begin + first..begin + last + 1, Projection::Only(columns))?;
                 let inside: Vec<usize> = rows.iter().map(|row| row - first).collect();
@@ -164,7 +168,7 @@ pub(super) fn gather_row_group<C: Cell>(
 ) -> Result<()> {
     let (open, row_group) = (&*piece.open, piece.row_group);
     let wanted = scan.matching_rows(piece.file, open, row_group)?;
-    let rows = Rows::new(open, row_group, wanted);
+    let rows = Rows::new(run.bounds, open, row_group, wanted);
     if rows.count() == 0 {
         return Ok(());
     }

@@ -4,6 +4,7 @@
 //! frequent values of each. Dictionary columns are counted by code, so that a row costs an addition.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{Array, AsArray};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
@@ -17,7 +18,7 @@ use tracehouse_traceql::FieldExpr;
 use super::columns::{Codes, Rows, codes_of_array, starts, weights};
 use super::gather::GroupValue;
 use super::series::{Piece, SeriesPlan, matching_files, row_groups};
-use super::traces::{SPANS_PER_TRACE_MAX, TRACES_AT_ONCE, candidates};
+use super::traces::{TRACES_AT_ONCE, candidates};
 use super::{Met, Steps};
 use crate::assemble::assemble_many;
 use crate::bounds::Bounds;
@@ -257,7 +258,7 @@ impl Compare<'_> {
         let wanted = scan.matching_rows(piece.file, open, row_group)?;
         let selecting = Scan { filter: &self.plan.selection, start: scan.start.clone(), bounds: scan.bounds };
         let selected = &selecting.matching_rows(piece.file, open, row_group)? & &wanted;
-        let rows = Rows::new(open, row_group, wanted.clone());
+        let rows = Rows::new(self.bounds, open, row_group, wanted.clone());
         if rows.count() == 0 {
             return Ok(());
         }
@@ -331,25 +332,31 @@ impl Compare<'_> {
     fn over_traces(&self, files: &[&Arc<SpanFile>], met: &mut Met) -> std::result::Result<Counts, QueryError> {
         let traces = candidates(self.series, self.steps, self.snapshot, self.bounds, files, met)?;
         let portions: Vec<_> = traces.chunks(TRACES_AT_ONCE).collect();
-        let (all, done) = self.bounds.gather(
-            portions.len(),
-            || Counts::new(self.steps),
-            |portion, own| {
-                let found = assemble_many(self.snapshot, portions[portion], SPANS_PER_TRACE_MAX, |_| None)?;
-                for tree in &found.trees {
-                    let facts = TraceFacts::of(&found.spans, tree);
-                    let spansets =
-                        Evaluation::new(&found.spans, tree, &facts).run(&self.series.plan.stages, &self.steps.range);
-                    let selection = RowExpression::new(&self.plan.selection, &found.spans, Some(&facts));
-                    for row in union_of(&spansets) {
-                        let row = row as usize;
-                        let slot = self.slot(found.spans.start_unix_nanos[row], selection.holds(row));
-                        count_span(&found.spans, row, slot as usize, own);
+        let omitted = AtomicU64::new(0);
+        let begin = || Counts::new(self.steps);
+        let (all, done) = self.bounds.gather(portions.len(), begin, |portion, own| {
+            assemble_many(
+                self.snapshot,
+                portions[portion],
+                self.bounds,
+                |_| None,
+                |found| {
+                    for tree in &found.trees {
+                        let facts = TraceFacts::of(&found.spans, tree);
+                        let spansets = Evaluation::new(&found.spans, tree, &facts)
+                            .run(&self.series.plan.stages, &self.steps.range);
+                        let selection = RowExpression::new(&self.plan.selection, &found.spans, Some(&facts));
+                        for row in union_of(&spansets) {
+                            let row = row as usize;
+                            let slot = self.slot(found.spans.start_unix_nanos[row], selection.holds(row));
+                            count_span(&found.spans, row, slot as usize, own);
+                        }
+                        omitted.fetch_add(tree.omitted, Ordering::Relaxed);
                     }
-                }
-                Ok(())
-            },
-        )?;
+                },
+            )
+        })?;
+        met.omitted(omitted.into_inner());
         if done < portions.len() {
             met.partial(|| self.bounds.stopped(done, portions.len(), "portions of traces looked at"));
         }

@@ -80,8 +80,6 @@ pub(crate) struct Candidate {
     pub(crate) place: Place,
 }
 
-/// What the cells of a query may take.
-const CELL_BYTES_MAX: usize = 192 * 1024 * 1024;
 /// Most series of a query.
 const SERIES_MAX: usize = 20_000;
 /// Spans between looks at how much memory the cells take.
@@ -127,6 +125,7 @@ pub(crate) struct Gathered<C> {
     steps: Steps,
     exemplars_max: usize,
     groups_max: usize,
+    cell_bytes_max: usize,
     /// Spans of series beyond the limit.
     pub(crate) left_out: u64,
     pub(crate) spans: u64,
@@ -138,7 +137,8 @@ pub(crate) struct Gathered<C> {
 pub(crate) const NO_GROUP: u32 = u32::MAX;
 
 impl<C: Cell> Gathered<C> {
-    pub(crate) fn new(steps: &Steps, exemplars_max: usize) -> Self {
+    /// `cell_bytes_max`: what the cells may take before no further series are begun.
+    pub(crate) fn new(steps: &Steps, exemplars_max: usize, cell_bytes_max: usize) -> Self {
         let bytes_per_group = size_of::<C>() + exemplars_max * size_of::<Option<Candidate>>() + 64;
         Self {
             groups: FxHashMap::default(),
@@ -146,7 +146,8 @@ impl<C: Cell> Gathered<C> {
             exemplars: Vec::new(),
             steps: steps.clone(),
             exemplars_max,
-            groups_max: (CELL_BYTES_MAX / bytes_per_group).clamp(1, SERIES_MAX),
+            groups_max: (cell_bytes_max / bytes_per_group).clamp(1, SERIES_MAX),
+            cell_bytes_max,
             left_out: 0,
             spans: 0,
             spans_of_unknown_probability: 0,
@@ -209,7 +210,7 @@ impl<C: Cell> Gathered<C> {
                 cells.cells.capacity() * size_of::<C>() + cells.cells.iter().map(Cell::heap_bytes).sum::<usize>()
             };
             let heap: usize = self.cells.iter().map(bytes).sum();
-            if heap > CELL_BYTES_MAX {
+            if heap > self.cell_bytes_max {
                 self.groups_max = self.groups_max.min(self.groups.len());
             }
         }

@@ -124,6 +124,12 @@ pub(crate) struct Met {
 }
 
 impl Met {
+    fn omitted(&mut self, spans: u64) {
+        if spans > 0 {
+            self.partial(|| format!("{spans} spans of very large traces were not looked at"));
+        }
+    }
+
     /// The first reason counts.
     fn partial(&mut self, reason: impl FnOnce() -> String) {
         self.partial.get_or_insert_with(reason);
@@ -146,7 +152,7 @@ pub(crate) fn metrics(
         step_nanos: plan.steps.length,
         steps: plan.steps.count,
         series,
-        inspected: met.inspected,
+        inspected: Inspected { bytes: bounds.scanned_bytes(), ..met.inspected },
         weighting: met.weighting,
         partial_reason: met.partial,
     })

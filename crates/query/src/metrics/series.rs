@@ -175,10 +175,10 @@ impl Run<'_> {
         met: &mut Met,
     ) -> Result<Gathered<C>, QueryError> {
         let scan = Scan { filter, start: self.steps.range.clone(), bounds: self.bounds };
-        let mut gathered = Gathered::new(self.steps, self.series.exemplars_max);
+        let begin = || Gathered::new(self.steps, self.series.exemplars_max, self.bounds.cell_bytes_max());
+        let mut gathered = begin();
         columns::gather_memory(self, filter, &mut gathered);
         let pieces = row_groups(files, met)?;
-        let begin = || Gathered::new(self.steps, self.series.exemplars_max);
         let (all, done) = self.bounds.gather(pieces.len(), begin, |piece, own| {
             let piece = &pieces[piece];
             columns::gather_row_group(self, &scan, piece, own).map_err(|source| piece.file.read_error(source))
@@ -211,7 +211,6 @@ pub(super) fn row_groups<'a>(files: &[&'a Arc<SpanFile>], met: &mut Met) -> Resu
                     met.inspected.spans += open.rows_of(row_group) as u64;
                     pieces.push(Piece { number, file, open: open.clone(), row_group });
                 }
-                met.inspected.bytes += file.record.bytes;
                 met.inspected.files += 1;
             }
             Err(error) => {

@@ -1,7 +1,7 @@
 //! Gathers from whole traces, for pipelines that no span alone decides.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rustc_hash::FxHashSet;
 use tracehouse_model::TraceId;
@@ -23,8 +23,6 @@ use crate::row_eval::{RowExpression, TraceFacts};
 
 /// Traces that one thread puts together at once.
 pub(super) const TRACES_AT_ONCE: usize = 2048;
-/// Most spans that are read of one trace, for each row group it lies in.
-pub(super) const SPANS_PER_TRACE_MAX: usize = 250_000;
 
 pub(super) fn gather<C: Cell>(
     run: &Run<'_>,
@@ -34,27 +32,25 @@ pub(super) fn gather<C: Cell>(
     let traces = candidates(run.series, run.steps, run.snapshot, run.bounds, files, met)?;
     let portions: Vec<&[TraceId]> = traces.chunks(TRACES_AT_ONCE).collect();
     let omitted = AtomicU64::new(0);
-    let begin = || Gathered::new(run.steps, run.series.exemplars_max);
+    let begin = || Gathered::new(run.steps, run.series.exemplars_max, run.bounds.cell_bytes_max());
     let (all, done) = run.bounds.gather(portions.len(), begin, |portion, own| {
         let columns = |open: &OpenFile| Some(columns(run, open));
-        let found = assemble_many(run.snapshot, portions[portion], SPANS_PER_TRACE_MAX, columns)?;
-        for tree in &found.trees {
-            let facts = TraceFacts::of(&found.spans, tree);
-            let spansets = Evaluation::new(&found.spans, tree, &facts).run(&run.series.plan.stages, &run.steps.range);
-            let rows = union_of(&spansets).into_iter().map(|row| row as usize);
-            let bind = |field| RowExpression::new(field, &found.spans, Some(&facts));
-            gather_rows(run, &found.spans, rows, bind, own);
-            omitted.fetch_add(tree.omitted, Ordering::Relaxed);
-        }
-        Ok(())
+        assemble_many(run.snapshot, portions[portion], run.bounds, columns, |found| {
+            for tree in &found.trees {
+                let facts = TraceFacts::of(&found.spans, tree);
+                let spansets =
+                    Evaluation::new(&found.spans, tree, &facts).run(&run.series.plan.stages, &run.steps.range);
+                let rows = union_of(&spansets).into_iter().map(|row| row as usize);
+                let bind = |field| RowExpression::new(field, &found.spans, Some(&facts));
+                gather_rows(run, &found.spans, rows, bind, own);
+                omitted.fetch_add(tree.omitted, Ordering::Relaxed);
+            }
+        })
     })?;
     if done < portions.len() {
         met.partial(|| run.bounds.stopped(done, portions.len(), "portions of traces looked at"));
     }
-    let omitted = omitted.into_inner();
-    if omitted > 0 {
-        met.partial(|| format!("{omitted} spans of very large traces were not looked at"));
-    }
+    met.omitted(omitted.into_inner());
     let mut gathered = begin();
     all.into_iter().for_each(|own| gathered.merge(own));
     Ok(gathered)
@@ -73,20 +69,25 @@ pub(super) fn candidates(
     let scan = Scan { filter: &driver, start: steps.range.clone(), bounds };
     let mut in_memory = Candidates::default();
     snapshot.hot.iter().for_each(|hot| scan.look_at_memory(&hot.spans, &mut in_memory));
-    let mut traces: FxHashSet<TraceId> = in_memory.take_newer_than(i64::MIN).into_iter().collect();
+    let mut traces = in_memory.take_newer_than(i64::MIN);
+    let count = AtomicUsize::new(traces.len());
     let pieces = row_groups(files, met)?;
-    let (found, done) = bounds.gather(pieces.len(), Vec::new, |piece, own| {
+    let (found, done) = bounds.gather(pieces.len(), Vec::new, |piece, own: &mut Vec<TraceId>| {
         let piece = &pieces[piece];
         let matches = scan.look_at_row_group(piece.file, &piece.open, piece.row_group);
+        let before = own.len();
         own.extend(matches.map_err(|source| piece.file.read_error(source))?.into_iter().map(|(trace, _)| trace));
+        let count = own.len() - before + count.fetch_add(own.len() - before, Ordering::Relaxed);
+        // They are gathered once more below.
+        bounds.hold_candidates(2 * count * size_of::<TraceId>());
         Ok(())
     })?;
     if done < pieces.len() {
         met.partial(|| bounds.stopped(done, pieces.len(), "row groups read"));
     }
-    traces.extend(found.into_iter().flatten());
-    let mut traces: Vec<TraceId> = traces.into_iter().collect();
+    found.into_iter().for_each(|found| traces.extend(found));
     traces.sort_unstable();
+    traces.dedup();
     Ok(traces)
 }
 

@@ -213,6 +213,11 @@ macro_rules! corpus {
             run_corpus(stringify!($name), include_str!(concat!("../corpus/", stringify!($name), ".txt"))).await;
         }
     )*
+        /// The files of the corpus, by name.
+        const CORPUS: &[(&str, &str)] = &[
+            $((stringify!($name), include_str!(concat!("../corpus/", stringify!($name), ".txt")))),*
+        ];
+
         #[test]
         fn the_corpus_is_large() {
             let files = [$(include_str!(concat!("../corpus/", stringify!($name), ".txt"))),*];
@@ -223,3 +228,38 @@ macro_rules! corpus {
 }
 
 corpus!(intrinsics, attributes, arithmetic, spansets, pipelines, metrics, compare);
+
+/// What a query is, how it is printed, and how it would run over the merged files: as it was when somebody last looked at
+/// it. After a change that is meant, `UPDATE_PLANS=1 cargo nextest run plans` writes the files anew.
+#[tokio::test]
+async fn plans() {
+    let (batches, _) = wild_spans();
+    let shop = shop(&batches, Layout::Files).await;
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/plans");
+    for (name, text) in CORPUS {
+        let mut plans = String::new();
+        for query in queries(text) {
+            plans.push_str(&plan(&shop, query).await);
+        }
+        let path = folder.join(format!("{name}.txt"));
+        if std::env::var_os("UPDATE_PLANS").is_some() {
+            std::fs::create_dir_all(&folder).expect("the folder can be made");
+            std::fs::write(&path, &plans).expect("the file can be written");
+            continue;
+        }
+        let known = std::fs::read_to_string(&path).unwrap_or_default();
+        let different = plans.lines().zip(known.lines()).position(|(now, before)| now != before);
+        let at = different.or_else(|| (plans != known).then(|| plans.lines().count().min(known.lines().count())));
+        assert_eq!(at, None, "{name}: the plans differ from line {at:?} on; UPDATE_PLANS=1 writes them anew");
+    }
+}
+
+async fn plan(shop: &Shop, query: &str) -> String {
+    let compiled = tracehouse_traceql::compile(query).expect("a query of the corpus");
+    let explained = shop.engine.explain(&TenantId::default(), query, RANGE).await.expect("a query of the corpus");
+    let printed = compiled.to_string();
+    assert_eq!(tracehouse_traceql::compile(&printed).expect("what is printed is a query").to_string(), printed);
+    let lines: String = explained.plan.iter().map(|line| format!("    {line}\n")).collect();
+    let same = if printed == query { String::new() } else { format!("  = {printed}\n") };
+    format!("{query}\n{same}{lines}")
+}

@@ -2,6 +2,7 @@
 
 mod corpus;
 mod documentation;
+mod limits;
 mod random;
 mod reference;
 mod searches;

@@ -230,6 +230,14 @@ impl OpenFile {
         columns.iter().position(|leaf| leaf.path().parts() == [column_name])
     }
 
+    /// Bytes of columns (by name, all leaves of each; all of them if `None`) of a row group, as they are in the file.
+    pub fn bytes_of(&self, row_group: usize, columns: Option<&[&str]>) -> u64 {
+        let chunks = self.metadata.row_group(row_group).columns().iter();
+        let wanted = chunks
+            .filter(|chunk| columns.is_none_or(|columns| columns.contains(&chunk.column_path().parts()[0].as_str())));
+        wanted.map(|chunk| u64::try_from(chunk.compressed_size()).unwrap_or(0)).sum()
+    }
+
     /// Reads columns (by name, all leaves of each) of a row group, only the selected rows, in batches.
     pub fn scan(
         &self,
@@ -316,26 +324,26 @@ impl OpenFile {
         Ok(found)
     }
 
-    /// The spans of some traces, which are given sorted, in the order of the file. Of each trace at most so many are read
-    /// in a row group; `omit` is told how many were not.
+    /// The spans of some traces, which are given sorted, in the order of the file: at most so many, and how many were left
+    /// out for that.
     pub fn read_traces(
         &self,
         traces: &[TraceId],
         columns: Projection<'_>,
         spans_max: usize,
-        mut omit: impl FnMut(TraceId, u64),
-    ) -> Result<SpanBatch> {
+    ) -> Result<(SpanBatch, u64)> {
         let mut spans = SpanBatch::new();
+        let (mut left, mut left_out) = (spans_max, 0);
         for row_group in 0..self.row_groups() {
             let found = contained(|| self.rows_of_traces(row_group, traces))?;
-            let kept = found.into_iter().map(|(trace, rows)| {
-                if rows.len() <= spans_max {
-                    return rows;
-                }
-                omit(trace, (rows.len() - spans_max) as u64);
-                rows.start..rows.start + spans_max
+            let kept = found.into_iter().map(|(_, rows)| {
+                let taken = rows.len().min(left);
+                left -= taken;
+                left_out += (rows.len() - taken) as u64;
+                rows.start..rows.start + taken
             });
-            for together in joined(&kept.collect::<Vec<_>>()) {
+            let kept: Vec<_> = kept.filter(|rows| !rows.is_empty()).collect();
+            for together in joined(&kept) {
                 let rows = together[0].start..together[together.len() - 1].end;
                 let part = self.read_rows(row_group, rows.clone(), columns)?;
                 if spans.is_empty() && together.len() == 1 {
@@ -346,7 +354,7 @@ impl OpenFile {
                 }
             }
         }
-        Ok(spans)
+        Ok((spans, left_out))
     }
 
     /// Where the spans of some traces stand in a row group.

@@ -1,0 +1,145 @@
+//! What queries may use: less of it changes how an answer is made, or makes it partial and says so.
+
+use std::sync::Arc;
+
+use tracehouse_model::{AnyValue, ManualClock, Span, SpanBatch, TenantId};
+use tracehouse_query::{MetricsAnswer, MetricsRequest, QueryEngine, QueryLimits, SearchAnswer, SearchRequest};
+
+use crate::shop::{NOON, Shop, many_spans, put, trace_id};
+
+const TRACES: u64 = 200;
+const SEARCH: &str = "{ name = \"GET /\" } >> { duration > 100ms }";
+const OVER_TRACES: &str = "{ name = \"GET /\" } >> { duration > 100ms } | count_over_time() by (resource.service.name)";
+const OVER_COLUMNS: &str = "{ duration > 100ms } | count_over_time() by (resource.service.name)";
+const COMPARE: &str = "{ name = \"GET /\" } >> { duration > 100ms } | compare({ status = error })";
+
+/// Spans in memory and in files.
+async fn shop() -> (Shop, Vec<Span>) {
+    let shop = Shop::open().await;
+    let (batches, spans) = many_spans(TRACES, 11);
+    let half = batches.len() / 2;
+    for (number, batch) in batches.into_iter().enumerate() {
+        if number == half {
+            shop.store.flush().await.expect("flushes");
+        }
+        shop.append(batch).await;
+    }
+    (shop, spans)
+}
+
+struct Limited(Arc<QueryEngine>);
+
+impl Limited {
+    fn new(shop: &Shop, limits: QueryLimits) -> Self {
+        let clock = Arc::new(ManualClock::at_unix_nanos(NOON));
+        Self(QueryEngine::new(shop.store.clone(), QueryLimits { threads_per_search: 1, ..limits }, clock))
+    }
+
+    async fn search(&self, traceql: &str) -> SearchAnswer {
+        let traceql = Some(traceql.to_owned());
+        let request = SearchRequest { traceql, limit: 1000, spans_per_spanset: 1000, ..SearchRequest::default() };
+        self.0.search(&TenantId::default(), request).await.expect("a valid search")
+    }
+
+    async fn metrics(&self, traceql: &str) -> MetricsAnswer {
+        let request = MetricsRequest {
+            traceql: traceql.to_owned(),
+            start_unix_nanos: NOON - 1,
+            end_unix_nanos: NOON + 3_600_000_000_000,
+            ..MetricsRequest::default()
+        };
+        self.0.metrics(&TenantId::default(), request).await.expect("a valid query")
+    }
+}
+
+/// Memory for 40 spans at once, and for the ids of 320 traces.
+const LITTLE: usize = 40 * 256 * 4;
+
+#[tokio::test]
+async fn little_memory_takes_more_portions() {
+    let (shop, _) = shop().await;
+    let (plenty, little) = (
+        Limited::new(&shop, QueryLimits::default()),
+        Limited::new(&shop, QueryLimits { memory_bytes_max: LITTLE, ..QueryLimits::default() }),
+    );
+    let (one, other) = (plenty.search(SEARCH).await, little.search(SEARCH).await);
+    assert_eq!((one.partial_reason, other.partial_reason), (None, None));
+    let shown = |answer: Vec<tracehouse_query::TraceSummary>| {
+        answer.into_iter().map(|trace| (trace.trace_id, trace.span_count, trace.spansets)).collect::<Vec<_>>()
+    };
+    let one = shown(one.traces);
+    assert!(one.len() > 20, "only {} traces", one.len());
+    assert_eq!(one, shown(other.traces));
+    for query in [OVER_TRACES, OVER_COLUMNS, COMPARE] {
+        let (one, other) = (plenty.metrics(query).await, little.metrics(query).await);
+        assert!(!one.series.is_empty(), "{query}");
+        assert_eq!((one.series, one.partial_reason), (other.series, other.partial_reason), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn too_little_memory_is_said() {
+    let (shop, _) = shop().await;
+    let tiny = Limited::new(&shop, QueryLimits { memory_bytes_max: 2048, ..QueryLimits::default() });
+    for query in [OVER_TRACES, COMPARE] {
+        let reason = tiny.metrics(query).await.partial_reason.expect("not everything was looked at");
+        assert!(reason.contains("at 2048 B of memory: ") && reason.contains(" of "), "{query}: {reason}");
+    }
+    let reason = tiny.search(SEARCH).await.partial_reason.expect("not everything was looked at");
+    assert!(reason.contains("of memory"), "{reason}");
+    let by_time = "{ } | rate() by (span:id)";
+    let reason = tiny.metrics(by_time).await.partial_reason.expect("too many series");
+    assert!(reason.contains("too many series"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_giant_trace_is_cut() {
+    let shop = Shop::open().await;
+    let mut batch = SpanBatch::new();
+    put(&mut batch.strings, &mut batch.resources.attributes, "service.name", &AnyValue::String("big".into()));
+    let (resource, scope) = (batch.finish_resource(0, 0), batch.finish_scope(0, 0, 0, 0));
+    for number in 0..100_u64 {
+        batch.finish_span(tracehouse_model::SpanFields {
+            trace_id: trace_id(1),
+            span_id: tracehouse_model::SpanId((number + 1).to_be_bytes()),
+            start_unix_nanos: NOON + number as i64,
+            resource,
+            scope,
+            ..Default::default()
+        });
+    }
+    shop.append(batch).await;
+    for in_file in [false, true] {
+        if in_file {
+            shop.store.flush().await.expect("flushes");
+        }
+        let little = Limited::new(&shop, QueryLimits { memory_bytes_max: LITTLE, ..QueryLimits::default() });
+        let query = "{ } | by(resource.service.name) | count() > 1";
+        let found = little.search(query).await;
+        let reason = found.partial_reason.expect("the trace is cut");
+        assert!(reason.starts_with("60 spans of very large traces"), "{reason}");
+        let metrics = little.metrics(&format!("{query} | count_over_time()")).await;
+        assert_eq!(metrics.series[0].values, [Some(40.0)]);
+        assert!(metrics.partial_reason.is_some_and(|reason| reason.starts_with("60 spans")));
+    }
+}
+
+#[tokio::test]
+async fn a_bound_of_bytes_is_said() {
+    let (shop, _) = shop().await;
+    shop.store.flush().await.expect("flushes");
+    let bounded = Limited::new(&shop, QueryLimits { scanned_bytes_max: 100, ..QueryLimits::default() });
+    for query in [OVER_TRACES, OVER_COLUMNS, COMPARE] {
+        let answer = bounded.metrics(query).await;
+        let reason = answer.partial_reason.expect("not everything was read");
+        assert!(reason.contains("after reading 100 B: ") && reason.contains(" of "), "{query}: {reason}");
+        assert!(answer.inspected.bytes > 100);
+    }
+    let found = bounded.search(SEARCH).await;
+    assert!(found.partial_reason.is_some_and(|reason| reason.contains("after reading 100 B: ")));
+    // What is counted is what the columns of the query take, not what the files do.
+    let all = Limited::new(&shop, QueryLimits::default());
+    let (narrow, wide) = (all.metrics(OVER_COLUMNS).await.inspected.bytes, all.metrics(COMPARE).await.inspected.bytes);
+    let stored = shop.store.status(&TenantId::default()).bytes_stored;
+    assert!(0 < narrow && narrow < wide && narrow < stored, "{narrow} {wide} {stored}");
+}
