@@ -241,6 +241,31 @@ def test_tag_values_v2(filled, tag, kind, values):
     assert {value["type"] for value in found} == {kind}
 
 
+@pytest.mark.parametrize(
+    ("query", "routes"),
+    [
+        ("{ span.step = 3 && span.http.", ["/cart", "/check out"]),
+        ('{ resource.service.name = "service-0" && even = ', ["/cart", "/check out"]),
+        ("{ span.ratio = 2.5 && span.http.route = ", ["/check out"]),
+        ("{ span.ratio = 1000 }", []),
+        ("{ not a query", ["/cart", "/check out"]),
+    ],
+)
+def test_values_among_what_an_unfinished_query_selects(filled, query, routes):
+    server, _ = filled
+    found = server.json("/api/v2/search/tag/span.http.route/values", params={"q": query})["tagValues"]
+    assert [value["value"] for value in found] == routes
+    [scope] = server.json("/api/v2/search/tags", params={"q": query, "scope": "span"})["scopes"] or [{"tags": []}]
+    assert ("http.route" in scope["tags"]) == bool(routes)
+
+
+def test_names_of_a_time(filled):
+    server, base = filled
+    long_ago = {"start": base // SECOND - 7200, "end": base // SECOND - 3600}
+    assert server.json("/api/v2/search/tag/span.http.route/values", params=long_ago)["tagValues"] == []
+    assert server.json("/api/search/tag/service.name/values", params=long_ago)["tagValues"] == []
+
+
 def test_nothing_changes_by_moving(filled):
     """Last, since it moves everything to files."""
     server, base = filled

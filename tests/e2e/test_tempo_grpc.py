@@ -73,11 +73,16 @@ def test_search(client, messages, filled):
     assert [trace["traceID"] for trace in over_http["traces"]] == expected
 
 
-def test_tags(client, messages):
+def test_tags(client, messages, filled):
+    _, begin = filled
     (names,) = client.SearchTags(messages.SearchTagsRequest(scope="span"))
     assert list(names.tag_names) == ["http.route", "number"]
-    (scopes,) = client.SearchTagsV2(messages.SearchTagsRequest(start=1, end=2, query="{ }"))
+    asked = messages.SearchTagsRequest(start=begin, end=begin + SPANS, query="{ }")
+    (scopes,) = client.SearchTagsV2(asked)
     assert {scope.name for scope in scopes.scopes} >= {"span", "resource", "intrinsic"}
+    # Where no span is, there are only the intrinsics.
+    (scopes,) = client.SearchTagsV2(messages.SearchTagsRequest(start=1, end=2, query="{ }"))
+    assert [scope.name for scope in scopes.scopes] == ["intrinsic"]
     asked = messages.SearchTagValuesRequest(tag_name="resource.service.name")
     (values,) = client.SearchTagValues(asked)
     assert list(values.tag_values) == ["service-0", "service-1"]

@@ -6,8 +6,8 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use tracehouse_model::{Span, SpanId, TenantId, TraceId};
 use tracehouse_query::{
-    AttributeKey, AttributeValueSeen, Explanation, Listing, MetricsAnswer, MetricsRequest, QueryEngine, QueryError,
-    Scope, SearchAnswer, SearchRequest, Trace,
+    Among, AttributeKey, AttributeValueSeen, Explanation, Listing, MetricsAnswer, MetricsRequest, QueryEngine,
+    QueryError, Scope, SearchAnswer, SearchRequest, Trace,
 };
 use tracehouse_sql::{SqlAnswer, SqlEngine, SqlError, SqlRequest};
 use tracehouse_store::{CompactReport, FlushReport, Store};
@@ -28,12 +28,18 @@ pub trait Answers: Send + Sync + 'static {
         traceql: &str,
         range: std::ops::Range<i64>,
     ) -> Result<Explanation, QueryError>;
-    async fn services(&self, tenant: &TenantId) -> Result<Listing<String>, QueryError>;
-    async fn operations(&self, tenant: &TenantId, service: Option<&str>) -> Result<Listing<String>, QueryError>;
+    async fn services(&self, tenant: &TenantId, among: &Among) -> Result<Listing<String>, QueryError>;
+    async fn operations(
+        &self,
+        tenant: &TenantId,
+        service: Option<&str>,
+        among: &Among,
+    ) -> Result<Listing<String>, QueryError>;
     async fn attribute_keys(
         &self,
         tenant: &TenantId,
         scope: Option<Scope>,
+        among: &Among,
     ) -> Result<Listing<AttributeKey>, QueryError>;
     async fn attribute_values(
         &self,
@@ -41,6 +47,7 @@ pub trait Answers: Send + Sync + 'static {
         scope: Scope,
         key: &str,
         limit: usize,
+        among: &Among,
     ) -> Result<Listing<AttributeValueSeen>, QueryError>;
 
     /// Runs a SQL statement.
@@ -104,20 +111,26 @@ impl Answers for Engines {
         self.engine.explain(tenant, traceql, range).await
     }
 
-    async fn services(&self, tenant: &TenantId) -> Result<Listing<String>, QueryError> {
-        self.engine.services(tenant).await
+    async fn services(&self, tenant: &TenantId, among: &Among) -> Result<Listing<String>, QueryError> {
+        self.engine.services(tenant, among).await
     }
 
-    async fn operations(&self, tenant: &TenantId, service: Option<&str>) -> Result<Listing<String>, QueryError> {
-        self.engine.operations(tenant, service).await
+    async fn operations(
+        &self,
+        tenant: &TenantId,
+        service: Option<&str>,
+        among: &Among,
+    ) -> Result<Listing<String>, QueryError> {
+        self.engine.operations(tenant, service, among).await
     }
 
     async fn attribute_keys(
         &self,
         tenant: &TenantId,
         scope: Option<Scope>,
+        among: &Among,
     ) -> Result<Listing<AttributeKey>, QueryError> {
-        self.engine.attribute_keys(tenant, scope).await
+        self.engine.attribute_keys(tenant, scope, among).await
     }
 
     async fn attribute_values(
@@ -126,8 +139,9 @@ impl Answers for Engines {
         scope: Scope,
         key: &str,
         limit: usize,
+        among: &Among,
     ) -> Result<Listing<AttributeValueSeen>, QueryError> {
-        self.engine.attribute_values(tenant, scope, key, limit).await
+        self.engine.attribute_values(tenant, scope, key, limit, among).await
     }
 
     async fn sql(&self, tenant: &TenantId, request: SqlRequest) -> Result<SqlAnswer, SqlError> {

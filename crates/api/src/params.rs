@@ -4,6 +4,7 @@ use axum::extract::{FromRequestParts, Query};
 use http::Uri;
 use http::request::Parts;
 use tracehouse_model::{SpanId, TraceId};
+use tracehouse_query::Among;
 
 use crate::problem::Problem;
 use crate::time::{DURATION_FORMS, MOMENT_FORMS, parse_duration, parse_moment};
@@ -135,6 +136,12 @@ impl TimeRange {
             ));
         }
         Ok(Self { start_unix_nanos, end_unix_nanos })
+    }
+
+    /// The spans of this time that a query, which may be unfinished, selects.
+    pub(crate) fn among(self, traceql: Option<&str>) -> Among {
+        let Self { start_unix_nanos, end_unix_nanos } = self;
+        Among { start_unix_nanos, end_unix_nanos, traceql: traceql.map(str::to_owned) }
     }
 }
 

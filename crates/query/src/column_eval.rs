@@ -137,7 +137,7 @@ fn collect_columns(node: &Node, filter: &Expression, layout: &Layout, columns: &
             inner(right);
         }
         Node::Literal(_) => {}
-        Node::Attribute { scope, key, .. } => attribute_columns(*scope, &filter.keys[*key], layout, columns),
+        Node::Attribute { scope, key, .. } => columns.extend(columns_of_attribute(*scope, &filter.keys[*key], layout)),
         Node::Intrinsic(intrinsic) => {
             let name = match intrinsic {
                 Intrinsic::Name => "name",
@@ -156,7 +156,9 @@ fn collect_columns(node: &Node, filter: &Expression, layout: &Layout, columns: &
     }
 }
 
-fn attribute_columns(scope: AttributeScope, key: &str, layout: &Layout, columns: &mut Vec<String>) {
+/// The columns of a file in which an attribute may stand.
+pub(crate) fn columns_of_attribute(scope: AttributeScope, key: &str, layout: &Layout) -> Vec<String> {
+    let mut columns = Vec::new();
     if matches!(scope, AttributeScope::Span | AttributeScope::Any) {
         columns.push("span_attributes".to_owned());
         if layout.span_column(key).is_some() {
@@ -175,6 +177,7 @@ fn attribute_columns(scope: AttributeScope, key: &str, layout: &Layout, columns:
         AttributeScope::Link => columns.push("links".to_owned()),
         AttributeScope::Any | AttributeScope::Span | AttributeScope::Resource => {}
     }
+    columns
 }
 
 /// The column that alone holds an attribute of spans or resources: `Some(None)` if no span of the file has it, `None` if it

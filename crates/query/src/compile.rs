@@ -230,16 +230,19 @@ fn condition_expr(condition: &Condition) -> FieldExpr {
         }
         Condition::DurationMax(nanos) => compare(LessEqual, intrinsic(Intrinsic::Duration), Static::Duration(*nanos)),
         Condition::Attribute { scope, key, operator, value } => {
-            let scope = match scope {
-                Scope::Either => AttributeScope::Any,
-                Scope::Span => AttributeScope::Span,
-                Scope::Resource => AttributeScope::Resource,
-                Scope::Instrumentation => AttributeScope::Instrumentation,
-                Scope::Event => AttributeScope::Event,
-                Scope::Link => AttributeScope::Link,
-            };
-            attribute_condition(attribute(scope, key), *operator, value)
+            attribute_condition(attribute(attribute_scope(*scope), key), *operator, value)
         }
+    }
+}
+
+pub(crate) fn attribute_scope(scope: Scope) -> AttributeScope {
+    match scope {
+        Scope::Either => AttributeScope::Any,
+        Scope::Span => AttributeScope::Span,
+        Scope::Resource => AttributeScope::Resource,
+        Scope::Instrumentation => AttributeScope::Instrumentation,
+        Scope::Event => AttributeScope::Event,
+        Scope::Link => AttributeScope::Link,
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tracehouse_model::{Clock, Span, SpanId, TenantId, TraceId};
 use tracehouse_store::{Snapshot, Store};
-use tracehouse_traceql::{Query, QueryExpr};
+use tracehouse_traceql::{FieldExpr, Query, QueryExpr, conditions_of_unfinished};
 
 use crate::assemble::assemble;
 use crate::bounds::Bounds;
@@ -15,10 +15,10 @@ use crate::compile::{Expression, conditions_of};
 use crate::error::QueryError;
 use crate::explain::explain;
 use crate::metrics::{MetricsPlan, metrics};
-use crate::names;
+use crate::names::{self, KnownValues};
 use crate::plan::{Plan, all_of};
 use crate::request::{
-    AttributeKey, AttributeValueSeen, Explanation, Listing, MetricsAnswer, MetricsRequest, Scope, SearchAnswer,
+    Among, AttributeKey, AttributeValueSeen, Explanation, Listing, MetricsAnswer, MetricsRequest, Scope, SearchAnswer,
     SearchRequest, Trace,
 };
 use crate::search::search;
@@ -60,12 +60,13 @@ pub struct QueryEngine {
     limits: QueryLimits,
     clock: Arc<dyn Clock>,
     slots: Arc<Semaphore>,
+    known_values: Arc<KnownValues>,
 }
 
 impl QueryEngine {
     pub fn new(store: Arc<Store>, limits: QueryLimits, clock: Arc<dyn Clock>) -> Arc<Self> {
         let slots = Arc::new(Semaphore::new(limits.concurrent_max));
-        Arc::new(Self { store, limits, clock, slots })
+        Arc::new(Self { store, limits, clock, slots, known_values: Arc::default() })
     }
 
     /// A trace, with at most `spans_max` of its spans; `None` if no span of it is stored.
@@ -122,49 +123,108 @@ impl QueryEngine {
         Ok(())
     }
 
-    pub async fn services(&self, tenant: &TenantId) -> Result<Listing<String>, QueryError> {
-        self.run("services", tenant, |snapshot, _| Ok(names::services(&snapshot))).await
+    pub async fn services(&self, tenant: &TenantId, among: &Among) -> Result<Listing<String>, QueryError> {
+        if !conditions(among).is_empty() {
+            return self.names_of("resource.service.name", tenant, among).await;
+        }
+        let range = range_of(among)?;
+        self.run("services", tenant, move |snapshot, _| Ok(names::services(&names::within(snapshot, &range)))).await
     }
 
     /// Names of spans, of one service or of all.
-    pub async fn operations(&self, tenant: &TenantId, service: Option<&str>) -> Result<Listing<String>, QueryError> {
-        let service = service.map(str::to_owned);
-        self.run("operations", tenant, move |snapshot, _| Ok(names::operations(&snapshot, service.as_deref()))).await
+    pub async fn operations(
+        &self,
+        tenant: &TenantId,
+        service: Option<&str>,
+        among: &Among,
+    ) -> Result<Listing<String>, QueryError> {
+        if service.is_none() && !conditions(among).is_empty() {
+            return self.names_of("name", tenant, among).await;
+        }
+        let (service, range) = (service.map(str::to_owned), range_of(among)?);
+        let names = move |snapshot| names::operations(&names::within(snapshot, &range), service.as_deref());
+        self.run("operations", tenant, move |snapshot, _| Ok(names(snapshot))).await
+    }
+
+    async fn names_of(&self, field: &str, tenant: &TenantId, among: &Among) -> Result<Listing<String>, QueryError> {
+        let found = self.field_values(tenant, field, names::NAMES_MAX, among).await?;
+        let named = found.items.into_iter().map(|seen| seen.value).filter(|name| !name.is_empty());
+        Ok(Listing { items: named.collect(), complete: found.complete })
     }
 
     pub async fn attribute_keys(
         &self,
         tenant: &TenantId,
         scope: Option<Scope>,
+        among: &Among,
     ) -> Result<Listing<AttributeKey>, QueryError> {
-        self.run("attribute_keys", tenant, move |snapshot, _| Ok(names::attribute_keys(&snapshot, scope))).await
+        let (range, filter) = (range_of(among)?, all_of(conditions(among)));
+        let filter = filter.as_ref().map(Expression::of).transpose()?.filter(|filter| !filter.needs_trace);
+        self.run_bounded_by("attribute_keys", tenant, self.limits_for_names(), move |snapshot, bounds| match &filter {
+            None => Ok(names::attribute_keys(&names::within(snapshot.clone(), &range), scope)),
+            Some(filter) => Ok(names::attribute_keys_of(snapshot, scope, filter, &range, bounds)?),
+        })
+        .await
     }
 
-    /// Values of an attribute, at most `limit`, from the newest spans.
+    /// Values of an attribute, at most `limit`.
     pub async fn attribute_values(
         &self,
         tenant: &TenantId,
         scope: Scope,
         key: &str,
         limit: usize,
+        among: &Among,
     ) -> Result<Listing<AttributeValueSeen>, QueryError> {
-        let key = key.to_owned();
-        self.run("attribute_values", tenant, move |snapshot, _| {
-            names::attribute_values(&snapshot, scope, &key, limit).map_err(|source| {
-                QueryError::Store(tracehouse_store::ReadError { path: "values of an attribute".into(), source })
-            })
+        if matches!(scope, Scope::Event | Scope::Link) || !conditions(among).is_empty() {
+            return self.field_values(tenant, &names::field_of(scope, key), limit, among).await;
+        }
+        let (range, key, known) = (range_of(among)?, key.to_owned(), self.known_values.clone());
+        self.run_bounded_by("attribute_values", tenant, self.limits_for_names(), move |snapshot, bounds| {
+            let snapshot = names::within(snapshot.clone(), &range);
+            Ok(names::attribute_values(&snapshot, scope, &key, limit, &known, bounds)?)
         })
         .await
     }
 
-    /// The same with bounds of time and threads, for queries that look at many spans.
+    /// Values of a field, which is named as in TraceQL, at most `limit`.
+    async fn field_values(
+        &self,
+        tenant: &TenantId,
+        field: &str,
+        limit: usize,
+        among: &Among,
+    ) -> Result<Listing<AttributeValueSeen>, QueryError> {
+        let (range, field, conditions) = (range_of(among)?, field.to_owned(), conditions(among));
+        self.run_bounded_by("field_values", tenant, self.limits_for_names(), move |snapshot, bounds| {
+            names::field_values(snapshot, &field, &conditions, &range, limit, bounds)
+        })
+        .await
+    }
+
+    /// Somebody waits for names while typing.
+    fn limits_for_names(&self) -> QueryLimits {
+        QueryLimits { time_max: self.limits.time_max.min(NAMES_TIME_MAX), ..self.limits.clone() }
+    }
+
     async fn run_bounded<T: Send + 'static>(
         &self,
         kind: &'static str,
         tenant: &TenantId,
         work: impl FnOnce(&Snapshot, &Bounds<'_>) -> Result<T, QueryError> + Send + 'static,
     ) -> Result<T, QueryError> {
-        let (limits, clock) = (self.limits.clone(), self.clock.clone());
+        self.run_bounded_by(kind, tenant, self.limits.clone(), work).await
+    }
+
+    /// The same as [`Self::run`] within limits, for queries that look at many spans.
+    async fn run_bounded_by<T: Send + 'static>(
+        &self,
+        kind: &'static str,
+        tenant: &TenantId,
+        limits: QueryLimits,
+        work: impl FnOnce(&Snapshot, &Bounds<'_>) -> Result<T, QueryError> + Send + 'static,
+    ) -> Result<T, QueryError> {
+        let clock = self.clock.clone();
         let begin = clock.monotonic();
         self.run(kind, tenant, move |snapshot, cancelled| {
             let elapsed = || clock.monotonic().saturating_sub(begin);
@@ -200,7 +260,23 @@ impl QueryEngine {
     }
 }
 
-fn compile(traceql: &str) -> Result<Query, QueryError> {
+/// How long it may take to find names.
+const NAMES_TIME_MAX: Duration = Duration::from_secs(2);
+
+fn conditions(among: &Among) -> Vec<FieldExpr> {
+    among.traceql.as_deref().map_or_else(Vec::new, conditions_of_unfinished)
+}
+
+fn range_of(among: &Among) -> Result<std::ops::Range<i64>, QueryError> {
+    let all = names::ALL_TIME;
+    let range = among.start_unix_nanos.unwrap_or(all.start)..among.end_unix_nanos.unwrap_or(all.end);
+    if range.is_empty() {
+        return Err(QueryError::Invalid("the time range is empty: start must be before end".into()));
+    }
+    Ok(range)
+}
+
+pub(crate) fn compile(traceql: &str) -> Result<Query, QueryError> {
     tracehouse_traceql::compile(traceql).map_err(|error| QueryError::Invalid(error.render(traceql).to_string()))
 }
 

@@ -1,14 +1,17 @@
-//! Answers about stored spans: one trace, a search, names for completion.
+//! Answers about stored spans: one trace, a search, time series, names for completion.
 //!
-//! Entry type: [`QueryEngine`]. It takes one snapshot of the hot set and the files from the store, evaluates conditions
-//! column by column, newest files first, and assembles traces. Work runs on its own threads, bounded in number.
+//! Entry type: [`QueryEngine`]. It takes one snapshot of the hot set and the files from the store. TraceQL is compiled to a
+//! plan (`compile`, `plan`). A search (`search`) looks for traces with a span that drives the plan, column by column and newest
+//! files first (`candidates`, `column_eval`), puts them together (`assemble`) and runs the plan over each (`evaluate`). Time
+//! series (`metrics`) come from columns where a span alone decides, else from whole traces. Work runs on its own threads;
+//! threads, time, memory and bytes read are bounded (`bounds`).
 //!
 //! Invariants: an answer that does not cover everything says so (`partial_reason`, `N of M`); the same question on the
 //! same data has the same answer, newest first.
 //!
 //! This crate must never know HTTP, JSON or how spans arrive.
 //!
-//! Tests: `tests/it`, against a slow and obvious evaluation of the same questions.
+//! Tests: `tests/it`, against a slow and obvious evaluation of the same questions; `tests/corpus` has queries and their plans.
 
 mod assemble;
 mod bounds;
@@ -30,7 +33,7 @@ mod value;
 pub use engine::{QueryEngine, QueryLimits};
 pub use error::QueryError;
 pub use request::{
-    AttributeKey, AttributeValueSeen, Condition, Exemplar, Explanation, Inspected, Listing, MatchedSpan,
+    Among, AttributeKey, AttributeValueSeen, Condition, Exemplar, Explanation, Inspected, Listing, MatchedSpan,
     MatchedSpanset, MetricsAnswer, MetricsRequest, Operator, ParentRow, Scope, SearchAnswer, SearchRequest, Series,
     ServiceCount, Trace, TraceSummary, Weighting,
 };

@@ -234,6 +234,17 @@ pub enum ParentRow {
     Missing,
 }
 
+/// Among which spans names and values are looked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Among {
+    /// Spans that begin in `start_unix_nanos..end_unix_nanos`; `None` is unbounded. Without conditions this goes by whole
+    /// files and batches in memory.
+    pub start_unix_nanos: Option<i64>,
+    pub end_unix_nanos: Option<i64>,
+    /// A TraceQL query, which may be unfinished: its conditions as far as they are certain.
+    pub traceql: Option<String>,
+}
+
 /// A key under which spans carry attributes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct AttributeKey {

@@ -4,7 +4,7 @@
 //! [`compile`] turns text into a checked [`Query`]; it is [`parse`] (is it TraceQL?) and [`validate`] (can it mean
 //! anything?). Errors are [`ParseError`]s that know the place, what stood there, what was expected and what was
 //! probably meant. `Display` of every part of the tree prints a canonical form that parses back to the same tree.
-//! [`Query::as_single_spanset`] gives the condition of the simple query `{ … }`.
+//! [`conditions_of_unfinished`] reads what can be read of a query that somebody is still typing.
 //!
 //! # How it works
 //! `lexer` → `parse` (recursive descent with operator precedence) → `query`/`field` (the tree) → `types` (checks).
@@ -61,6 +61,7 @@ mod intrinsic;
 mod lexer;
 mod literal;
 mod parse;
+mod partial;
 mod pattern;
 mod print;
 mod query;
@@ -74,10 +75,11 @@ pub use field::{ArithmeticOp, Attribute, AttributeScope, ComparisonOp, FieldExpr
 pub use intrinsic::Intrinsic;
 pub use literal::{Kind, Static, Status};
 pub use parse::parse;
+pub use partial::conditions_of_unfinished;
 pub use pattern::{PatternError, compile_pattern};
 pub use query::{
     AggregateFunction, Hint, MetricsExpr, MetricsFunction, Pipeline, Query, QueryExpr, Relation, ScalarExpr,
-    SecondStage, SpansetExpr, SpansetOp, Stage, StructuralMode, Unsupported,
+    SecondStage, SpansetExpr, SpansetOp, Stage, StructuralMode,
 };
 pub use source::SourceRange;
 pub use types::{ValueType, validate};

@@ -196,44 +196,7 @@ pub enum SecondStage {
     },
 }
 
-/// Part of a query that the caller cannot execute yet.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} is not supported here")]
-pub struct Unsupported {
-    pub what: String,
-    /// Where it stands in the query.
-    pub at: SourceRange,
-}
-
 impl Query {
-    /// The one filter of a query such as `{ … }`; `None` inside is `{ }`, which selects everything.
-    /// Parentheses and hints don't matter. Everything beyond a single filter is named in the error.
-    pub fn as_single_spanset(&self) -> Result<Option<&FieldExpr>, Unsupported> {
-        let unsupported = |what: &str, at| Err(Unsupported { what: what.to_owned(), at });
-        let pipeline = match &self.expr {
-            QueryExpr::Spans(pipeline) => pipeline,
-            QueryExpr::Metrics(metrics) => return unsupported("a metrics query", metrics.at()),
-        };
-        for stage in &pipeline.stages {
-            match stage {
-                Stage::Spanset(SpansetExpr::Filter { .. }) => {}
-                Stage::Spanset(SpansetExpr::Combine { op, at, .. }) => {
-                    return unsupported(&format!("combining spansets with `{}`", op.symbol()), *at);
-                }
-                Stage::Spanset(SpansetExpr::Pipeline { at, .. }) => return unsupported("a nested pipeline", *at),
-                Stage::ScalarFilter { at, .. } => return unsupported("filtering by an aggregate", *at),
-                Stage::By { at, .. } => return unsupported("`by()`", *at),
-                Stage::Coalesce { at } => return unsupported("`coalesce()`", *at),
-                Stage::Select { at, .. } => return unsupported("`select()`", *at),
-            }
-        }
-        match pipeline.stages.as_slice() {
-            [Stage::Spanset(SpansetExpr::Filter { condition, .. })] => Ok(condition.as_ref()),
-            [_, second, ..] => unsupported("more than one filter in a pipeline", second.at()),
-            _ => unsupported("an empty pipeline", SourceRange::default()),
-        }
-    }
-
     /// The value of a hint; the last one counts if it was given twice.
     pub fn hint(&self, key: &str) -> Option<&Static> {
         self.hints.iter().rev().find(|hint| hint.key == key).map(|hint| &hint.value)

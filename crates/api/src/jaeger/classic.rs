@@ -3,7 +3,7 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri};
 use serde::Serialize;
 use tracehouse_model::TraceId;
-use tracehouse_query::Listing;
+use tracehouse_query::{Among, Listing};
 
 use super::answers::{Envelope, JaegerError, Refused};
 use super::messages::check_kind;
@@ -20,7 +20,7 @@ use crate::whole::{self, Whole};
 const TRACE_IDS_MAX: usize = 100;
 
 pub(super) async fn services(State(state): State<ApiState>, tenant: Tenant) -> Result<Response, Refused> {
-    Ok(names(state.answers.services(&tenant.0).await?))
+    Ok(names(state.answers.services(&tenant.0, &Among::default()).await?))
 }
 
 pub(super) async fn operations_of(
@@ -28,7 +28,7 @@ pub(super) async fn operations_of(
     tenant: Tenant,
     TagPath(service): TagPath,
 ) -> Result<Response, Refused> {
-    Ok(names(state.answers.operations(&tenant.0, Some(&service)).await?))
+    Ok(names(state.answers.operations(&tenant.0, Some(&service), &Among::default()).await?))
 }
 
 fn names(listing: Listing<String>) -> Response {
@@ -52,7 +52,7 @@ struct Operation {
 pub(super) async fn operations(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Refused> {
     let parameters = Parameters::lenient(&uri)?;
     check_kind(parameters.text("spanKind")?.unwrap_or_default())?;
-    let listing = state.answers.operations(&tenant.0, parameters.text("service")?).await?;
+    let listing = state.answers.operations(&tenant.0, parameters.text("service")?, &Among::default()).await?;
     let partial = cut(&listing);
     let operation = |name| Operation { name, span_kind: String::new() };
     Ok(json(&Envelope::new(listing.items.into_iter().map(operation).collect(), partial)))

@@ -6,7 +6,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
-use tracehouse_query::Trace;
+use tracehouse_query::{Among, Trace};
 
 use super::messages;
 use super::query::{Search, nanos_of, required_range, trace_id};
@@ -102,7 +102,7 @@ impl QueryService for Queries {
         request: Request<GetServicesRequest>,
     ) -> Result<Response<GetServicesResponse>, Status> {
         let tenant = tenant(&self.state, &request)?;
-        Ok(Response::new(messages::services(in_time(self.state.answers.services(&tenant)).await?)))
+        Ok(Response::new(messages::services(in_time(self.state.answers.services(&tenant, &Among::default())).await?)))
     }
 
     async fn get_operations(
@@ -113,7 +113,7 @@ impl QueryService for Queries {
         let GetOperationsRequest { service, span_kind } = request.into_inner();
         messages::check_kind(&span_kind)?;
         let service = (!service.is_empty()).then_some(service);
-        let found = in_time(self.state.answers.operations(&tenant, service.as_deref())).await?;
+        let found = in_time(self.state.answers.operations(&tenant, service.as_deref(), &Among::default())).await?;
         Ok(Response::new(messages::operations(found)))
     }
 

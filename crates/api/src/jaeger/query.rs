@@ -50,8 +50,8 @@ impl Search {
             parse(text).map(Some).ok_or_else(|| Problem::parameter(&name, text, expected))
         };
         let attributes = text("attributes")?.map(|(name, text)| attributes(&name, text)).transpose()?;
-        let start = parsed("startTimeMin", parse_moment, MOMENT_FORMS)?;
-        let end = parsed("startTimeMax", parse_moment, MOMENT_FORMS)?;
+        let start = parsed("startTimeMin", parse_unescaped_moment, MOMENT_FORMS)?;
+        let end = parsed("startTimeMax", parse_unescaped_moment, MOMENT_FORMS)?;
         let depth =
             text("searchDepth")?.or(parameters.text("query.num_traces")?.map(|text| ("query.num_traces".into(), text)));
         let search = Self {
@@ -151,6 +151,11 @@ pub(super) fn either_case<'a>(parameters: &'a Parameters, camel: &str) -> Result
         return Ok(Some((camel.to_owned(), text)));
     }
     Ok(parameters.text(&snake)?.map(|text| (snake, text)))
+}
+
+/// Some clients, Grafana among them, don't escape the plus of an offset, which then reads as a space.
+pub(super) fn parse_unescaped_moment(text: &str) -> Option<i64> {
+    parse_moment(&text.replace(' ', "+"))
 }
 
 pub(super) fn nanos_of(seconds: i64, nanos: i32) -> i64 {

@@ -7,10 +7,10 @@ use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tracehouse_query::QueryError;
+use tracehouse_query::{Among, QueryError};
 
 use super::messages;
-use super::query::{Search, either_case, required_range};
+use super::query::{Search, either_case, parse_unescaped_moment, required_range};
 use crate::answer::{JSON, json, large, with_partial_header};
 use crate::dependencies;
 use crate::json::array;
@@ -20,7 +20,7 @@ use crate::params::{Parameters, TracePath};
 use crate::problem::Problem;
 use crate::state::ApiState;
 use crate::tenant::Tenant;
-use crate::time::{MOMENT_FORMS, parse_moment};
+use crate::time::MOMENT_FORMS;
 use crate::whole::{self, Whole};
 
 /// A problem as clients of version 3 read it.
@@ -73,14 +73,16 @@ impl IntoResponse for Refused {
 }
 
 pub(super) async fn services(State(state): State<ApiState>, tenant: Tenant) -> Result<Response, Refused> {
-    Ok(json(&messages::services(state.answers.services(&tenant.0).await?)))
+    Ok(json(&messages::services(state.answers.services(&tenant.0, &Among::default()).await?)))
 }
 
 pub(super) async fn operations(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Refused> {
     let parameters = Parameters::lenient(&uri)?;
     let kind = either_case(&parameters, "spanKind")?;
     messages::check_kind(kind.as_ref().map_or("", |(_, kind)| kind))?;
-    Ok(json(&messages::operations(state.answers.operations(&tenant.0, parameters.text("service")?).await?)))
+    Ok(json(&messages::operations(
+        state.answers.operations(&tenant.0, parameters.text("service")?, &Among::default()).await?,
+    )))
 }
 
 pub(super) async fn trace(
@@ -160,7 +162,7 @@ pub(super) async fn calls(State(state): State<ApiState>, tenant: Tenant, uri: Ur
     let parameters = Parameters::lenient(&uri)?;
     let moment = |name: &str| {
         let Some((name, text)) = either_case(&parameters, name)? else { return Ok(None) };
-        parse_moment(text).map(Some).ok_or_else(|| Problem::parameter(&name, text, MOMENT_FORMS))
+        parse_unescaped_moment(text).map(Some).ok_or_else(|| Problem::parameter(&name, text, MOMENT_FORMS))
     };
     let range = required_range(moment("startTime")?, moment("endTime")?)?;
     let found = dependencies::dependencies(&state, &tenant.0, range).await?;

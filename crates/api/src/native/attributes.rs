@@ -19,16 +19,17 @@ const VALUES_MAX: usize = 10_000;
     get, path = "/api/v1/attributes/keys", tag = "names",
     params(
         ("scope" = Option<String>, Query, description = "span, resource, instrumentation, event or link; all if absent"),
-        ("start" = Option<String>, Query, description = "Accepted and checked; names are of all time kept"),
-        ("end" = Option<String>, Query, description = "Accepted and checked; names are of all time kept"),
+        ("q" = Option<String>, Query, description = "TraceQL, which may be unfinished: only what is on spans that satisfy its conditions, as far as they are certain"),
+        ("start" = Option<String>, Query, description = "Spans that begin from here on, going by whole files"),
+        ("end" = Option<String>, Query, description = "Spans that begin before this, going by whole files"),
     ),
     responses((status = 200, body = AttributeKeysAnswer), (status = 400, body = Problem), (status = 503, body = Problem))
 )]
 pub(crate) async fn keys(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Problem> {
-    let parameters = Parameters::strict(&uri, &["scope", "start", "end"])?;
-    parameters.time_range()?;
+    let parameters = Parameters::strict(&uri, &["scope", "q", "start", "end"])?;
+    let among = parameters.time_range()?.among(parameters.text("q")?);
     let scope = parameters.parsed("scope", parse_scope, SCOPES)?;
-    let found = state.answers.attribute_keys(&tenant.0, scope).await?;
+    let found = state.answers.attribute_keys(&tenant.0, scope, &among).await?;
     let keys = found.items.into_iter().map(|seen| AttributeKeyAnswer { scope: scope_name(seen.scope), key: seen.key });
     Ok(json(&AttributeKeysAnswer { keys: keys.collect(), complete: found.complete }))
 }
@@ -40,18 +41,19 @@ pub(crate) async fn keys(State(state): State<ApiState>, tenant: Tenant, uri: Uri
         ("key" = String, Query, example = "http.route"),
         ("scope" = Option<String>, Query, description = "span, resource, instrumentation, event or link; span or resource if absent"),
         ("limit" = Option<u32>, Query, description = "1 to 10000; 100 if absent"),
-        ("start" = Option<String>, Query, description = "Accepted and checked; values are of all time kept"),
-        ("end" = Option<String>, Query, description = "Accepted and checked; values are of all time kept"),
+        ("q" = Option<String>, Query, description = "TraceQL, which may be unfinished: only what is on spans that satisfy its conditions, as far as they are certain"),
+        ("start" = Option<String>, Query, description = "Spans that begin from here on, going by whole files"),
+        ("end" = Option<String>, Query, description = "Spans that begin before this, going by whole files"),
     ),
     responses((status = 200, body = AttributeValuesAnswer), (status = 400, body = Problem), (status = 503, body = Problem))
 )]
 pub(crate) async fn values(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Problem> {
-    let parameters = Parameters::strict(&uri, &["scope", "key", "limit", "start", "end"])?;
-    parameters.time_range()?;
+    let parameters = Parameters::strict(&uri, &["scope", "key", "limit", "q", "start", "end"])?;
+    let among = parameters.time_range()?.among(parameters.text("q")?);
     let scope = parameters.parsed("scope", parse_scope, SCOPES)?.unwrap_or(Scope::Either);
     let key = parameters.required("key", "the key of an attribute, such as http.route")?;
     let limit = parameters.count("limit", VALUES_DEFAULT, 1..=VALUES_MAX)?;
-    let found = state.answers.attribute_values(&tenant.0, scope, key, limit).await?;
+    let found = state.answers.attribute_values(&tenant.0, scope, key, limit, &among).await?;
     let value = |seen: tracehouse_query::AttributeValueSeen| AttributeValueAnswer {
         value_type: seen.value_type,
         value: seen.value,

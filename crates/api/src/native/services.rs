@@ -13,14 +13,16 @@ use crate::tenant::Tenant;
 #[utoipa::path(
     get, path = "/api/v1/services", tag = "names",
     params(
-        ("start" = Option<String>, Query, description = "Accepted and checked; names are of all time kept"),
-        ("end" = Option<String>, Query, description = "Accepted and checked; names are of all time kept"),
+        ("q" = Option<String>, Query, description = "TraceQL, which may be unfinished: only names on spans that satisfy its conditions, as far as they are certain"),
+        ("start" = Option<String>, Query, description = "Spans that begin from here on, going by whole files"),
+        ("end" = Option<String>, Query, description = "Spans that begin before this, going by whole files"),
     ),
     responses((status = 200, body = ServicesAnswer), (status = 400, body = Problem), (status = 503, body = Problem))
 )]
 pub(crate) async fn services(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Problem> {
-    Parameters::strict(&uri, &["start", "end"])?.time_range()?;
-    let found = state.answers.services(&tenant.0).await?;
+    let parameters = Parameters::strict(&uri, &["q", "start", "end"])?;
+    let among = parameters.time_range()?.among(parameters.text("q")?);
+    let found = state.answers.services(&tenant.0, &among).await?;
     let services = found.items.into_iter().map(|name| ServiceName { name }).collect();
     Ok(json(&ServicesAnswer { services, complete: found.complete }))
 }
@@ -30,14 +32,15 @@ pub(crate) async fn services(State(state): State<ApiState>, tenant: Tenant, uri:
     get, path = "/api/v1/operations", tag = "names",
     params(
         ("service" = Option<String>, Query, example = "cart"),
-        ("start" = Option<String>, Query, description = "Accepted and checked; names are of all time kept"),
-        ("end" = Option<String>, Query, description = "Accepted and checked; names are of all time kept"),
+        ("q" = Option<String>, Query, description = "TraceQL, which may be unfinished: without `service`, only names of spans that satisfy its conditions, as far as they are certain"),
+        ("start" = Option<String>, Query, description = "Spans that begin from here on, going by whole files"),
+        ("end" = Option<String>, Query, description = "Spans that begin before this, going by whole files"),
     ),
     responses((status = 200, body = OperationsAnswer), (status = 400, body = Problem), (status = 503, body = Problem))
 )]
 pub(crate) async fn operations(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Problem> {
-    let parameters = Parameters::strict(&uri, &["service", "start", "end"])?;
-    parameters.time_range()?;
-    let found = state.answers.operations(&tenant.0, parameters.text("service")?).await?;
+    let parameters = Parameters::strict(&uri, &["service", "q", "start", "end"])?;
+    let among = parameters.time_range()?.among(parameters.text("q")?);
+    let found = state.answers.operations(&tenant.0, parameters.text("service")?, &among).await?;
     Ok(json(&OperationsAnswer { operations: found.items, complete: found.complete }))
 }

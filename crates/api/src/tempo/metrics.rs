@@ -3,8 +3,10 @@ use std::ops::Range;
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
+use opentelemetry_proto::tonic::common::v1::KeyValue;
 use tracehouse_model::{AnyValue, TenantId};
 use tracehouse_query::{MetricsAnswer, MetricsRequest};
+use tracehouse_traceql::{MetricsExpr, QueryExpr};
 
 use super::{label, parameters, search_metrics};
 use crate::answer::{JSON, items_of, large, with_partial_header};
@@ -34,10 +36,11 @@ pub(super) async fn range(
     let step = parameters.parsed("step", parse_step, "a duration such as 15s, or seconds such as 15")?;
     let exemplars = parameters.count("exemplars", 0, 0..=usize::MAX)?;
     let request = range_request(parameters.required("q", QUERY)?, &range, step, exemplars)?;
+    let name = name_of(&request.traceql);
     let found = state.answers.metrics(&tenant.0, request).await?;
     let partial = found.partial_reason.clone();
     let answer = large(&state, &headers, items_of(&found.series), JSON, move || {
-        serde_json::to_vec(&range_response(found, exemplars)).expect("writing plain data to memory can't fail")
+        serde_json::to_vec(&range_response(&name, found, exemplars)).expect("writing plain data to memory can't fail")
     })
     .await?;
     Ok(with_partial_header(answer, partial))
@@ -51,10 +54,12 @@ pub(super) async fn instant(
 ) -> Result<Response, Problem> {
     let parameters = parameters(&uri)?;
     let range = time_range(&parameters, &state)?;
-    let found = state.answers.metrics(&tenant.0, instant_request(parameters.required("q", QUERY)?, &range)).await?;
+    let request = instant_request(parameters.required("q", QUERY)?, &range);
+    let name = name_of(&request.traceql);
+    let found = state.answers.metrics(&tenant.0, request).await?;
     let partial = found.partial_reason.clone();
     let answer = large(&state, &headers, found.series.len(), JSON, move || {
-        serde_json::to_vec(&instant_response(found)).expect("writing plain data to memory can't fail")
+        serde_json::to_vec(&instant_response(&name, found)).expect("writing plain data to memory can't fail")
     })
     .await?;
     Ok(with_partial_header(answer, partial))
@@ -70,7 +75,8 @@ pub(super) async fn streamed_range(
     let step = Some(asked.step).filter(|step| *step > 0).map(|step| i64::try_from(step).unwrap_or(i64::MAX));
     let exemplars = asked.exemplars as usize;
     let request = range_request(given(&asked.query)?, &range, step, exemplars)?;
-    Ok(range_response(state.answers.metrics(tenant, request).await?, exemplars))
+    let name = name_of(&request.traceql);
+    Ok(range_response(&name, state.answers.metrics(tenant, request).await?, exemplars))
 }
 
 /// The same as a gRPC client asks it.
@@ -81,7 +87,7 @@ pub(super) async fn streamed_instant(
 ) -> Result<QueryInstantResponse, Problem> {
     let range = range_of_message(asked.start, asked.end, state)?;
     let found = state.answers.metrics(tenant, instant_request(given(&asked.query)?, &range)).await?;
-    Ok(instant_response(found))
+    Ok(instant_response(&name_of(&asked.query), found))
 }
 
 fn given(query: &str) -> Result<&str, Problem> {
@@ -140,7 +146,7 @@ fn instant_request(query: &str, range: &Range<i64>) -> MetricsRequest {
 }
 
 /// `exemplars` is a number for all series together, which share it evenly.
-fn range_response(found: MetricsAnswer, exemplars: usize) -> QueryRangeResponse {
+fn range_response(name: &str, found: MetricsAnswer, exemplars: usize) -> QueryRangeResponse {
     let metrics = search_metrics(&found.inspected, 0, found.partial_reason.is_none());
     let exemplars_each = exemplars.min(EXEMPLARS_MAX).div_ceil(found.series.len().max(1));
     let end_millis = |step: usize| {
@@ -148,7 +154,7 @@ fn range_response(found: MetricsAnswer, exemplars: usize) -> QueryRangeResponse 
         end / NANOS_PER_MILLI
     };
     let series = found.series.into_iter().map(|series| TimeSeries {
-        labels: series.labels.into_iter().map(|(key, value)| label(key, value)).collect(),
+        labels: labels(series.labels, name),
         samples: series
             .values
             .into_iter()
@@ -167,6 +173,33 @@ fn range_response(found: MetricsAnswer, exemplars: usize) -> QueryRangeResponse 
     }
 }
 
+/// A series that is not grouped has the name of what it is, as in Tempo.
+fn labels(labels: Vec<(String, Option<AnyValue>)>, name: &str) -> Vec<KeyValue> {
+    if labels.is_empty() {
+        return vec![key_value("__name__".to_owned(), AnyValue::String(name.to_owned()))];
+    }
+    labels.into_iter().map(|(key, value)| label(key, value)).collect()
+}
+
+/// `rate`, or `(rate / count_over_time)`; the query has been answered, so it can be read.
+fn name_of(query: &str) -> String {
+    match tracehouse_traceql::parse(query).map(|query| query.expr) {
+        Ok(QueryExpr::Metrics(expr)) => name_of_series(&expr),
+        _ => String::new(),
+    }
+}
+
+fn name_of_series(expr: &MetricsExpr) -> String {
+    match expr {
+        MetricsExpr::Series { function, .. } => function.name().to_owned(),
+        MetricsExpr::Then { input, .. } => name_of_series(input),
+        MetricsExpr::Arithmetic { op, left, right, .. } => {
+            format!("({} {} {})", name_of_series(left), op.symbol(), name_of_series(right))
+        }
+        MetricsExpr::Literal { value, .. } => value.to_string(),
+    }
+}
+
 /// Grafana makes links to traces of these labels.
 fn exemplar(exemplar: tracehouse_query::Exemplar) -> Exemplar {
     let text = |key: &str, id: String| key_value(key.to_owned(), AnyValue::String(id));
@@ -178,12 +211,11 @@ fn exemplar(exemplar: tracehouse_query::Exemplar) -> Exemplar {
 }
 
 /// The last step of each series, which is the only one. Series without a value are left out.
-fn instant_response(found: MetricsAnswer) -> QueryInstantResponse {
+fn instant_response(name: &str, found: MetricsAnswer) -> QueryInstantResponse {
     let metrics = search_metrics(&found.inspected, 0, found.partial_reason.is_none());
     let series = found.series.into_iter().filter_map(|series| {
         let value = series.values.last().copied().flatten().filter(|value| value.is_finite())?;
-        let labels = series.labels.into_iter().map(|(key, value)| label(key, value)).collect();
-        Some(InstantSeries { labels, value })
+        Some(InstantSeries { labels: labels(series.labels, name), value })
     });
     QueryInstantResponse {
         series: series.collect(),

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::Uri;
 use tracehouse_model::TenantId;
-use tracehouse_query::{AttributeValueSeen, Listing, Scope};
+use tracehouse_query::{Among, AttributeValueSeen, Listing, Scope};
 
 use super::intrinsics::{INTRINSICS, Values, values_of};
 use super::{parameters, seconds_range, time_range_seconds};
@@ -31,43 +31,45 @@ pub(super) enum Wanted {
     Attributes(Scope),
 }
 
-/// As HTTP and gRPC ask for the names of tags. A filter (`q`) is ignored: more names are offered than would match.
+/// As HTTP and gRPC ask for the names of tags.
 pub(super) struct NamesAsked {
     wanted: Wanted,
+    among: Among,
     /// Of each scope.
     limit: usize,
 }
 
-/// As HTTP and gRPC ask for the values of a tag. A filter (`q`) is ignored: more values are offered than would match.
+/// As HTTP and gRPC ask for the values of a tag.
 pub(super) struct ValuesAsked {
     tag: String,
+    among: Among,
     limit: usize,
 }
 
 impl NamesAsked {
     fn of(uri: &Uri) -> Result<Self, Problem> {
         let parameters = parameters(uri)?;
-        time_range_seconds(&parameters)?;
-        Ok(Self { limit: limit(&parameters)?, wanted: wanted(parameters.text("scope")?)? })
+        let among = time_range_seconds(&parameters)?.among(parameters.text("q")?);
+        Ok(Self { limit: limit(&parameters)?, among, wanted: wanted(parameters.text("scope")?)? })
     }
 
     pub(super) fn of_message(asked: &SearchTagsRequest) -> Result<Self, Problem> {
-        seconds_range(Some(asked.start), Some(asked.end))?;
+        let among = seconds_range(Some(asked.start), Some(asked.end))?.among(Some(&asked.query));
         let scope = Some(asked.scope.as_str()).filter(|scope| !scope.is_empty());
-        Ok(Self { limit: bounded(asked.max_tags_per_scope as usize), wanted: wanted(scope)? })
+        Ok(Self { limit: bounded(asked.max_tags_per_scope as usize), among, wanted: wanted(scope)? })
     }
 }
 
 impl ValuesAsked {
     fn of(tag: String, uri: &Uri) -> Result<Self, Problem> {
         let parameters = parameters(uri)?;
-        time_range_seconds(&parameters)?;
-        Ok(Self { tag, limit: limit(&parameters)? })
+        let among = time_range_seconds(&parameters)?.among(parameters.text("q")?);
+        Ok(Self { tag, among, limit: limit(&parameters)? })
     }
 
     pub(super) fn of_message(asked: SearchTagValuesRequest) -> Result<Self, Problem> {
-        seconds_range(Some(asked.start), Some(asked.end))?;
-        Ok(Self { tag: asked.tag_name, limit: bounded(asked.max_tag_values as usize) })
+        let among = seconds_range(Some(asked.start), Some(asked.end))?.among(Some(&asked.query));
+        Ok(Self { tag: asked.tag_name, among, limit: bounded(asked.max_tag_values as usize) })
     }
 }
 
@@ -110,14 +112,14 @@ pub(super) async fn names(
     tenant: &TenantId,
     asked: NamesAsked,
 ) -> Result<SearchTagsV2Response, Problem> {
-    let NamesAsked { wanted, limit } = asked;
+    let NamesAsked { wanted, among, limit } = asked;
     let mut scopes: BTreeMap<Scope, BTreeSet<String>> = BTreeMap::new();
     let scope = match wanted {
         Wanted::Attributes(scope) => Some(scope),
         Wanted::All | Wanted::Intrinsic => None,
     };
     if !matches!(wanted, Wanted::Intrinsic) {
-        for seen in state.answers.attribute_keys(tenant, scope).await?.items {
+        for seen in state.answers.attribute_keys(tenant, scope, &among).await?.items {
             let tags = scopes.entry(seen.scope).or_default();
             if tags.len() < limit {
                 tags.insert(seen.key);
@@ -167,17 +169,17 @@ pub(super) async fn values(
     tenant: &TenantId,
     asked: ValuesAsked,
 ) -> Result<SearchTagValuesV2Response, Problem> {
-    let ValuesAsked { tag, limit } = asked;
+    let ValuesAsked { tag, among, limit } = asked;
     let (scope, key) = scope_and_key(&tag);
     let offered = if scope.is_none() { values_of(&key) } else { None };
     let of_services = key == SERVICE_NAME && matches!(scope, None | Some(Scope::Either | Scope::Resource));
     let found = match offered {
         Some(Values::NotOffered) => Listing { items: Vec::new(), complete: true },
         Some(Values::Keywords(words)) => typed("keyword", words.iter().map(|word| (*word).to_owned()), true),
-        Some(Values::SpanNames) => strings(state.answers.operations(tenant, None).await?),
-        Some(Values::Services) => strings(state.answers.services(tenant).await?),
-        None if of_services => strings(state.answers.services(tenant).await?),
-        None => state.answers.attribute_values(tenant, scope.unwrap_or(Scope::Either), &key, limit).await?,
+        Some(Values::SpanNames) => strings(state.answers.operations(tenant, None, &among).await?),
+        Some(Values::Services) => strings(state.answers.services(tenant, &among).await?),
+        None if of_services => strings(state.answers.services(tenant, &among).await?),
+        None => state.answers.attribute_values(tenant, scope.unwrap_or(Scope::Either), &key, limit, &among).await?,
     };
     let value = |seen: AttributeValueSeen| TagValue { r#type: seen.value_type.to_owned(), value: seen.value };
     Ok(SearchTagValuesV2Response { tag_values: found.items.into_iter().take(limit).map(value).collect() })

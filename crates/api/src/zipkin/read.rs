@@ -3,7 +3,7 @@ use axum::response::Response;
 use http::{HeaderMap, Uri};
 use serde::Serialize;
 use tracehouse_model::TraceId;
-use tracehouse_query::{Listing, Scope};
+use tracehouse_query::{Among, Listing, Scope};
 
 use super::query::search_request;
 use super::span_json::trace_spans;
@@ -20,13 +20,13 @@ const TRACE_IDS_MAX: usize = 100;
 const VALUES_MAX: usize = 1000;
 
 pub(super) async fn services(State(state): State<ApiState>, tenant: Tenant) -> Result<Response, Problem> {
-    Ok(names(state.answers.services(&tenant.0).await?))
+    Ok(names(state.answers.services(&tenant.0, &Among::default()).await?))
 }
 
 pub(super) async fn span_names(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Problem> {
     let parameters = Parameters::lenient(&uri)?;
     let service = parameters.required("serviceName", "the name of a service")?;
-    Ok(names(state.answers.operations(&tenant.0, Some(service)).await?))
+    Ok(names(state.answers.operations(&tenant.0, Some(service), &Among::default()).await?))
 }
 
 /// Those that any service calls: they are not kept by service.
@@ -40,7 +40,7 @@ pub(super) async fn remote_services(
 }
 
 pub(super) async fn attribute_keys(State(state): State<ApiState>, tenant: Tenant) -> Result<Response, Problem> {
-    let found = state.answers.attribute_keys(&tenant.0, Some(Scope::Span)).await?;
+    let found = state.answers.attribute_keys(&tenant.0, Some(Scope::Span), &Among::default()).await?;
     Ok(names(Listing { items: found.items.into_iter().map(|seen| seen.key).collect(), complete: found.complete }))
 }
 
@@ -54,7 +54,7 @@ pub(super) async fn attribute_values(
 }
 
 async fn values(state: &ApiState, tenant: &Tenant, scope: Scope, key: &str) -> Result<Response, Problem> {
-    let found = state.answers.attribute_values(&tenant.0, scope, key, VALUES_MAX).await?;
+    let found = state.answers.attribute_values(&tenant.0, scope, key, VALUES_MAX, &Among::default()).await?;
     let mut items: Vec<String> = found.items.into_iter().map(|seen| seen.value).collect();
     // Without its type a value may be there twice, as a text and as a number.
     items.sort_unstable();

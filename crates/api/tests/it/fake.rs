@@ -11,7 +11,7 @@ use tracehouse_model::{
     AnyValue, AttributeValue, Marks, Span, SpanBatch, SpanFields, SpanId, TenantId, Threshold, TraceId, kind, status,
 };
 use tracehouse_query::{
-    AttributeKey, AttributeValueSeen, Exemplar, Explanation, Inspected, Listing, MatchedSpan, MatchedSpanset,
+    Among, AttributeKey, AttributeValueSeen, Exemplar, Explanation, Inspected, Listing, MatchedSpan, MatchedSpanset,
     MetricsAnswer, MetricsRequest, ParentRow, QueryError, Scope, SearchAnswer, SearchRequest, Series, ServiceCount,
     Trace, TraceSummary, Weighting,
 };
@@ -29,6 +29,8 @@ pub(crate) struct Fake {
     pub(crate) searches: Mutex<Vec<SearchRequest>>,
     pub(crate) metrics: Mutex<Vec<MetricsRequest>>,
     pub(crate) asked: Mutex<Vec<String>>,
+    /// Among which spans names were asked for.
+    pub(crate) among: Mutex<Vec<Among>>,
     pub(crate) busy: bool,
     pub(crate) not_ready: bool,
     pub(crate) partial: bool,
@@ -149,21 +151,34 @@ impl Answers for Fake {
         })
     }
 
-    async fn services(&self, tenant: &TenantId) -> Result<Listing<String>, QueryError> {
+    async fn services(&self, tenant: &TenantId, among: &Among) -> Result<Listing<String>, QueryError> {
         if self.busy {
             return Err(QueryError::Busy { running: 8 });
         }
         assert!(tenant.as_str() != "panic", "as the test wants it");
         self.asked.lock().push(format!("services {tenant}"));
+        self.among.lock().push(among.clone());
         Ok(texts(&["cart", "gateway"]))
     }
 
-    async fn operations(&self, _: &TenantId, service: Option<&str>) -> Result<Listing<String>, QueryError> {
+    async fn operations(
+        &self,
+        _: &TenantId,
+        service: Option<&str>,
+        among: &Among,
+    ) -> Result<Listing<String>, QueryError> {
+        self.among.lock().push(among.clone());
         self.asked.lock().push(format!("operations {service:?}"));
         Ok(texts(&["GET /", "GET /cart"]))
     }
 
-    async fn attribute_keys(&self, _: &TenantId, scope: Option<Scope>) -> Result<Listing<AttributeKey>, QueryError> {
+    async fn attribute_keys(
+        &self,
+        _: &TenantId,
+        scope: Option<Scope>,
+        among: &Among,
+    ) -> Result<Listing<AttributeKey>, QueryError> {
+        self.among.lock().push(among.clone());
         let all = [(Scope::Resource, "service.name"), (Scope::Span, "http.route"), (Scope::Span, "retries")];
         let wanted = all.into_iter().filter(|(known, _)| scope.is_none_or(|scope| scope == *known));
         Ok(listing(wanted.map(|(scope, key)| AttributeKey { scope, key: key.to_owned() }).collect()))
@@ -175,7 +190,9 @@ impl Answers for Fake {
         scope: Scope,
         key: &str,
         limit: usize,
+        among: &Among,
     ) -> Result<Listing<AttributeValueSeen>, QueryError> {
+        self.among.lock().push(among.clone());
         self.asked.lock().push(format!("values {scope:?} {key} {limit}"));
         let seen = |value_type, value: &str| AttributeValueSeen { value_type, value: value.to_owned() };
         Ok(listing(vec![seen("string", "/cart"), seen("int", "3"), seen("string", "3")]))

@@ -114,7 +114,7 @@ async fn searches_in_every_form() {
     );
     let snake = format!(
         "query.service_name=cart&query.operation_name=GET%20/&query.attributes={attributes}\
-         &query.start_time_min=2026-01-31T12:00:00Z&query.start_time_max=2026-01-31T13:00:00.5Z\
+         &query.start_time_min=2026-01-31T14:00:00+02:00&query.start_time_max=2026-01-31T13:00:00.5Z\
          &query.duration_min=1ms&query.duration_max=2s&query.num_traces=7"
     );
     for parameters in [&camel, &snake] {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde_json::json;
 use tracehouse_model::status;
-use tracehouse_query::{Condition, Operator, Scope};
+use tracehouse_query::{Among, Condition, Operator, Scope};
 
 use crate::fake::{Fake, START, TRACE};
 use crate::get;
@@ -15,7 +15,11 @@ fn fake() -> Arc<Fake> {
 #[tokio::test]
 async fn echo_and_build() {
     assert_eq!(get(&fake(), "/api/echo").await.body, b"echo");
-    assert_eq!(get(&fake(), "/api/status/buildinfo").await.json()["version"], env!("CARGO_PKG_VERSION"));
+    let info = get(&fake(), "/api/status/buildinfo").await.json();
+    assert_eq!(
+        (&info["version"], &info["revision"]),
+        (&json!("3.0.0"), &json!(format!("tracehouse-{}", env!("CARGO_PKG_VERSION"))))
+    );
 }
 
 #[tokio::test]
@@ -170,4 +174,30 @@ async fn tag_values() {
     }
     let kinds = get(&fake(), "/api/v2/search/tag/kind/values").await.json();
     assert!(kinds["tagValues"].as_array().expect("values").contains(&keyword("server")));
+}
+
+#[tokio::test]
+async fn names_are_asked_for_among_some_spans() {
+    let query = "%7B%20status%20%3D%20error%20%26%26";
+    let (start, end) = (Some(5_000_000_000), Some(10_000_000_000));
+    let some =
+        |end| Among { start_unix_nanos: start, end_unix_nanos: end, traceql: Some("{ status = error &&".into()) };
+    let timed = |end| Among { start_unix_nanos: start, end_unix_nanos: end, traceql: None };
+    let seconds = format!("start=5&end=9&q={query}");
+    let table = [
+        (format!("/api/search/tags?{seconds}"), some(end)),
+        (format!("/api/v2/search/tags?scope=span&{seconds}"), some(end)),
+        (format!("/api/search/tag/name/values?{seconds}"), some(end)),
+        (format!("/api/search/tag/service.name/values?{seconds}"), some(end)),
+        (format!("/api/v2/search/tag/span.http.route/values?{seconds}"), some(end)),
+        (format!("/api/v1/attributes/keys?start=5&q={query}"), some(None)),
+        (format!("/api/v1/attributes/values?key=a&start=5&q={query}"), some(None)),
+        ("/api/v1/services?start=5&end=10".to_owned(), timed(end)),
+        ("/api/v1/operations?start=5&end=10".to_owned(), timed(end)),
+    ];
+    for (uri, expected) in table {
+        let fake = fake();
+        assert_eq!(get(&fake, &uri).await.status, StatusCode::OK, "{uri}");
+        assert_eq!(*fake.among.lock(), [expected], "{uri}");
+    }
 }

@@ -3,6 +3,7 @@
 mod corpus;
 mod documentation;
 mod limits;
+mod names;
 mod random;
 mod reference;
 mod searches;

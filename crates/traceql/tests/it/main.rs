@@ -3,5 +3,4 @@
 mod corpus;
 mod limits;
 mod round_trip;
-mod single_spanset;
 mod tree;

@@ -1,12 +1,17 @@
 //! The shape of trees where it matters to whoever walks them.
 
 use tracehouse_traceql::{
-    Attribute, AttributeScope, ComparisonOp, FieldExpr, Intrinsic, LogicalOp, Query, SourceRange, Static, parse,
+    Attribute, AttributeScope, ComparisonOp, FieldExpr, Intrinsic, LogicalOp, Query, QueryExpr, SourceRange,
+    SpansetExpr, Stage, Static, parse,
 };
 
 fn condition(query: &str) -> FieldExpr {
     let parsed = parse(query).unwrap_or_else(|error| panic!("{}", error.render(query)));
-    parsed.as_single_spanset().expect("a single spanset").expect("a condition").clone()
+    let QueryExpr::Spans(pipeline) = parsed.expr else { panic!("not a search") };
+    let [Stage::Spanset(SpansetExpr::Filter { condition: Some(condition), .. })] = pipeline.stages.as_slice() else {
+        panic!("not one condition")
+    };
+    condition.clone()
 }
 
 #[test]

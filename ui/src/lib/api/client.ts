@@ -73,13 +73,17 @@ function withQuery(path: string, query: Record<string, string | undefined>): str
 	return text ? `${path}?${text}` : path;
 }
 
+/** Among which spans names are looked for: those that a query selects, which may be unfinished. */
+type Among = { q?: string };
+
 export const api = {
-	services: (signal?: AbortSignal) => get<ServicesAnswer>('services', signal),
-	operations: (service: string, signal?: AbortSignal) =>
-		get<OperationsAnswer>(withQuery('operations', { service }), signal),
-	attributeKeys: (signal?: AbortSignal) => get<AttributeKeysAnswer>('attributes/keys', signal),
-	attributeValues: (scope: string, key: string, limit: number, signal?: AbortSignal) =>
-		get<AttributeValuesAnswer>(withQuery('attributes/values', { scope, key, limit: String(limit) }), signal),
+	services: (among: Among = {}, signal?: AbortSignal) => get<ServicesAnswer>(withQuery('services', among), signal),
+	operations: (service: string, among: Among = {}, signal?: AbortSignal) =>
+		get<OperationsAnswer>(withQuery('operations', { service, ...among }), signal),
+	attributeKeys: (among: Among = {}, signal?: AbortSignal) =>
+		get<AttributeKeysAnswer>(withQuery('attributes/keys', among), signal),
+	attributeValues: (scope: string, key: string, limit: number, among: Among = {}, signal?: AbortSignal) =>
+		get<AttributeValuesAnswer>(withQuery('attributes/values', { scope, key, limit: String(limit), ...among }), signal),
 	search: (params: URLSearchParams, signal?: AbortSignal) => get<SearchAnswer>(`search?${params}`, signal),
 	metrics: (params: URLSearchParams, signal?: AbortSignal) => get<MetricsAnswer>(`metrics?${params}`, signal),
 	queryCheck: (q: string, signal?: AbortSignal) => get<QueryCheck>(withQuery('query/check', { q }), signal),

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { contextAt } from './context';
+import { contextAt, saidBefore } from './context';
 import { attributeOf, fieldText, optionsFor, type Names } from './options';
 import { scan } from './scan';
 
@@ -88,6 +88,24 @@ describe('what may stand where the cursor is', () => {
 	it('tells series from spans before a stage', () => {
 		expect(at('{ } | rate() by (name) | ¦')).toMatchObject({ expects: 'stage', metrics: true });
 		expect(at('{ } | by(name) | ¦')).toMatchObject({ expects: 'stage', metrics: false });
+	});
+});
+
+describe('what was said before about the spans', () => {
+	it.each([
+		['', ''],
+		['{ ¦', ''],
+		['{ .a = ¦', ''],
+		['{ .a = 1 && ¦', '{ .a = 1 &&'],
+		['{ .a = 1 && .b = "x¦" && .c = 2 }', '{ .a = 1 && .b = "x'],
+		['{ .a = "} && {" && .b = ¦', '{ .a = "} && {" && .b ='],
+		['{ .a = 1 } >> { .b = ¦', ''],
+		['{ .a = 1 } >> { .b = 2 && ¦', '{ .b = 2 &&'],
+		['{ .a = 1 } | rate() by (¦)', '{ .a = 1 } | rate() by ('],
+		['rate() by (¦', '']
+	])('%s', (marked, expected) => {
+		const position = marked.includes('¦') ? marked.indexOf('¦') : marked.length;
+		expect(saidBefore(marked.replace('¦', ''), position)).toBe(expected);
 	});
 });
 

@@ -22,6 +22,24 @@ export type Context =
 	| { expects: 'grouping'; from: number; grouped: boolean }
 	| { expects: 'hint'; from: number };
 
+/**
+ * What is said before a place about the spans there: the conditions before it inside the same braces, or, outside of braces,
+ * the whole query so far. Empty when nothing is. It ends anywhere, which the server puts up with.
+ */
+export function saidBefore(text: string, position: number): string {
+	const before = text.slice(0, position);
+	const open: number[] = [];
+	for (const token of scan(before)) {
+		if (token.kind !== 'symbol') continue;
+		if (token.text === '{') open.push(token.from);
+		else if (token.text === '}') open.pop();
+	}
+	const braces = open.at(-1);
+	if (braces === undefined) return before.includes('{') ? before.trim() : '';
+	const inside = before.slice(braces);
+	return inside.includes('&&') ? inside.trim() : '';
+}
+
 interface Bracket {
 	open: '{' | '(' | '[';
 	/** The function whose arguments are inside. */

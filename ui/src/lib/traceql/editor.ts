@@ -18,7 +18,7 @@ import { EditorState, Prec } from '@codemirror/state';
 import { drawSelection, EditorView, keymap, placeholder } from '@codemirror/view';
 import { styleTags, tags } from '@lezer/highlight';
 import type { QueryCheck } from '$lib/api/types';
-import { contextAt, type Context } from './context';
+import { contextAt, saidBefore, type Context } from './context';
 import { optionsFor, type Names, type Option } from './options';
 import { parser } from './parser.generated';
 
@@ -90,10 +90,11 @@ const VALID_FOR: Partial<Record<Context['expects'], RegExp>> = {
 
 function source(names: Names) {
 	return async (context: CompletionContext): Promise<CompletionResult | null> => {
-		const place = contextAt(context.state.doc.toString(), context.pos);
+		const text = context.state.doc.toString();
+		const place = contextAt(text, context.pos);
 		const typed = context.pos > place.from;
 		if (!context.explicit && !typed && !EAGER.has(place.expects)) return null;
-		const options = await optionsFor(place, names);
+		const options = await optionsFor(place, names, saidBefore(text, place.from));
 		if (options.length === 0 || context.aborted) return null;
 		const quote = place.expects === 'value' ? place.quoted : null;
 		return {

@@ -24,9 +24,9 @@ function once<T>(name: string, load: () => Promise<T>): Promise<T> {
 
 /** Names as the server knows them, each list remembered for a while. */
 export const serverNames: Names = {
-	keys: () => once('keys', async () => (await api.attributeKeys()).keys),
-	values: (scope, key) =>
-		once(`values/${scope}/${key}`, async () => (await api.attributeValues(scope, key, VALUES_LIMIT)).values),
-	services: () => once('services', async () => (await api.services()).services.map((service) => service.name)),
-	operations: () => once('operations', async () => (await api.operations('')).operations)
+	keys: (q) => once(`keys/${q}`, async () => (await api.attributeKeys({ q })).keys),
+	values: (scope, key, q) =>
+		once(`values/${scope}/${key}/${q}`, async () => (await api.attributeValues(scope, key, VALUES_LIMIT, { q })).values),
+	services: (q) => once(`services/${q}`, async () => (await api.services({ q })).services.map((service) => service.name)),
+	operations: (q) => once(`operations/${q}`, async () => (await api.operations('', { q })).operations)
 };

@@ -27,12 +27,15 @@ export interface Option {
 	boost?: number;
 }
 
-/** Where names come from. A failed request offers nothing and hinders nobody. */
+/**
+ * Where names come from: those on the spans that an unfinished query selects, on all if it is empty. A failed request offers
+ * nothing and hinders nobody.
+ */
 export interface Names {
-	keys(): Promise<{ scope: string; key: string }[]>;
-	values(scope: string, key: string): Promise<{ type: string; value: string | number | boolean }[]>;
-	services(): Promise<string[]>;
-	operations(): Promise<string[]>;
+	keys(among: string): Promise<{ scope: string; key: string }[]>;
+	values(scope: string, key: string, among: string): Promise<{ type: string; value: string | number | boolean }[]>;
+	services(among: string): Promise<string[]>;
+	operations(among: string): Promise<string[]>;
 }
 
 /** `template` is what to insert, with `#` where the cursor goes. */
@@ -44,7 +47,7 @@ function option(label: string, detail: string, type: Option['type'], template: s
 const asOptions = (terms: readonly Term[], type: Option['type'], after = ''): Option[] =>
 	terms.map(({ label, does, template }) => option(label, does, type, template ?? label + after));
 
-export async function optionsFor(context: Context, names: Names): Promise<Option[]> {
+export async function optionsFor(context: Context, names: Names, among = ''): Promise<Option[]> {
 	switch (context.expects) {
 		case 'nothing':
 			return [];
@@ -53,9 +56,9 @@ export async function optionsFor(context: Context, names: Names): Promise<Option
 		case 'stage':
 			return context.metrics ? asOptions(RANK_FUNCTIONS, 'function') : stages();
 		case 'field':
-			return fields(await names.keys().catch(() => []), context.literals);
+			return fields(await names.keys(among).catch(() => []), context.literals);
 		case 'value':
-			return values(context.field, context.quoted, names);
+			return values(context.field, context.quoted, names, among);
 		case 'operator':
 			return asOptions(context.compared ? LOGIC : [...COMPARISONS, ...LOGIC], 'operator', ' #');
 		case 'comparison':
@@ -128,10 +131,10 @@ export function attributeOf(field: string): { scope: string; key: string } | nul
 	return { scope: match[1] ?? '', key };
 }
 
-async function values(field: string, quoted: '"' | '`' | null, names: Names): Promise<Option[]> {
+async function values(field: string, quoted: '"' | '`' | null, names: Names, among: string): Promise<Option[]> {
 	const words = WORDS_OF_FIELD[field];
 	if (words) return quoted ? [] : words.map((label) => ({ label, type: 'value', insert: label }));
-	const known = await valuesOf(field, names).catch(() => []);
+	const known = await valuesOf(field, names, among).catch(() => []);
 	return known
 		.filter(({ type }) => !quoted || type === 'string')
 		.map(({ type, value }): Option => {
@@ -142,12 +145,16 @@ async function values(field: string, quoted: '"' | '`' | null, names: Names): Pr
 		});
 }
 
-async function valuesOf(field: string, names: Names): Promise<{ type: string; value: string | number | boolean }[]> {
+async function valuesOf(
+	field: string,
+	names: Names,
+	among: string
+): Promise<{ type: string; value: string | number | boolean }[]> {
 	const asStrings = (list: string[]) => list.map((value) => ({ type: 'string', value }));
-	if (/^(?:span:)?name$|^rootName$|^trace:rootName$/.test(field)) return asStrings(await names.operations());
-	if (/^rootServiceName$|^trace:rootService$/.test(field)) return asStrings(await names.services());
+	if (/^(?:span:)?name$|^rootName$|^trace:rootName$/.test(field)) return asStrings(await names.operations(among));
+	if (/^rootServiceName$|^trace:rootService$/.test(field)) return asStrings(await names.services(among));
 	const attribute = attributeOf(field);
-	return attribute ? names.values(attribute.scope, attribute.key) : [];
+	return attribute ? names.values(attribute.scope, attribute.key, among) : [];
 }
 
 /** Text inside quotes. Backquotes know no escapes, so what needs one is left as it is. */

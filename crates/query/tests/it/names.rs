@@ -1,0 +1,162 @@
+//! Names and values for completion, among all spans and among those that an unfinished query selects.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tracehouse_model::{AnyValue, ManualClock, Span, TenantId, status};
+use tracehouse_query::{Among, AttributeValueSeen, Listing, QueryEngine, QueryLimits, Scope};
+
+use crate::corpus::{Layout, shop};
+use crate::shop::{NOON, Shop, many_spans};
+
+const TRACES: u64 = 300;
+const LAYOUTS: [Layout; 3] = [Layout::Memory, Layout::Files, Layout::Mixed];
+const SCOPES: [Scope; 5] = [Scope::Span, Scope::Resource, Scope::Instrumentation, Scope::Event, Scope::Link];
+
+type Selects = fn(&Span) -> bool;
+
+/// Unfinished queries, and which spans they are about.
+const QUERIES: [(&str, Selects); 6] = [
+    ("", |_| true),
+    ("{ ", |_| true),
+    (r#"{ resource.service.name = "cart" && span.http."#, |span| span.service_name == "cart"),
+    (r#"{ status = error && name = "SELECT" && span.code = }"#, |span| {
+        span.status_code == status::ERROR && span.name == "SELECT"
+    }),
+    ("{ duration > 500ms } | rate() by (", |span| span.duration_nanos > 500_000_000),
+    (r#"{ resource.service.name = "nobody" && "#, |_| false),
+];
+
+fn among(traceql: &str) -> Among {
+    Among { traceql: Some(traceql.to_owned()), ..Among::default() }
+}
+
+fn attributes(span: &Span, scope: Scope) -> Vec<(String, AnyValue)> {
+    match scope {
+        Scope::Either => [attributes(span, Scope::Span), attributes(span, Scope::Resource)].concat(),
+        Scope::Span => span.attributes.clone(),
+        Scope::Resource => span.resource_attributes.clone(),
+        Scope::Instrumentation => span.scope_attributes.clone(),
+        Scope::Event => span.events.iter().flat_map(|event| event.attributes.clone()).collect(),
+        Scope::Link => span.links.iter().flat_map(|link| link.attributes.clone()).collect(),
+    }
+}
+
+fn shown(value: &AnyValue) -> Option<(&'static str, String)> {
+    let text = match value {
+        AnyValue::String(text) => text.clone(),
+        AnyValue::Int(value) => value.to_string(),
+        AnyValue::Double(value) => value.to_string(),
+        AnyValue::Bool(value) => value.to_string(),
+        _ => return None,
+    };
+    Some((value.type_name(), text))
+}
+
+fn seen(found: Listing<AttributeValueSeen>) -> BTreeSet<(&'static str, String)> {
+    assert!(found.complete);
+    found.items.into_iter().map(|seen| (seen.value_type, seen.value)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_the_spans_say() {
+    let (batches, spans) = many_spans(TRACES, 5);
+    let tenant = TenantId::default();
+    for layout in LAYOUTS {
+        let shop = shop(&batches, layout).await;
+        for (query, selects) in QUERIES {
+            let (among, context) = (among(query), format!("{layout:?} {query}"));
+            let selected: Vec<&Span> = spans.iter().filter(|span| selects(span)).collect();
+
+            let services = shop.engine.services(&tenant, &among).await.expect("services");
+            let expected: BTreeSet<&String> = selected.iter().map(|span| &span.service_name).collect();
+            assert_eq!((services.items.iter().collect(), services.complete), (expected, true), "{context}");
+            let names = shop.engine.operations(&tenant, None, &among).await.expect("operations");
+            let expected: BTreeSet<&String> = selected.iter().map(|span| &span.name).collect();
+            assert_eq!(names.items.iter().collect::<BTreeSet<_>>(), expected, "{context}");
+
+            for scope in SCOPES {
+                let keys = shop.engine.attribute_keys(&tenant, Some(scope), &among).await.expect("keys");
+                assert!(keys.complete, "{context}");
+                let of_span =
+                    |span: &&Span| attributes(span, scope).into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+                let expected: BTreeSet<String> = selected.iter().flat_map(of_span).collect();
+                let keys: BTreeSet<String> = keys.items.into_iter().map(|seen| seen.key).collect();
+                assert_eq!(keys, expected, "{context} {scope:?}");
+            }
+            let asked = [
+                (Scope::Span, "http.route"),
+                (Scope::Span, "code"),
+                (Scope::Span, "http.status"),
+                (Scope::Resource, "k8s.pod.name"),
+                (Scope::Resource, "service.name"),
+                (Scope::Instrumentation, "scope.level"),
+                (Scope::Event, "exception.type"),
+                (Scope::Span, "nothing"),
+            ];
+            for (scope, key) in asked {
+                // Twice: the second time what files hold is known.
+                for _ in 0..2 {
+                    let values = shop.engine.attribute_values(&tenant, scope, key, 1000, &among).await.expect("values");
+                    let of_span = |span: &&Span| {
+                        let with_key = attributes(span, scope).into_iter().filter(|(known, _)| known == key);
+                        with_key.filter_map(|(_, value)| shown(&value)).collect::<Vec<_>>()
+                    };
+                    let expected: BTreeSet<_> = selected.iter().flat_map(of_span).collect();
+                    assert_eq!(seen(values), expected, "{context} {scope:?} {key}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn by_time() {
+    let (batches, spans) = many_spans(TRACES, 5);
+    let shop = Shop::open().await;
+    let tenant = TenantId::default();
+    // Each batch is a file: 40 traces, a millisecond apart.
+    for batch in batches {
+        shop.append(batch).await;
+        shop.store.flush().await.expect("flushes");
+    }
+    let (start, end) = (NOON + 90_000_000, NOON + 100_000_000);
+    let among = Among { start_unix_nanos: Some(start), end_unix_nanos: Some(end), ..Among::default() };
+    let values = shop.engine.attribute_values(&tenant, Scope::Span, "http.route", 1000, &among).await.expect("values");
+    let file = |span: &&Span| (NOON + 80_000_000..NOON + 120_000_000).contains(&span.start_unix_nanos);
+    let routes = |span: &Span| span.attributes.iter().find(|(key, _)| key == "http.route").and_then(|(_, v)| shown(v));
+    // Without a query a file counts as a whole, with one its spans do.
+    assert_eq!(seen(values), spans.iter().filter(file).filter_map(routes).collect());
+    let among = Among { traceql: Some("{ status = error && ".into()), ..among };
+    let values = shop.engine.attribute_values(&tenant, Scope::Span, "http.route", 1000, &among).await.expect("values");
+    let inside = |span: &&Span| (start..end).contains(&span.start_unix_nanos) && span.status_code == status::ERROR;
+    assert_eq!(seen(values), spans.iter().filter(inside).filter_map(routes).collect());
+    let before = Among { end_unix_nanos: Some(NOON - 1), ..Among::default() };
+    assert!(shop.engine.services(&tenant, &before).await.expect("services").items.is_empty());
+    assert!(shop.engine.attribute_keys(&tenant, None, &before).await.expect("keys").items.is_empty());
+    let wrong = Among { start_unix_nanos: Some(5), end_unix_nanos: Some(5), ..Among::default() };
+    assert!(shop.engine.services(&tenant, &wrong).await.is_err());
+}
+
+#[tokio::test]
+async fn what_is_cut_says_so() {
+    let (batches, _) = many_spans(TRACES, 5);
+    let shop = shop(&batches, Layout::Mixed).await;
+    let tenant = TenantId::default();
+    for query in ["", "{ duration > 1ms && "] {
+        let values = shop.engine.attribute_values(&tenant, Scope::Span, "http.route", 3, &among(query)).await;
+        let values = values.expect("values");
+        assert_eq!((values.items.len(), values.complete), (3, false), "{query}");
+    }
+    // Too little may be read to know all.
+    let limits = QueryLimits { scanned_bytes_max: 10, ..QueryLimits::default() };
+    let engine = QueryEngine::new(shop.store.clone(), limits, Arc::new(ManualClock::at_unix_nanos(NOON)));
+    let none = among("");
+    for (scope, query) in [(Scope::Span, ""), (Scope::Span, "{ duration > 1ms && "), (Scope::Event, "")] {
+        let found = engine.attribute_values(&tenant, scope, "http.route", 1000, &among(query)).await.expect("values");
+        assert!(!found.complete, "{scope:?} {query}");
+    }
+    let keys = engine.attribute_keys(&tenant, None, &among("{ duration > 1ms && ")).await.expect("keys");
+    assert!(!keys.complete);
+    assert!(engine.services(&tenant, &none).await.expect("services").complete);
+}
