@@ -8,6 +8,10 @@ use tracehouse_store::{OpenFile, Projection, ReadError, Snapshot};
 
 use crate::bounds::Bounds;
 use crate::request::{ParentRow, Trace};
+use crate::whereabouts::Whereabouts;
+
+/// From so many traces at once on it pays to know where the traces of a file stand.
+const MANY_TRACES: usize = 512;
 
 /// Several traces, each whole, one after the other in one batch.
 pub(crate) struct Assembled {
@@ -83,6 +87,7 @@ pub(crate) fn assemble(snapshot: &Snapshot, trace_id: TraceId, spans_max: usize)
 /// than all memory for it, a part is read.
 pub(crate) fn assemble_many(
     snapshot: &Snapshot,
+    whereabouts: &Whereabouts<'_>,
     traces: &[TraceId],
     bounds: &Bounds<'_>,
     columns: impl Fn(&OpenFile) -> Option<Vec<String>>,
@@ -93,7 +98,7 @@ pub(crate) fn assemble_many(
         if bounds.exceeded() {
             break;
         }
-        let (found, fits) = assemble_portion(snapshot, portion, bounds, &columns)?;
+        let (found, fits) = assemble_portion(snapshot, whereabouts, portion, bounds, &columns)?;
         if fits || portion.len() == 1 {
             take(&found);
         } else {
@@ -107,6 +112,7 @@ pub(crate) fn assemble_many(
 /// The spans of some traces, as many as may be at once, and whether these are all.
 fn assemble_portion(
     snapshot: &Snapshot,
+    whereabouts: &Whereabouts<'_>,
     traces: &[TraceId],
     bounds: &Bounds<'_>,
     columns: impl Fn(&OpenFile) -> Option<Vec<String>>,
@@ -114,7 +120,7 @@ fn assemble_portion(
     let spans_max = bounds.spans_at_once_max();
     let mut gathered = SpanBatch::new();
     let mut omitted = 0;
-    for file in snapshot.files.iter() {
+    for (number, file) in snapshot.files.iter().enumerate() {
         let inside: Vec<TraceId> = traces.iter().copied().filter(|&trace| file.may_contain(trace)).collect();
         if inside.is_empty() {
             continue;
@@ -123,7 +129,9 @@ fn assemble_portion(
         let names = columns(&open);
         let projection = names.as_deref().map_or(Projection::All, Projection::Only);
         let left = spans_max - gathered.len();
-        let (part, left_out) = open.read_traces(&inside, projection, left).map_err(|source| file.read_error(source))?;
+        let known = whereabouts.of_file(number, traces.len() >= MANY_TRACES);
+        let (part, left_out) =
+            open.read_traces(&inside, known, projection, left).map_err(|source| file.read_error(source))?;
         omitted += left_out;
         count_scanned(bounds, &open, names.as_deref(), part.len());
         if gathered.is_empty() { gathered = part } else { gathered.append(&part) }

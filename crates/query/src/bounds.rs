@@ -73,6 +73,11 @@ impl<'a> Bounds<'a> {
         (self.memory_bytes_max / 4 / self.threads / SPAN_BYTES).max(1)
     }
 
+    /// What knowing where traces stand may take.
+    pub(crate) fn whereabouts_bytes_max(&self) -> usize {
+        self.memory_bytes_max / 8
+    }
+
     /// Ends the query if its candidates, which take so many bytes now, are too many.
     pub(crate) fn hold_candidates(&self, bytes: usize) {
         if bytes > self.memory_bytes_max / 4 {

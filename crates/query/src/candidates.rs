@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, BooleanBufferBuilder};
 use arrow::buffer::BooleanBuffer;
-use arrow::datatypes::TimestampNanosecondType;
+use arrow::datatypes::{Int64Type, TimestampNanosecondType};
 use parquet::arrow::arrow_reader::RowSelection;
 use parquet::errors::Result;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -15,6 +15,7 @@ use tracehouse_store::{OpenFile, Projection, Snapshot, SpanFile, StringForm};
 use crate::bounds::Bounds;
 use crate::column_eval::{ColumnFilter, columns_of};
 use crate::compile::Expression;
+use crate::drivers::TraceDriver;
 use crate::row_eval::RowExpression;
 
 /// Matching rows are looked at one by one, if they must be, in blocks of so many.
@@ -78,35 +79,91 @@ impl Scan<'_> {
         }
     }
 
-    /// The traces with matching spans in a row group, each with the start of its newest match.
-    pub(crate) fn look_at_row_group(
+    /// The traces with matching spans in a row group, each with the start of its newest match. Left out are those that lie
+    /// here as a whole and are not what the driver of traces asks for.
+    pub(crate) fn traces_in_row_group(
         &self,
         file: &SpanFile,
         open: &OpenFile,
         row_group: usize,
+        driver: &TraceDriver,
+        elsewhere: impl Fn(TraceId) -> bool,
     ) -> Result<Vec<(TraceId, i64)>> {
-        let rows = self.matching_rows(file, open, row_group)?;
-        if rows.count_set_bits() == 0 {
+        let matching = self.matching_rows(file, open, row_group)?;
+        if matching.count_set_bits() == 0 {
             return Ok(Vec::new());
         }
-        let selection = RowSelection::from_filters(&[rows.clone().into()]);
+        let runs = if driver.looks_at_whole_traces() {
+            self.whole_runs(file, open, row_group, driver, &matching)?
+        } else {
+            self.matching_runs(open, row_group, &matching)?
+        };
+        // A trace at an edge may go on in the next row group.
+        let last = runs.len().saturating_sub(1);
+        let at_edge = |number: usize| (number == 0 && row_group > 0) || number == last;
+        let kept = runs.iter().enumerate().filter(|(number, run)| {
+            run.matching > 0 && (driver.is_none() || run.satisfies(driver) || at_edge(*number) || elsewhere(run.trace))
+        });
+        Ok(kept.map(|(_, run)| (run.trace, run.newest)).collect())
+    }
+
+    /// What the matching rows of a row group say about their traces.
+    fn matching_runs(&self, open: &OpenFile, row_group: usize, matching: &BooleanBuffer) -> Result<Vec<Run>> {
+        let selection = RowSelection::from_filters(&[matching.clone().into()]);
         let columns = ["trace_id", "start_time"];
         let reader = self.bounds.scan(open, row_group, &columns, Some(selection), StringForm::View)?;
-        let mut found: Vec<(TraceId, i64)> = Vec::new();
+        let mut runs = Vec::new();
         for batch in reader {
             let batch = batch?;
             let ids = batch.column(0).as_fixed_size_binary();
             let starts = batch.column(1).as_primitive::<TimestampNanosecondType>();
             for row in 0..ids.len() {
-                let trace = trace_id(ids.value(row));
-                let start = starts.value(row);
-                match found.last_mut() {
-                    Some(last) if last.0 == trace => last.1 = last.1.max(start),
-                    _ => found.push((trace, start)),
-                }
+                Run::of(trace_id(ids.value(row)), &mut runs).add_match(starts.value(row));
             }
         }
-        Ok(found)
+        Ok(runs)
+    }
+
+    /// What all rows of a row group say about their traces.
+    fn whole_runs(
+        &self,
+        file: &SpanFile,
+        open: &OpenFile,
+        row_group: usize,
+        driver: &TraceDriver,
+        matching: &BooleanBuffer,
+    ) -> Result<Vec<Run>> {
+        let roots = match &driver.root {
+            None => BooleanBuffer::new_unset(matching.len()),
+            Some(filter) => {
+                let contents = &file.contents;
+                // A root may be older than the range that is asked for.
+                let start = i64::MIN..i64::MAX;
+                ColumnFilter { filter, file: open, contents, row_group, start, bounds: self.bounds }.run()?.rows
+            }
+        };
+        let columns = ["trace_id", "start_time", "duration_nanos"];
+        let reader = self.bounds.scan(open, row_group, &columns, None, StringForm::View)?;
+        let mut runs = Vec::new();
+        let mut first = 0;
+        for batch in reader {
+            let batch = batch?;
+            let ids = batch.column(0).as_fixed_size_binary();
+            let starts = batch.column(1).as_primitive::<TimestampNanosecondType>();
+            let durations = batch.column(2).as_primitive::<Int64Type>();
+            for row in 0..ids.len() {
+                let run = Run::of(trace_id(ids.value(row)), &mut runs);
+                let start = starts.value(row);
+                run.start = run.start.min(start);
+                run.end = run.end.max(start.saturating_add(durations.value(row)));
+                run.has_root |= roots.value(first + row);
+                if matching.value(first + row) {
+                    run.add_match(start);
+                }
+            }
+            first += ids.len();
+        }
+        Ok(runs)
     }
 
     /// The rows of a row group that satisfy the condition.
@@ -150,6 +207,41 @@ impl Scan<'_> {
             begin = end;
         }
         Ok(held.finish())
+    }
+}
+
+/// Rows of one trace that follow each other.
+struct Run {
+    trace: TraceId,
+    matching: usize,
+    /// When the newest match starts.
+    newest: i64,
+    start: i64,
+    end: i64,
+    /// Whether a root satisfies what the driver asks of roots.
+    has_root: bool,
+}
+
+impl Run {
+    /// The last run, or a new one if that is of another trace.
+    fn of(trace: TraceId, runs: &mut Vec<Run>) -> &mut Run {
+        if runs.last().is_none_or(|last| last.trace != trace) {
+            let (newest, start, end) = (i64::MIN, i64::MAX, i64::MIN);
+            runs.push(Run { trace, matching: 0, newest, start, end, has_root: false });
+        }
+        runs.last_mut().expect("one was put there")
+    }
+
+    fn add_match(&mut self, start: i64) {
+        self.matching += 1;
+        self.newest = self.newest.max(start);
+    }
+
+    fn satisfies(&self, driver: &TraceDriver) -> bool {
+        self.matching >= driver.spans_min
+            && (!driver.looks_at_whole_traces()
+                || self.end.saturating_sub(self.start) >= driver.duration_nanos_min
+                    && (driver.root.is_none() || self.has_root))
     }
 }
 

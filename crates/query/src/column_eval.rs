@@ -72,6 +72,9 @@ fn may_match(node: &Node, filter: &Expression, contents: &FileContents) -> bool 
         Node::And(terms) => terms.iter().all(|term| may_match(term, filter, contents)),
         Node::Or(terms) => terms.iter().any(|term| may_match(term, filter, contents)),
         Node::Compare { op, left, right } => match (&**left, &**right) {
+            (Node::Attribute { of_parent: false, scope, key }, Node::Literal(Static::Nil)) => {
+                *op == ComparisonOp::Equal || attribute_may_match(*scope, &filter.keys[*key], contents)
+            }
             (_, Node::Literal(Static::Nil)) => true,
             (Node::Attribute { of_parent: false, scope, key }, Node::Literal(literal)) => {
                 attribute_may_match(*scope, &filter.keys[*key], contents)
@@ -131,7 +134,9 @@ fn collect_columns(node: &Node, filter: &Expression, layout: &Layout, columns: &
     let mut inner = |node: &Node| collect_columns(node, filter, layout, columns);
     match node {
         Node::And(terms) | Node::Or(terms) => terms.iter().for_each(inner),
-        Node::Not(operand) | Node::Negate(operand) | Node::Matches { operand, .. } => inner(operand),
+        Node::Not(operand) | Node::Negate(operand) | Node::Float(operand) | Node::Matches { operand, .. } => {
+            inner(operand);
+        }
         Node::Compare { left, right, .. } | Node::Arithmetic { left, right, .. } => {
             inner(left);
             inner(right);
@@ -274,7 +279,7 @@ impl ColumnFilter<'_> {
                 Ok(Mask { rows: among & &!&held.rows, exact: true })
             }
             Node::Compare { op, left, right } => match (&**left, &**right) {
-                (_, Node::Literal(Static::Nil)) => Ok(unknown(among)),
+                (field, Node::Literal(Static::Nil)) => self.test_absence(field, *op, among),
                 (field, Node::Literal(literal)) => self.test(field, Test::Compare(*op, literal), among),
                 _ => Ok(unknown(among)),
             },
@@ -282,7 +287,7 @@ impl ColumnFilter<'_> {
             Node::Attribute { .. } => self.test(node, Test::Compare(ComparisonOp::Equal, &Static::Bool(true)), among),
             Node::Literal(Static::Bool(true)) => Ok(Mask { rows: among.clone(), exact: true }),
             Node::Literal(_) => Ok(Mask { rows: BooleanBuffer::new_unset(among.len()), exact: true }),
-            Node::Arithmetic { .. } | Node::Negate(_) | Node::Intrinsic(_) => Ok(unknown(among)),
+            Node::Arithmetic { .. } | Node::Negate(_) | Node::Float(_) | Node::Intrinsic(_) => Ok(unknown(among)),
         }
     }
 
@@ -348,6 +353,27 @@ impl ColumnFilter<'_> {
             }
             _ => Ok(unknown(among)),
         }
+    }
+
+    /// Whether a field is not there (`= nil`), or is (`!= nil`).
+    fn test_absence(&self, field: &Node, op: ComparisonOp, among: &BooleanBuffer) -> Result<Mask> {
+        let absent = match (field, op) {
+            (Node::Intrinsic(Intrinsic::ParentId | Intrinsic::Parent), _) => {
+                // A parent is told by its distance where it stands in the same row group, else by its id.
+                let rows = self.column_mask("parent_offset", among, |array| Ok(absent(array)))?;
+                exact(self.column_mask("parent_span_id", &rows, |array| Ok(absent(array)))?)
+            }
+            (Node::Attribute { .. }, ComparisonOp::Equal | ComparisonOp::NotEqual) => {
+                let present = self.test(field, Test::Compare(ComparisonOp::NotEqual, &Static::Nil), among)?;
+                Mask { rows: among & &!&present.rows, exact: present.exact }
+            }
+            _ => return Ok(unknown(among)),
+        };
+        Ok(match op {
+            _ if !absent.exact => unknown(among),
+            ComparisonOp::Equal => absent,
+            _ => exact(among & &!&absent.rows),
+        })
     }
 
     fn text_column(&self, name: &str, test: Test<'_>, among: &BooleanBuffer) -> Result<BooleanBuffer> {

@@ -18,6 +18,8 @@ pub(crate) enum Node {
     Compare { op: ComparisonOp, left: Box<Node>, right: Box<Node> },
     Matches { negated: bool, operand: Box<Node>, pattern: Regex },
     Arithmetic { op: ArithmeticOp, left: Box<Node>, right: Box<Node> },
+    /// A number that is calculated with as a float.
+    Float(Box<Node>),
     Negate(Box<Node>),
     Literal(Static),
     Attribute { of_parent: bool, scope: AttributeScope, key: usize },
@@ -39,59 +41,12 @@ impl Expression {
     pub(crate) fn of(expr: &FieldExpr) -> Result<Self, QueryError> {
         let mut compiler = Compiler::default();
         let node = compiler.node(expr)?;
-        Ok(Self { node, keys: compiler.keys, text: expr.to_string(), needs_trace: compiler.needs_trace })
+        Ok(Self { node, keys: compiler.keys, text: expr.to_string(), needs_trace: needs_trace(expr) })
     }
 
     /// Holds for every span.
     pub(crate) fn always() -> Self {
         Self { node: Node::Literal(Static::Bool(true)), keys: Vec::new(), text: "true".to_owned(), needs_trace: false }
-    }
-
-    /// Any of several.
-    pub(crate) fn any(expressions: &[&Expression]) -> Self {
-        if let [only] = expressions {
-            return (*only).clone();
-        }
-        let mut keys: Vec<String> = Vec::new();
-        let mut terms = Vec::new();
-        for expression in expressions {
-            let mut node = expression.node.clone();
-            node.shift_keys(keys.len());
-            keys.extend(expression.keys.iter().cloned());
-            terms.push(node);
-        }
-        let texts: Vec<&str> = expressions.iter().map(|expression| expression.text.as_str()).collect();
-        let needs_trace = expressions.iter().any(|expression| expression.needs_trace);
-        Self { node: Node::Or(terms), keys, text: texts.join(" || "), needs_trace }
-    }
-
-    /// How many conditions a span must satisfy at once; 0 for one that says nothing.
-    pub(crate) fn conditions(&self) -> usize {
-        self.node.conditions()
-    }
-}
-
-impl Node {
-    fn shift_keys(&mut self, by: usize) {
-        match self {
-            Node::And(terms) | Node::Or(terms) => terms.iter_mut().for_each(|term| term.shift_keys(by)),
-            Node::Not(operand) | Node::Negate(operand) | Node::Matches { operand, .. } => operand.shift_keys(by),
-            Node::Compare { left, right, .. } | Node::Arithmetic { left, right, .. } => {
-                left.shift_keys(by);
-                right.shift_keys(by);
-            }
-            Node::Attribute { key, .. } => *key += by,
-            Node::Literal(_) | Node::Intrinsic(_) => {}
-        }
-    }
-
-    fn conditions(&self) -> usize {
-        match self {
-            Node::And(terms) => terms.iter().map(Node::conditions).sum(),
-            Node::Or(terms) => terms.iter().map(Node::conditions).min().unwrap_or(0),
-            Node::Literal(_) => 0,
-            _ => 1,
-        }
     }
 }
 
@@ -103,7 +58,6 @@ pub(crate) fn conditions_of(request: &SearchRequest) -> Vec<FieldExpr> {
 #[derive(Default)]
 struct Compiler {
     keys: Vec<String>,
-    needs_trace: bool,
 }
 
 impl Compiler {
@@ -120,32 +74,20 @@ impl Compiler {
             FieldExpr::Compare { op, left, right, .. } if op.is_pattern() => self.pattern(*op, left, right)?,
             FieldExpr::Compare { op, left, right, .. } => self.comparison(*op, left, right)?,
             FieldExpr::Arithmetic { op, left, right, .. } => {
-                Node::Arithmetic { op: *op, left: Box::new(self.node(left)?), right: Box::new(self.node(right)?) }
+                // Integers divide as integers, but the share of a duration is a fraction.
+                let divides_duration = *op == ArithmeticOp::Divide && (left.is_duration() || right.is_duration());
+                let dividend = self.node(left)?;
+                let left = if divides_duration { Node::Float(Box::new(dividend)) } else { dividend };
+                Node::Arithmetic { op: *op, left: Box::new(left), right: Box::new(self.node(right)?) }
             }
             FieldExpr::Negate { operand, .. } => Node::Negate(Box::new(self.node(operand)?)),
             FieldExpr::Literal { value, .. } => Node::Literal(value.clone()),
-            FieldExpr::Attribute { attribute, .. } => {
-                self.needs_trace |= attribute.of_parent;
-                Node::Attribute {
-                    of_parent: attribute.of_parent,
-                    scope: attribute.scope,
-                    key: self.key(&attribute.name),
-                }
-            }
-            FieldExpr::Intrinsic { intrinsic, .. } => {
-                use Intrinsic::*;
-                self.needs_trace |= matches!(
-                    intrinsic,
-                    ChildCount
-                        | TraceDuration
-                        | TraceRootName
-                        | TraceRootService
-                        | NestedSetLeft
-                        | NestedSetRight
-                        | NestedSetParent
-                );
-                Node::Intrinsic(*intrinsic)
-            }
+            FieldExpr::Attribute { attribute, .. } => Node::Attribute {
+                of_parent: attribute.of_parent,
+                scope: attribute.scope,
+                key: self.key(&attribute.name),
+            },
+            FieldExpr::Intrinsic { intrinsic, .. } => Node::Intrinsic(*intrinsic),
         })
     }
 
@@ -165,27 +107,76 @@ impl Compiler {
                 .collect(),
             _ => return Err(QueryError::Invalid("a regular expression must be written out as a string".into())),
         };
+        let pattern = match patterns.as_slice() {
+            [only] => only.clone(),
+            several => several.iter().map(|pattern| format!("(?:{pattern})")).collect::<Vec<_>>().join("|"),
+        };
+        let pattern = compile_pattern(&pattern).map_err(|error| QueryError::Invalid(error.to_string()))?;
         let negated = op == ComparisonOp::NotMatches;
-        let nodes = patterns
-            .iter()
-            .map(|pattern| {
-                let pattern = compile_pattern(pattern).map_err(|error| QueryError::Invalid(error.to_string()))?;
-                Ok(Node::Matches { negated, operand: Box::new(self.node(left)?), pattern })
-            })
-            .collect::<Result<Vec<_>, QueryError>>()?;
-        Ok(match nodes.len() {
-            1 => nodes.into_iter().next().expect("there is one"),
-            _ if negated => Node::And(nodes),
-            _ => Node::Or(nodes),
-        })
+        Ok(Node::Matches { negated, operand: Box::new(self.node(left)?), pattern })
     }
 
     /// Fields stand on the left, so that the evaluators have one case less.
     fn comparison(&mut self, op: ComparisonOp, left: &FieldExpr, right: &FieldExpr) -> Result<Node, QueryError> {
-        let (op, left, right) =
-            if !left.is_field() && right.is_field() { (mirrored(op), right, left) } else { (op, left, right) };
+        let (op, left, right) = field_first(op, left, right);
+        if let Some(op) = asks_for_root(op, left, right) {
+            let (left, right) = (Node::Intrinsic(Intrinsic::ParentId), Node::Literal(Static::Nil));
+            return Ok(Node::Compare { op, left: Box::new(left), right: Box::new(right) });
+        }
         Ok(Node::Compare { op, left: Box::new(self.node(left)?), right: Box::new(self.node(right)?) })
     }
+}
+
+/// Whether a span alone does not decide: the expression looks at the trace or the parent.
+pub(crate) fn needs_trace(expr: &FieldExpr) -> bool {
+    use Intrinsic::*;
+    match expr {
+        FieldExpr::Attribute { attribute, .. } => attribute.of_parent,
+        FieldExpr::Intrinsic { intrinsic, .. } => matches!(
+            intrinsic,
+            ChildCount
+                | TraceDuration
+                | TraceRootName
+                | TraceRootService
+                | NestedSetLeft
+                | NestedSetRight
+                | NestedSetParent
+        ),
+        FieldExpr::Compare { op, left, right, .. } => {
+            let (op, left, right) = field_first(*op, left, right);
+            asks_for_root(op, left, right).is_none() && (needs_trace(left) || needs_trace(right))
+        }
+        other => other.children().any(needs_trace),
+    }
+}
+
+/// `nestedSetParent < 0` and its like ask whether a span has a parent, which the span says itself: whether its parent's
+/// id must be equal to `nil` or not.
+fn asks_for_root(op: ComparisonOp, left: &FieldExpr, right: &FieldExpr) -> Option<ComparisonOp> {
+    use ComparisonOp::{Equal, Greater, GreaterEqual, Less, LessEqual, NotEqual};
+    let FieldExpr::Intrinsic { intrinsic: Intrinsic::NestedSetParent, .. } = left else { return None };
+    let limit = match right {
+        FieldExpr::Literal { value: Static::Int(limit), .. } => *limit,
+        FieldExpr::Negate { operand, .. } => match &**operand {
+            FieldExpr::Literal { value: Static::Int(limit), .. } => limit.checked_neg()?,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    // -1 is a root, everything else is from 0 on.
+    match (op, limit) {
+        (Less, 0) | (LessEqual | Equal, -1) => Some(Equal),
+        (GreaterEqual, 0) | (Greater | NotEqual, -1) => Some(NotEqual),
+        _ => None,
+    }
+}
+
+fn field_first<'e>(
+    op: ComparisonOp,
+    left: &'e FieldExpr,
+    right: &'e FieldExpr,
+) -> (ComparisonOp, &'e FieldExpr, &'e FieldExpr) {
+    if !left.is_field() && right.is_field() { (mirrored(op), right, left) } else { (op, left, right) }
 }
 
 fn mirrored(op: ComparisonOp) -> ComparisonOp {
@@ -198,21 +189,21 @@ fn mirrored(op: ComparisonOp) -> ComparisonOp {
     }
 }
 
-const HERE: SourceRange = SourceRange { start: 0, end: 0 };
+pub(crate) const HERE: SourceRange = SourceRange { start: 0, end: 0 };
 
-fn literal(value: Static) -> FieldExpr {
+pub(crate) fn literal(value: Static) -> FieldExpr {
     FieldExpr::Literal { value, at: HERE }
 }
 
-fn intrinsic(intrinsic: Intrinsic) -> FieldExpr {
+pub(crate) fn intrinsic(intrinsic: Intrinsic) -> FieldExpr {
     FieldExpr::Intrinsic { intrinsic, at: HERE }
 }
 
-fn attribute(scope: AttributeScope, name: &str) -> FieldExpr {
+pub(crate) fn attribute(scope: AttributeScope, name: &str) -> FieldExpr {
     FieldExpr::Attribute { attribute: Attribute { of_parent: false, scope, name: name.to_owned() }, at: HERE }
 }
 
-fn compare(op: ComparisonOp, left: FieldExpr, right: Static) -> FieldExpr {
+pub(crate) fn compare(op: ComparisonOp, left: FieldExpr, right: Static) -> FieldExpr {
     FieldExpr::Compare { op, left: Box::new(left), right: Box::new(literal(right)), at: HERE }
 }
 

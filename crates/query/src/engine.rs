@@ -284,8 +284,7 @@ pub(crate) fn compile(traceql: &str) -> Result<Query, QueryError> {
 fn plan_of(request: &SearchRequest) -> Result<Plan, QueryError> {
     let conditions = conditions_of(request);
     let Some(text) = &request.traceql else {
-        let condition = all_of(conditions);
-        return Ok(Plan::of_condition(condition.as_ref().map_or_else(|| Ok(Expression::always()), Expression::of)?));
+        return Plan::of_condition(all_of(conditions));
     };
     match compile(text)?.expr {
         QueryExpr::Spans(pipeline) => Plan::of(pipeline, conditions),

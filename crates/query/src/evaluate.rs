@@ -261,7 +261,7 @@ impl Value<'_> {
             Value::Bool(value) => AnyValue::Bool(*value),
             Value::Status(code) => AnyValue::String(status::name(*code).to_owned()),
             Value::Kind(code) => AnyValue::String(kind::name(*code).to_owned()),
-            Value::Many(values) => AnyValue::Array(values.iter().filter_map(Value::to_any).collect()),
+            Value::Many(values) | Value::Each(values) => AnyValue::Array(values.iter().filter_map(Value::to_any).collect()),
             Value::Other => return None,
         })
     }

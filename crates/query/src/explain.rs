@@ -83,16 +83,11 @@ impl Explained<'_> {
             self.line(depth, "each candidate as a whole trace through");
             pipeline.stages.iter().for_each(|stage| self.line(depth + 1, stage.to_string()));
         }
-        match plan.drivers() {
-            Some(drivers) => {
-                self.line(depth, "candidates: traces that have any of the");
-                self.scan(depth + 1, &Expression::any(&drivers));
-            }
-            None => {
-                self.line(depth, "candidates: every trace, as no condition on a span alone narrows them");
-                self.scan(depth + 1, &Expression::always());
-            }
-        }
+        let drivers = &plan.drivers;
+        let every = drivers.span.text == "true";
+        self.line(depth, if every { "candidates: every trace" } else { "candidates: traces that have any of the" });
+        self.scan(depth + 1, &drivers.span);
+        drivers.trace.in_words().iter().for_each(|words| self.line(depth + 1, words));
     }
 
     /// Which files are read, and which columns of them.

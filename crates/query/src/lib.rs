@@ -18,6 +18,7 @@ mod bounds;
 mod candidates;
 mod column_eval;
 mod compile;
+mod drivers;
 mod engine;
 mod error;
 mod evaluate;
@@ -29,6 +30,7 @@ mod request;
 mod row_eval;
 mod search;
 mod value;
+mod whereabouts;
 
 pub use engine::{QueryEngine, QueryLimits};
 pub use error::QueryError;

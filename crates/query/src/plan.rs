@@ -2,16 +2,18 @@
 
 use tracehouse_traceql::{
     AggregateFunction, ArithmeticOp, ComparisonOp, FieldExpr, LogicalOp, Pipeline, ScalarExpr, SpansetExpr, SpansetOp,
-    Stage, Static, StructuralMode,
+    Stage, Static,
 };
 
-use crate::compile::Expression;
+use crate::compile::{Expression, HERE};
+use crate::drivers::Drivers;
 use crate::error::QueryError;
 
 /// Stages that take the spansets of one trace and give spansets.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) stages: Vec<PlanStage>,
+    pub(crate) drivers: Drivers,
     /// Fields that go with each span of the answer: those of `select()`, then those that conditions mention.
     pub(crate) shown: Vec<NamedField>,
 }
@@ -104,12 +106,14 @@ impl Plan {
                 shown.push(named);
             }
         }
-        Ok(Self { stages, shown })
+        Ok(Self { stages, drivers: Drivers::of(pipeline)?, shown })
     }
 
     /// A single filter, as a search by conditions makes it.
-    pub(crate) fn of_condition(expression: Expression) -> Self {
-        Self { stages: vec![PlanStage::Spanset(SpansetNode::Filter(expression))], shown: Vec::new() }
+    pub(crate) fn of_condition(condition: Option<FieldExpr>) -> Result<Self, QueryError> {
+        let at = condition.as_ref().map_or(HERE, FieldExpr::at);
+        let stages = vec![Stage::Spanset(SpansetExpr::Filter { condition, at })];
+        Ok(Self { shown: Vec::new(), ..Self::of(Pipeline { stages }, Vec::new())? })
     }
 
     /// The condition, if one condition on each span by itself is all there is to the pipeline.
@@ -125,11 +129,6 @@ impl Plan {
         let mut found = Vec::new();
         self.stages.iter().for_each(|stage| stage_expressions(stage, &mut found));
         found
-    }
-
-    /// Conditions of which each trace in the answer has a span that satisfies one. `None`: nothing is known beforehand.
-    pub(crate) fn drivers(&self) -> Option<Vec<&Expression>> {
-        chain_drivers(&self.stages)
     }
 }
 
@@ -296,39 +295,6 @@ fn scalar_expressions<'a>(scalar: &'a ScalarNode, found: &mut Vec<&'a Expression
             scalar_expressions(scalar, found);
         }
     }
-}
-
-/// Of stages that all must leave spans, the one that says most.
-fn chain_drivers(stages: &[PlanStage]) -> Option<Vec<&Expression>> {
-    let spansets = stages.iter().filter_map(|stage| match stage {
-        PlanStage::Spanset(spanset) => Some(spanset),
-        _ => None,
-    });
-    spansets.filter_map(spanset_drivers).max_by_key(|drivers| selectivity(drivers))
-}
-
-fn spanset_drivers(spanset: &SpansetNode) -> Option<Vec<&Expression>> {
-    match spanset {
-        // What only a whole trace can decide says nothing about a span.
-        SpansetNode::Filter(expression) => (!expression.needs_trace).then(|| vec![expression]),
-        SpansetNode::Combine { op, left, right } => {
-            let (left, right) = (spanset_drivers(left), spanset_drivers(right));
-            match op {
-                SpansetOp::Or => Some([left?, right?].concat()),
-                SpansetOp::Structural { mode: StructuralMode::NotRelated, .. } => right,
-                SpansetOp::And | SpansetOp::Structural { .. } => {
-                    [left, right].into_iter().flatten().max_by_key(|drivers| selectivity(drivers))
-                }
-            }
-        }
-        SpansetNode::Pipeline(stages) => chain_drivers(stages),
-    }
-}
-
-/// A guess: the more conditions must hold at once, the fewer spans there are. Of equals the last wins, which is the side
-/// that a structural operator answers with.
-fn selectivity(drivers: &[&Expression]) -> usize {
-    drivers.iter().map(|expression| expression.conditions()).min().unwrap_or(0)
 }
 
 /// Joins conditions that must all hold.

@@ -53,6 +53,10 @@ impl<'a> TraceFacts<'a> {
     }
 }
 
+fn each(values: Vec<Value<'_>>) -> Value<'_> {
+    if values.is_empty() { Value::Missing } else { Value::Each(values) }
+}
+
 /// Rows stand in pre-order, so one pass with a stack of open ancestors numbers them.
 fn nested_set(parents: &[ParentRow]) -> Vec<(u32, u32)> {
     let mut numbers = vec![(0, 0); parents.len()];
@@ -112,6 +116,7 @@ impl<'a> RowExpression<'a> {
                 Value::Bool(self.truth(node, row))
             }
             Node::Arithmetic { op, left, right } => calculate(*op, &self.value(left, row), &self.value(right, row)),
+            Node::Float(operand) => self.value(operand, row).as_float().map_or(Value::Missing, Value::Float),
             Node::Negate(operand) => negate(&self.value(operand, row)),
             Node::Literal(literal) => Value::of_literal(literal),
             Node::Attribute { of_parent: false, scope, key } => self.attribute(*scope, *key, row),
@@ -138,8 +143,7 @@ impl<'a> RowExpression<'a> {
             lists.get(owner, key).map_or(Value::Missing, |value| Value::of_attribute(value, &batch.strings))
         };
         let several = |lists: &AttributeLists, owners: std::ops::Range<usize>| {
-            let values: Vec<_> = owners.map(|owner| of(lists, owner)).filter(|value| !value.is_missing()).collect();
-            if values.is_empty() { Value::Missing } else { Value::Many(values) }
+            each(owners.map(|owner| of(lists, owner)).filter(|value| !value.is_missing()).collect())
         };
         match scope {
             AttributeScope::Span => of(&batch.attributes, row),
@@ -172,18 +176,18 @@ impl<'a> RowExpression<'a> {
             Intrinsic::ParentId => id(batch.parent_span_id[row].to_string()),
             Intrinsic::TraceId => id(batch.trace_id[row].to_string()),
             Intrinsic::EventName => {
-                Value::Many(batch.event_range(row).map(|event| text(batch.events.name[event])).collect())
+                each(batch.event_range(row).map(|event| text(batch.events.name[event])).collect())
             }
             Intrinsic::EventTimeSinceStart => {
                 let start = batch.start_unix_nanos[row];
                 let since = |event: usize| Value::Int(batch.events.time_unix_nanos[event].saturating_sub(start));
-                Value::Many(batch.event_range(row).map(since).collect())
+                each(batch.event_range(row).map(since).collect())
             }
             Intrinsic::LinkTraceId => {
-                Value::Many(batch.link_range(row).map(|link| id(batch.links.trace_id[link].to_string())).collect())
+                each(batch.link_range(row).map(|link| id(batch.links.trace_id[link].to_string())).collect())
             }
             Intrinsic::LinkSpanId => {
-                Value::Many(batch.link_range(row).map(|link| id(batch.links.span_id[link].to_string())).collect())
+                each(batch.link_range(row).map(|link| id(batch.links.span_id[link].to_string())).collect())
             }
             Intrinsic::InstrumentationName => text(batch.scopes.name[batch.scope[row] as usize]),
             Intrinsic::InstrumentationVersion => text(batch.scopes.version[batch.scope[row] as usize]),
@@ -203,9 +207,10 @@ impl<'a> RowExpression<'a> {
             Intrinsic::ChildCount => number(trace.child_counts[row - trace.first_row]),
             Intrinsic::NestedSetLeft => number(trace.nested_set[row - trace.first_row].0),
             Intrinsic::NestedSetRight => number(trace.nested_set[row - trace.first_row].1),
-            Intrinsic::NestedSetParent => match self.parent(row) {
-                Some(parent) => number(trace.nested_set[parent - trace.first_row].0),
-                None => Value::Int(-1),
+            Intrinsic::NestedSetParent => match trace.parents[row - trace.first_row] {
+                ParentRow::Row(parent) => number(trace.nested_set[parent as usize].0),
+                ParentRow::Missing => Value::Int(0),
+                ParentRow::Root => Value::Int(-1),
             },
             _ => Value::Missing,
         }

@@ -1,6 +1,6 @@
 //! Finds the newest traces of which a pipeline leaves spans.
 //!
-//! Each trace in the answer has a span that satisfies one of the pipeline's [drivers](Plan::drivers). Those spans are
+//! Each trace in the answer has a span that satisfies the pipeline's [driver](crate::drivers::Drivers). Those spans are
 //! looked for column by column: in memory, then in files from the newest back. As soon as no older file can hold a newer
 //! span of a candidate, the candidates are settled, newest first: put together and run through the whole pipeline.
 
@@ -18,14 +18,20 @@ use crate::assemble::{TraceTree, assemble_many};
 use crate::bounds::Bounds;
 use crate::candidates::{Candidates, Scan};
 use crate::column_eval::{columns_of, file_may_match};
-use crate::compile::Expression;
+use crate::drivers::TraceDriver;
 use crate::evaluate::{Evaluation, Spanset, union_of};
 use crate::plan::Plan;
 use crate::request::{MatchedSpan, MatchedSpanset, ParentRow, SearchAnswer, SearchRequest, ServiceCount, TraceSummary};
 use crate::row_eval::{RowExpression, TraceFacts};
+use crate::whereabouts::Whereabouts;
 
 /// Traces that are settled at once: few at first, as a common condition needs no more than are asked for.
-const SETTLED_AT_ONCE_MAX: usize = 2048;
+const SETTLED_AT_ONCE_MAX: usize = 32 * 1024;
+/// Of those, traces that one thread puts together at once.
+const ASSEMBLED_AT_ONCE_MAX: usize = 2048;
+
+/// A search that is done after so many files is quicker without knowing where all traces stand.
+const FILES_OF_SHORT_SEARCH: u64 = 4;
 
 /// What the line of a trace in a list is made from.
 const SUMMARY_COLUMNS: [&str; 4] = ["name", "kind", "status", "resource.service.name"];
@@ -37,13 +43,16 @@ pub(crate) fn search(
     bounds: &Bounds<'_>,
 ) -> Result<SearchAnswer, ReadError> {
     let start = request.start_unix_nanos.unwrap_or(i64::MIN)..request.end_unix_nanos.unwrap_or(i64::MAX);
-    let driver = plan.drivers().map_or_else(Expression::always, |drivers| Expression::any(&drivers));
+    let mut trace = plan.drivers.trace.clone();
+    trace.duration_nanos_min = trace.duration_nanos_min.max(request.trace_duration_nanos_min.unwrap_or(i64::MIN));
     let search = Search {
         snapshot,
+        whereabouts: Whereabouts::new(snapshot, bounds),
         plan,
         request,
         bounds,
-        scan: Scan { filter: &driver, start: start.clone(), bounds },
+        scan: Scan { filter: &plan.drivers.span, start: start.clone(), bounds },
+        trace: &trace,
         answer: SearchAnswer::default(),
         at_once: request.limit.clamp(8, SETTLED_AT_ONCE_MAX),
         omitted: 0,
@@ -53,10 +62,12 @@ pub(crate) fn search(
 
 struct Search<'a> {
     snapshot: &'a Snapshot,
+    whereabouts: Whereabouts<'a>,
     plan: &'a Plan,
     request: &'a SearchRequest,
     bounds: &'a Bounds<'a>,
     scan: Scan<'a>,
+    trace: &'a TraceDriver,
     answer: SearchAnswer,
     at_once: usize,
     /// Spans that were left out because their traces are too large.
@@ -119,8 +130,10 @@ impl Search<'_> {
     fn look_at_file(&mut self, file: &Arc<SpanFile>, candidates: &mut Candidates) -> Result<(), ParquetError> {
         let open = file.open().map_err(|error| error.source)?;
         let found: Mutex<Vec<(TraceId, i64)>> = Mutex::default();
+        let many = self.answer.inspected.files > FILES_OF_SHORT_SEARCH;
         let spans = self.bounds.side_by_side(open.row_groups(), |row_group| {
-            let matches = self.scan.look_at_row_group(file, &open, row_group)?;
+            let elsewhere = |trace| self.whereabouts.elsewhere(trace, file, many);
+            let matches = self.scan.traces_in_row_group(file, &open, row_group, self.trace, elsewhere)?;
             found.lock().extend(matches);
             Ok(open.rows_of(row_group) as u64)
         })?;
@@ -149,17 +162,19 @@ impl Search<'_> {
 
     /// Runs traces through the pipeline, side by side; each with the spans of it that could not be looked at.
     fn summaries(&self, traces: &[TraceId]) -> Result<Vec<(Option<TraceSummary>, u64)>, ReadError> {
-        let portion = traces.len().div_ceil(self.bounds.threads).max(1);
-        let portions: Vec<&[TraceId]> = traces.chunks(portion).collect();
+        // Neighbours by id stand side by side in a file.
+        let mut sorted = traces.to_vec();
+        sorted.sort_unstable();
+        let portion = traces.len().div_ceil(self.bounds.threads).clamp(1, ASSEMBLED_AT_ONCE_MAX);
+        let portions: Vec<&[TraceId]> = sorted.chunks(portion).collect();
         let next = AtomicUsize::new(0);
         let done: Mutex<FxHashMap<TraceId, (Option<TraceSummary>, u64)>> = Mutex::default();
         let work = || -> Result<(), ReadError> {
             while let Some(portion) = portions.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let mut sorted = portion.to_vec();
-                sorted.sort_unstable();
                 assemble_many(
                     self.snapshot,
-                    &sorted,
+                    &self.whereabouts,
+                    portion,
                     self.bounds,
                     |open| Some(self.columns(open)),
                     |found| {

@@ -22,8 +22,10 @@ pub(crate) enum Value<'a> {
     Bool(bool),
     Status(u8),
     Kind(u8),
-    /// An array, or the values of a field that a span has several times, such as the names of its events.
+    /// An array.
     Many(Vec<Value<'a>>),
+    /// The values of a field that a span has several times, such as the names of its events.
+    Each(Vec<Value<'a>>),
     /// Something that is there but compares with nothing: bytes, a key-value list.
     Other,
 }
@@ -90,6 +92,8 @@ pub(crate) fn compare(op: ComparisonOp, left: &Value<'_>, right: &Value<'_>) -> 
         (Value::Nil | Value::Missing, Value::Nil) => op == ComparisonOp::Equal,
         (_, Value::Nil) | (Value::Nil, _) => op == ComparisonOp::NotEqual,
         (Value::Missing, _) | (_, Value::Missing) => false,
+        (Value::Each(values), other) => values.iter().any(|value| compare(op, value, other)),
+        (other, Value::Each(values)) => values.iter().any(|value| compare(op, other, value)),
         (Value::Many(values), other) => many(op, values, |value| compare(op, value, other)),
         (other, Value::Many(values)) => many(op, values, |value| compare(op, other, value)),
         _ => compare_single(op, left, right),
@@ -142,6 +146,7 @@ fn equality(op: ComparisonOp, equal: bool) -> bool {
 pub(crate) fn matches_pattern(value: &Value<'_>, pattern: &Regex, negated: bool) -> bool {
     match value {
         Value::String(text) => pattern.is_match(text) != negated,
+        Value::Each(values) => values.iter().any(|value| matches_pattern(value, pattern, negated)),
         Value::Many(values) if negated => {
             !values.is_empty() && values.iter().all(|value| matches_pattern(value, pattern, true))
         }
@@ -151,28 +156,13 @@ pub(crate) fn matches_pattern(value: &Value<'_>, pattern: &Regex, negated: bool)
 }
 
 pub(crate) fn calculate(op: ArithmeticOp, left: &Value<'_>, right: &Value<'_>) -> Value<'static> {
-    if let (Value::Int(left), Value::Int(right)) = (left, right) {
-        let exact = match op {
-            ArithmeticOp::Add => left.checked_add(*right),
-            ArithmeticOp::Subtract => left.checked_sub(*right),
-            ArithmeticOp::Multiply => left.checked_mul(*right),
-            ArithmeticOp::Divide => left.checked_div(*right),
-            ArithmeticOp::Modulo => left.checked_rem(*right),
-            ArithmeticOp::Power => u32::try_from(*right).ok().and_then(|power| left.checked_pow(power)),
-        };
-        if let Some(exact) = exact {
-            return Value::Int(exact);
-        }
+    if let (Value::Int(left), Value::Int(right)) = (left, right)
+        && let Some(exact) = op.of_ints(*left, *right)
+    {
+        return Value::Int(exact);
     }
     let (Some(left), Some(right)) = (left.as_float(), right.as_float()) else { return Value::Missing };
-    let result = match op {
-        ArithmeticOp::Add => left + right,
-        ArithmeticOp::Subtract => left - right,
-        ArithmeticOp::Multiply => left * right,
-        ArithmeticOp::Divide => left / right,
-        ArithmeticOp::Modulo => left % right,
-        ArithmeticOp::Power => left.powf(right),
-    };
+    let result = op.of_floats(left, right);
     if result.is_finite() { Value::Float(result) } else { Value::Missing }
 }
 

@@ -3,6 +3,7 @@
 use crate::intrinsic::Intrinsic;
 use crate::literal::Static;
 use crate::source::SourceRange;
+use crate::types::ValueType;
 
 /// An expression evaluated for one span.
 #[derive(Debug, Clone, PartialEq)]
@@ -152,6 +153,17 @@ impl FieldExpr {
         self.is_field() || self.children().any(FieldExpr::references_span)
     }
 
+    /// Whether it calculates with durations whatever the span is.
+    pub fn is_duration(&self) -> bool {
+        match self {
+            FieldExpr::Literal { value, .. } => value.value_type() == ValueType::Duration,
+            FieldExpr::Intrinsic { intrinsic, .. } => intrinsic.value_type() == ValueType::Duration,
+            FieldExpr::Negate { operand, .. } => operand.is_duration(),
+            FieldExpr::Arithmetic { left, right, .. } => left.is_duration() || right.is_duration(),
+            _ => false,
+        }
+    }
+
     /// How answers name the field: as printed, intrinsics by their short names.
     pub fn label(&self) -> String {
         match self {
@@ -250,6 +262,29 @@ impl ArithmeticOp {
             ArithmeticOp::Divide => "/",
             ArithmeticOp::Modulo => "%",
             ArithmeticOp::Power => "^",
+        }
+    }
+
+    /// `None` if the result is no integer or too large.
+    pub fn of_ints(self, left: i64, right: i64) -> Option<i64> {
+        match self {
+            ArithmeticOp::Add => left.checked_add(right),
+            ArithmeticOp::Subtract => left.checked_sub(right),
+            ArithmeticOp::Multiply => left.checked_mul(right),
+            ArithmeticOp::Divide => left.checked_div(right),
+            ArithmeticOp::Modulo => left.checked_rem(right),
+            ArithmeticOp::Power => u32::try_from(right).ok().and_then(|power| left.checked_pow(power)),
+        }
+    }
+
+    pub fn of_floats(self, left: f64, right: f64) -> f64 {
+        match self {
+            ArithmeticOp::Add => left + right,
+            ArithmeticOp::Subtract => left - right,
+            ArithmeticOp::Multiply => left * right,
+            ArithmeticOp::Divide => left / right,
+            ArithmeticOp::Modulo => left % right,
+            ArithmeticOp::Power => left.powf(right),
         }
     }
 }

@@ -66,11 +66,11 @@ impl<'a> Lexer<'a> {
             if trimmed.starts_with("//") {
                 self.position += trimmed.find('\n').unwrap_or(trimmed.len());
             } else if trimmed.starts_with("/*") {
-                let Some(length) = trimmed.find("*/") else {
+                let Some(length) = trimmed[2..].find("*/") else {
                     let at = SourceRange::new(self.position, self.position + 2);
                     return Err(ParseError::syntax(at, "a comment is never closed").suggest("end it with `*/`"));
                 };
-                self.position += length + 2;
+                self.position += length + 4;
             } else {
                 return Ok(());
             }

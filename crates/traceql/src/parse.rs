@@ -72,7 +72,10 @@ impl Parser<'_> {
             return Err(ParseError::syntax(self.at(), "the query is empty").suggest("`{ }` selects every span"));
         }
         let body = self.pipeline()?.node;
-        let hints = if self.peek_word() == Some("with") { self.hints()? } else { Vec::new() };
+        let mut hints = Vec::new();
+        while self.peek_word() == Some("with") {
+            hints.extend(self.hints()?);
+        }
         if *self.peek() != TokenKind::End {
             return Err(if hints.is_empty() {
                 self.after_pipeline("`|`, an operator or the end of the query")

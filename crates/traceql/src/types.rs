@@ -147,12 +147,16 @@ impl Checker {
 
     fn metrics(&mut self, metrics: &MetricsExpr) -> Result<(), ParseError> {
         match metrics {
-            MetricsExpr::Series { spans, function, at, .. } => {
+            MetricsExpr::Series { spans, function, by, at } => {
                 self.pipeline(spans)?;
+                if matches!(function, MetricsFunction::Compare { .. }) && !by.is_empty() {
+                    return Err(type_error(*at, "`compare()` cannot be grouped: it counts each attribute by itself"));
+                }
                 self.metrics_function(function, *at)
             }
             MetricsExpr::Then { input, stage, at } => {
                 self.metrics(input)?;
+                stands_alone(input)?;
                 match stage {
                     SecondStage::TopK(count) => positive(*count, *at, "`topk()` keeps"),
                     SecondStage::BottomK(count) => positive(*count, *at, "`bottomk()` keeps"),
@@ -161,7 +165,9 @@ impl Checker {
             }
             MetricsExpr::Arithmetic { left, right, .. } => {
                 self.metrics(left)?;
-                self.metrics(right)
+                self.metrics(right)?;
+                stands_alone(left)?;
+                stands_alone(right)
             }
             MetricsExpr::Literal { .. } => Ok(()),
         }
@@ -213,6 +219,17 @@ impl Checker {
             return Ok(());
         }
         Err(type_error(field.at(), format!("{whose} of {} is the same for every span", quote(&field.to_string()))))
+    }
+}
+
+/// Refuses `compare()`, whose answer is no time series to go on with.
+fn stands_alone(input: &MetricsExpr) -> Result<(), ParseError> {
+    match input {
+        MetricsExpr::Series { function: MetricsFunction::Compare { .. }, at, .. } => {
+            Err(type_error(*at, "nothing can be done with the answer of `compare()`")
+                .suggest("its second argument says how many values of each attribute it reports"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -9,7 +9,7 @@ use parquet::arrow::arrow_reader::RowSelection;
 use parquet::errors::{ParquetError, Result};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tracehouse_model::{SpanBatch, SpanId, Threshold, TraceId, kind, status};
-use tracehouse_store::{OpenFile, Projection, SpanFile, StringForm};
+use tracehouse_store::{Layout, NumberedColumn, OpenFile, Projection, SpanFile, StringForm};
 use tracehouse_traceql::{AttributeScope, Intrinsic};
 
 use super::gather::{Candidate, Gathered, GroupValue, NO_GROUP, Place};
@@ -55,6 +55,30 @@ impl<'a> Rows<'a> {
         self.count
     }
 
+    /// Whether columns are read for the wanted rows alone, as they are few.
+    pub(super) fn are_few(&self) -> bool {
+        self.sparse
+    }
+
+    /// All rows of the row group.
+    pub(super) fn all(self) -> Self {
+        Self::new(self.bounds, self.open, self.row_group, BooleanBuffer::new_set(self.wanted.len()))
+    }
+
+    /// What belongs to each wanted row, for each row of the row group.
+    pub(super) fn spread<T: Copy>(&self, of_wanted: Vec<T>, of_others: T) -> Vec<T> {
+        if self.positions.is_empty() {
+            return of_wanted;
+        }
+        let mut spread = vec![of_others; self.wanted.len()];
+        self.positions.iter().zip(of_wanted).for_each(|(row, value)| spread[*row as usize] = value);
+        spread
+    }
+
+    pub(super) fn layout(&self) -> &Layout {
+        self.open.layout()
+    }
+
     /// The place in the row group of one of the rows.
     fn position(&self, number: usize) -> u32 {
         self.positions.get(number).copied().unwrap_or(number as u32)
@@ -81,14 +105,16 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// The same with what belongs to each row.
-    #[inline]
-    pub(super) fn pick_with<T: Copy>(&self, of_rows: &[T], mut take: impl FnMut(usize, T)) {
-        if self.sparse || self.positions.is_empty() {
-            of_rows.iter().enumerate().for_each(|(at, with)| take(at, *with));
-        } else {
-            self.positions.iter().zip(of_rows).for_each(|(at, with)| take(*at as usize, *with));
-        }
+    /// A column of all rows as the numbers of its values, if the file numbers them.
+    pub(super) fn numbered(&self, column: &str) -> Result<Option<NumberedColumn>> {
+        self.bounds.count_scanned(self.open.bytes_of(self.row_group, Some(&[column])), 1, 1);
+        self.open.numbered(self.row_group, column)
+    }
+
+    /// The rows of the row group that have a value in a column; `None`: all have.
+    pub(super) fn present(&self, column: &str) -> Result<Option<BooleanBuffer>> {
+        self.bounds.count_scanned(self.open.bytes_of(self.row_group, Some(&[column])), 1, 1);
+        self.open.present(self.row_group, column)
     }
 
     /// The text that all rows have in a column, if the file says so.

@@ -40,7 +40,7 @@ pub(super) fn second_stage(mut series: Vec<Series>, stage: &SecondStage) -> Vec<
 }
 
 /// A literal beside series: durations are in seconds there.
-fn seconds(literal: &tracehouse_traceql::Static) -> f64 {
+pub(super) fn seconds(literal: &tracehouse_traceql::Static) -> f64 {
     let value = number(literal);
     if matches!(literal, tracehouse_traceql::Static::Duration(_)) { value / 1e9 } else { value }
 }
@@ -66,11 +66,20 @@ fn keep_points(series: &mut [Series], op: ComparisonOp, limit: f64) {
     }
 }
 
-/// Point by point. Series of two queries belong together if their labels are equal.
+/// Point by point. Series of two queries belong together if their labels are equal; a query that is not grouped goes with
+/// every series of the other.
 pub(super) fn arithmetic(op: ArithmeticOp, left: Operand, right: Operand) -> Operand {
     let calculated =
         |left: Option<f64>, right: Option<f64>| calculate(op, &Value::Float(left?), &Value::Float(right?)).as_float();
     match (left, right) {
+        (Operand::Series(left), Operand::Series(right)) if is_ungrouped(&right) => {
+            let other = &right[0].values;
+            Operand::Series(mapped(left, |step, value| calculated(value, other[step])))
+        }
+        (Operand::Series(left), Operand::Series(right)) if is_ungrouped(&left) => {
+            let other = &left[0].values;
+            Operand::Series(mapped(right, |step, value| calculated(other[step], value)))
+        }
         (Operand::Series(mut left), Operand::Series(right)) => {
             let mut by_labels: std::collections::HashMap<String, Series> =
                 right.into_iter().map(|series| (label_key(&series.labels), series)).collect();
@@ -85,10 +94,10 @@ pub(super) fn arithmetic(op: ArithmeticOp, left: Operand, right: Operand) -> Ope
             Operand::Series(left)
         }
         (Operand::Series(series), Operand::Literal(literal)) => {
-            Operand::Series(mapped(series, |value| calculated(value, Some(literal))))
+            Operand::Series(mapped(series, |_, value| calculated(value, Some(literal))))
         }
         (Operand::Literal(literal), Operand::Series(series)) => {
-            Operand::Series(mapped(series, |value| calculated(Some(literal), value)))
+            Operand::Series(mapped(series, |_, value| calculated(Some(literal), value)))
         }
         (Operand::Literal(left), Operand::Literal(right)) => {
             Operand::Literal(calculated(Some(left), Some(right)).unwrap_or(f64::NAN))
@@ -96,9 +105,14 @@ pub(super) fn arithmetic(op: ArithmeticOp, left: Operand, right: Operand) -> Ope
     }
 }
 
-fn mapped(mut series: Vec<Series>, change: impl Fn(Option<f64>) -> Option<f64>) -> Vec<Series> {
-    for value in series.iter_mut().flat_map(|series| &mut series.values) {
-        *value = change(*value);
+fn is_ungrouped(series: &[Series]) -> bool {
+    matches!(series, [only] if only.labels.is_empty())
+}
+
+/// Changes each point, given its step.
+fn mapped(mut series: Vec<Series>, change: impl Fn(usize, Option<f64>) -> Option<f64>) -> Vec<Series> {
+    for series in &mut series {
+        series.values.iter_mut().enumerate().for_each(|(step, value)| *value = change(step, *value));
     }
     series.retain(has_values);
     series

@@ -33,7 +33,7 @@ impl GroupValue {
             Value::Bool(value) => GroupValue::Bool(*value),
             Value::Status(code) => GroupValue::Status(*code),
             Value::Kind(code) => GroupValue::Kind(*code),
-            Value::Many(_) => {
+            Value::Many(_) | Value::Each(_) => {
                 value.to_any().map_or(GroupValue::Nil, |any| GroupValue::Json(any.to_canonical_json().into()))
             }
         }

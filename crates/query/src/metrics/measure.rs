@@ -19,6 +19,8 @@ pub(crate) enum Measure {
 pub(crate) trait Cell: Default + Clone + Send {
     /// Whether cells are so large that spans are better added series by series than in the order in which they lie.
     const LARGE: bool = false;
+    /// Whether no spans at all give zeros rather than nothing.
+    const ZERO_OF_NOTHING: bool = false;
 
     fn add(&mut self, value: f64, weight: f64);
     fn merge(&mut self, other: &Self);
@@ -45,6 +47,8 @@ pub(crate) struct Smallest(pub(crate) Option<f64>);
 pub(crate) struct Largest(pub(crate) Option<f64>);
 
 impl Cell for Count {
+    const ZERO_OF_NOTHING: bool = true;
+
     #[inline]
     fn add(&mut self, _: f64, weight: f64) {
         self.0 += weight;

@@ -11,6 +11,7 @@ mod gather;
 mod measure;
 mod quantiles;
 mod series;
+mod tally;
 mod traces;
 
 use std::ops::Range;
@@ -111,7 +112,7 @@ fn node(expr: MetricsExpr, exemplars_max: usize) -> Result<MetricsNode, QueryErr
             left: Box::new(node(*left, exemplars_max)?),
             right: Box::new(node(*right, exemplars_max)?),
         },
-        MetricsExpr::Literal { value, .. } => MetricsNode::Literal(crate::plan::number(&value)),
+        MetricsExpr::Literal { value, .. } => MetricsNode::Literal(combine::seconds(&value)),
     })
 }
 

@@ -137,7 +137,7 @@ impl Run<'_> {
     /// Gathers and makes series; `lines` turns the cells of one series into its lines.
     fn finish<C: Cell>(&self, met: &mut Met, lines: impl Fn(&mut [C]) -> Vec<Line>) -> Result<Vec<Series>, QueryError> {
         let files = matching_files(self.series, self.steps, self.snapshot, self.bounds, met);
-        let gathered = match self.series.spans_alone() {
+        let mut gathered = match self.series.spans_alone() {
             Some(filter) => self.gather_from_columns(filter, &files, met)?,
             None => traces::gather::<C>(self, &files, met)?,
         };
@@ -148,6 +148,10 @@ impl Run<'_> {
             met.partial(|| {
                 format!("too many series: {left_out} spans of further ones are left out; group by fewer fields or narrow the query")
             });
+        }
+        if C::ZERO_OF_NOTHING && self.series.by.is_empty() {
+            // No spans are a count of 0, not an unknown one.
+            gathered.group(&[]);
         }
         let mut made = Vec::new();
         for (key, mut cells, candidates) in gathered.into_groups() {
@@ -234,13 +238,13 @@ pub(super) fn matching_files<'s>(
     bounds: &Bounds<'_>,
     met: &mut Met,
 ) -> Vec<&'s Arc<SpanFile>> {
-    let driver = series.plan.drivers().map_or_else(Expression::always, |drivers| Expression::any(&drivers));
-    let scan = Scan { filter: &driver, start: steps.range.clone(), bounds };
+    let driver = &series.plan.drivers.span;
+    let scan = Scan { filter: driver, start: steps.range.clone(), bounds };
     let files = scan.files(snapshot);
     met.inspected.files_total += files.len() as u64;
     met.inspected.spans += snapshot.hot.iter().map(|hot| hot.spans.len() as u64).sum::<u64>();
     let (may_match, ruled_out): (Vec<_>, Vec<_>) =
-        files.into_iter().partition(|file| file_may_match(&driver, &file.contents));
+        files.into_iter().partition(|file| file_may_match(driver, &file.contents));
     met.inspected.files += ruled_out.len() as u64;
     may_match
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rustc_hash::FxHashSet;
-use tracehouse_model::TraceId;
+use tracehouse_model::{SpanBatch, TraceId};
 use tracehouse_store::{OpenFile, Snapshot, SpanFile};
 
 use super::columns::gather_rows;
@@ -16,79 +16,110 @@ use crate::assemble::assemble_many;
 use crate::bounds::Bounds;
 use crate::candidates::{Candidates, Scan};
 use crate::column_eval::columns_of;
-use crate::compile::Expression;
 use crate::error::QueryError;
 use crate::evaluate::{Evaluation, union_of};
 use crate::row_eval::{RowExpression, TraceFacts};
+use crate::whereabouts::Whereabouts;
 
 /// Traces that one thread puts together at once.
-pub(super) const TRACES_AT_ONCE: usize = 2048;
+const TRACES_AT_ONCE: usize = 2048;
 
 pub(super) fn gather<C: Cell>(
     run: &Run<'_>,
     files: &[&Arc<SpanFile>],
     met: &mut Met,
 ) -> Result<Gathered<C>, QueryError> {
-    let traces = candidates(run.series, run.steps, run.snapshot, run.bounds, files, met)?;
-    let portions: Vec<&[TraceId]> = traces.chunks(TRACES_AT_ONCE).collect();
-    let omitted = AtomicU64::new(0);
     let begin = || Gathered::new(run.steps, run.series.exemplars_max, run.bounds.cell_bytes_max());
-    let (all, done) = run.bounds.gather(portions.len(), begin, |portion, own| {
-        let columns = |open: &OpenFile| Some(columns(run, open));
-        assemble_many(run.snapshot, portions[portion], run.bounds, columns, |found| {
-            for tree in &found.trees {
-                let facts = TraceFacts::of(&found.spans, tree);
-                let spansets =
-                    Evaluation::new(&found.spans, tree, &facts).run(&run.series.plan.stages, &run.steps.range);
-                let rows = union_of(&spansets).into_iter().map(|row| row as usize);
-                let bind = |field| RowExpression::new(field, &found.spans, Some(&facts));
-                gather_rows(run, &found.spans, rows, bind, own);
-                omitted.fetch_add(tree.omitted, Ordering::Relaxed);
-            }
-        })
+    let traces = WholeTraces { series: run.series, steps: run.steps, snapshot: run.snapshot, bounds: run.bounds };
+    let columns = |open: &OpenFile| Some(columns(run, open));
+    let all = traces.gather(files, met, begin, columns, |spans, facts, rows, own| {
+        let rows = rows.into_iter().map(|row| row as usize);
+        gather_rows(run, spans, rows, |field| RowExpression::new(field, spans, Some(facts)), own);
     })?;
-    if done < portions.len() {
-        met.partial(|| run.bounds.stopped(done, portions.len(), "portions of traces looked at"));
-    }
-    met.omitted(omitted.into_inner());
     let mut gathered = begin();
     all.into_iter().for_each(|own| gathered.merge(own));
     Ok(gathered)
 }
 
-/// Traces that may leave spans, sorted.
-pub(super) fn candidates(
-    series: &SeriesPlan,
-    steps: &Steps,
-    snapshot: &Snapshot,
-    bounds: &Bounds<'_>,
-    files: &[&Arc<SpanFile>],
-    met: &mut Met,
-) -> Result<Vec<TraceId>, QueryError> {
-    let driver = series.plan.drivers().map_or_else(Expression::always, |drivers| Expression::any(&drivers));
-    let scan = Scan { filter: &driver, start: steps.range.clone(), bounds };
-    let mut in_memory = Candidates::default();
-    snapshot.hot.iter().for_each(|hot| scan.look_at_memory(&hot.spans, &mut in_memory));
-    let mut traces = in_memory.take_newer_than(i64::MIN);
-    let count = AtomicUsize::new(traces.len());
-    let pieces = row_groups(files, met)?;
-    let (found, done) = bounds.gather(pieces.len(), Vec::new, |piece, own: &mut Vec<TraceId>| {
-        let piece = &pieces[piece];
-        let matches = scan.look_at_row_group(piece.file, &piece.open, piece.row_group);
-        let before = own.len();
-        own.extend(matches.map_err(|source| piece.file.read_error(source))?.into_iter().map(|(trace, _)| trace));
-        let count = own.len() - before + count.fetch_add(own.len() - before, Ordering::Relaxed);
-        // They are gathered once more below.
-        bounds.hold_candidates(2 * count * size_of::<TraceId>());
-        Ok(())
-    })?;
-    if done < pieces.len() {
-        met.partial(|| bounds.stopped(done, pieces.len(), "row groups read"));
+/// The traces of which a pipeline leaves spans.
+pub(super) struct WholeTraces<'a> {
+    pub(super) series: &'a SeriesPlan,
+    pub(super) steps: &'a Steps,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) bounds: &'a Bounds<'a>,
+}
+
+impl WholeTraces<'_> {
+    /// Puts traces together with the columns named (all if `None`), runs the pipeline over each and shows `look` what it
+    /// leaves: the spans, what is known of their trace, and which rows are left. Each thread adds to what `begin` makes.
+    pub(super) fn gather<T: Send>(
+        &self,
+        files: &[&Arc<SpanFile>],
+        met: &mut Met,
+        begin: impl Fn() -> T + Sync,
+        columns: impl Fn(&OpenFile) -> Option<Vec<String>> + Sync,
+        look: impl Fn(&SpanBatch, &TraceFacts<'_>, Vec<u32>, &mut T) + Sync,
+    ) -> Result<Vec<T>, QueryError> {
+        let whereabouts = Whereabouts::new(self.snapshot, self.bounds);
+        let candidates = self.candidates(&whereabouts, files, met)?;
+        let of_files = candidates.chunk_by(|one, other| one.0 == other.0);
+        let portions: Vec<&[(u32, TraceId)]> = of_files.flat_map(|of_file| of_file.chunks(TRACES_AT_ONCE)).collect();
+        let omitted = AtomicU64::new(0);
+        let (all, done) = self.bounds.gather(portions.len(), begin, |portion, own| {
+            let traces: Vec<TraceId> = portions[portion].iter().map(|(_, trace)| *trace).collect();
+            assemble_many(self.snapshot, &whereabouts, &traces, self.bounds, &columns, |found| {
+                for tree in &found.trees {
+                    let facts = TraceFacts::of(&found.spans, tree);
+                    let evaluation = Evaluation::new(&found.spans, tree, &facts);
+                    let spansets = evaluation.run(&self.series.plan.stages, &self.steps.range);
+                    look(&found.spans, &facts, union_of(&spansets), own);
+                    omitted.fetch_add(tree.omitted, Ordering::Relaxed);
+                }
+            })
+        })?;
+        if done < portions.len() {
+            met.partial(|| self.bounds.stopped(done, portions.len(), "portions of traces looked at"));
+        }
+        met.omitted(omitted.into_inner());
+        Ok(all)
     }
-    found.into_iter().for_each(|found| traces.extend(found));
-    traces.sort_unstable();
-    traces.dedup();
-    Ok(traces)
+
+    /// Traces that may leave spans, each with the first file where it was met: by file, then by id, as they stand there.
+    fn candidates(
+        &self,
+        whereabouts: &Whereabouts<'_>,
+        files: &[&Arc<SpanFile>],
+        met: &mut Met,
+    ) -> Result<Vec<(u32, TraceId)>, QueryError> {
+        let (bounds, drivers) = (self.bounds, &self.series.plan.drivers);
+        let scan = Scan { filter: &drivers.span, start: self.steps.range.clone(), bounds };
+        let mut in_memory = Candidates::default();
+        self.snapshot.hot.iter().for_each(|hot| scan.look_at_memory(&hot.spans, &mut in_memory));
+        let in_memory = in_memory.take_newer_than(i64::MIN);
+        let count = AtomicUsize::new(in_memory.len());
+        let pieces = row_groups(files, met)?;
+        let (found, done) = bounds.gather(pieces.len(), Vec::new, |piece, own: &mut Vec<(u32, TraceId)>| {
+            let piece = &pieces[piece];
+            let elsewhere = |trace| whereabouts.elsewhere(trace, piece.file, true);
+            let matches = scan
+                .traces_in_row_group(piece.file, &piece.open, piece.row_group, &drivers.trace, elsewhere)
+                .map_err(|source| piece.file.read_error(source))?;
+            // They are gathered once more below.
+            let count = matches.len() + count.fetch_add(matches.len(), Ordering::Relaxed);
+            bounds.hold_candidates(2 * count * size_of::<(u32, TraceId)>());
+            own.extend(matches.into_iter().map(|(trace, _)| (piece.number, trace)));
+            Ok(())
+        })?;
+        if done < pieces.len() {
+            met.partial(|| bounds.stopped(done, pieces.len(), "row groups read"));
+        }
+        let mut traces: Vec<_> = in_memory.into_iter().map(|trace| (u32::MAX, trace)).collect();
+        found.into_iter().for_each(|found| traces.extend(found));
+        traces.sort_unstable_by_key(|&(file, trace)| (trace, file));
+        traces.dedup_by_key(|(_, trace)| *trace);
+        traces.sort_unstable();
+        Ok(traces)
+    }
 }
 
 fn columns(run: &Run<'_>, open: &OpenFile) -> Vec<String> {

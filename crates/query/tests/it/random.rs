@@ -82,7 +82,7 @@ impl Chance {
     }
 
     fn number(&self) -> String {
-        const NUMBERS: [&str; 9] = [
+        const NUMBERS: [&str; 10] = [
             "duration",
             ".http.status",
             ".ratio",
@@ -90,6 +90,7 @@ impl Chance {
             "resource.replicas",
             "childCount",
             "traceDuration",
+            "nestedSetParent",
             "instrumentation.scope.level",
             ".big",
         ];

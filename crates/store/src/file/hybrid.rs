@@ -1,5 +1,8 @@
 //! Parquet's hybrid of run-length encoding and bit packing. Source: Apache Parquet, `Encodings.md`, "RLE = 3".
 
+use arrow::array::BooleanBufferBuilder;
+use parquet::errors::{ParquetError, Result};
+
 /// Bits needed for values from 0 to `max`.
 pub(crate) fn bits_for(max: u32) -> u32 {
     u32::BITS - max.leading_zeros()
@@ -70,6 +73,45 @@ fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// Appends values of one bit each, of which there must be so many.
+pub(crate) fn read_bits(mut bytes: &[u8], count: usize, into: &mut BooleanBufferBuilder) -> Result<()> {
+    let short = || ParquetError::EOF("a page ends within its levels".into());
+    let mut left = count;
+    while left > 0 {
+        let header = take_varint(&mut bytes).ok_or_else(short)?;
+        let length = usize::try_from(header >> 1).unwrap_or(usize::MAX);
+        if header & 1 == 1 {
+            let (packed, rest) = bytes.split_at_checked(length).ok_or_else(short)?;
+            let taken = left.min(length.saturating_mul(GROUP));
+            into.append_packed_range(0..taken, packed);
+            (bytes, left) = (rest, left - taken);
+        } else {
+            let (value, rest) = bytes.split_first().ok_or_else(short)?;
+            let taken = left.min(length);
+            into.append_n(taken, *value & 1 == 1);
+            (bytes, left) = (rest, left - taken);
+        }
+        // Runs of nothing would never end.
+        if length == 0 {
+            return Err(short());
+        }
+    }
+    Ok(())
+}
+
+fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use parquet::encodings::rle::RleDecoder;
@@ -91,6 +133,24 @@ mod tests {
             let mut decoded = vec![0i32; values.len()];
             prop_assert_eq!(decoder.get_batch(&mut decoded).expect("readable"), values.len());
             prop_assert!(values.iter().zip(&decoded).all(|(&left, &right)| left as i32 == right));
+        }
+
+        #[test]
+        fn bits_come_back(runs in proptest::collection::vec((any::<bool>(), 1usize..70), 0..60)) {
+            let bits: Vec<bool> = runs.iter().flat_map(|&(bit, count)| std::iter::repeat_n(bit, count)).collect();
+            let mut encoded = Vec::new();
+            put_hybrid(&mut encoded, &bits.iter().map(|&bit| u32::from(bit)).collect::<Vec<u32>>(), 1);
+            let mut decoded = BooleanBufferBuilder::new(0);
+            read_bits(&encoded, bits.len(), &mut decoded).expect("readable");
+            prop_assert_eq!(decoded.finish().iter().collect::<Vec<bool>>(), bits);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40), count in 0usize..2000) {
+            let mut decoded = BooleanBufferBuilder::new(0);
+            if read_bits(&bytes, count, &mut decoded).is_ok() {
+                prop_assert_eq!(decoded.len(), count);
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, FixedSizeBinaryArray, RecordBatch};
+use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use arrow::error::ArrowError;
 use parquet::arrow::arrow_reader::{
@@ -11,16 +12,18 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::basic::Type as Physical;
-use parquet::column::page::Page;
+use parquet::column::page::{Page, PageReader};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use tracehouse_model::{SpanBatch, SpanId, TraceId};
 
 use super::layout::{LAYOUT_FOOTER_KEY, LAYOUT_VERSION, Layout, column};
+use super::numbered::{Chunk, DistinctValues, NumberedColumn};
 use super::pages::RowGroupPages;
-use super::rows::{parent_ids, parent_reach, to_spans};
+use super::rows::{parent_ids, parent_ids_in, parent_reach, to_spans};
 use super::source::FileSource;
+use super::trace_rows::TraceRows;
 
 /// Which columns are read into spans.
 #[derive(Clone, Copy, Debug)]
@@ -69,47 +72,6 @@ pub enum StringForm {
     View,
     /// `Dictionary(Int32, Utf8)` where the file has a dictionary in every row group, else a view.
     Dictionary,
-}
-
-/// The distinct values of a column in a row group.
-#[derive(Debug, Clone, PartialEq)]
-pub enum DistinctValues {
-    Texts(Vec<String>),
-    Ints(Vec<i64>),
-}
-
-impl DistinctValues {
-    /// Reads a dictionary page: texts with their lengths before them, or integers, all little-endian.
-    fn read(physical: Physical, mut bytes: &[u8], count: usize) -> Result<Option<Self>> {
-        fn take<'b>(bytes: &mut &'b [u8], length: usize) -> Result<&'b [u8]> {
-            let short = || ParquetError::EOF("a dictionary ends in the middle of a value".into());
-            let (taken, rest) = bytes.split_at_checked(length).ok_or_else(short)?;
-            *bytes = rest;
-            Ok(taken)
-        }
-        match physical {
-            Physical::BYTE_ARRAY => {
-                let mut texts = Vec::with_capacity(count.min(bytes.len()));
-                for _ in 0..count {
-                    let mut length = [0; 4];
-                    length.copy_from_slice(take(&mut bytes, 4)?);
-                    let text = take(&mut bytes, u32::from_le_bytes(length) as usize)?;
-                    texts.push(String::from_utf8_lossy(text).into_owned());
-                }
-                Ok(Some(DistinctValues::Texts(texts)))
-            }
-            Physical::INT64 => {
-                let mut ints = Vec::with_capacity(count.min(bytes.len()));
-                for _ in 0..count {
-                    let mut int = [0; 8];
-                    int.copy_from_slice(take(&mut bytes, 8)?);
-                    ints.push(i64::from_le_bytes(int));
-                }
-                Ok(Some(DistinctValues::Ints(ints)))
-            }
-            _ => Ok(None),
-        }
-    }
 }
 
 /// What [`OpenFile::scan`] reads. Ends after an error.
@@ -212,19 +174,48 @@ impl OpenFile {
 
     /// The distinct values of a top-level column in a row group, if the file lists them apart from its rows.
     pub fn distinct_values(&self, row_group: usize, column_name: &str) -> Result<Option<DistinctValues>> {
-        let Some(leaf) = self.leaf(column_name) else { return Ok(None) };
-        let chunk = self.metadata.row_group(row_group).column(leaf);
-        // Our writer puts either all pages of a chunk on the dictionary or none.
-        if chunk.dictionary_page_offset().is_none() {
+        let Some(leaf) = self.leaf(column_name).filter(|leaf| self.has_dictionary(row_group, *leaf)) else {
             return Ok(None);
-        }
-        let pages = RowGroupPages { source: self.source.clone(), metadata: self.metadata.clone(), row_group };
-        let mut chunks = pages.column_chunks(leaf)?;
-        let Some(mut reader) = chunks.next().transpose()? else { return Ok(None) };
-        let Some(Page::DictionaryPage { buf, num_values, .. }) = reader.get_next_page()? else { return Ok(None) };
-        contained(|| DistinctValues::read(chunk.column_type(), &buf, num_values as usize))
+        };
+        let physical = self.metadata.row_group(row_group).column(leaf).column_type();
+        let mut pages = self.pages_of(row_group, leaf)?;
+        let Some(Page::DictionaryPage { buf, num_values, .. }) = pages.get_next_page()? else { return Ok(None) };
+        contained(|| DistinctValues::read(physical, &buf, num_values as usize))
     }
 
+    /// A top-level column of a row group as the numbers of its values, if the file numbers them.
+    pub fn numbered(&self, row_group: usize, column_name: &str) -> Result<Option<NumberedColumn>> {
+        let Some(leaf) = self.leaf(column_name).filter(|leaf| self.has_dictionary(row_group, *leaf)) else {
+            return Ok(None);
+        };
+        contained(|| self.chunk(row_group, leaf)?.numbered())
+    }
+
+    /// The rows of a row group that have a value in a top-level column; `None`: all have.
+    pub fn present(&self, row_group: usize, column_name: &str) -> Result<Option<BooleanBuffer>> {
+        match self.leaf(column_name) {
+            Some(leaf) => contained(|| self.chunk(row_group, leaf)?.present()),
+            None => Ok(Some(BooleanBuffer::new_unset(self.rows_of(row_group)))),
+        }
+    }
+
+    fn chunk(&self, row_group: usize, leaf: usize) -> Result<Chunk> {
+        let physical = self.metadata.row_group(row_group).column(leaf).column_type();
+        let optional = self.metadata.file_metadata().schema_descr().column(leaf).max_def_level() > 0;
+        Ok(Chunk { pages: self.pages_of(row_group, leaf)?, physical, rows: self.rows_of(row_group), optional })
+    }
+
+    /// Our writer puts either all pages of a chunk on the dictionary or none.
+    fn has_dictionary(&self, row_group: usize, leaf: usize) -> bool {
+        self.metadata.row_group(row_group).column(leaf).dictionary_page_offset().is_some()
+    }
+
+    fn pages_of(&self, row_group: usize, leaf: usize) -> Result<Box<dyn PageReader>> {
+        let pages = RowGroupPages { source: self.source.clone(), metadata: self.metadata.clone(), row_group };
+        pages.column_chunks(leaf)?.next().transpose()?.ok_or_else(missing_rows)
+    }
+
+    /// The leaf of a column that is no list, map or the like.
     fn leaf(&self, column_name: &str) -> Option<usize> {
         let columns = self.metadata.file_metadata().schema_descr().columns();
         columns.iter().position(|leaf| leaf.path().parts() == [column_name])
@@ -324,42 +315,53 @@ impl OpenFile {
         Ok(found)
     }
 
+    /// Where all traces of each row group stand.
+    pub fn trace_rows(&self) -> Result<Vec<TraceRows>> {
+        let of_row_group = |row_group: usize| {
+            let mut found = TraceRows::default();
+            let rows = self.rows_of(row_group).max(1);
+            for batch in self.scan(row_group, &[column::TRACE_ID], None, StringForm::View, rows)? {
+                let batch = batch?;
+                found.push(batch.column(0).as_any().downcast_ref().ok_or_else(wrong_column)?)?;
+            }
+            Ok(found)
+        };
+        (0..self.row_groups()).map(of_row_group).collect()
+    }
+
     /// The spans of some traces, which are given sorted, in the order of the file: at most so many, and how many were left
-    /// out for that.
+    /// out for that. Where the traces stand is looked up unless it is known.
     pub fn read_traces(
         &self,
         traces: &[TraceId],
+        known: Option<&[TraceRows]>,
         columns: Projection<'_>,
         spans_max: usize,
     ) -> Result<(SpanBatch, u64)> {
         let mut spans = SpanBatch::new();
         let (mut left, mut left_out) = (spans_max, 0);
         for row_group in 0..self.row_groups() {
-            let found = contained(|| self.rows_of_traces(row_group, traces))?;
-            let kept = found.into_iter().map(|(_, rows)| {
+            let found = match known.and_then(|known| known.get(row_group)) {
+                Some(known) => traces.iter().filter_map(|&trace| known.of(trace)).collect(),
+                None => contained(|| self.rows_of_traces(row_group, traces))?,
+            };
+            let kept = found.into_iter().map(|rows| {
                 let taken = rows.len().min(left);
                 left -= taken;
                 left_out += (rows.len() - taken) as u64;
                 rows.start..rows.start + taken
             });
             let kept: Vec<_> = kept.filter(|rows| !rows.is_empty()).collect();
-            for together in joined(&kept) {
-                let rows = together[0].start..together[together.len() - 1].end;
-                let part = self.read_rows(row_group, rows.clone(), columns)?;
-                if spans.is_empty() && together.len() == 1 {
-                    spans = part;
-                } else {
-                    let wanted = together.iter().flat_map(|one| one.start - rows.start..one.end - rows.start);
-                    spans.append_rows(&part, wanted);
-                }
-            }
+            let part = self.read_ranges(row_group, &joined(&kept), columns)?;
+            if spans.is_empty() { spans = part } else { spans.append(&part) }
         }
         Ok((spans, left_out))
     }
 
     /// Where the spans of some traces stand in a row group.
-    fn rows_of_traces(&self, row_group: usize, traces: &[TraceId]) -> Result<Vec<(TraceId, Range<usize>)>> {
-        let mut found: Vec<(TraceId, Range<usize>)> = Vec::new();
+    fn rows_of_traces(&self, row_group: usize, traces: &[TraceId]) -> Result<Vec<Range<usize>>> {
+        let mut found: Vec<Range<usize>> = Vec::new();
+        let mut last = None;
         let pages = self.pages_that_may_hold_any(row_group, traces);
         if pages.is_empty() {
             return Ok(found);
@@ -378,9 +380,10 @@ impl OpenFile {
                 }
                 let Some(&trace) = wanted.first().filter(|first| first.0.as_slice() == id) else { continue };
                 match found.last_mut() {
-                    Some((last, rows)) if *last == trace && rows.end == row => rows.end += 1,
-                    _ => found.push((trace, row..row + 1)),
+                    Some(rows) if last == Some(trace) && rows.end == row => rows.end += 1,
+                    _ => found.push(row..row + 1),
                 }
+                last = Some(trace);
             }
         }
         Ok(found)
@@ -467,6 +470,26 @@ impl OpenFile {
             let parents = self.parents_of(&batch, row_group, rows)?;
             to_spans(&batch, &self.layout, &parents)
         })
+    }
+
+    /// Some ranges of rows of a row group, ascending and apart, as spans. Each page is decoded once.
+    fn read_ranges(&self, row_group: usize, ranges: &[Range<usize>], columns: Projection<'_>) -> Result<SpanBatch> {
+        if ranges.len() > 1 {
+            let selection = RowSelection::from_consecutive_ranges(ranges.iter().cloned(), self.rows_of(row_group));
+            let (projection, selected) = (self.projection(columns), selection.row_count());
+            let mut reader = self.read(row_group, projection, Some(selection), StringForm::View, selected)?;
+            let batch = reader.next().transpose()?.ok_or_else(missing_rows)?;
+            let parents = contained(|| parent_ids_in(&batch, ranges))?;
+            if let Some(parents) = parents {
+                return contained(|| to_spans(&batch, &self.layout, &parents));
+            }
+        }
+        let mut spans = SpanBatch::new();
+        for range in ranges {
+            let part = self.read_rows(row_group, range.clone(), columns)?;
+            if spans.is_empty() { spans = part } else { spans.append(&part) }
+        }
+        Ok(spans)
     }
 
     /// All columns of some rows, read by two threads: there are about a hundred, and somebody waits for the trace.
@@ -581,25 +604,16 @@ impl SpanStream {
     }
 }
 
-/// Ranges that are close to each other, to be read as one.
-fn joined(ranges: &[Range<usize>]) -> impl Iterator<Item = &[Range<usize>]> {
-    /// Rows that are read in vain rather than to begin anew.
-    const GAP_MAX: usize = 256;
-    const ROWS_MAX: usize = 64 * 1024;
-    let mut rest = ranges;
-    std::iter::from_fn(move || {
-        let first = rest.first()?;
-        let mut count = 1;
-        while count < rest.len()
-            && rest[count].start - rest[count - 1].end <= GAP_MAX
-            && rest[count].end - first.start <= ROWS_MAX
-        {
-            count += 1;
+/// Ascending ranges, with those as one that touch each other.
+fn joined(ranges: &[Range<usize>]) -> Vec<Range<usize>> {
+    let mut joined: Vec<Range<usize>> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => joined.push(range.clone()),
         }
-        let (together, others) = rest.split_at(count);
-        rest = others;
-        Some(together)
-    })
+    }
+    joined
 }
 
 fn select(rows: &Range<usize>) -> RowSelection {
@@ -610,7 +624,7 @@ fn missing_rows() -> ParquetError {
     ParquetError::General("the file has fewer rows than its footer says".into())
 }
 
-fn wrong_column() -> ParquetError {
+pub(super) fn wrong_column() -> ParquetError {
     ParquetError::General("a column has another type than its file's layout says".into())
 }
 

@@ -53,6 +53,38 @@ pub(crate) fn parent_ids(batch: &RecordBatch, rows: Range<usize>) -> Result<Vec<
     .collect()
 }
 
+/// The parent id of each row of a batch that was read from ranges of rows, ascending and apart. `None` if a parent stands
+/// outside of them.
+pub(crate) fn parent_ids_in(batch: &RecordBatch, ranges: &[Range<usize>]) -> Result<Option<Vec<SpanId>>> {
+    let span_ids: &FixedSizeBinaryArray = typed(batch, column::SPAN_ID)?;
+    let explicit: &FixedSizeBinaryArray = typed(batch, column::PARENT_SPAN_ID)?;
+    let offsets: &Int32Array = typed(batch, column::PARENT_OFFSET)?;
+    let mut parents = Vec::with_capacity(batch.num_rows());
+    for range in ranges {
+        // In the batch, the range begins here.
+        let first = parents.len();
+        for at in first..first + range.len() {
+            if at >= batch.num_rows() {
+                return Err(damaged("a column has fewer rows than its row group"));
+            }
+            if explicit.is_valid(at) {
+                parents.push(SpanId(fixed_bytes(explicit.value(at))));
+                continue;
+            }
+            if offsets.is_null(at) {
+                parents.push(SpanId::NONE);
+                continue;
+            }
+            let inside = (at - first) as i64 - i64::from(offsets.value(at));
+            if !(0..range.len() as i64).contains(&inside) {
+                return Ok(None);
+            }
+            parents.push(SpanId(fixed_bytes(span_ids.value(first + inside as usize))));
+        }
+    }
+    Ok(Some(parents))
+}
+
 /// The rows, counted from the first of the batch, among which all parents of its rows stand, its own rows included.
 pub(crate) fn parent_reach(batch: &RecordBatch) -> Result<Range<i64>> {
     let offsets: &Int32Array = typed(batch, column::PARENT_OFFSET)?;
@@ -501,6 +533,6 @@ fn fixed_bytes<const N: usize>(bytes: &[u8]) -> [u8; N] {
     fixed
 }
 
-fn damaged(what: &str) -> ParquetError {
+pub(super) fn damaged(what: &str) -> ParquetError {
     ParquetError::General(format!("the file contradicts its layout: {what}"))
 }

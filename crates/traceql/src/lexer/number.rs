@@ -1,6 +1,6 @@
 //! Integers, floats and durations. Durations are computed exactly, never through floating point.
 
-use super::Lexer;
+use super::{Lexer, is_attribute_part};
 use crate::error::{ParseError, quote};
 use crate::literal::DURATION_UNITS;
 use crate::token::TokenKind;
@@ -12,6 +12,10 @@ impl<'a> Lexer<'a> {
     pub(super) fn number(&mut self) -> Result<TokenKind, ParseError> {
         let start = self.position;
         let (integer, fraction) = self.decimal();
+        let whole_with_point = fraction.is_empty() && self.at_last_point();
+        if whole_with_point {
+            self.bump();
+        }
         if self.at_exponent() {
             self.bump();
             if matches!(self.peek(), Some('+' | '-')) {
@@ -20,10 +24,10 @@ impl<'a> Lexer<'a> {
             self.take_while(|digit| digit.is_ascii_digit());
             return self.float(start);
         }
-        if self.peek().is_some_and(is_unit_part) {
+        if !whole_with_point && self.peek().is_some_and(is_unit_part) {
             return self.duration(start, integer, fraction);
         }
-        if !fraction.is_empty() {
+        if whole_with_point || !fraction.is_empty() {
             return self.float(start);
         }
         integer.parse().map(TokenKind::Int).map_err(|_| self.out_of_range(start, "an integer"))
@@ -40,14 +44,15 @@ impl<'a> Lexer<'a> {
         (integer, self.take_while(|digit| digit.is_ascii_digit()))
     }
 
+    /// Whether a point ends the number: neither an attribute begins there nor a fraction.
+    fn at_last_point(&self) -> bool {
+        let begins_name = |character: char| character == '"' || is_attribute_part(character);
+        let Some(after) = self.rest().strip_prefix('.') else { return false };
+        is_exponent(after) || !after.starts_with(begins_name)
+    }
+
     fn at_exponent(&self) -> bool {
-        let mut ahead = self.rest().chars();
-        matches!(ahead.next(), Some('e' | 'E'))
-            && match ahead.next() {
-                Some('+' | '-') => ahead.next().is_some_and(|digit| digit.is_ascii_digit()),
-                Some(digit) => digit.is_ascii_digit(),
-                None => false,
-            }
+        is_exponent(self.rest())
     }
 
     fn float(&mut self, start: usize) -> Result<TokenKind, ParseError> {
@@ -111,6 +116,17 @@ impl<'a> Lexer<'a> {
         let whole = &self.source[start..self.position];
         ParseError::syntax(self.since(start), format!("{} is too large for {what}", quote(whole))).found(whole)
     }
+}
+
+/// Whether a text begins with an exponent, such as `e-3`.
+fn is_exponent(text: &str) -> bool {
+    let mut ahead = text.chars();
+    matches!(ahead.next(), Some('e' | 'E'))
+        && match ahead.next() {
+            Some('+' | '-') => ahead.next().is_some_and(|digit| digit.is_ascii_digit()),
+            Some(digit) => digit.is_ascii_digit(),
+            None => false,
+        }
 }
 
 fn nanos(integer: &str, fraction: &str, unit_nanos: u64) -> Option<u64> {

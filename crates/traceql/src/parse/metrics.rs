@@ -1,7 +1,7 @@
 //! Functions that turn spans into time series, and what can be done with the series.
 
-use super::operand::ordering;
-use super::{Parser, Tall};
+use super::operand::{Operand, folded, ordering};
+use super::{PRECEDENCE_SUM, Parser, Tall};
 use crate::error::ParseError;
 use crate::literal::Static;
 use crate::query::{MetricsExpr, MetricsFunction, Pipeline, SecondStage};
@@ -92,7 +92,8 @@ impl Parser<'_> {
         let window = if top.is_some() && self.eat(Symbol::Comma) {
             let from = self.integer("the start of the window in nanoseconds")?;
             self.expect(Symbol::Comma, "`,` and the end of the window")?;
-            Some((from, self.integer("the end of the window in nanoseconds")?))
+            // Clients write zeros for no window.
+            Some((from, self.integer("the end of the window in nanoseconds")?)).filter(|window| *window != (0, 0))
         } else {
             None
         };
@@ -119,14 +120,28 @@ impl Parser<'_> {
         while let Some(op) = self.peek_symbol().and_then(ordering) {
             self.bump();
             let at = self.at();
-            let value = self.literal("a number or a duration")?;
-            if !matches!(value, Static::Int(_) | Static::Float(_) | Static::Duration(_)) {
-                return Err(ParseError::syntax(at, "metrics can be compared with a number or a duration only")
-                    .found(&self.source[at.bytes()]));
-            }
+            let value = self.constant()?.ok_or_else(|| {
+                ParseError::syntax(at, "metrics can be compared with a number or a duration only")
+                    .found(&self.source[at.bytes()])
+            })?;
             input = self.then(input, SecondStage::Filter { op, value }, self.last_at())?;
         }
         Ok(input)
+    }
+
+    /// A number or duration, or numbers that are calculated with; `None` for anything else that can be read.
+    fn constant(&mut self) -> Result<Option<Static>, ParseError> {
+        match self.peek() {
+            TokenKind::String(_) => self.literal("a number or a duration").map(|_| None),
+            TokenKind::Word(word) if Static::from_word(word).is_some_and(|word| !matches!(word, Static::Int(_))) => {
+                self.literal("a number or a duration").map(|_| None)
+            }
+            TokenKind::End => Err(self.unexpected("a number or a duration")),
+            _ => match self.operand(PRECEDENCE_SUM)?.node {
+                Operand::Scalar(scalar) => Ok(folded(&scalar)),
+                _ => Ok(None),
+            },
+        }
     }
 
     fn then(

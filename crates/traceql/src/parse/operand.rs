@@ -252,22 +252,52 @@ fn combine(
             .map(|op| Operand::Spanset(SpansetExpr::Combine { op, left: Box::new(left), right: Box::new(right), at })),
         (Operand::Scalar(left), Operand::Scalar(right)) => combine_scalars(symbol, left, right, at),
         (Operand::Metrics(left), Operand::Metrics(right)) => combine_metrics(symbol, left, right, at),
-        (Operand::Metrics(left), Operand::Scalar(ScalarExpr::Literal { value, at: value_at })) => {
-            match ordering(symbol) {
-                Some(op) => Some(Operand::Metrics(MetricsExpr::Then {
-                    input: Box::new(left),
-                    stage: SecondStage::Filter { op, value },
-                    at,
-                })),
-                None => combine_metrics(symbol, left, MetricsExpr::Literal { value, at: value_at }, at),
+        (Operand::Metrics(left), Operand::Scalar(scalar)) => match (ordering(symbol), folded(&scalar)) {
+            (_, None) => None,
+            (Some(op), Some(value)) => Some(Operand::Metrics(MetricsExpr::Then {
+                input: Box::new(left),
+                stage: SecondStage::Filter { op, value },
+                at,
+            })),
+            (None, Some(value)) => {
+                combine_metrics(symbol, left, MetricsExpr::Literal { value, at: scalar.at() }, at)
             }
-        }
-        (Operand::Scalar(ScalarExpr::Literal { value, at: value_at }), Operand::Metrics(right)) => {
-            combine_metrics(symbol, MetricsExpr::Literal { value, at: value_at }, right, at)
-        }
+        },
+        (Operand::Scalar(scalar), Operand::Metrics(right)) => folded(&scalar).and_then(|value| {
+            combine_metrics(symbol, MetricsExpr::Literal { value, at: scalar.at() }, right, at)
+        }),
         _ => None,
     };
     combined.ok_or_else(|| mismatch(symbol, operator_at, kinds))
+}
+
+/// What a number amounts to that no span has a part in: a literal, or plain numbers that are calculated with. Integers
+/// divide as integers, as in Tempo.
+pub(super) fn folded(scalar: &ScalarExpr) -> Option<Static> {
+    match scalar {
+        ScalarExpr::Literal { value, .. } => Some(value.clone()),
+        ScalarExpr::Negate { operand, .. } => match folded(operand)? {
+            Static::Int(value) => value.checked_neg().map(Static::Int),
+            Static::Float(value) => Some(Static::Float(-value)),
+            _ => None,
+        },
+        ScalarExpr::Arithmetic { op, left, right, .. } => match (folded(left)?, folded(right)?) {
+            (Static::Int(left), Static::Int(right)) => op.of_ints(left, right).map(Static::Int),
+            (left, right) => {
+                let result = op.of_floats(plain_number(&left)?, plain_number(&right)?);
+                result.is_finite().then_some(Static::Float(result))
+            }
+        },
+        ScalarExpr::Aggregate { .. } | ScalarExpr::Pipeline { .. } => None,
+    }
+}
+
+fn plain_number(value: &Static) -> Option<f64> {
+    match value {
+        Static::Int(value) => Some(*value as f64),
+        Static::Float(value) => Some(*value),
+        _ => None,
+    }
 }
 
 fn spanset_op(symbol: Symbol) -> Option<SpansetOp> {

@@ -101,5 +101,5 @@ impl Parser<'_> {
 
 /// Words that begin a stage but never a pipeline.
 fn needs_input(word: &str) -> bool {
-    super::metrics::is_metrics_function(word) || matches!(word, "coalesce" | "select" | "topk" | "bottomk")
+    super::metrics::is_metrics_function(word) || matches!(word, "coalesce" | "topk" | "bottomk")
 }

@@ -56,7 +56,6 @@ const REFUSED_FOR_ITS_MEANING = new Set([
 	'({} | rate()) && ({} | rate())',
 	'({} | rate()) > ({} | rate())',
 	'10 < ({} | rate())',
-	'(1 + 1) * ({} | rate())',
 	'({} | rate()) && {}',
 	'{} | ({} | rate())',
 	'-{}',

@@ -18,6 +18,8 @@ pub(crate) enum V {
     Status(u8),
     Kind(u8),
     List(Vec<V>),
+    /// Of events and links, each by itself.
+    Each(Vec<V>),
     Other,
 }
 
@@ -55,7 +57,7 @@ impl V {
                 let names = ["unspecified", "internal", "server", "client", "producer", "consumer"];
                 Some(AnyValue::String(names[*code as usize].into()))
             }
-            V::List(values) => Some(AnyValue::Array(values.iter().filter_map(V::shown).collect())),
+            V::List(values) | V::Each(values) => Some(AnyValue::Array(values.iter().filter_map(V::shown).collect())),
         }
     }
 }
@@ -64,9 +66,9 @@ fn find(attributes: &[(String, AnyValue)], key: &str) -> V {
     attributes.iter().find(|(known, _)| known == key).map_or(V::Missing, |(_, value)| V::of(value))
 }
 
-fn list(values: Vec<V>) -> V {
+fn each(values: Vec<V>) -> V {
     let values: Vec<V> = values.into_iter().filter(|value| *value != V::Missing).collect();
-    if values.is_empty() { V::Missing } else { V::List(values) }
+    if values.is_empty() { V::Missing } else { V::Each(values) }
 }
 
 fn attribute(span: &Span, attribute: &Attribute) -> V {
@@ -79,8 +81,8 @@ fn attribute(span: &Span, attribute: &Attribute) -> V {
         AttributeScope::Span => find(&span.attributes, key),
         AttributeScope::Resource => find(&span.resource_attributes, key),
         AttributeScope::Instrumentation => find(&span.scope_attributes, key),
-        AttributeScope::Event => list(span.events.iter().map(|event| find(&event.attributes, key)).collect()),
-        AttributeScope::Link => list(span.links.iter().map(|link| find(&link.attributes, key)).collect()),
+        AttributeScope::Event => each(span.events.iter().map(|event| find(&event.attributes, key)).collect()),
+        AttributeScope::Link => each(span.links.iter().map(|link| find(&link.attributes, key)).collect()),
     }
 }
 
@@ -105,17 +107,21 @@ fn intrinsic(trace: &Trace<'_>, row: usize, intrinsic: Intrinsic) -> V {
         }
         Intrinsic::TraceRootName => V::Text(root.map(|root| root.name.clone()).unwrap_or_default()),
         Intrinsic::TraceRootService => V::Text(root.map(|root| root.service_name.clone()).unwrap_or_default()),
-        Intrinsic::EventName => V::List(span.events.iter().map(|event| V::Text(event.name.clone())).collect()),
+        Intrinsic::EventName => each(span.events.iter().map(|event| V::Text(event.name.clone())).collect()),
         Intrinsic::EventTimeSinceStart => {
-            V::List(span.events.iter().map(|event| V::Int(event.time_unix_nanos - span.start_unix_nanos)).collect())
+            each(span.events.iter().map(|event| V::Int(event.time_unix_nanos - span.start_unix_nanos)).collect())
         }
-        Intrinsic::LinkTraceId => V::List(span.links.iter().map(|link| V::Text(link.trace_id.to_string())).collect()),
-        Intrinsic::LinkSpanId => V::List(span.links.iter().map(|link| V::Text(link.span_id.to_string())).collect()),
+        Intrinsic::LinkTraceId => each(span.links.iter().map(|link| V::Text(link.trace_id.to_string())).collect()),
+        Intrinsic::LinkSpanId => each(span.links.iter().map(|link| V::Text(link.span_id.to_string())).collect()),
         Intrinsic::InstrumentationName => V::Text(span.scope_name.clone()),
         Intrinsic::InstrumentationVersion => V::Text(span.scope_version.clone()),
         Intrinsic::NestedSetLeft => V::Int(trace.nested_set[row].0),
         Intrinsic::NestedSetRight => V::Int(trace.nested_set[row].1),
-        Intrinsic::NestedSetParent => V::Int(trace.parent[row].map_or(-1, |parent| trace.nested_set[parent].0)),
+        Intrinsic::NestedSetParent => match trace.parent[row] {
+            Some(parent) => V::Int(trace.nested_set[parent].0),
+            None if trace.spans[row].parent_span_id.is_none() => V::Int(-1),
+            None => V::Int(0),
+        },
         Intrinsic::Parent if span.parent_span_id.is_none() => V::Missing,
         Intrinsic::Parent => V::Other,
     }
@@ -143,7 +149,13 @@ pub(crate) fn value(trace: &Trace<'_>, row: usize, expr: &FieldExpr) -> V {
         }
         FieldExpr::Intrinsic { intrinsic: wanted, .. } => intrinsic(trace, row, *wanted),
         FieldExpr::Arithmetic { op, left, right, .. } => {
-            calculate(*op, &value(trace, row, left), &value(trace, row, right))
+            let (dividend, divisor) = (value(trace, row, left), value(trace, row, right));
+            match dividend.number() {
+                Some(number) if *op == ArithmeticOp::Divide && (is_duration(left) || is_duration(right)) => {
+                    calculate(*op, &V::Number(number), &divisor)
+                }
+                _ => calculate(*op, &dividend, &divisor),
+            }
         }
         FieldExpr::Negate { operand, .. } => match value(trace, row, operand) {
             V::Int(int) => int.checked_neg().map_or(V::Missing, V::Int),
@@ -151,6 +163,19 @@ pub(crate) fn value(trace: &Trace<'_>, row: usize, expr: &FieldExpr) -> V {
             _ => V::Missing,
         },
         condition => V::Bool(holds(trace, row, condition)),
+    }
+}
+
+fn is_duration(expr: &FieldExpr) -> bool {
+    match expr {
+        FieldExpr::Literal { value, .. } => matches!(value, Static::Duration(_)),
+        FieldExpr::Intrinsic { intrinsic, .. } => matches!(
+            intrinsic,
+            Intrinsic::Duration | Intrinsic::TraceDuration | Intrinsic::EventTimeSinceStart
+        ),
+        FieldExpr::Negate { operand, .. } => is_duration(operand),
+        FieldExpr::Arithmetic { left, right, .. } => is_duration(left) || is_duration(right),
+        _ => false,
     }
 }
 
@@ -197,6 +222,8 @@ pub(crate) fn compare(op: ComparisonOp, left: &V, right: &V) -> bool {
         (V::Missing | V::Nil, V::Nil) => op == ComparisonOp::Equal,
         (_, V::Nil) | (V::Nil, _) => op == ComparisonOp::NotEqual,
         (V::Missing, _) | (_, V::Missing) => false,
+        (V::Each(values), other) => values.iter().any(|value| compare(op, value, other)),
+        (other, V::Each(values)) => values.iter().any(|value| compare(op, other, value)),
         (V::List(values), other) if negative => {
             !values.is_empty() && values.iter().all(|value| compare(op, value, other))
         }

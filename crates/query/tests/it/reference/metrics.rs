@@ -79,9 +79,13 @@ fn number(literal: &Static) -> f64 {
     }
 }
 
+fn seconds(literal: &Static) -> f64 {
+    if let Static::Duration(nanos) = literal { *nanos as f64 / 1e9 } else { number(literal) }
+}
+
 fn compute(spans: &[Span], expr: &MetricsExpr, steps: &Steps) -> Operand {
     match expr {
-        MetricsExpr::Literal { value, .. } => Operand::Literal(number(value)),
+        MetricsExpr::Literal { value, .. } => Operand::Literal(seconds(value)),
         MetricsExpr::Series { spans: pipeline, function, by, .. } => {
             let traces = Trace::all(spans);
             let mut counted = Vec::new();
@@ -117,13 +121,18 @@ fn compute(spans: &[Span], expr: &MetricsExpr, steps: &Steps) -> Operand {
                     mapped(right, |value| calculated(Some(left), value))
                 }
                 (Operand::Series(left), Operand::Series(right)) => {
+                    let for_all = |side: &[ReferenceSeries]| side.len() == 1 && side[0].labels.is_empty();
+                    let (left_for_all, right_for_all) = (for_all(&left), for_all(&right));
                     let mut joined = Vec::new();
-                    for mut one in left {
-                        let Some(other) = right.iter().find(|other| same(&other.labels, &one.labels)) else { continue };
-                        for (value, with) in one.values.iter_mut().zip(&other.values) {
-                            *value = calculated(*value, *with);
+                    for one in &left {
+                        for other in &right {
+                            if left_for_all || right_for_all || same(&other.labels, &one.labels) {
+                                let labels = if left_for_all { other.labels.clone() } else { one.labels.clone() };
+                                let values = one.values.iter().zip(&other.values);
+                                let values = values.map(|(left, right)| calculated(*left, *right)).collect();
+                                joined.push(ReferenceSeries { labels, values });
+                            }
                         }
-                        joined.push(one);
                     }
                     joined
                 }
@@ -165,7 +174,7 @@ fn then(mut series: Vec<ReferenceSeries>, stage: &SecondStage) -> Vec<ReferenceS
             }
         }
         SecondStage::Filter { op, value } => {
-            let limit = if let Static::Duration(nanos) = value { *nanos as f64 / 1e9 } else { number(value) };
+            let limit = seconds(value);
             for value in series.iter_mut().flat_map(|series| &mut series.values) {
                 *value = value.filter(|value| compare(*op, &V::Number(*value), &V::Number(limit)));
             }
@@ -202,6 +211,10 @@ fn aggregated(
             Some((_, spans)) => spans.push(span),
             None => groups.push((labels, vec![span])),
         }
+    }
+    let counts = matches!(function, MetricsFunction::Rate | MetricsFunction::CountOverTime);
+    if counts && by.is_empty() && groups.is_empty() {
+        groups.push((Vec::new(), Vec::new()));
     }
     let mut series = Vec::new();
     for (labels, spans) in groups {

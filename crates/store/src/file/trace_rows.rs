@@ -1,0 +1,48 @@
+//! Where the traces of a row group stand: worked out once for whoever looks for many of them.
+
+use std::ops::Range;
+
+use arrow::array::FixedSizeBinaryArray;
+use parquet::errors::Result;
+use tracehouse_model::TraceId;
+
+/// The traces of a row group, whose rows are sorted by trace.
+#[derive(Debug, Default)]
+pub struct TraceRows {
+    traces: Vec<TraceId>,
+    /// The first row of each.
+    first_rows: Vec<u32>,
+    rows: u32,
+}
+
+impl TraceRows {
+    /// The rows of a trace.
+    pub fn of(&self, trace: TraceId) -> Option<Range<usize>> {
+        let at = self.traces.binary_search(&trace).ok()?;
+        let end = self.first_rows.get(at + 1).copied().unwrap_or(self.rows);
+        Some(self.first_rows[at] as usize..end as usize)
+    }
+
+    /// What this takes in memory.
+    pub fn bytes(&self) -> usize {
+        self.traces.capacity() * size_of::<TraceId>() + self.first_rows.capacity() * size_of::<u32>()
+    }
+
+    pub(super) fn push(&mut self, ids: &FixedSizeBinaryArray) -> Result<()> {
+        for id in ids.iter() {
+            let id = id.and_then(|id| id.try_into().ok()).map(TraceId).ok_or_else(super::read::wrong_column)?;
+            match self.traces.last() {
+                Some(last) if *last == id => {}
+                Some(last) if *last > id => {
+                    return Err(super::rows::damaged("the rows of a file are not sorted by trace"));
+                }
+                _ => {
+                    self.traces.push(id);
+                    self.first_rows.push(self.rows);
+                }
+            }
+            self.rows += 1;
+        }
+        Ok(())
+    }
+}
