@@ -41,6 +41,8 @@ def filled(tmp_path_factory):
                     "step": at,
                     "ratio": number / 4,
                     "even": number % 2 == 0,
+                    "with space": at,
+                    "k8s.labels.app.kubernetes.io/name": "cart",
                 },
             )
             for at in range(4)
@@ -154,6 +156,36 @@ def test_spans_that_matched(filled):
     assert all(isinstance(first[field], str) for field in ("spanID", "startTimeUnixNano", "durationNanos"))
 
 
+def test_fields_are_called_and_written_as_in_tempo(filled):
+    server, _ = filled
+    query = '{ span.ratio = 2.5 && span."with space" = 2 } | select(duration) | by(duration)'
+    [found] = server.json("/api/search", params={"q": query})["traces"]
+    fields = {each["key"]: each["value"] for each in found["spanSet"]["spans"][0]["attributes"]}
+    assert fields["with space"] == {"intValue": "2"}
+    assert fields["duration"] == {"stringValue": "1ms"}
+    assert found["spanSet"]["attributes"] == [{"key": "by(duration)", "value": {"stringValue": "1ms"}}]
+
+
+def test_values_of_floats(filled):
+    server, _ = filled
+    found = server.json("/api/v2/search/tag/span.ratio/values")["tagValues"]
+    assert {value["type"] for value in found} == {"float"} and len(found) == TRACES
+
+
+def test_labels_of_series(filled):
+    server, base = filled
+    times = {"start": base // SECOND, "end": base // SECOND + 60, "step": "1m"}
+
+    def labels(query, name="q"):
+        answer = server.json("/api/metrics/query_range", params={name: query} | times)
+        return [{each["key"]: each["value"]["stringValue"] for each in series["labels"]} for series in answer["series"]]
+
+    assert labels("{ } | rate()", name="query") == [{"__name__": "rate"}]
+    assert labels("({ } | rate()) * 60") == [{"__name__": "rate"}]
+    assert labels("{ span.step = 1 } | rate() by (duration, span.none)") == [{"duration": "1ms"}]
+    assert labels("{ } | rate() by (span.none, span.nor)") == [{"span.none": "nil"}]
+
+
 def test_wrong_queries_say_where(filled):
     server, _ = filled
     for query in ("{", "{ status = }", '{ .a = "b" } | ', "nonsense", '{ duration > "x" }'):
@@ -204,6 +236,8 @@ def test_tags(filled):
     server, _ = filled
     names = server.json("/api/search/tags")["tagNames"]
     assert {"http.route", "service.name", "step", "deployment.environment.name"} <= set(names)
+    assert not {"duration", "rootName", "status"} & set(names)
+    assert {"duration", "trace:id"} <= set(server.json("/api/search/tags", params={"scope": "intrinsic"})["tagNames"])
     assert names == sorted(names)
     assert server.json("/api/search/tag/service.name/values")["tagValues"] == ["service-0", "service-1", "service-2"]
     assert server.json("/api/search/tag/http.route/values")["tagValues"] == ["/cart", "/check out"]
@@ -214,7 +248,8 @@ def test_tags_v2(filled):
     server, _ = filled
     scopes = {scope["name"]: scope["tags"] for scope in server.json("/api/v2/search/tags")["scopes"]}
     assert {"service.name", "deployment.environment.name"} <= set(scopes["resource"])
-    assert {"http.route", "http.response.status_code", "step", "ratio", "even"} == set(scopes["span"])
+    attributes = {"http.route", "http.response.status_code", "step", "ratio", "even"}
+    assert attributes | {"with space", "k8s.labels.app.kubernetes.io/name"} == set(scopes["span"])
     assert {"duration", "name", "status", "kind", "rootName"} <= set(scopes["intrinsic"])
     for scope, tags in scopes.items():
         [only] = server.json("/api/v2/search/tags", params={"scope": scope})["scopes"]
@@ -228,6 +263,8 @@ def test_tags_v2(filled):
         (".http.route", "string", ["/cart", "/check out"]),
         ("span.http.response.status_code", "int", ["200", "500"]),
         ("span.even", "bool", ["false", "true"]),
+        ("span.k8s.labels.app.kubernetes.io/name", "string", ["cart"]),
+        ("span.k8s.labels.app.kubernetes.io%2Fname", "string", ["cart"]),
         ("span.step", "int", ["0", "1", "2", "3"]),
         ("name", "string", ["GET /cart", "step 1", "step 2", "step 3"]),
         ("rootServiceName", "string", ["service-0", "service-1", "service-2"]),

@@ -81,6 +81,8 @@ def test_tags(client, messages, filled):
     (scopes,) = client.SearchTagsV2(asked)
     assert {scope.name for scope in scopes.scopes} >= {"span", "resource", "intrinsic"}
     # Where no span is, there are only the intrinsics.
+    (names,) = client.SearchTags(messages.SearchTagsRequest(start=1, end=2, query="{ }"))
+    assert list(names.tag_names) == []
     (scopes,) = client.SearchTagsV2(messages.SearchTagsRequest(start=1, end=2, query="{ }"))
     assert [scope.name for scope in scopes.scopes] == ["intrinsic"]
     asked = messages.SearchTagValuesRequest(tag_name="resource.service.name")
@@ -118,6 +120,25 @@ def test_metrics_over_a_range(client, messages, filled):
     assert [len(series["samples"]) for series in over_http["series"]] == [len(ends)] * 2
 
 
+def test_steps_are_whole_and_exemplars_on_the_line(client, messages, filled):
+    _, begin = filled
+    question = messages.QueryRangeRequest(
+        query="{ } | count_over_time()",
+        start=(begin + 3) * SECOND,
+        end=(begin + SPANS - 3) * SECOND,
+        step=STEP_SECONDS * SECOND,
+    )
+    (answer,) = client.MetricsQueryRange(question)
+    (series,) = answer.series
+    ends = [(begin + (step + 1) * STEP_SECONDS) * 1000 for step in range(SPANS // STEP_SECONDS)]
+    assert [(sample.timestamp_ms, sample.value) for sample in series.samples] == [(end, STEP_SECONDS) for end in ends]
+    assert len(series.exemplars) > SPANS // 2
+    assert {exemplar.value for exemplar in series.exemplars} == {STEP_SECONDS}
+    question.query += " with(exemplars=false)"
+    (answer,) = client.MetricsQueryRange(question)
+    assert not answer.series[0].exemplars
+
+
 def test_metrics_at_once(client, messages, filled):
     _, begin = filled
     question = messages.QueryInstantRequest(
@@ -127,9 +148,21 @@ def test_metrics_at_once(client, messages, filled):
     assert [series.value for series in answer.series] == [SPANS / 1000]
 
 
-def test_tenants_are_apart(client, messages):
-    (answer,) = client.Search(messages.SearchRequest(query="{ }"), metadata=[("x-scope-orgid", "another")])
-    assert len(answer.traces) == 0
+# Grafana names the tenant twice when it streams.
+@pytest.mark.parametrize(
+    ("tenants", "traces"), [(["default"], 20), (["default"] * 2, 20), (["another"], 0), (["another"] * 2, 0)]
+)
+def test_tenants_are_apart(client, messages, tenants, traces):
+    metadata = [("x-scope-orgid", tenant) for tenant in tenants]
+    (answer,) = client.Search(messages.SearchRequest(query="{ }"), metadata=metadata)
+    assert len(answer.traces) == traces
+
+
+def test_two_tenants_at_once_are_refused(client, messages):
+    metadata = [("x-scope-orgid", "default"), ("x-scope-orgid", "another")]
+    with pytest.raises(grpc.RpcError) as failed:
+        list(client.Search(messages.SearchRequest(query="{ }"), metadata=metadata))
+    assert failed.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_what_is_wrong_is_said(client, messages):

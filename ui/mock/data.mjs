@@ -164,6 +164,7 @@ function spansetsOf(trace, hits, query) {
 	}
 	return [...groups].map(([value, indices]) => ({
 		by: by === undefined ? [] : [labelOf(by, value)],
+		aggregates: [...text.matchAll(/count\(\)/g)].slice(0, 1).map(() => labelOf('count()', indices.length)),
 		matchedCount: indices.length,
 		spans: indices.slice(0, Number(query.get('spans') ?? 3)).map((index) => ({
 			spanId: trace.spans[index].id,

@@ -23,7 +23,8 @@ const GZIP_BYTES_MIN: usize = 1024;
 const GZIP_LEVEL: u32 = 2;
 
 /// Says why an answer is not whole where its interface has no place for it.
-pub(crate) const PARTIAL_HEADER: HeaderName = HeaderName::from_static("x-tracehouse-partial");
+pub(crate) const PARTIAL_HEADER: HeaderName = HeaderName::from_static(PARTIAL_NAME);
+pub(crate) const PARTIAL_NAME: &str = "x-tracehouse-partial";
 
 pub(crate) fn with_partial_header(mut response: Response, partial_reason: Option<String>) -> Response {
     if let Some(reason) = partial_reason.and_then(|reason| HeaderValue::from_str(&reason).ok()) {

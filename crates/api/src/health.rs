@@ -1,7 +1,9 @@
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
@@ -10,13 +12,24 @@ use crate::state::ApiState;
 
 const READY_RETRY_AFTER: Duration = Duration::from_secs(5);
 
+pub(crate) fn routes() -> Router<ApiState> {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        // Where Tempo answers the same.
+        .route("/ready", get(readyz))
+        // Kiali takes Tempo for healthy if there is an answer here.
+        .route("/status/services", get(async || "query: Running\n"))
+}
+
 /// The process is up.
-pub(crate) async fn healthz() -> &'static str {
+async fn healthz() -> &'static str {
     "ok\n"
 }
 
 /// Whether spans can be taken in; else 503 and why not.
-pub(crate) async fn readyz(State(state): State<ApiState>) -> Result<&'static str, Problem> {
+async fn readyz(State(state): State<ApiState>) -> Result<&'static str, Problem> {
     match state.answers.ready() {
         Ok(()) => Ok("ready\n"),
         Err(reason) => Err(Problem::unavailable(format!("not ready: {reason}"), READY_RETRY_AFTER)),
@@ -24,7 +37,7 @@ pub(crate) async fn readyz(State(state): State<ApiState>) -> Result<&'static str
 }
 
 /// Metrics in Prometheus' text format.
-pub(crate) async fn metrics(State(state): State<ApiState>) -> Result<Response, Problem> {
+async fn metrics(State(state): State<ApiState>) -> Result<Response, Problem> {
     let prometheus = state.prometheus.clone();
     let rendered = tokio::task::spawn_blocking(move || prometheus.render()).await;
     let text = rendered.map_err(|_| Problem::internal("the metrics could not be written; see the server's log"))?;

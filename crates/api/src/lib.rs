@@ -46,7 +46,6 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use http::{HeaderName, HeaderValue, Method};
 use tower_http::CompressionLevel;
@@ -71,10 +70,9 @@ const URI_BYTES_MAX: usize = 16 * 1024;
 pub fn router(state: ApiState) -> Router {
     meter::describe();
     let questions = Router::new()
-        .merge(native::routes())
-        .merge(tempo::routes())
-        .merge(jaeger::routes())
-        .merge(zipkin::routes())
+        .merge(native::routes().layer(compression()))
+        .merge(routes_of_others().layer(compression().no_zstd()))
+        .merge(jaeger::name_routes())
         // Before the layers, so that a browser's question for permission, which is OPTIONS, meets them first.
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(async |request, next| limit_time(QUERY_TIMEOUT, request, next).await))
@@ -82,15 +80,13 @@ pub fn router(state: ApiState) -> Router {
     let tasks =
         native::admin_routes().layer(from_fn(async |request, next| limit_time(ADMIN_TIMEOUT, request, next).await));
     Router::new()
-        .merge(questions)
         .merge(tasks)
-        .route("/metrics", get(health::metrics))
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
+        .merge(health::routes())
         .fallback(ui::serve)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(compression())
+        .merge(questions)
         .layer(from_fn(refuse_long))
-        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
         .layer(from_fn(protect))
         // Streams of messages, which carry their own compression and their own limit of time.
         .merge(tempo::grpc_routes(&state))
@@ -102,11 +98,21 @@ pub fn router(state: ApiState) -> Router {
         .merge(flight::routes(state))
 }
 
+fn routes_of_others() -> Router<ApiState> {
+    Router::new().merge(tempo::routes()).merge(jaeger::routes()).merge(zipkin::routes())
+}
+
+/// Grafana's data sources offer zstd and can't read it, so the interfaces of others go without.
+fn compression() -> CompressionLayer {
+    CompressionLayer::new().quality(CompressionLevel::Fastest)
+}
+
 /// Pages of other sites may ask and read: what is here is protected by where it listens, not by who shows it.
 fn cross_origin() -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AnyOrigin)
-        .allow_methods([Method::GET, Method::HEAD])
+        // Long searches come by POST.
+        .allow_methods([Method::GET, Method::HEAD, Method::POST])
         .allow_headers(AnyOrigin)
         .max_age(Duration::from_secs(3600))
 }

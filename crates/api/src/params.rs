@@ -173,15 +173,30 @@ impl<S: Send + Sync> FromRequestParts<S> for TracePath {
     }
 }
 
-/// The tag of a path such as `/search/tag/{tag}/values`.
-pub(crate) struct TagPath(pub(crate) String);
+/// The one name in a path such as `/services/{service}/operations`.
+pub(crate) struct NamePath(pub(crate) String);
 
-impl<S: Send + Sync> FromRequestParts<S> for TagPath {
+impl<S: Send + Sync> FromRequestParts<S> for NamePath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let values = path_values(parts, state).await?;
         Ok(Self(values.into_iter().next().map(|(_, value)| value).unwrap_or_default()))
+    }
+}
+
+/// The tag of a path such as `/search/tag/{*rest}`, whose rest is the tag and `/values`. Tags may have slashes, and not
+/// every client escapes them.
+pub(crate) struct TagValuesPath(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for TagValuesPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let NamePath(rest) = NamePath::from_request_parts(parts, state).await?;
+        let tag = rest.strip_suffix("/values").filter(|tag| !tag.is_empty());
+        let unknown = || Problem::not_found("the values of a tag are at /search/tag/TAG/values");
+        tag.map(|tag| Self(tag.to_owned())).ok_or_else(unknown)
     }
 }
 

@@ -67,6 +67,11 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "urn:tracehouse:problem:forbidden", "Forbidden", detail)
     }
 
+    pub(crate) fn not_implemented(detail: impl Into<String>) -> Self {
+        let kind = "urn:tracehouse:problem:not-implemented";
+        Self::new(StatusCode::NOT_IMPLEMENTED, kind, "Not implemented", detail)
+    }
+
     pub(crate) fn uri_too_long(detail: impl Into<String>) -> Self {
         let kind = "urn:tracehouse:problem:too-large";
         Self::new(StatusCode::URI_TOO_LONG, kind, "The request is too large", detail)

@@ -15,14 +15,30 @@ pub(crate) enum Node {
     And(Vec<Node>),
     Or(Vec<Node>),
     Not(Box<Node>),
-    Compare { op: ComparisonOp, left: Box<Node>, right: Box<Node> },
-    Matches { negated: bool, operand: Box<Node>, pattern: Regex },
-    Arithmetic { op: ArithmeticOp, left: Box<Node>, right: Box<Node> },
+    Compare {
+        op: ComparisonOp,
+        left: Box<Node>,
+        right: Box<Node>,
+    },
+    Matches {
+        negated: bool,
+        operand: Box<Node>,
+        pattern: Regex,
+    },
+    Arithmetic {
+        op: ArithmeticOp,
+        left: Box<Node>,
+        right: Box<Node>,
+    },
     /// A number that is calculated with as a float.
     Float(Box<Node>),
     Negate(Box<Node>),
     Literal(Static),
-    Attribute { of_parent: bool, scope: AttributeScope, key: usize },
+    Attribute {
+        of_parent: bool,
+        scope: AttributeScope,
+        key: usize,
+    },
     Intrinsic(Intrinsic),
 }
 

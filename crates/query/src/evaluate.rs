@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use rustc_hash::FxHashMap;
 use tracehouse_model::{AnyValue, SpanBatch, kind, status};
-use tracehouse_traceql::{ComparisonOp, Relation, SpansetOp, StructuralMode};
+use tracehouse_traceql::{ComparisonOp, Relation, SpansetOp, Static, StructuralMode};
 
 use crate::assemble::TraceTree;
 use crate::compile::Expression;
@@ -20,6 +20,8 @@ use crate::value::{Value, calculate, compare};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Spanset {
     pub(crate) by: Vec<(String, Option<AnyValue>)>,
+    /// What it was compared by, such as `count()`.
+    pub(crate) aggregates: Vec<(String, AnyValue)>,
     /// Ascending.
     pub(crate) rows: Vec<u32>,
 }
@@ -41,7 +43,7 @@ impl<'a> Evaluation<'a> {
         let starts = &self.spans.start_unix_nanos;
         let in_range = |row: &usize| start.contains(&starts[*row]);
         let rows = self.tree.rows.clone().filter(in_range).map(|row| row as u32).collect();
-        let all = Spanset { by: Vec::new(), rows };
+        let all = Spanset { rows, ..Spanset::default() };
         self.stages(stages, vec![all.clone()], &all)
     }
 
@@ -51,14 +53,22 @@ impl<'a> Evaluation<'a> {
             _ if spansets.is_empty() => spansets,
             PlanStage::Spanset(node) => spansets
                 .into_iter()
-                .map(|spanset| Spanset { rows: self.spanset(node, &spanset, all), by: spanset.by })
+                .map(|spanset| Spanset { rows: self.spanset(node, &spanset, all), ..spanset })
                 .filter(|spanset| !spanset.rows.is_empty())
                 .collect(),
             PlanStage::ScalarFilter { op, left, right } => {
-                spansets.into_iter().filter(|spanset| self.scalar_holds(*op, left, right, spanset, all)).collect()
+                let holds = |spanset: &Spanset| self.scalar_holds(*op, left, right, spanset, all);
+                let with_aggregates = |mut spanset: Spanset| {
+                    let mut found = Vec::new();
+                    [left, right].into_iter().for_each(|scalar| self.aggregates(scalar, &spanset, &mut found));
+                    found.retain(|new| !spanset.aggregates.iter().any(|known| known.0 == new.0));
+                    spanset.aggregates.extend(found);
+                    spanset
+                };
+                spansets.into_iter().filter(holds).map(with_aggregates).collect()
             }
             PlanStage::By(field) => spansets.into_iter().flat_map(|spanset| self.split(field, &spanset)).collect(),
-            PlanStage::Coalesce => vec![Spanset { by: Vec::new(), rows: union_of(&spansets) }],
+            PlanStage::Coalesce => vec![Spanset { rows: union_of(&spansets), ..Spanset::default() }],
         })
     }
 
@@ -157,7 +167,7 @@ impl<'a> Evaluation<'a> {
         let spansets = groups.into_iter().map(|(value, rows)| {
             let mut by = spanset.by.clone();
             by.push((field.name.clone(), value));
-            Spanset { by, rows }
+            Spanset { by, rows, ..Spanset::default() }
         });
         spansets.collect()
     }
@@ -180,7 +190,7 @@ impl<'a> Evaluation<'a> {
         match scalar {
             ScalarNode::Literal(value) => Some(*value),
             ScalarNode::Count => Some(spanset.rows.len() as f64),
-            ScalarNode::Aggregate { kind, field } => {
+            ScalarNode::Aggregate { kind, field, .. } => {
                 let field = self.bind(field);
                 let values = spanset.rows.iter().filter_map(|&row| field.value_of(row as usize).as_float());
                 aggregate(*kind, values)
@@ -192,8 +202,30 @@ impl<'a> Evaluation<'a> {
             ScalarNode::Negate(operand) => self.scalar(operand, spanset, all).map(|value| -value),
             ScalarNode::Pipeline { stages, scalar } => {
                 let rows = union_of(&self.stages(stages, vec![all.clone()], all));
-                self.scalar(scalar, &Spanset { by: Vec::new(), rows }, all)
+                self.scalar(scalar, &Spanset { rows, ..Spanset::default() }, all)
             }
+        }
+    }
+
+    /// The aggregates of a spanset that a number is made of, with their names.
+    fn aggregates(&self, scalar: &ScalarNode, spanset: &Spanset, found: &mut Vec<(String, AnyValue)>) {
+        match scalar {
+            ScalarNode::Count => found.push(("count()".to_owned(), AnyValue::Int(spanset.rows.len() as i64))),
+            ScalarNode::Aggregate { name, is_duration, .. } => {
+                let Some(value) = self.scalar(scalar, spanset, spanset) else { return };
+                let shown = if *is_duration {
+                    AnyValue::String(Static::Duration(value.round() as i64).to_string())
+                } else {
+                    AnyValue::Double(value)
+                };
+                found.push((name.clone(), shown));
+            }
+            ScalarNode::Arithmetic { left, right, .. } => {
+                self.aggregates(left, spanset, found);
+                self.aggregates(right, spanset, found);
+            }
+            ScalarNode::Negate(operand) => self.aggregates(operand, spanset, found),
+            ScalarNode::Literal(_) | ScalarNode::Pipeline { .. } => {}
         }
     }
 
@@ -261,7 +293,9 @@ impl Value<'_> {
             Value::Bool(value) => AnyValue::Bool(*value),
             Value::Status(code) => AnyValue::String(status::name(*code).to_owned()),
             Value::Kind(code) => AnyValue::String(kind::name(*code).to_owned()),
-            Value::Many(values) | Value::Each(values) => AnyValue::Array(values.iter().filter_map(Value::to_any).collect()),
+            Value::Many(values) | Value::Each(values) => {
+                AnyValue::Array(values.iter().filter_map(Value::to_any).collect())
+            }
             Value::Other => return None,
         })
     }

@@ -13,7 +13,7 @@ use crate::column_eval::{columns_of, file_may_match};
 use crate::compile::Expression;
 use crate::engine::QueryLimits;
 use crate::error::QueryError;
-use crate::metrics::SeriesPlan;
+use crate::metrics::{Exemplars, SeriesPlan};
 use crate::plan::Plan;
 use crate::request::Explanation;
 
@@ -45,7 +45,7 @@ impl Explained<'_> {
     fn metrics(&mut self, depth: usize, expr: &MetricsExpr) -> Result<(), QueryError> {
         match expr {
             MetricsExpr::Series { spans, function, by, .. } => {
-                let series = SeriesPlan::of(spans.clone(), function, by, 0)?;
+                let series = SeriesPlan::of(spans.clone(), function, by, Exemplars::NONE)?;
                 let by: Vec<&str> = series.by.iter().map(|field| field.name.as_str()).collect();
                 let grouped = if by.is_empty() { String::new() } else { format!(" by ({})", by.join(", ")) };
                 self.line(depth, format!("{}{grouped}", function.name()));

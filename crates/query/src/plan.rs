@@ -40,6 +40,9 @@ pub(crate) enum ScalarNode {
     Aggregate {
         kind: AggregateKind,
         field: Expression,
+        /// Under which answers show it, such as `avg(duration)`.
+        name: String,
+        is_duration: bool,
     },
     Arithmetic {
         op: ArithmeticOp,
@@ -60,6 +63,17 @@ pub(crate) enum AggregateKind {
     Max,
     Sum,
     Average,
+}
+
+impl AggregateKind {
+    fn name(self) -> &'static str {
+        match self {
+            AggregateKind::Min => "min",
+            AggregateKind::Max => "max",
+            AggregateKind::Sum => "sum",
+            AggregateKind::Average => "avg",
+        }
+    }
 }
 
 /// A field with the name under which answers show it.
@@ -177,7 +191,10 @@ fn spanset_node(spanset: &SpansetExpr) -> Result<SpansetNode, QueryError> {
 }
 
 fn scalar_node(scalar: &ScalarExpr) -> Result<ScalarNode, QueryError> {
-    let aggregate = |kind, field| Ok(ScalarNode::Aggregate { kind, field: Expression::of(field)? });
+    let aggregate = |kind: AggregateKind, field: &FieldExpr| {
+        let name = format!("{}({})", kind.name(), field.label());
+        Ok(ScalarNode::Aggregate { kind, field: Expression::of(field)?, name, is_duration: field.is_duration() })
+    };
     Ok(match scalar {
         ScalarExpr::Literal { value, .. } => ScalarNode::Literal(number(value)),
         ScalarExpr::Aggregate { function, .. } => match function {

@@ -109,6 +109,8 @@ pub struct TraceSummary {
 pub struct MatchedSpanset {
     /// What the spans share: the printed field and its value, `None` where the spans have none.
     pub by: Vec<(String, Option<AnyValue>)>,
+    /// What the query compared of them, such as `count()` or `avg(duration)`; durations as texts.
+    pub aggregates: Vec<(String, AnyValue)>,
     pub matched_count: u64,
     /// By start, as many as were asked for.
     pub spans: Vec<MatchedSpan>,
@@ -126,6 +128,8 @@ pub struct MetricsRequest {
     pub step_nanos: Option<i64>,
     /// Most exemplars of each series.
     pub exemplars_max: usize,
+    /// Most exemplars of all series together, which share them evenly. Each costs the reading of a row.
+    pub exemplars_in_all_max: Option<usize>,
 }
 
 /// Time series that share their steps. Step `i` covers the spans that begin in

@@ -175,9 +175,7 @@ impl<'a> RowExpression<'a> {
             Intrinsic::ParentId if batch.parent_span_id[row].is_none() => Value::Missing,
             Intrinsic::ParentId => id(batch.parent_span_id[row].to_string()),
             Intrinsic::TraceId => id(batch.trace_id[row].to_string()),
-            Intrinsic::EventName => {
-                each(batch.event_range(row).map(|event| text(batch.events.name[event])).collect())
-            }
+            Intrinsic::EventName => each(batch.event_range(row).map(|event| text(batch.events.name[event])).collect()),
             Intrinsic::EventTimeSinceStart => {
                 let start = batch.start_unix_nanos[row];
                 let since = |event: usize| Value::Int(batch.events.time_unix_nanos[event].saturating_sub(start));

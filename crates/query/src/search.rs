@@ -248,7 +248,12 @@ impl Search<'_> {
                     .collect(),
             }
         };
-        MatchedSpanset { by: spanset.by, matched_count, spans: rows.into_iter().map(span).collect() }
+        MatchedSpanset {
+            by: spanset.by,
+            aggregates: spanset.aggregates,
+            matched_count,
+            spans: rows.into_iter().map(span).collect(),
+        }
     }
 }
 

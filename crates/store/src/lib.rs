@@ -30,8 +30,8 @@ pub use compact::CompactReport;
 pub use config::{Durability, StoreConfig};
 pub use error::{AppendError, OpenError, ReadError, WriteError};
 pub use file::{
-    Batches, ColumnType, DistinctValues, FileContents, KeyCount, Layout, NumberedColumn, OpenFile, Projection, PromotedAttribute,
-    StringForm, TraceRows,
+    Batches, ColumnType, DistinctValues, FileContents, KeyCount, Layout, NumberedColumn, OpenFile, Projection,
+    PromotedAttribute, StringForm, TraceRows,
 };
 pub use flush::FlushReport;
 pub use state::{HotBatch, Snapshot, SpanFile};

@@ -65,8 +65,8 @@ impl<'a> Lexer<'a> {
             self.position += rest.len() - trimmed.len();
             if trimmed.starts_with("//") {
                 self.position += trimmed.find('\n').unwrap_or(trimmed.len());
-            } else if trimmed.starts_with("/*") {
-                let Some(length) = trimmed[2..].find("*/") else {
+            } else if let Some(comment) = trimmed.strip_prefix("/*") {
+                let Some(length) = comment.find("*/") else {
                     let at = SourceRange::new(self.position, self.position + 2);
                     return Err(ParseError::syntax(at, "a comment is never closed").suggest("end it with `*/`"));
                 };

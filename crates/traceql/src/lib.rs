@@ -24,11 +24,13 @@
 //! - An attribute that holds an array satisfies `=` and `=~` if **any** element does, `!=` and `!~` if **all** do, that
 //!   is if none equals or matches. An array written in the query works the same way from the other side:
 //!   `.a = ["x", "y"]` holds for either, `.a != ["x", "y"]` for neither. (Literal arrays go beyond Tempo's grammar.)
-//! - A span has many events and links: a comparison with a field of theirs holds if it holds for any of them.
+//! - A span has many events and links: a comparison with a field of theirs, `!=` and `!~` too, holds if it holds for any
+//!   of them. A span without any has no such field.
 //! - Regular expressions are Go's, match whole values, and `.` matches newlines: see [`compile_pattern`].
 //! - `&&` and `||` are **one** level of precedence, read from left to right, as in Tempo: `a || b && c` is
 //!   `(a || b) && c`. The printer always shows the parentheses.
-//! - Dividing by zero gives no value, so the comparison around it is false.
+//! - Integers divide as integers, whatever has a duration in it as a fraction. Dividing by zero gives no value, so the
+//!   comparison around it is false.
 //! - Between spansets, `&&` and `||` give the spans of both sides; structural operators give those of the right side,
 //!   and those with `&` in front (`&>>`) those of both.
 //! - Unscoped intrinsics are aliases: `duration` is `span:duration`, `rootServiceName` is `trace:rootService`.
@@ -46,7 +48,8 @@
 //! - `by()` splits each spanset by a value, a missing one included; `coalesce()` makes one spanset of all. Aggregates
 //!   take the spans on which the field is a number; without any there is no value, and the comparison is false. A
 //!   pipeline inside a scalar starts anew from all spans of the trace in the range.
-//! - Metrics count each span of the resulting spansets once.
+//! - Metrics count each span of the resulting spansets once. No spans at all are a rate or count of 0, if there is no
+//!   `by()`. Series of two queries are joined by equal labels; one that is not grouped goes with every series of the other.
 //!
 //! # What it must never know
 //! Data, storage, time, I/O. It depends on `regex` and on nothing of ours.

@@ -6,12 +6,12 @@ use tracehouse_model::TraceId;
 use tracehouse_query::{Among, Listing};
 
 use super::answers::{Envelope, JaegerError, Refused};
-use super::messages::check_kind;
+use super::messages::{check_kind, cut_reason};
 use super::query::{Search, trace_id};
 use super::trace_json::JaegerTrace;
-use crate::answer::{JSON, json, large};
+use crate::answer::{JSON, json, large, with_partial_header};
 use crate::dependencies;
-use crate::params::{Parameters, TagPath, TracePath};
+use crate::params::{NamePath, Parameters, TracePath};
 use crate::problem::Problem;
 use crate::state::ApiState;
 use crate::tenant::Tenant;
@@ -26,7 +26,7 @@ pub(super) async fn services(State(state): State<ApiState>, tenant: Tenant) -> R
 pub(super) async fn operations_of(
     State(state): State<ApiState>,
     tenant: Tenant,
-    TagPath(service): TagPath,
+    NamePath(service): NamePath,
 ) -> Result<Response, Refused> {
     Ok(names(state.answers.operations(&tenant.0, Some(&service), &Among::default()).await?))
 }
@@ -37,8 +37,7 @@ fn names(listing: Listing<String>) -> Response {
 }
 
 fn cut<T>(listing: &Listing<T>) -> Vec<JaegerError> {
-    let reason = || format!("the first {} of more names", listing.items.len());
-    if listing.complete { Vec::new() } else { vec![JaegerError::partial(reason())] }
+    cut_reason(listing).into_iter().map(JaegerError::partial).collect()
 }
 
 #[derive(Serialize)]
@@ -123,5 +122,15 @@ pub(super) async fn calls(State(state): State<ApiState>, tenant: Tenant, uri: Ur
     let found = dependencies::dependencies(&state, &tenant.0, range).await?;
     let links = found.links.iter();
     let data = links.map(|((parent, child), calls)| Dependency { parent, child, call_count: calls.count }).collect();
-    Ok(json(&Envelope::new(data, found.partial_reason.into_iter().map(JaegerError::partial).collect())))
+    // Grafana takes any error here for a failure, so the reason goes elsewhere.
+    Ok(with_partial_header(json(&Envelope::new(data, Vec::new())), found.partial_reason.clone()))
+}
+
+/// Figures of spans, which Jaeger reads from a Prometheus if it has one.
+pub(super) async fn span_metrics() -> Refused {
+    Problem::not_implemented("there are no figures of spans here; ask with TraceQL at /api/metrics/query_range").into()
+}
+
+pub(super) async fn unknown(uri: Uri) -> Refused {
+    Problem::not_found(format!("Jaeger's interface has no {:.100} here", uri.path())).into()
 }

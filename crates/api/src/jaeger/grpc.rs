@@ -1,10 +1,10 @@
-//! `jaeger.api_v3.QueryService` on the port of HTTP. Traces come in messages of at most some thousand spans, made while
-//! the client takes them.
+//! `jaeger.api_v3.QueryService` on the port of HTTP. Traces come in messages of at most some thousand spans and
+//! about a mebibyte, made while the client takes them.
 
 use axum::Router;
 use futures::stream::{self, BoxStream, StreamExt};
-use opentelemetry_proto::tonic::trace::v1::TracesData;
-use tonic::metadata::MetadataValue;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, TracesData};
+use prost::Message;
 use tonic::{Request, Response, Status};
 use tracehouse_query::{Among, Trace};
 
@@ -12,7 +12,7 @@ use super::messages;
 use super::query::{Search, nanos_of, required_range, trace_id};
 use crate::answer::off_runtime;
 use crate::dependencies;
-use crate::grpc::{in_time, tenant};
+use crate::grpc::{MESSAGE_BYTES_MAX, in_parts, in_time, tenant, with_partial};
 use crate::otlp_out::resource_spans;
 use crate::proto::jaeger::query_service_server::{QueryService, QueryServiceServer};
 use crate::proto::jaeger::{
@@ -51,17 +51,27 @@ impl Queries {
 async fn messages_of(state: &ApiState, trace: Trace) -> Vec<Result<TracesData, Status>> {
     let make = move || {
         let message = |message| Ok(TracesData { resource_spans: vec![message] });
-        resource_spans(&trace.spans).map(message).collect()
+        resource_spans(&trace.spans).flat_map(bounded).map(message).collect()
     };
     off_runtime(state, make).await.unwrap_or_else(|problem| vec![Err(problem.into())])
 }
 
-/// Metadata say why an answer is not whole, as Jaeger's messages have no place for it.
-fn with_partial<T>(mut response: Response<T>, reason: Option<String>) -> Response<T> {
-    if let Some(reason) = reason.and_then(|reason| MetadataValue::try_from(reason).ok()) {
-        response.metadata_mut().insert("x-tracehouse-partial", reason);
+/// The same spans in messages that clients take.
+fn bounded(message: ResourceSpans) -> Vec<ResourceSpans> {
+    if message.encoded_len() <= MESSAGE_BYTES_MAX {
+        return vec![message];
     }
-    response
+    let ResourceSpans { resource, scope_spans, schema_url } = message;
+    let of_scope = |ScopeSpans { scope, spans, schema_url: scope_url }: ScopeSpans| {
+        let part = move |spans| ScopeSpans { scope: scope.clone(), spans, schema_url: scope_url.clone() };
+        in_parts(spans).into_iter().map(part)
+    };
+    let part = |scope_spans| ResourceSpans {
+        resource: resource.clone(),
+        scope_spans: vec![scope_spans],
+        schema_url: schema_url.clone(),
+    };
+    scope_spans.into_iter().flat_map(of_scope).map(part).collect()
 }
 
 #[async_trait::async_trait]
@@ -102,7 +112,9 @@ impl QueryService for Queries {
         request: Request<GetServicesRequest>,
     ) -> Result<Response<GetServicesResponse>, Status> {
         let tenant = tenant(&self.state, &request)?;
-        Ok(Response::new(messages::services(in_time(self.state.answers.services(&tenant, &Among::default())).await?)))
+        let found = in_time(self.state.answers.services(&tenant, &Among::default())).await?;
+        let partial = messages::cut_reason(&found);
+        Ok(with_partial(Response::new(messages::services(found)), partial))
     }
 
     async fn get_operations(
@@ -114,7 +126,8 @@ impl QueryService for Queries {
         messages::check_kind(&span_kind)?;
         let service = (!service.is_empty()).then_some(service);
         let found = in_time(self.state.answers.operations(&tenant, service.as_deref(), &Among::default())).await?;
-        Ok(Response::new(messages::operations(found)))
+        let partial = messages::cut_reason(&found);
+        Ok(with_partial(Response::new(messages::operations(found)), partial))
     }
 
     async fn get_dependencies(
@@ -128,5 +141,45 @@ impl QueryService for Queries {
         let found = in_time(dependencies::dependencies(&self.state, &tenant, range)).await?;
         let partial = found.partial_reason.clone();
         Ok(with_partial(Response::new(messages::dependencies(found)), partial))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+    use opentelemetry_proto::tonic::resource::v1::Resource;
+    use opentelemetry_proto::tonic::trace::v1::Span;
+
+    use super::*;
+
+    /// Two scopes with so many spans, each of about a kibibyte.
+    fn message(spans: usize) -> ResourceSpans {
+        let scope_spans = ["one", "other"].map(|name| ScopeSpans {
+            scope: Some(InstrumentationScope { name: name.to_owned(), ..InstrumentationScope::default() }),
+            spans: vec![Span { name: "x".repeat(1000), ..Span::default() }; spans],
+            schema_url: format!("scope {name}"),
+        });
+        let resource = Some(Resource { dropped_attributes_count: 7, ..Resource::default() });
+        ResourceSpans { resource, scope_spans: scope_spans.to_vec(), schema_url: "resource".to_owned() }
+    }
+
+    #[test]
+    fn messages_are_bounded() {
+        for (spans, messages) in [(10, 1), (600, 2), (3000, 6)] {
+            let parts = bounded(message(spans));
+            assert_eq!(parts.len(), messages, "{spans}");
+            for part in &parts {
+                assert!(part.encoded_len() < MESSAGE_BYTES_MAX + 1000, "{spans}: {}", part.encoded_len());
+                assert_eq!((part.schema_url.as_str(), part.resource.is_some()), ("resource", true));
+            }
+            for (name, schema_url) in [("one", "scope one"), ("other", "scope other")] {
+                let scopes = parts.iter().flat_map(|part| &part.scope_spans);
+                let of_name = scopes.filter(|scope| scope.scope.as_ref().is_some_and(|scope| scope.name == name));
+                let (urls, counts): (Vec<&str>, Vec<usize>) =
+                    of_name.map(|scope| (scope.schema_url.as_str(), scope.spans.len())).unzip();
+                assert_eq!(counts.iter().sum::<usize>(), spans, "{spans} {name}");
+                assert!(urls.iter().all(|url| *url == schema_url), "{spans} {name}");
+            }
+        }
     }
 }

@@ -14,6 +14,11 @@ pub(super) fn services(found: Listing<String>) -> GetServicesResponse {
     GetServicesResponse { services: found.items }
 }
 
+/// Why a list is not everything, if it isn't.
+pub(super) fn cut_reason<T>(found: &Listing<T>) -> Option<String> {
+    (!found.complete).then(|| format!("the first {} of more names", found.items.len()))
+}
+
 /// Operations are not kept by kind, so all of a service are listed whatever kind is asked for, and their kind is empty.
 pub(super) fn operations(found: Listing<String>) -> GetOperationsResponse {
     let operation = |name| Operation { name, span_kind: String::new() };

@@ -73,6 +73,8 @@ struct Tag<'a> {
 }
 
 const NANOS_PER_MICRO: i64 = 1000;
+/// The largest integer up to which JavaScript has every one.
+const INTEGER_MAX: u64 = (1 << 53) - 1;
 
 impl<'a> JaegerTrace<'a> {
     pub(super) fn new(trace: &'a Trace) -> Self {
@@ -186,11 +188,13 @@ fn tags_of<'a>(spans: &'a SpanBatch, lists: &'a AttributeLists, owner: usize) ->
     attributes(spans, lists, owner).map(|(key, value)| tag(key, value)).collect()
 }
 
-/// Jaeger has no lists and maps, and JSON no infinity: they become texts.
+/// Jaeger has no lists and maps, and JSON no infinity: they become texts. So do integers that a browser would round, with
+/// the type that they have.
 fn tag(key: &str, value: AnyValue) -> Tag<'_> {
     let (tag_type, value) = match value {
         AnyValue::Empty => ("string", json!("")),
         AnyValue::String(text) => ("string", json!(text)),
+        AnyValue::Int(value) if value.unsigned_abs() > INTEGER_MAX => ("int64", json!(value.to_string())),
         AnyValue::Int(value) => ("int64", json!(value)),
         AnyValue::Double(value) if value.is_finite() => ("float64", json!(value)),
         AnyValue::Double(value) => ("string", json!(value.to_string())),
@@ -199,4 +203,26 @@ fn tag(key: &str, value: AnyValue) -> Tag<'_> {
         nested => ("string", json!(nested.to_canonical_json())),
     };
     Tag { key, tag_type, value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_that_browsers_round_are_texts() {
+        let table = [
+            (0, json!(0)),
+            (-7, json!(-7)),
+            (9_007_199_254_740_991, json!(9_007_199_254_740_991_i64)),
+            (9_007_199_254_740_992, json!("9007199254740992")),
+            (-9_007_199_254_740_991, json!(-9_007_199_254_740_991_i64)),
+            (-9_007_199_254_740_992, json!("-9007199254740992")),
+            (i64::MIN, json!("-9223372036854775808")),
+        ];
+        for (value, expected) in table {
+            let tag = tag("number", AnyValue::Int(value));
+            assert_eq!((tag.tag_type, tag.value), ("int64", expected));
+        }
+    }
 }

@@ -3,20 +3,23 @@
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tracehouse_model::TraceId;
 use tracehouse_query::{Among, QueryError};
 
 use super::messages;
-use super::query::{Search, either_case, parse_unescaped_moment, required_range};
+use super::query::{Search, either_case, parse_unescaped_moment, required_range, trace_id};
 use crate::answer::{JSON, json, large, with_partial_header};
 use crate::dependencies;
 use crate::json::array;
 use crate::otlp_json::{self, Form};
 use crate::otlp_out::resource_spans;
-use crate::params::{Parameters, TracePath};
+use crate::params::{NamePath, Parameters};
 use crate::problem::Problem;
 use crate::state::ApiState;
 use crate::tenant::Tenant;
@@ -73,25 +76,36 @@ impl IntoResponse for Refused {
 }
 
 pub(super) async fn services(State(state): State<ApiState>, tenant: Tenant) -> Result<Response, Refused> {
-    Ok(json(&messages::services(state.answers.services(&tenant.0, &Among::default()).await?)))
+    let found = state.answers.services(&tenant.0, &Among::default()).await?;
+    let partial = messages::cut_reason(&found);
+    Ok(with_partial_header(json(&messages::services(found)), partial))
 }
 
 pub(super) async fn operations(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Refused> {
     let parameters = Parameters::lenient(&uri)?;
     let kind = either_case(&parameters, "spanKind")?;
     messages::check_kind(kind.as_ref().map_or("", |(_, kind)| kind))?;
-    Ok(json(&messages::operations(
-        state.answers.operations(&tenant.0, parameters.text("service")?, &Among::default()).await?,
-    )))
+    let found = state.answers.operations(&tenant.0, parameters.text("service")?, &Among::default()).await?;
+    let partial = messages::cut_reason(&found);
+    Ok(with_partial_header(json(&messages::operations(found)), partial))
 }
 
 pub(super) async fn trace(
     State(state): State<ApiState>,
     tenant: Tenant,
-    path: Result<TracePath, Problem>,
+    path: Result<NamePath, Problem>,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
-    answer(&state, &headers, whole::by_id(&state, &tenant.0, path?.trace_id).await?).await
+    let NamePath(text) = path?;
+    answer(&state, &headers, whole::by_id(&state, &tenant.0, trace_id_of(&text)?).await?).await
+}
+
+/// In hexadecimal, or in base64 as protobuf's JSON mapping has bytes: with either alphabet, with or without padding.
+fn trace_id_of(text: &str) -> Result<TraceId, Problem> {
+    let from_hexadecimal = trace_id("traceId", text);
+    let standard = text.trim_end_matches('=').replace('-', "+").replace('_', "/");
+    let bytes = STANDARD_NO_PAD.decode(standard).ok().and_then(|bytes| bytes.try_into().ok());
+    from_hexadecimal.or_else(|problem| bytes.map(TraceId).ok_or(problem))
 }
 
 pub(super) async fn traces(
@@ -170,6 +184,10 @@ pub(super) async fn calls(State(state): State<ApiState>, tenant: Tenant, uri: Ur
     Ok(with_partial_header(json(&messages::dependencies(found)), partial))
 }
 
+pub(super) async fn unknown(uri: Uri) -> Refused {
+    Problem::not_found(format!("version 3 of Jaeger's interface has no {:.100} here", uri.path())).into()
+}
+
 /// A search in the body of a request: the message `FindTracesRequest` as JSON. Its fields are called as the parameters.
 fn posted(body: &[u8]) -> Result<Parameters, Problem> {
     #[derive(serde::Deserialize)]
@@ -199,4 +217,27 @@ async fn answer(state: &ApiState, headers: &HeaderMap, whole: Whole) -> Result<R
         out
     };
     Ok(with_partial_header(large(state, headers, spans, JSON, make).await?, partial))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trace_ids_have_two_forms() {
+        let known = TraceId([0xfb, 0x8e, 0xff, 0xf7, 0x98, 3, 0x81, 3, 0xd2, 0x69, 0xb6, 0x33, 0x81, 0x3f, 0xc6, 0x0c]);
+        let table = [
+            ("fb8efff798038103d269b633813fc60c", Some(known)),
+            ("+47/95gDgQPSabYzgT/GDA==", Some(known)),
+            ("-47_95gDgQPSabYzgT_GDA==", Some(known)),
+            ("-47_95gDgQPSabYzgT_GDA", Some(known)),
+            // Digits are digits.
+            ("abcdef", Some(TraceId(0xab_cdef_u128.to_be_bytes()))),
+            ("+47/95gDgQ==", None),
+            ("xyz", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(trace_id_of(text).ok(), expected, "{text}");
+        }
+    }
 }

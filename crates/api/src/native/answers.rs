@@ -117,6 +117,8 @@ pub(crate) struct TraceSummaryAnswer {
 pub(crate) struct SpansetAnswer {
     /// What the spans share because the query says `by()`.
     pub(crate) by: Vec<AttributeAnswer>,
+    /// What the query compared of them, such as `count()` or `avg(duration)`; durations as texts.
+    pub(crate) aggregates: Vec<AttributeAnswer>,
     pub(crate) matched_count: u64,
     /// The first ones by start; `spans` in the request says how many.
     pub(crate) spans: Vec<MatchedSpanAnswer>,

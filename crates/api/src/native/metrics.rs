@@ -61,6 +61,7 @@ fn request(parameters: &Parameters, now_unix_nanos: i64) -> Result<MetricsReques
         end_unix_nanos: range.end,
         step_nanos,
         exemplars_max: parameters.count("exemplars", 0, 0..=EXEMPLARS_MAX)?,
+        exemplars_in_all_max: None,
     })
 }
 

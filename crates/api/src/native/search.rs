@@ -171,6 +171,7 @@ fn spanset(spanset: MatchedSpanset) -> SpansetAnswer {
     let by = spanset.by.into_iter().map(|(field, value)| (field, value.unwrap_or(AnyValue::Empty)));
     SpansetAnswer {
         by: attributes(by.collect()),
+        aggregates: attributes(spanset.aggregates),
         matched_count: spanset.matched_count,
         spans: spanset.spans.into_iter().map(matched_span).collect(),
     }

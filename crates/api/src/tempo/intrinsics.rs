@@ -14,24 +14,29 @@ const STATUSES: Values = Values::Keywords(&["error", "ok", "unset"]);
 const KINDS: Values = Values::Keywords(&["client", "consumer", "internal", "producer", "server", "unspecified"]);
 
 /// In alphabetical order.
-pub(super) const INTRINSICS: [(&str, Values); 20] = [
+pub(super) const INTRINSICS: [(&str, Values); 25] = [
     ("duration", Values::NotOffered),
     ("event:name", Values::NotOffered),
     ("event:timeSinceStart", Values::NotOffered),
     ("instrumentation:name", Values::NotOffered),
     ("instrumentation:version", Values::NotOffered),
     ("kind", KINDS),
+    ("link:spanID", Values::NotOffered),
+    ("link:traceID", Values::NotOffered),
     ("name", Values::SpanNames),
     ("rootName", Values::SpanNames),
     ("rootServiceName", Values::Services),
     ("span:duration", Values::NotOffered),
+    ("span:id", Values::NotOffered),
     ("span:kind", KINDS),
     ("span:name", Values::SpanNames),
+    ("span:parentID", Values::NotOffered),
     ("span:status", STATUSES),
     ("span:statusMessage", Values::NotOffered),
     ("status", STATUSES),
     ("statusMessage", Values::NotOffered),
     ("trace:duration", Values::NotOffered),
+    ("trace:id", Values::NotOffered),
     ("trace:rootName", Values::SpanNames),
     ("trace:rootService", Values::Services),
     ("traceDuration", Values::NotOffered),

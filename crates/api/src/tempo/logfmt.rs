@@ -27,6 +27,12 @@ pub(super) fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
     Ok(pairs)
 }
 
+/// A name or value without the quotes around it; `None` if there are none.
+pub(super) fn unquoted(text: &str) -> Option<String> {
+    let (value, rest) = quoted(text.strip_prefix('"')?)?;
+    rest.is_empty().then_some(value)
+}
+
 /// The value up to the closing quote, and what follows it.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();

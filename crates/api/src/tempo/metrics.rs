@@ -6,9 +6,11 @@ use http::{HeaderMap, Uri};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use tracehouse_model::{AnyValue, TenantId};
 use tracehouse_query::{MetricsAnswer, MetricsRequest};
-use tracehouse_traceql::{MetricsExpr, QueryExpr};
 
-use super::{label, parameters, search_metrics};
+use super::reading::Reading;
+use super::steps::{default_step, whole_steps};
+use super::values::labelled;
+use super::{Found, parameters, search_metrics};
 use crate::answer::{JSON, items_of, large, with_partial_header};
 use crate::otlp_out::key_value;
 use crate::params::Parameters;
@@ -18,7 +20,7 @@ use crate::proto::tempopb::{
     QueryRangeResponse, Sample, TimeSeries,
 };
 use crate::state::ApiState;
-use crate::steps::{EXEMPLARS_MAX, metrics_range, step_nanos};
+use crate::steps::{metrics_range, step_nanos};
 use crate::tenant::Tenant;
 use crate::time::{parse_duration, parse_moment};
 
@@ -35,12 +37,13 @@ pub(super) async fn range(
     let range = time_range(&parameters, &state)?;
     let step = parameters.parsed("step", parse_step, "a duration such as 15s, or seconds such as 15")?;
     let exemplars = parameters.count("exemplars", 0, 0..=usize::MAX)?;
-    let request = range_request(parameters.required("q", QUERY)?, &range, step, exemplars)?;
-    let name = name_of(&request.traceql);
+    let query = query_of(&parameters)?;
+    let reading = Reading::of(query, exemplars);
+    let request = range_request(query, &range, step, &reading, &state)?;
     let found = state.answers.metrics(&tenant.0, request).await?;
     let partial = found.partial_reason.clone();
     let answer = large(&state, &headers, items_of(&found.series), JSON, move || {
-        serde_json::to_vec(&range_response(&name, found, exemplars)).expect("writing plain data to memory can't fail")
+        serde_json::to_vec(&range_response(&reading, found)).expect("writing plain data to memory can't fail")
     })
     .await?;
     Ok(with_partial_header(answer, partial))
@@ -54,8 +57,8 @@ pub(super) async fn instant(
 ) -> Result<Response, Problem> {
     let parameters = parameters(&uri)?;
     let range = time_range(&parameters, &state)?;
-    let request = instant_request(parameters.required("q", QUERY)?, &range);
-    let name = name_of(&request.traceql);
+    let request = instant_request(query_of(&parameters)?, &range);
+    let name = Reading::of(&request.traceql, 0).name;
     let found = state.answers.metrics(&tenant.0, request).await?;
     let partial = found.partial_reason.clone();
     let answer = large(&state, &headers, found.series.len(), JSON, move || {
@@ -70,13 +73,14 @@ pub(super) async fn streamed_range(
     state: &ApiState,
     tenant: &TenantId,
     asked: QueryRangeRequest,
-) -> Result<QueryRangeResponse, Problem> {
+) -> Result<Found<QueryRangeResponse>, Problem> {
     let range = range_of_message(asked.start, asked.end, state)?;
     let step = Some(asked.step).filter(|step| *step > 0).map(|step| i64::try_from(step).unwrap_or(i64::MAX));
-    let exemplars = asked.exemplars as usize;
-    let request = range_request(given(&asked.query)?, &range, step, exemplars)?;
-    let name = name_of(&request.traceql);
-    Ok(range_response(&name, state.answers.metrics(tenant, request).await?, exemplars))
+    let query = given(&asked.query)?;
+    let reading = Reading::of(query, asked.exemplars as usize);
+    let request = range_request(query, &range, step, &reading, state)?;
+    let found = state.answers.metrics(tenant, request).await?;
+    Ok(Found { partial_reason: found.partial_reason.clone(), answer: range_response(&reading, found) })
 }
 
 /// The same as a gRPC client asks it.
@@ -84,10 +88,19 @@ pub(super) async fn streamed_instant(
     state: &ApiState,
     tenant: &TenantId,
     asked: QueryInstantRequest,
-) -> Result<QueryInstantResponse, Problem> {
+) -> Result<Found<QueryInstantResponse>, Problem> {
     let range = range_of_message(asked.start, asked.end, state)?;
     let found = state.answers.metrics(tenant, instant_request(given(&asked.query)?, &range)).await?;
-    Ok(instant_response(&name_of(&asked.query), found))
+    let name = Reading::of(&asked.query, 0).name;
+    Ok(Found { partial_reason: found.partial_reason.clone(), answer: instant_response(&name, found) })
+}
+
+/// The query, which has two names in Tempo as well.
+fn query_of(parameters: &Parameters) -> Result<&str, Problem> {
+    match parameters.text("q")? {
+        Some(query) => Ok(query),
+        None => parameters.text("query")?.map_or_else(|| parameters.required("q", QUERY), Ok),
+    }
 }
 
 fn given(query: &str) -> Result<&str, Problem> {
@@ -124,14 +137,18 @@ fn range_request(
     query: &str,
     range: &Range<i64>,
     step: Option<i64>,
-    exemplars: usize,
+    reading: &Reading,
+    state: &ApiState,
 ) -> Result<MetricsRequest, Problem> {
+    let step = step_nanos(range, Some(step.unwrap_or_else(|| default_step(range))))?;
+    let range = whole_steps(range, step, state.clock.now_unix_nanos());
     Ok(MetricsRequest {
         traceql: query.to_owned(),
         start_unix_nanos: range.start,
         end_unix_nanos: range.end,
-        step_nanos: Some(step_nanos(range, step)?),
-        exemplars_max: exemplars.min(EXEMPLARS_MAX),
+        step_nanos: Some(step),
+        exemplars_max: reading.exemplars_of_series(),
+        exemplars_in_all_max: Some(reading.exemplars),
     })
 }
 
@@ -142,28 +159,33 @@ fn instant_request(query: &str, range: &Range<i64>) -> MetricsRequest {
         end_unix_nanos: range.end,
         step_nanos: None,
         exemplars_max: 0,
+        exemplars_in_all_max: None,
     }
 }
 
-/// `exemplars` is a number for all series together, which share it evenly.
-fn range_response(name: &str, found: MetricsAnswer, exemplars: usize) -> QueryRangeResponse {
+fn range_response(reading: &Reading, found: MetricsAnswer) -> QueryRangeResponse {
     let metrics = search_metrics(&found.inspected, 0, found.partial_reason.is_none());
-    let exemplars_each = exemplars.min(EXEMPLARS_MAX).div_ceil(found.series.len().max(1));
+    let exemplars_each = reading.exemplars.div_ceil(found.series.len().max(1));
     let end_millis = |step: usize| {
         let end = found.start_unix_nanos.saturating_add(found.step_nanos.saturating_mul(step as i64 + 1));
         end / NANOS_PER_MILLI
     };
-    let series = found.series.into_iter().map(|series| TimeSeries {
-        labels: labels(series.labels, name),
-        samples: series
-            .values
-            .into_iter()
-            .enumerate()
-            .filter_map(|(step, value)| {
-                Some(Sample { value: value.filter(|value| value.is_finite())?, timestamp_ms: end_millis(step) })
-            })
-            .collect(),
-        exemplars: series.exemplars.into_iter().take(exemplars_each).map(exemplar).collect(),
+    let step_of = |moment: i64| usize::try_from((moment - found.start_unix_nanos).div_euclid(found.step_nanos.max(1)));
+    let series = found.series.into_iter().map(|series| {
+        let mut exemplars = series.exemplars;
+        exemplars.sort_by_key(|exemplar| exemplar.start_unix_nanos);
+        let value_at = |step: usize| series.values.get(step).copied().flatten().filter(|value| value.is_finite());
+        let shown = |exemplar: &tracehouse_query::Exemplar| {
+            let of_step = || step_of(exemplar.start_unix_nanos).ok().and_then(value_at);
+            let value = if reading.measures { Some(exemplar.value) } else { of_step() };
+            value.map(|value| exemplar_at(exemplar, value))
+        };
+        let sample = |step| Some(Sample { value: value_at(step)?, timestamp_ms: end_millis(step) });
+        TimeSeries {
+            samples: (0..series.values.len()).filter_map(sample).collect(),
+            exemplars: spread(&exemplars, exemplars_each).filter_map(shown).collect(),
+            labels: labels(series.labels, &reading.name),
+        }
     });
     QueryRangeResponse {
         series: series.collect(),
@@ -173,39 +195,31 @@ fn range_response(name: &str, found: MetricsAnswer, exemplars: usize) -> QueryRa
     }
 }
 
-/// A series that is not grouped has the name of what it is, as in Tempo.
-fn labels(labels: Vec<(String, Option<AnyValue>)>, name: &str) -> Vec<KeyValue> {
-    if labels.is_empty() {
-        return vec![key_value("__name__".to_owned(), AnyValue::String(name.to_owned()))];
-    }
-    labels.into_iter().map(|(key, value)| label(key, value)).collect()
+/// At most `count` items at even distances.
+fn spread<T>(items: &[T], count: usize) -> impl Iterator<Item = &T> {
+    let count = count.min(items.len());
+    (0..count).map(move |at| &items[at * items.len() / count])
 }
 
-/// `rate`, or `(rate / count_over_time)`; the query has been answered, so it can be read.
-fn name_of(query: &str) -> String {
-    match tracehouse_traceql::parse(query).map(|query| query.expr) {
-        Ok(QueryExpr::Metrics(expr)) => name_of_series(&expr),
-        _ => String::new(),
+/// As in Tempo: a series that is not grouped has the name of what it is, and fields that the spans of a series don't have
+/// are left out, unless no label would be left. In `compare()` such a field stands for the total.
+fn labels(mut labels: Vec<(String, Option<AnyValue>)>, name: &str) -> Vec<KeyValue> {
+    let has_value = |(_, value): &(String, Option<AnyValue>)| value.is_some();
+    match labels.first() {
+        None => return vec![key_value("__name__".to_owned(), AnyValue::String(name.to_owned()))],
+        Some((key, _)) if key == "__meta_type" => {}
+        Some(_) if labels.iter().any(has_value) => labels.retain(has_value),
+        Some(_) => labels.truncate(1),
     }
-}
-
-fn name_of_series(expr: &MetricsExpr) -> String {
-    match expr {
-        MetricsExpr::Series { function, .. } => function.name().to_owned(),
-        MetricsExpr::Then { input, .. } => name_of_series(input),
-        MetricsExpr::Arithmetic { op, left, right, .. } => {
-            format!("({} {} {})", name_of_series(left), op.symbol(), name_of_series(right))
-        }
-        MetricsExpr::Literal { value, .. } => value.to_string(),
-    }
+    labels.into_iter().map(|(key, value)| labelled(key.clone(), &key, value)).collect()
 }
 
 /// Grafana makes links to traces of these labels.
-fn exemplar(exemplar: tracehouse_query::Exemplar) -> Exemplar {
+fn exemplar_at(exemplar: &tracehouse_query::Exemplar, value: f64) -> Exemplar {
     let text = |key: &str, id: String| key_value(key.to_owned(), AnyValue::String(id));
     Exemplar {
         labels: vec![text("trace:id", exemplar.trace_id.to_string()), text("span:id", exemplar.span_id.to_string())],
-        value: exemplar.value,
+        value,
         timestamp_ms: exemplar.start_unix_nanos / NANOS_PER_MILLI,
     }
 }
@@ -228,4 +242,42 @@ fn instant_response(name: &str, found: MetricsAnswer) -> QueryInstantResponse {
 fn partial_status(partial_reason: Option<&str>) -> i32 {
     let status = if partial_reason.is_none() { PartialStatus::Complete } else { PartialStatus::Partial };
     status.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_without_a_value_are_left_out() {
+        type Labels<'a> = &'a [(&'a str, Option<&'a str>)];
+        let table: [(Labels, &[(&str, &str)]); 6] = [
+            (&[], &[("__name__", "rate")]),
+            (&[("a", Some("1")), ("b", None)], &[("a", "1")]),
+            (&[("a", None), ("b", Some("2"))], &[("b", "2")]),
+            (&[("a", None), ("b", None)], &[("a", "nil")]),
+            (&[("a", None), ("p", Some("0.9"))], &[("p", "0.9")]),
+            (
+                &[("__meta_type", Some("baseline_total")), ("span.a", None)],
+                &[("__meta_type", "baseline_total"), ("span.a", "nil")],
+            ),
+        ];
+        let text = |text: &str| AnyValue::String(text.to_owned());
+        for (given, expected) in table {
+            let given = given.iter().map(|(key, value)| ((*key).to_owned(), value.map(text))).collect();
+            let expected: Vec<KeyValue> =
+                expected.iter().map(|(key, value)| key_value((*key).to_owned(), text(value))).collect();
+            assert_eq!(labels(given, "rate"), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_thinned_out_is_spread() {
+        let table: [(usize, usize, &[usize]); 5] =
+            [(0, 3, &[]), (3, 0, &[]), (3, 5, &[0, 1, 2]), (10, 2, &[0, 5]), (10, 3, &[0, 3, 6])];
+        for (items, count, expected) in table {
+            let items: Vec<usize> = (0..items).collect();
+            assert_eq!(spread(&items, count).copied().collect::<Vec<_>>(), expected, "{count} of {}", items.len());
+        }
+    }
 }

@@ -8,20 +8,22 @@ mod grpc;
 mod intrinsics;
 mod logfmt;
 mod metrics;
+mod reading;
 mod search;
+mod steps;
 mod tags;
 mod traces;
+mod values;
 
 use axum::Router;
 use axum::response::Response;
 use axum::routing::get;
 use http::Uri;
-use opentelemetry_proto::tonic::common::v1::KeyValue;
+use serde::Serialize;
 use serde_json::json;
-use tracehouse_model::AnyValue;
 use tracehouse_query::Inspected;
 
-use crate::otlp_out::key_value;
+use crate::answer::with_partial_header;
 use crate::params::{Parameters, TimeRange};
 use crate::problem::Problem;
 use crate::proto::tempopb::SearchMetrics;
@@ -40,11 +42,30 @@ pub(crate) fn routes() -> Router<ApiState> {
         .route("/api/v2/traces/{traceId}", get(traces::v2))
         .route("/api/search", get(search::search))
         .route("/api/search/tags", get(tags::names_v1))
-        .route("/api/search/tag/{tag}/values", get(tags::values_v1))
+        .route("/api/search/tag/{*rest}", get(tags::values_v1))
         .route("/api/metrics/query_range", get(metrics::range))
         .route("/api/metrics/query", get(metrics::instant))
         .route("/api/v2/search/tags", get(tags::names_v2))
-        .route("/api/v2/search/tag/{tag}/values", get(tags::values_v2))
+        .route("/api/v2/search/tag/{*rest}", get(tags::values_v2))
+}
+
+/// An answer, and why it is not everything, with `N of M`, if it isn't.
+struct Found<T> {
+    answer: T,
+    partial_reason: Option<String>,
+}
+
+impl<T> Found<T> {
+    fn map<U>(self, change: impl FnOnce(T) -> U) -> Found<U> {
+        Found { answer: change(self.answer), partial_reason: self.partial_reason }
+    }
+}
+
+impl<T: Serialize> Found<T> {
+    /// A small answer over HTTP.
+    fn into_json(self) -> Response {
+        with_partial_header(crate::answer::json(&self.answer), self.partial_reason)
+    }
 }
 
 /// The version of Tempo whose interface this is: Grafana goes by it when it decides what to ask for, such as streams over
@@ -90,11 +111,6 @@ fn search_metrics(inspected: &Inspected, traces: usize, complete: bool) -> Searc
         total_jobs: count(total_jobs),
         inspected_spans: inspected.spans,
     }
-}
-
-/// Something that is missing is called nil.
-fn label(key: String, value: Option<AnyValue>) -> KeyValue {
-    key_value(key, value.unwrap_or_else(|| AnyValue::String("nil".to_owned())))
 }
 
 fn count(count: u64) -> u32 {

@@ -4,10 +4,12 @@ use http::{HeaderMap, Uri};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use tracehouse_model::{AnyValue, TenantId, status};
 use tracehouse_query::{
-    Condition, MatchedSpan, MatchedSpanset, Operator, Scope, SearchAnswer, SearchRequest, ServiceCount, TraceSummary,
+    Condition, MatchedSpan, MatchedSpanset, Operator, QueryError, Scope, SearchAnswer, SearchRequest, ServiceCount,
+    TraceSummary,
 };
 
-use super::{count, label, logfmt, parameters, search_metrics, seconds_range, time_range_seconds};
+use super::values::{labelled, tag_name, value_of};
+use super::{Found, count, logfmt, parameters, search_metrics, seconds_range, time_range_seconds};
 use crate::answer::{JSON, large, with_partial_header};
 use crate::otlp_out::key_value;
 use crate::params::Parameters;
@@ -28,14 +30,12 @@ pub(super) async fn search(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let request = request(&parameters(&uri)?)?;
-    let found = state.answers.search(&tenant.0, request).await?;
-    let partial = found.partial_reason.clone();
+    let Found { answer: found, partial_reason } = find(&state, &tenant.0, request(&parameters(&uri)?)?).await?;
     let answer = large(&state, &headers, found.traces.len(), JSON, move || {
         serde_json::to_vec(&response(found)).expect("writing plain data to memory can't fail")
     })
     .await?;
-    Ok(with_partial_header(answer, partial))
+    Ok(with_partial_header(answer, partial_reason))
 }
 
 /// The same as a gRPC client asks it.
@@ -43,21 +43,16 @@ pub(super) async fn streamed(
     state: &ApiState,
     tenant: &TenantId,
     asked: tempopb::SearchRequest,
-) -> Result<SearchResponse, Problem> {
+) -> Result<Found<SearchResponse>, Problem> {
     let conditions = conditions(asked.tags.into_iter().collect())?;
     let millis = |millis: u32| (millis > 0).then(|| i64::from(millis) * 1_000_000);
     let range = seconds_range(Some(asked.start), Some(asked.end))?;
-    let limit = if asked.limit == 0 { TRACES_DEFAULT } else { asked.limit as usize };
-    if limit > TRACES_MAX {
-        let expected = format!("a whole number from 1 to {TRACES_MAX}");
-        return Err(Problem::parameter("limit", &limit.to_string(), &expected));
-    }
     let request = SearchRequest {
         conditions,
         traceql: Some(asked.query).filter(|query| !query.is_empty()),
         start_unix_nanos: range.start_unix_nanos,
         end_unix_nanos: range.end_unix_nanos,
-        limit,
+        limit: if asked.limit == 0 { TRACES_DEFAULT } else { asked.limit as usize },
         spans_per_spanset: match asked.spans_per_span_set as usize {
             0 => SPANS_PER_SPANSET_DEFAULT,
             spans => spans.min(SPANS_PER_SPANSET_MAX),
@@ -65,7 +60,25 @@ pub(super) async fn streamed(
         trace_duration_nanos_min: millis(asked.min_duration_ms),
         trace_duration_nanos_max: millis(asked.max_duration_ms),
     };
-    Ok(response(state.answers.search(tenant, request).await?))
+    Ok(find(state, tenant, request).await?.map(response))
+}
+
+/// At most [`TRACES_MAX`] traces, whatever is asked for. One more is looked for, to say whether there are more.
+async fn find(
+    state: &ApiState,
+    tenant: &TenantId,
+    mut request: SearchRequest,
+) -> Result<Found<SearchAnswer>, QueryError> {
+    request.limit = request.limit.min(TRACES_MAX + 1);
+    let mut answer = state.answers.search(tenant, request).await?;
+    if answer.traces.len() > TRACES_MAX {
+        answer.traces.truncate(TRACES_MAX);
+        let cut = format!("the newest {TRACES_MAX} of more traces, as no more are answered at once");
+        let reasons: Vec<String> = answer.partial_reason.into_iter().chain([cut]).collect();
+        answer.partial_reason = Some(reasons.join("; "));
+    }
+    let partial_reason = answer.partial_reason.clone();
+    Ok(Found { answer, partial_reason })
 }
 
 fn request(parameters: &Parameters) -> Result<SearchRequest, Problem> {
@@ -81,7 +94,7 @@ fn request(parameters: &Parameters) -> Result<SearchRequest, Problem> {
         traceql: parameters.text("q")?.map(str::to_owned),
         start_unix_nanos: range.start_unix_nanos,
         end_unix_nanos: range.end_unix_nanos,
-        limit: parameters.count("limit", TRACES_DEFAULT, 1..=TRACES_MAX)?,
+        limit: parameters.count("limit", TRACES_DEFAULT, 1..=u32::MAX as usize)?,
         // As in Tempo, 0 is as good as no limit.
         spans_per_spanset: if spans == 0 { SPANS_PER_SPANSET_MAX } else { spans.min(SPANS_PER_SPANSET_MAX) },
         trace_duration_nanos_min: min,
@@ -146,18 +159,13 @@ fn trace_metadata(trace: TraceSummary) -> TraceSearchMetadata {
 }
 
 fn span_set(spanset: MatchedSpanset) -> SpanSet {
-    let by = spanset.by.into_iter().map(|(field, value)| label(format!("by({field})"), value));
+    let by = spanset.by.into_iter().map(|(field, value)| labelled(format!("by({field})"), &field, value));
+    let aggregates = spanset.aggregates.into_iter().map(|(name, value)| key_value(name, value));
     SpanSet {
-        attributes: by.collect(),
+        attributes: by.chain(aggregates).collect(),
         matched: count(spanset.matched_count),
         spans: spanset.spans.into_iter().map(found_span).collect(),
     }
-}
-
-/// A field as Grafana shows it: without its scope.
-fn tag_name(field: &str) -> &str {
-    let scopes = ["span.", "resource.", "event.", "link.", "instrumentation.", "."];
-    scopes.iter().find_map(|scope| field.strip_prefix(scope)).unwrap_or(field)
 }
 
 fn found_span(span: MatchedSpan) -> Span {
@@ -174,7 +182,7 @@ fn found_span(span: MatchedSpan) -> Span {
         attribute("status", AnyValue::String(status::name(span.status_code).to_owned()));
     }
     for (field, value) in span.fields {
-        attribute(tag_name(&field), value);
+        attribute(&tag_name(&field), value_of(&field, value));
     }
     Span {
         span_id: span.span_id.to_string(),

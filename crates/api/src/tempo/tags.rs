@@ -4,12 +4,12 @@ use axum::extract::State;
 use axum::response::Response;
 use http::Uri;
 use tracehouse_model::TenantId;
-use tracehouse_query::{Among, AttributeValueSeen, Listing, Scope};
+use tracehouse_query::{Among, AttributeKey, AttributeValueSeen, Listing, Scope};
 
 use super::intrinsics::{INTRINSICS, Values, values_of};
-use super::{parameters, seconds_range, time_range_seconds};
-use crate::answer::json;
-use crate::params::{Parameters, TagPath};
+use super::logfmt::unquoted;
+use super::{Found, parameters, seconds_range, time_range_seconds};
+use crate::params::{Parameters, TagValuesPath};
 use crate::problem::Problem;
 use crate::proto::tempopb::{
     SearchTagValuesRequest, SearchTagValuesResponse, SearchTagValuesV2Response, SearchTagsRequest, SearchTagsResponse,
@@ -28,7 +28,8 @@ const ITEMS_MAX: usize = 10_000;
 pub(super) enum Wanted {
     All,
     Intrinsic,
-    Attributes(Scope),
+    /// `None`: those of all scopes.
+    Attributes(Option<Scope>),
 }
 
 /// As HTTP and gRPC ask for the names of tags.
@@ -58,6 +59,15 @@ impl NamesAsked {
         let scope = Some(asked.scope.as_str()).filter(|scope| !scope.is_empty());
         Ok(Self { limit: bounded(asked.max_tags_per_scope as usize), among, wanted: wanted(scope)? })
     }
+
+    /// The first version of the interface lists intrinsics only if asked for them.
+    pub(super) fn of_first_version(self) -> Self {
+        let wanted = match self.wanted {
+            Wanted::All => Wanted::Attributes(None),
+            wanted => wanted,
+        };
+        Self { wanted, ..self }
+    }
 }
 
 impl ValuesAsked {
@@ -79,7 +89,8 @@ fn wanted(scope: Option<&str>) -> Result<Wanted, Problem> {
         None | Some("none" | "all") => Ok(Wanted::All),
         Some("intrinsic") => Ok(Wanted::Intrinsic),
         Some(scope) => {
-            parse_scope(scope).map(Wanted::Attributes).ok_or_else(|| Problem::parameter("scope", scope, expected))
+            let known = parse_scope(scope).map(|scope| Wanted::Attributes(Some(scope)));
+            known.ok_or_else(|| Problem::parameter("scope", scope, expected))
         }
     }
 }
@@ -94,11 +105,12 @@ fn bounded(limit: usize) -> usize {
 }
 
 pub(super) async fn names_v1(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Problem> {
-    Ok(json(&without_scopes(names(&state, &tenant.0, NamesAsked::of(&uri)?).await?)))
+    let found = names(&state, &tenant.0, NamesAsked::of(&uri)?.of_first_version()).await?;
+    Ok(found.map(without_scopes).into_json())
 }
 
 pub(super) async fn names_v2(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Problem> {
-    Ok(json(&names(&state, &tenant.0, NamesAsked::of(&uri)?).await?))
+    Ok(names(&state, &tenant.0, NamesAsked::of(&uri)?).await?.into_json())
 }
 
 /// The answer of the first version of the interface.
@@ -111,49 +123,65 @@ pub(super) async fn names(
     state: &ApiState,
     tenant: &TenantId,
     asked: NamesAsked,
-) -> Result<SearchTagsV2Response, Problem> {
+) -> Result<Found<SearchTagsV2Response>, Problem> {
     let NamesAsked { wanted, among, limit } = asked;
-    let mut scopes: BTreeMap<Scope, BTreeSet<String>> = BTreeMap::new();
     let scope = match wanted {
+        Wanted::All => Some(None),
         Wanted::Attributes(scope) => Some(scope),
-        Wanted::All | Wanted::Intrinsic => None,
+        Wanted::Intrinsic => None,
     };
-    if !matches!(wanted, Wanted::Intrinsic) {
-        for seen in state.answers.attribute_keys(tenant, scope, &among).await?.items {
-            let tags = scopes.entry(seen.scope).or_default();
-            if tags.len() < limit {
-                tags.insert(seen.key);
-            }
+    let seen = match scope {
+        Some(scope) => state.answers.attribute_keys(tenant, scope, &among).await?,
+        None => Listing { items: Vec::new(), complete: true },
+    };
+    let (mut scopes, complete) = by_scope(seen, limit);
+    let count = scopes.iter().map(|scope| scope.tags.len()).sum();
+    if matches!(wanted, Wanted::All | Wanted::Intrinsic) {
+        let tags = INTRINSICS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        scopes.push(SearchTagsV2Scope { name: "intrinsic".to_owned(), tags });
+    }
+    Ok(Found { answer: SearchTagsV2Response { scopes }, partial_reason: cut_reason(complete, count, "names") })
+}
+
+/// At most `limit` tags of each scope, and whether these are all.
+fn by_scope(seen: Listing<AttributeKey>, limit: usize) -> (Vec<SearchTagsV2Scope>, bool) {
+    let mut complete = seen.complete;
+    let mut scopes: BTreeMap<Scope, BTreeSet<String>> = BTreeMap::new();
+    for AttributeKey { scope, key } in seen.items {
+        let tags = scopes.entry(scope).or_default();
+        if tags.len() < limit {
+            tags.insert(key);
+        } else {
+            complete &= tags.contains(&key);
         }
     }
     let of_scope = |(scope, tags): (Scope, BTreeSet<String>)| SearchTagsV2Scope {
         name: scope_name(scope).to_owned(),
         tags: tags.into_iter().collect(),
     };
-    let mut scopes: Vec<SearchTagsV2Scope> = scopes.into_iter().map(of_scope).collect();
-    if matches!(wanted, Wanted::All | Wanted::Intrinsic) {
-        let tags = INTRINSICS.iter().map(|(name, _)| (*name).to_owned()).collect();
-        scopes.push(SearchTagsV2Scope { name: "intrinsic".to_owned(), tags });
-    }
-    Ok(SearchTagsV2Response { scopes })
+    (scopes.into_iter().map(of_scope).collect(), complete)
+}
+
+fn cut_reason(complete: bool, count: usize, what: &str) -> Option<String> {
+    (!complete).then(|| format!("the first {count} of more {what}"))
 }
 
 pub(super) async fn values_v1(
     State(state): State<ApiState>,
     tenant: Tenant,
-    TagPath(tag): TagPath,
+    TagValuesPath(tag): TagValuesPath,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    Ok(json(&without_types(values(&state, &tenant.0, ValuesAsked::of(tag, &uri)?).await?)))
+    Ok(values(&state, &tenant.0, ValuesAsked::of(tag, &uri)?).await?.map(without_types).into_json())
 }
 
 pub(super) async fn values_v2(
     State(state): State<ApiState>,
     tenant: Tenant,
-    TagPath(tag): TagPath,
+    TagValuesPath(tag): TagValuesPath,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    Ok(json(&values(&state, &tenant.0, ValuesAsked::of(tag, &uri)?).await?))
+    Ok(values(&state, &tenant.0, ValuesAsked::of(tag, &uri)?).await?.into_json())
 }
 
 /// The answer of the first version of the interface. Without its type a value may be there twice, as a text and as a
@@ -168,7 +196,7 @@ pub(super) async fn values(
     state: &ApiState,
     tenant: &TenantId,
     asked: ValuesAsked,
-) -> Result<SearchTagValuesV2Response, Problem> {
+) -> Result<Found<SearchTagValuesV2Response>, Problem> {
     let ValuesAsked { tag, among, limit } = asked;
     let (scope, key) = scope_and_key(&tag);
     let offered = if scope.is_none() { values_of(&key) } else { None };
@@ -181,8 +209,17 @@ pub(super) async fn values(
         None if of_services => strings(state.answers.services(tenant, &among).await?),
         None => state.answers.attribute_values(tenant, scope.unwrap_or(Scope::Either), &key, limit, &among).await?,
     };
-    let value = |seen: AttributeValueSeen| TagValue { r#type: seen.value_type.to_owned(), value: seen.value };
-    Ok(SearchTagValuesV2Response { tag_values: found.items.into_iter().take(limit).map(value).collect() })
+    let complete = found.complete && found.items.len() <= limit;
+    let value =
+        |seen: AttributeValueSeen| TagValue { r#type: type_name(seen.value_type).to_owned(), value: seen.value };
+    let tag_values: Vec<TagValue> = found.items.into_iter().take(limit).map(value).collect();
+    let partial_reason = cut_reason(complete, tag_values.len(), "values");
+    Ok(Found { answer: SearchTagValuesV2Response { tag_values }, partial_reason })
+}
+
+/// As Tempo calls a type of values.
+fn type_name(value_type: &str) -> &str {
+    if value_type == "double" { "float" } else { value_type }
 }
 
 fn strings(listing: Listing<String>) -> Listing<AttributeValueSeen> {
@@ -208,8 +245,7 @@ fn scope_and_key(tag: &str) -> (Option<Scope>, String) {
         },
         None => (None, tag),
     };
-    let unquoted = key.strip_prefix('"').and_then(|key| key.strip_suffix('"'));
-    (scope, unquoted.map_or_else(|| key.to_owned(), |key| key.replace("\\\"", "\"")))
+    (scope, unquoted(key).unwrap_or_else(|| key.to_owned()))
 }
 
 #[cfg(test)]

@@ -11,12 +11,18 @@ mod remote;
 mod span_json;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{any, get};
+use http::Uri;
 
+use crate::problem::Problem;
 use crate::state::ApiState;
 
 pub(crate) fn routes() -> Router<ApiState> {
-    below_version().nest("/zipkin", below_version())
+    below_version().nest("/zipkin", below_version().route("/{*unknown}", any(unknown)))
+}
+
+async fn unknown(uri: Uri) -> Problem {
+    Problem::not_found(format!("Zipkin's interface has no {:.100} here", uri.path()))
 }
 
 fn below_version() -> Router<ApiState> {

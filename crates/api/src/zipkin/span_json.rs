@@ -66,11 +66,11 @@ fn span(spans: &SpanBatch, row: usize, shared: bool) -> ZipkinSpan<'_> {
         id: spans.span_id[row].to_string(),
         kind: zipkin_kind(spans.kind[row]),
         name: spans.strings.get(spans.name[row]),
-        timestamp: spans.start_unix_nanos[row] / NANOS_PER_MICRO,
+        timestamp: timestamp(spans.start_unix_nanos[row]),
         duration: (spans.duration_nanos[row] / NANOS_PER_MICRO).max(1),
         local_endpoint: local_endpoint(spans, row),
         remote_endpoint: remote_endpoint(spans, row),
-        annotations: spans.event_range(row).map(|event| annotation(spans, event)).collect(),
+        annotations: spans.event_range(row).map(|event| annotation(spans, row, event)).collect(),
         tags: tags(spans, row),
         shared,
     }
@@ -86,8 +86,14 @@ fn zipkin_kind(kind: u8) -> Option<&'static str> {
     }
 }
 
-/// The name of the event, and its attributes as JSON if it has any.
-fn annotation(spans: &SpanBatch, event: usize) -> Annotation {
+/// Zipkin's libraries refuse a whole trace for one time below 1.
+fn timestamp(unix_nanos: i64) -> i64 {
+    (unix_nanos / NANOS_PER_MICRO).max(1)
+}
+
+/// The name of the event, and its attributes as JSON if it has any. An event that was sent without a time is shown where
+/// its span begins.
+fn annotation(spans: &SpanBatch, row: usize, event: usize) -> Annotation {
     let name = spans.strings.get(spans.events.name[event]);
     let fields: Vec<_> =
         attributes(spans, &spans.events.attributes, event).map(|(key, value)| (key.to_owned(), value)).collect();
@@ -96,7 +102,9 @@ fn annotation(spans: &SpanBatch, event: usize) -> Annotation {
     } else {
         AnyValue::KeyValueList(vec![(name.to_owned(), AnyValue::KeyValueList(fields))]).to_canonical_json()
     };
-    Annotation { timestamp: spans.events.time_unix_nanos[event] / NANOS_PER_MICRO, value }
+    let sent = spans.events.time_unix_nanos[event];
+    let shown = if sent > 0 { sent } else { spans.start_unix_nanos[row] };
+    Annotation { timestamp: timestamp(shown), value }
 }
 
 /// Attributes of the resource, then of the span, then the fields that Zipkin has as tags; the later ones win.
@@ -140,5 +148,34 @@ fn text(value: AnyValue) -> String {
         AnyValue::Bool(value) => value.to_string(),
         AnyValue::Bytes(bytes) => STANDARD.encode(bytes),
         nested => nested.to_canonical_json(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracehouse_model::SpanFields;
+
+    use super::*;
+
+    #[test]
+    fn no_time_is_below_one() {
+        let table = [
+            // Begin of the span and time of the event in nanoseconds, and both in microseconds.
+            (5_000_000, 6_000_000, 5000, 6000),
+            (5_000_000, 0, 5000, 5000),
+            (5_000_000, 1, 5000, 1),
+            (0, 0, 1, 1),
+        ];
+        for (begin, event, timestamp, annotation) in table {
+            let mut spans = SpanBatch::new();
+            let empty = spans.strings.intern_str("");
+            let resource = spans.finish_resource(0, empty);
+            let scope = spans.finish_scope(empty, empty, 0, empty);
+            spans.finish_event(event, empty, 0);
+            spans.finish_span(SpanFields { start_unix_nanos: begin, resource, scope, ..SpanFields::default() });
+            let written = span(&spans, 0, false);
+            let times = (written.timestamp, written.annotations[0].timestamp);
+            assert_eq!(times, (timestamp, annotation), "{begin} {event}");
+        }
     }
 }

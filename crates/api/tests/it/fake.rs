@@ -38,6 +38,8 @@ pub(crate) struct Fake {
     pub(crate) never_answers: bool,
     /// How many questions for metrics are waited for.
     pub(crate) running: AtomicUsize,
+    /// More traces that a search finds, as far as its limit goes.
+    pub(crate) more_traces: usize,
     /// More spans in the trace, children of the root.
     pub(crate) more_spans: usize,
 }
@@ -58,12 +60,14 @@ impl Drop for Running<'_> {
     }
 }
 
-fn listing<T>(items: Vec<T>) -> Listing<T> {
-    Listing { items, complete: true }
-}
+impl Fake {
+    fn listing<T>(&self, items: Vec<T>) -> Listing<T> {
+        Listing { items, complete: !self.partial }
+    }
 
-fn texts(items: &[&str]) -> Listing<String> {
-    listing(items.iter().map(|item| (*item).to_owned()).collect())
+    fn texts(&self, items: &[&str]) -> Listing<String> {
+        self.listing(items.iter().map(|item| (*item).to_owned()).collect())
+    }
 }
 
 #[async_trait]
@@ -87,10 +91,11 @@ impl Answers for Fake {
         if request.traceql.as_deref() == Some("{") {
             return Err(QueryError::Invalid("at 1: expected a condition or `}`".to_owned()));
         }
+        let traces = vec![summary(); (1 + self.more_traces).min(request.limit)];
         self.searches.lock().push(request);
         let partial_reason = self.partial.then(|| "2 of 3 files were read".to_owned());
         let inspected = Inspected { spans: 1000, files: 2, files_total: 3, bytes: 1234 };
-        Ok(SearchAnswer { traces: vec![summary()], inspected, partial_reason })
+        Ok(SearchAnswer { traces, inspected, partial_reason })
     }
 
     /// Two series over the steps that were asked for; the second has nothing in its first step.
@@ -158,7 +163,7 @@ impl Answers for Fake {
         assert!(tenant.as_str() != "panic", "as the test wants it");
         self.asked.lock().push(format!("services {tenant}"));
         self.among.lock().push(among.clone());
-        Ok(texts(&["cart", "gateway"]))
+        Ok(self.texts(&["cart", "gateway"]))
     }
 
     async fn operations(
@@ -169,7 +174,7 @@ impl Answers for Fake {
     ) -> Result<Listing<String>, QueryError> {
         self.among.lock().push(among.clone());
         self.asked.lock().push(format!("operations {service:?}"));
-        Ok(texts(&["GET /", "GET /cart"]))
+        Ok(self.texts(&["GET /", "GET /cart"]))
     }
 
     async fn attribute_keys(
@@ -181,7 +186,7 @@ impl Answers for Fake {
         self.among.lock().push(among.clone());
         let all = [(Scope::Resource, "service.name"), (Scope::Span, "http.route"), (Scope::Span, "retries")];
         let wanted = all.into_iter().filter(|(known, _)| scope.is_none_or(|scope| scope == *known));
-        Ok(listing(wanted.map(|(scope, key)| AttributeKey { scope, key: key.to_owned() }).collect()))
+        Ok(self.listing(wanted.map(|(scope, key)| AttributeKey { scope, key: key.to_owned() }).collect()))
     }
 
     async fn attribute_values(
@@ -195,7 +200,10 @@ impl Answers for Fake {
         self.among.lock().push(among.clone());
         self.asked.lock().push(format!("values {scope:?} {key} {limit}"));
         let seen = |value_type, value: &str| AttributeValueSeen { value_type, value: value.to_owned() };
-        Ok(listing(vec![seen("string", "/cart"), seen("int", "3"), seen("string", "3")]))
+        if key == "ratio" {
+            return Ok(self.listing(vec![seen("double", "2.5")]));
+        }
+        Ok(self.listing(vec![seen("string", "/cart"), seen("int", "3"), seen("string", "3")]))
     }
 
     /// One row for a statement of the default tenant, cut as the limit says.
@@ -268,6 +276,7 @@ fn summary() -> TraceSummary {
         matched_count: 2,
         spansets: vec![MatchedSpanset {
             by: Vec::new(),
+            aggregates: vec![("count()".to_owned(), AnyValue::Int(2))],
             matched_count: 2,
             spans: vec![MatchedSpan {
                 span_id: SpanId([2; 8]),

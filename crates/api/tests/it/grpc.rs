@@ -148,7 +148,7 @@ async fn metrics() {
 #[tokio::test]
 async fn what_is_wrong_is_said() {
     let mut asked = client(&fake()).await;
-    let search = |query: &str, limit| SearchRequest { query: query.to_owned(), limit, ..SearchRequest::default() };
+    let search = |query: &str| SearchRequest { query: query.to_owned(), ..SearchRequest::default() };
     let range = |query: &str, start, end| QueryRangeRequest {
         query: query.to_owned(),
         start,
@@ -156,8 +156,7 @@ async fn what_is_wrong_is_said() {
         ..QueryRangeRequest::default()
     };
     let table = [
-        (all(asked.search(search("{", 0)).await).await.map(drop), "at 1: expected"),
-        (all(asked.search(search("{ }", 1001)).await).await.map(drop), "from 1 to 1000"),
+        (all(asked.search(search("{")).await).await.map(drop), "at 1: expected"),
         (all(asked.metrics_query_range(range("{", 1, 2)).await).await.map(drop), "at 1: expected"),
         (all(asked.metrics_query_range(range("", 1, 2)).await).await.map(drop), "`query` is missing"),
         (all(asked.metrics_query_range(range("{ }", 2, 1)).await).await.map(drop), "not before `end`"),
@@ -167,7 +166,7 @@ async fn what_is_wrong_is_said() {
         assert_eq!(status.code(), Code::InvalidArgument, "{status}");
         assert!(status.message().contains(words), "{status}");
     }
-    let mut tenant = Request::new(search("{ }", 0));
+    let mut tenant = Request::new(search("{ }"));
     tenant.metadata_mut().insert("x-scope-orgid", "../x".parse().expect("ASCII"));
     assert_eq!(asked.search(tenant).await.expect_err("a wrong tenant").code(), Code::InvalidArgument);
     let busy = Arc::new(Fake { busy: true, ..Fake::default() });
@@ -176,16 +175,50 @@ async fn what_is_wrong_is_said() {
     assert_eq!(status.code(), Code::Unavailable);
 }
 
+/// Grafana names the tenant twice when it streams.
 #[tokio::test]
 async fn tenants_are_apart() {
-    let fake = fake();
-    let mut asked = Request::new(SearchTagValuesRequest {
-        tag_name: "service.name".to_owned(),
-        ..SearchTagValuesRequest::default()
-    });
-    asked.metadata_mut().insert("x-scope-orgid", "acme-1".parse().expect("ASCII"));
-    only(client(&fake).await.search_tag_values(asked).await).await;
-    assert_eq!(fake.asked.lock().first().map(String::as_str), Some("services acme-1"));
+    for (tenants, expected) in [
+        (&["acme-1"][..], Ok("services acme-1")),
+        (&["acme-1", "acme-1"], Ok("services acme-1")),
+        (&["acme-1", "acme-2"], Err(Code::InvalidArgument)),
+    ] {
+        let fake = fake();
+        let mut asked = Request::new(SearchTagValuesRequest {
+            tag_name: "service.name".to_owned(),
+            ..SearchTagValuesRequest::default()
+        });
+        for tenant in tenants {
+            asked.metadata_mut().append("x-scope-orgid", tenant.parse().expect("ASCII"));
+        }
+        let answer = all(client(&fake).await.search_tag_values(asked).await).await.map_err(|status| status.code());
+        assert_eq!(answer.map(|_| fake.asked.lock()[0].clone()), expected.map(str::to_owned), "{tenants:?}");
+    }
+}
+
+#[tokio::test]
+async fn partial_answers_say_so() {
+    fn reason<T>(answer: Result<Response<Streaming<T>>, Status>) -> String {
+        let answer = answer.expect("an answer");
+        let reason = answer.metadata().get("x-tracehouse-partial").expect("a reason");
+        reason.to_str().expect("ASCII").to_owned()
+    }
+    let fake = Arc::new(Fake { partial: true, more_traces: 2000, ..Fake::default() });
+    let mut client = client(&fake).await;
+    let search = |limit| SearchRequest { limit, ..SearchRequest::default() };
+    let range = QueryRangeRequest { query: "{ } | rate()".to_owned(), end: 7200, ..QueryRangeRequest::default() };
+    let instant = QueryInstantRequest { query: "{ } | rate()".to_owned(), start: 1, end: 7200 };
+    let values = || SearchTagValuesRequest { tag_name: "span.a".to_owned(), ..SearchTagValuesRequest::default() };
+    let read = "2 of 3 files were read";
+    assert_eq!(reason(client.search(search(5)).await), read);
+    let cut = "the newest 1000 of more traces, as no more are answered at once";
+    assert_eq!(reason(client.search(search(5000)).await), format!("{read}; {cut}"));
+    assert_eq!(reason(client.metrics_query_range(range).await), read);
+    assert_eq!(reason(client.metrics_query_instant(instant).await), read);
+    assert_eq!(reason(client.search_tags(SearchTagsRequest::default()).await), "the first 3 of more names");
+    assert_eq!(reason(client.search_tags_v2(SearchTagsRequest::default()).await), "the first 3 of more names");
+    assert_eq!(reason(client.search_tag_values(values()).await), "the first 3 of more values");
+    assert_eq!(reason(client.search_tag_values_v2(values()).await), "the first 3 of more values");
 }
 
 /// A question that nobody waits for any more is dropped, and with it the work for it.

@@ -6,7 +6,7 @@ use tracehouse_model::{kind, status};
 use tracehouse_query::{Condition, Operator, Scope};
 
 use crate::fake::{Fake, START, TRACE};
-use crate::get;
+use crate::{get, get_with};
 
 const MICROS: i64 = START / 1000;
 
@@ -63,7 +63,7 @@ async fn a_trace() {
         (&json!("0202020202020202"), &json!("GET /cart"), &json!(MICROS + 1))
     );
     let expected = [
-        ("int", "int64", json!(9_007_199_254_740_993_i64)),
+        ("int", "int64", json!("9007199254740993")),
         ("double", "float64", json!(5.0)),
         ("nan", "string", json!("-inf")),
         ("bool", "bool", json!(false)),
@@ -155,10 +155,63 @@ async fn partial_answers_say_so() {
 #[tokio::test]
 async fn dependencies() {
     let fake = fake();
-    let answer = get(&fake, "/api/dependencies?endTs=100000&lookback=40000").await.json();
-    assert_eq!(answer["data"], json!([{"parent": "gateway", "child": "cart", "callCount": 1}]));
+    let expected = json!({"data": [{"parent": "gateway", "child": "cart", "callCount": 1}], "total": 1, "limit": 0,
+        "offset": 0, "errors": null});
+    assert_eq!(get(&fake, "/api/dependencies?endTs=100000&lookback=40000").await.json(), expected);
+    // Grafana shows nothing at all if there is an error.
+    let partial = Arc::new(Fake { partial: true, ..Fake::default() });
+    let answer = get(&partial, "/jaeger/api/dependencies?endTs=100000&lookback=40000").await;
+    assert_eq!((answer.json(), answer.header("x-tracehouse-partial")), (expected, "2 of 3 files were read"));
     let request = fake.searches.lock().pop().expect("a search was asked");
     assert_eq!((request.start_unix_nanos, request.end_unix_nanos), (Some(60_000_000_000), Some(100_001_000_000)));
+}
+
+/// Grafana's data sources offer zstd and can't read it; older ones can't read any encoding where names are listed.
+#[tokio::test]
+async fn compression_is_what_grafana_reads() {
+    let table = [
+        ("/jaeger/api/services", ""),
+        ("/jaeger/api/services/cart/operations", ""),
+        ("/jaeger/api/v3/services", ""),
+        ("/api/v3/operations?service=cart", ""),
+        ("/jaeger/api/traces", "gzip"),
+        ("/api/search", "gzip"),
+        ("/api/v2/search/tags", "gzip"),
+        ("/api/v2/traces", "gzip"),
+        ("/api/v1/search", "zstd"),
+    ];
+    for (uri, encoding) in table {
+        let answer = get_with(&fake(), uri, &[("accept-encoding", "gzip, deflate, br, zstd")]).await;
+        assert_eq!((answer.status, answer.header("content-encoding")), (StatusCode::OK, encoding), "{uri}");
+    }
+}
+
+/// Never the page of the user interface.
+#[tokio::test]
+async fn unknown_addresses() {
+    let form = |body: Value| match (&body["error"]["httpCode"], &body["errors"][0]["code"], &body["status"]) {
+        (Value::Number(code), _, _) => ("v3", code.as_u64()),
+        (_, Value::Number(code), _) => ("classic", code.as_u64()),
+        (_, _, code) => ("problem", code.as_u64()),
+    };
+    let table = [
+        ("/jaeger/api/nothing", "classic", 404),
+        ("/jaeger/search", "classic", 404),
+        ("/jaeger/api/traces/1/2", "classic", 404),
+        ("/jaeger/api/metrics/nothing", "classic", 404),
+        ("/jaeger/api/metrics/latencies?service=cart", "classic", 501),
+        ("/jaeger/api/metrics/calls", "classic", 501),
+        ("/jaeger/api/metrics/errors", "classic", 501),
+        ("/jaeger/api/metrics/minstep", "classic", 501),
+        ("/jaeger/api/v3/nothing", "v3", 404),
+        ("/zipkin/api/v2/nothing", "problem", 404),
+        ("/zipkin/traces/1", "problem", 404),
+    ];
+    for (uri, expected, code) in table {
+        let answer = get(&fake(), uri).await;
+        assert_eq!(u64::from(answer.status.as_u16()), code, "{uri}");
+        assert_eq!(form(answer.json()), (expected, Some(code)), "{uri}");
+    }
 }
 
 #[tokio::test]

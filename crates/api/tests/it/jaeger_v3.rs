@@ -102,6 +102,8 @@ async fn a_trace_is_otlp() {
     assert_eq!(child["status"], json!({"message": "out of stock", "code": 2}));
     assert_eq!(child["startTimeUnixNano"], (START + 1000).to_string());
     assert_eq!(child["links"][0]["spanId"], "0808080808080808");
+    let in_base64 = get(&fake(), "/api/v3/traces/W47%2F95gDgQPSabYzgT%2FGDA==").await.json();
+    assert_eq!(in_base64, answer);
 }
 
 #[tokio::test]
@@ -210,6 +212,8 @@ async fn partial_answers_say_so() {
         let answer = get(&fake, &format!("/api/v3/{path}?{RANGE}")).await;
         assert_eq!((answer.status, answer.header("x-tracehouse-partial")), (StatusCode::OK, reason));
     }
+    let names = get(&fake, "/api/v3/services").await;
+    assert_eq!(names.header("x-tracehouse-partial"), "the first 2 of more names");
     let answer = client(&fake).await.find_traces(FindTracesRequest { query: query() }).await.expect("traces");
     assert_eq!(answer.metadata().get("x-tracehouse-partial").expect("a reason"), reason);
 }

@@ -154,7 +154,7 @@ async fn tempo_range() {
     let answer = get(&fake, uri).await;
     let sample = |seconds: i64, value: f64| json!({"timestampMs": (1_769_860_800 + seconds).to_string() + "000", "value": value});
     let text = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
-    let exemplar = json!({"labels": [text("trace:id", TRACE), text("span:id", "0202020202020202")], "value": 0.002,
+    let exemplar = json!({"labels": [text("trace:id", TRACE), text("span:id", "0202020202020202")], "value": 0.5,
         "timestampMs": "1769860800000"});
     assert_eq!(
         answer.json(),
@@ -186,9 +186,11 @@ async fn tempo_instant() {
 async fn tempo_ranges_and_steps() {
     let table = [
         ("query_range?q=a&end=1769860800&since=5m&step=30s", 300, Some(30)),
+        ("query_range?query=a&end=1769860800&since=1m", 60, Some(1)),
         ("query_range?q=a&end=1769860800&step=0.5", 3600, None),
-        ("query_range?q=a&end=2026-01-31T12:00:00Z&start=0", 3600, Some(30)),
+        ("query_range?q=a&end=2026-01-31T12:00:00Z&start=0", 3600, Some(15)),
         ("query?q=a&end=1769860800&since=5m", 300, None),
+        ("query?query=a&end=1769860800&since=5m", 300, None),
         ("query?q=a&end=1769860800&start=1769860740", 60, None),
     ];
     for (question, length, step) in table {
@@ -200,6 +202,40 @@ async fn tempo_ranges_and_steps() {
         let step = if question.contains("0.5") { Some(SECOND / 2) } else { step.map(|step: i64| step * SECOND) };
         assert_eq!(request.step_nanos, step, "{question}");
     }
+}
+
+/// The value of an exemplar is the span's if that is what is measured, else that of the series at its time.
+#[tokio::test]
+async fn tempo_exemplars() {
+    let table = [
+        ("%7B%7D%7Crate()", "", 100, Some(0.5)),
+        ("%7B%7D%7Cavg_over_time(duration)", "", 100, Some(0.002)),
+        ("%7B%7D%7Crate()by(name)", "", 5, Some(0.5)),
+        ("%7B%7D%7Crate()", "&exemplars=0", 100, Some(0.5)),
+        ("%7B%7D%7Crate()", "&exemplars=3", 3, Some(0.5)),
+        ("%7B%7D%7Crate()with(exemplars=7)", "&exemplars=3", 7, Some(0.5)),
+        ("%7B%7D%7Crate()with(exemplars=false)", "&exemplars=3", 0, None),
+    ];
+    for (query, parameter, asked, value) in table {
+        let fake = fake();
+        let uri = format!("/api/metrics/query_range?q={query}&start=1769860800&end=1769860830&step=15{parameter}");
+        let answer = get(&fake, &uri).await.json();
+        assert_eq!(answer["series"][0]["exemplars"][0]["value"].as_f64(), value, "{query}{parameter}");
+        let request = fake.metrics.lock().pop().expect("metrics were asked");
+        assert_eq!(request.exemplars_max, asked, "{query}{parameter}");
+    }
+}
+
+/// No step is computed in part.
+#[tokio::test]
+async fn tempo_ranges_begin_and_end_with_steps() {
+    let fake = fake();
+    get(&fake, "/api/metrics/query_range?q=a&start=1769860807&end=1769860833&step=10").await;
+    let request = fake.metrics.lock().pop().expect("metrics were asked");
+    assert_eq!((request.start_unix_nanos, request.end_unix_nanos), (START, START + 40 * SECOND));
+    get(&fake, "/api/metrics/query?q=a&start=1769860807&end=1769860833").await;
+    let request = fake.metrics.lock().pop().expect("metrics were asked");
+    assert_eq!((request.start_unix_nanos, request.end_unix_nanos), (START + 7 * SECOND, START + 33 * SECOND));
 }
 
 #[tokio::test]

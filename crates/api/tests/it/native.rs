@@ -92,6 +92,7 @@ async fn tenants() {
     let fake = fake();
     for (header, status, asked) in [
         ("acme-1", StatusCode::OK, Some("services acme-1")),
+        ("acme-1, acme-1", StatusCode::OK, Some("services acme-1")),
         ("", StatusCode::OK, Some("services default")),
         ("a|b", StatusCode::BAD_REQUEST, None),
         ("../x", StatusCode::BAD_REQUEST, None),
@@ -101,8 +102,10 @@ async fn tenants() {
         assert_eq!(answer.status, status, "{header:?}");
         assert_eq!(fake.asked.lock().first().map(String::as_str), asked, "{header:?}");
     }
-    let twice = [("x-scope-orgid", "a"), ("x-scope-orgid", "b")];
-    assert_eq!(get_with(&fake, "/api/v1/services", &twice).await.status, StatusCode::BAD_REQUEST);
+    for (second, status) in [("a", StatusCode::OK), ("b", StatusCode::BAD_REQUEST)] {
+        let twice = [("x-scope-orgid", "a"), ("x-scope-orgid", second)];
+        assert_eq!(get_with(&fake, "/api/v1/services", &twice).await.status, status);
+    }
     let other = get_with(&fake, &format!("/api/v1/traces/{TRACE}"), &[("X-Scope-OrgID", "acme")]).await;
     assert_eq!(other.status, StatusCode::NOT_FOUND);
 }
@@ -124,7 +127,7 @@ async fn search_asks_and_answers() {
                 "services": [{"name": "cart", "spanCount": 2, "errorCount": 1},
                     {"name": "gateway", "spanCount": 1, "errorCount": 0}],
                 "matchedCount": 2,
-                "spansets": [{"by": [], "matchedCount": 2, "spans": [{"spanId": "0202020202020202", "name": "GET /cart",
+                "spansets": [{"by": [], "aggregates": [{"key": "count()", "type": "int", "value": "2"}], "matchedCount": 2, "spans": [{"spanId": "0202020202020202", "name": "GET /cart",
                     "serviceName": "cart", "startTimeUnixNano": (START + 1000).to_string(), "durationNanos": 2_000_000,
                     "status": "error", "fields": [{"key": "span.http.route", "type": "string", "value": "/cart"}]}]}],
             }],
@@ -290,11 +293,17 @@ async fn status_health_and_tasks() {
             "bytesStored": 4, "uptimeNanos": 0, "ingestSpansPerSecond": 0.0})
     );
     assert_eq!(get(&fake, "/healthz").await.status, StatusCode::OK);
-    assert_eq!(get(&fake, "/readyz").await.status, StatusCode::OK);
+    for path in ["/readyz", "/ready"] {
+        assert_eq!((get(&fake, path).await.status, get(&fake, path).await.body), (StatusCode::OK, b"ready\n".to_vec()));
+    }
+    // Whether or not it is ready, and not the page of the user interface.
+    assert_eq!(get(&fake, "/status/services").await.body, b"query: Running\n");
     assert!(get(&fake, "/metrics").await.header("content-type").starts_with("text/plain; version=0.0.4"));
     let troubled = Arc::new(Fake { not_ready: true, ..Fake::default() });
-    let not_ready = get(&troubled, "/readyz").await;
-    assert_eq!((not_ready.status, not_ready.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "5"));
+    for path in ["/readyz", "/ready"] {
+        let not_ready = get(&troubled, path).await;
+        assert_eq!((not_ready.status, not_ready.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "5"));
+    }
 
     let post = |path: &str| Request::post(path).body(Body::empty()).expect("a request");
     let flushed = send(&fake, post("/api/v1/admin/flush")).await;
@@ -342,12 +351,15 @@ async fn failures_are_problems() {
 async fn other_sites_may_read() {
     let answer = get_with(&fake(), "/api/v1/services", &[("origin", "https://grafana.example")]).await;
     assert_eq!(answer.header("access-control-allow-origin"), "*");
-    let preflight = Request::options("/api/v1/services")
-        .header("origin", "https://grafana.example")
-        .header("access-control-request-method", "GET")
-        .header("access-control-request-headers", "x-scope-orgid");
-    let answer = send(&fake(), preflight.body(Body::empty()).expect("a request")).await;
-    assert_eq!((answer.status, answer.header("access-control-allow-headers")), (StatusCode::OK, "*"));
+    for (path, method) in [("/api/v1/services", "GET"), ("/api/v3/traces", "POST"), ("/api/v1/sql", "POST")] {
+        let preflight = Request::options(path)
+            .header("origin", "https://grafana.example")
+            .header("access-control-request-method", method)
+            .header("access-control-request-headers", "x-scope-orgid");
+        let answer = send(&fake(), preflight.body(Body::empty()).expect("a request")).await;
+        assert_eq!((answer.status, answer.header("access-control-allow-headers")), (StatusCode::OK, "*"));
+        assert!(answer.header("access-control-allow-methods").split(',').any(|allowed| allowed == method), "{path}");
+    }
     let task = Request::post("/api/v1/admin/flush").header("origin", "https://elsewhere.example");
     let answer = send(&fake(), task.body(Body::empty()).expect("a request")).await;
     assert_eq!(answer.header("access-control-allow-origin"), "");

@@ -32,7 +32,8 @@ async fn search_by_tags() {
         "startTimeUnixNano": (START + 1000).to_string(), "durationNanos": "2000000",
         "attributes": [{"key": "service.name", "value": {"stringValue": "cart"}},
             {"key": "status", "value": {"stringValue": "error"}},
-            {"key": "http.route", "value": {"stringValue": "/cart"}}]}], "matched": 2});
+            {"key": "http.route", "value": {"stringValue": "/cart"}}]}], "matched": 2,
+        "attributes": [{"key": "count()", "value": {"intValue": "2"}}]});
     assert_eq!(
         answer.json(),
         json!({
@@ -80,6 +81,27 @@ async fn a_partial_search_has_jobs_left() {
     assert_eq!((&metrics["completedJobs"], &metrics["totalJobs"]), (&json!(2), &json!(4)));
 }
 
+/// As in Tempo a limit may be any, but no answer has more traces than some; only if it would have, it says so.
+#[tokio::test]
+async fn search_has_a_largest_limit() {
+    let cut = "the newest 1000 of more traces, as no more are answered at once";
+    let table =
+        [(5000, 999, 1001, 1000, ""), (5000, 1000, 1001, 1000, cut), (1000, 1000, 1000, 1000, ""), (1, 1000, 1, 1, "")];
+    for (limit, more_traces, asked, answered, partial) in table {
+        let fake = Arc::new(Fake { more_traces, ..Fake::default() });
+        let answer = get(&fake, &format!("/api/search?limit={limit}")).await;
+        assert_eq!(answer.header("x-tracehouse-partial"), partial, "{limit} of {more_traces}");
+        let body = answer.json();
+        assert_eq!(body["traces"].as_array().map(Vec::len), Some(answered), "{limit} of {more_traces}");
+        let whole = body["metrics"]["completedJobs"] == body["metrics"]["totalJobs"];
+        assert_eq!(whole, partial.is_empty(), "{limit} of {more_traces}");
+        assert_eq!(fake.searches.lock().pop().map(|request| request.limit), Some(asked));
+    }
+    let both = Arc::new(Fake { more_traces: 1000, partial: true, ..Fake::default() });
+    let answer = get(&both, "/api/search?limit=2000").await;
+    assert_eq!(answer.header("x-tracehouse-partial"), format!("2 of 3 files were read; {cut}"));
+}
+
 #[tokio::test]
 async fn wrong_requests() {
     let table = [
@@ -109,7 +131,19 @@ async fn tags() {
     let intrinsic = get(&fake(), "/api/v2/search/tags?scope=intrinsic").await.json();
     let intrinsics = intrinsic["scopes"][0]["tags"].as_array().expect("tags");
     assert!(
-        ["duration", "kind", "name", "rootServiceName", "status"].iter().all(|tag| intrinsics.contains(&json!(tag)))
+        [
+            "duration",
+            "kind",
+            "name",
+            "rootServiceName",
+            "status",
+            "trace:id",
+            "span:id",
+            "span:parentID",
+            "link:spanID"
+        ]
+        .iter()
+        .all(|tag| intrinsics.contains(&json!(tag)))
     );
     let table = [
         ("/api/search/tags?scope=span", json!({"tagNames": ["http.route", "retries"]})),
@@ -126,7 +160,29 @@ async fn tags() {
     }
     let all = get(&fake(), "/api/search/tags").await.json();
     let names = all["tagNames"].as_array().expect("names").clone();
-    assert!(["http.route", "service.name", "status"].iter().all(|tag| names.contains(&json!(tag))));
+    assert_eq!(names, ["http.route", "retries", "service.name"]);
+    let only = get(&fake(), "/api/search/tags?scope=intrinsic").await.json();
+    assert_eq!(only["tagNames"], intrinsic["scopes"][0]["tags"]);
+}
+
+#[tokio::test]
+async fn cut_lists_say_so() {
+    let partial = Arc::new(Fake { partial: true, ..Fake::default() });
+    let table = [
+        (&partial, "/api/search/tags", "the first 3 of more names"),
+        (&partial, "/api/v2/search/tags?scope=span", "the first 2 of more names"),
+        (&partial, "/api/search/tag/service.name/values", "the first 2 of more values"),
+        (&partial, "/api/v2/search/tag/span.a/values", "the first 3 of more values"),
+        (&partial, "/api/v2/search/tag/status/values", ""),
+        (&partial, "/api/v2/search/tags?scope=intrinsic", ""),
+        (&fake(), "/api/v2/search/tags?limit=1", "the first 2 of more names"),
+        (&fake(), "/api/v2/search/tags?limit=2", ""),
+        (&fake(), "/api/v2/search/tag/span.a/values?limit=2", "the first 2 of more values"),
+        (&fake(), "/api/v2/search/tag/span.a/values?limit=3", ""),
+    ];
+    for (fake, uri, reason) in table {
+        assert_eq!(get(fake, uri).await.header("x-tracehouse-partial"), reason, "{uri}");
+    }
 }
 
 #[tokio::test]
@@ -159,11 +215,29 @@ async fn tag_values() {
             route.clone(),
             Some("values Resource http.route 1000"),
         ),
-        ("/api/v2/search/tag/.status/values", route, Some("values Either status 1000")),
+        ("/api/v2/search/tag/.status/values", route.clone(), Some("values Either status 1000")),
+        (
+            "/api/v2/search/tag/span.ratio/values",
+            json!({"tagValues": [{"type": "float", "value": "2.5"}]}),
+            Some("values Span ratio 1000"),
+        ),
+        // Slashes may be escaped or not.
+        (
+            "/api/v2/search/tag/resource.app.kubernetes.io/name/values",
+            route.clone(),
+            Some("values Resource app.kubernetes.io/name 1000"),
+        ),
+        (
+            "/api/v2/search/tag/resource.app.kubernetes.io%2Fname/values?limit=3",
+            route.clone(),
+            Some("values Resource app.kubernetes.io/name 3"),
+        ),
+        ("/api/search/tag/a/values/values", json!({"tagValues": ["/cart", "3"]}), Some("values Either a/values 1000")),
         ("/api/v2/search/tag/name/values", names.clone(), None),
         ("/api/v2/search/tag/span:name/values", names, None),
         ("/api/v2/search/tag/status/values", statuses, None),
         ("/api/v2/search/tag/duration/values", json!({"tagValues": []}), None),
+        ("/api/v2/search/tag/trace:id/values", json!({"tagValues": []}), None),
     ];
     for (uri, expected, asked) in table {
         let fake = fake();
@@ -171,6 +245,9 @@ async fn tag_values() {
         if let Some(asked) = asked {
             assert_eq!(fake.asked.lock().first().map(String::as_str), Some(asked), "{uri}");
         }
+    }
+    for path in ["/api/search/tag/a", "/api/v2/search/tag/a/b", "/api/v2/search/tag//values"] {
+        assert_eq!(get(&fake(), path).await.status, StatusCode::NOT_FOUND, "{path}");
     }
     let kinds = get(&fake(), "/api/v2/search/tag/kind/values").await.json();
     assert!(kinds["tagValues"].as_array().expect("values").contains(&keyword("server")));

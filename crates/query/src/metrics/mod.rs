@@ -73,6 +73,27 @@ impl Steps {
     }
 }
 
+/// How many spans are shown as examples of what is behind a series.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Exemplars {
+    pub(crate) of_series_max: usize,
+    in_all_max: usize,
+}
+
+impl Exemplars {
+    pub(crate) const NONE: Self = Self { of_series_max: 0, in_all_max: 0 };
+
+    fn of(request: &MetricsRequest) -> Self {
+        let in_all_max = request.exemplars_in_all_max.unwrap_or(usize::MAX);
+        Self { of_series_max: request.exemplars_max.min(in_all_max), in_all_max }
+    }
+
+    /// How many each of so many series may have.
+    fn of_each(self, series: usize) -> usize {
+        self.in_all_max.div_ceil(series.max(1)).min(self.of_series_max)
+    }
+}
+
 /// A compiled metrics query.
 #[derive(Debug)]
 pub(crate) struct MetricsPlan {
@@ -95,22 +116,22 @@ impl MetricsPlan {
             let advice = "the query selects spans; to compute time series add a function such as `| rate()`";
             return Err(QueryError::Invalid(advice.into()));
         };
-        Ok(Self { root: node(expr, request.exemplars_max)?, steps })
+        Ok(Self { root: node(expr, Exemplars::of(request))?, steps })
     }
 }
 
-fn node(expr: MetricsExpr, exemplars_max: usize) -> Result<MetricsNode, QueryError> {
+fn node(expr: MetricsExpr, exemplars: Exemplars) -> Result<MetricsNode, QueryError> {
     Ok(match expr {
         MetricsExpr::Series { spans, function, by, .. } => {
-            MetricsNode::Series(Box::new(SeriesPlan::of(spans, &function, &by, exemplars_max)?))
+            MetricsNode::Series(Box::new(SeriesPlan::of(spans, &function, &by, exemplars)?))
         }
         MetricsExpr::Then { input, stage, .. } => {
-            MetricsNode::Then { input: Box::new(node(*input, exemplars_max)?), stage }
+            MetricsNode::Then { input: Box::new(node(*input, exemplars)?), stage }
         }
         MetricsExpr::Arithmetic { op, left, right, .. } => MetricsNode::Arithmetic {
             op,
-            left: Box::new(node(*left, exemplars_max)?),
-            right: Box::new(node(*right, exemplars_max)?),
+            left: Box::new(node(*left, exemplars)?),
+            right: Box::new(node(*right, exemplars)?),
         },
         MetricsExpr::Literal { value, .. } => MetricsNode::Literal(combine::seconds(&value)),
     })

@@ -10,7 +10,7 @@ use super::compare::ComparePlan;
 use super::gather::{Candidate, Gathered, GroupKey};
 use super::measure::{Cell, Count, Largest, Line, Measure, Smallest, Sum, histogram_lines, quantile_lines};
 use super::quantiles::{Distribution, PowerHistogram};
-use super::{Met, Steps, columns, traces};
+use super::{Exemplars, Met, Steps, columns, traces};
 use crate::bounds::Bounds;
 use crate::candidates::Scan;
 use crate::column_eval::file_may_match;
@@ -25,7 +25,7 @@ pub(crate) struct SeriesPlan {
     pub(crate) plan: Plan,
     pub(crate) function: FunctionPlan,
     pub(crate) by: Vec<NamedField>,
-    pub(crate) exemplars_max: usize,
+    pub(crate) exemplars: Exemplars,
 }
 
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl SeriesPlan {
         spans: Pipeline,
         function: &MetricsFunction,
         by: &[FieldExpr],
-        exemplars_max: usize,
+        exemplars: Exemplars,
     ) -> Result<Self, QueryError> {
         let field = function.field().map(Expression::of).transpose()?;
         let measured = |measure, field| FunctionPlan::Measure { measure, per_second: false, field };
@@ -62,7 +62,7 @@ impl SeriesPlan {
             plan: Plan::of(spans, Vec::new())?,
             function,
             by: by.iter().map(NamedField::of).collect::<Result<_, _>>()?,
-            exemplars_max,
+            exemplars,
         })
     }
 
@@ -153,9 +153,11 @@ impl Run<'_> {
             // No spans are a count of 0, not an unknown one.
             gathered.group(&[]);
         }
+        let groups = gathered.into_groups();
+        let exemplars_max = self.series.exemplars.of_each(groups.len());
         let mut made = Vec::new();
-        for (key, mut cells, candidates) in gathered.into_groups() {
-            let exemplars = columns::exemplars(self, &files, &candidates)?;
+        for (key, mut cells, candidates) in groups {
+            let exemplars = columns::exemplars(self, &files, &spread(candidates, exemplars_max))?;
             let labels = self.labels(&key);
             for (number, (extra, values)) in lines(&mut cells).into_iter().enumerate() {
                 let mut labels = labels.clone();
@@ -179,7 +181,7 @@ impl Run<'_> {
         met: &mut Met,
     ) -> Result<Gathered<C>, QueryError> {
         let scan = Scan { filter, start: self.steps.range.clone(), bounds: self.bounds };
-        let begin = || Gathered::new(self.steps, self.series.exemplars_max, self.bounds.cell_bytes_max());
+        let begin = || Gathered::new(self.steps, self.series.exemplars.of_series_max, self.bounds.cell_bytes_max());
         let mut gathered = begin();
         columns::gather_memory(self, filter, &mut gathered);
         let pieces = row_groups(files, met)?;
@@ -247,6 +249,12 @@ pub(super) fn matching_files<'s>(
         files.into_iter().partition(|file| file_may_match(driver, &file.contents));
     met.inspected.files += ruled_out.len() as u64;
     may_match
+}
+
+/// At most so many of them, at even distances.
+fn spread(candidates: Vec<Candidate>, most: usize) -> Vec<Candidate> {
+    let count = most.min(candidates.len());
+    (0..count).map(|at| candidates[at * candidates.len() / count]).collect()
 }
 
 /// Exemplars in the order of time.

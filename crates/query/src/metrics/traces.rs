@@ -29,7 +29,7 @@ pub(super) fn gather<C: Cell>(
     files: &[&Arc<SpanFile>],
     met: &mut Met,
 ) -> Result<Gathered<C>, QueryError> {
-    let begin = || Gathered::new(run.steps, run.series.exemplars_max, run.bounds.cell_bytes_max());
+    let begin = || Gathered::new(run.steps, run.series.exemplars.of_series_max, run.bounds.cell_bytes_max());
     let traces = WholeTraces { series: run.series, steps: run.steps, snapshot: run.snapshot, bounds: run.bounds };
     let columns = |open: &OpenFile| Some(columns(run, open));
     let all = traces.gather(files, met, begin, columns, |spans, facts, rows, own| {

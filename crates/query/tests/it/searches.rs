@@ -222,3 +222,29 @@ async fn the_newest_come_first_and_time_bounds_hold() {
     let wrong = SearchRequest { limit: 0, ..newest };
     assert!(shop.engine.search(&TenantId::default(), wrong).await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spansets_carry_what_they_were_compared_by() {
+    let shop = Shop::open().await;
+    let (batches, spans) = many_spans(60, 3);
+    for batch in batches {
+        shop.append(batch).await;
+    }
+    let traceql = "{ status = error } | count() > 1 | max(duration) - min(.ratio) > 0 | count() < 99";
+    let request = SearchRequest { traceql: Some(traceql.to_owned()), limit: 100, ..SearchRequest::default() };
+    let answer = shop.engine.search(&TenantId::default(), request).await.expect("a valid search");
+    assert!(answer.traces.len() > 3, "{}", answer.traces.len());
+    for trace in answer.traces {
+        let failed = spans.iter().filter(|span| span.trace_id == trace.trace_id && span.status_code == status::ERROR);
+        let failed: Vec<&Span> = failed.collect();
+        let longest = failed.iter().map(|span| span.duration_nanos).max().expect("there are some");
+        let ratios = failed.iter().filter_map(|span| own_number(span, "ratio"));
+        let expected = [
+            ("count()", AnyValue::Int(failed.len() as i64)),
+            ("max(duration)", AnyValue::String(tracehouse_traceql::Static::Duration(longest).to_string())),
+            ("min(.ratio)", AnyValue::Double(ratios.fold(f64::INFINITY, f64::min))),
+        ];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value));
+        assert_eq!(trace.spansets[0].aggregates, expected);
+    }
+}

@@ -114,7 +114,10 @@ impl Chunk {
     }
 
     /// Shows the values of each page: how they are encoded, and how many they are. Gives the rows that have one.
-    fn each_page(mut self, mut look: impl FnMut(Encoding, Bytes, usize) -> Result<()>) -> Result<Option<BooleanBuffer>> {
+    fn each_page(
+        mut self,
+        mut look: impl FnMut(Encoding, Bytes, usize) -> Result<()>,
+    ) -> Result<Option<BooleanBuffer>> {
         let mut present = BooleanBufferBuilder::new(if self.optional { self.rows } else { 0 });
         let (mut rows, mut all) = (0, 0);
         while let Some(page) = self.pages.get_next_page()? {

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::Int64Type;
 use proptest::prelude::*;
 use tracehouse_model::{Span, TraceId};
-use tracehouse_store::{Snapshot, Store};
+use tracehouse_store::{DistinctValues, Layout, OpenFile, Snapshot, Store, StringForm};
 
 use crate::histories::{History, Step, TENANTS, histories};
 use crate::spans::{Key, assert_same_spans, batch_of, key_of};
@@ -64,7 +66,45 @@ fn check(store: &Store, history: &History, when: &str, deliveries: usize) {
         let what = format!("tenant {number}, {when}");
         assert_same_spans(&what, &all_spans(&snapshot), &expected, deliveries);
         check_traces(&what, &snapshot, &expected);
+        check_numbered_columns(&snapshot);
     }
+}
+
+/// Columns as the file numbers their values say the same as their arrays.
+fn check_numbered_columns(snapshot: &Snapshot) {
+    for file in snapshot.files.iter() {
+        let open = file.open().expect("the file opens");
+        let span = open.layout().span.iter().map(|attribute| Layout::span_column_name(&attribute.key));
+        let resource = open.layout().resource.iter().map(|attribute| Layout::resource_column_name(&attribute.key));
+        let fixed = ["name", "kind", "status", "status_message", "trace_state", "sampling_threshold"];
+        for column in fixed.map(str::to_owned).into_iter().chain(span).chain(resource) {
+            for row_group in 0..open.row_groups() {
+                check_numbered_column(&open, row_group, &column);
+            }
+        }
+    }
+}
+
+fn check_numbered_column(open: &OpenFile, row_group: usize, column: &str) {
+    let rows = open.rows_of(row_group);
+    let mut batches = open.scan(row_group, &[column], None, StringForm::View, rows).expect("the column can be read");
+    let array = batches.next().expect("there are rows").expect("the column can be read").column(0).clone();
+    let present = open.present(row_group, column).expect("the column can be read");
+    let is_present = |row: usize| present.as_ref().is_none_or(|present| present.value(row));
+    assert!((0..rows).all(|row| is_present(row) == array.is_valid(row)), "{column}: rows that have a value");
+    let Some(numbered) = open.numbered(row_group, column).expect("the column can be read") else { return };
+    assert_eq!(numbered.present, present, "{column}");
+    let mut numbers = numbered.numbers.iter().map(|number| *number as usize);
+    for row in (0..rows).filter(|row| is_present(*row)) {
+        let number = numbers.next().expect("a number for each value");
+        match &numbered.values {
+            DistinctValues::Texts(texts) => assert_eq!(texts[number], array.as_string_view().value(row), "{column}"),
+            DistinctValues::Ints(ints) => {
+                assert_eq!(ints[number], array.as_primitive::<Int64Type>().value(row), "{column}");
+            }
+        }
+    }
+    assert_eq!(numbers.next(), None, "{column}");
 }
 
 /// The same by looking each trace up, and one that is not there.

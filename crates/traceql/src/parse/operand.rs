@@ -259,13 +259,10 @@ fn combine(
                 stage: SecondStage::Filter { op, value },
                 at,
             })),
-            (None, Some(value)) => {
-                combine_metrics(symbol, left, MetricsExpr::Literal { value, at: scalar.at() }, at)
-            }
+            (None, Some(value)) => combine_metrics(symbol, left, MetricsExpr::Literal { value, at: scalar.at() }, at),
         },
-        (Operand::Scalar(scalar), Operand::Metrics(right)) => folded(&scalar).and_then(|value| {
-            combine_metrics(symbol, MetricsExpr::Literal { value, at: scalar.at() }, right, at)
-        }),
+        (Operand::Scalar(scalar), Operand::Metrics(right)) => folded(&scalar)
+            .and_then(|value| combine_metrics(symbol, MetricsExpr::Literal { value, at: scalar.at() }, right, at)),
         _ => None,
     };
     combined.ok_or_else(|| mismatch(symbol, operator_at, kinds))

@@ -53,6 +53,8 @@ export interface MatchedSpan {
 /** The matching spans of a trace, or those of them that share the values of a TraceQL `by()`. */
 export interface MatchedSpanset {
 	by: Attribute[];
+	/** What the query compared of them, such as `count()`. */
+	aggregates: Attribute[];
 	matchedCount: number;
 	spans: MatchedSpan[];
 }

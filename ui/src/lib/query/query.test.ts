@@ -236,13 +236,20 @@ describe('spans in a table', () => {
 	const traces = [
 		{
 			traceId: 'a',
-			spansets: [{ by: [label('name', 'x')], matchedCount: 1, spans: [span('1', [label('span.q', 7, 'int')])] }]
+			spansets: [
+				{
+					by: [label('name', 'x')],
+					aggregates: [label('count()', 1, 'int')],
+					matchedCount: 1,
+					spans: [span('1', [label('span.q', 7, 'int')])]
+				}
+			]
 		},
 		{
 			traceId: 'b',
 			spansets: [
-				{ by: [label('name', 'y')], matchedCount: 9, spans: [span('2', [label('span:name', 'n')]), span('3', [])] },
-				{ by: [label('name', 'x')], matchedCount: 1, spans: [span('4', [])] }
+				{ by: [label('name', 'y')], aggregates: [], matchedCount: 9, spans: [span('2', [label('span:name', 'n')]), span('3', [])] },
+				{ by: [label('name', 'x')], aggregates: [], matchedCount: 1, spans: [span('4', [])] }
 			]
 		}
 	] as unknown as TraceSummary[];
@@ -253,7 +260,7 @@ describe('spans in a table', () => {
 			['name = y', 9, 2],
 			['name = x', 2, 2]
 		]);
-		expect(table).toMatchObject({ columns: ['span.q'], shown: 4, matched: 11 });
+		expect(table).toMatchObject({ columns: ['count()', 'span.q'], shown: 4, matched: 11 });
 		expect(fieldValue(table.groups[1]!.rows[0]!.span.fields, 'span.q')).toBe('7');
 	});
 });

@@ -18,7 +18,7 @@ export interface SpanGroup {
 
 export interface SpanTableData {
 	groups: SpanGroup[];
-	/** The fields that spans carry beside the usual columns, in the order they are met. */
+	/** The fields that spans carry beside the usual columns, and what their spansets were compared by, as they are met. */
 	columns: string[];
 	shown: number;
 	matched: number;
@@ -48,7 +48,8 @@ export function spanTable(traces: TraceSummary[]): SpanTableData {
 			const group = groups.get(title) ?? { title, rows: [], matched: 0 };
 			groups.set(title, group);
 			group.matched += set.matchedCount;
-			for (const span of set.spans) {
+			for (const found of set.spans) {
+				const span = { ...found, fields: [...set.aggregates, ...found.fields] };
 				group.rows.push({ traceId: trace.traceId, rootServiceName: trace.rootServiceName, span });
 				for (const field of span.fields) if (!USUAL.has(field.key)) columns.add(field.key);
 			}

@@ -169,10 +169,9 @@ pub(crate) fn value(trace: &Trace<'_>, row: usize, expr: &FieldExpr) -> V {
 fn is_duration(expr: &FieldExpr) -> bool {
     match expr {
         FieldExpr::Literal { value, .. } => matches!(value, Static::Duration(_)),
-        FieldExpr::Intrinsic { intrinsic, .. } => matches!(
-            intrinsic,
-            Intrinsic::Duration | Intrinsic::TraceDuration | Intrinsic::EventTimeSinceStart
-        ),
+        FieldExpr::Intrinsic { intrinsic, .. } => {
+            matches!(intrinsic, Intrinsic::Duration | Intrinsic::TraceDuration | Intrinsic::EventTimeSinceStart)
+        }
         FieldExpr::Negate { operand, .. } => is_duration(operand),
         FieldExpr::Arithmetic { left, right, .. } => is_duration(left) || is_duration(right),
         _ => false,

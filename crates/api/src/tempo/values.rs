@@ -1,0 +1,135 @@
+//! Names and values as Tempo writes them.
+
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use tracehouse_model::AnyValue;
+use tracehouse_traceql::{Intrinsic, ValueType};
+
+use super::logfmt;
+use crate::otlp_out::key_value;
+
+/// A value of a field under a key. Something that is missing is called nil.
+pub(super) fn labelled(key: String, field: &str, value: Option<AnyValue>) -> KeyValue {
+    let missing = || AnyValue::String("nil".to_owned());
+    key_value(key, value.map_or_else(missing, |value| value_of(field, value)))
+}
+
+/// Durations are texts in Tempo, where they are integers here.
+pub(super) fn value_of(field: &str, value: AnyValue) -> AnyValue {
+    if is_duration(field) { with_durations_as_text(value) } else { value }
+}
+
+/// Whether a field of answers is an intrinsic that holds a duration. Attributes have a dot in their names.
+fn is_duration(field: &str) -> bool {
+    let mut durations = Intrinsic::all().filter(|intrinsic| intrinsic.value_type() == ValueType::Duration);
+    durations.any(|intrinsic| intrinsic.short_name() == field || intrinsic.name() == field)
+}
+
+fn with_durations_as_text(value: AnyValue) -> AnyValue {
+    match value {
+        AnyValue::Int(nanos) => AnyValue::String(duration(nanos)),
+        AnyValue::Array(values) => AnyValue::Array(values.into_iter().map(with_durations_as_text).collect()),
+        other => other,
+    }
+}
+
+/// A duration as Go prints it: `1.5ms`, `2m0.25s`.
+fn duration(nanos: i64) -> String {
+    const MICRO: u64 = 1000;
+    const MILLI: u64 = 1000 * MICRO;
+    const SECOND: u64 = 1000 * MILLI;
+    const MINUTE: u64 = 60 * SECOND;
+    let magnitude = nanos.unsigned_abs();
+    let text = match magnitude {
+        0 => "0s".to_owned(),
+        1..MICRO => format!("{magnitude}ns"),
+        MICRO..MILLI => decimal(magnitude, MICRO) + "\u{b5}s",
+        MILLI..SECOND => decimal(magnitude, MILLI) + "ms",
+        _ => {
+            let seconds = decimal(magnitude % MINUTE, SECOND);
+            match (magnitude / MINUTE / 60, magnitude / MINUTE % 60) {
+                (0, 0) => format!("{seconds}s"),
+                (0, minutes) => format!("{minutes}m{seconds}s"),
+                (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
+            }
+        }
+    };
+    if nanos < 0 { format!("-{text}") } else { text }
+}
+
+/// How many units, with all digits of the fraction.
+fn decimal(nanos: u64, unit: u64) -> String {
+    let (whole, fraction) = (nanos / unit, nanos % unit);
+    if fraction == 0 {
+        return whole.to_string();
+    }
+    let digits = unit.ilog10() as usize;
+    let fraction = format!("{fraction:0digits$}");
+    format!("{whole}.{}", fraction.trim_end_matches('0'))
+}
+
+/// A field as Grafana shows it: without its scope, and without the quotes that a name with spaces has in a query.
+pub(super) fn tag_name(field: &str) -> String {
+    let scopes = ["span.", "resource.", "event.", "link.", "instrumentation.", "."];
+    let name = scopes.iter().find_map(|scope| field.strip_prefix(scope)).unwrap_or(field);
+    logfmt::unquoted(name).unwrap_or_else(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_as_go_does() {
+        let table = [
+            (0, "0s"),
+            (7, "7ns"),
+            (1_500, "1.5\u{b5}s"),
+            (10_000_000, "10ms"),
+            (1_000_001, "1.000001ms"),
+            (1_500_000_000, "1.5s"),
+            (60_000_000_000, "1m0s"),
+            (3_723_500_000_000, "1h2m3.5s"),
+            (3_600_000_000_000, "1h0m0s"),
+            (-5_000_000_000, "-5s"),
+            (i64::MIN, "-2562047h47m16.854775808s"),
+        ];
+        for (nanos, text) in table {
+            assert_eq!(duration(nanos), text);
+        }
+    }
+
+    #[test]
+    fn only_fields_that_are_durations_become_text() {
+        let int = || AnyValue::Int(1_500_000);
+        let text = || AnyValue::String("1.5ms".to_owned());
+        let table = [
+            ("duration", int(), text()),
+            ("span:duration", int(), text()),
+            ("traceDuration", int(), text()),
+            ("event:timeSinceStart", AnyValue::Array(vec![int(), int()]), AnyValue::Array(vec![text(), text()])),
+            ("duration", AnyValue::Bool(true), AnyValue::Bool(true)),
+            (".duration", int(), int()),
+            ("span.duration", int(), int()),
+            ("childCount", int(), int()),
+        ];
+        for (field, value, expected) in table {
+            assert_eq!(value_of(field, value), expected, "{field}");
+        }
+    }
+
+    #[test]
+    fn names_lose_scope_and_quotes() {
+        let table = [
+            ("span.http.route", "http.route"),
+            (".a", "a"),
+            ("span.\"with space\"", "with space"),
+            ("resource.\"a \\\"quoted\\\" \\\\ key\"", "a \"quoted\" \\ key"),
+            ("status", "status"),
+            ("event:name", "event:name"),
+            ("nestedSetLeft", "nestedSetLeft"),
+        ];
+        for (field, expected) in table {
+            assert_eq!(tag_name(field), expected, "{field}");
+        }
+    }
+}
