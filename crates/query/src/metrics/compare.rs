@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use parquet::errors::Result;
 use rustc_hash::{FxHashMap, FxHashSet};
-use tracehouse_model::{AnyValue, SpanBatch, Threshold};
+use tracehouse_model::AnyValue;
 use tracehouse_store::{Snapshot, SpanFile};
 use tracehouse_traceql::FieldExpr;
 
+use super::batch_counts::BatchCounts;
 use super::columns::{Rows, starts, weights};
 use super::gather::GroupValue;
 use super::series::{Piece, SeriesPlan, matching_files, row_groups};
@@ -74,8 +75,9 @@ pub(super) struct Counts {
     /// Two for each step.
     slots: usize,
     values_max: usize,
-    spans: u64,
-    unknown: u64,
+    pub(super) spans: u64,
+    /// Spans of unknown probability.
+    pub(super) unknown: u64,
 }
 
 impl Counts {
@@ -263,13 +265,15 @@ impl Compare<'_> {
             let spans = &hot.spans;
             let (filter, selection) =
                 (RowExpression::new(filter, spans, None), RowExpression::new(&self.plan.selection, spans, None));
+            let mut of_batch = BatchCounts::new(spans);
             for row in 0..spans.len() {
                 let start = spans.start_unix_nanos[row];
                 let key = (spans.trace_id[row].hash64(), spans.span_id[row].as_u64(), spans.kind[row]);
                 if self.steps.range.contains(&start) && filter.holds(row) && seen.insert(key) {
-                    count_span(spans, row, self.slot(start, selection.holds(row)) as usize, counts);
+                    of_batch.add(row, self.slot(start, selection.holds(row)));
                 }
             }
+            of_batch.finish(counts);
         }
     }
 
@@ -284,11 +288,12 @@ impl Compare<'_> {
             |_| None,
             |spans, facts, rows, own| {
                 let selection = RowExpression::new(&self.plan.selection, spans, Some(facts));
+                let mut of_trace = BatchCounts::new(spans);
                 for row in rows {
                     let row = row as usize;
-                    let slot = self.slot(spans.start_unix_nanos[row], selection.holds(row));
-                    count_span(spans, row, slot as usize, own);
+                    of_trace.add(row, self.slot(spans.start_unix_nanos[row], selection.holds(row)));
                 }
+                of_trace.finish(own);
             },
         )?;
         let mut counts = Counts::new(self.steps);
@@ -306,27 +311,4 @@ pub(super) fn counted(value: &AnyValue) -> Option<GroupValue> {
         AnyValue::Bool(value) => GroupValue::Bool(*value),
         AnyValue::Empty | AnyValue::Bytes(_) | AnyValue::Array(_) | AnyValue::KeyValueList(_) => return None,
     })
-}
-
-fn count_span(spans: &SpanBatch, row: usize, slot: usize, counts: &mut Counts) {
-    let threshold = Threshold::new(spans.sampling_threshold[row]);
-    let weight = threshold.map_or(1.0, Threshold::adjusted_count);
-    counts.spans += 1;
-    counts.unknown += u64::from(threshold.is_none());
-    let text = |code| GroupValue::String(spans.strings.get(code).into());
-    counts.add("name", text(spans.name[row]), slot, &[weight]);
-    counts.add("kind", GroupValue::Kind(spans.kind[row]), slot, &[weight]);
-    counts.add("status", GroupValue::Status(spans.status_code[row]), slot, &[weight]);
-    if spans.status_message[row] != 0 {
-        counts.add("statusMessage", text(spans.status_message[row]), slot, &[weight]);
-    }
-    let resource = spans.resource[row] as usize;
-    let lists = [("span.", &spans.attributes, row), ("resource.", &spans.resources.attributes, resource)];
-    for (scope, lists, owner) in lists {
-        for (key, value) in lists.of(owner) {
-            if let Some(value) = counted(&value.resolve(&spans.strings)) {
-                counts.add(&format!("{scope}{}", spans.strings.get(key)), value, slot, &[weight]);
-            }
-        }
-    }
 }

@@ -4,6 +4,7 @@
 //! ([`columns`]); any other one from whole traces ([`traces`]). Either way each thread gathers [`Gathered`] cells, one for
 //! each series and step, which are merged at the end.
 
+mod batch_counts;
 mod columns;
 mod combine;
 mod compare;
