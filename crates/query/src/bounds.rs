@@ -55,7 +55,12 @@ impl<'a> Bounds<'a> {
         if (self.elapsed)() > self.time_max {
             self.meet(TIME);
         }
-        self.met.load(Ordering::Relaxed) != 0 || self.cancelled.load(Ordering::Relaxed)
+        self.met.load(Ordering::Relaxed) != 0 || self.cancelled()
+    }
+
+    /// Whether nobody waits for the answer any more.
+    pub(crate) fn cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
     }
 
     fn meet(&self, bound: u8) {
@@ -66,6 +71,17 @@ impl<'a> Bounds<'a> {
     /// What the cells of series may take in one thread.
     pub(crate) fn cell_bytes_max(&self) -> usize {
         self.memory_bytes_max / 2 / self.threads
+    }
+
+    /// How many points the series of one function may have.
+    pub(crate) fn points_max(&self) -> usize {
+        self.memory_bytes_max / 8 / size_of::<Option<f64>>()
+    }
+
+    /// How many points there may be, in words.
+    pub(crate) fn too_many_points(&self, made: usize, total: usize, what: &str) -> String {
+        let most = self.points_max();
+        format!("{made} of {total} {what}: all have more than {most} points; choose a longer step or a narrower query")
     }
 
     /// How many spans one thread may put together at once.

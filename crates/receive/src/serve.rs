@@ -15,6 +15,7 @@ use tracing::{debug, warn};
 
 use crate::grpc::grpc_router;
 use crate::http::http_router;
+use crate::patience::Patient;
 use crate::state::ReceiverState;
 
 const KIB: u32 = 1024;
@@ -29,6 +30,8 @@ const CONNECTIONS_MAX: usize = 4096;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take nothing of an answer that waits for it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long requests may take to finish after shutdown was asked for.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after a failed `accept`, which mostly means that there are no file descriptors left.
@@ -40,7 +43,7 @@ pub async fn serve_grpc(
     state: ReceiverState,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    serve(listener, grpc_router(state), shutdown).await
+    serve_router(listener, grpc_router(state), shutdown).await
 }
 
 /// Serves OTLP/HTTP until `shutdown` completes, then finishes the requests in flight.
@@ -49,10 +52,12 @@ pub async fn serve_http(
     state: ReceiverState,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    serve(listener, http_router(state), shutdown).await
+    serve_router(listener, http_router(state), shutdown).await
 }
 
-async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+/// Serves any router until `shutdown` completes, then finishes the requests in flight: HTTP/1.1 and HTTP/2, connections
+/// that are bounded in number, and in how long they may be silent or read nothing.
+pub async fn serve_router(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) -> io::Result<()> {
     listener.local_addr()?;
     let builder = Arc::new(connection_builder());
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -110,14 +115,15 @@ async fn serve_connection(
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "could not set TCP_NODELAY");
     }
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).into_owned();
+    let stream = TokioIo::new(Patient::new(stream, WRITE_TIMEOUT));
+    let connection = builder.serve_connection(stream, TowerToHyperService::new(router)).into_owned();
     if let Err(error) = watcher.watch(connection).await {
         // Mostly a client that went away.
         debug!(%error, "a connection ended early");
     }
 }
 
-/// Both receivers take HTTP/1.1 and HTTP/2 (without TLS, by prior knowledge), with the same settings.
+/// All ports take HTTP/1.1 and HTTP/2 (without TLS, by prior knowledge), with the same settings.
 fn connection_builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);

@@ -6,10 +6,10 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::serve::ListenerExt;
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tower::ServiceExt;
+use tracehouse_receive::serve_router;
 
 /// Answers on the HTTP port from the first moment of the process on: until the APIs are there, that it is starting.
 /// Reading back the log can take a while after a crash, in which those who watch should see a process that is up.
@@ -31,13 +31,7 @@ impl Front {
         listener: TcpListener,
         shutdown: BoxFuture<'static, ()>,
     ) -> impl Future<Output = io::Result<()>> + Send + 'static {
-        let listener = listener.tap_io(|stream| {
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "could not set TCP_NODELAY");
-            }
-        });
-        let app = Router::new().fallback(answer).with_state(self);
-        async move { axum::serve(listener, app).with_graceful_shutdown(shutdown).await }
+        serve_router(listener, Router::new().fallback(answer).with_state(self), shutdown)
     }
 }
 

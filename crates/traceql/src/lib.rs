@@ -92,6 +92,10 @@ pub const QUERY_BYTES_MAX: usize = 64 * 1024;
 /// Most levels a query's tree may have, so that it can be walked recursively. Chains of `&&` or `||` inside braces
 /// are one level, however long.
 pub const DEPTH_MAX: usize = 64;
+/// Most stages of one pipeline besides filters: each costs a pass over the spans of every trace.
+pub const STAGES_MAX: usize = 64;
+/// Most quantiles of one `quantile_over_time()`: each is a line of every series.
+pub const QUANTILES_MAX: usize = 32;
 /// Most regular expressions in one query.
 pub const PATTERNS_MAX: usize = 16;
 /// Most memory one regular expression may take when compiled, in bytes: enough for an alternation of a thousand names,

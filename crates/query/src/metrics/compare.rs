@@ -3,6 +3,7 @@
 //! Counts every value of every attribute twice, for the selection and for the rest (the baseline), and shows the most
 //! frequent values of each.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use parquet::errors::Result;
@@ -75,17 +76,30 @@ pub(super) struct Counts {
     /// Two for each step.
     slots: usize,
     values_max: usize,
+    /// Sums that there are, and may be.
+    cells: usize,
+    cells_max: usize,
+    /// Whether there was no room for further attributes.
+    left_out: bool,
     pub(super) spans: u64,
     /// Spans of unknown probability.
     pub(super) unknown: u64,
 }
 
 impl Counts {
-    fn new(steps: &Steps) -> Self {
+    fn new(steps: &Steps, bounds: &Bounds<'_>) -> Self {
         const CELLS_PER_KEY_MAX: usize = 1 << 20;
         let slots = 2 * steps.count;
-        let values_max = (CELLS_PER_KEY_MAX / slots).clamp(64, VALUES_MAX);
-        Self { keys: FxHashMap::default(), slots, values_max, spans: 0, unknown: 0 }
+        Self {
+            keys: FxHashMap::default(),
+            slots,
+            values_max: (CELLS_PER_KEY_MAX / slots).clamp(64, VALUES_MAX),
+            cells: 0,
+            cells_max: bounds.cell_bytes_max() / size_of::<f64>(),
+            left_out: false,
+            spans: 0,
+            unknown: 0,
+        }
     }
 
     /// Whether an attribute is only counted as a whole.
@@ -95,84 +109,115 @@ impl Counts {
 
     /// Adds weights to the slots from `first` on, whatever the value is.
     pub(super) fn add_total(&mut self, name: &str, first: usize, weights: &[f64]) {
-        add_all(&mut self.key(name).totals[first..], weights);
-    }
-
-    fn key(&mut self, name: &str) -> &mut KeyCounts {
-        if !self.keys.contains_key(name) {
-            let counts = KeyCounts { totals: vec![0.0; self.slots].into(), ..KeyCounts::default() };
-            self.keys.insert(name.to_owned(), counts);
+        if self.make_room(name) {
+            add_all(&mut self.keys.get_mut(name).expect("there is room").totals[first..], weights);
         }
-        self.keys.get_mut(name).expect("it was put there")
     }
 
     /// Adds weights to the slots from `first` on.
     pub(super) fn add(&mut self, name: &str, value: GroupValue, first: usize, weights: &[f64]) {
-        let (slots, values_max) = (self.slots, self.values_max);
-        let key = self.key(name);
-        add_all(&mut key.totals[first..], weights);
-        if key.too_many {
-            return;
+        if self.make_room(name) {
+            add_all(&mut self.keys.get_mut(name).expect("there is room").totals[first..], weights);
+            self.add_value(name, value, first, weights);
         }
-        let sums = key.values.entry(value).or_insert_with(|| vec![0.0; slots].into());
-        add_all(&mut sums[first..], weights);
-        if key.values.len() > values_max {
+    }
+
+    /// Whether the sums of an attribute are there or could be made.
+    fn make_room(&mut self, name: &str) -> bool {
+        if self.keys.contains_key(name) {
+            return true;
+        }
+        if self.cells + self.slots > self.cells_max {
+            self.left_out = true;
+            return false;
+        }
+        self.cells += self.slots;
+        let counts = KeyCounts { totals: vec![0.0; self.slots].into(), ..KeyCounts::default() };
+        self.keys.insert(name.to_owned(), counts);
+        true
+    }
+
+    fn add_value(&mut self, name: &str, value: GroupValue, first: usize, weights: &[f64]) {
+        let Some(key) = self.keys.get_mut(name).filter(|key| !key.too_many) else { return };
+        match key.values.entry(value) {
+            Entry::Occupied(mut known) => add_all(&mut known.get_mut()[first..], weights),
+            Entry::Vacant(new) => {
+                self.cells += self.slots;
+                add_all(&mut new.insert(vec![0.0; self.slots].into())[first..], weights);
+            }
+        }
+        if key.values.len() > self.values_max || self.cells > self.cells_max {
+            self.count_as_a_whole(name);
+        }
+    }
+
+    fn count_as_a_whole(&mut self, name: &str) {
+        if let Some(key) = self.keys.get_mut(name) {
             key.too_many = true;
-            key.values = FxHashMap::default();
+            self.cells -= std::mem::take(&mut key.values).len() * self.slots;
         }
     }
 
     fn merge(&mut self, other: Self) {
         for (name, counts) in other.keys {
-            let values_max = self.values_max;
-            let key = self.key(&name);
-            add_all(&mut key.totals, &counts.totals);
-            key.too_many |= counts.too_many;
-            if key.too_many {
-                key.values = FxHashMap::default();
+            if !self.make_room(&name) {
                 continue;
             }
-            for (value, weights) in counts.values {
-                match key.values.entry(value) {
-                    std::collections::hash_map::Entry::Occupied(mut known) => add_all(known.get_mut(), &weights),
-                    std::collections::hash_map::Entry::Vacant(new) => drop(new.insert(weights)),
-                }
+            self.add_total(&name, 0, &counts.totals);
+            if counts.too_many {
+                self.count_as_a_whole(&name);
             }
-            if key.values.len() > values_max {
-                key.too_many = true;
-                key.values = FxHashMap::default();
+            for (value, weights) in counts.values {
+                self.add_value(&name, value, 0, &weights);
             }
         }
+        self.left_out |= other.left_out;
         self.spans += other.spans;
         self.unknown += other.unknown;
     }
 
-    fn into_series(self, top: usize) -> Vec<Series> {
-        let mut series = Vec::new();
-        for (name, counts) in self.keys {
-            for (meta, total_meta, class) in [(BASELINE, "baseline_total", 0), (SELECTION, "selection_total", 1)] {
-                let of_class =
-                    |weights: &[f64]| -> Vec<f64> { weights.iter().skip(class).step_by(2).copied().collect() };
-                let mut line = |meta: &str, value: Option<AnyValue>, weights: &[f64]| {
-                    let labels = vec![
-                        ("__meta_type".to_owned(), Some(AnyValue::String(meta.to_owned()))),
-                        (name.clone(), value),
-                    ];
-                    let values = of_class(weights).into_iter().map(Some).collect();
-                    series.push(Series { labels, values, exemplars: Vec::new() });
-                };
-                let sum = |weights: &[f64]| of_class(weights).iter().sum::<f64>();
-                if sum(&counts.totals) > 0.0 {
-                    line(total_meta, None, &counts.totals);
-                }
-                let mut ranked: Vec<(&GroupValue, &Box<[f64]>, f64)> =
-                    counts.values.iter().map(|(value, weights)| (value, weights, sum(weights))).collect();
-                ranked.retain(|(_, _, sum)| *sum > 0.0);
-                ranked.sort_by(|left, right| right.2.total_cmp(&left.2).then_with(|| left.0.cmp(right.0)));
-                ranked.iter().take(top).for_each(|(value, weights, _)| line(meta, value.to_any(), weights));
+    fn into_series(self, top: usize, bounds: &Bounds<'_>, met: &mut Met) -> Vec<Series> {
+        let steps = self.slots / 2;
+        let mut keys: Vec<(String, KeyCounts)> = self.keys.into_iter().collect();
+        keys.sort_unstable_by(|left, right| left.0.cmp(&right.0));
+        let total = keys.len();
+        if self.left_out {
+            met.partial(|| {
+                format!("{total} of more attributes: there is no room for the sums of all; choose a longer step")
+            });
+        }
+        let mut series: Vec<Series> = Vec::new();
+        for (number, (name, counts)) in keys.into_iter().enumerate() {
+            if series.len() * steps > bounds.points_max() {
+                met.partial(|| bounds.too_many_points(number, total, "attributes"));
+                break;
             }
+            counts.add_series(&name, top, &mut series);
         }
         series
+    }
+}
+
+impl KeyCounts {
+    fn add_series(&self, name: &str, top: usize, series: &mut Vec<Series>) {
+        for (meta, total_meta, class) in [(BASELINE, "baseline_total", 0), (SELECTION, "selection_total", 1)] {
+            let of_class = |weights: &[f64]| -> Vec<f64> { weights.iter().skip(class).step_by(2).copied().collect() };
+            let mut line = |meta: &str, value: Option<AnyValue>, weights: &[f64]| {
+                let labels =
+                    vec![("__meta_type".to_owned(), Some(AnyValue::String(meta.to_owned()))), (name.to_owned(), value)];
+                let values = of_class(weights).into_iter().map(Some).collect();
+                series.push(Series { labels, values, exemplars: Vec::new() });
+            };
+            let sum = |weights: &[f64]| weights.iter().skip(class).step_by(2).sum::<f64>();
+            if sum(&self.totals) > 0.0 {
+                line(total_meta, None, &self.totals);
+            }
+            let mut ranked: Vec<(&GroupValue, &Box<[f64]>, f64)> =
+                self.values.iter().map(|(value, weights)| (value, weights, sum(weights))).collect();
+            ranked.retain(|(_, _, sum)| *sum > 0.0);
+            ranked.sort_by(|left, right| right.2.total_cmp(&left.2).then_with(|| left.0.cmp(right.0)));
+            ranked.iter().take(top).for_each(|(value, weights, _)| line(meta, value.to_any(), weights));
+        }
     }
 }
 
@@ -205,7 +250,7 @@ impl ComparePlan {
         };
         met.weighting.spans += counts.spans;
         met.weighting.spans_of_unknown_probability += counts.unknown;
-        Ok(counts.into_series(self.top))
+        Ok(counts.into_series(self.top, bounds, met))
     }
 }
 
@@ -221,12 +266,12 @@ impl Compare<'_> {
         met: &mut Met,
     ) -> std::result::Result<Counts, QueryError> {
         let scan = Scan { filter, start: self.steps.range.clone(), bounds: self.bounds };
-        let mut counts = Counts::new(self.steps);
+        let mut counts = Counts::new(self.steps, self.bounds);
         self.count_memory(filter, &mut counts);
         let pieces = row_groups(files, met)?;
         let (all, done) = self.bounds.gather(
             pieces.len(),
-            || Counts::new(self.steps),
+            || Counts::new(self.steps, self.bounds),
             |piece, own| {
                 let piece = &pieces[piece];
                 self.count_row_group(&scan, piece, own).map_err(|source| piece.file.read_error(source))
@@ -280,7 +325,7 @@ impl Compare<'_> {
     fn over_traces(&self, files: &[&Arc<SpanFile>], met: &mut Met) -> std::result::Result<Counts, QueryError> {
         let (series, steps, snapshot, bounds) = (self.series, self.steps, self.snapshot, self.bounds);
         let traces = WholeTraces { series, steps, snapshot, bounds };
-        let begin = || Counts::new(self.steps);
+        let begin = || Counts::new(self.steps, self.bounds);
         let all = traces.gather(
             files,
             met,
@@ -296,7 +341,7 @@ impl Compare<'_> {
                 of_trace.finish(own);
             },
         )?;
-        let mut counts = Counts::new(self.steps);
+        let mut counts = Counts::new(self.steps, self.bounds);
         all.into_iter().for_each(|own| counts.merge(own));
         Ok(counts)
     }

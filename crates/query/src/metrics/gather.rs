@@ -242,22 +242,25 @@ impl<C: Cell> Gathered<C> {
         self.spans_of_unknown_probability += other.spans_of_unknown_probability;
     }
 
-    /// Each series with its cells and exemplars.
-    pub(crate) fn into_groups(mut self) -> Vec<(GroupKey, Vec<C>, Vec<Candidate>)> {
-        let mut keys: Vec<(GroupKey, u32)> = self.groups.into_iter().collect();
-        keys.sort_unstable_by_key(|(_, group)| *group);
-        let mut cells = self.cells.drain(..);
-        let steps = self.steps.count;
-        let mut exemplars = self.exemplars.chunks(self.exemplars_max.max(1));
-        keys.into_iter()
-            .map(|(key, _)| {
-                let GroupCells { begin, cells } = cells.next().expect("every series has cells");
-                let mut of_group = vec![C::default(); begin as usize];
-                of_group.extend(cells);
-                of_group.resize(steps, C::default());
-                let exemplars = exemplars.next().into_iter().flatten().flatten().copied().collect();
-                (key, of_group, exemplars)
-            })
-            .collect()
+    /// How many series there are.
+    pub(crate) fn series(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Each series with its cells, one for each step, and its exemplars; in the order of their keys.
+    pub(crate) fn into_groups(mut self) -> impl Iterator<Item = (GroupKey, Vec<C>, Vec<Candidate>)> {
+        let mut keys: Vec<(GroupKey, u32)> = self.groups.drain().collect();
+        keys.sort_unstable();
+        keys.into_iter().map(move |(key, group)| {
+            let nothing = GroupCells { begin: 0, cells: Vec::new() };
+            let GroupCells { begin, cells } = std::mem::replace(&mut self.cells[group as usize], nothing);
+            // The cells that most series don't have are made for one series at a time.
+            let mut of_group = vec![C::default(); begin as usize];
+            of_group.extend(cells);
+            of_group.resize(self.steps.count, C::default());
+            let first = group as usize * self.exemplars_max;
+            let exemplars = self.exemplars[first..first + self.exemplars_max].iter().flatten().copied().collect();
+            (key, of_group, exemplars)
+        })
     }
 }

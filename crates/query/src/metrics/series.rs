@@ -153,10 +153,17 @@ impl Run<'_> {
             // No spans are a count of 0, not an unknown one.
             gathered.group(&[]);
         }
-        let groups = gathered.into_groups();
-        let exemplars_max = self.series.exemplars.of_each(groups.len());
-        let mut made = Vec::new();
-        for (key, mut cells, candidates) in groups {
+        let total = gathered.series();
+        let exemplars_max = self.series.exemplars.of_each(total);
+        let mut made: Vec<Series> = Vec::new();
+        for (number, (key, mut cells, candidates)) in gathered.into_groups().enumerate() {
+            if self.bounds.cancelled() {
+                break;
+            }
+            if made.len() * self.steps.count > self.bounds.points_max() {
+                met.partial(|| self.bounds.too_many_points(number, total, "series"));
+                break;
+            }
             let exemplars = columns::exemplars(self, &files, &spread(candidates, exemplars_max))?;
             let labels = self.labels(&key);
             for (number, (extra, values)) in lines(&mut cells).into_iter().enumerate() {

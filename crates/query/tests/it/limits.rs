@@ -93,6 +93,31 @@ async fn too_little_memory_is_said() {
 }
 
 #[tokio::test]
+async fn too_many_points_are_said() {
+    let (shop, spans) = shop().await;
+    let bounded = Limited::new(&shop, QueryLimits { memory_bytes_max: 1 << 20, ..QueryLimits::default() });
+    let every_second = |traceql: &str| MetricsRequest {
+        traceql: traceql.to_owned(),
+        start_unix_nanos: NOON,
+        end_unix_nanos: NOON + 3600 * 1_000_000_000,
+        step_nanos: Some(1_000_000_000),
+        ..MetricsRequest::default()
+    };
+    for (query, what) in [
+        ("{ } | rate() by (span:id)", format!(" of {} series: ", spans.len())),
+        ("{ } | quantile_over_time(duration, .5, .9, .99) by (name)", " of 4 series: ".to_owned()),
+        ("{ } | compare({ status = error })", " of more attributes: ".to_owned()),
+    ] {
+        let answer = bounded.0.metrics(&TenantId::default(), every_second(query)).await.expect("a valid query");
+        let reason = answer.partial_reason.expect("there are too many points");
+        assert!(reason.contains(&what), "{query}: {reason}");
+        assert!(!answer.series.is_empty(), "{query}");
+        let points: usize = answer.series.iter().map(|series| series.values.len()).sum();
+        assert!(points < (1 << 20) / 8, "{query}: {points}");
+    }
+}
+
+#[tokio::test]
 async fn a_giant_trace_is_cut() {
     let shop = Shop::open().await;
     let mut batch = SpanBatch::new();

@@ -2,7 +2,8 @@
 
 use super::operand::{Operand, folded, ordering};
 use super::{PRECEDENCE_SUM, Parser, Tall};
-use crate::error::ParseError;
+use crate::QUANTILES_MAX;
+use crate::error::{ErrorKind, ParseError};
 use crate::literal::Static;
 use crate::query::{MetricsExpr, MetricsFunction, Pipeline, SecondStage};
 use crate::source::SourceRange;
@@ -81,6 +82,10 @@ impl Parser<'_> {
             }
             if self.peek_symbol() == Some(Symbol::ParenClose) {
                 return Ok(quantiles);
+            }
+            if quantiles.len() == QUANTILES_MAX {
+                let problem = format!("more than {QUANTILES_MAX} quantiles are asked for");
+                return Err(ParseError::new(ErrorKind::Limit, at, problem));
             }
         }
     }

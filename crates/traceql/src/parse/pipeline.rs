@@ -1,9 +1,10 @@
 //! Stages joined by `|`.
 
 use super::{PRECEDENCE_ANY, Parser, Tall};
-use crate::error::ParseError;
+use crate::STAGES_MAX;
+use crate::error::{ErrorKind, ParseError};
 use crate::parse::operand::{Operand, uncompared};
-use crate::query::{MetricsExpr, Pipeline, ScalarExpr, Stage};
+use crate::query::{MetricsExpr, Pipeline, ScalarExpr, SpansetExpr, Stage};
 use crate::source::SourceRange;
 use crate::token::Symbol;
 
@@ -75,6 +76,12 @@ impl Parser<'_> {
             }
         };
         stages.push(stage.node);
+        // Filters that follow each other are one.
+        let counts = |stage: &&Stage| !matches!(stage, Stage::Spanset(SpansetExpr::Filter { .. }));
+        if stages.last().is_some_and(|last| counts(&last)) && stages.iter().filter(counts).count() > STAGES_MAX {
+            let problem = format!("the pipeline has more than {STAGES_MAX} stages besides filters");
+            return Err(ParseError::new(ErrorKind::Limit, start.to(self.last_at()), problem));
+        }
         Ok(Tall { node: Body::Spans(Pipeline { stages }), height: stage.height.max(before.height) })
     }
 

@@ -1,6 +1,8 @@
 //! Hostile queries end in an error, soon and without exhausting the stack.
 
-use tracehouse_traceql::{DEPTH_MAX, ErrorKind, PATTERNS_MAX, QUERY_BYTES_MAX, compile, parse};
+use tracehouse_traceql::{
+    DEPTH_MAX, ErrorKind, PATTERNS_MAX, QUANTILES_MAX, QUERY_BYTES_MAX, STAGES_MAX, compile, parse,
+};
 
 fn error_kind(query: &str) -> Option<ErrorKind> {
     compile(query).err().map(|error| error.kind)
@@ -41,6 +43,23 @@ fn nesting_is_bounded() {
             let shown: String = query.chars().take(60).collect();
             assert!(matches!(error_kind(&query), Some(ErrorKind::Limit | ErrorKind::Syntax)), "{shown}");
         }
+    }
+}
+
+#[test]
+fn stages_and_quantiles_are_counted() {
+    let stages = |count: usize| format!("{{ }}{}", " | by(name)".repeat(count));
+    let quantiles = |count: usize| format!("{{ }} | quantile_over_time(duration{})", ", .5".repeat(count));
+    let table = [
+        (stages(STAGES_MAX), None),
+        (stages(STAGES_MAX + 1), Some(ErrorKind::Limit)),
+        (format!("{} | rate()", stages(STAGES_MAX)), None),
+        (format!("({}) >> {{ }}", stages(STAGES_MAX + 1)), Some(ErrorKind::Limit)),
+        (quantiles(QUANTILES_MAX), None),
+        (quantiles(QUANTILES_MAX + 1), Some(ErrorKind::Limit)),
+    ];
+    for (query, expected) in table {
+        assert_eq!(error_kind(&query), expected, "{query}");
     }
 }
 
