@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::Result;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::common::{DataFusionError, Result};
 use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::StreamExt;
 use std::sync::Arc;
+
+use crate::limits::bytes_of_batch;
 
 /// Rows as they came, until a limit.
 pub(crate) struct Collected {
@@ -48,22 +51,36 @@ pub(crate) async fn collect(
         let Some(batch) = batch else { break };
         let batch = batch?;
         let room = rows_max - collected.rows;
-        let taken = plain(&batch.slice(0, batch.num_rows().min(room)), &schema)?;
-        bytes += taken.get_array_memory_size();
-        collected.rows += taken.num_rows();
-        if taken.num_rows() > 0 {
-            collected.batches.push(taken);
+        let wanted = batch.slice(0, batch.num_rows().min(room));
+        let fitting = first_rows(&wanted, bytes_max - bytes);
+        bytes += bytes_of_batch(&fitting);
+        collected.rows += fitting.num_rows();
+        if fitting.num_rows() > 0 {
+            collected.batches.push(plain(&fitting, &schema)?);
+        }
+        if fitting.num_rows() < wanted.num_rows() {
+            if collected.rows == 0 {
+                let detail = format!("one row has more than the {bytes_max} bytes that an answer may have");
+                return Err(DataFusionError::ResourcesExhausted(detail));
+            }
+            collected.cut = Some(Cut::Bytes);
+            break;
         }
         if batch.num_rows() > room {
             collected.cut = Some(Cut::Rows);
             break;
         }
-        if bytes > bytes_max {
-            collected.cut = Some(Cut::Bytes);
-            break;
-        }
     }
     Ok(collected)
+}
+
+/// As many of the first rows as have no more bytes, all or about half of what would fit.
+fn first_rows(batch: &RecordBatch, bytes_max: usize) -> RecordBatch {
+    let mut fitting = batch.clone();
+    while fitting.num_rows() > 0 && bytes_of_batch(&fitting) > bytes_max {
+        fitting = batch.slice(0, fitting.num_rows() / 2);
+    }
+    fitting
 }
 
 /// A schema in types that every client knows: no views, no dictionaries.
@@ -89,7 +106,36 @@ fn plain_type(data_type: &DataType) -> DataType {
 
 fn plain(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let columns = batch.columns().iter().zip(schema.fields());
-    let columns = columns.map(|(column, field)| Ok(cast(column, field.data_type())?)).collect::<Result<Vec<_>>>()?;
+    let columns = columns.map(|(column, field)| {
+        let column = cast(column, field.data_type())?;
+        check_times(&column)?;
+        Ok(column)
+    });
+    let columns = columns.collect::<Result<Vec<_>>>()?;
     let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+}
+
+/// Fails if a value is no time that can be shown, as one of more seconds than a calendar has: it would be an error in
+/// the place of a value.
+fn check_times(column: &ArrayRef) -> Result<()> {
+    if is_always_shown(column.data_type()) {
+        return Ok(());
+    }
+    let options = FormatOptions::new().with_display_error(false);
+    let shown = ArrayFormatter::try_new(column, &options)?;
+    for row in 0..column.len() {
+        shown.value(row).try_to_string()?;
+    }
+    Ok(())
+}
+
+fn is_always_shown(data_type: &DataType) -> bool {
+    match data_type {
+        // All nanoseconds of 64 bits are times of this calendar.
+        DataType::Timestamp(TimeUnit::Nanosecond, zone) => zone.as_deref().is_none_or(|zone| zone == "UTC"),
+        DataType::List(field) => is_always_shown(field.data_type()),
+        DataType::Struct(fields) => fields.iter().all(|field| is_always_shown(field.data_type())),
+        other => !other.is_temporal() && !other.is_nested(),
+    }
 }

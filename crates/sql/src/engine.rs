@@ -1,4 +1,4 @@
-//! Runs statements: on threads of their own, bounded in number, memory and time.
+//! Runs statements: each on threads of its own, bounded in number, memory and time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,17 +17,17 @@ use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::prelude::SessionConfig;
 use futures::future::BoxFuture;
 use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracehouse_model::{Clock, TenantId};
 use tracehouse_store::Store;
 
 use crate::answer::{Collected, Cut, collect, plain_schema};
 use crate::error::SqlError;
 use crate::functions::functions;
-use crate::plan::{JoinsGiveWay, ReadAttributesAsColumns, SpansTable};
+use crate::limits::{Amounts, BoundedOperators, bounded_functions, check_windows};
+use crate::plan::{GuardBatches, ReadAttributesAsColumns, SpansTable};
 use crate::scan::{ScanReport, Scanned};
-use crate::statement::parse;
+use crate::statement::{Parsed, parse};
 use crate::tables::{TRACES_VIEW, Table};
 
 /// What statements may use.
@@ -35,7 +35,7 @@ use crate::tables::{TRACES_VIEW, Table};
 pub struct SqlLimits {
     /// Statements at once; further ones are asked to come back.
     pub concurrent_max: usize,
-    /// Threads of all statements together.
+    /// Threads of each statement.
     pub threads: usize,
     /// Memory of all statements together, for what they sort, group and join. Nothing is spilled to a disk.
     pub memory_bytes_max: usize,
@@ -66,6 +66,10 @@ const STACK_BYTES: usize = 64 << 20;
 /// How long after its time nobody waits for a statement any more.
 const STEP_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// So many times the statements that may run at once may have threads. Those beyond are statements that nobody waits for any
+/// more and that end as soon as they have computed what they are at.
+const ENDING_SHARE: usize = 2;
+
 /// A statement and how much of its answer is wanted.
 #[derive(Debug, Clone)]
 pub struct SqlRequest {
@@ -92,29 +96,24 @@ pub struct SqlEngine {
     store: Arc<Store>,
     limits: SqlLimits,
     clock: Arc<dyn Clock>,
+    /// One for each statement that somebody waits for.
     slots: Arc<Semaphore>,
+    /// One for each statement that has threads.
+    alive: Arc<Semaphore>,
     environment: Arc<RuntimeEnv>,
-    /// Taken only when the engine is dropped.
-    threads: Option<Runtime>,
 }
 
 impl SqlEngine {
-    /// Fails if its threads can't be started.
+    /// Fails if what its statements share can't be set up.
     pub fn new(store: Arc<Store>, limits: SqlLimits, clock: Arc<dyn Clock>) -> std::io::Result<Arc<Self>> {
-        let threads = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(limits.threads)
-            .max_blocking_threads(2 * limits.threads)
-            .thread_name("sql")
-            .thread_stack_size(STACK_BYTES)
-            .enable_time()
-            .build()?;
         let environment = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(GreedyMemoryPool::new(limits.memory_bytes_max)))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build_arc()
             .map_err(std::io::Error::other)?;
         let slots = Arc::new(Semaphore::new(limits.concurrent_max));
-        Ok(Arc::new(Self { store, limits, clock, slots, environment, threads: Some(threads) }))
+        let alive = Arc::new(Semaphore::new(ENDING_SHARE * limits.concurrent_max));
+        Ok(Arc::new(Self { store, limits, clock, slots, alive, environment }))
     }
 
     pub fn limits(&self) -> &SqlLimits {
@@ -149,9 +148,7 @@ impl SqlEngine {
             let collected = answer(session, &request, &limits).await?;
             Ok((collected, report.so_far(), limits))
         });
-        // A statement looks at the time itself, but only between its steps, some of which are long.
-        let answer = tokio::time::timeout(self.limits.time_max + STEP_TIME_MAX, work).await;
-        let answer = answer.unwrap_or(Err(SqlError::Timeout { seconds: self.limits.time_max.as_secs() }));
+        let answer = work.await;
         let elapsed = self.clock.monotonic().saturating_sub(begin);
         metrics::histogram!("tracehouse_query_seconds", "kind" => "sql").record(elapsed.as_secs_f64());
         let (collected, scanned, limits) = answer?;
@@ -170,39 +167,62 @@ impl SqlEngine {
         }
     }
 
-    /// Runs work on the threads for SQL. If nobody waits any more it is dropped at its next step.
+    /// Runs work on threads of its own: planning and functions compute for long at times, and may not hold up other
+    /// statements. If nobody waits any more, or its time is up, it is dropped at its next step.
     async fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, SqlError>> + Send + 'static,
     ) -> Result<T, SqlError> {
-        let slot = self.slots.clone().try_acquire_owned();
-        let slot = slot.map_err(|_| SqlError::Busy { running: self.limits.concurrent_max })?;
-        let threads = self.threads.as_ref().ok_or(SqlError::Ended)?;
-        let mut task = AbortOnDrop(threads.spawn(async move {
-            let _slot = slot;
-            work.await
-        }));
-        (&mut task.0).await.unwrap_or_else(|error| {
+        let one_of = |permits: &Arc<Semaphore>| {
+            let permit = permits.clone().try_acquire_owned();
+            permit.map_err(|_| SqlError::Busy { running: self.limits.concurrent_max })
+        };
+        let _slot = one_of(&self.slots)?;
+        let threads = Threads::start(self.limits.threads, one_of(&self.alive)?)?;
+        // A statement looks at the time itself, but only between its steps, some of which are long.
+        let ended = tokio::time::timeout(self.limits.time_max + STEP_TIME_MAX, threads.spawn(work)?).await;
+        let ended = ended.map_err(|_| SqlError::Timeout { seconds: self.limits.time_max.as_secs() })?;
+        ended.unwrap_or_else(|error| {
             tracing::error!(%error, "a SQL statement ended unexpectedly");
             Err(SqlError::Ended)
         })
     }
 }
 
-impl Drop for SqlEngine {
-    /// A runtime must not wait for its threads inside another.
-    fn drop(&mut self) {
-        if let Some(threads) = self.threads.take() {
-            threads.shutdown_background();
-        }
+/// The threads of one statement. When it is dropped they end, but nobody waits for them.
+struct Threads(Option<Runtime>);
+
+impl Threads {
+    fn start(count: usize, alive: OwnedSemaphorePermit) -> Result<Self, SqlError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(count)
+            .max_blocking_threads(2 * count)
+            .thread_name("sql")
+            .thread_stack_size(STACK_BYTES)
+            .enable_time()
+            // It does nothing but own the permit: the last thread to end drops it.
+            .on_thread_stop(move || {
+                let _ = &alive;
+            })
+            .build();
+        let runtime = runtime.inspect_err(|error| tracing::error!(%error, "threads for SQL could not be started"));
+        Ok(Self(Some(runtime.map_err(|_| SqlError::Ended)?)))
+    }
+
+    fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<tokio::task::JoinHandle<T>, SqlError> {
+        Ok(self.0.as_ref().ok_or(SqlError::Ended)?.spawn(work))
     }
 }
 
-struct AbortOnDrop<T>(JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
+impl Drop for Threads {
+    /// A runtime must not wait for its threads inside another.
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -216,20 +236,26 @@ struct Session {
 }
 
 impl Session {
-    async fn context(&self) -> Result<SessionContext, DataFusionError> {
+    async fn context(&self, amounts: Amounts) -> Result<SessionContext, DataFusionError> {
         let mut config = SessionConfig::new()
             .with_target_partitions(self.partitions)
+            .with_batch_size(amounts.rows_per_batch)
             .with_information_schema(true)
             .with_default_catalog_and_schema("tracehouse", "public");
         config.options_mut().sql_parser.collect_spans = true;
-        let state = SessionStateBuilder::new()
+        let mut builder = SessionStateBuilder::new()
             .with_default_features()
             .with_config(config)
             .with_runtime_env(self.environment.clone())
             .with_optimizer_rules(optimizer_rules())
-            .with_physical_optimizer_rule(Arc::new(JoinsGiveWay))
-            .build();
-        let context = SessionContext::new_with_state(state);
+            .with_physical_optimizer_rule(Arc::new(GuardBatches))
+            // Functions with functions as arguments call those as often as lists have elements.
+            .with_higher_order_functions(Vec::new());
+        let functions_of_datafusion = builder.scalar_functions().take().unwrap_or_default();
+        let bounded = bounded_functions(functions_of_datafusion, amounts);
+        let operators = Arc::new(BoundedOperators::new(&bounded, amounts));
+        builder.expr_planners().get_or_insert_default().insert(0, operators);
+        let context = SessionContext::new_with_state(builder.with_scalar_functions(bounded).build());
         for function in functions() {
             context.register_udf(function.as_ref().clone());
         }
@@ -247,13 +273,14 @@ impl Session {
     }
 
     async fn context_and_plan(&self, query: &str) -> Result<(SessionContext, LogicalPlan), SqlError> {
-        let statement = parse(query)?;
+        let Parsed { statement, amounts } = parse(query)?;
         let wrong = |error: DataFusionError| SqlError::of(&error, self.memory_bytes_max);
-        let context = self.context().await.map_err(wrong)?;
+        let context = self.context(amounts).await.map_err(wrong)?;
         let plan = context.state().statement_to_plan(statement).await.map_err(wrong)?;
         // What the parser let through may still write deep inside, as SELECT INTO does.
         let reading = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         reading.verify_plan(&plan).map_err(wrong)?;
+        check_windows(&plan).map_err(wrong)?;
         Ok((context, plan))
     }
 }

@@ -14,8 +14,8 @@ pub enum SqlError {
     /// It took too long before its first row was there.
     #[error("the statement took longer than {seconds} s; ask for a shorter range of start_time, or aggregate less")]
     Timeout { seconds: u64 },
-    /// It needed more memory than statements may use.
-    #[error("the statement needs more memory than the {bytes_max} bytes that SQL may use; narrow it: {detail}")]
+    /// It needed more memory than statements may use, or made too much of one batch of rows.
+    #[error("the statement needs more memory than it may take of the {bytes_max} bytes for SQL; narrow it: {detail}")]
     Memory { bytes_max: usize, detail: String },
     /// A defect of Tracehouse.
     #[error("the statement ended unexpectedly; this is a defect, please report it with the server's log")]

@@ -11,6 +11,10 @@
 //! only the scan knows, and that is read from the attribute's own column in the files. Filters come to the scan whole:
 //! it decides them column by column and reads the other columns only for the rows that are left.
 //!
+//! What bounds a statement: rows that are gathered take their memory from a pool; `limits` bounds what one call of a
+//! function makes of one batch, and `plan::guard` what operators give to each other. Each statement has threads of its
+//! own, so that one whose time is up while it computes holds up no other.
+//!
 //! Invariants: nothing is written, and nothing but the tenant's spans can be read; memory, time, threads and the size
 //! of an answer are bounded; an answer that is not whole says so.
 //!
@@ -22,6 +26,7 @@ mod answer;
 mod engine;
 mod error;
 mod functions;
+mod limits;
 mod plan;
 mod scan;
 mod statement;

@@ -1,15 +1,17 @@
-//! Parses a statement, refuses what is not a question, and spells out calls of `attr`.
+//! Parses a statement, refuses what is not a question or may need too much, and spells out calls of `attr`.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select,
-    SelectItem, SetExpr, Statement as SqlStatement, Value, VisitMut, VisitorMut,
+    ArrayElemTypeDef, BinaryOperator, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement as SqlStatement, Value, VisitMut,
+    VisitorMut,
 };
 
 use crate::error::SqlError;
 use crate::functions::AttributeFunction;
+use crate::limits::{Amounts, is_bounded, is_left_out, left_out};
 
 /// Longer statements are refused: planning takes time and depth of stack by their length.
 const STATEMENT_BYTES_MAX: usize = 64 * 1024;
@@ -25,8 +27,14 @@ const UNIONS_MAX: usize = 400;
 const ONLY_QUESTIONS: &str =
     "only questions are answered here: SELECT, WITH, VALUES, EXPLAIN, SHOW and DESCRIBE; nothing can be changed by SQL";
 
-/// The one statement in a text, ready to be planned.
-pub(crate) fn parse(text: &str) -> Result<Statement, SqlError> {
+/// A statement, ready to be planned.
+pub(crate) struct Parsed {
+    pub(crate) statement: Statement,
+    pub(crate) amounts: Amounts,
+}
+
+/// The one statement in a text.
+pub(crate) fn parse(text: &str) -> Result<Parsed, SqlError> {
     if text.len() > STATEMENT_BYTES_MAX {
         let length = text.len();
         return Err(SqlError::Invalid(format!(
@@ -42,7 +50,8 @@ pub(crate) fn parse(text: &str) -> Result<Statement, SqlError> {
         return Err(SqlError::Invalid(format!("{count} statements were sent; send one at a time")));
     }
     check(&statement)?;
-    with_attributes_spelled_out(statement)
+    let (statement, calls) = with_attributes_spelled_out(statement)?;
+    Ok(Parsed { statement, amounts: Amounts::new(text.len(), calls) })
 }
 
 fn check(statement: &Statement) -> Result<(), SqlError> {
@@ -68,8 +77,9 @@ fn first_word(text: &str) -> String {
 }
 
 /// The statement in which `attr('k')` is `attr(attributes, resource_attributes, 'k')`, and `s.attr('k')` the same of
-/// the columns of `s`.
-fn with_attributes_spelled_out(mut statement: Statement) -> Result<Statement, SqlError> {
+/// the columns of `s`; and the number of its calls that may make much of little.
+fn with_attributes_spelled_out(mut statement: Statement) -> Result<(Statement, usize), SqlError> {
+    let mut spell_out = SpellOut { depth: 0, calls: 0 };
     let inner = match &mut statement {
         Statement::Statement(inner) => Some(inner.as_mut()),
         Statement::Explain(explain) => match explain.statement.as_mut() {
@@ -79,16 +89,37 @@ fn with_attributes_spelled_out(mut statement: Statement) -> Result<Statement, Sq
         _ => None,
     };
     if let Some(inner) = inner
-        && let ControlFlow::Break(error) = inner.visit(&mut SpellOut { depth: 0 })
+        && let ControlFlow::Break(error) = inner.visit(&mut spell_out)
     {
         return Err(error);
     }
-    Ok(statement)
+    Ok((statement, spell_out.calls))
 }
 
 struct SpellOut {
     /// Of the expression that is being visited.
     depth: usize,
+    /// Calls and operators so far that may make much of little.
+    calls: usize,
+}
+
+/// The name of a function without that of a schema.
+fn called(name: &ObjectName) -> &str {
+    name.0.last().and_then(ObjectNamePart::as_ident).map_or("", |ident| ident.value.as_str())
+}
+
+/// Lists of a fixed size may be of any size, even where they are null.
+fn has_fixed_size(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Array(ArrayElemTypeDef::SquareBracket(_, Some(_))) => true,
+        DataType::Array(
+            ArrayElemTypeDef::SquareBracket(element, None)
+            | ArrayElemTypeDef::AngleBracket(element)
+            | ArrayElemTypeDef::Parenthesis(element),
+        ) => has_fixed_size(element),
+        DataType::Struct(fields, _) => fields.iter().any(|field| has_fixed_size(&field.field_type)),
+        _ => false,
+    }
 }
 
 /// How many queries a body joins by UNION and its like. Such chains grow to the left.
@@ -117,10 +148,26 @@ impl VisitorMut for SpellOut {
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_expr(&mut self, _: &mut Expr) -> ControlFlow<SqlError> {
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<SqlError> {
         self.depth += 1;
         if self.depth > EXPRESSION_DEPTH_MAX {
             return too_deep("an expression has too many operators in a row", EXPRESSION_DEPTH_MAX);
+        }
+        match expr {
+            Expr::Function(call) if is_left_out(called(&call.name)) => {
+                return ControlFlow::Break(SqlError::Invalid(left_out(called(&call.name))));
+            }
+            Expr::Cast { data_type, .. } if has_fixed_size(data_type) => {
+                let refused =
+                    format!("{data_type} is a list of a fixed size, of which none are made here; leave out the size");
+                return ControlFlow::Break(SqlError::Invalid(refused));
+            }
+            Expr::Function(call) if is_bounded(called(&call.name)) => self.calls += 1,
+            Expr::BinaryOp { op: BinaryOperator::StringConcat, .. }
+            | Expr::Array(_)
+            | Expr::Map(_)
+            | Expr::Overlay { .. } => self.calls += 1,
+            _ => {}
         }
         ControlFlow::Continue(())
     }

@@ -1,12 +1,15 @@
-//! Fits the scan into DataFusion: tables, execution plan, filters, and rules for calls of `attr` and for joins.
+//! Fits the scan into DataFusion: tables, execution plan, filters, and rules for calls of `attr` and for the size of
+//! batches.
 
 mod attribute_rule;
+mod compact;
 mod exec;
+mod guard;
+mod guard_rule;
 mod predicate;
 mod table;
-mod yield_rule;
 
 pub(crate) use attribute_rule::ReadAttributesAsColumns;
+pub(crate) use guard_rule::GuardBatches;
 pub(crate) use predicate::{Condition, Predicate, Ranges};
 pub(crate) use table::SpansTable;
-pub(crate) use yield_rule::JoinsGiveWay;

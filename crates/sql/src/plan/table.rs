@@ -13,7 +13,7 @@ use tracehouse_store::Snapshot;
 
 use super::exec::SpansExec;
 use super::predicate::Predicate;
-use crate::scan::{Scan, ScanReport};
+use crate::scan::{ROWS_PER_STEP, Scan, ScanReport};
 use crate::tables::{AttributeColumn, Column, Table};
 
 /// A table, with the columns for attributes that a statement asks for behind those that everybody sees.
@@ -87,6 +87,7 @@ impl TableProvider for SpansTable {
             columns,
             snapshot: self.snapshot.clone(),
             partitions: session.config_options().execution.target_partitions.max(1),
+            rows_per_step: session.config_options().execution.batch_size.get().min(ROWS_PER_STEP),
             rows_max: limit,
             report: self.report.clone(),
         };

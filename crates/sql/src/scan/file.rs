@@ -302,7 +302,8 @@ impl RowGroup {
         };
         let stored = stored_names(&scan.columns, open, contents);
         let names: Vec<&str> = stored.iter().map(String::as_str).collect();
-        let read = || open.scan(self.number, &names, self.selection(), StringForm::Dictionary, ROWS_PER_STEP);
+        let rows = scan.rows_per_step;
+        let read = || open.scan(self.number, &names, self.selection(), StringForm::Dictionary, rows);
         let reader = if names.is_empty() { None } else { Some(read()?) };
         self.reading = Reading::Columns { reader, row_numbers, rows_done: 0 };
         Ok(())
@@ -320,7 +321,7 @@ fn next_columns(
     let batch = match reader {
         Some(reader) => reader.next().transpose().map_err(ParquetError::from)?,
         None => {
-            let rows = (rows_left - *rows_done).min(ROWS_PER_STEP);
+            let rows = (rows_left - *rows_done).min(scan.rows_per_step);
             if rows > 0 { Some(rows_without_columns(rows)?) } else { None }
         }
     };
@@ -341,7 +342,7 @@ fn next_spans(
 ) -> std::result::Result<Option<RecordBatch>, ScanError> {
     let rows_total = row_group.rows;
     let Reading::Spans { next_row } = &mut row_group.reading else { return Ok(None) };
-    let window = *next_row..rows_total.min(*next_row + ROWS_PER_STEP);
+    let window = *next_row..rows_total.min(*next_row + scan.rows_per_step);
     *next_row = window.end;
     if window.is_empty() {
         return Ok(None);

@@ -22,7 +22,7 @@ use crate::tables::{Column, Table};
 
 pub(crate) use values::ValueBuilder;
 
-/// Rows that are looked at in one step.
+/// Most rows that are looked at in one step.
 pub(crate) const ROWS_PER_STEP: usize = 8 * 1024;
 
 /// What is read, once for all partitions.
@@ -35,6 +35,8 @@ pub(crate) struct Scan {
     pub(crate) filters: Vec<String>,
     pub(crate) snapshot: Snapshot,
     pub(crate) partitions: usize,
+    /// Rows that are looked at in one step, and the most of one batch.
+    pub(crate) rows_per_step: usize,
     /// Each partition may stop after so many rows.
     pub(crate) rows_max: Option<usize>,
     pub(crate) report: Arc<ScanReport>,
@@ -141,7 +143,7 @@ impl Scanner {
         let Some(unit) = &mut self.current else { return self.begin_next() };
         let batch = match unit {
             Unit::Hot { batch, next_row } => {
-                let rows = *next_row..batch.spans.len().min(*next_row + ROWS_PER_STEP);
+                let rows = *next_row..batch.spans.len().min(*next_row + self.scan.rows_per_step);
                 if rows.is_empty() {
                     self.current = None;
                     return Ok(Step::Nothing);

@@ -1,0 +1,39 @@
+//! Which functions may be called with `OVER`.
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Result, plan_err};
+use datafusion::logical_expr::expr::WindowFunction;
+use datafusion::logical_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
+
+/// Aggregates whose state has a fixed size. Those that gather values would give all of them anew for each row.
+const AGGREGATES: [&str; 11] =
+    ["count", "sum", "avg", "min", "max", "stddev", "stddev_pop", "var", "var_pop", "bool_and", "bool_or"];
+
+/// Fails if a function is called with OVER that may not be.
+pub(crate) fn check_windows(plan: &LogicalPlan) -> Result<()> {
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|inner| {
+                if let Expr::WindowFunction(call) = inner {
+                    check(call)?;
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(())
+}
+
+fn check(call: &WindowFunction) -> Result<()> {
+    let WindowFunctionDefinition::AggregateUDF(aggregate) = &call.fun else { return Ok(()) };
+    let name = aggregate.name();
+    if call.params.distinct || !AGGREGATES.contains(&name) {
+        let distinct = if call.params.distinct { " of DISTINCT values" } else { "" };
+        return plan_err!(
+            "{name}{distinct} can't be called with OVER, as it would need too much memory; \
+             use GROUP BY, or one of {}",
+            AGGREGATES.join(", ")
+        );
+    }
+    Ok(())
+}
