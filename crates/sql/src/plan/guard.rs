@@ -176,12 +176,14 @@ impl Seen {
                 let width: usize = others.map(|(_, column)| column_width(column.as_ref(), false)).sum();
                 at_most("what is next to an unnested list", rows.saturating_mul(width))?;
             }
-            Guard::IntoWindows { texts, all_rows_at_once } => self.into_windows(&batch, texts, all_rows_at_once)?,
+            Guard::IntoWindows { texts, all_rows_at_once } => {
+                self.look_before_windows(&batch, texts, all_rows_at_once)?
+            }
         }
         Ok(batch)
     }
 
-    fn into_windows(&mut self, batch: &RecordBatch, texts: usize, all_rows_at_once: bool) -> Result<()> {
+    fn look_before_windows(&mut self, batch: &RecordBatch, texts: usize, all_rows_at_once: bool) -> Result<()> {
         if texts > 0 {
             self.widest = self.widest.max(widest_row(batch, true));
         }
