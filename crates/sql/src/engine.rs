@@ -66,8 +66,8 @@ const STACK_BYTES: usize = 64 << 20;
 /// How long after its time nobody waits for a statement any more.
 const STEP_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// So many times the statements that may run at once may have threads. Those beyond are statements that nobody waits for any
-/// more and that end as soon as they have computed what they are at.
+/// So many times the statements that may run at once may have threads. Those beyond are statements that nobody waits
+/// for any more, and that end as soon as they have computed what they are at.
 const ENDING_SHARE: usize = 2;
 
 /// A statement and how much of its answer is wanted.

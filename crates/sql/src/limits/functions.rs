@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef};
 use arrow::compute::concat;
 use arrow::datatypes::{DataType, FieldRef};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
@@ -93,6 +93,11 @@ fn estimate_of(name: &str) -> Option<Estimate> {
         _ => return None,
     };
     Some(estimate)
+}
+
+/// Functions whose estimate is of the time of a whole batch: in parts they would take as long.
+fn only_compares(name: &str) -> bool {
+    matches!(name, "array_has_all" | "array_has_any")
 }
 
 /// The arguments of a call.
@@ -243,6 +248,10 @@ fn invoke_bounded(
         let made = value.to_array(1)?;
         let repeated = widest(&made).saturating_mul(rows);
         return if repeated <= bytes_max { Ok(value) } else { Err(too_large(name, bytes_max)) };
+    }
+    if only_compares(name) {
+        let detail = format!("{name} would compare more than {bytes_max} pairs of elements in one batch of rows");
+        return Err(DataFusionError::ResourcesExhausted(detail));
     }
     let mut parts = Parts { name, bytes_max, bytes: 0, arrays: Vec::new() };
     parts.add(&call, 0, rows, estimate, invoke)?;

@@ -85,6 +85,9 @@ async fn what_functions_make_is_bounded() {
     statements.push(format!("SELECT max(concat({many})) FROM ({long})"));
     let longer = long.replace("100)", "10000)");
     statements.push(format!("SELECT max(replace(a, '\"', '{long_text}')) FROM ({longer})"));
+    let list = "SELECT array_agg(value) AS l FROM generate_series(1, 20000)";
+    statements.push(format!("SELECT array_has_all(l, l) FROM ({list})"));
+    statements.push(format!("SELECT l @> array_reverse(l) FROM ({list})"));
     for statement in statements {
         let ended = shop.try_ask(&statement, 10).await;
         let shown: String = statement.chars().take(200).collect();
