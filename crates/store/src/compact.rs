@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use parquet::errors::ParquetError;
-use rustc_hash::FxHashSet;
 use serde::Serialize;
 use tracehouse_catalogue::{Commit, FileRecord, RetirementReason};
-use tracehouse_model::{SpanBatch, TenantId, TraceId};
+use tracehouse_model::{SeededSet, SpanBatch, TenantId, TraceId};
 
 use crate::error::WriteError;
 use crate::file::{
@@ -337,7 +336,7 @@ impl Gathered {
 struct SeenInTrace {
     few: SeenSpans,
     count: usize,
-    many: FxHashSet<(u64, u8)>,
+    many: SeededSet<(u64, u8)>,
 }
 
 impl SeenInTrace {

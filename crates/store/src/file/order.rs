@@ -1,7 +1,6 @@
 //! The order of spans in a file: by trace id, then start; redelivered spans left out; parents as row offsets.
 
-use rustc_hash::FxHashMap;
-use tracehouse_model::{SpanBatch, SpanId, kind};
+use tracehouse_model::{SeededMap, SpanBatch, SpanId, kind};
 
 /// A span among several batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +51,7 @@ pub(crate) fn order_spans(batches: &[&SpanBatch], rows: impl Iterator<Item = Row
 #[derive(Default)]
 pub(crate) struct SeenSpans {
     list: Vec<(u64, u8)>,
-    table: FxHashMap<(u64, u8), ()>,
+    table: SeededMap<(u64, u8), ()>,
     large: bool,
 }
 
@@ -93,7 +92,7 @@ pub(crate) const PARENT_OFFSET_MAX: usize = 1 << 16;
 pub(crate) fn parent_offsets(
     batches: &[&SpanBatch],
     rows: &[RowRef],
-    by_id: &mut FxHashMap<u64, u32>,
+    by_id: &mut SeededMap<u64, u32>,
     out: &mut Vec<Option<i32>>,
 ) {
     const SCAN_MAX: usize = 24;
