@@ -25,6 +25,9 @@ impl Default for StringTable {
 }
 
 impl StringTable {
+    /// Beside its text: where it ends, and its place in the index.
+    pub(crate) const BYTES_PER_STRING: usize = 4 + 5;
+
     pub fn new() -> Self {
         let mut table = Self {
             bytes: Vec::new(),

@@ -6,7 +6,7 @@
 //! The way of a request: `grpc` or `http` judges its head; `body` reads it, with room taken from `in_flight` as it
 //! arrives; `exchange` decompresses (`decompress`), decodes, hands the batch to the sink and waits; `reply` encodes the
 //! answer. Both decoders only read: `builder` decides what is cut, dropped, repaired or refused, so that they can't
-//! differ.
+//! differ. What takes out of proportion much work or memory for its size is refused whole (`Excess`).
 //!
 //! Invariants: a sender is told success only after the sink said so. What is refused is counted and said, a span in the
 //! partial success, a request with a code that tells whether to send it again. No input makes memory grow beyond the
@@ -35,7 +35,7 @@ mod serve;
 mod sink;
 mod state;
 
-pub use decoded::{DecodeError, Decoded, RejectReason, Rejections, WireError};
+pub use decoded::{DecodeError, Decoded, Excess, RejectReason, Rejections, WireError};
 pub use grpc::grpc_router;
 pub use http::http_router;
 pub use serve::{serve_grpc, serve_http, serve_router};

@@ -279,7 +279,7 @@ fn agrees(decoded: &Decoded, request: &ExportTraceServiceRequest) -> Result<(), 
     prop_assert_eq!(decoded.values_cut, 0);
     // The invariants of a batch are those that reading it back checks.
     let mut encoded = Vec::new();
-    decoded.batch.encode(&mut encoded);
+    decoded.batch.clone().into_exact().encode(&mut encoded);
     prop_assert!(tracehouse_model::SpanBatch::decode(&encoded).is_ok());
     Ok(())
 }
