@@ -3,6 +3,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::BodyExt;
+use tracehouse_model::TenantId;
 
 use crate::exchange::Refused;
 use crate::in_flight::Reservation;
@@ -46,18 +47,28 @@ pub(crate) fn grpc_frame(body: &[u8]) -> Option<GrpcFrame> {
 }
 
 /// Reads a whole body, with room taken for it.
-pub(crate) async fn read(body: Body, framing: Framing, shared: &Shared) -> Result<(Bytes, Reservation), Refused> {
-    tokio::time::timeout(READ_TIMEOUT, read_untimed(body, framing, shared)).await.unwrap_or(Err(Refused::Slow))
+pub(crate) async fn read(
+    body: Body,
+    framing: Framing,
+    tenant: &TenantId,
+    shared: &Shared,
+) -> Result<(Bytes, Reservation), Refused> {
+    tokio::time::timeout(READ_TIMEOUT, read_untimed(body, framing, tenant, shared)).await.unwrap_or(Err(Refused::Slow))
 }
 
-async fn read_untimed(mut body: Body, framing: Framing, shared: &Shared) -> Result<(Bytes, Reservation), Refused> {
+async fn read_untimed(
+    mut body: Body,
+    framing: Framing,
+    tenant: &TenantId,
+    shared: &Shared,
+) -> Result<(Bytes, Reservation), Refused> {
     let bytes_max = shared.limits.request_bytes_max;
     let too_large = Refused::TooLarge { bytes_max, decompressed: false };
     if framing.expected_bytes(&[]).is_some_and(|bytes| bytes > bytes_max) {
         return Err(too_large);
     }
     let announced = framing.expected_bytes(&[]).unwrap_or(0).min(ANNOUNCED_BYTES_MAX);
-    let mut reservation = shared.in_flight.reserve(announced).map_err(|_| Refused::no_room())?;
+    let mut reservation = shared.in_flight.reserve(tenant, announced).map_err(|_| Refused::no_room())?;
     // Most bodies come in one piece, which is then not copied.
     let Some(first) = next_piece(&mut body).await? else { return Ok((Bytes::new(), reservation)) };
     let expected = framing.expected_bytes(&first).unwrap_or(0);

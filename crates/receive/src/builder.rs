@@ -80,6 +80,8 @@ pub(crate) struct BatchBuilder<'l> {
     /// Parts of the request of which nothing was kept.
     parts_left_out: u32,
     excess: Option<Excess>,
+    /// As in the limits; 0 once there is an excess, so that what is checked for each attribute anyway ends the reading.
+    attributes_max: usize,
     rejected: Rejections,
     values_cut: u64,
     last_key: StringCode,
@@ -140,6 +142,7 @@ impl<'l> BatchBuilder<'l> {
             spans_seen: 0,
             parts_left_out: 0,
             excess: None,
+            attributes_max: limits.attributes_per_span_max,
             rejected: Rejections::default(),
             values_cut: 0,
             last_key: 0,
@@ -166,6 +169,7 @@ impl<'l> BatchBuilder<'l> {
         self.parts_left_out += 1;
         if self.parts_left_out > PARTS_LEFT_OUT_MAX {
             self.excess = Some(Excess::Parts { parts_max: PARTS_LEFT_OUT_MAX });
+            self.attributes_max = 0;
         }
     }
 
@@ -230,7 +234,7 @@ impl<'l> BatchBuilder<'l> {
     /// Whether the owner has room for one more attribute; if not, the attribute is counted as left out.
     #[inline]
     pub(crate) fn admit_attribute(&mut self, owner: Owner) -> bool {
-        let admitted = self.lists(owner).open_len() < self.limits.attributes_per_span_max;
+        let admitted = self.lists(owner).open_len() < self.attributes_max;
         if !admitted {
             self.leave_out_attribute(owner);
         }
@@ -260,7 +264,15 @@ impl<'l> BatchBuilder<'l> {
             RawValue::Empty => AttributeValue::Empty,
             RawValue::Bytes(bytes) => AttributeValue::Bytes(self.binary(bytes)),
         };
-        self.lists(owner).push(key, value);
+        self.push(owner, key, value);
+    }
+
+    /// A value takes the place of an earlier one with the same key, of which then nothing is kept.
+    #[inline]
+    fn push(&mut self, owner: Owner, key: StringCode, value: AttributeValue) {
+        if !self.lists(owner).push(key, value) {
+            self.leave_out_part();
+        }
     }
 
     /// The code of a key. Spans of one kind repeat the same keys in the same order: the key that followed the last one
@@ -269,7 +281,7 @@ impl<'l> BatchBuilder<'l> {
     fn key(&mut self, bytes: &[u8]) -> StringCode {
         let slot = self.last_key as usize % RECENT_SLOTS;
         let guess = self.recent[slot].next_key;
-        let code = if self.batch.strings.bytes(guess) == bytes { guess } else { self.name(bytes) };
+        let code = if self.batch.strings.is(guess, bytes) { guess } else { self.name(bytes) };
         self.recent[slot].next_key = code;
         self.last_key = code;
         code
@@ -280,7 +292,7 @@ impl<'l> BatchBuilder<'l> {
     fn value_text(&mut self, key: StringCode, bytes: &[u8]) -> StringCode {
         let slot = key as usize % RECENT_SLOTS;
         let guess = self.recent[slot].value;
-        if self.batch.strings.bytes(guess) == bytes {
+        if self.batch.strings.is(guess, bytes) {
             return guess;
         }
         let code = self.text(bytes, self.limits.attribute_value_bytes_max);
@@ -320,7 +332,7 @@ impl<'l> BatchBuilder<'l> {
         }
         let key = self.name(key);
         let code = self.batch.strings.intern_str(&json);
-        self.lists(owner).push(key, AttributeValue::Json(code));
+        self.push(owner, key, AttributeValue::Json(code));
     }
 
     /// Finishes the resource whose attributes were pushed; the spans that follow have it, until

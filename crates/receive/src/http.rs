@@ -82,9 +82,9 @@ async fn receive(
     protocol: Protocol,
     compression: Compression,
 ) -> Result<Accepted, Refused> {
-    let tenant = tenant(headers)?;
+    let tenant = tenant(headers, &state.shared)?;
     let framing = Framing::Http { content_length: content_length(headers) };
-    let (message, reservation) = body::read(body, framing, &state.shared).await?;
+    let (message, reservation) = body::read(body, framing, &tenant, &state.shared).await?;
     if message.is_empty() {
         // An empty body is an empty request in protobuf, and some senders probe with one in JSON.
         return Ok(Accepted::default());
@@ -112,6 +112,7 @@ fn failed(protocol: Protocol, refused: &Refused) -> Response {
         Refused::Tenant(_) | Refused::Undecodable(_) | Refused::Invalid(_) => {
             (StatusCode::BAD_REQUEST, Code::InvalidArgument)
         }
+        Refused::Forbidden(_) => (StatusCode::FORBIDDEN, Code::PermissionDenied),
         Refused::Lost(_) => (StatusCode::BAD_REQUEST, Code::Cancelled),
         Refused::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted),
         Refused::Slow => (StatusCode::REQUEST_TIMEOUT, Code::DeadlineExceeded),

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use tokio::sync::Semaphore;
-use tracehouse_model::Limits;
+use tracehouse_model::{Clock, Limits};
 
 use crate::in_flight::InFlight;
 use crate::sink::SpanSink;
@@ -23,14 +23,19 @@ pub(crate) struct Shared {
 }
 
 impl ReceiverState {
-    pub fn new(sink: Arc<dyn SpanSink>, limits: Limits) -> Self {
-        Self::with_browser_origins(sink, limits, Vec::new())
+    pub fn new(sink: Arc<dyn SpanSink>, limits: Limits, clock: Arc<dyn Clock>) -> Self {
+        Self::with_browser_origins(sink, limits, clock, Vec::new())
     }
 
     /// Lets pages of these origins (`https://shop.example`, or `*` for all) send spans to the HTTP receiver.
-    pub fn with_browser_origins(sink: Arc<dyn SpanSink>, limits: Limits, browser_origins: Vec<HeaderValue>) -> Self {
+    pub fn with_browser_origins(
+        sink: Arc<dyn SpanSink>,
+        limits: Limits,
+        clock: Arc<dyn Clock>,
+        browser_origins: Vec<HeaderValue>,
+    ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let in_flight = InFlight::new(limits.in_flight_bytes_max);
+        let in_flight = InFlight::new(limits.in_flight_bytes_max, clock);
         let shared = Shared { sink, limits, in_flight, large_decodes: Semaphore::new(cores), browser_origins };
         Self { shared: Arc::new(shared) }
     }

@@ -7,8 +7,11 @@ use async_trait::async_trait;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
-use tracehouse_model::{Limits, SpanBatch, TenantId};
+use tracehouse_model::{Limits, ManualClock, SpanBatch, TenantId};
 use tracehouse_receive::{Accepted, ReceiverState, Refusal, SpanSink, serve_grpc, serve_http};
+
+/// The tenant of which nothing is taken.
+pub(crate) const STRANGER: &str = "stranger";
 
 pub(crate) struct FakeSink {
     pub(crate) answer: Mutex<Result<Accepted, Refusal>>,
@@ -19,6 +22,11 @@ pub(crate) struct FakeSink {
 
 #[async_trait]
 impl SpanSink for FakeSink {
+    fn check_tenant(&self, tenant: &TenantId) -> Result<(), Refusal> {
+        let forbidden = || Refusal::Forbidden { reason: format!("the tenant {tenant} is not known here") };
+        if tenant.as_str() == STRANGER { Err(forbidden()) } else { Ok(()) }
+    }
+
     async fn accept(&self, tenant: TenantId, batch: SpanBatch) -> Result<Accepted, Refusal> {
         self.gate.acquire().await.expect("never closed").forget();
         self.received.lock().expect("not poisoned").push((tenant, batch));
@@ -52,7 +60,8 @@ impl Server {
         let answer = Mutex::new(Ok(Accepted::default()));
         let sink = Arc::new(FakeSink { answer, received: Mutex::default(), gate });
         let origins = vec!["https://shop.example".parse().expect("a header value")];
-        let state = ReceiverState::with_browser_origins(sink.clone(), limits, origins);
+        let state =
+            ReceiverState::with_browser_origins(sink.clone(), limits, Arc::new(ManualClock::default()), origins);
         let mut shutdown = Vec::new();
         let stopper = || {
             let (sender, receiver) = oneshot::channel();

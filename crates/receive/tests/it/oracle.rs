@@ -116,7 +116,7 @@ fn span() -> impl Strategy<Value = Span> {
     )
 }
 
-fn request() -> impl Strategy<Value = ExportTraceServiceRequest> {
+pub(crate) fn request() -> impl Strategy<Value = ExportTraceServiceRequest> {
     let scope = (mostly_empty(), mostly_empty(), attributes(), mostly_zero()).prop_map(
         |(name, version, attributes, dropped)| InstrumentationScope {
             name,
