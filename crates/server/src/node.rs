@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tracehouse_api::ApiState;
 use tracehouse_catalogue::{Catalogue, SqliteCatalogue};
 use tracehouse_model::{Clock, Randomness, SystemClock, SystemRandomness, TenantId};
-use tracehouse_pipeline::Pipeline;
+use tracehouse_pipeline::{Pipeline, TenantGate};
 use tracehouse_query::QueryEngine;
 use tracehouse_receive::ReceiverState;
 use tracehouse_sql::SqlEngine;
@@ -196,12 +196,18 @@ impl<'a> Node<'a> {
     /// Starts the receivers.
     pub(crate) async fn start_gateway(&mut self) -> anyhow::Result<()> {
         let limits = self.config.limits.limits();
-        let pipeline = Pipeline::new(limits.clone(), self.clock.clone());
+        let pipeline = Pipeline::new(limits.clone(), self.config.store.retention.0, self.clock.clone());
         let store = self.store.clone().context("the store is not open")?;
+        let tenants = self.tenant_gate(store.clone())?;
         let origin =
             |text: &String| HeaderValue::from_str(text).with_context(|| format!("otlp.browser_origins: {text:?}"));
         let origins = self.config.otlp.browser_origins.iter().map(origin).collect::<anyhow::Result<Vec<_>>>()?;
-        let state = ReceiverState::with_browser_origins(Arc::new(StoreSink::new(pipeline, store)), limits, origins);
+        let state = ReceiverState::with_browser_origins(
+            Arc::new(StoreSink::new(tenants, pipeline, store)),
+            limits,
+            self.clock.clone(),
+            origins,
+        );
         let OtlpListeners { grpc, http } = self.otlp.take().context("the receivers' ports are not bound")?;
         let ingest = &self.runtimes.ingest;
         let grpc =
@@ -212,6 +218,12 @@ impl<'a> Node<'a> {
         };
         self.stops.push(("gateway", Box::pin(both)));
         Ok(())
+    }
+
+    fn tenant_gate(&self, store: Arc<Store>) -> anyhow::Result<TenantGate> {
+        let configured = self.config.tenants.iter().map(|name| TenantId::new(name)).collect::<Result<Vec<_>, _>>()?;
+        let tenants_max = self.config.limits.tenants_max;
+        Ok(TenantGate::new(configured, tenants_max, move || store.tenants(), self.clock.clone()))
     }
 
     fn runs(&self, role: &str) -> bool {
