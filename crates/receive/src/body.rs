@@ -14,6 +14,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Room taken at once for a body that says how long it is. A longer one takes the rest as it arrives, so that a
 /// sender can't block others by announcing much and sending nothing.
 const ANNOUNCED_BYTES_MAX: usize = 1024 * 1024;
+/// A body that is not wanted is read all the same if it is no longer than this: else its connection has to end.
+pub(crate) const PASSED_OVER_BYTES_MAX: usize = 4096;
+const PASS_OVER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where a body says how long it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,7 +51,7 @@ pub(crate) fn grpc_frame(body: &[u8]) -> Option<GrpcFrame> {
 
 /// Reads a whole body, with room taken for it.
 pub(crate) async fn read(
-    body: Body,
+    body: &mut Body,
     framing: Framing,
     tenant: &TenantId,
     shared: &Shared,
@@ -57,7 +60,7 @@ pub(crate) async fn read(
 }
 
 async fn read_untimed(
-    mut body: Body,
+    body: &mut Body,
     framing: Framing,
     tenant: &TenantId,
     shared: &Shared,
@@ -70,13 +73,13 @@ async fn read_untimed(
     let announced = framing.expected_bytes(&[]).unwrap_or(0).min(ANNOUNCED_BYTES_MAX);
     let mut reservation = shared.in_flight.reserve(tenant, announced).map_err(|_| Refused::no_room())?;
     // Most bodies come in one piece, which is then not copied.
-    let Some(first) = next_piece(&mut body).await? else { return Ok((Bytes::new(), reservation)) };
+    let Some(first) = next_piece(body).await? else { return Ok((Bytes::new(), reservation)) };
     let expected = framing.expected_bytes(&first).unwrap_or(0);
     if expected.max(first.len()) > bytes_max {
         return Err(too_large);
     }
     reservation.grow_to(expected.min(ANNOUNCED_BYTES_MAX).max(first.len())).map_err(|_| Refused::no_room())?;
-    let Some(second) = next_piece(&mut body).await? else { return Ok((first, reservation)) };
+    let Some(second) = next_piece(body).await? else { return Ok((first, reservation)) };
     let mut whole = Vec::with_capacity(expected.min(ANNOUNCED_BYTES_MAX).max(first.len() + second.len()));
     whole.extend_from_slice(&first);
     drop(first);
@@ -88,9 +91,16 @@ async fn read_untimed(
         }
         reservation.grow_to(bytes).map_err(|_| Refused::no_room())?;
         whole.extend_from_slice(&piece);
-        next = next_piece(&mut body).await?;
+        next = next_piece(body).await?;
     }
     Ok((whole.into(), reservation))
+}
+
+/// Reads what is left of a body whose length is at most [`PASSED_OVER_BYTES_MAX`].
+pub(crate) async fn pass_over(body: &mut Body) {
+    let all = async { while let Ok(Some(_)) = next_piece(body).await {} };
+    // One that does not come takes its connection with it.
+    let _ = tokio::time::timeout(PASS_OVER_TIMEOUT, all).await;
 }
 
 async fn next_piece(body: &mut Body) -> Result<Option<Bytes>, Refused> {

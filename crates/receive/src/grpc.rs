@@ -86,11 +86,11 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 async fn call(state: &ReceiverState, request: Request<Body>) -> Result<Accepted, Failure> {
-    let (head, body) = request.into_parts();
+    let (head, mut body) = request.into_parts();
     let noted = |refused: Refused| Failure::from(refused.noted(Protocol::Grpc));
     let compression = message_compression(&head.headers)?;
     let tenant = tenant(&head.headers, &state.shared).map_err(noted)?;
-    let (body, reservation) = body::read(body, Framing::Grpc, &tenant, &state.shared).await.map_err(noted)?;
+    let (body, reservation) = body::read(&mut body, Framing::Grpc, &tenant, &state.shared).await.map_err(noted)?;
     let undecodable = |what: &str| noted(Refused::Undecodable(what.to_owned()));
     let frame = body::grpc_frame(&body).ok_or_else(|| undecodable("the call has no message"))?;
     let message = body.slice(GRPC_PREFIX_BYTES..);

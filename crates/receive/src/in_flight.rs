@@ -13,7 +13,7 @@ const WAITING: Duration = Duration::from_secs(10);
 /// queue would only move the memory elsewhere.
 ///
 /// A tenant may hold all of it while no other sends, and half while another does: one that sends as much as it can leaves
-/// room for those that send little.
+/// room for those that send little. Its only request may be larger than half, or it could never be taken.
 pub(crate) struct InFlight {
     bytes_max: usize,
     clock: Arc<dyn Clock>,
@@ -51,13 +51,15 @@ impl InFlight {
 }
 
 impl InFlight {
-    fn take(&self, tenant: &TenantId, more: usize) -> Result<(), NoRoom> {
+    /// Takes more for a request that holds `of_request` so far.
+    fn take(&self, tenant: &TenantId, more: usize, of_request: usize) -> Result<(), NoRoom> {
         let mut held = self.held.lock();
         let half = self.bytes_max / 2;
+        let is_only_request = held.of(tenant) == of_request;
         let own = held.of(tenant).saturating_add(more);
         let fits = held.bytes.saturating_add(more) <= self.bytes_max;
         // The common case needs no clock: who holds little may always have what is free.
-        if fits && (own <= half || !held.others_send(tenant, self.clock.monotonic())) {
+        if fits && (is_only_request || own <= half || !held.others_send(tenant, self.clock.monotonic())) {
             held.change(tenant, more, 0);
             return Ok(());
         }
@@ -102,7 +104,7 @@ impl Reservation {
     /// Makes sure that at least `bytes` are held.
     pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), NoRoom> {
         let Some(more) = bytes.checked_sub(self.bytes).filter(|&more| more > 0) else { return Ok(()) };
-        self.in_flight.take(&self.tenant, more)?;
+        self.in_flight.take(&self.tenant, more, self.bytes)?;
         self.bytes = bytes;
         Ok(())
     }
@@ -169,6 +171,18 @@ mod tests {
         assert_eq!(in_flight.reserve(&loud, 50).err(), Some(NoRoom));
         clock.advance(WAITING);
         requests.push(in_flight.reserve(&loud, 50).expect("room"));
+    }
+
+    #[test]
+    fn the_only_request_of_a_tenant_may_be_large() {
+        let in_flight = InFlight::new(100, Arc::new(ManualClock::default()));
+        let quiet = in_flight.reserve(&tenant("quiet"), 10).expect("room");
+        let mut large = in_flight.reserve(&tenant("loud"), 40).expect("room");
+        assert_eq!(large.grow_to(80), Ok(()));
+        assert_eq!(in_flight.reserve(&tenant("loud"), 5).err(), Some(NoRoom), "a second one not");
+        assert_eq!(large.grow_to(90), Ok(()));
+        drop((quiet, large));
+        assert_eq!(in_flight.bytes(), 0);
     }
 
     #[test]

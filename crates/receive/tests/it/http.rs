@@ -187,3 +187,24 @@ async fn who_announces_much_takes_little_room() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
+
+/// A sender that is refused by the head of its request, whose body comes a little later, keeps its connection.
+#[tokio::test]
+async fn a_refusal_before_a_small_body_keeps_the_connection() {
+    let server = Server::start(Limits::default()).await;
+    let mut stream = TcpStream::connect(server.http).await.expect("the server listens");
+    for (tenant, status) in [(STRANGER, "403"), (STRANGER, "403"), ("known", "200")] {
+        let head = format!(
+            "POST /v1/traces HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\nx-scope-orgid: {tenant}\r\n\
+             content-length: 2\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        // The server has read the head by now; if it has not, this tests nothing.
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        stream.write_all(b"{}").await.expect("sent");
+        let mut answer = vec![0; 4096];
+        let bytes = stream.read(&mut answer).await.expect("an answer");
+        let answer = String::from_utf8_lossy(&answer[..bytes]);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{tenant}: {answer:?}");
+    }
+}
