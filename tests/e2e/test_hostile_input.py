@@ -1,4 +1,4 @@
-"""Input that was chosen to do harm: it is bounded, refused with a reason, and a well-behaved tenant goes on meanwhile."""
+"""Input that was chosen to do harm is bounded, or refused with a reason; a well-behaved tenant goes on meanwhile."""
 
 import contextlib
 import gzip
@@ -124,8 +124,8 @@ CHOSEN_IDS = 100_000
 
 
 def chosen_ids():
-    """Trace ids whose halves fold to one number, and span ids whose products with a well-known factor are small: with a hash
-    that anybody can work out all of them share one place."""
+    """Trace ids whose halves fold to one number, and span ids whose products with a well-known factor are small: with a
+    hash that anybody can work out all of them share one place."""
     mask = 2**64 - 1
     inverse = pow(0xF1357AEA2E62A9C5, -1, 2**64)
     for number in range(1, CHOSEN_IDS + 1):
@@ -145,8 +145,8 @@ def cpu_seconds(server):
 
 
 def take_and_read(server, tenant, ids):
-    """Sends spans with these ids, one for each trace and all in one trace, reads them from memory, files and merged files;
-    what that took of the processor, in seconds."""
+    """Sends spans with these ids, one for each trace and all in one trace, reads them from memory, files and merged
+    files; what that took of the processor, in seconds."""
     before = cpu_seconds(server)
     start = middle_of_hour()
     for begin in range(0, CHOSEN_IDS, 10_000):
