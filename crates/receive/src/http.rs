@@ -25,14 +25,16 @@ pub fn http_router(state: ReceiverState) -> Router {
 }
 
 async fn traces(State(state): State<ReceiverState>, request: Request<Body>) -> Response {
-    let (head, body) = request.into_parts();
+    let (head, mut body) = request.into_parts();
     match content(&head.headers) {
-        Ok((protocol, compression)) => match receive(&state, &head.headers, body, protocol, compression).await {
+        Ok((protocol, compression)) => match receive(&state, &head.headers, &mut body, protocol, compression).await {
             Ok(accepted) => success(protocol, &accepted),
             Err(refused) => {
                 let refused = refused.noted(protocol);
                 let mut response = failed(protocol, &refused);
-                if head.version < Version::HTTP_2 && leaves_body(&refused, &head.headers) {
+                if !leaves_body(&refused, &head.headers) {
+                    body::pass_over(&mut body).await;
+                } else if head.version < Version::HTTP_2 {
                     // The connection ends with this answer: a client that is not told sends its next request in vain.
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
@@ -45,11 +47,9 @@ async fn traces(State(state): State<ReceiverState>, request: Request<Body>) -> R
 
 /// Whether a request was refused before its body was read, and the rest is more than is read to keep a connection.
 fn leaves_body(refused: &Refused, headers: &HeaderMap) -> bool {
-    /// About what the HTTP library has read of a body by itself.
-    const READ_ANYWAY_BYTES: usize = 4096;
     let whole_body_read =
         matches!(refused, Refused::Undecodable(_) | Refused::Invalid(_) | Refused::TooLarge { decompressed: true, .. });
-    !whole_body_read && content_length(headers).is_none_or(|bytes| bytes > READ_ANYWAY_BYTES)
+    !whole_body_read && content_length(headers).is_none_or(|bytes| bytes > body::PASSED_OVER_BYTES_MAX)
 }
 
 fn content_length(headers: &HeaderMap) -> Option<usize> {
@@ -73,13 +73,13 @@ fn content(headers: &HeaderMap) -> Result<(Protocol, Compression), String> {
 async fn receive(
     state: &ReceiverState,
     headers: &HeaderMap,
-    body: Body,
+    body: &mut Body,
     protocol: Protocol,
     compression: Compression,
 ) -> Result<Accepted, Refused> {
-    let tenant = tenant(headers)?;
+    let tenant = tenant(headers, &state.shared)?;
     let framing = Framing::Http { content_length: content_length(headers) };
-    let (message, reservation) = body::read(body, framing, &state.shared).await?;
+    let (message, reservation) = body::read(body, framing, &tenant, &state.shared).await?;
     if message.is_empty() {
         // An empty body is an empty request in protobuf, and some senders probe with one in JSON.
         return Ok(Accepted::default());
@@ -107,6 +107,7 @@ fn failed(protocol: Protocol, refused: &Refused) -> Response {
         Refused::Tenant(_) | Refused::Undecodable(_) | Refused::Invalid(_) => {
             (StatusCode::BAD_REQUEST, Code::InvalidArgument)
         }
+        Refused::Forbidden(_) => (StatusCode::FORBIDDEN, Code::PermissionDenied),
         Refused::Lost(_) => (StatusCode::BAD_REQUEST, Code::Cancelled),
         Refused::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted),
         Refused::Slow => (StatusCode::REQUEST_TIMEOUT, Code::DeadlineExceeded),

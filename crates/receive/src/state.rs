@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
-use tracehouse_model::Limits;
+use tracehouse_model::{Clock, Limits};
 
 use crate::in_flight::InFlight;
 use crate::sink::SpanSink;
@@ -21,9 +21,9 @@ pub(crate) struct Shared {
 }
 
 impl ReceiverState {
-    pub fn new(sink: Arc<dyn SpanSink>, limits: Limits) -> Self {
+    pub fn new(sink: Arc<dyn SpanSink>, limits: Limits, clock: Arc<dyn Clock>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let in_flight = InFlight::new(limits.in_flight_bytes_max);
+        let in_flight = InFlight::new(limits.in_flight_bytes_max, clock);
         let shared = Shared { sink, limits, in_flight, large_decodes: Semaphore::new(cores) };
         Self { shared: Arc::new(shared) }
     }

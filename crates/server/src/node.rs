@@ -18,7 +18,7 @@ use tracehouse_api::ApiState;
 use tracehouse_catalogue::{Catalogue, SqliteCatalogue};
 use tracehouse_listen::{OriginPattern, Port, Sites};
 use tracehouse_model::{Clock, Randomness, SystemClock, SystemRandomness, TenantId};
-use tracehouse_pipeline::Pipeline;
+use tracehouse_pipeline::{Pipeline, TenantGate};
 use tracehouse_query::QueryEngine;
 use tracehouse_receive::{ReceiverState, grpc_router, http_router};
 use tracehouse_sql::SqlEngine;
@@ -197,9 +197,11 @@ impl<'a> Node<'a> {
     /// Starts the receivers.
     pub(crate) async fn start_gateway(&mut self) -> anyhow::Result<()> {
         let limits = self.config.limits.limits();
-        let pipeline = Pipeline::new(limits.clone(), self.clock.clone());
+        let pipeline = Pipeline::new(limits.clone(), self.config.store.retention.0, self.clock.clone());
         let store = self.store.clone().context("the store is not open")?;
-        let state = ReceiverState::new(Arc::new(StoreSink::new(pipeline, store)), limits);
+        let tenants = self.tenant_gate(store.clone())?;
+        let sink = Arc::new(StoreSink::new(tenants, pipeline, store));
+        let state = ReceiverState::new(sink, limits, self.clock.clone());
         let OtlpListeners { grpc, http } = self.otlp.take().context("the receivers' ports are not bound")?;
         let ingest = &self.runtimes.ingest;
         let sites = |listener: &TcpListener| self.sites(listener, &self.config.otlp.browser_origins);
@@ -223,6 +225,12 @@ impl<'a> Node<'a> {
             host_names: http.host_names.clone(),
             allowed_origins: origins.collect::<Result<_, _>>().context("http.allowed_origins, otlp.browser_origins")?,
         })
+    }
+
+    fn tenant_gate(&self, store: Arc<Store>) -> anyhow::Result<TenantGate> {
+        let configured = self.config.tenants.iter().map(|name| TenantId::new(name)).collect::<Result<Vec<_>, _>>()?;
+        let tenants_max = self.config.limits.tenants_max;
+        Ok(TenantGate::new(configured, tenants_max, move || store.tenants(), self.clock.clone()))
     }
 
     fn runs(&self, role: &str) -> bool {

@@ -143,6 +143,13 @@ impl State {
         }
     }
 
+    /// The tenants that have spans, in memory or in files.
+    pub(crate) fn tenants(&self) -> Vec<TenantId> {
+        let has_spans = |snapshot: &Snapshot| !(snapshot.hot.is_empty() && snapshot.files.is_empty());
+        let tenants = self.tenants.read();
+        tenants.by_id.iter().filter(|(_, snapshot)| has_spans(snapshot)).map(|(tenant, _)| tenant.clone()).collect()
+    }
+
     pub(crate) fn hot_bytes(&self) -> usize {
         self.tenants.read().hot_bytes
     }

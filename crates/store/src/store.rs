@@ -165,6 +165,11 @@ impl Store {
         self.shared.state.snapshot_without_copies(tenant, self.shared.clock.now_unix_nanos())
     }
 
+    /// The tenants that have spans, in memory or in files.
+    pub fn tenants(&self) -> Vec<TenantId> {
+        self.shared.state.tenants()
+    }
+
     /// Moves what is in memory into files; returns when that is done.
     pub async fn flush(&self) -> Result<FlushReport, WriteError> {
         self.in_background(flush).await

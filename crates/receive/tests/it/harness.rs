@@ -8,8 +8,11 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tracehouse_listen::{Port, Sites};
-use tracehouse_model::{Limits, SpanBatch, TenantId};
+use tracehouse_model::{Limits, ManualClock, SpanBatch, TenantId};
 use tracehouse_receive::{Accepted, ReceiverState, Refusal, SpanSink, grpc_router, http_router};
+
+/// The tenant of which nothing is taken.
+pub(crate) const STRANGER: &str = "stranger";
 
 pub(crate) struct FakeSink {
     pub(crate) answer: Mutex<Result<Accepted, Refusal>>,
@@ -20,6 +23,11 @@ pub(crate) struct FakeSink {
 
 #[async_trait]
 impl SpanSink for FakeSink {
+    fn check_tenant(&self, tenant: &TenantId) -> Result<(), Refusal> {
+        let forbidden = || Refusal::Forbidden { reason: format!("the tenant {tenant} is not known here") };
+        if tenant.as_str() == STRANGER { Err(forbidden()) } else { Ok(()) }
+    }
+
     async fn accept(&self, tenant: TenantId, batch: SpanBatch) -> Result<Accepted, Refusal> {
         self.gate.acquire().await.expect("never closed").forget();
         self.received.lock().expect("not poisoned").push((tenant, batch));
@@ -52,7 +60,7 @@ impl Server {
         let gate = Semaphore::new(Semaphore::MAX_PERMITS);
         let answer = Mutex::new(Ok(Accepted::default()));
         let sink = Arc::new(FakeSink { answer, received: Mutex::default(), gate });
-        let state = ReceiverState::new(sink.clone(), limits);
+        let state = ReceiverState::new(sink.clone(), limits, Arc::new(ManualClock::default()));
         let port = |router| Port { name: "test", router, sites: Sites::default() };
         let mut shutdown = Vec::new();
         let stopper = || {

@@ -45,9 +45,10 @@ impl LogEntry {
         spans: SpanBatch,
         done: tokio::sync::oneshot::Sender<Result<(), AppendError>>,
     ) -> Self {
-        let body = segment::encode_body(&tenant, &spans);
+        let exact = spans.into_exact();
+        let body = segment::encode_body(&tenant, &exact);
         let body_crc = crc32c::crc32c(&body);
-        Self { tenant, spans, body, body_crc, done }
+        Self { tenant, spans: exact.into_spans(), body, body_crc, done }
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tracehouse_model::{SpanBatch, TenantId};
+use tracehouse_model::{ExactBatch, SpanBatch, TenantId};
 
 pub(super) const MAGIC: &[u8; 8] = b"TRHLOG01";
 pub(super) const HEADER_BYTES: usize = 20;
@@ -24,8 +24,8 @@ pub(super) fn first_sequence(path: &Path) -> Option<u64> {
     path.file_stem()?.to_str()?.parse().ok()
 }
 
-pub(super) fn encode_body(tenant: &TenantId, spans: &SpanBatch) -> Vec<u8> {
-    let mut body = Vec::with_capacity(spans.len() * 192 + 1024);
+pub(super) fn encode_body(tenant: &TenantId, spans: &ExactBatch) -> Vec<u8> {
+    let mut body = Vec::with_capacity(spans.spans().len() * 192 + 1024);
     let name = tenant.as_str().as_bytes();
     // A tenant's name has at most 64 bytes.
     body.push(name.len() as u8);

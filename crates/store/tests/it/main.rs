@@ -6,6 +6,7 @@ mod crash;
 mod file_damage;
 mod full_disk;
 mod histories;
+mod leftovers;
 mod log_damage;
 mod pressure;
 mod retention;
