@@ -34,7 +34,7 @@ pub trait Catalogue: Send + Sync {
 #[derive(Debug, Clone, Default)]
 pub struct CatalogueContents {
     pub files: Vec<FileRecord>,
-    pub log_positions: Vec<(String, u64)>,
+    pub log_positions: Vec<LogPosition>,
 }
 
 /// One file of spans.
@@ -95,6 +95,15 @@ impl RetirementReason {
     }
 }
 
+/// How far a log is stored in files: everything up to and including `position`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPosition {
+    pub log: String,
+    /// Whose spans; `None`: everyone's.
+    pub tenant: Option<TenantId>,
+    pub position: u64,
+}
+
 /// One atomic change.
 #[derive(Debug, Clone, Default)]
 pub struct Commit {
@@ -102,8 +111,9 @@ pub struct Commit {
     /// Ids of files that no longer answer queries, and why.
     pub retire: Vec<(String, RetirementReason)>,
     pub retired_at: i64,
-    /// Log and the position up to which it is now stored.
-    pub log_position: Option<(String, u64)>,
+    /// Log positions to move forward. A position for everyone makes those of tenants that are not ahead of it unnecessary;
+    /// they go.
+    pub log_positions: Vec<LogPosition>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -118,4 +128,9 @@ pub enum CatalogueError {
     Tenant(#[from] tracehouse_model::TenantError),
     #[error("file {0} was to be retired but is not live: another process changed the catalogue")]
     NotLive(String),
+    #[error(
+        "the position of the log {log} was to go back from {known} to {wanted}: another process changed the catalogue, or \
+         it was replaced while this one ran"
+    )]
+    PositionBack { log: String, known: u64, wanted: u64 },
 }

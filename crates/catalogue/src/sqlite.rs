@@ -9,7 +9,9 @@ use sqlx::sqlite::{
 use sqlx::{Row, Sqlite, Transaction};
 use tracehouse_model::TenantId;
 
-use crate::{Catalogue, CatalogueContents, CatalogueError, Commit, FileRecord, Retirement, RetirementReason};
+use crate::{
+    Catalogue, CatalogueContents, CatalogueError, Commit, FileRecord, LogPosition, Retirement, RetirementReason,
+};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
@@ -49,10 +51,7 @@ impl Catalogue for SqliteCatalogue {
         let rows = sqlx::query("SELECT * FROM files ORDER BY id").fetch_all(&self.pool).await?;
         let files = rows.iter().map(file_from_row).collect::<Result<_, _>>()?;
         let positions = sqlx::query("SELECT log, position FROM log_positions").fetch_all(&self.pool).await?;
-        let log_positions = positions
-            .iter()
-            .map(|row| Ok((row.try_get("log")?, row.try_get::<i64, _>("position")? as u64)))
-            .collect::<Result<_, sqlx::Error>>()?;
+        let log_positions = positions.iter().map(position_from_row).collect::<Result<_, _>>()?;
         Ok(CatalogueContents { files, log_positions })
     }
 
@@ -74,15 +73,8 @@ impl Catalogue for SqliteCatalogue {
                 return Err(CatalogueError::NotLive(id.clone()));
             }
         }
-        if let Some((log, position)) = &commit.log_position {
-            sqlx::query(
-                "INSERT INTO log_positions (log, position) VALUES ($1, $2) \
-                 ON CONFLICT (log) DO UPDATE SET position = MAX(position, excluded.position)",
-            )
-            .bind(log)
-            .bind(*position as i64)
-            .execute(&mut *transaction)
-            .await?;
+        for position in &commit.log_positions {
+            move_position(&mut transaction, position).await?;
         }
         transaction.commit().await?;
         Ok(())
@@ -99,6 +91,54 @@ impl Catalogue for SqliteCatalogue {
         transaction.commit().await?;
         Ok(())
     }
+}
+
+/// What stands between the names of a log and of a tenant; no tenant's name has one.
+const TENANT_SEPARATOR: char = '/';
+
+/// The name under which a position is kept.
+fn position_name(log: &str, tenant: Option<&TenantId>) -> String {
+    tenant.map_or_else(|| log.to_owned(), |tenant| format!("{log}{TENANT_SEPARATOR}{tenant}"))
+}
+
+fn position_from_row(row: &SqliteRow) -> Result<LogPosition, CatalogueError> {
+    let name: String = row.try_get("log")?;
+    let position = row.try_get::<i64, _>("position")? as u64;
+    let (log, tenant) = match name.split_once(TENANT_SEPARATOR) {
+        Some((log, tenant)) => (log.to_owned(), Some(TenantId::new(tenant)?)),
+        None => (name, None),
+    };
+    Ok(LogPosition { log, tenant, position })
+}
+
+async fn move_position(transaction: &mut Transaction<'_, Sqlite>, to: &LogPosition) -> Result<(), CatalogueError> {
+    let name = position_name(&to.log, to.tenant.as_ref());
+    let known: Option<i64> = sqlx::query("SELECT max(position) AS known FROM log_positions WHERE log IN ($1, $2)")
+        .bind(&to.log)
+        .bind(&name)
+        .fetch_one(&mut **transaction)
+        .await?
+        .try_get("known")?;
+    let known = known.unwrap_or(0) as u64;
+    if to.position < known {
+        return Err(CatalogueError::PositionBack { log: to.log.clone(), known, wanted: to.position });
+    }
+    sqlx::query(
+        "INSERT INTO log_positions (log, position) VALUES ($1, $2) \
+         ON CONFLICT (log) DO UPDATE SET position = excluded.position",
+    )
+    .bind(&name)
+    .bind(to.position as i64)
+    .execute(&mut **transaction)
+    .await?;
+    if to.tenant.is_none() {
+        sqlx::query("DELETE FROM log_positions WHERE log LIKE $1 AND position <= $2")
+            .bind(format!("{}{TENANT_SEPARATOR}%", to.log))
+            .bind(to.position as i64)
+            .execute(&mut **transaction)
+            .await?;
+    }
+    Ok(())
 }
 
 async fn insert_file(transaction: &mut Transaction<'_, Sqlite>, file: &FileRecord) -> Result<(), CatalogueError> {

@@ -389,6 +389,7 @@ impl StoreSettings {
             disk_free_bytes_min: self.disk_free_min.0,
             delete_grace: self.delete_grace.0,
             compaction_interval: self.compaction_interval.0,
+            ..StoreConfig::default()
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Merges small files into larger ones, packed harder, with copies left out.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 use parquet::errors::ParquetError;
@@ -9,16 +9,18 @@ use serde::Serialize;
 use tracehouse_catalogue::{Commit, FileRecord, RetirementReason};
 use tracehouse_model::{SpanBatch, TenantId, TraceId};
 
+use crate::choose::{Choice, MergeKey, choose};
 use crate::error::WriteError;
 use crate::file::is_damage;
 use crate::file::{
     AttributeCounts, MergedStrings, OpenFile, Packing, ROWS_PER_ROW_GROUP, RowRef, SeenSpans, SpanStream,
 };
 use crate::flush::FileOutput;
-use crate::keeper::look_after_damage;
+use crate::keeper::{chain, contained, look_after_damage};
 use crate::objects::hour_of;
 use crate::span_file::SpanFile;
 use crate::store::Shared;
+use crate::troubles::Work;
 
 /// What compaction did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -34,12 +36,6 @@ pub struct CompactReport {
     pub damaged: u64,
 }
 
-/// Merged files hold about so many spans: large enough for dictionaries and footers to pay, small enough that a search
-/// for the newest traces reads little.
-const SPANS_PER_FILE: u64 = 512 * 1024;
-/// Files of one size class are merged when there are so many of them.
-const FILES_PER_MERGE_MIN: usize = 4;
-const FILES_PER_MERGE_MAX: usize = 16;
 /// Rows that are read of each input at a time …
 const STREAM_ROWS: usize = 8192;
 /// … unless those of all inputs would take more than so many bytes, as spans with long texts do.
@@ -48,6 +44,9 @@ const STREAM_BYTES: u64 = 32 * 1024 * 1024;
 const ROOM_FOR_TRACE: usize = 64;
 /// A row group with long texts has fewer rows than others: so many bytes of memory are gathered for it.
 const ROW_GROUP_BYTES: usize = 48 * 1024 * 1024;
+
+/// So often the files of one key are tried in one run without a success: each damaged file costs an attempt.
+const ATTEMPTS_PER_RUN_MAX: usize = 64;
 
 /// How much is merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,68 +57,56 @@ pub(crate) enum Effort {
     Everything,
 }
 
-/// Merges until there is nothing left to merge.
+/// Merges until there is nothing left to merge. One merge that fails keeps none of the others; the error is that of the first.
 pub(crate) fn compact(shared: &Shared, effort: Effort) -> Result<CompactReport, WriteError> {
     let _one_at_a_time = shared.compact_lock.lock();
+    shared.resolve_commits()?;
     let mut report = CompactReport::default();
-    while let Some(inputs) = choose(&shared.state.all_files(), effort) {
-        if shared.stopping() {
-            break;
+    let mut first_error = None;
+    // How often in this run; what failed once waits.
+    let mut attempts: BTreeMap<MergeKey, usize> = BTreeMap::new();
+    loop {
+        let choices = choose(&shared.state.all_files(), effort);
+        forget_settled(shared, &choices);
+        let mut is_done = true;
+        for Choice { key, inputs } in choices {
+            if shared.stopping() {
+                return first_error.map_or(Ok(report), Err);
+            }
+            let work = Work::Merge(key.0.clone(), key.1);
+            let tried = attempts.entry(key).or_default();
+            if *tried >= ATTEMPTS_PER_RUN_MAX || (effort == Effort::Routine && shared.troubles.must_wait(&work)) {
+                continue;
+            }
+            *tried += 1;
+            is_done = false;
+            match contained(|| merge(shared, &inputs, &mut report)) {
+                Ok(()) => {
+                    *tried = 0;
+                    shared.troubles.succeeded(&work);
+                }
+                // It was set aside, so the next choice is made without it.
+                Err(WriteError::Damaged { .. }) => report.damaged += 1,
+                Err(error) => {
+                    *tried = ATTEMPTS_PER_RUN_MAX;
+                    shared.troubles.failed(work, chain(&error));
+                    first_error.get_or_insert(error);
+                }
+            }
         }
-        match merge(shared, &inputs, &mut report) {
-            // The next choice is made without it.
-            Err(WriteError::Damaged { .. }) => report.damaged += 1,
-            outcome => outcome?,
+        if is_done {
+            return first_error.map_or(Ok(report), Err);
         }
     }
-    Ok(report)
 }
 
-/// The next files to merge: of one tenant and hour, oldest first.
-fn choose(files: &[Arc<SpanFile>], effort: Effort) -> Option<Vec<Arc<SpanFile>>> {
-    let mut groups: BTreeMap<(TenantId, i64, u32), Vec<Arc<SpanFile>>> = BTreeMap::new();
-    for file in files {
-        let record = &file.record;
-        let is_large = record.level > 0 && record.spans >= SPANS_PER_FILE / 2;
-        if is_large || file.is_suspected() {
-            continue;
-        }
-        // Files are merged with others of their size, so that a span is rewritten seldom.
-        let size_class = match effort {
-            Effort::Routine => (record.spans.max(1).ilog2() / 2).max(6),
-            Effort::Everything => 0,
-        };
-        let key = (record.tenant.clone(), hour_of(record.start_min), size_class);
-        groups.entry(key).or_default().push(file.clone());
-    }
-    groups.into_values().find_map(|mut group: Vec<Arc<SpanFile>>| {
-        group.sort_by(|left, right| left.record.id.cmp(&right.record.id));
-        let total: u64 = group.iter().map(|file| file.record.spans).sum();
-        let worthwhile = match effort {
-            Effort::Routine => group.len() >= FILES_PER_MERGE_MIN || total >= SPANS_PER_FILE,
-            Effort::Everything => group.len() > 1 || group.iter().any(|file| file.record.level == 0),
-        };
-        if !worthwhile {
-            return None;
-        }
-        // A file too large for its neighbours must not keep those behind it from being merged.
-        (0..group.len()).find_map(|first| {
-            let chosen = that_fit(&group[first..]);
-            let improves = chosen.len() > 1 || chosen[0].record.level == 0;
-            improves.then(|| chosen.to_vec())
-        })
-    })
-}
-
-/// As many files from the first on as make one of the intended size.
-fn that_fit(files: &[Arc<SpanFile>]) -> &[Arc<SpanFile>] {
-    let mut spans = 0;
-    let fits = |file: &&Arc<SpanFile>| {
-        spans += file.record.spans;
-        spans == file.record.spans || spans <= SPANS_PER_FILE * 5 / 4
-    };
-    let count = files.iter().take(FILES_PER_MERGE_MAX).take_while(fits).count();
-    &files[..count]
+/// Merges that failed and are no longer to be done, as their files are gone or changed, are no trouble any more.
+fn forget_settled(shared: &Shared, choices: &[Choice]) {
+    let chosen: BTreeSet<(&TenantId, i64)> = choices.iter().map(|choice| (&choice.key.0, choice.key.1)).collect();
+    shared.troubles.retain(|work| match work {
+        Work::Merge(tenant, hour) => chosen.contains(&(tenant, *hour)),
+        _ => true,
+    });
 }
 
 fn merge(shared: &Shared, inputs: &[Arc<SpanFile>], report: &mut CompactReport) -> Result<(), WriteError> {
@@ -143,14 +130,17 @@ fn merge(shared: &Shared, inputs: &[Arc<SpanFile>], report: &mut CompactReport) 
     merge.run(cursors)?;
     let (output, duplicates) = (merge.output, merge.duplicates);
     let record = output.finish(shared, &counts, level)?;
-    report.merges += 1;
-    report.files_before += inputs.len() as u64;
-    report.files_after += 1;
-    report.spans += record.spans;
-    report.bytes_before += inputs.iter().map(|file| file.record.bytes).sum::<u64>();
-    report.bytes_after += record.bytes;
-    report.duplicates += duplicates;
-    replace(shared, inputs, record)
+    let (spans, bytes) = (record.spans, record.bytes);
+    if replace(shared, inputs, record)? {
+        report.merges += 1;
+        report.files_before += inputs.len() as u64;
+        report.files_after += 1;
+        report.spans += spans;
+        report.bytes_before += inputs.iter().map(|file| file.record.bytes).sum::<u64>();
+        report.bytes_after += bytes;
+        report.duplicates += duplicates;
+    }
+    Ok(())
 }
 
 /// How many rows of one of so many inputs are read at a time.
@@ -161,13 +151,20 @@ fn stream_rows(file: &OpenFile, inputs: usize) -> usize {
     (fitting.max(ROWS_MIN) as usize).min(STREAM_ROWS)
 }
 
-fn replace(shared: &Shared, inputs: &[Arc<SpanFile>], record: FileRecord) -> Result<(), WriteError> {
+/// Puts the merged file in the place of its inputs. Returns whether it counts: not if an input went meanwhile, as what is
+/// beyond retention does; the others are merged anew.
+fn replace(shared: &Shared, inputs: &[Arc<SpanFile>], record: FileRecord) -> Result<bool, WriteError> {
+    let _no_other_change = shared.files_lock.lock();
+    if !shared.state.has_files(inputs) {
+        shared.discard_files(std::slice::from_ref(&record));
+        return Ok(false);
+    }
     let ids: Vec<String> = inputs.iter().map(|file| file.record.id.clone()).collect();
     let commit = Commit {
         add: vec![record.clone()],
         retire: ids.iter().map(|id| (id.clone(), RetirementReason::Replaced)).collect(),
         retired_at: shared.clock.now_unix_nanos(),
-        log_position: None,
+        ..Commit::default()
     };
     shared.commit_new_files(commit)?;
     tracing::debug!(files = inputs.len(), spans = record.spans, bytes = record.bytes, "merged");
@@ -175,7 +172,7 @@ fn replace(shared: &Shared, inputs: &[Arc<SpanFile>], record: FileRecord) -> Res
     let added = shared.describe(record).into_iter().collect();
     shared.state.change_files(added, &ids);
     shared.retire_later(inputs);
-    Ok(())
+    Ok(true)
 }
 
 /// A file that is damaged must not stop the others, and nothing of it may be lost to a merge: it stays as it is, and what of it

@@ -1,6 +1,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::disk::Disk;
+
 pub use crate::log::Durability;
 
 /// How the store works. Every field has a default that suits one machine.
@@ -24,6 +26,19 @@ pub struct StoreConfig {
     pub delete_grace: Duration,
     /// How often small files are looked for, to be merged.
     pub compaction_interval: Duration,
+    /// The log goes on in a new segment when one has so many bytes.
+    pub log_segment_bytes_max: u64,
+    /// The way to the disk; tests put faults into it.
+    pub disk: Disk,
+}
+
+/// Segments of the log beside what is in memory; with more, spans that can't be written to files are repeated at its end.
+const SEGMENTS_BEFORE_CARRYING: u64 = 4;
+
+impl StoreConfig {
+    pub(crate) fn log_bytes_before_carrying(&self) -> u64 {
+        self.log_segment_bytes_max.saturating_mul(SEGMENTS_BEFORE_CARRYING)
+    }
 }
 
 impl Default for StoreConfig {
@@ -40,6 +55,8 @@ impl Default for StoreConfig {
             disk_free_bytes_min: 512 * MIB as u64,
             delete_grace: Duration::from_secs(120),
             compaction_interval: Duration::from_secs(15),
+            log_segment_bytes_max: 64 * MIB as u64,
+            disk: Disk::default(),
         }
     }
 }

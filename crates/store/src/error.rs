@@ -1,6 +1,9 @@
 use std::time::Duration;
 
 use tracehouse_catalogue::CatalogueError;
+use tracehouse_model::TenantId;
+
+use crate::disk::DiskError;
 
 /// Why a batch was not taken. Unless said otherwise a sender may try again.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -22,6 +25,8 @@ pub enum OpenError {
     #[error("reading or writing {path} failed; check that it exists, belongs to this user and has room")]
     Folder { path: String, source: std::io::Error },
     #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error(transparent)]
     Catalogue(#[from] CatalogueError),
 }
 
@@ -32,6 +37,14 @@ pub enum WriteError {
     Parquet(#[from] parquet::errors::ParquetError),
     #[error("writing to the store failed")]
     Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error(
+        "the spans of tenant {tenant} were not written to files; they stay in memory and the log, and it is tried again"
+    )]
+    Tenant { tenant: TenantId, source: Box<WriteError> },
+    #[error("the log took no more spans")]
+    Log(#[from] AppendError),
     #[error("uploading to the object store failed")]
     Objects(#[from] object_store::Error),
     #[error(transparent)]
@@ -40,7 +53,7 @@ pub enum WriteError {
     Describe(#[from] serde_json::Error),
     #[error("a file that was to be merged is damaged; it is left as it is: {path}")]
     Damaged { path: String, source: parquet::errors::ParquetError },
-    #[error("the background thread ended; see the log for its error")]
+    #[error("it panicked; the log of the server says where")]
     Ended,
 }
 

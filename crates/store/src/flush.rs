@@ -1,22 +1,22 @@
-//! Moves spans from memory into files.
+//! Writes spans from memory into files. `flush_round` decides whose, and commits them.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::BufWriter;
 use std::ops::Range;
 use std::sync::Arc;
 
 use serde::Serialize;
-use tracehouse_catalogue::{Commit, FileRecord};
+use tracehouse_catalogue::FileRecord;
 use tracehouse_model::{SeededSet, SpanBatch, TenantId};
 
 use crate::copies::{StoredCopies, TraceGroup};
+use crate::disk::DiskFile;
 use crate::error::WriteError;
 use crate::file::{
     AttributeCounts, MergedStrings, OrderedSpans, Packing, ROWS_PER_ROW_GROUP, RowRef, SpanFileWriter, WrittenFile,
     order_spans,
 };
-use crate::log::LOG_NAME;
+use crate::keeper::contained;
 use crate::objects::{SpooledFile, file_id, file_path, hour_of};
 use crate::state::HotBatch;
 use crate::store::Shared;
@@ -31,56 +31,33 @@ pub struct FlushReport {
     pub duplicates: u64,
 }
 
+impl FlushReport {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.spans += other.spans;
+        self.files += other.files;
+        self.bytes += other.bytes;
+        self.duplicates += other.duplicates;
+    }
+}
+
 /// A flush makes at most so many files for each tenant; spans of further hours share the last one. Only senders with
 /// very wrong clocks get there.
 const HOURS_PER_FLUSH_MAX: usize = 256;
 
-/// Writes everything that is in memory to files, commits them together with the log's position, and lets the log go.
-pub(crate) fn flush(shared: &Shared) -> Result<FlushReport, WriteError> {
-    let _one_at_a_time = shared.flush_lock.lock();
-    let set = shared.state.begin_flush();
-    if set.tenants.is_empty() {
-        return Ok(FlushReport::default());
-    }
-    let mut report = FlushReport::default();
-    let written = write_tenants(shared, &set.tenants, &mut report).and_then(|records| {
-        let log_position = Some((LOG_NAME.into(), set.up_to));
-        shared.commit_new_files(Commit { add: records.clone(), log_position, ..Commit::default() })?;
-        Ok(records)
-    });
-    match written {
-        Ok(records) => {
-            let files = records.into_iter().filter_map(|record| shared.describe(record)).collect();
-            shared.state.flushed(set.up_to, files);
-            shared.log().release(set.up_to);
-            metrics::counter!("tracehouse_store_flushed_spans_total").increment(report.spans);
-            metrics::counter!("tracehouse_store_duplicate_spans_total").increment(report.duplicates);
-            tracing::debug!(spans = report.spans, files = report.files, bytes = report.bytes, "flushed");
-            Ok(report)
-        }
-        Err(error) => {
-            shared.state.flush_failed();
-            Err(error)
-        }
-    }
-}
-
-fn write_tenants(
+/// Writes a tenant's spans to files, and says which. If that fails the files that are written already are removed again.
+pub(crate) fn write_tenant(
     shared: &Shared,
-    tenants: &[(TenantId, Vec<Arc<HotBatch>>)],
+    tenant: &TenantId,
+    hot: &[Arc<HotBatch>],
     report: &mut FlushReport,
 ) -> Result<Vec<FileRecord>, WriteError> {
     let mut records = Vec::new();
-    for (tenant, hot) in tenants {
-        if let Err(error) = write_tenant(shared, tenant, hot, report, &mut records) {
-            shared.discard_files(&records);
-            return Err(error);
-        }
-    }
+    let written = contained(|| write_files(shared, tenant, hot, report, &mut records));
+    written.inspect_err(|_| shared.discard_files(&records))?;
     Ok(records)
 }
 
-fn write_tenant(
+fn write_files(
     shared: &Shared,
     tenant: &TenantId,
     hot: &[Arc<HotBatch>],
@@ -176,7 +153,7 @@ fn write_file(
 
 /// A file on its way into the store.
 pub(crate) struct FileOutput {
-    pub(crate) writer: SpanFileWriter<BufWriter<File>>,
+    pub(crate) writer: SpanFileWriter<BufWriter<DiskFile>>,
     spooled: SpooledFile,
     id: String,
     path: String,
@@ -195,7 +172,7 @@ impl FileOutput {
         const BUFFER_BYTES: usize = 1024 * 1024;
         let id = file_id(shared.clock.now_unix_nanos(), &*shared.randomness);
         let spooled = shared.objects.spool(&id);
-        let sink = BufWriter::with_capacity(BUFFER_BYTES, File::create(spooled.path())?);
+        let sink = BufWriter::with_capacity(BUFFER_BYTES, shared.objects.disk().create_file(spooled.path())?);
         let writer = SpanFileWriter::new(sink, counts.layout(), packing, &id, merged_from)?;
         let path = file_path(tenant, hour, &id);
         Ok(Self { writer, spooled, id, path, tenant: tenant.clone() })
@@ -205,8 +182,8 @@ impl FileOutput {
     pub(crate) fn finish(self, shared: &Shared, counts: &AttributeCounts, level: u8) -> Result<FileRecord, WriteError> {
         let (sink, written): (_, WrittenFile) = self.writer.finish(counts)?;
         let file = sink.into_inner().map_err(|error| error.into_error())?;
-        file.sync_all()?;
-        let bytes = file.metadata()?.len();
+        file.sync()?;
+        let bytes = file.bytes()?;
         shared.objects.publish(&self.spooled, &self.path)?;
         Ok(FileRecord {
             id: self.id,

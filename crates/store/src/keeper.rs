@@ -1,79 +1,48 @@
-//! What runs in the background: flushing, merging, retention, deletion.
+//! Retention and the disk budget: which files have to go, and when. Runs on a thread of its own, so that files go while
+//! others are flushed ([`crate::flusher`]) and merged ([`crate::merger`]).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracehouse_catalogue::{Commit, RetirementReason};
+use tracehouse_catalogue::{CatalogueError, Commit, RetirementReason};
 
-use crate::compact::{Effort, compact};
+use crate::deletion::delete_retired;
 use crate::error::WriteError;
-use crate::flush::flush;
 use crate::span_file::SpanFile;
 use crate::store::Shared;
+use crate::troubles::Work;
 
-const TICK: Duration = Duration::from_millis(200);
-/// After a failed flush or merge.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
+const TICK: Duration = Duration::from_secs(1);
 /// A wall clock that moved so much against the monotonic one has been set; nothing expires by it for a while.
 const CLOCK_JUMP_MIN: Duration = Duration::from_secs(3600);
 const CLOCK_SETTLE: Duration = Duration::from_secs(600);
 
-/// Flushes when there is enough or when it is time. Runs on its own thread until the store stops.
-pub(crate) fn run_flusher(shared: &Shared) {
-    let mut last = shared.clock.monotonic();
-    let mut not_before = Duration::ZERO;
+/// Expires and deletes. Runs on its own thread until the store stops.
+pub(crate) fn run_keeper(shared: &Shared) {
+    let mut clock = ClockGuard::new(shared);
     while !shared.stopping() {
-        shared.flush_wanted.wait(TICK);
-        let now = shared.clock.monotonic();
-        let hot_bytes = shared.state.hot_bytes();
-        shared.report_gauges();
-        let due = hot_bytes >= shared.config.flush_bytes.min(shared.config.hot_bytes_max / 2)
-            || (hot_bytes > 0 && now.saturating_sub(last) >= shared.config.flush_interval);
-        if !due || now < not_before {
-            if hot_bytes == 0 {
-                last = now;
-            }
-            continue;
+        shared.keeper_wanted.wait(TICK);
+        look_after_damage(shared);
+        if clock.is_trusted(shared) {
+            attempt(shared, Work::Expire, || expire(shared));
         }
-        match contained(|| flush(shared).map(|_| ())) {
-            Ok(()) => {}
-            Err(error) => {
-                metrics::counter!("tracehouse_store_flush_failures_total").increment(1);
-                tracing::error!(
-                    error = chain(&error),
-                    "writing spans to files failed; they stay in memory and the log"
-                );
-                not_before = shared.clock.monotonic() + RETRY_AFTER;
-            }
-        }
-        last = shared.clock.monotonic();
+        attempt(shared, Work::Delete, || delete_retired(shared));
     }
 }
 
-/// Merges, expires and deletes. Runs on its own thread until the store stops.
-pub(crate) fn run_keeper(shared: &Shared) {
-    let mut last_compaction = shared.clock.monotonic();
-    let mut clock = ClockGuard::new(shared);
-    while !shared.stopping() {
-        shared.keeper_wanted.wait(Duration::from_secs(1));
-        let now = shared.clock.monotonic();
-        if now.saturating_sub(last_compaction) >= shared.config.compaction_interval {
-            last_compaction = now;
-            if let Err(error) = contained(|| compact(shared, Effort::Routine).map(|_| ())) {
-                metrics::counter!("tracehouse_store_compaction_failures_total").increment(1);
-                tracing::warn!(error = chain(&error), "merging files failed; it is tried again");
-            }
-        }
-        look_after_damage(shared);
-        let expired = if clock.is_trusted(shared) { expire(shared) } else { Ok(()) };
-        if let Err(error) = expired.and_then(|()| delete_retired(shared)) {
-            tracing::warn!(error = chain(&error), "removing old files failed; it is tried again");
-        }
+/// Does a piece of work unless it failed a short time ago.
+fn attempt(shared: &Shared, work: Work, run: impl FnOnce() -> Result<(), WriteError>) {
+    if shared.troubles.must_wait(&work) {
+        return;
+    }
+    match contained(run) {
+        Ok(()) => shared.troubles.succeeded(&work),
+        Err(error) => shared.troubles.failed(work, chain(&error)),
     }
 }
 
 /// A panic over one batch or file must not end the thread that looks after all of them.
-fn contained(work: impl FnOnce() -> Result<(), WriteError>) -> Result<(), WriteError> {
+pub(crate) fn contained<T>(work: impl FnOnce() -> Result<T, WriteError>) -> Result<T, WriteError> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(Err(WriteError::Ended))
 }
 
@@ -109,6 +78,8 @@ pub(crate) fn look_after_damage(shared: &Shared) {
 
 /// Retires files that are older than retention allows, and the oldest ones while all take more than the budget.
 pub(crate) fn expire(shared: &Shared) -> Result<(), WriteError> {
+    // A merge must not put what goes here into a new file.
+    let _no_other_change = shared.files_lock.lock();
     let mut files = shared.state.all_files();
     files.sort_by_key(|file| file.record.start_max);
     let retention = i64::try_from(shared.config.retention.as_nanos()).unwrap_or(i64::MAX);
@@ -126,13 +97,8 @@ pub(crate) fn expire(shared: &Shared) -> Result<(), WriteError> {
     if expired.is_empty() {
         return Ok(());
     }
+    retire_expired(shared, &mut expired)?;
     let ids: Vec<String> = expired.iter().map(|file| file.record.id.clone()).collect();
-    let commit = Commit {
-        retire: ids.iter().map(|id| (id.clone(), RetirementReason::Expired)).collect(),
-        retired_at: shared.clock.now_unix_nanos(),
-        ..Commit::default()
-    };
-    shared.runtime.block_on(shared.catalogue.commit(commit))?;
     shared.state.change_files(Vec::new(), &ids);
     let spans: u64 = expired.iter().map(|file| file.record.spans).sum();
     metrics::counter!("tracehouse_store_expired_spans_total").increment(spans);
@@ -141,31 +107,27 @@ pub(crate) fn expire(shared: &Shared) -> Result<(), WriteError> {
     Ok(())
 }
 
-/// Deletes files whose grace period is over, and forgets them. A file set aside as damaged stays.
-pub(crate) fn delete_retired(shared: &Shared) -> Result<(), WriteError> {
-    let now = shared.clock.monotonic();
-    let due: Vec<_> = {
-        let mut retired = shared.retired.lock();
-        let (due, later) = retired.drain(..).partition(|file| now >= file.delete_at);
-        *retired = later;
-        due
-    };
-    let mut deleted = Vec::new();
-    let mut failed = None;
-    for file in due {
-        match shared.objects.delete(&file.path) {
-            Ok(()) => deleted.push(file.id),
-            Err(error) => {
-                shared.retired.lock().push(file);
-                failed = Some(error);
+/// Tells the catalogue. A file that it does not take for a live one must not keep all others: it is left out.
+fn retire_expired(shared: &Shared, expired: &mut Vec<Arc<SpanFile>>) -> Result<(), WriteError> {
+    while !expired.is_empty() {
+        let ids = expired.iter().map(|file| file.record.id.clone());
+        let commit = Commit {
+            retire: ids.map(|id| (id, RetirementReason::Expired)).collect(),
+            retired_at: shared.clock.now_unix_nanos(),
+            ..Commit::default()
+        };
+        match shared.runtime.block_on(shared.catalogue.commit(commit)) {
+            Err(CatalogueError::NotLive(id)) if expired.iter().any(|file| file.record.id == id) => {
+                tracing::error!(
+                    id,
+                    "the catalogue does not take a file for a live one that the store does; a restart sorts it out"
+                );
+                expired.retain(|file| file.record.id != id);
             }
+            outcome => return Ok(outcome?),
         }
     }
-    if !deleted.is_empty() {
-        shared.access.close(&deleted);
-        shared.runtime.block_on(shared.catalogue.forget(&deleted))?;
-    }
-    failed.map_or(Ok(()), Err)
+    Ok(())
 }
 
 /// Notices when the wall clock is set, which would make everything look expired.

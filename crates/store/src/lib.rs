@@ -16,22 +16,34 @@
 //!
 //! Tests: `tests/it`, from the outside; formats beside their code.
 
+mod carry;
+mod choose;
+mod commits;
 mod compact;
 mod config;
 mod copies;
+mod deletion;
+mod disk;
 mod error;
 mod file;
 mod flush;
+mod flush_round;
+mod flusher;
 mod hot_copies;
 mod keeper;
 mod log;
+mod merger;
 mod objects;
+mod replay;
+mod share;
 mod span_file;
 mod state;
 mod store;
+mod troubles;
 
 pub use compact::CompactReport;
 pub use config::{Durability, StoreConfig};
+pub use disk::{Disk, DiskError, DiskFaults, DiskStep};
 pub use error::{AppendError, OpenError, ReadError, WriteError};
 pub use file::{
     Batches, ColumnType, Damage, DistinctValues, FileContents, KeyCount, Layout, NumberedColumn, OpenFile, Projection,

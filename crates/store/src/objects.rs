@@ -1,5 +1,27 @@
 //! Where files of spans lie: their names, how they come into the store and leave it.
+//!
+//! # Power failures
+//!
+//! A file on a local disk has one of three names in its life: `x.parquet.new` (written, its commit is still to come),
+//! `x.parquet` (it counts) and `x.parquet.retired` (it no longer counts). The catalogue alone decides what counts; names are
+//! for engines that read the folder with a glob. A rename or removal whose folder was not synchronised may be undone by a
+//! power failure. For each step what a start then finds:
+//!
+//! - *publish* synchronises the file, the folders above it, and its own folder after it got its `.new` name. So a file that a
+//!   commit names is on the disk whole, and a failure before the commit leaves a `.new` file that the catalogue does not know:
+//!   a start removes it, its spans are in the log or in the files it was merged from.
+//! - *confirm* (`.new` to the plain name, after the commit) is not synchronised: undone, the file is `.new` again, the
+//!   catalogue lists it, and a start confirms it again.
+//! - *hide* (the plain name to `.retired`, after the commit that retires it) is not synchronised: undone, the file has its
+//!   plain name, the catalogue says that it is retired, and a start hides it again.
+//! - *delete durably* removes files and synchronises their folders, and only then does the catalogue forget them. Undone, the
+//!   file is there again under any of its names and the catalogue still calls it retired: a start deletes it again. The other
+//!   order would bring it back as a file that no catalogue knows.
+//! - *discard* (of a file whose commit failed) is not synchronised: undone, the file is `.new` and unknown, as after publish.
+//! - A folder is removed once it is empty. Undone, there is an empty folder. It is made again by the next publish, which
+//!   holds the same lock, so that a folder does not vanish between its making and the file that it is made for.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path as FsPath, PathBuf};
@@ -7,12 +29,15 @@ use std::sync::Arc;
 
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
+use parking_lot::Mutex;
 use parquet::errors::ParquetError;
 use tracehouse_catalogue::FileRecord;
 use tracehouse_model::{Randomness, TenantId};
 
+use crate::disk::{Disk, DiskError};
 use crate::error::WriteError;
 use crate::file::FileSource;
+use crate::keeper::chain;
 
 /// The object store, with a shortcut for the usual case that it is a local folder.
 pub(crate) struct Objects {
@@ -21,12 +46,20 @@ pub(crate) struct Objects {
     local_root: Option<PathBuf>,
     spool: PathBuf,
     runtime: tokio::runtime::Handle,
+    disk: Disk,
+    /// Folders that survive a power failure, as far as this process knows. Also the lock between those who make folders and
+    /// put files into them, and those who remove empty ones.
+    durable_folders: Mutex<HashSet<PathBuf>>,
 }
+
+/// So many folders are remembered as durable; synchronising one again costs little.
+const DURABLE_FOLDERS_MAX: usize = 4096;
 
 /// A file that is being written. Unless it is published it is gone when this is: on a full disk a half-written file must
 /// not take the room that the next attempt needs.
 pub(crate) struct SpooledFile {
     path: PathBuf,
+    disk: Disk,
 }
 
 impl SpooledFile {
@@ -37,11 +70,8 @@ impl SpooledFile {
 
 impl Drop for SpooledFile {
     fn drop(&mut self) {
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(%error, path = %self.path.display(), "removing a half-written file failed");
-            }
-            _ => {}
+        if let Err(error) = self.disk.remove_file(&self.path) {
+            tracing::warn!(error = chain(&error), "removing a half-written file failed");
         }
     }
 }
@@ -70,32 +100,72 @@ impl Objects {
         local_root: Option<PathBuf>,
         spool: PathBuf,
         runtime: tokio::runtime::Handle,
-    ) -> io::Result<Self> {
-        fs::create_dir_all(&spool)?;
-        // What a crash left half written was never named by the catalogue.
-        for entry in fs::read_dir(&spool)? {
-            fs::remove_file(entry?.path())?;
+        disk: Disk,
+    ) -> Result<Self, DiskError> {
+        if let Some(root) = &local_root {
+            disk.settle_folder(root)?;
+            disk.make_private(root)?;
         }
-        Ok(Self { store, local_root, spool, runtime })
+        disk.settle_folder(&spool)?;
+        let failed = |source| DiskError { action: "listing", path: spool.clone(), source };
+        // What a crash left half written was never named by the catalogue.
+        for entry in fs::read_dir(&spool).map_err(failed)? {
+            disk.remove_file(&entry.map_err(failed)?.path())?;
+        }
+        Ok(Self { store, local_root, spool, runtime, disk, durable_folders: Mutex::default() })
     }
 
     /// A place to write a file before it has its name.
     pub(crate) fn spool(&self, id: &str) -> SpooledFile {
-        SpooledFile { path: self.spool.join(format!("{id}.tmp")) }
+        SpooledFile { path: self.spool.join(format!("{id}.tmp")), disk: self.disk.clone() }
+    }
+
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     /// Moves a finished, synchronised file into the store. Afterwards it survives a power failure, and it can be opened;
     /// it gets its own name when it is [confirmed](Self::confirm).
     pub(crate) fn publish(&self, spooled: &SpooledFile, path: &str) -> Result<(), WriteError> {
-        match &self.local_root {
-            Some(root) => {
-                let target = root.join(path);
-                let folder = target.parent().unwrap_or(root);
-                create_folders_durably(root, folder)?;
-                fs::rename(spooled.path(), with_suffix(&target, NEW_SUFFIX))?;
-                File::open(folder)?.sync_all()?;
+        let Some(root) = &self.local_root else {
+            return self.runtime.block_on(self.upload(spooled.path(), path));
+        };
+        let target = root.join(path);
+        let folder = target.parent().unwrap_or(root);
+        let new = with_suffix(&target, NEW_SUFFIX);
+        {
+            let mut durable = self.durable_folders.lock();
+            self.create_folders(root, folder, &mut durable)?;
+            self.disk.rename(spooled.path(), &new).inspect_err(|_| {
+                // Somebody else may have removed a folder: the next attempt makes it again.
+                durable.clear();
+            })?;
+        }
+        if let Err(error) = self.disk.sync_folder(folder) {
+            let _ = self.disk.remove_file(&new);
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    /// Makes the folders from the root down to one. Each is synchronised into the one above it, also if it is there already:
+    /// who made it may have been interrupted before that.
+    fn create_folders(&self, root: &FsPath, folder: &FsPath, durable: &mut HashSet<PathBuf>) -> Result<(), DiskError> {
+        let below_root = folder.ancestors().take_while(|at| *at != root);
+        let missing: Vec<&FsPath> = below_root.take_while(|at| !durable.contains(*at)).collect();
+        for at in missing.into_iter().rev() {
+            let is_new = self.disk.create_folder(at)?;
+            if let Err(error) = self.disk.sync_folder(at.parent().unwrap_or(root)) {
+                // A second synchronisation may succeed for what the first one lost; a second making is written again.
+                if is_new {
+                    let _ = self.disk.remove_empty_folder(at);
+                }
+                return Err(error);
             }
-            None => self.runtime.block_on(self.upload(spooled.path(), path))?,
+            if durable.len() >= DURABLE_FOLDERS_MAX {
+                durable.clear();
+            }
+            durable.insert(at.to_owned());
         }
         Ok(())
     }
@@ -145,9 +215,12 @@ impl Objects {
     pub(crate) fn confirm(&self, path: &str) {
         let Some(root) = &self.local_root else { return };
         let path = root.join(path);
-        match fs::rename(with_suffix(&path, NEW_SUFFIX), &path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(%error, path = %path.display(), "giving a stored file its name failed; the next start tries again");
+        match self.disk.rename(&with_suffix(&path, NEW_SUFFIX), &path) {
+            Err(error) if error.source.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(
+                    error = chain(&error),
+                    "giving a stored file its name failed; the next start tries again"
+                );
             }
             _ => {}
         }
@@ -158,29 +231,72 @@ impl Objects {
     pub(crate) fn hide(&self, path: &str) {
         let Some(root) = &self.local_root else { return };
         let path = root.join(path);
-        match fs::rename(&path, with_suffix(&path, RETIRED_SUFFIX)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(%error, path = %path.display(), "hiding a file that no longer counts failed");
+        match self.disk.rename(&path, &with_suffix(&path, RETIRED_SUFFIX)) {
+            Err(error) if error.source.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(error = chain(&error), "hiding a file that no longer counts failed");
             }
             _ => {}
         }
     }
 
-    /// Deletes a retired or uncommitted file. One that is already gone is no error.
+    /// Deletes an uncommitted file. One that is already gone is no error.
     pub(crate) fn delete(&self, path: &str) -> Result<(), WriteError> {
         if let Some(root) = &self.local_root {
-            let path = root.join(path);
-            for suffix in [RETIRED_SUFFIX, NEW_SUFFIX, ""] {
-                match fs::remove_file(with_suffix(&path, suffix)) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-                    _ => {}
-                }
-            }
-            return Ok(());
+            return Ok(self.remove_names(&root.join(path))?);
         }
         match self.runtime.block_on(self.store.delete(&Path::from(path))) {
             Err(object_store::Error::NotFound { .. }) | Ok(()) => Ok(()),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Deletes retired files; afterwards they do not come back after a power failure. What became of each, in their order.
+    pub(crate) fn delete_durably(&self, paths: &[&str]) -> Vec<Result<(), WriteError>> {
+        let Some(root) = &self.local_root else { return paths.iter().map(|path| self.delete(path)).collect() };
+        let mut outcomes: Vec<Result<(), WriteError>> = Vec::with_capacity(paths.len());
+        let mut in_folders: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
+        for (number, path) in paths.iter().enumerate() {
+            let path = root.join(path);
+            outcomes.push(self.remove_names(&path).map_err(WriteError::from));
+            in_folders.entry(path.parent().unwrap_or(root).to_owned()).or_default().push(number);
+        }
+        for (folder, numbers) in in_folders {
+            match self.disk.sync_folder(&folder) {
+                Ok(()) => self.remove_empty_folders(root, &folder),
+                // Somebody removed the folder with all that was in it.
+                Err(error) if error.source.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), "making deletions durable failed");
+                    for number in numbers {
+                        let source = io::Error::new(error.source.kind(), error.source.to_string());
+                        let failed = DiskError { action: error.action, path: error.path.clone(), source };
+                        outcomes[number] = Err(failed.into());
+                    }
+                }
+            }
+        }
+        outcomes
+    }
+
+    fn remove_names(&self, path: &FsPath) -> Result<(), DiskError> {
+        for suffix in [RETIRED_SUFFIX, NEW_SUFFIX, ""] {
+            self.disk.remove_file(&with_suffix(path, suffix))?;
+        }
+        Ok(())
+    }
+
+    /// Removes a folder and the ones above it, up to the root, that are empty. One that is kept from it costs nothing.
+    fn remove_empty_folders(&self, root: &FsPath, folder: &FsPath) {
+        for at in folder.ancestors().take_while(|at| *at != root) {
+            let mut durable = self.durable_folders.lock();
+            if !matches!(self.disk.remove_empty_folder(at), Ok(true)) {
+                return;
+            }
+            durable.remove(at);
+            if let Err(error) = self.disk.sync_folder(at.parent().unwrap_or(root)) {
+                tracing::warn!(error = chain(&error), "making the removal of an empty folder durable failed");
+                return;
+            }
         }
     }
 
@@ -240,22 +356,6 @@ fn with_suffix(path: &FsPath, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
-}
-
-fn create_folders_durably(root: &FsPath, folder: &FsPath) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    fs::create_dir_all(folder)?;
-    let mut parent = folder.parent();
-    while let Some(at) = parent {
-        File::open(at)?.sync_all()?;
-        if at == root {
-            break;
-        }
-        parent = at.parent();
-    }
-    Ok(())
 }
 
 const NANOS_PER_HOUR: i64 = 3_600_000_000_000;

@@ -94,8 +94,20 @@ struct Tenants {
     hot_bytes: usize,
     hot_spans: u64,
     last_sequence: u64,
+    /// Of each tenant with spans in memory.
+    hot_bytes_of: HashMap<TenantId, usize>,
+    /// Of tenants whose spans in memory the log holds further on than where they first stood.
+    carried: HashMap<TenantId, CarriedForward>,
     /// Batches up to here are being written to files and must stay as they are.
     flushing_up_to: u64,
+}
+
+/// Where the log repeats a tenant's batches.
+struct CarriedForward {
+    /// Batches up to this number …
+    up_to: u64,
+    /// … stand in the log from this number on.
+    from: u64,
 }
 
 /// So many small batches in a row are made one: each costs a few kilobytes beside its spans.
@@ -137,6 +149,8 @@ impl State {
         for (old, new) in replaced {
             if let Some(place) = snapshot.hot.iter_mut().find(|batch| Arc::ptr_eq(batch, old)) {
                 tenants.hot_bytes = tenants.hot_bytes - old.bytes + new.bytes;
+                let of_tenant = tenants.hot_bytes_of.entry(tenant.clone()).or_default();
+                *of_tenant = of_tenant.saturating_sub(old.bytes) + new.bytes;
                 tenants.hot_spans -= (old.spans.len() - new.spans.len()) as u64;
                 *place = new.clone();
             }
@@ -170,40 +184,109 @@ impl State {
             tenants.hot_bytes += batch.bytes;
             tenants.hot_spans += batch.spans.len() as u64;
             tenants.last_sequence = tenants.last_sequence.max(batch.last_sequence);
-            let hot = &mut tenants.by_id.entry(tenant).or_default().hot;
+            let before = tenants.hot_bytes - batch.bytes;
+            let hot = &mut tenants.by_id.entry(tenant.clone()).or_default().hot;
             hot.push(Arc::new(batch));
             merge_small(hot, tenants.flushing_up_to, &mut tenants.hot_bytes);
+            let of_tenant = tenants.hot_bytes_of.entry(tenant).or_default();
+            *of_tenant = (*of_tenant + tenants.hot_bytes).saturating_sub(before);
         }
     }
 
-    /// Takes everything that is in memory now, to be written to files. Ends with [`State::flushed`] or
-    /// [`State::flush_failed`].
+    /// The log has given numbers up to this one, also to records that hold no new spans.
+    pub(crate) fn advance(&self, sequence: u64) {
+        let mut tenants = self.tenants.write();
+        tenants.last_sequence = tenants.last_sequence.max(sequence);
+    }
+
+    pub(crate) fn hot_bytes_of(&self, tenant: &TenantId) -> usize {
+        self.tenants.read().hot_bytes_of.get(tenant).copied().unwrap_or(0)
+    }
+
+    /// What is in memory, of all but some tenants.
+    pub(crate) fn hot_except(&self, left_out: &[TenantId]) -> HotExcept {
+        let tenants = self.tenants.read();
+        let counted = tenants.hot_bytes_of.iter().filter(|(tenant, _)| !left_out.contains(tenant));
+        let mut hot = HotExcept { bytes: 0, bytes_of_largest: 0, tenants: tenants.by_id.len() };
+        for (_, bytes) in counted {
+            hot.bytes += bytes;
+            hot.bytes_of_largest = hot.bytes_of_largest.max(*bytes);
+        }
+        hot
+    }
+
+    /// Whether no other tenant has spans in memory or in files.
+    pub(crate) fn is_only_tenant(&self, tenant: &TenantId) -> bool {
+        let tenants = self.tenants.read();
+        tenants.by_id.len() - usize::from(tenants.by_id.contains_key(tenant)) == 0
+    }
+
+    /// The log repeats a tenant's batches up to a number from another number on.
+    pub(crate) fn carried_forward(&self, tenant: &TenantId, up_to: u64, from: u64) {
+        self.tenants.write().carried.insert(tenant.clone(), CarriedForward { up_to, from });
+    }
+
+    /// Everything in the log up to here is in files, or repeated further on.
+    pub(crate) fn stored_up_to(&self) -> u64 {
+        let tenants = self.tenants.read();
+        let needed = tenants.by_id.iter().filter_map(|(id, snapshot)| {
+            let carried = tenants.carried.get(id);
+            snapshot.hot.iter().map(|batch| needed_from(batch, carried)).min()
+        });
+        needed.min().map_or(tenants.last_sequence, |oldest| oldest - 1)
+    }
+
+    /// Takes everything that is in memory now, to be written to files. Ends with [`State::end_flush`].
     pub(crate) fn begin_flush(&self) -> FlushSet {
         let mut tenants = self.tenants.write();
         tenants.flushing_up_to = tenants.last_sequence;
-        let hot = |snapshot: &Snapshot| snapshot.hot.clone();
-        let tenants_with_hot =
-            tenants.by_id.iter().filter(|(_, snapshot)| !snapshot.hot.is_empty()).map(|(id, s)| (id.clone(), hot(s)));
-        FlushSet { up_to: tenants.last_sequence, tenants: tenants_with_hot.collect() }
+        let with_hot = tenants.by_id.iter().filter(|(_, snapshot)| !snapshot.hot.is_empty());
+        let with_hot = with_hot.map(|(id, snapshot)| TenantToFlush {
+            tenant: id.clone(),
+            batches: snapshot.hot.clone(),
+            bytes: tenants.hot_bytes_of.get(id).copied().unwrap_or(0),
+        });
+        FlushSet { up_to: tenants.last_sequence, tenants: with_hot.collect() }
     }
 
-    /// Replaces the batches of a flush by the files that hold their spans.
-    pub(crate) fn flushed(&self, up_to: u64, files: Vec<Arc<SpanFile>>) {
+    /// Replaces the batches that some tenants had when a flush began by the files that hold their spans.
+    pub(crate) fn flushed<'a>(
+        &self,
+        flushed: impl IntoIterator<Item = &'a TenantId>,
+        up_to: u64,
+        files: Vec<Arc<SpanFile>>,
+    ) {
         let mut tenants = self.tenants.write();
-        for snapshot in tenants.by_id.values_mut() {
-            snapshot.hot.retain(|batch| batch.last_sequence > up_to);
+        for tenant in flushed {
+            if let Some(snapshot) = tenants.by_id.get_mut(tenant) {
+                snapshot.hot.retain(|batch| batch.last_sequence > up_to);
+            }
+            tenants.carried.remove(tenant);
         }
         tenants.change_files(files, &[]);
         tenants.recount();
     }
 
-    pub(crate) fn flush_failed(&self) {
+    pub(crate) fn end_flush(&self) {
         self.tenants.write().flushing_up_to = 0;
     }
 
     /// Adds files and takes others away, at once.
     pub(crate) fn change_files(&self, add: Vec<Arc<SpanFile>>, remove: &[String]) {
         self.tenants.write().change_files(add, remove);
+    }
+
+    /// Whether all of these files still count.
+    pub(crate) fn has_files(&self, files: &[Arc<SpanFile>]) -> bool {
+        let tenants = self.tenants.read();
+        files.iter().all(|file| {
+            let of_tenant = tenants.by_id.get(&file.record.tenant);
+            of_tenant.is_some_and(|snapshot| snapshot.files.iter().any(|live| live.record.id == file.record.id))
+        })
+    }
+
+    pub(crate) fn tenant_ids(&self) -> Vec<TenantId> {
+        self.tenants.read().by_id.keys().cloned().collect()
     }
 
     pub(crate) fn all_files(&self) -> Vec<Arc<SpanFile>> {
@@ -232,13 +315,44 @@ impl Tenants {
         let hot = || self.by_id.values().flat_map(|snapshot| &snapshot.hot);
         self.hot_bytes = hot().map(|batch| batch.bytes).sum();
         self.hot_spans = hot().map(|batch| batch.spans.len() as u64).sum();
+        let bytes_of = |snapshot: &Snapshot| snapshot.hot.iter().map(|batch| batch.bytes).sum();
+        let with_hot = self.by_id.iter().filter(|(_, snapshot)| !snapshot.hot.is_empty());
+        self.hot_bytes_of = with_hot.map(|(id, snapshot)| (id.clone(), bytes_of(snapshot))).collect();
     }
+}
+
+/// The number from which on the log must keep its records for a batch.
+fn needed_from(batch: &HotBatch, carried: Option<&CarriedForward>) -> u64 {
+    match carried {
+        // Small batches may have been joined over the boundary.
+        Some(carried) if batch.first_sequence <= carried.up_to && batch.last_sequence > carried.up_to => {
+            carried.from.min(carried.up_to + 1)
+        }
+        Some(carried) if batch.first_sequence <= carried.up_to => carried.from,
+        _ => batch.first_sequence,
+    }
+}
+
+/// See [`State::hot_except`].
+pub(crate) struct HotExcept {
+    pub(crate) bytes: usize,
+    /// Of the tenant that has most.
+    pub(crate) bytes_of_largest: usize,
+    /// How many have spans in memory or in files.
+    pub(crate) tenants: usize,
 }
 
 /// What a flush writes: each tenant's batches, and the log number up to which these are all.
 pub(crate) struct FlushSet {
     pub(crate) up_to: u64,
-    pub(crate) tenants: Vec<(TenantId, Vec<Arc<HotBatch>>)>,
+    pub(crate) tenants: Vec<TenantToFlush>,
+}
+
+pub(crate) struct TenantToFlush {
+    pub(crate) tenant: TenantId,
+    pub(crate) batches: Vec<Arc<HotBatch>>,
+    /// What they take in memory.
+    pub(crate) bytes: usize,
 }
 
 fn merge_small(hot: &mut Vec<Arc<HotBatch>>, flushing_up_to: u64, hot_bytes: &mut usize) {

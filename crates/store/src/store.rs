@@ -1,6 +1,5 @@
 //! The store: opening, appending, snapshots, shutting down.
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -18,14 +17,18 @@ use tracehouse_model::{Clock, Randomness, SpanBatch, TenantId};
 use crate::compact::{CompactReport, Effort, compact};
 use crate::config::StoreConfig;
 use crate::error::{AppendError, OpenError, WriteError};
-use crate::flush::{FlushReport, flush};
-use crate::keeper::{chain, run_flusher, run_keeper};
-use crate::log::{LOG_NAME, LogEntry, SegmentedLog, SpanLog, recover};
+use crate::flush::FlushReport;
+use crate::flush_round::{Which, flush};
+use crate::flusher::run_flusher;
+use crate::keeper::{chain, run_keeper};
+use crate::log::{LogEntry, RecordKind, SpanLog};
+use crate::merger::run_merger;
 use crate::objects::{Objects, free_bytes};
+use crate::share::{Admitted, OnTheWay};
 use crate::span_file::{FileAccess, SpanFile};
 use crate::state::{Snapshot, State};
+use crate::troubles::Troubles;
 
-const RETRY_WHEN_BUSY: Duration = Duration::from_secs(1);
 const RETRY_WHEN_FULL: Duration = Duration::from_secs(10);
 /// How often the room on the disk is looked at.
 const DISK_CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -56,6 +59,13 @@ pub(crate) struct Shared {
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) flush_lock: Mutex<()>,
     pub(crate) compact_lock: Mutex<()>,
+    /// Held over every change of the list of files that depends on what the list was.
+    pub(crate) files_lock: Mutex<()>,
+    /// Commits of which nobody knows whether they were done.
+    pub(crate) unresolved: Mutex<Vec<Commit>>,
+    pub(crate) troubles: Troubles,
+    pub(crate) admitted: Arc<Admitted>,
+    pub(crate) merger_wanted: Signal,
     pub(crate) flush_wanted: Arc<Signal>,
     pub(crate) keeper_wanted: Signal,
     pub(crate) retired: Mutex<Vec<RetiredFile>>,
@@ -66,6 +76,7 @@ pub(crate) struct Shared {
 }
 
 /// A file that waits for its deletion.
+#[derive(Clone)]
 pub(crate) struct RetiredFile {
     pub(crate) id: String,
     pub(crate) path: String,
@@ -115,18 +126,11 @@ impl Store {
         let runtime = tokio::runtime::Handle::current();
         // Recovery reads and may write much: it must not hold up the runtime, and writing blocks on the runtime.
         let opening = tokio::task::spawn_blocking(move || {
-            let folder_error = |path: &std::path::Path| {
-                let path = path.display().to_string();
-                move |source| OpenError::Folder { path, source }
-            };
-            fs::create_dir_all(&config.log_dir).map_err(folder_error(&config.log_dir))?;
             let spool = local_root.as_ref().map_or_else(|| config.log_dir.join("spool"), |root| root.join(".spool"));
-            let objects =
-                Objects::new(objects, local_root, spool.clone(), runtime.clone()).map_err(folder_error(&spool))?;
+            let objects = Objects::new(objects, local_root, spool, runtime.clone(), config.disk.clone())?;
             let shared = Shared::new(config, Arc::new(objects), catalogue, clock, randomness, runtime);
             shared.load_files(contents.files)?;
-            let position = contents.log_positions.iter().find(|(log, _)| log == LOG_NAME).map_or(0, |(_, at)| *at);
-            shared.recover_log(position)?;
+            shared.recover_log(&contents.log_positions)?;
             Ok::<_, OpenError>(Arc::new(shared))
         });
         let shared = match opening.await {
@@ -140,7 +144,9 @@ impl Store {
 
     fn start_threads(&self) -> Result<(), OpenError> {
         let mut threads = self.threads.lock();
-        for (name, run) in [("flusher", run_flusher as fn(&Shared)), ("keeper", run_keeper as fn(&Shared))] {
+        let background: [(&str, fn(&Shared)); 3] =
+            [("flusher", run_flusher), ("merger", run_merger), ("keeper", run_keeper)];
+        for (name, run) in background {
             let shared = self.shared.clone();
             let spawned = std::thread::Builder::new().name(name.into()).spawn(move || run(&shared));
             threads.push(spawned.map_err(|source| OpenError::Folder { path: format!("thread {name}"), source })?);
@@ -153,11 +159,11 @@ impl Store {
         if spans.is_empty() {
             return Ok(());
         }
-        self.shared.admit()?;
+        let _on_the_way = self.shared.admit(&tenant, spans.memory_bytes())?;
         let (done, outcome) = tokio::sync::oneshot::channel();
-        self.shared.log().submit(LogEntry::new(tenant, spans, done));
+        self.shared.log().submit(LogEntry::new(tenant, RecordKind::New, spans, done));
         let failed = || AppendError::Failed { reason: "the log ended while the spans were being written".into() };
-        outcome.await.unwrap_or_else(|_| Err(failed()))
+        outcome.await.unwrap_or_else(|_| Err(failed())).map(|_number| ())
     }
 
     /// All spans of a tenant at this moment, each once. May read files to tell copies, so not for the threads of a runtime.
@@ -172,7 +178,7 @@ impl Store {
 
     /// Moves what is in memory into files; returns when that is done.
     pub async fn flush(&self) -> Result<FlushReport, WriteError> {
-        self.in_background(flush).await
+        self.in_background(|shared| flush(shared, Which::All)).await
     }
 
     /// Merges files until nothing is left to merge; returns when that is done.
@@ -207,6 +213,11 @@ impl Store {
         self.shared.log().failure().map_or(Ok(()), Err)
     }
 
+    /// Background work that fails and is tried again, and why; for status pages. Empty if all is well.
+    pub fn troubles(&self) -> Vec<String> {
+        self.shared.troubles.tell()
+    }
+
     /// Stops accepting, writes what is in memory to files and ends the threads. What can't be written stays in the log.
     pub async fn shutdown(&self) -> Result<(), WriteError> {
         self.shared.stop_background();
@@ -218,7 +229,7 @@ impl Store {
                     tracing::error!("a background thread panicked");
                 }
             }
-            flush(shared).map(|_| ())
+            flush(shared, Which::All).map(|_| ())
         })
         .await
     }
@@ -241,6 +252,7 @@ impl Shared {
         runtime: tokio::runtime::Handle,
     ) -> Self {
         let opener = objects.clone();
+        let troubles = Troubles::new(clock.clone(), randomness.clone());
         let access = FileAccess::new(move |record| opener.open(record));
         Self {
             config,
@@ -252,6 +264,11 @@ impl Shared {
             runtime,
             flush_lock: Mutex::new(()),
             compact_lock: Mutex::new(()),
+            files_lock: Mutex::new(()),
+            unresolved: Mutex::default(),
+            troubles,
+            admitted: Arc::default(),
+            merger_wanted: Signal::default(),
             flush_wanted: Arc::default(),
             keeper_wanted: Signal::default(),
             retired: Mutex::default(),
@@ -263,13 +280,26 @@ impl Shared {
     }
 
     pub(crate) fn log(&self) -> &dyn SpanLog {
-        self.log.get().expect("the log is started while the store opens").as_ref()
+        self.started_log().expect("the log is started while the store opens")
+    }
+
+    /// `None` while the store opens.
+    pub(crate) fn started_log(&self) -> Option<&dyn SpanLog> {
+        self.log.get().map(AsRef::as_ref)
+    }
+
+    /// Done once, while the store opens.
+    pub(crate) fn set_log(&self, log: Box<dyn SpanLog>) {
+        if self.log.set(log).is_err() {
+            unreachable!("the log is started once");
+        }
     }
 
     fn stop_background(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.flush_wanted.raise();
         self.keeper_wanted.raise();
+        self.merger_wanted.raise();
     }
 
     pub(crate) fn stopping(&self) -> bool {
@@ -322,41 +352,8 @@ impl Shared {
         Ok(())
     }
 
-    fn recover_log(&self, position: u64) -> Result<(), OpenError> {
-        let folder = self.config.log_dir.clone();
-        let error = |source| OpenError::Folder { path: folder.display().to_string(), source };
-        let mut replayed = 0u64;
-        let recovered = recover(&folder, position, |batch| {
-            replayed += batch.spans.len() as u64;
-            self.state.add_hot(vec![batch]);
-            Ok(())
-        })
-        .map_err(error)?;
-        for path in &recovered.damaged {
-            metrics::counter!("tracehouse_log_damaged_segments_total").increment(1);
-            tracing::error!(path = %path.display(), "a segment of the log is damaged; a copy was set aside, its intact records are kept");
-        }
-        if recovered.records > 0 || recovered.torn_bytes > 0 {
-            let torn_bytes = recovered.torn_bytes;
-            tracing::info!(records = recovered.records, spans = replayed, torn_bytes, "replayed the log");
-        }
-        let (state, wanted, flush_bytes) = (self.state.clone(), self.flush_wanted.clone(), self.config.flush_bytes);
-        let on_durable = Box::new(move |batches| {
-            state.add_hot(batches);
-            if state.hot_bytes() >= flush_bytes {
-                wanted.raise();
-            }
-        });
-        let log = SegmentedLog::start(&folder, &recovered, self.config.durability, self.clock.clone(), on_durable)
-            .map_err(error)?;
-        if self.log.set(Box::new(log)).is_err() {
-            unreachable!("the log is started once");
-        }
-        Ok(())
-    }
-
     /// Whether a batch may come in now.
-    fn admit(&self) -> Result<(), AppendError> {
+    fn admit(&self, tenant: &TenantId, bytes: usize) -> Result<OnTheWay, AppendError> {
         if self.stopping() {
             return Err(AppendError::ShuttingDown);
         }
@@ -367,12 +364,7 @@ impl Shared {
             let reason = "the disk is nearly full".to_owned();
             return Err(AppendError::DiskFull { retry_after: RETRY_WHEN_FULL, reason });
         }
-        if self.state.hot_bytes() + self.log().queued_bytes() >= self.config.hot_bytes_max {
-            self.flush_wanted.raise();
-            let reason = "spans arrive faster than they can be written".to_owned();
-            return Err(AppendError::Busy { retry_after: RETRY_WHEN_BUSY, reason });
-        }
-        Ok(())
+        self.admit_share(tenant, bytes)
     }
 
     fn disk_is_full(&self) -> bool {
@@ -392,35 +384,6 @@ impl Shared {
             disk.full = full;
         }
         disk.full
-    }
-
-    /// Commits a change that adds files which were just written. If it fails they are removed again, or an engine that
-    /// reads the folder with a glob would count their spans twice.
-    pub(crate) fn commit_new_files(&self, commit: Commit) -> Result<(), WriteError> {
-        let written = commit.add.clone();
-        let Err(error) = self.runtime.block_on(self.catalogue.commit(commit)) else {
-            written.iter().for_each(|record| self.objects.confirm(&record.path));
-            return Ok(());
-        };
-        // A commit may have been done though its answer was lost: removing its files would lose their spans.
-        let Ok(contents) = self.runtime.block_on(self.catalogue.load()) else { return Err(error.into()) };
-        let is_known = |record: &FileRecord| contents.files.iter().any(|known| known.id == record.id);
-        if written.iter().all(is_known) {
-            tracing::warn!(error = chain(&error), "a commit reported an error but was done");
-            written.iter().for_each(|record| self.objects.confirm(&record.path));
-            return Ok(());
-        }
-        self.discard_files(&written);
-        Err(error.into())
-    }
-
-    /// Removes files that were written but never committed.
-    pub(crate) fn discard_files(&self, written: &[FileRecord]) {
-        for record in written {
-            if let Err(error) = self.objects.delete(&record.path) {
-                tracing::warn!(error = chain(&error), path = record.path, "removing an uncommitted file failed");
-            }
-        }
     }
 
     /// Takes files out of sight and deletes them after the grace period.
@@ -463,5 +426,6 @@ impl Shared {
         metrics::gauge!("tracehouse_log_queued_bytes").set(self.log().queued_bytes() as f64);
         metrics::gauge!("tracehouse_log_disk_bytes").set(self.log().disk_bytes() as f64);
         metrics::gauge!("tracehouse_store_retired_files").set(self.retired.lock().len() as f64);
+        self.troubles.report_gauges();
     }
 }

@@ -1,6 +1,8 @@
 //! The catalogue against a real SQLite file.
 
-use tracehouse_catalogue::{Catalogue, CatalogueError, Commit, FileRecord, RetirementReason, SqliteCatalogue};
+use tracehouse_catalogue::{
+    Catalogue, CatalogueError, Commit, FileRecord, LogPosition, RetirementReason, SqliteCatalogue,
+};
 use tracehouse_model::TenantId;
 
 fn file(id: &str) -> FileRecord {
@@ -21,29 +23,41 @@ fn file(id: &str) -> FileRecord {
     }
 }
 
+fn at(tenant: Option<&str>, position: u64) -> LogPosition {
+    LogPosition { log: "log".into(), tenant: tenant.map(|name| TenantId::new(name).expect("a name")), position }
+}
+
 #[tokio::test]
 async fn files_and_positions_survive_reopening() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let path = folder.path().join("catalogue.sqlite");
     {
         let catalogue = SqliteCatalogue::open(&path).await.expect("opens");
-        let commit =
-            Commit { add: vec![file("a"), file("b")], log_position: Some(("log".into(), 7)), ..Commit::default() };
-        catalogue.commit(commit).await.expect("commits");
+        let add = vec![file("a"), file("b")];
+        let log_positions = vec![at(None, 7), at(Some("late"), 8), at(Some("early"), 12)];
+        catalogue.commit(Commit { add, log_positions, ..Commit::default() }).await.expect("commits");
         let swap = Commit {
             add: vec![file("c")],
             retire: vec![("a".into(), RetirementReason::Replaced), ("b".into(), RetirementReason::Replaced)],
             retired_at: 9,
-            log_position: Some(("log".into(), 5)),
+            log_positions: vec![at(None, 10)],
         };
         catalogue.commit(swap).await.expect("commits");
+        for back in [at(None, 9), at(Some("early"), 11), at(Some("new"), 9)] {
+            let refused = catalogue.commit(Commit { log_positions: vec![back], ..Commit::default() }).await;
+            assert!(matches!(refused, Err(CatalogueError::PositionBack { .. })), "{refused:?}");
+        }
     }
     let catalogue = SqliteCatalogue::open(&path).await.expect("opens again");
     let contents = catalogue.load().await.expect("loads");
     let live: Vec<_> = contents.files.iter().filter(|file| file.retired.is_none()).map(|file| &file.id).collect();
     assert_eq!(live, ["c"]);
     assert_eq!(contents.files[2], file("c"));
-    assert_eq!(contents.log_positions, [("log".to_owned(), 7)], "a position never goes back");
+    assert_eq!(
+        contents.log_positions,
+        [at(None, 10), at(Some("early"), 12)],
+        "the one for everyone replaces those behind it"
+    );
     catalogue.forget(&["a".into(), "c".into()]).await.expect("forgets");
     let left: Vec<_> = catalogue.load().await.expect("loads").files.into_iter().map(|file| file.id).collect();
     assert_eq!(left, ["b", "c"], "a live file is never forgotten");

@@ -1,9 +1,15 @@
 //! The write-ahead log: what makes an acknowledged span durable.
 //!
-//! A record is one batch of one tenant. Records are numbered from 1 in the order they become durable; the number up to
-//! which they are stored in files is the catalogue's log position. Everything after it is replayed at start.
+//! A record is one batch of one tenant. Records are numbered from 1 in the order they become durable. How far they are stored
+//! in files is told by the catalogue's positions, for each tenant and for everyone ([`Positions`]). Everything after them is
+//! replayed at start.
+//!
+//! `segment` is the format, `scan` finds the records of a segment, `recover` reads the log after a start, `writer` appends to
+//! it.
 
+mod positions;
 mod recover;
+mod scan;
 mod segment;
 mod writer;
 
@@ -13,11 +19,10 @@ use tracehouse_model::{SpanBatch, TenantId};
 
 use crate::error::AppendError;
 
+pub(crate) use positions::{Positions, adopted, is_stored, stored};
 pub(crate) use recover::{Recovered, recover};
-pub(crate) use writer::SegmentedLog;
-
-/// The name of this log in the catalogue.
-pub(crate) const LOG_NAME: &str = "local";
+pub(crate) use segment::RecordKind;
+pub(crate) use writer::{LogSettings, SegmentedLog};
 
 /// When an append counts as durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,42 +34,43 @@ pub enum Durability {
     Interval(Duration),
 }
 
+/// Is told the number of a record once it is durable *and* visible, or why it is not.
+pub(crate) type Done = tokio::sync::oneshot::Sender<Result<u64, AppendError>>;
+
 /// A batch on its way into the log.
 pub(crate) struct LogEntry {
     pub(crate) tenant: TenantId,
+    pub(crate) kind: RecordKind,
     pub(crate) spans: SpanBatch,
     /// The record's body, encoded by the caller's thread: see [`segment::encode_body`].
     pub(crate) body: Vec<u8>,
     pub(crate) body_crc: u32,
-    pub(crate) done: tokio::sync::oneshot::Sender<Result<(), AppendError>>,
+    pub(crate) done: Done,
 }
 
 impl LogEntry {
-    pub(crate) fn new(
-        tenant: TenantId,
-        spans: SpanBatch,
-        done: tokio::sync::oneshot::Sender<Result<(), AppendError>>,
-    ) -> Self {
+    pub(crate) fn new(tenant: TenantId, kind: RecordKind, spans: SpanBatch, done: Done) -> Self {
         let exact = spans.into_exact();
-        let body = segment::encode_body(&tenant, &exact);
+        let body = segment::encode_body(&tenant, kind, &exact);
         let body_crc = crc32c::crc32c(&body);
-        Self { tenant, spans: exact.into_spans(), body, body_crc, done }
+        Self { tenant, kind, spans: exact.into_spans(), body, body_crc, done }
     }
 }
 
-/// A batch that is durable and now has to become visible to queries.
+/// A batch that is durable and now has to become visible to queries, if it is a new one.
 pub(crate) struct DurableBatch {
     pub(crate) sequence: u64,
     pub(crate) tenant: TenantId,
+    pub(crate) kind: RecordKind,
     pub(crate) spans: SpanBatch,
 }
 
 /// Where acknowledged spans are kept until they stand in files. A Kafka topic can take the place of the local segments.
 pub(crate) trait SpanLog: Send + Sync {
-    /// Queues a batch. Its `done` is told once it is durable *and* visible, or why it is not.
+    /// Queues a batch. Its `done` is told what became of it.
     fn submit(&self, entry: LogEntry);
 
-    /// Everything up to and including this number is stored in files and need not be kept.
+    /// Everything up to and including this number is stored in files, or further on in the log, and need not be kept.
     fn release(&self, up_to: u64);
 
     /// Bytes waiting to be written.

@@ -1,112 +1,354 @@
 //! Reads the log after a start.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::fmt;
+use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::DurableBatch;
-use super::segment::{self, MAGIC};
+use tracehouse_model::{SpanBatch, TenantId};
+
+use super::scan::{Part, Scan};
+use super::segment::{self, HEADER_BYTES, MAGIC, RecordKind, SegmentName};
+use super::{DurableBatch, Positions};
+use crate::disk::{Disk, DiskError};
+
+/// Copies of damaged segments take at most so much; the oldest go first.
+const DAMAGED_BYTES_MAX: u64 = 1 << 30;
+/// So many findings are named; of the rest the number is told.
+const FINDINGS_MAX: usize = 100;
+const DAMAGED_FOLDER: &str = "damaged";
 
 /// What a recovery met, apart from the batches.
 #[derive(Debug, Default)]
 pub(crate) struct Recovered {
-    /// Highest number met or already stored; the next record gets the one after.
+    /// Highest number met or known to the catalogue; the next record gets the one after.
     pub(crate) last_sequence: u64,
     pub(crate) records: u64,
-    /// Bytes of an unfinished, never acknowledged record that were cut off the end.
-    pub(crate) torn_bytes: u64,
-    /// Segments with damage inside; copies are kept in the folder `damaged`.
-    pub(crate) damaged: Vec<PathBuf>,
+    pub(crate) spans: u64,
+    /// Bytes at the end of the last segment that were cut off.
+    pub(crate) cut_off_bytes: u64,
+    /// Records that are gone or can't be read, and that may hold spans that stand nowhere else.
+    pub(crate) lost_records: u64,
+    /// Copies of segments, or of their ends, in which something could not be read.
+    pub(crate) kept_aside: Vec<PathBuf>,
+    /// What is wrong, for people.
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) findings_left_out: u64,
     /// Segments that are still needed, with the last number in each.
     pub(crate) segments: Vec<(PathBuf, u64)>,
 }
 
-/// Passes every intact record after `position` on, in order. A torn end of the last segment is cut off; damage elsewhere
-/// is copied aside and skipped, and the records behind it are still read.
-pub(crate) fn recover(
-    folder: &Path,
-    position: u64,
-    mut replay: impl FnMut(DurableBatch) -> io::Result<()>,
-) -> io::Result<Recovered> {
-    let mut paths: Vec<(u64, PathBuf)> = fs::read_dir(folder)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<io::Result<Vec<_>>>()?
-        .into_iter()
-        .filter_map(|path| Some((segment::first_sequence(&path)?, path)))
-        .collect();
-    paths.sort_unstable();
-    let mut recovered = Recovered { last_sequence: position, ..Recovered::default() };
-    let count = paths.len();
-    for (number, (_, path)) in paths.into_iter().enumerate() {
-        let is_last = number + 1 == count;
-        let bytes = fs::read(&path)?;
-        let scan = scan_segment(&bytes, position, &mut recovered, &mut replay)?;
-        if scan.damaged || (!is_last && scan.intact_end < bytes.len()) {
-            let kept = keep_aside(folder, &path)?;
-            recovered.damaged.push(kept);
-        } else if scan.intact_end < bytes.len() {
-            recovered.torn_bytes += (bytes.len() - scan.intact_end) as u64;
-            let file = OpenOptions::new().write(true).open(&path)?;
-            file.set_len(scan.intact_end as u64)?;
-            file.sync_all()?;
-        }
-        match scan.last_sequence.filter(|&last| last > position) {
-            Some(last) => recovered.segments.push((path, last)),
-            None => fs::remove_file(&path)?,
+/// Something in the log that should not be so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Finding {
+    /// The last segment ended with bytes that are no whole record. After a crash that is what was being written.
+    CutOff { segment: PathBuf, bytes: u64, header: Option<RecordAtFault> },
+    /// A record that is there can't be read.
+    Damaged { segment: PathBuf, bytes: u64, record: RecordAtFault },
+    /// Bytes between records are none.
+    Unknown { segment: PathBuf, offset: u64, bytes: u64 },
+    /// Records that are missing, by their numbers.
+    Lost { first: u64, last: u64 },
+}
+
+/// What the header and the beginning of a record that can't be read still say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RecordAtFault {
+    pub(crate) sequence: u64,
+    pub(crate) body_bytes: u64,
+    pub(crate) tenant: Option<TenantId>,
+}
+
+impl fmt::Display for RecordAtFault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "record {} with {} bytes of spans", self.sequence, self.body_bytes)?;
+        match &self.tenant {
+            Some(tenant) => write!(formatter, " of tenant {tenant}"),
+            None => write!(formatter, " of an unknown tenant"),
         }
     }
-    File::open(folder)?.sync_all()?;
-    Ok(recovered)
 }
 
-struct Scan {
-    last_sequence: Option<u64>,
-    /// Everything from here to the end is not part of an intact record.
-    intact_end: usize,
-    /// An intact record stands behind bytes that are not one, or a record can't be decoded.
-    damaged: bool,
-}
-
-fn scan_segment(
-    bytes: &[u8],
-    position: u64,
-    recovered: &mut Recovered,
-    replay: &mut impl FnMut(DurableBatch) -> io::Result<()>,
-) -> io::Result<Scan> {
-    let has_magic = bytes.starts_with(MAGIC);
-    let begin = if has_magic { MAGIC.len() } else { 0 };
-    let mut scan = Scan { last_sequence: None, intact_end: begin, damaged: false };
-    let mut offset = begin;
-    while offset < bytes.len() {
-        let Some(record) = segment::record_at(bytes, offset) else {
-            offset += 1;
-            continue;
-        };
-        if offset != scan.intact_end {
-            scan.damaged = true;
-        }
-        offset = record.end;
-        scan.intact_end = record.end;
-        scan.last_sequence = Some(record.sequence);
-        recovered.last_sequence = recovered.last_sequence.max(record.sequence);
-        if record.sequence <= position {
-            continue;
-        }
-        match segment::decode_body(record.body) {
-            Some((tenant, spans)) => {
-                recovered.records += 1;
-                replay(DurableBatch { sequence: record.sequence, tenant, spans })?;
+impl fmt::Display for Finding {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CutOff { segment, bytes, header } => {
+                write!(formatter, "the last {bytes} bytes of the log segment {} were cut off: ", segment.display())?;
+                match header {
+                    Some(record) => write!(formatter, "the beginning of {record}")?,
+                    None => write!(formatter, "no header of a record can be read in them")?,
+                }
+                write!(
+                    formatter,
+                    ". What a crash interrupted was never acknowledged; after damage of the disk spans may be lost"
+                )
             }
-            None => scan.damaged = true,
+            Self::Damaged { segment, bytes, record } => {
+                let segment = segment.display();
+                write!(
+                    formatter,
+                    "{bytes} bytes of the log segment {segment} can't be read: {record}. Its spans are lost"
+                )
+            }
+            Self::Unknown { segment, offset, bytes } => {
+                let segment = segment.display();
+                write!(
+                    formatter,
+                    "{bytes} bytes from {offset} on of the log segment {segment} are no record that can be told"
+                )
+            }
+            Self::Lost { first, last } => {
+                write!(
+                    formatter,
+                    "records {first} to {last} of the log are lost; spans in them that stand in no file are gone"
+                )
+            }
         }
     }
-    Ok(scan)
 }
 
-fn keep_aside(folder: &Path, path: &Path) -> io::Result<PathBuf> {
-    let damaged = folder.join("damaged");
-    fs::create_dir_all(&damaged)?;
-    let kept = damaged.join(path.file_name().unwrap_or_default());
-    fs::copy(path, &kept)?;
-    Ok(kept)
+/// Passes every intact record that counts on, in order. The torn end of the last segment is cut off; what else can't be
+/// read is copied aside and named, and the records behind it are still read. A segment that the machine can't read at all
+/// ends the recovery: to go on without it would lose it.
+pub(crate) fn recover(
+    disk: &Disk,
+    folder: &Path,
+    positions: &Positions,
+    replay: impl FnMut(DurableBatch),
+) -> Result<Recovered, DiskError> {
+    let segments = list(folder)?;
+    let recovered = Recovered { last_sequence: positions.highest(), ..Recovered::default() };
+    let next_sequence = positions.all() + 1;
+    let mut recovery = Recovery { disk, folder, positions, replay, recovered, next_sequence };
+    for (at, segment) in segments.iter().enumerate() {
+        let behind = segments[at + 1..].iter().find(|other| other.bytes > MAGIC.len() as u64);
+        let end = behind.map_or(u64::MAX, |other| other.name.first_sequence);
+        recovery.segment(segment, end, at + 1 == segments.len())?;
+    }
+    if !segments.is_empty() {
+        disk.sync_folder(folder)?;
+    }
+    Ok(recovery.recovered)
+}
+
+struct FoundSegment {
+    name: SegmentName,
+    path: PathBuf,
+    bytes: u64,
+}
+
+fn list(folder: &Path) -> Result<Vec<FoundSegment>, DiskError> {
+    let failed = |source| DiskError { action: "listing the log's segments in", path: folder.to_owned(), source };
+    let mut segments = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let path = entry.path();
+        if let Some(name) = SegmentName::of(&path) {
+            segments.push(FoundSegment { name, path, bytes: entry.metadata().map_err(failed)?.len() });
+        }
+    }
+    segments.sort_unstable_by_key(|segment| segment.name);
+    Ok(segments)
+}
+
+/// The end of a segment, which is no whole record.
+struct Tail {
+    range: Range<usize>,
+    header: Option<RecordAtFault>,
+    /// It looks like a write that a crash interrupted: a part of a record, or zeros. Anything else may have been a record.
+    is_torn: bool,
+}
+
+struct Recovery<'a, Replay> {
+    disk: &'a Disk,
+    folder: &'a Path,
+    positions: &'a Positions,
+    replay: Replay,
+    recovered: Recovered,
+    /// The number that follows the last one met, or the first that is not stored.
+    next_sequence: u64,
+}
+
+impl<Replay: FnMut(DurableBatch)> Recovery<'_, Replay> {
+    fn segment(&mut self, segment: &FoundSegment, end: u64, is_last: bool) -> Result<(), DiskError> {
+        let FoundSegment { name, path, .. } = segment;
+        let bytes = self.disk.read(path)?;
+        let begin = segment::begin(&bytes);
+        let mut is_damaged = begin == 0 && bytes.len() >= MAGIC.len();
+        let mut last_sequence = None;
+        let mut tail = None;
+        if bytes.len() > begin {
+            self.number(name.first_sequence);
+        }
+        for (range, part) in Scan::new(&bytes, name.salt, name.first_sequence..end) {
+            let reaches_end = range.end == bytes.len();
+            match part {
+                Part::Record { sequence, body } => {
+                    self.number(sequence);
+                    self.next_sequence = self.next_sequence.max(sequence + 1);
+                    last_sequence = Some(sequence);
+                    is_damaged |= !self.record(path, sequence, body);
+                }
+                // Pages of a file may reach the disk in any order.
+                Part::Damaged { sequence, body } if is_last && reaches_end => {
+                    tail = Some(Tail {
+                        range,
+                        header: Some(RecordAtFault::new(sequence, body.len(), body)),
+                        is_torn: false,
+                    });
+                }
+                Part::Damaged { sequence, body } => {
+                    self.number(sequence);
+                    self.next_sequence = self.next_sequence.max(sequence + 1);
+                    last_sequence = Some(sequence);
+                    is_damaged = true;
+                    self.damaged_record(path, sequence, body);
+                }
+                Part::CutOff { sequence, body_bytes, body } => {
+                    let header = Some(RecordAtFault::new(sequence, body_bytes, body));
+                    tail = Some(Tail { range, header, is_torn: true });
+                }
+                Part::Unknown if is_last && reaches_end => {
+                    let is_torn = range.len() < HEADER_BYTES || bytes[range.clone()].iter().all(|&byte| byte == 0);
+                    tail = Some(Tail { range, header: None, is_torn });
+                }
+                Part::Unknown => {
+                    is_damaged = true;
+                    let (offset, bytes) = (range.start as u64, range.len() as u64);
+                    self.find(Finding::Unknown { segment: path.clone(), offset, bytes });
+                }
+            }
+        }
+        if let Some(tail) = tail {
+            if is_last {
+                self.cut_off(path, &bytes, &tail)?;
+            }
+            self.find(Finding::CutOff { segment: path.clone(), bytes: tail.range.len() as u64, header: tail.header });
+            if !is_last {
+                is_damaged = true;
+            }
+        }
+        if is_damaged {
+            self.keep_aside(path, &bytes)?;
+        }
+        self.finish(path, last_sequence)
+    }
+
+    /// A record with this number is there: those before it should have been met.
+    fn number(&mut self, sequence: u64) {
+        if sequence > self.next_sequence {
+            let (first, last) = (self.next_sequence, sequence - 1);
+            self.recovered.lost_records += sequence - first;
+            self.find(Finding::Lost { first, last });
+            self.next_sequence = sequence;
+        }
+    }
+
+    /// Returns whether the record could be read, or need not be.
+    fn record(&mut self, path: &Path, sequence: u64, body: &[u8]) -> bool {
+        let Some((tenant, kind, encoded)) = segment::split_body(body) else {
+            self.damaged_record(path, sequence, body);
+            return false;
+        };
+        if !self.positions.counts(&tenant, kind, sequence) {
+            return true;
+        }
+        let Ok(spans) = SpanBatch::decode(encoded) else {
+            self.damaged_record(path, sequence, body);
+            return false;
+        };
+        self.recovered.records += 1;
+        self.recovered.spans += spans.len() as u64;
+        (self.replay)(DurableBatch { sequence, tenant, kind, spans });
+        true
+    }
+
+    /// One whose spans stand in files is no loss.
+    fn damaged_record(&mut self, path: &Path, sequence: u64, body: &[u8]) {
+        let record = RecordAtFault::new(sequence, body.len(), body);
+        let is_needed = match &record.tenant {
+            Some(tenant) => {
+                let kind = segment::split_body(body).map_or(RecordKind::New, |(_, kind, _)| kind);
+                self.positions.counts(tenant, kind, sequence)
+            }
+            None => sequence > self.positions.all(),
+        };
+        if is_needed {
+            self.recovered.lost_records += 1;
+            let bytes = (HEADER_BYTES + body.len()) as u64;
+            self.find(Finding::Damaged { segment: path.to_owned(), bytes, record });
+        }
+    }
+
+    fn find(&mut self, finding: Finding) {
+        if self.recovered.findings.len() < FINDINGS_MAX {
+            self.recovered.findings.push(finding);
+        } else {
+            self.recovered.findings_left_out += 1;
+        }
+    }
+
+    fn cut_off(&mut self, path: &Path, segment: &[u8], tail: &Tail) -> Result<(), DiskError> {
+        let from = tail.range.start;
+        self.recovered.cut_off_bytes += tail.range.len() as u64;
+        if !tail.is_torn {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            self.keep_aside(Path::new(&format!("{name}.from-{from}")), &segment[tail.range.clone()])?;
+        }
+        let mut file = self.disk.open_to_write(path)?;
+        file.cut_off(from as u64)?;
+        file.sync()
+    }
+
+    /// Writes a copy that stays until a person has looked at it, or newer ones need the room.
+    fn keep_aside(&mut self, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+        let folder = self.folder.join(DAMAGED_FOLDER);
+        if self.disk.create_folder(&folder)? {
+            self.disk.sync_folder(self.folder)?;
+        }
+        self.make_room_aside(&folder, bytes.len() as u64)?;
+        let copy = folder.join(path.file_name().unwrap_or_default());
+        let mut file = self.disk.create_file(&copy)?;
+        file.append(bytes)?;
+        file.sync()?;
+        self.disk.sync_folder(&folder)?;
+        self.recovered.kept_aside.push(copy);
+        Ok(())
+    }
+
+    fn make_room_aside(&self, folder: &Path, needed: u64) -> Result<(), DiskError> {
+        let failed = |source| DiskError { action: "listing", path: folder.to_owned(), source };
+        let mut copies: Vec<(PathBuf, u64)> = Vec::new();
+        for entry in fs::read_dir(folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            copies.push((entry.path(), entry.metadata().map_err(failed)?.len()));
+        }
+        copies.sort_unstable();
+        let mut bytes: u64 = copies.iter().map(|(_, bytes)| bytes).sum();
+        for (path, freed) in copies {
+            if bytes + needed <= DAMAGED_BYTES_MAX {
+                break;
+            }
+            tracing::warn!(path = %path.display(), "the copies of damaged log segments take too much room: the oldest is removed");
+            self.disk.remove_file(&path)?;
+            bytes -= freed;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, path: &Path, last_sequence: Option<u64>) -> Result<(), DiskError> {
+        self.recovered.last_sequence = self.recovered.last_sequence.max(last_sequence.unwrap_or(0));
+        match last_sequence.filter(|&last| last > self.positions.all()) {
+            Some(last) => self.recovered.segments.push((path.to_owned(), last)),
+            None => drop(self.disk.remove_file(path)?),
+        }
+        Ok(())
+    }
+}
+
+impl RecordAtFault {
+    fn new(sequence: u64, body_bytes: usize, body: &[u8]) -> Self {
+        let tenant = segment::split_body(body).map(|(tenant, _, _)| tenant);
+        Self { sequence, body_bytes: body_bytes as u64, tenant }
+    }
 }

@@ -1,75 +1,144 @@
 //! The format of log segments.
 //!
 //! A segment: 8 bytes of magic, then records. A record: length of the body (u32), CRC-32C of the body (u32), sequence
-//! number (u64), CRC-32C of these 16 bytes (u32), the body. Little-endian. A body: length of the tenant's name (u8), the
-//! name, the encoded batch. The header has its own checksum so that after damage the next intact record can be found.
+//! number (u64), CRC-32C of the segment's salt and these 16 bytes (u32), the body. Little-endian. A body: length of the
+//! tenant's name (7 bits) and whether the record is carried forward (1 bit), the name, the encoded batch.
+//!
+//! The header has its own checksum so that after damage the next intact record can be found. The salt keeps what senders
+//! put into their spans from looking like a record then: it is a random number in the segment's name, where no damage inside
+//! the segment reaches it. Segments of the first version have no salt.
 
 use std::path::{Path, PathBuf};
 
 use tracehouse_model::{ExactBatch, SpanBatch, TenantId};
 
-pub(super) const MAGIC: &[u8; 8] = b"TRHLOG01";
+pub(super) const MAGIC: &[u8; 8] = b"TRHLOG02";
+const MAGIC_OF_FIRST_VERSION: &[u8; 8] = b"TRHLOG01";
 pub(super) const HEADER_BYTES: usize = 20;
 const EXTENSION: &str = "wal";
+/// In the first byte of a body, beside the length of the tenant's name.
+const CARRIED: u8 = 0x80;
 
-pub(super) fn path(folder: &Path, first_sequence: u64) -> PathBuf {
-    folder.join(format!("{first_sequence:020}.{EXTENSION}"))
+/// What a segment's name says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SegmentName {
+    /// The number of its first record.
+    pub(super) first_sequence: u64,
+    pub(super) salt: Option<u64>,
 }
 
-/// The number in a segment's name; `None` for other files.
-pub(super) fn first_sequence(path: &Path) -> Option<u64> {
-    if path.extension()?.to_str()? != EXTENSION {
-        return None;
+impl SegmentName {
+    pub(super) fn path_in(self, folder: &Path) -> PathBuf {
+        let salt = self.salt.map_or_else(String::new, |salt| format!("-{salt:016x}"));
+        folder.join(format!("{:020}{salt}.{EXTENSION}", self.first_sequence))
     }
-    path.file_stem()?.to_str()?.parse().ok()
+
+    /// `None` for other files.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        if path.extension()?.to_str()? != EXTENSION {
+            return None;
+        }
+        let stem = path.file_stem()?.to_str()?;
+        let (number, salt) = stem.split_once('-').map_or((stem, None), |(number, salt)| (number, Some(salt)));
+        let salt = salt.map(|salt| u64::from_str_radix(salt, 16)).transpose().ok()?;
+        Some(Self { first_sequence: number.parse().ok()?, salt })
+    }
 }
 
-pub(super) fn encode_body(tenant: &TenantId, spans: &ExactBatch) -> Vec<u8> {
+/// Where the first record stands.
+pub(super) fn begin(segment: &[u8]) -> usize {
+    let has_magic = segment.starts_with(MAGIC) || segment.starts_with(MAGIC_OF_FIRST_VERSION);
+    if has_magic { MAGIC.len() } else { 0 }
+}
+
+/// Why a record was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RecordKind {
+    /// Its spans had just come in.
+    New,
+    /// It repeats spans of earlier records that could not be written to files for long, so that those can be let go. It
+    /// counts from the moment the catalogue says so: see [`super::Positions`].
+    Carried,
+}
+
+pub(super) fn encode_body(tenant: &TenantId, kind: RecordKind, spans: &ExactBatch) -> Vec<u8> {
     let mut body = Vec::with_capacity(spans.spans().len() * 192 + 1024);
     let name = tenant.as_str().as_bytes();
+    let flag = if kind == RecordKind::Carried { CARRIED } else { 0 };
     // A tenant's name has at most 64 bytes.
-    body.push(name.len() as u8);
+    body.push(name.len() as u8 | flag);
     body.extend_from_slice(name);
     spans.encode(&mut body);
     body
 }
 
-pub(super) fn decode_body(body: &[u8]) -> Option<(TenantId, SpanBatch)> {
-    let (&length, rest) = body.split_first()?;
-    let (name, encoded) = rest.split_at_checked(usize::from(length))?;
-    let tenant = TenantId::new(std::str::from_utf8(name).ok()?).ok()?;
-    Some((tenant, SpanBatch::decode(encoded).ok()?))
+/// Whose a record is and why it was written, and its encoded batch. Works on the beginning of a body too.
+pub(super) fn split_body(body: &[u8]) -> Option<(TenantId, RecordKind, &[u8])> {
+    let (&first, rest) = body.split_first()?;
+    let (name, encoded) = rest.split_at_checked(usize::from(first & !CARRIED))?;
+    let kind = if first & CARRIED == 0 { RecordKind::New } else { RecordKind::Carried };
+    Some((TenantId::new(std::str::from_utf8(name).ok()?).ok()?, kind, encoded))
 }
 
-pub(super) fn encode_header(body_length: usize, body_crc: u32, sequence: u64) -> [u8; HEADER_BYTES] {
-    let mut header = [0; HEADER_BYTES];
-    header[..4].copy_from_slice(&(body_length as u32).to_le_bytes());
-    header[4..8].copy_from_slice(&body_crc.to_le_bytes());
-    header[8..16].copy_from_slice(&sequence.to_le_bytes());
-    let crc = crc32c::crc32c(&header[..16]);
-    header[16..].copy_from_slice(&crc.to_le_bytes());
-    header
-}
-
-/// A record of which header and body are intact.
-pub(super) struct Record<'a> {
+/// What stands before a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
     pub(super) sequence: u64,
-    pub(super) body: &'a [u8],
-    pub(super) end: usize,
+    pub(super) body_bytes: usize,
+    pub(super) body_crc: u32,
 }
 
-/// The record at an offset, if an intact one begins there.
-pub(super) fn record_at(segment: &[u8], offset: usize) -> Option<Record<'_>> {
-    let header = segment.get(offset..offset + HEADER_BYTES)?;
-    let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    if crc32c::crc32c(&header[..16]) != word(16) {
-        return None;
+impl Header {
+    pub(super) fn encode(self, salt: u64) -> [u8; HEADER_BYTES] {
+        let mut header = [0; HEADER_BYTES];
+        header[..4].copy_from_slice(&(self.body_bytes as u32).to_le_bytes());
+        header[4..8].copy_from_slice(&self.body_crc.to_le_bytes());
+        header[8..16].copy_from_slice(&self.sequence.to_le_bytes());
+        let crc = checksum(Some(salt), &header[..16]);
+        header[16..].copy_from_slice(&crc.to_le_bytes());
+        header
     }
-    let end = offset + HEADER_BYTES + word(0) as usize;
-    let body = segment.get(offset + HEADER_BYTES..end)?;
-    if crc32c::crc32c(body) != word(4) {
-        return None;
+
+    /// The header at a place, if an intact one stands there.
+    pub(super) fn at(segment: &[u8], offset: usize, salt: Option<u64>) -> Option<Self> {
+        let header = segment.get(offset..)?.get(..HEADER_BYTES)?;
+        let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        if checksum(salt, &header[..16]) != word(16) {
+            return None;
+        }
+        let sequence = u64::from(word(8)) | u64::from(word(12)) << 32;
+        Some(Self { sequence, body_bytes: word(0) as usize, body_crc: word(4) })
     }
-    let sequence = u64::from(word(8)) | u64::from(word(12)) << 32;
-    Some(Record { sequence, body, end })
+}
+
+fn checksum(salt: Option<u64>, header: &[u8]) -> u32 {
+    let salt = salt.map_or(0, |salt| crc32c::crc32c(&salt.to_le_bytes()));
+    crc32c::crc32c_append(salt, header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_the_first_number_and_the_salt() {
+        let names =
+            [SegmentName { first_sequence: 7, salt: None }, SegmentName { first_sequence: 12, salt: Some(0xabc) }];
+        for name in names {
+            assert_eq!(SegmentName::of(&name.path_in(Path::new("log"))), Some(name));
+        }
+        for other in ["notes.wal", "7.wal.bak", "7-xyz.wal", ".wal"] {
+            assert_eq!(SegmentName::of(Path::new(other)), None, "{other}");
+        }
+    }
+
+    /// Bytes that a sender chose must not pass for a record.
+    #[test]
+    fn a_header_counts_only_with_the_salt_of_its_segment() {
+        let header = Header { sequence: 3, body_bytes: 10, body_crc: 4 };
+        let bytes = header.encode(17);
+        assert_eq!(Header::at(&bytes, 0, Some(17)), Some(header));
+        assert_eq!(Header::at(&bytes, 0, Some(18)), None);
+        assert_eq!(Header::at(&bytes, 0, None), None);
+    }
 }

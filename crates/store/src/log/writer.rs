@@ -1,7 +1,7 @@
 //! One thread writes the log: it takes all batches that wait, writes them, asks the disk once, then acknowledges all.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,14 +10,16 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tracehouse_model::Clock;
+use tracehouse_model::{Clock, Randomness};
 
-use super::segment::{self, MAGIC};
+use super::segment::{self, Header, MAGIC, RecordKind, SegmentName};
 use super::{Durability, DurableBatch, LogEntry, Recovered, SpanLog};
+use crate::disk::{Disk, DiskError, DiskFile};
 use crate::error::AppendError;
+use crate::keeper::chain;
 
-/// A new segment is begun when the current one is this large.
-const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// A segment may be so many times as large as intended while the next one can't be begun; then nothing more is taken.
+const OVERSIZE_MAX: u64 = 4;
 /// So much is written before the disk is asked.
 const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
 const RETRY_AFTER_DISK_FULL: Duration = Duration::from_secs(5);
@@ -32,48 +34,70 @@ pub(crate) struct SegmentedLog {
 }
 
 struct Shared {
+    folder: PathBuf,
+    disk: Disk,
     queued_bytes: AtomicUsize,
     disk_bytes: AtomicU64,
     failure: Mutex<Option<String>>,
-    /// Finished segments: path, last number inside, bytes.
-    finished: Mutex<Vec<(PathBuf, u64, u64)>>,
+    finished: Mutex<Vec<Finished>>,
+}
+
+/// A segment to which nothing is added any more.
+struct Finished {
+    path: PathBuf,
+    last_sequence: u64,
+    bytes: u64,
+}
+
+/// What a log works with.
+pub(crate) struct LogSettings {
+    pub(crate) folder: PathBuf,
+    pub(crate) durability: Durability,
+    /// A new segment is begun when the current one has so many bytes.
+    pub(crate) segment_bytes_max: u64,
+    pub(crate) disk: Disk,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) randomness: Arc<dyn Randomness>,
 }
 
 impl SegmentedLog {
     /// Continues a recovered log in a new segment. `on_durable` makes batches visible; it is called in order.
     pub(crate) fn start(
-        folder: &Path,
+        settings: LogSettings,
         recovered: &Recovered,
-        durability: Durability,
-        clock: Arc<dyn Clock>,
         on_durable: OnDurable,
-    ) -> io::Result<Self> {
+    ) -> Result<Self, DiskError> {
+        let folder = settings.folder.clone();
+        let failed = |source| DiskError { action: "continuing the log in", path: folder.clone(), source };
         let mut finished = Vec::new();
-        let mut disk_bytes = 0;
         for (path, last_sequence) in &recovered.segments {
-            let bytes = fs::metadata(path)?.len();
-            disk_bytes += bytes;
-            finished.push((path.clone(), *last_sequence, bytes));
+            let bytes = std::fs::metadata(path).map_err(failed)?.len();
+            finished.push(Finished { path: path.clone(), last_sequence: *last_sequence, bytes });
         }
         let shared = Arc::new(Shared {
+            folder: folder.clone(),
+            disk: settings.disk.clone(),
             queued_bytes: AtomicUsize::new(0),
-            disk_bytes: AtomicU64::new(disk_bytes),
+            disk_bytes: AtomicU64::new(finished.iter().map(|segment| segment.bytes).sum()),
             failure: Mutex::new(None),
             finished: Mutex::new(finished),
         });
         let (sender, receiver) = channel();
-        let segment = Segment::create(folder, recovered.last_sequence + 1)?;
-        let writer = Writer {
-            folder: folder.to_owned(),
+        let segment = Segment::create(&settings, recovered.last_sequence + 1)?;
+        let mut writer = Writer {
             segment,
             next_sequence: recovered.last_sequence + 1,
-            durability,
-            last_sync: clock.monotonic(),
-            clock,
+            last_sync: settings.clock.monotonic(),
+            settings,
             shared: shared.clone(),
             on_durable,
         };
-        let thread = std::thread::Builder::new().name("log".into()).spawn(move || writer.run(&receiver))?;
+        let run = move || {
+            if std::panic::catch_unwind(AssertUnwindSafe(|| writer.run(&receiver))).is_err() {
+                writer.fail(&"its thread panicked");
+            }
+        };
+        let thread = std::thread::Builder::new().name("log".into()).spawn(run).map_err(failed)?;
         Ok(Self { shared, sender: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) })
     }
 }
@@ -96,16 +120,25 @@ impl SpanLog for SegmentedLog {
 
     fn release(&self, up_to: u64) {
         let mut finished = self.shared.finished.lock();
-        finished.retain(|(path, last_sequence, bytes)| {
-            if *last_sequence > up_to {
+        let segments = finished.len();
+        finished.retain(|segment| {
+            if segment.last_sequence > up_to {
                 return true;
             }
-            if let Err(error) = fs::remove_file(path) {
-                tracing::warn!(%error, path = %path.display(), "removing a finished log segment failed");
+            if let Err(error) = self.shared.disk.remove_file(&segment.path) {
+                tracing::warn!(error = chain(&error), "removing a finished log segment failed; it is tried again");
+                return true;
             }
-            self.shared.disk_bytes.fetch_sub(*bytes, Ordering::Relaxed);
+            self.shared.disk_bytes.fetch_sub(segment.bytes, Ordering::Relaxed);
             false
         });
+        // Segments that come back after a power failure are removed by the next start: the catalogue's position says that
+        // nothing in them counts.
+        if finished.len() < segments
+            && let Err(error) = self.shared.disk.sync_folder(&self.shared.folder)
+        {
+            tracing::warn!(error = chain(&error), "making the removal of log segments durable failed");
+        }
     }
 
     fn queued_bytes(&self) -> usize {
@@ -131,43 +164,44 @@ impl SpanLog for SegmentedLog {
 }
 
 struct Segment {
-    file: File,
-    path: PathBuf,
+    file: DiskFile,
+    /// Of its headers: see [`segment`].
+    salt: u64,
     bytes: u64,
 }
 
 impl Segment {
-    fn create(folder: &Path, first_sequence: u64) -> io::Result<Self> {
-        let path = segment::path(folder, first_sequence);
-        let mut file = OpenOptions::new().create(true).write(true).truncate(true).open(&path)?;
-        file.write_all(MAGIC)?;
-        file.sync_all()?;
-        // Without this the file itself may be missing after a power failure.
-        File::open(folder)?.sync_all()?;
-        Ok(Self { file, path, bytes: MAGIC.len() as u64 })
+    fn create(settings: &LogSettings, first_sequence: u64) -> Result<Self, DiskError> {
+        let salt = settings.randomness.next_u64();
+        let path = SegmentName { first_sequence, salt: Some(salt) }.path_in(&settings.folder);
+        Self::begin(settings, &path, salt).inspect_err(|_| {
+            // Left behind it would claim to begin with a number that the current segment goes on to use. If it can't be
+            // removed it is empty, and a start passes over empty segments.
+            let _ = settings.disk.remove_file(&path);
+        })
     }
 
-    /// Takes back a write that the disk had no room for.
-    fn rewind(&mut self) -> io::Result<()> {
-        self.file.set_len(self.bytes)?;
-        self.file.seek(SeekFrom::Start(self.bytes))?;
-        Ok(())
+    fn begin(settings: &LogSettings, path: &Path, salt: u64) -> Result<Self, DiskError> {
+        let mut file = settings.disk.create_file(path)?;
+        file.append(MAGIC)?;
+        file.sync()?;
+        // Without this the file itself may be missing after a power failure.
+        settings.disk.sync_folder(&settings.folder)?;
+        Ok(Self { file, salt, bytes: MAGIC.len() as u64 })
     }
 }
 
 struct Writer {
-    folder: PathBuf,
+    settings: LogSettings,
     segment: Segment,
     next_sequence: u64,
-    durability: Durability,
-    clock: Arc<dyn Clock>,
     last_sync: Duration,
     shared: Arc<Shared>,
     on_durable: OnDurable,
 }
 
 impl Writer {
-    fn run(mut self, receiver: &Receiver<LogEntry>) {
+    fn run(&mut self, receiver: &Receiver<LogEntry>) {
         while let Some(group) = self.next_group(receiver) {
             if !self.write_group(group) {
                 break;
@@ -178,14 +212,15 @@ impl Writer {
             let reason = self.shared.failure.lock().clone().unwrap_or_default();
             let _ = entry.done.send(Err(AppendError::Failed { reason }));
         }
-        if let Err(error) = self.segment.file.sync_data() {
-            tracing::error!(%error, "synchronising the log at the end failed");
+        let has_failed = self.shared.failure.lock().is_some();
+        if !has_failed && let Err(error) = self.segment.file.sync_data() {
+            tracing::error!(error = chain(&error), "synchronising the log at the end failed");
         }
     }
 
     /// Waits for a batch, then takes all that wait with it. `None` when no more will come.
     fn next_group(&mut self, receiver: &Receiver<LogEntry>) -> Option<Vec<LogEntry>> {
-        let first = match self.durability {
+        let first = match self.settings.durability {
             Durability::Fsync => receiver.recv().ok()?,
             Durability::Interval(interval) => loop {
                 match receiver.recv_timeout(interval) {
@@ -213,16 +248,19 @@ impl Writer {
     /// Returns whether the log can go on.
     fn write_group(&mut self, group: Vec<LogEntry>) -> bool {
         let bytes: usize = group.iter().map(|entry| entry.body.len()).sum();
-        let outcome = match self.write_records(&group) {
-            Ok(()) => self.make_durable().map_err(Failure::Fatal),
-            Err(error) => Err(self.take_back(error)),
+        let has_room = self.segment.bytes < OVERSIZE_MAX.saturating_mul(self.settings.segment_bytes_max);
+        let written = if has_room { Some(self.write_records(&group)) } else { None };
+        let outcome = match written {
+            None => Err(Failure::DiskFull),
+            Some(Ok(())) => self.make_durable(&group).map_err(Failure::Fatal),
+            Some(Err(error)) => Err(self.take_back(error)),
         };
         self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         metrics::histogram!("tracehouse_log_group_batches").record(group.len() as f64);
         match outcome {
             Ok(()) => {
                 self.publish(group);
-                self.segment.bytes < SEGMENT_BYTES_MAX || self.roll()
+                self.roll_if_full()
             }
             Err(Failure::DiskFull) => {
                 metrics::counter!("tracehouse_log_disk_full_total").increment(1);
@@ -230,7 +268,7 @@ impl Writer {
                     let reason = "the disk is full".to_owned();
                     let _ = entry.done.send(Err(AppendError::DiskFull { retry_after: RETRY_AFTER_DISK_FULL, reason }));
                 }
-                true
+                self.roll_if_full()
             }
             Err(Failure::Fatal(error)) => {
                 let reason = self.fail(&error);
@@ -242,50 +280,54 @@ impl Writer {
         }
     }
 
-    fn write_records(&mut self, group: &[LogEntry]) -> io::Result<()> {
+    fn write_records(&mut self, group: &[LogEntry]) -> Result<(), DiskError> {
         const SMALL: usize = 64 * 1024;
         let mut buffer = Vec::new();
         for (sequence, entry) in (self.next_sequence..).zip(group) {
-            buffer.extend_from_slice(&segment::encode_header(entry.body.len(), entry.body_crc, sequence));
+            let header = Header { sequence, body_bytes: entry.body.len(), body_crc: entry.body_crc };
+            buffer.extend_from_slice(&header.encode(self.segment.salt));
             if entry.body.len() <= SMALL {
                 buffer.extend_from_slice(&entry.body);
                 if buffer.len() < SMALL {
                     continue;
                 }
             }
-            self.segment.file.write_all(&buffer)?;
+            self.segment.file.append(&buffer)?;
             buffer.clear();
             if entry.body.len() > SMALL {
-                self.segment.file.write_all(&entry.body)?;
+                self.segment.file.append(&entry.body)?;
             }
         }
-        self.segment.file.write_all(&buffer)
+        self.segment.file.append(&buffer)
     }
 
-    fn make_durable(&mut self) -> io::Result<()> {
-        match self.durability {
+    fn make_durable(&mut self, group: &[LogEntry]) -> Result<(), DiskError> {
+        match self.settings.durability {
             Durability::Fsync => self.sync(),
-            Durability::Interval(interval) if self.clock.monotonic() - self.last_sync >= interval => self.sync(),
-            Durability::Interval(_) => Ok(()),
+            Durability::Interval(interval) => {
+                let is_due = self.settings.clock.monotonic() - self.last_sync >= interval;
+                // Those that a carried record repeats may have been durable for long, and are let go after it.
+                if is_due || group.iter().any(|entry| entry.kind == RecordKind::Carried) { self.sync() } else { Ok(()) }
+            }
         }
     }
 
     /// A failed synchronisation is never tried again: the system may have dropped the pages, and a second call would
     /// report success for data that is gone.
-    fn sync(&mut self) -> io::Result<()> {
-        let begin = self.clock.monotonic();
+    fn sync(&mut self) -> Result<(), DiskError> {
+        let begin = self.settings.clock.monotonic();
         self.segment.file.sync_data()?;
-        self.last_sync = self.clock.monotonic();
+        self.last_sync = self.settings.clock.monotonic();
         metrics::histogram!("tracehouse_log_sync_seconds").record((self.last_sync - begin).as_secs_f64());
         Ok(())
     }
 
-    fn take_back(&mut self, error: io::Error) -> Failure {
-        let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    fn take_back(&mut self, error: DiskError) -> Failure {
+        let full = matches!(error.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         if !full {
             return Failure::Fatal(error);
         }
-        match self.segment.rewind() {
+        match self.segment.file.cut_off(self.segment.bytes) {
             Ok(()) => Failure::DiskFull,
             Err(error) => Failure::Fatal(error),
         }
@@ -298,40 +340,49 @@ impl Writer {
             let written = (segment::HEADER_BYTES + entry.body.len()) as u64;
             self.segment.bytes += written;
             self.shared.disk_bytes.fetch_add(written, Ordering::Relaxed);
-            batches.push(DurableBatch { sequence: self.next_sequence, tenant: entry.tenant, spans: entry.spans });
-            waiting.push(entry.done);
+            let sequence = self.next_sequence;
+            batches.push(DurableBatch { sequence, tenant: entry.tenant, kind: entry.kind, spans: entry.spans });
+            waiting.push((entry.done, sequence));
             self.next_sequence += 1;
         }
         (self.on_durable)(batches);
-        for done in waiting {
+        for (done, sequence) in waiting {
             // A sender that has gone away does not mind; its spans are kept all the same.
-            let _ = done.send(Ok(()));
+            let _ = done.send(Ok(sequence));
         }
     }
 
     /// Ends ingest; returns what senders are told.
-    fn fail(&self, error: &io::Error) -> String {
+    fn fail(&self, error: &dyn std::fmt::Display) -> String {
         let reason = format!("the log can't be written any more ({error}); restart after mending the disk");
         tracing::error!(%error, "the log failed: no more spans are accepted until a restart");
         *self.shared.failure.lock() = Some(reason.clone());
         reason
     }
 
-    /// Begins a new segment. If that fails the current one goes on growing, and the next group tries again. Returns
-    /// whether the log can go on.
-    fn roll(&mut self) -> bool {
-        if let Durability::Interval(_) = self.durability
+    /// Begins a new segment when the current one is full. If that fails the current one goes on growing for a while, and the
+    /// next group tries again. Returns whether the log can go on.
+    fn roll_if_full(&mut self) -> bool {
+        if self.segment.bytes < self.settings.segment_bytes_max {
+            return true;
+        }
+        if let Durability::Interval(_) = self.settings.durability
             && let Err(error) = self.sync()
         {
             self.fail(&error);
             return false;
         }
-        match Segment::create(&self.folder, self.next_sequence) {
+        match Segment::create(&self.settings, self.next_sequence) {
             Ok(next) => {
                 let full = std::mem::replace(&mut self.segment, next);
-                self.shared.finished.lock().push((full.path, self.next_sequence - 1, full.bytes));
+                let path = full.file.path().to_owned();
+                let last_sequence = self.next_sequence - 1;
+                self.shared.finished.lock().push(Finished { path, last_sequence, bytes: full.bytes });
             }
-            Err(error) => tracing::warn!(%error, "beginning a new log segment failed; the current one goes on"),
+            Err(error) => {
+                metrics::counter!("tracehouse_log_segment_failures_total").increment(1);
+                tracing::warn!(error = chain(&error), "beginning a new log segment failed; the current one goes on");
+            }
         }
         true
     }
@@ -339,5 +390,5 @@ impl Writer {
 
 enum Failure {
     DiskFull,
-    Fatal(io::Error),
+    Fatal(DiskError),
 }

@@ -1,0 +1,77 @@
+//! Which files are merged.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tracehouse_model::TenantId;
+
+use crate::compact::Effort;
+use crate::objects::hour_of;
+use crate::span_file::SpanFile;
+
+/// Merged files hold about so many spans: large enough for dictionaries and footers to pay, small enough that a search
+/// for the newest traces reads little.
+const SPANS_PER_FILE: u64 = 512 * 1024;
+/// Files of one size class are merged when there are so many of them.
+const FILES_PER_MERGE_MIN: usize = 4;
+const FILES_PER_MERGE_MAX: usize = 16;
+
+/// The tenant, the hour (since the epoch) and the size class of files that are merged with each other.
+pub(crate) type MergeKey = (TenantId, i64, u32);
+
+/// Files to merge: of one key, oldest first.
+pub(crate) struct Choice {
+    pub(crate) key: MergeKey,
+    pub(crate) inputs: Vec<Arc<SpanFile>>,
+}
+
+/// What to merge next: at most one merge for each key. Empty if nothing is left that merging would improve.
+pub(crate) fn choose(files: &[Arc<SpanFile>], effort: Effort) -> Vec<Choice> {
+    let mut groups: BTreeMap<MergeKey, Vec<Arc<SpanFile>>> = BTreeMap::new();
+    for file in files {
+        let record = &file.record;
+        let is_large = record.level > 0 && record.spans >= SPANS_PER_FILE / 2;
+        if is_large || file.is_suspected() {
+            continue;
+        }
+        // Files are merged with others of their size, so that a span is rewritten seldom.
+        let size_class = match effort {
+            Effort::Routine => (record.spans.max(1).ilog2() / 2).max(6),
+            Effort::Everything => 0,
+        };
+        let key = (record.tenant.clone(), hour_of(record.start_min), size_class);
+        groups.entry(key).or_default().push(file.clone());
+    }
+    let choices =
+        groups.into_iter().filter_map(|(key, group)| Some(Choice { key, inputs: choose_among(group, effort)? }));
+    choices.collect()
+}
+
+fn choose_among(mut group: Vec<Arc<SpanFile>>, effort: Effort) -> Option<Vec<Arc<SpanFile>>> {
+    group.sort_by(|left, right| left.record.id.cmp(&right.record.id));
+    let total: u64 = group.iter().map(|file| file.record.spans).sum();
+    let worthwhile = match effort {
+        Effort::Routine => group.len() >= FILES_PER_MERGE_MIN || total >= SPANS_PER_FILE,
+        Effort::Everything => group.len() > 1 || group.iter().any(|file| file.record.level == 0),
+    };
+    if !worthwhile {
+        return None;
+    }
+    // A file too large for its neighbours must not keep those behind it from being merged.
+    (0..group.len()).find_map(|first| {
+        let chosen = that_fit(&group[first..]);
+        let improves = chosen.len() > 1 || chosen[0].record.level == 0;
+        improves.then(|| chosen.to_vec())
+    })
+}
+
+/// As many files from the first on as make one of the intended size.
+fn that_fit(files: &[Arc<SpanFile>]) -> &[Arc<SpanFile>] {
+    let mut spans = 0;
+    let fits = |file: &&Arc<SpanFile>| {
+        spans += file.record.spans;
+        spans == file.record.spans || spans <= SPANS_PER_FILE * 5 / 4
+    };
+    let count = files.iter().take(FILES_PER_MERGE_MAX).take_while(fits).count();
+    &files[..count]
+}

@@ -1,0 +1,283 @@
+//! What the store does to the disk: folders and files that only their owner can read, names that survive a power failure,
+//! and errors that say which path they are about.
+//!
+//! A name (of a new file or folder, after a rename, after a removal) survives a power failure only once the folder that
+//! holds it was synchronised. Who calls this decides when; [`Disk::sync_folder`] is the step.
+//!
+//! Tests put [`DiskFaults`] before every step, to make it fail or to look at the folders at that moment.
+
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Folders are their owner's alone, and so are files: spans hold what their senders put into them.
+const FOLDER_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
+/// The rights of others than the owner.
+const RIGHTS_OF_OTHERS: u32 = 0o077;
+
+/// One step on the disk, before it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskStep<'a> {
+    CreateFolder(&'a Path),
+    RemoveFolder(&'a Path),
+    SyncFolder(&'a Path),
+    CreateFile(&'a Path),
+    Read(&'a Path),
+    Write(&'a Path),
+    SyncFile(&'a Path),
+    Rename { from: &'a Path, to: &'a Path },
+    RemoveFile(&'a Path),
+}
+
+/// Stands before every step of a [`Disk`].
+pub trait DiskFaults: Send + Sync {
+    /// An error takes the place of the step.
+    fn before(&self, step: DiskStep<'_>) -> io::Result<()>;
+}
+
+/// The way to the disk.
+#[derive(Clone, Default)]
+pub struct Disk {
+    faults: Option<Arc<dyn DiskFaults>>,
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Disk").field("faults", &self.faults.is_some()).finish()
+    }
+}
+
+/// A step on the disk that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{action} {} failed; {}", path.display(), advice(source))]
+pub struct DiskError {
+    pub action: &'static str,
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+/// What a person can do about an error of the disk.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on the disk",
+        io::ErrorKind::PermissionDenied => "check that it belongs to the user that runs the server",
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            "something else stands in its place: move that away"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "the file system is read-only: look for errors of the disk, then mount it anew"
+        }
+        io::ErrorKind::NotFound => "check that its folder is there and that the disk is mounted",
+        _ => "check the disk",
+    }
+}
+
+impl Disk {
+    /// A disk whose steps tests watch and make fail.
+    pub fn with_faults(faults: Arc<dyn DiskFaults>) -> Self {
+        Self { faults: Some(faults) }
+    }
+
+    fn step<T>(
+        &self,
+        action: &'static str,
+        step: DiskStep<'_>,
+        path: &Path,
+        work: impl FnOnce() -> io::Result<T>,
+    ) -> Result<T, DiskError> {
+        let allowed = self.faults.as_ref().map_or(Ok(()), |faults| faults.before(step));
+        allowed.and_then(|()| work()).map_err(|source| DiskError { action, path: path.to_owned(), source })
+    }
+
+    /// Makes a folder whose parent is there. Returns whether it is new.
+    pub(crate) fn create_folder(&self, path: &Path) -> Result<bool, DiskError> {
+        self.step("making the folder", DiskStep::CreateFolder(path), path, || {
+            match DirBuilder::new().mode(FOLDER_MODE).create(path) {
+                Ok(()) => Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    /// Makes a folder and the ones above it that are missing. Its name and that of the folder it is in survive a power
+    /// failure afterwards, also if they were made by someone whom a crash kept from synchronising them.
+    pub fn settle_folder(&self, path: &Path) -> Result<(), DiskError> {
+        /// A folder and the one that holds it may both be new: ours is one in the data folder.
+        const LEVELS: usize = 2;
+        let missing: Vec<&Path> =
+            path.ancestors().take_while(|at| !at.as_os_str().is_empty() && !at.exists()).collect();
+        for folder in missing.into_iter().rev() {
+            self.create_folder(folder)?;
+            self.sync_parent(folder)?;
+        }
+        for folder in path.ancestors().take(LEVELS) {
+            match self.sync_parent(folder) {
+                // A folder above ours that we may pass through but not read is not ours to keep.
+                Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => {}
+                outcome => outcome?,
+            }
+        }
+        Ok(())
+    }
+
+    fn sync_parent(&self, path: &Path) -> Result<(), DiskError> {
+        match path.parent() {
+            None => Ok(()),
+            Some(parent) if parent.as_os_str().is_empty() => self.sync_folder(Path::new(".")),
+            Some(parent) => self.sync_folder(parent),
+        }
+    }
+
+    /// Makes the names in a folder survive a power failure.
+    pub(crate) fn sync_folder(&self, path: &Path) -> Result<(), DiskError> {
+        self.step("synchronising the folder", DiskStep::SyncFolder(path), path, || File::open(path)?.sync_all())
+    }
+
+    /// Removes a folder if it is empty. Returns whether it is gone.
+    pub(crate) fn remove_empty_folder(&self, path: &Path) -> Result<bool, DiskError> {
+        self.step("removing the empty folder", DiskStep::RemoveFolder(path), path, || match fs::remove_dir(path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
+            Err(error) => Err(error),
+        })
+    }
+
+    /// Makes a file, or empties the one that has the name.
+    pub(crate) fn create_file(&self, path: &Path) -> Result<DiskFile, DiskError> {
+        let file = self.step("making the file", DiskStep::CreateFile(path), path, || {
+            OpenOptions::new().create(true).write(true).truncate(true).mode(FILE_MODE).open(path)
+        })?;
+        Ok(DiskFile { file, path: path.to_owned(), disk: self.clone() })
+    }
+
+    pub(crate) fn open_to_write(&self, path: &Path) -> Result<DiskFile, DiskError> {
+        let opened = OpenOptions::new().write(true).open(path);
+        let file = opened.map_err(|source| DiskError { action: "opening", path: path.to_owned(), source })?;
+        Ok(DiskFile { file, path: path.to_owned(), disk: self.clone() })
+    }
+
+    pub(crate) fn read(&self, path: &Path) -> Result<Vec<u8>, DiskError> {
+        self.step("reading", DiskStep::Read(path), path, || fs::read(path))
+    }
+
+    pub(crate) fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+        self.step("renaming a file to", DiskStep::Rename { from, to }, to, || fs::rename(from, to))
+    }
+
+    /// Removes a file. Returns whether it was there.
+    pub(crate) fn remove_file(&self, path: &Path) -> Result<bool, DiskError> {
+        self.step("removing", DiskStep::RemoveFile(path), path, || match fs::remove_file(path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        })
+    }
+
+    /// Takes the rights of others from a file or folder that an earlier version made for all to read. Returns whether
+    /// there were any.
+    pub fn make_private(&self, path: &Path) -> Result<bool, DiskError> {
+        let failed = |source| DiskError { action: "taking the rights of others from", path: path.to_owned(), source };
+        let mode = fs::metadata(path).map_err(failed)?.mode();
+        if mode & RIGHTS_OF_OTHERS == 0 {
+            return Ok(false);
+        }
+        fs::set_permissions(path, Permissions::from_mode(mode & !RIGHTS_OF_OTHERS & 0o7777)).map_err(failed)?;
+        Ok(true)
+    }
+}
+
+/// A file that is being written.
+pub(crate) struct DiskFile {
+    file: File,
+    path: PathBuf,
+    disk: Disk,
+}
+
+impl DiskFile {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Asks the disk to keep what was written. Must not be tried again when it fails: the system may have dropped the pages.
+    pub(crate) fn sync(&self) -> Result<(), DiskError> {
+        let step = DiskStep::SyncFile(&self.path);
+        self.disk.step("synchronising", step, &self.path, || self.file.sync_all())
+    }
+
+    /// The same, without times and other things that are not needed to read it back.
+    pub(crate) fn sync_data(&self) -> Result<(), DiskError> {
+        let step = DiskStep::SyncFile(&self.path);
+        self.disk.step("synchronising", step, &self.path, || self.file.sync_data())
+    }
+
+    /// Cuts off everything from a place on, and goes on writing there.
+    pub(crate) fn cut_off(&mut self, from: u64) -> Result<(), DiskError> {
+        let (file, path) = (&mut self.file, &self.path);
+        self.disk.step("cutting off", DiskStep::Write(path), path, || {
+            file.set_len(from)?;
+            file.seek(SeekFrom::Start(from)).map(|_| ())
+        })
+    }
+
+    pub(crate) fn bytes(&self) -> Result<u64, DiskError> {
+        let failed = |source| DiskError { action: "looking at", path: self.path.clone(), source };
+        Ok(self.file.metadata().map_err(failed)?.len())
+    }
+
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
+        let (file, path) = (&mut self.file, &self.path);
+        self.disk.step("writing", DiskStep::Write(path), path, || file.write_all(bytes))
+    }
+}
+
+impl Write for DiskFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.append(bytes).map_err(|error| error.source)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).expect("it is there").mode() & 0o777
+    }
+
+    #[test]
+    fn what_is_made_belongs_to_its_owner_alone() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let disk = Disk::default();
+        let inner = folder.path().join("a/b/c");
+        disk.settle_folder(&inner).expect("can be made");
+        assert_eq!([mode(&folder.path().join("a")), mode(&folder.path().join("a/b")), mode(&inner)], [0o700; 3]);
+        let file = inner.join("file");
+        disk.create_file(&file).expect("can be made");
+        assert_eq!(mode(&file), 0o600);
+        fs::set_permissions(&inner, Permissions::from_mode(0o755)).expect("ours");
+        assert!(disk.make_private(&inner).expect("ours"));
+        assert_eq!(mode(&inner), 0o700);
+        assert!(!disk.make_private(&inner).expect("ours"));
+    }
+
+    #[test]
+    fn errors_name_the_path_and_what_to_do() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("tenant=a");
+        fs::write(&path, "in the way").expect("can be written");
+        let error = Disk::default().create_folder(&path).expect_err("a file is in the way");
+        let text = error.to_string();
+        assert!(text.contains("tenant=a") && text.contains("move that away"), "{text}");
+    }
+}

@@ -1,0 +1,187 @@
+//! A flush: tenant by tenant, so that one whose spans can't be written keeps nobody else's in memory.
+//!
+//! What a tenant's flush made is committed together with the tenant's position in the log, in one transaction with those of
+//! other small tenants. A tenant that fails keeps its spans in memory and in the log, and is tried again after a while
+//! ([`crate::troubles`]). When its records keep too much of the log from being let go, they are repeated further on
+//! ([`crate::carry`]).
+
+use tracehouse_catalogue::{Commit, FileRecord};
+use tracehouse_model::TenantId;
+
+use crate::carry::carry_forward;
+use crate::error::WriteError;
+use crate::flush::{FlushReport, write_tenant};
+use crate::keeper::chain;
+use crate::log::stored;
+use crate::state::{State, TenantToFlush};
+use crate::store::Shared;
+use crate::troubles::Work;
+
+/// Tenants that are committed together: so many …
+const TENANTS_PER_COMMIT_MAX: usize = 64;
+/// … and with so many bytes in memory, if there is more than one.
+const BYTES_PER_COMMIT_MAX: usize = 8 * 1024 * 1024;
+
+/// Whose spans are flushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// Those of all tenants.
+    All,
+    /// Those of tenants that do not wait after a failure.
+    Due,
+}
+
+/// Writes what is in memory to files, commits them together with the log's positions, and lets the log go. An error tells of
+/// the first that failed; the others are done.
+pub(crate) fn flush(shared: &Shared, which: Which) -> Result<FlushReport, WriteError> {
+    let _one_at_a_time = shared.flush_lock.lock();
+    shared.resolve_commits().inspect_err(|error| shared.troubles.failed(Work::Commit, chain(error)))?;
+    let mut set = shared.state.begin_flush();
+    let _ends_with_this = EndOfFlush(&shared.state);
+    let has_spans = |tenant: &TenantId| set.tenants.iter().any(|other| other.tenant == *tenant);
+    shared.troubles.retain(|work| match work {
+        Work::Flush(tenant) | Work::Carry(tenant) => has_spans(tenant),
+        _ => true,
+    });
+    // The many small ones are not to wait for the few large ones.
+    set.tenants.sort_by(|left, right| (left.bytes, &left.tenant).cmp(&(right.bytes, &right.tenant)));
+    let waits = |tenant: &TenantId| which == Which::Due && shared.troubles.must_wait(&Work::Flush(tenant.clone()));
+    let (waiting, due): (Vec<_>, Vec<_>) = set.tenants.into_iter().partition(|due| waits(&due.tenant));
+    let mut round =
+        Round { shared, up_to: set.up_to, report: FlushReport::default(), not_stored: waiting, first_error: None };
+    let groups = groups(due);
+    let count = groups.len();
+    for (number, group) in groups.into_iter().enumerate() {
+        round.write_group(group, number + 1 == count)?;
+    }
+    round.let_log_go()?;
+    round.carry_if_needed();
+    round.finish()
+}
+
+/// Batches may be joined again.
+struct EndOfFlush<'a>(&'a State);
+
+impl Drop for EndOfFlush<'_> {
+    fn drop(&mut self) {
+        self.0.end_flush();
+    }
+}
+
+/// Tenants that are committed together, in their order.
+fn groups(tenants: Vec<TenantToFlush>) -> Vec<Vec<TenantToFlush>> {
+    let mut groups: Vec<Vec<TenantToFlush>> = Vec::new();
+    let mut bytes = 0;
+    for tenant in tenants {
+        bytes += tenant.bytes;
+        match groups.last_mut() {
+            Some(group) if group.len() < TENANTS_PER_COMMIT_MAX && bytes <= BYTES_PER_COMMIT_MAX => group.push(tenant),
+            _ => {
+                bytes = tenant.bytes;
+                groups.push(vec![tenant]);
+            }
+        }
+    }
+    groups
+}
+
+struct Round<'a> {
+    shared: &'a Shared,
+    /// The number up to which the log's records are in memory.
+    up_to: u64,
+    report: FlushReport,
+    /// Tenants that wait or failed.
+    not_stored: Vec<TenantToFlush>,
+    first_error: Option<WriteError>,
+}
+
+impl Round<'_> {
+    /// Fails if nothing can be committed: then it would fail for the others too.
+    fn write_group(&mut self, group: Vec<TenantToFlush>, is_last: bool) -> Result<(), WriteError> {
+        let mut written: Vec<FileRecord> = Vec::new();
+        let mut done: Vec<TenantId> = Vec::new();
+        let mut report = FlushReport::default();
+        for tenant in group {
+            match write_tenant(self.shared, &tenant.tenant, &tenant.batches, &mut report) {
+                Ok(records) => {
+                    written.extend(records);
+                    done.push(tenant.tenant);
+                }
+                Err(error) => self.failed(tenant, error),
+            }
+        }
+        if done.is_empty() {
+            return Ok(());
+        }
+        // With the last group everyone's spans are stored, if none failed.
+        let log_positions = if is_last && self.not_stored.is_empty() {
+            vec![stored(None, self.up_to)]
+        } else {
+            done.iter().map(|tenant| stored(Some(tenant), self.up_to)).collect()
+        };
+        let commit = Commit { add: written.clone(), log_positions, ..Commit::default() };
+        self.commit(|shared| shared.commit_new_files(commit))?;
+        let files = written.into_iter().filter_map(|record| self.shared.describe(record)).collect();
+        self.shared.state.flushed(&done, self.up_to, files);
+        done.into_iter().for_each(|tenant| self.shared.troubles.succeeded(&Work::Flush(tenant)));
+        self.report.add(&report);
+        Ok(())
+    }
+
+    fn failed(&mut self, tenant: TenantToFlush, error: WriteError) {
+        let work = Work::Flush(tenant.tenant.clone());
+        let error = WriteError::Tenant { tenant: tenant.tenant.clone(), source: Box::new(error) };
+        self.shared.troubles.failed(work, chain(&error));
+        self.first_error.get_or_insert(error);
+        self.not_stored.push(tenant);
+    }
+
+    fn commit(&self, commit: impl FnOnce(&Shared) -> Result<(), WriteError>) -> Result<(), WriteError> {
+        commit(self.shared).inspect_err(|error| self.shared.troubles.failed(Work::Commit, chain(error)))?;
+        self.shared.troubles.succeeded(&Work::Commit);
+        Ok(())
+    }
+
+    /// Lets go of what the log need not keep any more, after the catalogue was told.
+    fn let_log_go(&self) -> Result<(), WriteError> {
+        let up_to = self.shared.state.stored_up_to();
+        if !self.not_stored.is_empty() {
+            let log_positions = vec![stored(None, up_to)];
+            let commit = Commit { log_positions, ..Commit::default() };
+            self.commit(|shared| Ok(shared.runtime.block_on(shared.catalogue.commit(commit))?))?;
+        }
+        if let Some(log) = self.shared.started_log() {
+            log.release(up_to.min(self.up_to));
+        }
+        Ok(())
+    }
+
+    /// Tenants that can't be stored must not make the log grow without bound.
+    fn carry_if_needed(&self) {
+        let Some(log) = self.shared.started_log() else { return };
+        let bytes_max = self.shared.config.log_bytes_before_carrying() + self.shared.state.hot_bytes() as u64;
+        if self.not_stored.is_empty() || log.disk_bytes() <= bytes_max {
+            return;
+        }
+        for TenantToFlush { tenant, batches, .. } in &self.not_stored {
+            let work = Work::Carry(tenant.clone());
+            if self.shared.troubles.must_wait(&work) {
+                continue;
+            }
+            match carry_forward(self.shared, log, tenant, batches, self.up_to) {
+                Ok(()) => self.shared.troubles.succeeded(&work),
+                Err(error) => self.shared.troubles.failed(work, chain(&error)),
+            }
+        }
+        // What fails here has told so, and is tried again by the next flush.
+        let _ = self.let_log_go();
+    }
+
+    fn finish(self) -> Result<FlushReport, WriteError> {
+        let report = &self.report;
+        metrics::counter!("tracehouse_store_flushed_spans_total").increment(report.spans);
+        metrics::counter!("tracehouse_store_duplicate_spans_total").increment(report.duplicates);
+        tracing::debug!(spans = report.spans, files = report.files, bytes = report.bytes, "flushed");
+        self.first_error.map_or(Ok(self.report), Err)
+    }
+}

@@ -1,0 +1,26 @@
+//! When small files are merged.
+
+use std::time::Duration;
+
+use crate::compact::{Effort, compact};
+use crate::keeper::{chain, contained};
+use crate::store::Shared;
+
+const TICK: Duration = Duration::from_secs(1);
+
+/// Merges from time to time. Runs on its own thread until the store stops: files expire and are deleted meanwhile.
+pub(crate) fn run_merger(shared: &Shared) {
+    let mut last = shared.clock.monotonic();
+    while !shared.stopping() {
+        shared.merger_wanted.wait(TICK);
+        let now = shared.clock.monotonic();
+        if now.saturating_sub(last) < shared.config.compaction_interval {
+            continue;
+        }
+        last = now;
+        // A merge that failed has said so, and waits by itself; a panic outside of one has not.
+        if let Err(error) = contained(|| Ok(drop(compact(shared, Effort::Routine)))) {
+            tracing::error!(error = chain(&error), "looking for files to merge failed; it is tried again");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Brings the log back into memory when the store starts, and starts it again.
+
+use std::sync::Arc;
+
+use tracehouse_catalogue::LogPosition;
+
+use crate::error::OpenError;
+use crate::flush_round::{Which, flush};
+use crate::log::{LogSettings, Positions, RecordKind, Recovered, SegmentedLog, recover};
+use crate::store::Shared;
+
+impl Shared {
+    /// Replays what the log holds beyond the catalogue's positions, flushing as needed, and starts the log.
+    pub(crate) fn recover_log(&self, positions: &[LogPosition]) -> Result<(), OpenError> {
+        let disk = &self.config.disk;
+        let folder = self.config.log_dir.clone();
+        disk.settle_folder(&folder)?;
+        disk.make_private(&folder)?;
+        let positions = Positions::new(positions);
+        // A log may hold more than memory may: what could not be written before a crash, and what an older catalogue no longer
+        // knows as stored.
+        let flush_at = self.config.flush_bytes.min(self.config.hot_bytes_max / 2);
+        let mut not_flushed_bytes = 0;
+        let recovered = recover(disk, &folder, &positions, |batch| {
+            self.state.add_hot(vec![batch]);
+            let hot_bytes = self.state.hot_bytes();
+            if hot_bytes.saturating_sub(not_flushed_bytes) >= flush_at {
+                // What fails has told so, and stays in memory: it was there before the crash too.
+                let _ = flush(self, Which::Due);
+                not_flushed_bytes = self.state.hot_bytes();
+            }
+        })?;
+        self.state.advance(recovered.last_sequence);
+        tell(&recovered);
+        self.start_log(&recovered)
+    }
+
+    fn start_log(&self, recovered: &Recovered) -> Result<(), OpenError> {
+        let (state, wanted, flush_bytes) = (self.state.clone(), self.flush_wanted.clone(), self.config.flush_bytes);
+        let on_durable = Box::new(move |mut batches: Vec<_>| {
+            batches.retain(|batch: &crate::log::DurableBatch| match batch.kind {
+                RecordKind::New => true,
+                // Its spans are in memory already.
+                RecordKind::Carried => {
+                    state.advance(batch.sequence);
+                    false
+                }
+            });
+            state.add_hot(batches);
+            if state.hot_bytes() >= flush_bytes {
+                wanted.raise();
+            }
+        });
+        let settings = LogSettings {
+            folder: self.config.log_dir.clone(),
+            durability: self.config.durability,
+            segment_bytes_max: self.config.log_segment_bytes_max,
+            disk: self.config.disk.clone(),
+            clock: Arc::clone(&self.clock),
+            randomness: Arc::clone(&self.randomness),
+        };
+        let log = SegmentedLog::start(settings, recovered, on_durable)?;
+        self.set_log(Box::new(log));
+        Ok(())
+    }
+}
+
+/// Tells the log of the server and the metrics what a recovery met.
+fn tell(recovered: &Recovered) {
+    metrics::counter!("tracehouse_log_cut_off_bytes_total").increment(recovered.cut_off_bytes);
+    metrics::counter!("tracehouse_log_lost_records_total").increment(recovered.lost_records);
+    metrics::counter!("tracehouse_log_damaged_segments_total").increment(recovered.kept_aside.len() as u64);
+    for finding in &recovered.findings {
+        tracing::error!("{finding}");
+    }
+    if recovered.findings_left_out > 0 {
+        tracing::error!("{} more faults were found in the log", recovered.findings_left_out);
+    }
+    for path in &recovered.kept_aside {
+        tracing::error!(path = %path.display(), "what could not be read of the log is kept here; the intact records are replayed");
+    }
+    if recovered.records > 0 {
+        tracing::info!(records = recovered.records, spans = recovered.spans, "replayed the log");
+    }
+}
