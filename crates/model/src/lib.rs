@@ -31,7 +31,7 @@ mod threshold;
 pub use any_value::{AnyValue, CanonicalJsonError};
 pub use attributes::{AttributeLists, AttributeValue, ValueTag};
 pub use batch::{Events, Links, Resources, Scopes, SpanBatch, SpanFields};
-pub use clock::{Clock, ManualClock, Randomness, SystemClock, SystemRandomness};
+pub use clock::{BootTime, Clock, ManualClock, Randomness, SystemClock, SystemRandomness};
 pub use encoding::DecodeError;
 pub use ids::{IdError, SpanId, TraceId};
 pub use limits::Limits;
