@@ -80,6 +80,10 @@ fn choose(files: &[Arc<SpanFile>], effort: Effort) -> Option<Vec<Arc<SpanFile>>>
         if record.level > 0 && record.spans >= SPANS_PER_FILE / 2 {
             continue;
         }
+        // What is left of a damaged file stays as it is.
+        if record.lost_spans > 0 {
+            continue;
+        }
         // Files are merged with others of their size, so that a span is rewritten seldom.
         let size_class = match effort {
             Effort::Routine => (record.spans.max(1).ilog2() / 2).max(6),
@@ -162,7 +166,7 @@ fn replace(shared: &Shared, inputs: &[Arc<SpanFile>], record: FileRecord) -> Res
         add: vec![record.clone()],
         retire: ids.iter().map(|id| (id.clone(), RetirementReason::Replaced)).collect(),
         retired_at: shared.clock.now_unix_nanos(),
-        log_position: None,
+        ..Commit::default()
     };
     shared.commit_new_files(commit)?;
     tracing::debug!(files = inputs.len(), spans = record.spans, bytes = record.bytes, "merged");

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use serde::Serialize;
-use tracehouse_catalogue::{Commit, FileRecord};
+use tracehouse_catalogue::{Commit, FileRecord, LogPosition};
 use tracehouse_model::{SpanBatch, TenantId};
 
 use crate::error::WriteError;
@@ -43,8 +43,8 @@ pub(crate) fn flush(shared: &Shared) -> Result<FlushReport, WriteError> {
     }
     let mut report = FlushReport::default();
     let written = write_tenants(shared, &set.tenants, &mut report).and_then(|records| {
-        let log_position = Some((LOG_NAME.into(), set.up_to));
-        shared.commit_new_files(Commit { add: records.clone(), log_position, ..Commit::default() })?;
+        let log_positions = vec![LogPosition { log: LOG_NAME.into(), tenant: None, position: set.up_to }];
+        shared.commit_new_files(Commit { add: records.clone(), log_positions, ..Commit::default() })?;
         Ok(records)
     });
     match written {
@@ -187,19 +187,23 @@ impl FileOutput {
         file.sync_all()?;
         let bytes = file.metadata()?.len();
         shared.objects.publish(&self.spooled, &self.path)?;
+        let (spans, start_min, start_max) = (written.spans, written.start_min, written.start_max);
+        shared.keep_description(&self.id, written);
         Ok(FileRecord {
             id: self.id,
             tenant: self.tenant,
             path: self.path,
             level,
             tier: "hot".into(),
-            spans: written.spans,
+            spans,
             bytes,
-            start_min: written.start_min,
-            start_max: written.start_max,
+            start_min,
+            start_max,
             created_at: shared.clock.now_unix_nanos(),
-            trace_filter: written.trace_filter.to_bytes(),
-            contents: serde_json::to_string(&written.contents)?,
+            minutes: FileRecord::MINUTES_UNKNOWN,
+            row_groups: 0,
+            tail_bytes: 0,
+            lost_spans: 0,
             retired: None,
         })
     }

@@ -14,9 +14,8 @@ use crate::store::Shared;
 const TICK: Duration = Duration::from_millis(200);
 /// After a failed flush or merge.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
-/// A wall clock that moved so much against the monotonic one has been set; nothing expires by it for a while.
-const CLOCK_JUMP_MIN: Duration = Duration::from_secs(3600);
-const CLOCK_SETTLE: Duration = Duration::from_secs(600);
+/// How often the catalogue is told what time it is.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Flushes when there is enough or when it is time. Runs on its own thread until the store stops.
 pub(crate) fn run_flusher(shared: &Shared) {
@@ -53,7 +52,7 @@ pub(crate) fn run_flusher(shared: &Shared) {
 /// Merges, expires and deletes. Runs on its own thread until the store stops.
 pub(crate) fn run_keeper(shared: &Shared) {
     let mut last_compaction = shared.clock.monotonic();
-    let mut clock = ClockGuard::new(shared);
+    let mut clock_remembered = last_compaction;
     while !shared.stopping() {
         shared.keeper_wanted.wait(Duration::from_secs(1));
         let now = shared.clock.monotonic();
@@ -64,8 +63,14 @@ pub(crate) fn run_keeper(shared: &Shared) {
                 tracing::warn!(error = chain(&error), "merging files failed; it is tried again");
             }
         }
-        let expired = if clock.is_trusted(shared) { expire(shared) } else { Ok(()) };
-        if let Err(error) = expired.and_then(|()| delete_retired(shared)) {
+        if now.saturating_sub(clock_remembered) >= CLOCK_INTERVAL {
+            clock_remembered = now;
+            if let Err(error) = shared.remember_clock() {
+                tracing::warn!(error = chain(&error), "writing down the time failed; it is tried again");
+            }
+        }
+        shared.look_for_missing_files();
+        if let Err(error) = expire(shared).and_then(|()| delete_retired(shared)) {
             tracing::warn!(error = chain(&error), "removing old files failed; it is tried again");
         }
     }
@@ -76,12 +81,14 @@ fn contained(work: impl FnOnce() -> Result<(), WriteError>) -> Result<(), WriteE
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(Err(WriteError::Ended))
 }
 
-/// Retires files that are older than retention allows, and the oldest ones while all take more than the budget.
+/// Retires files that are older than retention allows, and the oldest ones while all take more than the budget. Which
+/// spans are old, the store's own time says: a wall clock alone deletes nothing.
 pub(crate) fn expire(shared: &Shared) -> Result<(), WriteError> {
+    // `None`: the store is too new for anything in it to be old.
+    let oldest_kept = shared.store_clock.oldest_kept().unwrap_or(i64::MIN);
+    shared.expire_absent(oldest_kept)?;
     let mut files = shared.state.all_files();
     files.sort_by_key(|file| file.record.start_max);
-    let retention = i64::try_from(shared.config.retention.as_nanos()).unwrap_or(i64::MAX);
-    let oldest_kept = shared.clock.now_unix_nanos().saturating_sub(retention);
     let mut bytes: u64 = files.iter().map(|file| file.record.bytes).sum();
     let mut expired: Vec<Arc<SpanFile>> = Vec::new();
     for file in files {
@@ -135,36 +142,6 @@ pub(crate) fn delete_retired(shared: &Shared) -> Result<(), WriteError> {
         shared.runtime.block_on(shared.catalogue.forget(&deleted))?;
     }
     failed.map_or(Ok(()), Err)
-}
-
-/// Notices when the wall clock is set, which would make everything look expired.
-struct ClockGuard {
-    offset: i128,
-    trusted_from: Duration,
-}
-
-impl ClockGuard {
-    fn new(shared: &Shared) -> Self {
-        Self { offset: Self::offset(shared), trusted_from: Duration::ZERO }
-    }
-
-    fn offset(shared: &Shared) -> i128 {
-        i128::from(shared.clock.now_unix_nanos()) - shared.clock.monotonic().as_nanos() as i128
-    }
-
-    fn is_trusted(&mut self, shared: &Shared) -> bool {
-        let offset = Self::offset(shared);
-        if (offset - self.offset).unsigned_abs() >= CLOCK_JUMP_MIN.as_nanos() {
-            self.trusted_from = shared.clock.monotonic() + CLOCK_SETTLE;
-            tracing::warn!(
-                jump_seconds = ((offset - self.offset) / 1_000_000_000) as i64,
-                "the machine's clock was set; nothing is removed for its age in the next {} minutes",
-                CLOCK_SETTLE.as_secs() / 60
-            );
-        }
-        self.offset = offset;
-        shared.clock.monotonic() >= self.trusted_from
-    }
 }
 
 /// An error with all its causes.

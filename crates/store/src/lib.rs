@@ -15,17 +15,24 @@
 //!
 //! Tests: `tests/it`, from the outside; formats beside their code.
 
+mod clock;
 mod compact;
 mod config;
+mod describe;
 mod error;
 mod file;
 mod flush;
+mod folder;
 mod keeper;
 mod log;
 mod objects;
+mod start;
 mod state;
 mod store;
+mod survey;
+mod unreadable;
 
+pub use clock::{ClockStanding, StoreClock};
 pub use compact::CompactReport;
 pub use config::{Durability, StoreConfig};
 pub use error::{AppendError, OpenError, ReadError, WriteError};
@@ -34,5 +41,7 @@ pub use file::{
     PromotedAttribute, StringForm, TraceRows,
 };
 pub use flush::FlushReport;
+pub use folder::open_folder;
 pub use state::{HotBatch, Snapshot, SpanFile};
 pub use store::{Store, StoreStatus};
+pub use unreadable::{Unreadable, UnreadableReason};

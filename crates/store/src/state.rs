@@ -1,6 +1,6 @@
 //! What queries see: the spans in memory and the list of files, as one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
@@ -10,6 +10,7 @@ use tracehouse_model::{SpanBatch, TenantId, TraceId};
 use crate::error::ReadError;
 use crate::file::{FileContents, FileSource, OpenFile, TraceFilter};
 use crate::log::DurableBatch;
+use crate::unreadable::Unreadable;
 
 /// Spans in memory, durable in the log and not yet in a file.
 pub struct HotBatch {
@@ -85,13 +86,13 @@ impl FileAccess {
 const OPEN_FILES_MAX: usize = 256;
 
 impl SpanFile {
-    /// `None` if the catalogue's description can't be read.
-    pub(crate) fn new(record: FileRecord, access: Arc<FileAccess>) -> Option<Arc<Self>> {
-        let filter = TraceFilter::from_bytes(&record.trace_filter)?;
-        let contents = serde_json::from_str(&record.contents).ok()?;
-        // The parsed forms replace the raw ones, which would only take memory.
-        let record = FileRecord { trace_filter: Vec::new(), contents: String::new(), ..record };
-        Some(Arc::new(Self { record, contents, filter, opened: Mutex::new(None), access }))
+    pub(crate) fn new(
+        record: FileRecord,
+        contents: FileContents,
+        filter: TraceFilter,
+        access: Arc<FileAccess>,
+    ) -> Arc<Self> {
+        Arc::new(Self { record, contents, filter, opened: Mutex::new(None), access })
     }
 
     pub fn may_contain(&self, trace: TraceId) -> bool {
@@ -131,6 +132,8 @@ pub struct Snapshot {
     pub hot: Vec<Arc<HotBatch>>,
     /// By last span start, newest first.
     pub files: Arc<Vec<Arc<SpanFile>>>,
+    /// Files that can't be read, without which answers over their times are partial.
+    pub unreadable: Arc<Vec<Unreadable>>,
 }
 
 /// The moving set of hot batches and files. One lock guards both, so that no span is missed or seen twice while it moves
@@ -213,6 +216,17 @@ impl State {
     /// Adds files and takes others away, at once.
     pub(crate) fn change_files(&self, add: Vec<Arc<SpanFile>>, remove: &[String]) {
         self.tenants.write().change_files(add, remove);
+    }
+
+    /// Puts these files that can't be read in the place of those known so far.
+    pub(crate) fn set_unreadable(&self, mut of_tenants: BTreeMap<TenantId, Vec<Unreadable>>) {
+        let mut tenants = self.tenants.write();
+        for (tenant, snapshot) in &mut tenants.by_id {
+            snapshot.unreadable = Arc::new(of_tenants.remove(tenant).unwrap_or_default());
+        }
+        for (tenant, unreadable) in of_tenants {
+            tenants.by_id.entry(tenant).or_default().unreadable = Arc::new(unreadable);
+        }
     }
 
     pub(crate) fn all_files(&self) -> Vec<Arc<SpanFile>> {

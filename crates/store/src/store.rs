@@ -1,6 +1,6 @@
 //! The store: opening, appending, snapshots, shutting down.
 
-use std::fs;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -11,19 +11,23 @@ use std::time::Duration;
 use object_store::ObjectStore;
 use parking_lot::{Condvar, Mutex};
 use parquet::errors::ParquetError;
-use rustix::io::Errno;
 use serde::Serialize;
 use tracehouse_catalogue::{Catalogue, Commit, FileRecord, RetirementReason};
 use tracehouse_model::{Clock, Randomness, SpanBatch, TenantId};
 
+use crate::clock::StoreClock;
 use crate::compact::{CompactReport, Effort, compact};
 use crate::config::StoreConfig;
+use crate::describe::describe_rows;
 use crate::error::{AppendError, OpenError, WriteError};
+use crate::file::{FileContents, OpenFile, TraceFilter, WrittenFile};
 use crate::flush::{FlushReport, flush};
 use crate::keeper::{chain, run_flusher, run_keeper};
-use crate::log::{LOG_NAME, LogEntry, SegmentedLog, SpanLog, recover};
+use crate::log::{LogEntry, SpanLog};
 use crate::objects::{Objects, free_bytes};
+use crate::start::{Parts, start};
 use crate::state::{FileAccess, Snapshot, SpanFile, State};
+use crate::unreadable::Absent;
 
 const RETRY_WHEN_BUSY: Duration = Duration::from_secs(1);
 const RETRY_WHEN_FULL: Duration = Duration::from_secs(10);
@@ -52,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) objects: Arc<Objects>,
     pub(crate) catalogue: Arc<dyn Catalogue>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// By which the age of spans is judged.
+    pub(crate) store_clock: Arc<StoreClock>,
     pub(crate) randomness: Arc<dyn Randomness>,
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) flush_lock: Mutex<()>,
@@ -61,8 +67,12 @@ pub(crate) struct Shared {
     pub(crate) retired: Mutex<Vec<RetiredFile>>,
     log: OnceLock<Box<dyn SpanLog>>,
     pub(crate) access: Arc<FileAccess>,
+    /// Descriptions of files that were just written, by id.
+    described: Mutex<HashMap<String, (FileContents, TraceFilter)>>,
     stopping: AtomicBool,
     disk: Mutex<DiskCheck>,
+    /// Files that can't be read, whose absence makes answers partial.
+    pub(crate) absent: Mutex<Absent>,
 }
 
 /// A file that waits for its deletion.
@@ -111,24 +121,10 @@ impl Store {
         clock: Arc<dyn Clock>,
         randomness: Arc<dyn Randomness>,
     ) -> Result<Arc<Self>, OpenError> {
-        let contents = catalogue.load().await?;
         let runtime = tokio::runtime::Handle::current();
-        // Recovery reads and may write much: it must not hold up the runtime, and writing blocks on the runtime.
-        let opening = tokio::task::spawn_blocking(move || {
-            let folder_error = |path: &std::path::Path| {
-                let path = path.display().to_string();
-                move |source| OpenError::Folder { path, source }
-            };
-            fs::create_dir_all(&config.log_dir).map_err(folder_error(&config.log_dir))?;
-            let spool = local_root.as_ref().map_or_else(|| config.log_dir.join("spool"), |root| root.join(".spool"));
-            let objects =
-                Objects::new(objects, local_root, spool.clone(), runtime.clone()).map_err(folder_error(&spool))?;
-            let shared = Shared::new(config, Arc::new(objects), catalogue, clock, randomness, runtime);
-            shared.load_files(contents.files)?;
-            let position = contents.log_positions.iter().find(|(log, _)| log == LOG_NAME).map_or(0, |(_, at)| *at);
-            shared.recover_log(position)?;
-            Ok::<_, OpenError>(Arc::new(shared))
-        });
+        let parts = Parts { config, objects, local_root, catalogue, clock, randomness };
+        // A start reads and may write much: it must not hold up the runtime, and writing blocks on the runtime.
+        let opening = tokio::task::spawn_blocking(move || start(parts, runtime));
         let shared = match opening.await {
             Ok(shared) => shared?,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
@@ -202,6 +198,27 @@ impl Store {
         self.shared.log().failure().map_or(Ok(()), Err)
     }
 
+    /// What is wrong and does not go away by itself, and what to do about it; for status pages.
+    pub fn troubles(&self) -> Vec<String> {
+        let mut troubles = self.shared.absent.lock().troubles();
+        troubles.extend(self.shared.store_clock.trouble());
+        troubles
+    }
+
+    /// The time by which the age of spans is judged.
+    pub fn clock(&self) -> Arc<StoreClock> {
+        self.shared.store_clock.clone()
+    }
+
+    /// The operator confirms that the machine's clock is right: retention goes by it from now on.
+    pub async fn trust_clock(&self) -> Result<(), WriteError> {
+        self.in_background(|shared| {
+            shared.store_clock.trust();
+            Ok(shared.remember_clock()?)
+        })
+        .await
+    }
+
     /// Stops accepting, writes what is in memory to files and ends the threads. What can't be written stays in the log.
     pub async fn shutdown(&self) -> Result<(), WriteError> {
         self.shared.stop_background();
@@ -213,7 +230,9 @@ impl Store {
                     tracing::error!("a background thread panicked");
                 }
             }
-            flush(shared).map(|_| ())
+            let flushed = flush(shared).map(|_| ());
+            shared.remember_clock()?;
+            flushed
         })
         .await
     }
@@ -227,11 +246,12 @@ impl Drop for Store {
 }
 
 impl Shared {
-    fn new(
+    pub(crate) fn new(
         config: StoreConfig,
         objects: Arc<Objects>,
         catalogue: Arc<dyn Catalogue>,
         clock: Arc<dyn Clock>,
+        store_clock: Arc<StoreClock>,
         randomness: Arc<dyn Randomness>,
         runtime: tokio::runtime::Handle,
     ) -> Self {
@@ -246,6 +266,7 @@ impl Shared {
             objects,
             catalogue,
             clock,
+            store_clock,
             randomness,
             runtime,
             flush_lock: Mutex::new(()),
@@ -255,8 +276,17 @@ impl Shared {
             retired: Mutex::default(),
             log: OnceLock::new(),
             access,
+            described: Mutex::default(),
             stopping: AtomicBool::new(false),
             disk: Mutex::new(DiskCheck { next: Duration::ZERO, full: false }),
+            absent: Mutex::default(),
+        }
+    }
+
+    /// Done once, while the store starts.
+    pub(crate) fn set_log(&self, log: Box<dyn SpanLog>) {
+        if self.log.set(log).is_err() {
+            unreachable!("the log is started once");
         }
     }
 
@@ -274,99 +304,35 @@ impl Shared {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// A file as queries see it; a description that can't be read is reported, and the file left out.
+    /// A file as queries see it; one whose description can't be had is reported, and left out.
     pub(crate) fn describe(&self, record: FileRecord) -> Option<Arc<SpanFile>> {
-        let path = record.path.clone();
-        let file = SpanFile::new(record, self.access.clone());
-        if file.is_none() {
-            metrics::counter!("tracehouse_store_damaged_files_total").increment(1);
-            tracing::error!(path, "the catalogue's description of a file is damaged; its spans are not shown");
-        }
-        file
-    }
-
-    fn load_files(&self, records: Vec<FileRecord>) -> Result<(), OpenError> {
-        let known: std::collections::HashSet<String> = records.iter().map(|record| record.path.clone()).collect();
-        let strays = self.objects.sort_strays(|path| known.contains(path));
-        let strays = strays.map_err(|source| OpenError::Folder { path: "the store".into(), source })?;
-        if strays.removed > 0 {
-            tracing::info!(files = strays.removed, "removed files that a crash left before they were committed");
-        }
-        metrics::gauge!("tracehouse_store_unknown_files").set(strays.set_aside.len() as f64);
-        for path in &strays.set_aside {
-            tracing::error!(
-                path = %path.display(),
-                "the catalogue does not know a stored file: was the catalogue lost or restored from an older copy? The file \
-                 is set aside and its spans are not shown; any Parquet reader can read it"
-            );
-        }
-        let mut live = Vec::new();
-        for record in records {
-            match &record.retired {
-                None => {
-                    // A crash may have come between the commit and this.
-                    self.objects.confirm(&record.path);
-                    live.extend(self.describe(record));
-                }
-                Some(retirement) if retirement.reason == RetirementReason::Damaged => {}
-                // No query of an earlier run is left, but another process may read the folder.
-                Some(_) => {
-                    self.objects.hide(&record.path);
-                    self.schedule_deletion(record.id, record.path);
-                }
-            }
-        }
-        self.check_files(&mut live);
-        self.state.change_files(live, &[]);
-        Ok(())
-    }
-
-    /// Sets files aside whose footers can't be read, before the first query meets them.
-    fn check_files(&self, live: &mut Vec<Arc<SpanFile>>) {
-        live.retain(|file| match file.open() {
-            Ok(_) => true,
-            Err(error) if !is_damage(&error.source) => {
-                tracing::warn!(error = chain(&error), "a stored file can't be read at the moment");
-                true
-            }
+        let fresh = self.described.lock().remove(&record.id);
+        let described = fresh.map_or_else(|| self.read_description(&record), Ok);
+        match described {
+            Ok((contents, filter)) => Some(SpanFile::new(record, contents, filter, self.access.clone())),
             Err(error) => {
-                self.set_damaged_file_aside(file, &error.source);
-                false
+                metrics::counter!("tracehouse_store_damaged_files_total").increment(1);
+                tracing::error!(path = record.path, error = chain(&error), "a file can't be described: its spans are not shown");
+                None
             }
-        });
+        }
     }
 
-    fn recover_log(&self, position: u64) -> Result<(), OpenError> {
-        let folder = self.config.log_dir.clone();
-        let error = |source| OpenError::Folder { path: folder.display().to_string(), source };
-        let mut replayed = 0u64;
-        let recovered = recover(&folder, position, |batch| {
-            replayed += batch.spans.len() as u64;
-            self.state.add_hot(vec![batch]);
-            Ok(())
-        })
-        .map_err(error)?;
-        for path in &recovered.damaged {
-            metrics::counter!("tracehouse_log_damaged_segments_total").increment(1);
-            tracing::error!(path = %path.display(), "a segment of the log is damaged; a copy was set aside, its intact records are kept");
+    /// From the catalogue, or from all rows of the file.
+    fn read_description(&self, record: &FileRecord) -> Result<(FileContents, TraceFilter), WriteError> {
+        if let Some(legacy) = self.runtime.block_on(self.catalogue.legacy_description(&record.id))?
+            && let Some(filter) = TraceFilter::from_bytes(&legacy.trace_filter)
+            && let Ok(contents) = serde_json::from_str(&legacy.contents)
+        {
+            return Ok((contents, filter));
         }
-        if recovered.records > 0 || recovered.torn_bytes > 0 {
-            let torn_bytes = recovered.torn_bytes;
-            tracing::info!(records = recovered.records, spans = replayed, torn_bytes, "replayed the log");
-        }
-        let (state, wanted, flush_bytes) = (self.state.clone(), self.flush_wanted.clone(), self.config.flush_bytes);
-        let on_durable = Box::new(move |batches| {
-            state.add_hot(batches);
-            if state.hot_bytes() >= flush_bytes {
-                wanted.raise();
-            }
-        });
-        let log = SegmentedLog::start(&folder, &recovered, self.config.durability, self.clock.clone(), on_durable)
-            .map_err(error)?;
-        if self.log.set(Box::new(log)).is_err() {
-            unreachable!("the log is started once");
-        }
-        Ok(())
+        let written = describe_rows(&OpenFile::open(self.objects.open(record)?)?)?;
+        Ok((written.contents, written.trace_filter))
+    }
+
+    /// Keeps what the writer of a file knows of it until the file is described.
+    pub(crate) fn keep_description(&self, id: &str, written: WrittenFile) {
+        self.described.lock().insert(id.to_owned(), (written.contents, written.trace_filter));
     }
 
     /// Whether a batch may come in now.
@@ -431,6 +397,7 @@ impl Shared {
     /// Removes files that were written but never committed.
     pub(crate) fn discard_files(&self, written: &[FileRecord]) {
         for record in written {
+            self.described.lock().remove(&record.id);
             if let Err(error) = self.objects.delete(&record.path) {
                 tracing::warn!(error = chain(&error), path = record.path, "removing an uncommitted file failed");
             }
@@ -445,7 +412,7 @@ impl Shared {
         }
     }
 
-    fn schedule_deletion(&self, id: String, path: String) {
+    pub(crate) fn schedule_deletion(&self, id: String, path: String) {
         let delete_at = self.clock.monotonic() + self.config.delete_grace;
         self.retired.lock().push(RetiredFile { id, path, delete_at });
     }
@@ -469,6 +436,7 @@ impl Shared {
         }
         self.objects.hide(&file.record.path);
         self.state.change_files(Vec::new(), std::slice::from_ref(&file.record.id));
+        self.add_set_aside(file.record.clone());
     }
 
     pub(crate) fn report_gauges(&self) {
@@ -477,18 +445,18 @@ impl Shared {
         metrics::gauge!("tracehouse_log_queued_bytes").set(self.log().queued_bytes() as f64);
         metrics::gauge!("tracehouse_log_disk_bytes").set(self.log().disk_bytes() as f64);
         metrics::gauge!("tracehouse_store_retired_files").set(self.retired.lock().len() as f64);
+        self.store_clock.report_gauge();
     }
 }
 
-/// Whether a file itself is at fault, and not the way to it: too many open files or a broken connection will pass, and a
-/// file that was set aside stays so.
+/// Whether a file itself is at fault, and not the way to it: a disk that fails or is not there, too many open files, a
+/// broken connection. Only what decoders report is about the file; what the system reports may pass.
 pub(crate) fn is_damage(error: &ParquetError) -> bool {
     let ParquetError::External(cause) = error else { return true };
-    if let Some(error) = cause.downcast_ref::<object_store::Error>() {
-        return matches!(error, object_store::Error::NotFound { .. });
+    if cause.is::<object_store::Error>() {
+        return false;
     }
-    let system_error = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
     // What decoders report has no number of the system.
-    let damaging = [Errno::NOENT, Errno::IO, Errno::ISDIR].map(Errno::raw_os_error);
-    system_error.is_none_or(|number| damaging.contains(&number))
+    let system_error = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+    system_error.is_none()
 }

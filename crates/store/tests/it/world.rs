@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use object_store::local::LocalFileSystem;
 use parking_lot::Mutex;
 use tempfile::TempDir;
-use tracehouse_catalogue::{Catalogue, CatalogueContents, CatalogueError, Commit, SqliteCatalogue};
+use tracehouse_catalogue::{
+    Catalogue, CatalogueContents, CatalogueError, Commit, LegacyDescription, SqliteCatalogue,
+};
 use tracehouse_model::{Clock, ManualClock, Span, SpanBatch, SystemRandomness, TenantId};
 use tracehouse_store::{OpenError, Projection, Snapshot, SpanFile, Store, StoreConfig};
 
@@ -255,7 +257,7 @@ impl Catalogue for WatchedCatalogue {
     async fn commit(&self, commit: Commit) -> Result<(), CatalogueError> {
         let _still = self.still.read().await;
         let fault = *self.fault.lock();
-        let broken = || CatalogueError::from(TenantId::new("!").expect_err("not a name"));
+        let broken = || CatalogueError::NotLive("made to fail by the test".into());
         self.tell(Moment::BeforeCommit, &commit);
         if fault == Fault::BeforeCommit {
             return Err(broken());
@@ -268,5 +270,9 @@ impl Catalogue for WatchedCatalogue {
     async fn forget(&self, file_ids: &[String]) -> Result<(), CatalogueError> {
         let _still = self.still.read().await;
         self.inner.forget(file_ids).await
+    }
+
+    async fn legacy_description(&self, file_id: &str) -> Result<Option<LegacyDescription>, CatalogueError> {
+        self.inner.legacy_description(file_id).await
     }
 }
