@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use rustc_hash::{FxHashMap, FxHashSet};
-use tracehouse_model::{SpanBatch, TraceId, kind, status};
+use tracehouse_model::{CopyKey, SeededMap, SeededSet, SpanBatch, TraceId, kind, status};
 use tracehouse_store::{OpenFile, Projection, ReadError, Snapshot};
 
 use crate::bounds::Bounds;
@@ -198,11 +197,29 @@ fn arrange(gathered: &SpanBatch) -> Assembled {
     Assembled { spans, trees }
 }
 
-/// Rows of the first copy of each span.
+/// Rows of the first copy of each span. Storage has left out the copies that it found; these are copies of long ago.
 fn without_copies(spans: &SpanBatch, rows: &[u32]) -> Vec<u32> {
-    let mut seen: FxHashSet<(u64, u8)> = FxHashSet::default();
+    /// Different spans under one key are compared each with each, so only so many are.
+    const SPANS_OF_KEY_MAX: usize = 32;
+    let mut seen: SeededMap<CopyKey, u32> = SeededMap::default();
     seen.reserve(rows.len());
-    let first = |row: &u32| seen.insert((spans.span_id[*row as usize].as_u64(), spans.kind[*row as usize]));
+    let mut others: SeededMap<CopyKey, Vec<u32>> = SeededMap::default();
+    let first = |row: &u32| {
+        let key = spans.copy_key(*row as usize);
+        let is_copy = |other: &u32| spans.is_copy(*row as usize, spans, *other as usize);
+        let known = *seen.entry(key).or_insert(*row);
+        if known == *row {
+            return true;
+        }
+        let others = others.entry(key).or_default();
+        if is_copy(&known) || others.iter().any(is_copy) {
+            return false;
+        }
+        if others.len() < SPANS_OF_KEY_MAX {
+            others.push(*row);
+        }
+        true
+    };
     rows.iter().copied().filter(first).collect()
 }
 
@@ -214,7 +231,7 @@ struct Tree {
 
 impl Tree {
     fn of(spans: &SpanBatch, kept: &[u32]) -> Self {
-        let mut by_id: FxHashMap<u64, u32> = FxHashMap::default();
+        let mut by_id: SeededMap<u64, u32> = SeededMap::default();
         by_id.reserve(kept.len());
         for &row in kept {
             let entry = by_id.entry(spans.span_id[row as usize].as_u64()).or_insert(row);
@@ -238,7 +255,7 @@ impl Tree {
             let row = row as usize;
             (spans.start_unix_nanos[row], std::cmp::Reverse(spans.duration_nanos[row]), spans.span_id[row])
         });
-        let mut children: FxHashMap<u32, Vec<u32>> = FxHashMap::default();
+        let mut children: SeededMap<u32, Vec<u32>> = SeededMap::default();
         let mut tops: Vec<u32> = Vec::new();
         for &row in &sorted {
             match parent_of(row) {
@@ -250,7 +267,7 @@ impl Tree {
         tops.sort_by_key(|&row| parent_of(row) == ParentRow::Missing);
         let mut walk = Walk {
             children,
-            placed: FxHashSet::default(),
+            placed: SeededSet::default(),
             order: Vec::with_capacity(kept.len()),
             parent: Vec::with_capacity(kept.len()),
         };
@@ -268,9 +285,9 @@ impl Tree {
 }
 
 struct Walk {
-    children: FxHashMap<u32, Vec<u32>>,
+    children: SeededMap<u32, Vec<u32>>,
     /// Rows that have their place.
-    placed: FxHashSet<u32>,
+    placed: SeededSet<u32>,
     order: Vec<u32>,
     parent: Vec<ParentRow>,
 }

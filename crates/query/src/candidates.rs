@@ -8,8 +8,7 @@ use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Int64Type, TimestampNanosecondType};
 use parquet::arrow::arrow_reader::RowSelection;
 use parquet::errors::Result;
-use rustc_hash::{FxHashMap, FxHashSet};
-use tracehouse_model::{SpanBatch, TraceId};
+use tracehouse_model::{SeededMap, SeededSet, SpanBatch, TraceId};
 use tracehouse_store::{OpenFile, Projection, Snapshot, SpanFile, StringForm};
 
 use crate::bounds::Bounds;
@@ -24,9 +23,9 @@ const ROWS_PER_CHECK: usize = 4096;
 /// Traces with a matching span, each with the start of its newest one.
 #[derive(Default)]
 pub(crate) struct Candidates {
-    by_trace: FxHashMap<TraceId, i64>,
+    by_trace: SeededMap<TraceId, i64>,
     /// They don't come again, even if older spans of theirs are met.
-    taken: FxHashSet<TraceId>,
+    taken: SeededSet<TraceId>,
 }
 
 impl Candidates {

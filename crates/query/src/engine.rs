@@ -242,13 +242,13 @@ impl QueryEngine {
     ) -> Result<T, QueryError> {
         let slot = self.slots.clone().try_acquire_owned();
         let slot = slot.map_err(|_| QueryError::Busy { running: self.limits.concurrent_max })?;
-        let snapshot = self.store.snapshot(tenant);
+        let (store, tenant) = (self.store.clone(), tenant.clone());
         let cancelled = Arc::new(AtomicBool::new(false));
         let _cancel_when_dropped = CancelOnDrop(cancelled.clone());
         let begin = self.clock.monotonic();
         let outcome = tokio::task::spawn_blocking(move || {
             let _slot = slot;
-            work(snapshot, &cancelled)
+            work(store.snapshot(&tenant), &cancelled)
         })
         .await;
         let took = self.clock.monotonic().saturating_sub(begin);

@@ -5,8 +5,7 @@
 
 use std::ops::Range;
 
-use rustc_hash::FxHashMap;
-use tracehouse_model::{AnyValue, SpanBatch, kind, status};
+use tracehouse_model::{AnyValue, SeededMap, SpanBatch, kind, status};
 use tracehouse_traceql::{ComparisonOp, Relation, SpansetOp, Static, StructuralMode};
 
 use crate::assemble::TraceTree;
@@ -138,7 +137,7 @@ impl<'a> Evaluation<'a> {
             }
             Relation::Sibling => {
                 let ids = &self.spans.parent_span_id[self.tree.rows.clone()];
-                let mut of_left: FxHashMap<u64, u32> = FxHashMap::default();
+                let mut of_left: SeededMap<u64, u32> = SeededMap::default();
                 for at in left.iter().map(place).filter(|&at| !ids[at].is_none()) {
                     *of_left.entry(ids[at].as_u64()).or_default() += 1;
                 }
@@ -154,7 +153,7 @@ impl<'a> Evaluation<'a> {
     fn split(&self, field: &NamedField, spanset: &Spanset) -> Vec<Spanset> {
         let expression = self.bind(&field.expression);
         let mut groups: Vec<(Option<AnyValue>, Vec<u32>)> = Vec::new();
-        let mut known: FxHashMap<String, usize> = FxHashMap::default();
+        let mut known: SeededMap<String, usize> = SeededMap::default();
         for &row in &spanset.rows {
             let value = expression.value_of(row as usize).to_any();
             let key = value.as_ref().map_or_else(String::new, AnyValue::to_canonical_json);

@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use parquet::errors::ParquetError;
-use rustc_hash::{FxHashMap, FxHashSet};
-use tracehouse_model::{SpanBatch, TraceId, status};
+use tracehouse_model::{SeededMap, SeededSet, SpanBatch, TraceId, status};
 use tracehouse_store::{OpenFile, ReadError, Snapshot, SpanFile};
 
 use crate::assemble::{TraceTree, assemble_many};
@@ -168,7 +167,7 @@ impl Search<'_> {
         let portion = traces.len().div_ceil(self.bounds.threads).clamp(1, ASSEMBLED_AT_ONCE_MAX);
         let portions: Vec<&[TraceId]> = sorted.chunks(portion).collect();
         let next = AtomicUsize::new(0);
-        let done: Mutex<FxHashMap<TraceId, (Option<TraceSummary>, u64)>> = Mutex::default();
+        let done: Mutex<SeededMap<TraceId, (Option<TraceSummary>, u64)>> = Mutex::default();
         let work = || -> Result<(), ReadError> {
             while let Some(portion) = portions.get(next.fetch_add(1, Ordering::Relaxed)) {
                 assemble_many(
@@ -197,7 +196,7 @@ impl Search<'_> {
 
     fn columns(&self, open: &OpenFile) -> Vec<String> {
         let shown = self.plan.shown.iter().map(|field| &field.expression);
-        let mut columns: FxHashSet<String> = SUMMARY_COLUMNS.iter().map(|name| (*name).to_owned()).collect();
+        let mut columns: SeededSet<String> = SUMMARY_COLUMNS.iter().map(|name| (*name).to_owned()).collect();
         for expression in self.plan.expressions().into_iter().chain(shown) {
             columns.extend(columns_of(expression, open.layout()));
         }

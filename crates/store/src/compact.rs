@@ -1,11 +1,10 @@
-//! Merges small files into larger ones, packed harder, with redelivered spans left out.
+//! Merges small files into larger ones, packed harder, with copies left out.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use parquet::errors::ParquetError;
-use rustc_hash::FxHashSet;
 use serde::Serialize;
 use tracehouse_catalogue::{Commit, FileRecord, RetirementReason};
 use tracehouse_model::{SpanBatch, TenantId, TraceId};
@@ -16,8 +15,9 @@ use crate::file::{
 };
 use crate::flush::FileOutput;
 use crate::objects::hour_of;
-use crate::state::SpanFile;
-use crate::store::{Shared, is_damage};
+use crate::span_file::SpanFile;
+use crate::store::Shared;
+use crate::verify::{Readable, is_damage};
 
 /// What compaction did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -43,6 +43,8 @@ const FILES_PER_MERGE_MAX: usize = 16;
 const STREAM_ROWS: usize = 8192;
 /// … unless those of all inputs would take more than so many bytes, as spans with long texts do.
 const STREAM_BYTES: u64 = 32 * 1024 * 1024;
+/// A trace that may be longer than this begins a new row group when there is no room for as much.
+const ROOM_FOR_TRACE: usize = 64;
 /// A row group with long texts has fewer rows than others: so many bytes of memory are gathered for it.
 const ROW_GROUP_BYTES: usize = 48 * 1024 * 1024;
 
@@ -154,8 +156,7 @@ fn merge(shared: &Shared, inputs: &[Arc<SpanFile>], report: &mut CompactReport) 
 /// How many rows of one of so many inputs are read at a time.
 fn stream_rows(file: &OpenFile, inputs: usize) -> usize {
     const ROWS_MIN: u64 = 64;
-    let rows: u64 = (0..file.row_groups()).map(|row_group| file.rows_of(row_group) as u64).sum();
-    let bytes_per_row = file.uncompressed_bytes() / rows.max(1) + 1;
+    let bytes_per_row = file.uncompressed_bytes() / file.rows().max(1) + 1;
     let fitting = STREAM_BYTES / inputs as u64 / bytes_per_row;
     (fitting.max(ROWS_MIN) as usize).min(STREAM_ROWS)
 }
@@ -177,13 +178,18 @@ fn replace(shared: &Shared, inputs: &[Arc<SpanFile>], record: FileRecord) -> Res
     Ok(())
 }
 
-/// A file that can't be read must not stop the others: it is taken out, kept on the disk, and named.
+/// A file that can't be read must not stop the others: what of it can be read stays as it is, the rest is named.
 fn set_aside(shared: &Shared, file: &Arc<SpanFile>, source: ParquetError) -> WriteError {
     if !is_damage(&source) {
         return source.into();
     }
-    shared.set_damaged_file_aside(file, &source);
-    WriteError::Damaged { path: file.record.path.clone(), source }
+    match shared.judge(file) {
+        Ok(Readable::Part { .. } | Readable::Nothing { .. }) => {
+            WriteError::Damaged { path: file.record.path.clone(), source }
+        }
+        Ok(Readable::All | Readable::OutOfReach { .. }) => source.into(),
+        Err(error) => error,
+    }
 }
 
 /// A place in one input.
@@ -279,21 +285,25 @@ impl Merge<'_> {
             .enumerate()
             .filter_map(|(cursor, input)| Some(HeapEntry { key: input.key()?, cursor }))
             .collect();
-        let mut trace = TraceId::NONE;
-        let mut seen = SeenInTrace::default();
+        let mut last = (TraceId::NONE, i64::MIN);
+        let mut seen: SeenSpans<(Arc<SpanBatch>, usize)> = SeenSpans::default();
         while let Some(HeapEntry { key, cursor }) = heap.pop() {
-            if key.0 != trace {
-                trace = key.0;
-                seen.begin();
-                if self.gathered.is_full(64) {
+            if key.0 != last.0 {
+                if self.gathered.is_full(ROOM_FOR_TRACE) {
                     self.write_row_group()?;
                 }
             } else if self.gathered.is_full(0) {
                 self.write_row_group()?;
             }
+            if key != last {
+                // Copies begin at the same moment.
+                seen.begin();
+            }
+            last = key;
             let input = &mut cursors[cursor];
             let (batch, row) = (&input.batch, input.row);
-            if seen.insert(batch, row) {
+            let is_copy_of = |(known, at): &(Arc<SpanBatch>, usize)| batch.is_copy(row, known, *at);
+            if seen.insert(batch.copy_key(row), (batch.clone(), row), is_copy_of) {
                 let number = self.gathered.number_of(cursor, batch);
                 self.gathered.rows.push(RowRef { batch: number, row: row as u32 });
                 self.gathered.bytes += input.row_bytes;
@@ -333,36 +343,5 @@ impl Gathered {
             self.batches.push(batch.clone());
             self.batches.len() as u32 - 1
         })
-    }
-}
-
-/// The spans of the current trace, whose size is not known beforehand.
-#[derive(Default)]
-struct SeenInTrace {
-    few: SeenSpans,
-    count: usize,
-    many: FxHashSet<(u64, u8)>,
-}
-
-impl SeenInTrace {
-    const FEW_MAX: usize = 48;
-
-    fn begin(&mut self) {
-        self.few.begin_trace(0);
-        self.many.clear();
-        self.count = 0;
-    }
-
-    #[inline]
-    fn insert(&mut self, batch: &SpanBatch, row: usize) -> bool {
-        let (span, kind) = (batch.span_id[row], batch.kind[row]);
-        self.count += 1;
-        if self.count <= Self::FEW_MAX {
-            return self.few.insert(span, kind);
-        }
-        if self.many.is_empty() {
-            self.many.extend(self.few.drain());
-        }
-        self.many.insert((span.as_u64(), kind))
     }
 }

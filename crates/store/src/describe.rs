@@ -4,9 +4,7 @@ use std::io;
 
 use parquet::errors::ParquetError;
 
-use crate::file::{
-    AttributeCounts, MergedStrings, OpenFile, Packing, Projection, RowRef, SpanFileWriter, WrittenFile,
-};
+use crate::file::{AttributeCounts, MergedStrings, OpenFile, Packing, Projection, RowRef, SpanFileWriter, WrittenFile};
 
 /// Rows that are read at a time.
 const ROWS_AT_A_TIME: usize = 4096;

@@ -60,7 +60,7 @@ pub(crate) fn claim(root: &Path, contents: &CatalogueContents) -> Result<Claim, 
     }
 }
 
-fn read_marker(root: &Path) -> io::Result<Option<String>> {
+pub(crate) fn read_marker(root: &Path) -> io::Result<Option<String>> {
     match fs::read_to_string(root.join(MARKER)) {
         Ok(text) => Ok(Some(text.trim().to_owned())),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),

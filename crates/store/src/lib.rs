@@ -1,7 +1,8 @@
 //! Keeps spans: first durable in a log and visible in memory, then in Parquet files, merged, and removed in time.
 //!
 //! Entry type: [`Store`]. [`Store::append`] returns when a batch is durable and visible. [`Store::snapshot`] gives queries
-//! the spans in memory and the files as one, in which every span is exactly once, redelivered copies apart.
+//! the spans in memory and the files as one, in which every span is exactly once: copies (`copies`, `hot_copies`) are
+//! recognised wherever their twin lies.
 //!
 //! The way of a span: `log` (write, synchronise, acknowledge) → `state` (in memory) → `flush` (a file for each hour) →
 //! `compact` (merged, packed harder) → `keeper` (expired, deleted). `file` is the format of the files, `objects` where they
@@ -15,23 +16,31 @@
 //!
 //! Tests: `tests/it`, from the outside; formats beside their code.
 
+mod check;
 mod clock;
 mod compact;
 mod config;
+mod copies;
 mod describe;
 mod error;
 mod file;
 mod flush;
 mod folder;
+mod hot_copies;
 mod keeper;
 mod log;
 mod objects;
+mod repair;
+mod repair_report;
+mod span_file;
 mod start;
 mod state;
 mod store;
 mod survey;
 mod unreadable;
+mod verify;
 
+pub use check::{CheckReport, FileFinding, FileTrouble, Progress, StorePaths, check_store};
 pub use clock::{ClockStanding, StoreClock};
 pub use compact::CompactReport;
 pub use config::{Durability, StoreConfig};
@@ -42,6 +51,10 @@ pub use file::{
 };
 pub use flush::FlushReport;
 pub use folder::open_folder;
-pub use state::{HotBatch, Snapshot, SpanFile};
+pub use repair::{RepairOptions, repair_store};
+pub use repair_report::{Action, Left, RepairReport};
+pub use span_file::SpanFile;
+pub use state::{HotBatch, Snapshot};
 pub use store::{Store, StoreStatus};
 pub use unreadable::{Unreadable, UnreadableReason};
+pub use verify::Readable;

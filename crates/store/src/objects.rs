@@ -194,7 +194,6 @@ impl Objects {
         let path = root.join(path);
         ["", RETIRED_SUFFIX, NEW_SUFFIX].iter().any(|suffix| with_suffix(&path, suffix).exists())
     }
-
 }
 
 /// The name of a stored file without what [`Objects`] puts behind it, and that.
@@ -242,6 +241,17 @@ pub(crate) fn hour_of(unix_nanos: i64) -> i64 {
 /// A name that no other file has, sorted by time of writing.
 pub(crate) fn file_id(now_unix_nanos: i64, randomness: &dyn Randomness) -> String {
     format!("{:012x}-{:016x}", now_unix_nanos / 1_000_000, randomness.next_u64())
+}
+
+/// When [`file_id`] made an id, in nanoseconds since the Unix epoch.
+pub(crate) fn time_of_id(id: &str) -> Option<i64> {
+    let millis = i64::from_str_radix(id.split('-').next()?, 16).ok()?;
+    millis.checked_mul(1_000_000)
+}
+
+/// The id that [`file_path`] put into a path.
+pub(crate) fn id_of_path(path: &str) -> Option<&str> {
+    path.rsplit('/').next()?.strip_suffix(FILE_SUFFIX)
 }
 
 /// `tenant=…/spans/date=…/hour=…/id.parquet`

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use object_store::ObjectStore;
 use parking_lot::{Condvar, Mutex};
-use parquet::errors::ParquetError;
 use serde::Serialize;
 use tracehouse_catalogue::{Catalogue, Commit, FileRecord, RetirementReason};
 use tracehouse_model::{Clock, Randomness, SpanBatch, TenantId};
@@ -25,9 +24,11 @@ use crate::flush::{FlushReport, flush};
 use crate::keeper::{chain, run_flusher, run_keeper};
 use crate::log::{LogEntry, SpanLog};
 use crate::objects::{Objects, free_bytes};
+use crate::span_file::{FileAccess, SpanFile};
 use crate::start::{Parts, start};
-use crate::state::{FileAccess, Snapshot, SpanFile, State};
+use crate::state::{Snapshot, State};
 use crate::unreadable::Absent;
+use crate::verify::Readable;
 
 const RETRY_WHEN_BUSY: Duration = Duration::from_secs(1);
 const RETRY_WHEN_FULL: Duration = Duration::from_secs(10);
@@ -71,6 +72,7 @@ pub(crate) struct Shared {
     described: Mutex<HashMap<String, (FileContents, TraceFilter)>>,
     stopping: AtomicBool,
     disk: Mutex<DiskCheck>,
+    pub(crate) judging: Mutex<()>,
     /// Files that can't be read, whose absence makes answers partial.
     pub(crate) absent: Mutex<Absent>,
 }
@@ -156,9 +158,9 @@ impl Store {
         outcome.await.unwrap_or_else(|_| Err(failed()))
     }
 
-    /// All spans of a tenant at this moment.
+    /// All spans of a tenant at this moment, each once. May read files to tell copies, so not for the threads of a runtime.
     pub fn snapshot(&self, tenant: &TenantId) -> Snapshot {
-        self.shared.state.snapshot(tenant)
+        self.shared.state.snapshot_without_copies(tenant, self.shared.clock.now_unix_nanos())
     }
 
     /// Moves what is in memory into files; returns when that is done.
@@ -180,7 +182,7 @@ impl Store {
     }
 
     pub fn status(&self, tenant: &TenantId) -> StoreStatus {
-        let snapshot = self.snapshot(tenant);
+        let snapshot = self.shared.state.snapshot(tenant);
         StoreStatus {
             spans_hot: snapshot.hot.iter().map(|batch| batch.spans.len() as u64).sum(),
             spans_stored: snapshot.files.iter().map(|file| file.record.spans).sum(),
@@ -196,6 +198,12 @@ impl Store {
             return Err("shutting down".into());
         }
         self.shared.log().failure().map_or(Ok(()), Err)
+    }
+
+    /// To be called by a reader that met damage in a file, which is then read as a whole: what can still be read goes on
+    /// answering queries, and a file of which nothing can be read is set aside. Blocks on the disk.
+    pub fn report_damage(&self, file: &Arc<SpanFile>) -> Result<Readable, WriteError> {
+        self.shared.judge(file)
     }
 
     /// What is wrong and does not go away by itself, and what to do about it; for status pages.
@@ -256,10 +264,7 @@ impl Shared {
         runtime: tokio::runtime::Handle,
     ) -> Self {
         let opener = objects.clone();
-        let access = Arc::new(FileAccess {
-            open: Box::new(move |record| opener.open(record)),
-            recently_opened: Mutex::default(),
-        });
+        let access = FileAccess::new(move |record| opener.open(record));
         Self {
             config,
             state: Arc::default(),
@@ -279,6 +284,7 @@ impl Shared {
             described: Mutex::default(),
             stopping: AtomicBool::new(false),
             disk: Mutex::new(DiskCheck { next: Duration::ZERO, full: false }),
+            judging: Mutex::new(()),
             absent: Mutex::default(),
         }
     }
@@ -311,9 +317,13 @@ impl Shared {
         match described {
             Ok((contents, filter)) => Some(SpanFile::new(record, contents, filter, self.access.clone())),
             Err(error) => {
-                metrics::counter!("tracehouse_store_damaged_files_total").increment(1);
-                tracing::error!(path = record.path, error = chain(&error), "a file can't be described: its spans are not shown");
-                None
+                tracing::error!(
+                    path = record.path,
+                    error = chain(&error),
+                    "a file can't be described: anything may be inside"
+                );
+                let (contents, filter) = (FileContents::default(), TraceFilter::of_any());
+                Some(SpanFile::new(record, contents, filter, self.access.clone()))
             }
         }
     }
@@ -417,13 +427,14 @@ impl Shared {
         self.retired.lock().push(RetiredFile { id, path, delete_at });
     }
 
-    /// Takes a file that can't be read out of every query; it stays on the disk and in the catalogue, marked.
-    pub(crate) fn set_damaged_file_aside(&self, file: &SpanFile, source: &ParquetError) {
+    /// Takes a file of which nothing can be read out of every query; it stays on the disk and in the catalogue, marked, as
+    /// long as retention would have kept it.
+    pub(crate) fn set_damaged_file_aside(&self, file: &SpanFile, what: &str) {
         metrics::counter!("tracehouse_store_damaged_files_total").increment(1);
         tracing::error!(
             path = file.record.path,
             spans = file.record.spans,
-            error = chain(source),
+            error = what,
             "a stored file can't be read; it is set aside and its spans are not shown"
         );
         let commit = Commit {
@@ -447,16 +458,4 @@ impl Shared {
         metrics::gauge!("tracehouse_store_retired_files").set(self.retired.lock().len() as f64);
         self.store_clock.report_gauge();
     }
-}
-
-/// Whether a file itself is at fault, and not the way to it: a disk that fails or is not there, too many open files, a
-/// broken connection. Only what decoders report is about the file; what the system reports may pass.
-pub(crate) fn is_damage(error: &ParquetError) -> bool {
-    let ParquetError::External(cause) = error else { return true };
-    if cause.is::<object_store::Error>() {
-        return false;
-    }
-    // What decoders report has no number of the system.
-    let system_error = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
-    system_error.is_none()
 }

@@ -18,13 +18,11 @@ const LISTED_PER_MISSING_MIN: usize = 20;
 pub(crate) struct Names(Vec<&'static str>);
 
 impl Names {
-    pub(crate) fn has(&self, suffix: &str) -> bool {
-        self.0.contains(&suffix)
-    }
-
     /// The one to read it under: its own before all others.
     pub(crate) fn best(&self) -> &'static str {
-        let rank = |suffix: &&&'static str| [RETIRED_SUFFIX, UNKNOWN_SUFFIX, NEW_SUFFIX, ""].iter().position(|known| known == *suffix);
+        let rank = |suffix: &&&'static str| {
+            [RETIRED_SUFFIX, UNKNOWN_SUFFIX, NEW_SUFFIX, ""].iter().position(|known| known == *suffix)
+        };
         self.0.iter().max_by_key(rank).copied().unwrap_or("")
     }
 }

@@ -82,8 +82,7 @@ impl Absent {
         let aside = self.aside.iter().map(|record| (record, UnreadableReason::SetAside));
         for (record, reason) in listed.chain(aside) {
             let (path, spans) = (record.path.clone(), record.spans);
-            let file =
-                Unreadable { path, spans, start_min: record.start_min, start_max: record.start_max, reason };
+            let file = Unreadable { path, spans, start_min: record.start_min, start_max: record.start_max, reason };
             tenants.entry(record.tenant.clone()).or_default().push(file);
         }
         for file in &self.unknown {
@@ -111,13 +110,21 @@ impl Absent {
     /// Names the files in the log, as every start does.
     pub(crate) fn tell(&self) {
         for record in self.missing.iter().take(NAMED_MAX) {
-            tracing::error!(path = record.path, spans = record.spans, "a stored file is missing; it is read again if it comes back");
+            tracing::error!(
+                path = record.path,
+                spans = record.spans,
+                "a stored file is missing; it is read again if it comes back"
+            );
         }
         for file in self.unknown.iter().take(NAMED_MAX) {
             tracing::error!(path = file.path, "the catalogue does not know a stored file: its spans are not shown");
         }
         for record in self.aside.iter().take(NAMED_MAX) {
-            tracing::warn!(path = record.path, spans = record.spans, "a stored file is damaged and set aside: its spans are not shown");
+            tracing::warn!(
+                path = record.path,
+                spans = record.spans,
+                "a stored file is damaged and set aside: its spans are not shown"
+            );
         }
         for row in self.damaged_rows.iter().take(NAMED_MAX) {
             let (id, path) = (row.id.as_deref(), row.path.as_deref());
@@ -205,8 +212,9 @@ impl Shared {
     pub(crate) fn expire_absent(&self, oldest_kept: i64) -> Result<(), WriteError> {
         let mut absent = self.absent.lock();
         let is_old = |record: &FileRecord| record.start_max < oldest_kept;
-        let is_old_place =
-            |file: &UnknownFile| file.place.as_ref().is_some_and(|(_, hour)| (hour + 1) * NANOS_PER_HOUR <= oldest_kept);
+        let is_old_place = |file: &UnknownFile| {
+            file.place.as_ref().is_some_and(|(_, hour)| (hour + 1) * NANOS_PER_HOUR <= oldest_kept)
+        };
         let missing: Vec<FileRecord> = absent.missing.iter().filter(|record| is_old(record)).cloned().collect();
         let aside: Vec<FileRecord> = absent.aside.iter().filter(|record| is_old(record)).cloned().collect();
         let unknown = absent.unknown.len();

@@ -1,7 +1,6 @@
 //! Counts the values of the spans of a batch, each by slot. Texts are told apart by their codes, so that a span costs none.
 
-use rustc_hash::FxHashMap;
-use tracehouse_model::{AttributeValue, SpanBatch, StringCode, Threshold};
+use tracehouse_model::{AttributeValue, SeededMap, SpanBatch, StringCode, Threshold};
 
 use super::compare::Counts;
 use super::gather::GroupValue;
@@ -9,9 +8,9 @@ use super::gather::GroupValue;
 pub(super) struct BatchCounts<'a> {
     spans: &'a SpanBatch,
     /// Weights by field, value and slot.
-    values: FxHashMap<(Field, Coded, u32), f64>,
+    values: SeededMap<(Field, Coded, u32), f64>,
     /// Weights by resource and slot: what a resource says is counted once for all of its spans.
-    resources: FxHashMap<(u32, u32), f64>,
+    resources: SeededMap<(u32, u32), f64>,
     counted: u64,
     unknown: u64,
 }
@@ -59,7 +58,7 @@ impl Coded {
 
 impl<'a> BatchCounts<'a> {
     pub(super) fn new(spans: &'a SpanBatch) -> Self {
-        let (values, resources) = (FxHashMap::default(), FxHashMap::default());
+        let (values, resources) = (SeededMap::default(), SeededMap::default());
         Self { spans, values, resources, counted: 0, unknown: 0 }
     }
 
@@ -88,7 +87,7 @@ impl<'a> BatchCounts<'a> {
         let spans = self.spans;
         counts.spans += self.counted;
         counts.unknown += self.unknown;
-        let mut labels: FxHashMap<StringCode, String> = FxHashMap::default();
+        let mut labels: SeededMap<StringCode, String> = SeededMap::default();
         for ((field, value, slot), weight) in self.values {
             let coded = || value.value(spans);
             let (label, value) = match (field, value) {

@@ -7,8 +7,7 @@ use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampNanosecondType};
 use parquet::arrow::arrow_reader::RowSelection;
 use parquet::errors::{ParquetError, Result};
-use rustc_hash::{FxHashMap, FxHashSet};
-use tracehouse_model::{SpanBatch, SpanId, Threshold, TraceId, kind, status};
+use tracehouse_model::{SeededMap, SeededSet, SpanBatch, SpanId, Threshold, TraceId, kind, status};
 use tracehouse_store::{Layout, NumberedColumn, OpenFile, Projection, SpanFile, StringForm};
 use tracehouse_traceql::{AttributeScope, Intrinsic};
 
@@ -169,7 +168,7 @@ impl Codes {
 /// Numbers values as they come.
 #[derive(Default)]
 struct Interner {
-    numbers: FxHashMap<GroupValue, u32>,
+    numbers: SeededMap<GroupValue, u32>,
     codes: Vec<u32>,
 }
 
@@ -251,7 +250,7 @@ fn sorted_by_group(groups: &[(u32, u32)]) -> Vec<(u32, u32)> {
 /// The number of the series for each combination of values in a row group.
 struct GroupTable {
     table: Vec<u32>,
-    others: FxHashMap<Vec<u32>, u32>,
+    others: SeededMap<Vec<u32>, u32>,
 }
 
 const NOT_LOOKED_UP: u32 = u32::MAX - 1;
@@ -263,7 +262,7 @@ impl GroupTable {
             Some(combinations) if combinations <= TABLE_MAX => vec![NOT_LOOKED_UP; combinations],
             _ => Vec::new(),
         };
-        Self { table, others: FxHashMap::default() }
+        Self { table, others: SeededMap::default() }
     }
 
     #[inline]
@@ -342,7 +341,7 @@ impl Fields {
         let slow_field = run.field.filter(|_| values.is_none());
         if !slow.is_empty() || slow_field.is_some() {
             let expressions = slow.iter().map(|(at, _)| by[*at]).chain(slow_field);
-            let columns: FxHashSet<String> =
+            let columns: SeededSet<String> =
                 expressions.flat_map(|field| columns_of(field, rows.open.layout())).collect();
             let mut numbers = Vec::with_capacity(rows.count());
             rows.blocks(&Vec::from_iter(columns), |spans, inside| {
@@ -452,7 +451,7 @@ fn numbers_from_column(field: &Expression, file: &SpanFile, rows: &Rows<'_>) -> 
 
 /// Gathers from the spans in memory. Copies of a span count once.
 pub(super) fn gather_memory<C: Cell>(run: &Run<'_>, filter: &Expression, gathered: &mut Gathered<C>) {
-    let mut seen: FxHashSet<(u64, u64, u8)> = FxHashSet::default();
+    let mut seen: SeededSet<(u64, u64, u8)> = SeededSet::default();
     for hot in &run.snapshot.hot {
         let spans = &hot.spans;
         let filter = RowExpression::new(filter, spans, None);

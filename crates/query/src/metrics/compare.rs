@@ -3,12 +3,10 @@
 //! Counts every value of every attribute twice, for the selection and for the rest (the baseline), and shows the most
 //! frequent values of each.
 
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use parquet::errors::Result;
-use rustc_hash::{FxHashMap, FxHashSet};
-use tracehouse_model::AnyValue;
+use tracehouse_model::{AnyValue, SeededEntry, SeededMap, SeededSet};
 use tracehouse_store::{Snapshot, SpanFile};
 use tracehouse_traceql::FieldExpr;
 
@@ -64,7 +62,7 @@ impl ComparePlan {
 /// selection.
 #[derive(Default)]
 struct KeyCounts {
-    values: FxHashMap<GroupValue, Box<[f64]>>,
+    values: SeededMap<GroupValue, Box<[f64]>>,
     totals: Box<[f64]>,
     /// There were too many values to count each.
     too_many: bool,
@@ -72,7 +70,7 @@ struct KeyCounts {
 
 /// What is counted of all attributes.
 pub(super) struct Counts {
-    keys: FxHashMap<String, KeyCounts>,
+    keys: SeededMap<String, KeyCounts>,
     /// Two for each step.
     slots: usize,
     values_max: usize,
@@ -91,7 +89,7 @@ impl Counts {
         const CELLS_PER_KEY_MAX: usize = 1 << 20;
         let slots = 2 * steps.count;
         Self {
-            keys: FxHashMap::default(),
+            keys: SeededMap::default(),
             slots,
             values_max: (CELLS_PER_KEY_MAX / slots).clamp(64, VALUES_MAX),
             cells: 0,
@@ -140,8 +138,8 @@ impl Counts {
     fn add_value(&mut self, name: &str, value: GroupValue, first: usize, weights: &[f64]) {
         let Some(key) = self.keys.get_mut(name).filter(|key| !key.too_many) else { return };
         match key.values.entry(value) {
-            Entry::Occupied(mut known) => add_all(&mut known.get_mut()[first..], weights),
-            Entry::Vacant(new) => {
+            SeededEntry::Occupied(mut known) => add_all(&mut known.get_mut()[first..], weights),
+            SeededEntry::Vacant(new) => {
                 self.cells += self.slots;
                 add_all(&mut new.insert(vec![0.0; self.slots].into())[first..], weights);
             }
@@ -305,7 +303,7 @@ impl Compare<'_> {
     }
 
     fn count_memory(&self, filter: &Expression, counts: &mut Counts) {
-        let mut seen: FxHashSet<(u64, u64, u8)> = FxHashSet::default();
+        let mut seen: SeededSet<(u64, u64, u8)> = SeededSet::default();
         for hot in &self.snapshot.hot {
             let spans = &hot.spans;
             let (filter, selection) =

@@ -1,7 +1,6 @@
 //! Cells by series and step, as one thread gathers them.
 
-use rustc_hash::FxHashMap;
-use tracehouse_model::{AnyValue, SpanId, TraceId, kind, status};
+use tracehouse_model::{AnyValue, SeededMap, SpanId, TraceId, kind, status};
 
 use super::Steps;
 use super::measure::Cell;
@@ -118,7 +117,7 @@ impl<C: Cell> GroupCells<C> {
 
 /// Cells by series and step.
 pub(crate) struct Gathered<C> {
-    groups: FxHashMap<GroupKey, u32>,
+    groups: SeededMap<GroupKey, u32>,
     cells: Vec<GroupCells<C>>,
     /// For each series as many places as exemplars are wanted, spread over the range of time.
     exemplars: Vec<Option<Candidate>>,
@@ -141,7 +140,7 @@ impl<C: Cell> Gathered<C> {
     pub(crate) fn new(steps: &Steps, exemplars_max: usize, cell_bytes_max: usize) -> Self {
         let bytes_per_group = size_of::<C>() + exemplars_max * size_of::<Option<Candidate>>() + 64;
         Self {
-            groups: FxHashMap::default(),
+            groups: SeededMap::default(),
             cells: Vec::new(),
             exemplars: Vec::new(),
             steps: steps.clone(),

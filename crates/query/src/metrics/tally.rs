@@ -7,8 +7,7 @@ use arrow::array::{Array, AsArray};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Int32Type, Int64Type};
 use parquet::errors::{ParquetError, Result};
-use rustc_hash::FxHashMap;
-use tracehouse_model::{AnyValue, kind, status};
+use tracehouse_model::{AnyValue, SeededMap, kind, status};
 use tracehouse_store::{ColumnType, DistinctValues, FileContents, KeyCount, Layout, NumberedColumn};
 
 use super::columns::{Rows, codes_of_array};
@@ -232,7 +231,7 @@ impl<'a> Slotted<'a> {
         let map = array.as_map_opt().ok_or_else(|| ParquetError::General("not a column of maps".into()))?;
         let (keys, texts) = (map.keys().as_string::<i32>(), map.values().as_string::<i32>());
         // Values are parsed once for all rows that have the same text.
-        let mut by_key: FxHashMap<&str, FxHashMap<&str, SlotSums>> = FxHashMap::default();
+        let mut by_key: SeededMap<&str, SeededMap<&str, SlotSums>> = SeededMap::default();
         for (row, &slot) in self.slots.iter().enumerate().filter(|(_, slot)| (**slot as usize) < self.width) {
             let weight = self.weights.get(row).copied().unwrap_or(1.0);
             for entry in map.value_offsets()[row] as usize..map.value_offsets()[row + 1] as usize {

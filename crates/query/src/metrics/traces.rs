@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use rustc_hash::FxHashSet;
-use tracehouse_model::{SpanBatch, TraceId};
+use tracehouse_model::{SeededSet, SpanBatch, TraceId};
 use tracehouse_store::{OpenFile, Snapshot, SpanFile};
 
 use super::columns::gather_rows;
@@ -124,7 +123,7 @@ impl WholeTraces<'_> {
 
 fn columns(run: &Run<'_>, open: &OpenFile) -> Vec<String> {
     let by = run.series.by.iter().map(|field| &field.expression);
-    let mut columns: FxHashSet<String> =
+    let mut columns: SeededSet<String> =
         ["name", "kind", "resource.service.name", "sampling_threshold"].map(str::to_owned).into_iter().collect();
     for expression in run.series.plan.expressions().into_iter().chain(by).chain(run.field) {
         columns.extend(columns_of(expression, open.layout()));

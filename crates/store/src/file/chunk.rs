@@ -16,8 +16,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, ColumnIndexBuilder, OffsetInd
 use parquet::file::statistics::Statistics;
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
-use rustc_hash::FxHashMap;
-use tracehouse_model::{StringCode, StringTable};
+use tracehouse_model::{SeededMap, StringCode, StringTable};
 
 use super::hybrid::{bits_for, put_hybrid, put_run};
 
@@ -63,7 +62,7 @@ pub(crate) struct ChunkWriter {
     compressor: zstd::bulk::Compressor<'static>,
     /// Number in the dictionary of each string code, or `ABSENT`.
     numbers: Vec<u32>,
-    ints: FxHashMap<i64, u32>,
+    ints: SeededMap<i64, u32>,
     dictionary: Dictionary,
     page: Vec<u8>,
     levels: Vec<u32>,
@@ -107,7 +106,7 @@ impl ChunkWriter {
             page_scale,
             compressor,
             numbers: Vec::new(),
-            ints: FxHashMap::default(),
+            ints: SeededMap::default(),
             dictionary: Dictionary::default(),
             page: Vec::new(),
             levels: Vec::new(),

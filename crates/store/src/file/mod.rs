@@ -17,6 +17,7 @@ mod trace_rows;
 mod write;
 
 pub use contents::{FileContents, KeyCount};
+pub(crate) use layout::column;
 pub use layout::{ColumnType, Layout, PromotedAttribute};
 pub use numbered::{DistinctValues, NumberedColumn};
 pub(crate) use order::{OrderedSpans, RowRef, SeenSpans, order_spans};

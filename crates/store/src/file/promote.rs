@@ -1,7 +1,6 @@
 //! Which attributes get a column of their own.
 
-use rustc_hash::FxHashMap;
-use tracehouse_model::{AttributeLists, SpanBatch, ValueTag};
+use tracehouse_model::{AttributeLists, SeededMap, SpanBatch, ValueTag};
 
 use super::contents::KeyCount;
 use super::layout::{ColumnType, LAYOUT_VERSION, Layout, PromotedAttribute};
@@ -14,7 +13,7 @@ pub(crate) struct AttributeCounts {
     spans: u64,
 }
 
-type Counts = FxHashMap<(String, Option<ColumnType>), u64>;
+type Counts = SeededMap<(String, Option<ColumnType>), u64>;
 
 /// A span attribute is promoted if at least one span in so many carries it.
 const SPANS_PER_OCCURRENCE_MAX: u64 = 400;
@@ -39,7 +38,7 @@ const RESOURCE_KEYS: [&str; 9] = [
 impl AttributeCounts {
     pub(crate) fn add_batch(&mut self, batch: &SpanBatch) {
         self.spans += batch.len() as u64;
-        let mut by_code: FxHashMap<(u32, ValueTag), u64> = FxHashMap::default();
+        let mut by_code: SeededMap<(u32, ValueTag), u64> = SeededMap::default();
         for row in 0..batch.len() {
             count_owner(&mut by_code, &batch.attributes, row, 1);
         }
@@ -84,13 +83,13 @@ impl AttributeCounts {
 }
 
 #[inline]
-fn count_owner(counts: &mut FxHashMap<(u32, ValueTag), u64>, lists: &AttributeLists, owner: usize, spans: u64) {
+fn count_owner(counts: &mut SeededMap<(u32, ValueTag), u64>, lists: &AttributeLists, owner: usize, spans: u64) {
     for (key, value) in lists.of(owner) {
         *counts.entry((key, value.tag())).or_default() += spans;
     }
 }
 
-fn add_counts(counts: &mut Counts, batch: &SpanBatch, by_code: &FxHashMap<(u32, ValueTag), u64>) {
+fn add_counts(counts: &mut Counts, batch: &SpanBatch, by_code: &SeededMap<(u32, ValueTag), u64>) {
     for (&(key, tag), &spans) in by_code {
         let key = (batch.strings.get(key).to_owned(), ColumnType::from_tag(tag));
         *counts.entry(key).or_default() += spans;
@@ -99,7 +98,7 @@ fn add_counts(counts: &mut Counts, batch: &SpanBatch, by_code: &FxHashMap<(u32, 
 
 /// The most frequent keys, each with its most frequent type, in order of name so that equal data has equal files.
 fn choose(counts: &Counts, spans_min: u64, most: usize, eligible: impl Fn(&str) -> bool) -> Vec<PromotedAttribute> {
-    let mut best: FxHashMap<&str, (u64, ColumnType)> = FxHashMap::default();
+    let mut best: SeededMap<&str, (u64, ColumnType)> = SeededMap::default();
     for ((key, value_type), &spans) in counts {
         let Some(value_type) = *value_type else { continue };
         let entry = best.entry(key).or_insert((spans, value_type));

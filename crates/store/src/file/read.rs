@@ -16,6 +16,7 @@ use parquet::column::page::{Page, PageReader};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use parquet::file::reader::Length;
 use tracehouse_model::{SpanBatch, SpanId, TraceId};
 
 use super::layout::{LAYOUT_FOOTER_KEY, LAYOUT_VERSION, Layout, column};
@@ -147,6 +148,16 @@ impl OpenFile {
 
     pub fn rows_of(&self, row_group: usize) -> usize {
         self.metadata.row_group(row_group).num_rows() as usize
+    }
+
+    /// How many rows all row groups have.
+    pub(crate) fn rows(&self) -> u64 {
+        (0..self.row_groups()).map(|row_group| self.rows_of(row_group) as u64).sum()
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.source.len()
     }
 
     /// About how many bytes the columns take before compression.
@@ -473,7 +484,12 @@ impl OpenFile {
     }
 
     /// Some ranges of rows of a row group, ascending and apart, as spans. Each page is decoded once.
-    fn read_ranges(&self, row_group: usize, ranges: &[Range<usize>], columns: Projection<'_>) -> Result<SpanBatch> {
+    pub(crate) fn read_ranges(
+        &self,
+        row_group: usize,
+        ranges: &[Range<usize>],
+        columns: Projection<'_>,
+    ) -> Result<SpanBatch> {
         if ranges.len() > 1 {
             let selection = RowSelection::from_consecutive_ranges(ranges.iter().cloned(), self.rows_of(row_group));
             let (projection, selected) = (self.projection(columns), selection.row_count());

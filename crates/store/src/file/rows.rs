@@ -8,10 +8,9 @@ use arrow::array::{
 };
 use arrow::datatypes::Int32Type;
 use parquet::errors::{ParquetError, Result};
-use rustc_hash::FxHashMap;
 use tracehouse_model::{
-    AnyValue, AttributeLists, AttributeValue, Marks, SpanBatch, SpanFields, SpanId, StringCode, StringTable, Threshold,
-    TraceId, kind, status,
+    AnyValue, AttributeLists, AttributeValue, Marks, SeededMap, SpanBatch, SpanFields, SpanId, StringCode, StringTable,
+    Threshold, TraceId, kind, status,
 };
 
 use super::layout::{Layout, PromotedAttribute, column};
@@ -96,8 +95,8 @@ pub(crate) fn parent_reach(batch: &RecordBatch) -> Result<Range<i64>> {
 /// Resources and scopes met so far, by all that distinguishes them.
 #[derive(Default)]
 struct Owners {
-    resources: FxHashMap<Vec<u64>, u32>,
-    scopes: FxHashMap<Vec<u64>, u32>,
+    resources: SeededMap<Vec<u64>, u32>,
+    scopes: SeededMap<Vec<u64>, u32>,
     key: Vec<u64>,
 }
 

@@ -10,8 +10,7 @@ use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::SchemaDescriptor;
-use rustc_hash::{FxHashMap, FxHashSet};
-use tracehouse_model::{SpanBatch, StringCode, StringTable, Threshold, kind, status};
+use tracehouse_model::{SeededMap, SeededSet, SpanBatch, StringCode, StringTable, Threshold, kind, status};
 
 use super::attributes_columns::{AttributeColumns, MapColumns};
 use super::chunk::{ChunkWriter, Column, IntEncoding, Values};
@@ -198,7 +197,7 @@ impl<W: Write + Send> GroupWriter<'_, W> {
         self.put(Values::Fixed { bytes: span_ids.as_flattened(), width: 8, sorted: false, compressible: false })?;
 
         let mut offsets = Vec::with_capacity(group.rows.len());
-        let mut by_id = FxHashMap::default();
+        let mut by_id = SeededMap::default();
         let mut begin = 0;
         for trace in trace_ids.chunk_by(|left, right| left == right) {
             parent_offsets(group.batches, &group.rows[begin..begin + trace.len()], &mut by_id, &mut offsets);
@@ -353,10 +352,10 @@ struct Summary {
     spans: u64,
     start: Option<(i64, i64)>,
     trace_hashes: Vec<u64>,
-    operations: FxHashMap<String, FxHashSet<String>>,
-    scope_keys: FxHashSet<String>,
-    event_keys: FxHashSet<String>,
-    link_keys: FxHashSet<String>,
+    operations: SeededMap<String, SeededSet<String>>,
+    scope_keys: SeededSet<String>,
+    event_keys: SeededSet<String>,
+    link_keys: SeededSet<String>,
     cut: bool,
 }
 
@@ -364,7 +363,7 @@ impl Summary {
     fn add(&mut self, group: &Group<'_>) {
         self.spans += group.rows.len() as u64;
         let mut last_trace = None;
-        let mut pairs: FxHashSet<(StringCode, StringCode)> = FxHashSet::default();
+        let mut pairs: SeededSet<(StringCode, StringCode)> = SeededSet::default();
         let mut last_pair = None;
         let (mut start_min, mut start_max) = self.start.unwrap_or((i64::MAX, i64::MIN));
         for at in group.rows {
@@ -388,7 +387,7 @@ impl Summary {
         self.add_keys(group);
     }
 
-    fn add_operations(&mut self, pairs: &FxHashSet<(StringCode, StringCode)>, strings: &StringTable) {
+    fn add_operations(&mut self, pairs: &SeededSet<(StringCode, StringCode)>, strings: &StringTable) {
         for &(service, operation) in pairs {
             let services = self.operations.len();
             let service = strings.get(service);
@@ -397,7 +396,7 @@ impl Summary {
                     self.cut = true;
                     continue;
                 }
-                self.operations.insert(service.to_owned(), FxHashSet::default());
+                self.operations.insert(service.to_owned(), SeededSet::default());
             }
             let operations = self.operations.get_mut(service).expect("inserted above");
             if operations.len() < FileContents::OPERATIONS_PER_SERVICE_MAX {
@@ -416,7 +415,7 @@ impl Summary {
                 (&mut self.link_keys, &batch.links.attributes),
             ];
             for (keys, lists) in owners {
-                let codes: FxHashSet<StringCode> = lists.keys().iter().copied().collect();
+                let codes: SeededSet<StringCode> = lists.keys().iter().copied().collect();
                 for code in codes {
                     let key = batch.strings.get(code);
                     if keys.len() < FileContents::KEYS_MAX {
@@ -433,7 +432,7 @@ impl Summary {
 
     fn finish(mut self, counts: &AttributeCounts) -> WrittenFile {
         self.trace_hashes.dedup();
-        let sorted = |names: FxHashSet<String>| {
+        let sorted = |names: SeededSet<String>| {
             let mut names: Vec<String> = names.into_iter().collect();
             names.sort_unstable();
             names

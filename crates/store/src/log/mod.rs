@@ -3,6 +3,7 @@
 //! A record is one batch of one tenant. Records are numbered from 1 in the order they become durable; the number up to
 //! which they are stored in files is the catalogue's log position. Everything after it is replayed at start.
 
+mod inspect;
 mod recover;
 mod segment;
 mod writer;
@@ -13,6 +14,7 @@ use tracehouse_model::{SpanBatch, TenantId};
 
 use crate::error::AppendError;
 
+pub(crate) use inspect::inspect;
 pub(crate) use recover::{Recovered, recover};
 pub(crate) use writer::SegmentedLog;
 

@@ -8,7 +8,7 @@ use parquet::basic::Compression;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use tracehouse_catalogue::{Catalogue, FileRecord, RetirementReason};
 use tracehouse_model::{Randomness, Span, SystemRandomness, TenantId};
-use tracehouse_store::{Projection, WriteError};
+use tracehouse_store::{Projection, Readable, UnreadableReason, WriteError};
 
 use crate::spans::{HOUR, NOON, assert_same_spans, batch_of, by_key, key_of, plain_span};
 use crate::world::{World, all_spans, append};
@@ -57,7 +57,7 @@ fn edit(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_without_a_readable_footer_are_set_aside_at_the_start() {
+async fn files_without_a_readable_footer_are_set_aside_when_they_are_read() {
     let damages: [(&str, Damage); 7] = [
         ("magic", |path, length| edit(path, |bytes| bytes[length - 1] ^= 1)),
         ("length of the footer", |path, length| edit(path, |bytes| bytes[length - 6] ^= 0x7f)),
@@ -74,10 +74,25 @@ async fn files_without_a_readable_footer_are_set_aside_at_the_start() {
         damage(&path, usize::try_from(damaged.bytes).expect("a small file"));
         let expected = by_key(&spans_but(&[(1, 0)]));
 
-        for _ in 0..2 {
+        for start in 0..2 {
             let store = world.open().await;
+            let unreadable = || store.snapshot(&TenantId::default()).unreadable.len();
+            if start == 0 {
+                let files = store.snapshot(&TenantId::default()).files;
+                assert_eq!((files.len(), unreadable()), (6, 0), "{what}: a start opens no file");
+                let file = files.iter().find(|file| file.open().is_err()).expect("a reader meets it").clone();
+                let judged = tokio::task::spawn_blocking({
+                    let store = store.clone();
+                    move || store.report_damage(&file)
+                });
+                let judged = judged.await.expect("no panic").expect("the catalogue is there");
+                assert!(matches!(judged, Readable::Nothing { .. }), "{what}: {judged:?}");
+            }
             let snapshot = store.snapshot(&TenantId::default());
             assert_eq!(snapshot.files.len(), 5, "{what}");
+            let aside = &snapshot.unreadable[..];
+            let [aside] = aside else { panic!("{what}: answers over its times are partial: {aside:?}") };
+            assert_eq!((aside.reason, aside.spans), (UnreadableReason::SetAside, damaged.spans), "{what}");
             assert_same_spans(what, &all_spans(&snapshot), &expected, 1);
             assert!(!path.exists() && retired_name(&path).exists(), "{what}: hidden from a glob, but kept");
             let marked: Vec<_> = records(&world).await.into_iter().filter(|file| file.retired.is_some()).collect();

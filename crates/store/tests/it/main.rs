@@ -1,6 +1,8 @@
 //! The store from the outside: what goes in comes out, exactly once, whatever happens in between.
 
 mod big;
+mod clock;
+mod copies;
 mod crash;
 mod file_damage;
 mod full_disk;
@@ -11,4 +13,5 @@ mod retention;
 mod round_trip;
 #[path = "../../../model/tests/it/spans.rs"]
 mod spans;
+mod start;
 mod world;

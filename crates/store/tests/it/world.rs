@@ -7,14 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use object_store::local::LocalFileSystem;
 use parking_lot::Mutex;
 use tempfile::TempDir;
-use tracehouse_catalogue::{
-    Catalogue, CatalogueContents, CatalogueError, Commit, LegacyDescription, SqliteCatalogue,
-};
+use tracehouse_catalogue::{Catalogue, CatalogueContents, CatalogueError, Commit, LegacyDescription, SqliteCatalogue};
 use tracehouse_model::{Clock, ManualClock, Span, SpanBatch, SystemRandomness, TenantId};
-use tracehouse_store::{OpenError, Projection, Snapshot, SpanFile, Store, StoreConfig};
+use tracehouse_store::{OpenError, Projection, Snapshot, SpanFile, Store, StoreConfig, StorePaths, open_folder};
 
 use crate::spans::NOON;
 
@@ -44,6 +41,27 @@ impl World {
 
     pub(crate) fn log_dir(&self) -> PathBuf {
         self.path().join("log")
+    }
+
+    pub(crate) fn paths(&self) -> StorePaths {
+        StorePaths { store: self.store_dir(), log: self.log_dir(), catalogue: self.path().join("catalogue.sqlite") }
+    }
+
+    /// Runs statements past the catalogue, as a faulty disk or another program would; afterwards one file holds everything.
+    pub(crate) async fn meddle(&self, statements: &[&'static str]) {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.paths().catalogue);
+        let pool = sqlx::SqlitePool::connect_with(options).await.expect("connects");
+        for statement in statements.iter().chain(&["PRAGMA wal_checkpoint(TRUNCATE)"]) {
+            sqlx::query(*statement).execute(&pool).await.expect("the statement runs");
+        }
+        pool.close().await;
+    }
+
+    /// Removes the catalogue, as a disk may lose it.
+    pub(crate) fn lose_catalogue(&self) {
+        for name in ["catalogue.sqlite", "catalogue.sqlite-wal", "catalogue.sqlite-shm"] {
+            let _ = fs::remove_file(self.path().join(name));
+        }
     }
 
     /// Nothing happens by itself: flushes and merges only when asked for.
@@ -78,11 +96,10 @@ impl World {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Store>, OpenError> {
         let root = self.store_dir();
-        fs::create_dir_all(&root).expect("the folder can be made");
-        let objects = LocalFileSystem::new_with_prefix(&root).expect("the folder is there");
+        let objects = open_folder(&root, &*catalogue).await?;
         let seed = self.opened.fetch_add(1, Ordering::SeqCst) << 32;
         let randomness = Arc::new(SystemRandomness::from_seed(seed));
-        Store::open(config, Arc::new(objects), Some(root), catalogue, clock, randomness).await
+        Store::open(config, objects, Some(root), catalogue, clock, randomness).await
     }
 
     /// The folders as a power failure at this moment would leave them. To be called while nothing writes to the
