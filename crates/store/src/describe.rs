@@ -12,7 +12,7 @@ const ROWS_AT_A_TIME: usize = 4096;
 /// What the writer of a file would have said of it. Some names may be missing that a reader could do without.
 pub(crate) fn describe_rows(open: &OpenFile) -> Result<WrittenFile, ParquetError> {
     let mut counts = AttributeCounts::default();
-    let mut writer = SpanFileWriter::new(io::sink(), counts.layout(), Packing::FLUSH)?;
+    let mut writer = SpanFileWriter::new(io::sink(), counts.layout(), Packing::FLUSH, "", Vec::new())?;
     for row_group in 0..open.row_groups() {
         let rows = open.rows_of(row_group);
         for begin in (0..rows).step_by(ROWS_AT_A_TIME) {

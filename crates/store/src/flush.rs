@@ -50,7 +50,7 @@ pub(crate) fn flush(shared: &Shared) -> Result<FlushReport, WriteError> {
     });
     match written {
         Ok(records) => {
-            let files = records.into_iter().filter_map(|record| shared.describe(record)).collect();
+            let files = records.into_iter().map(|record| shared.span_file(record)).collect();
             shared.state.flushed(set.up_to, files);
             shared.log().release(set.up_to);
             metrics::counter!("tracehouse_store_flushed_spans_total").increment(report.spans);
@@ -154,7 +154,7 @@ fn write_file(
     strings: &mut MergedStrings,
     counts: &AttributeCounts,
 ) -> Result<FileRecord, WriteError> {
-    let mut output = FileOutput::create(shared, tenant, hour, counts, Packing::FLUSH)?;
+    let mut output = FileOutput::create(shared, tenant, hour, counts, Packing::FLUSH, Vec::new())?;
     let mut rows: Vec<RowRef> = Vec::with_capacity(ROWS_PER_ROW_GROUP);
     for trace in traces {
         let spans = &ordered.rows[trace.clone()];
@@ -190,12 +190,13 @@ impl FileOutput {
         hour: i64,
         counts: &AttributeCounts,
         packing: Packing,
+        merged_from: Vec<String>,
     ) -> Result<Self, WriteError> {
         const BUFFER_BYTES: usize = 1024 * 1024;
         let id = file_id(shared.clock.now_unix_nanos(), &*shared.randomness);
         let spooled = shared.objects.spool(&id);
         let sink = BufWriter::with_capacity(BUFFER_BYTES, File::create(spooled.path())?);
-        let writer = SpanFileWriter::new(sink, counts.layout(), packing)?;
+        let writer = SpanFileWriter::new(sink, counts.layout(), packing, &id, merged_from)?;
         let path = file_path(tenant, hour, &id);
         Ok(Self { writer, spooled, id, path, tenant: tenant.clone() })
     }
@@ -207,22 +208,20 @@ impl FileOutput {
         file.sync_all()?;
         let bytes = file.metadata()?.len();
         shared.objects.publish(&self.spooled, &self.path)?;
-        let (spans, start_min, start_max) = (written.spans, written.start_min, written.start_max);
-        shared.keep_description(&self.id, written);
         Ok(FileRecord {
             id: self.id,
             tenant: self.tenant,
             path: self.path,
             level,
             tier: "hot".into(),
-            spans,
+            spans: written.spans,
             bytes,
-            start_min,
-            start_max,
+            start_min: written.start_min,
+            start_max: written.start_max,
             created_at: shared.clock.now_unix_nanos(),
-            minutes: FileRecord::MINUTES_UNKNOWN,
-            row_groups: 0,
-            tail_bytes: 0,
+            minutes: written.minutes,
+            row_groups: written.row_groups,
+            tail_bytes: written.tail_bytes,
             lost_spans: 0,
             retired: None,
         })

@@ -7,6 +7,7 @@ use tracehouse_catalogue::{Commit, RetirementReason};
 
 use crate::compact::{Effort, compact};
 use crate::error::WriteError;
+use crate::file::is_damage;
 use crate::flush::flush;
 use crate::span_file::SpanFile;
 use crate::store::Shared;
@@ -70,6 +71,7 @@ pub(crate) fn run_keeper(shared: &Shared) {
             }
         }
         shared.look_for_missing_files();
+        look_after_damage(shared);
         if let Err(error) = expire(shared).and_then(|()| delete_retired(shared)) {
             tracing::warn!(error = chain(&error), "removing old files failed; it is tried again");
         }
@@ -79,6 +81,36 @@ pub(crate) fn run_keeper(shared: &Shared) {
 /// A panic over one batch or file must not end the thread that looks after all of them.
 fn contained(work: impl FnOnce() -> Result<(), WriteError>) -> Result<(), WriteError> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(Err(WriteError::Ended))
+}
+
+/// Sets aside files of which nothing can be read; those of which a part can't are named, and the catalogue remembers them.
+pub(crate) fn look_after_damage(shared: &Shared) {
+    for file in shared.access.take_suspected() {
+        match file.damage() {
+            Some(damage) if damage.is_none() => {
+                tracing::warn!(
+                    path = file.record.path,
+                    "a stored file was read wrong once, yet all of it is right now"
+                );
+            }
+            Some(damage) => {
+                metrics::counter!("tracehouse_store_damaged_files_total").increment(1);
+                metrics::counter!("tracehouse_store_unreadable_spans_total").increment(damage.rows());
+                tracing::error!(
+                    path = file.record.path,
+                    spans = damage.rows(),
+                    of = file.record.spans,
+                    columns = damage.columns(),
+                    "a stored file is damaged: these spans can't be read, the others can"
+                );
+                shared.remember_damage(&file.record.id, damage.rows());
+            }
+            None => match file.open() {
+                Err(error) if is_damage(&error.source) => shared.set_damaged_file_aside(&file, &chain(&error.source)),
+                _ => {}
+            },
+        }
+    }
 }
 
 /// Retires files that are older than retention allows, and the oldest ones while all take more than the budget. Which

@@ -46,14 +46,14 @@ pub use compact::CompactReport;
 pub use config::{Durability, StoreConfig};
 pub use error::{AppendError, OpenError, ReadError, WriteError};
 pub use file::{
-    Batches, ColumnType, DistinctValues, FileContents, KeyCount, Layout, NumberedColumn, OpenFile, Projection,
+    Batches, ColumnType, Damage, DistinctValues, FileContents, KeyCount, Layout, NumberedColumn, OpenFile, Projection,
     PromotedAttribute, StringForm, TraceRows,
 };
 pub use flush::FlushReport;
 pub use folder::open_folder;
 pub use repair::{RepairOptions, repair_store};
 pub use repair_report::{Action, Left, RepairReport};
-pub use span_file::SpanFile;
+pub use span_file::{LazyContents, SpanFile};
 pub use state::{HotBatch, Snapshot};
 pub use store::{Store, StoreStatus};
 pub use unreadable::{Unreadable, UnreadableReason};

@@ -190,6 +190,11 @@ impl Repair<'_> {
         with_suffix(&self.paths.store.join(path), suffix)
     }
 
+    /// What stands behind the name of a file that was set aside; `None` if it is not there.
+    fn aside_suffix(&self, path: &str) -> Option<&'static str> {
+        ["", RETIRED_SUFFIX, UNKNOWN_SUFFIX].into_iter().find(|suffix| self.place(path, suffix).exists())
+    }
+
     fn read(&self, path: &str, suffix: &str, effort: Effort) -> (Readable, Facts) {
         let place = self.place(path, suffix);
         verify(&|| Ok(FileSource::open_local(&place)?), effort)
@@ -214,8 +219,10 @@ impl Repair<'_> {
             |path: &str| survey.renamed.iter().find(|(renamed, _)| renamed == path).map_or("", |found| found.1);
         let live = survey.live.iter().map(|record| (record.path.clone(), suffix_of(&record.path)));
         let unknown = survey.unknown.iter().map(|file| (file.path.clone(), file.names.best()));
+        let aside =
+            survey.aside.iter().filter_map(|record| Some((record.path.clone(), self.aside_suffix(&record.path)?)));
         let mut moves = Vec::new();
-        for (path, suffix) in live.chain(unknown) {
+        for (path, suffix) in live.chain(unknown).chain(aside) {
             let (_, facts) = self.read(&path, suffix, Effort::Footer);
             let (Some(id), Some(named)) = (facts.id, id_of_path(&path)) else { continue };
             if id == named {
@@ -350,7 +357,7 @@ impl Repair<'_> {
             created_at: time_of_id(id).unwrap_or(now),
             minutes: FileRecord::MINUTES_UNKNOWN,
             row_groups: facts.row_groups,
-            tail_bytes: 0,
+            tail_bytes: facts.tail_bytes,
             lost_spans: if let Readable::Part { lost_spans, .. } = readable { lost_spans } else { 0 },
             retired: reason.map(|reason| Retirement { at: now, reason }),
         };
@@ -384,10 +391,7 @@ impl Repair<'_> {
         let before = steps - survey.aside.len();
         for (number, record) in survey.aside.iter().enumerate() {
             (self.progress)(before + number, steps);
-            let place = ["", RETIRED_SUFFIX, UNKNOWN_SUFFIX]
-                .into_iter()
-                .find(|suffix| self.place(&record.path, suffix).exists());
-            let Some(suffix) = place else {
+            let Some(suffix) = self.aside_suffix(&record.path) else {
                 self.report.left(&record.path, "it was set aside, and is not there any more".into());
                 continue;
             };

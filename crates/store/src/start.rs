@@ -129,7 +129,7 @@ impl Shared {
             self.objects.hide(&record.path);
             self.schedule_deletion(record.id, record.path);
         }
-        let live = std::mem::take(&mut survey.live).into_iter().filter_map(|record| self.describe(record)).collect();
+        let live = std::mem::take(&mut survey.live).into_iter().map(|record| self.span_file(record)).collect();
         self.state.change_files(live, &[]);
         let absent = Absent::of(survey);
         absent.tell();

@@ -1,6 +1,5 @@
 //! The store: opening, appending, snapshots, shutting down.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -11,15 +10,13 @@ use std::time::Duration;
 use object_store::ObjectStore;
 use parking_lot::{Condvar, Mutex};
 use serde::Serialize;
-use tracehouse_catalogue::{Catalogue, Commit, FileRecord, RetirementReason};
+use tracehouse_catalogue::{Catalogue, Commit, FileRecord, LegacyDescription, RetirementReason};
 use tracehouse_model::{Clock, Randomness, SpanBatch, TenantId};
 
 use crate::clock::StoreClock;
 use crate::compact::{CompactReport, Effort, compact};
 use crate::config::StoreConfig;
-use crate::describe::describe_rows;
 use crate::error::{AppendError, OpenError, WriteError};
-use crate::file::{FileContents, OpenFile, TraceFilter, WrittenFile};
 use crate::flush::{FlushReport, flush};
 use crate::keeper::{chain, run_flusher, run_keeper};
 use crate::log::{LogEntry, SpanLog};
@@ -28,7 +25,6 @@ use crate::span_file::{FileAccess, SpanFile};
 use crate::start::{Parts, start};
 use crate::state::{Snapshot, State};
 use crate::unreadable::Absent;
-use crate::verify::Readable;
 
 const RETRY_WHEN_BUSY: Duration = Duration::from_secs(1);
 const RETRY_WHEN_FULL: Duration = Duration::from_secs(10);
@@ -68,11 +64,8 @@ pub(crate) struct Shared {
     pub(crate) retired: Mutex<Vec<RetiredFile>>,
     log: OnceLock<Box<dyn SpanLog>>,
     pub(crate) access: Arc<FileAccess>,
-    /// Descriptions of files that were just written, by id.
-    described: Mutex<HashMap<String, (FileContents, TraceFilter)>>,
     stopping: AtomicBool,
     disk: Mutex<DiskCheck>,
-    pub(crate) judging: Mutex<()>,
     /// Files that can't be read, whose absence makes answers partial.
     pub(crate) absent: Mutex<Absent>,
 }
@@ -200,12 +193,6 @@ impl Store {
         self.shared.log().failure().map_or(Ok(()), Err)
     }
 
-    /// To be called by a reader that met damage in a file, which is then read as a whole: what can still be read goes on
-    /// answering queries, and a file of which nothing can be read is set aside. Blocks on the disk.
-    pub fn report_damage(&self, file: &Arc<SpanFile>) -> Result<Readable, WriteError> {
-        self.shared.judge(file)
-    }
-
     /// What is wrong and does not go away by itself, and what to do about it; for status pages.
     pub fn troubles(&self) -> Vec<String> {
         let mut troubles = self.shared.absent.lock().troubles();
@@ -264,7 +251,9 @@ impl Shared {
         runtime: tokio::runtime::Handle,
     ) -> Self {
         let opener = objects.clone();
-        let access = FileAccess::new(move |record| opener.open(record));
+        let (asked, asking) = (catalogue.clone(), runtime.clone());
+        let legacy = move |id: &str| legacy_description(&*asked, &asking, id);
+        let access = FileAccess::new(move |record| opener.open(record), legacy);
         Self {
             config,
             state: Arc::default(),
@@ -281,10 +270,8 @@ impl Shared {
             retired: Mutex::default(),
             log: OnceLock::new(),
             access,
-            described: Mutex::default(),
             stopping: AtomicBool::new(false),
             disk: Mutex::new(DiskCheck { next: Duration::ZERO, full: false }),
-            judging: Mutex::new(()),
             absent: Mutex::default(),
         }
     }
@@ -310,39 +297,9 @@ impl Shared {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// A file as queries see it; one whose description can't be had is reported, and left out.
-    pub(crate) fn describe(&self, record: FileRecord) -> Option<Arc<SpanFile>> {
-        let fresh = self.described.lock().remove(&record.id);
-        let described = fresh.map_or_else(|| self.read_description(&record), Ok);
-        match described {
-            Ok((contents, filter)) => Some(SpanFile::new(record, contents, filter, self.access.clone())),
-            Err(error) => {
-                tracing::error!(
-                    path = record.path,
-                    error = chain(&error),
-                    "a file can't be described: anything may be inside"
-                );
-                let (contents, filter) = (FileContents::default(), TraceFilter::of_any());
-                Some(SpanFile::new(record, contents, filter, self.access.clone()))
-            }
-        }
-    }
-
-    /// From the catalogue, or from all rows of the file.
-    fn read_description(&self, record: &FileRecord) -> Result<(FileContents, TraceFilter), WriteError> {
-        if let Some(legacy) = self.runtime.block_on(self.catalogue.legacy_description(&record.id))?
-            && let Some(filter) = TraceFilter::from_bytes(&legacy.trace_filter)
-            && let Ok(contents) = serde_json::from_str(&legacy.contents)
-        {
-            return Ok((contents, filter));
-        }
-        let written = describe_rows(&OpenFile::open(self.objects.open(record)?)?)?;
-        Ok((written.contents, written.trace_filter))
-    }
-
-    /// Keeps what the writer of a file knows of it until the file is described.
-    pub(crate) fn keep_description(&self, id: &str, written: WrittenFile) {
-        self.described.lock().insert(id.to_owned(), (written.contents, written.trace_filter));
+    /// A file as queries see it.
+    pub(crate) fn span_file(&self, record: FileRecord) -> Arc<SpanFile> {
+        SpanFile::new(record, self.access.clone())
     }
 
     /// Whether a batch may come in now.
@@ -407,7 +364,6 @@ impl Shared {
     /// Removes files that were written but never committed.
     pub(crate) fn discard_files(&self, written: &[FileRecord]) {
         for record in written {
-            self.described.lock().remove(&record.id);
             if let Err(error) = self.objects.delete(&record.path) {
                 tracing::warn!(error = chain(&error), path = record.path, "removing an uncommitted file failed");
             }
@@ -425,6 +381,14 @@ impl Shared {
     pub(crate) fn schedule_deletion(&self, id: String, path: String) {
         let delete_at = self.clock.monotonic() + self.config.delete_grace;
         self.retired.lock().push(RetiredFile { id, path, delete_at });
+    }
+
+    /// The catalogue remembers how much of a file can't be read, so that the file is not merged after a restart either.
+    pub(crate) fn remember_damage(&self, id: &str, lost_spans: u64) {
+        let commit = Commit { lost_spans: vec![(id.to_owned(), lost_spans)], ..Commit::default() };
+        if let Err(error) = self.runtime.block_on(self.catalogue.commit(commit)) {
+            tracing::error!(error = chain(&error), "marking a damaged file failed");
+        }
     }
 
     /// Takes a file of which nothing can be read out of every query; it stays on the disk and in the catalogue, marked, as
@@ -457,5 +421,23 @@ impl Shared {
         metrics::gauge!("tracehouse_log_disk_bytes").set(self.log().disk_bytes() as f64);
         metrics::gauge!("tracehouse_store_retired_files").set(self.retired.lock().len() as f64);
         self.store_clock.report_gauge();
+    }
+}
+
+/// Asks the catalogue on a thread of its own: the caller may be one of a runtime, which must not wait for another.
+fn legacy_description(
+    catalogue: &dyn Catalogue,
+    runtime: &tokio::runtime::Handle,
+    id: &str,
+) -> Option<LegacyDescription> {
+    let ask = || runtime.block_on(catalogue.legacy_description(id));
+    let answer = std::thread::scope(|scope| scope.spawn(ask).join());
+    match answer {
+        Ok(Ok(description)) => description,
+        Ok(Err(error)) => {
+            tracing::warn!(error = chain(&error), id, "reading the description of a file from the catalogue failed");
+            None
+        }
+        Err(panic) => std::panic::resume_unwind(panic),
     }
 }

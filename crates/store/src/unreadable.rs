@@ -202,7 +202,7 @@ impl Shared {
         for record in &back {
             tracing::info!(path = record.path, "a stored file that was missing is there again");
         }
-        let back = back.into_iter().filter_map(|record| self.describe(record)).collect();
+        let back = back.into_iter().map(|record| self.span_file(record)).collect();
         self.state.change_files(back, &[]);
         self.publish_absent(&absent);
     }

@@ -30,11 +30,6 @@ impl TraceFilter {
         filter
     }
 
-    /// A filter for a file of which nothing is known.
-    pub(crate) fn of_any() -> Self {
-        Self { blocks: vec![[u32::MAX; 8]] }
-    }
-
     pub(crate) fn may_contain(&self, trace: TraceId) -> bool {
         let hash = trace.hash64();
         let block = &self.blocks[self.block_of(hash)];
@@ -45,7 +40,6 @@ impl TraceFilter {
         (((hash >> 32) * self.blocks.len() as u64) >> 32) as usize
     }
 
-    #[cfg(test)]
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         self.blocks.iter().flatten().flat_map(|word| word.to_le_bytes()).collect()
     }

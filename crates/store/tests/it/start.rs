@@ -3,14 +3,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tracehouse_catalogue::{Catalogue, FileRecord};
 use tracehouse_model::{Span, SystemRandomness, TenantId};
 use tracehouse_store::{
-    CheckReport, FileTrouble, OpenError, Readable, RepairOptions, RepairReport, Snapshot, Store, StoreConfig,
-    UnreadableReason, check_store, repair_store,
+    CheckReport, FileFinding, FileTrouble, OpenError, Projection, Readable, RepairOptions, RepairReport, Snapshot,
+    Store, StoreConfig, UnreadableReason, check_store, repair_store,
 };
 
 use crate::spans::{HOUR, NOON, assert_same_spans, batch_of, by_key, plain_span};
@@ -368,8 +367,8 @@ async fn a_file_set_aside_counts_until_retention_ends_it() {
     let path = world.store_dir().join(&file.record.path);
     let whole = fs::read(&path).expect("the file is there");
     fs::write(&path, &whole[..200]).expect("it can be written");
-    let judged = judge(&store, &file).await;
-    assert!(matches!(judged, Readable::Nothing { .. }), "{judged:?}");
+    assert!(file.open().is_err());
+    until("it is set aside", || !unreadable(&store).is_empty()).await;
     for start in ["at once", "after a start"] {
         check_hours(start, &store, [0, 2]);
         assert_eq!(unreadable(&store), [(1, UnreadableReason::SetAside)], "{start}");
@@ -395,12 +394,6 @@ async fn a_file_set_aside_counts_until_retention_ends_it() {
         .await;
 }
 
-async fn judge(store: &Arc<Store>, file: &Arc<tracehouse_store::SpanFile>) -> Readable {
-    let (store, file) = (store.clone(), file.clone());
-    let judged = tokio::task::spawn_blocking(move || store.report_damage(&file)).await;
-    judged.expect("no panic").expect("the catalogue is there")
-}
-
 async fn until_async(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     for _ in 0..600 {
         if holds().await {
@@ -422,13 +415,119 @@ async fn an_error_of_the_machine_condemns_no_file() {
     std::os::unix::fs::symlink(&path, &path).expect("a link can be made");
     let store = world.open().await;
     let file = snapshot(&store).files.iter().find(|file| file.open().is_err()).expect("one can't be opened").clone();
-    let judged = judge(&store, &file).await;
-    assert!(matches!(judged, Readable::OutOfReach { .. }), "{judged:?}");
+    let error = file.open().err().expect("it can't be opened").source;
+    assert!(!file.check(&error), "it is not worth reading again now");
+    store.compact().await.expect_err("the merge says what it can't read");
     store.shutdown().await.expect("the store stops");
     let left = repair(&world, RepairOptions::default()).await;
     assert_eq!((left.actions.len(), left.left.len()), (0, 1), "{left:?}");
     fs::rename(&kept, &path).expect("it can be moved back");
     check_hours("within reach", &*world.open().await, 0..3);
+}
+
+/// Two files that changed their names: each says whose it is. Before, both answered as the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn swapped_files_get_their_names_back() {
+    for set_aside_before in [false, true] {
+        let world = world_of_hours(3).await;
+        let [one, other] = [0, 2].map(async |hour| world.store_dir().join(record_of_hour(&world, hour).await.path));
+        let (one, other, between) = (one.await, other.await, world.path().join("between"));
+        fs::rename(&one, &between).expect("it can be renamed");
+        fs::rename(&other, &one).expect("it can be renamed");
+        fs::rename(&between, &other).expect("it can be renamed");
+        if set_aside_before {
+            let store = world.open().await;
+            let files = snapshot(&store).files;
+            assert_eq!(files.iter().filter(|file| file.open().is_err()).count(), 2, "both are noticed");
+            until("both are set aside", || unreadable(&store).len() == 2).await;
+            check_hours("the third", &store, 1..2);
+            store.shutdown().await.expect("the store stops");
+        } else {
+            let report = check(&world).await;
+            let is_swapped = |finding: &&FileFinding| matches!(finding.trouble, FileTrouble::WrongName { .. });
+            assert_eq!(report.findings.iter().filter(is_swapped).count(), 2, "{report:?}");
+        }
+        repair_fully("swapped", &world, RepairOptions::default()).await;
+        assert!(check(&world).await.is_sound());
+        check_hours("swapped back", &*world.open().await, 0..3);
+    }
+}
+
+/// A store in which two files were merged into a third, and its catalogue from before the merge.
+async fn merged_world(deleted: bool) -> (World, Vec<u8>) {
+    let world = World::new();
+    let store = world.open().await;
+    for half in spans_of_hour(0).chunks(25) {
+        append(&store, batch_of(half)).await;
+        store.flush().await.expect("the flush succeeds");
+        world.clock.advance(Duration::from_secs(1));
+    }
+    add_hours(&store, 1..2).await;
+    world.meddle(&[]).await;
+    let old = fs::read(world.path().join("catalogue.sqlite")).expect("the catalogue is there");
+    store.compact().await.expect("the merge succeeds");
+    if deleted {
+        world.clock.advance(world.config().delete_grace);
+        until("the replaced files are gone", || world.files_ending_with(".retired").is_empty()).await;
+    }
+    store.shutdown().await.expect("the store stops");
+    drop(store);
+    fs::remove_dir_all(world.log_dir()).expect("there is a log");
+    (world, old)
+}
+
+/// Without knowing what was merged into what, each span would be there twice after the repair.
+#[tokio::test(flavor = "multi_thread")]
+async fn merged_files_and_what_they_were_merged_from_are_not_both_adopted() {
+    for deleted in [false, true] {
+        for older in [false, true] {
+            let what = format!("replaced files deleted: {deleted}, an older catalogue: {older}");
+            let (world, old) = merged_world(deleted).await;
+            world.lose_catalogue();
+            if older {
+                fs::write(world.path().join("catalogue.sqlite"), old).expect("it can be written");
+            }
+            if older && deleted {
+                assert!(matches!(refused(&world).await, OpenError::FilesMissing { .. }), "{what}");
+            }
+            repair_fully(&what, &world, RepairOptions::default()).await;
+            let store = world.open().await;
+            check_hours(&what, &store, 0..2);
+            assert_eq!((unreadable(&store), store.troubles()), (vec![], vec![]), "{what}");
+            store.compact().await.expect("the merge succeeds");
+            check_hours(&what, &store, 0..2);
+        }
+    }
+}
+
+/// What is left of a damaged file is never merged, since a merge would throw the rest away; also after a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_known_to_be_damaged_is_not_merged_after_a_restart() {
+    let (world, _) = merged_world(true).await;
+    let store = world.open().await;
+    append(&store, batch_of(&[plain_span(900, 900, 0, NOON)])).await;
+    store.flush().await.expect("the flush succeeds");
+    let record = records(&world).await.into_iter().find(|record| record.spans == 50 && record.path.contains("hour=12"));
+    let record = record.expect("the merged file");
+    let path = world.store_dir().join(&record.path);
+    let mut bytes = fs::read(&path).expect("the file can be read");
+    bytes[8] ^= 1;
+    fs::write(&path, bytes).expect("the file can be written");
+    let files = snapshot(&store).files;
+    let file = files.iter().find(|file| file.record.id == record.id).expect("it is live");
+    let open = file.open().expect("its footer is right");
+    let error = open.read_rows(0, 0..50, Projection::All).err().expect("a page is damaged");
+    assert!(file.check(&error), "what is left of it can be read");
+    let lost = async || records(&world).await.iter().map(|record| record.lost_spans).sum::<u64>();
+    until_async("the catalogue remembers it", async || lost().await > 0).await;
+    store.shutdown().await.expect("the store stops");
+    let store = world.open().await;
+    store.compact().await.expect("the merge succeeds");
+    assert!(snapshot(&store).files.iter().any(|file| file.record.id == record.id), "it stays as it is");
+    store.shutdown().await.expect("the store stops");
+    let report = check(&world).await;
+    let [finding] = &report.findings[..] else { panic!("{report:?}") };
+    assert!(matches!(finding.trouble, FileTrouble::Damaged(Readable::Part { .. } | Readable::Nothing { .. })));
 }
 
 /// A store that was begun but never finished its first start goes on; so does one whose catalogue has no files to lose.
