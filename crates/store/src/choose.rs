@@ -31,7 +31,7 @@ pub(crate) fn choose(files: &[Arc<SpanFile>], effort: Effort) -> Vec<Choice> {
     for file in files {
         let record = &file.record;
         let is_large = record.level > 0 && record.spans >= SPANS_PER_FILE / 2;
-        if is_large || file.is_suspected() {
+        if is_large || file.is_suspected() || record.lost_spans > 0 {
             continue;
         }
         // Files are merged with others of their size, so that a span is rewritten seldom.

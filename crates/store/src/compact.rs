@@ -169,8 +169,7 @@ fn replace(shared: &Shared, inputs: &[Arc<SpanFile>], record: FileRecord) -> Res
     shared.commit_new_files(commit)?;
     tracing::debug!(files = inputs.len(), spans = record.spans, bytes = record.bytes, "merged");
     metrics::counter!("tracehouse_store_compacted_spans_total").increment(record.spans);
-    let added = shared.describe(record).into_iter().collect();
-    shared.state.change_files(added, &ids);
+    shared.state.change_files(vec![shared.span_file(record)], &ids);
     shared.retire_later(inputs);
     Ok(true)
 }

@@ -196,8 +196,10 @@ impl FileOutput {
             start_min: written.start_min,
             start_max: written.start_max,
             created_at: shared.clock.now_unix_nanos(),
-            trace_filter: written.trace_filter.to_bytes(),
-            contents: serde_json::to_string(&written.contents)?,
+            minutes: written.minutes,
+            row_groups: written.row_groups,
+            tail_bytes: written.tail_bytes,
+            lost_spans: 0,
             retired: None,
         })
     }

@@ -1,30 +1,89 @@
 //! A stored file as queries meet it: opened when it is needed, with what was read of it kept within budgets.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use parking_lot::Mutex;
 use parquet::errors::ParquetError;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
-use tracehouse_catalogue::FileRecord;
+use tracehouse_catalogue::{FileRecord, LegacyDescription};
 use tracehouse_model::TraceId;
 
 use crate::copies::StoredIds;
+use crate::describe::describe_rows;
 use crate::error::ReadError;
 use crate::file::{Damage, Expected, FileContents, FileSource, OpenFile, TraceFilter, is_damage};
 
 /// A file of spans that queries may read.
 pub struct SpanFile {
     pub record: FileRecord,
-    pub contents: FileContents,
-    filter: TraceFilter,
+    /// The names that occur inside, read when they are needed.
+    pub contents: LazyContents,
     /// The key of what the caches hold of it: never used twice.
     number: u64,
     opened: Mutex<Option<Arc<OpenFile>>>,
     condition: Mutex<Condition>,
     access: Arc<FileAccess>,
+}
+
+/// What a file says of what is inside, read when it is first asked for. While it can't be read, anything may be inside.
+pub struct LazyContents {
+    record: FileRecord,
+    access: Arc<FileAccess>,
+    contents: OnceLock<FileContents>,
+    filter: OnceLock<TraceFilter>,
+}
+
+impl Deref for LazyContents {
+    type Target = FileContents;
+
+    fn deref(&self) -> &FileContents {
+        static UNKNOWN: LazyLock<FileContents> = LazyLock::new(FileContents::default);
+        self.read();
+        self.contents.get().unwrap_or(&UNKNOWN)
+    }
+}
+
+impl LazyContents {
+    fn filter(&self) -> Option<&TraceFilter> {
+        self.read();
+        self.filter.get()
+    }
+
+    fn read(&self) {
+        if self.contents.get().is_some() {
+            return;
+        }
+        match self.description() {
+            Ok((contents, filter)) => {
+                let _ = self.filter.set(filter);
+                let _ = self.contents.set(contents);
+            }
+            Err(error) => tracing::debug!(path = self.record.path, %error, "a file's description can't be read now"),
+        }
+    }
+
+    /// From the file; for layout version 1 from the catalogue; else from all rows.
+    fn description(&self) -> Result<(FileContents, TraceFilter), ParquetError> {
+        let expected = Expected { file_id: Some(&self.record.id), tail_bytes: self.record.tail_bytes };
+        let open = || OpenFile::open((self.access.open)(&self.record)?, &expected);
+        if self.record.tail_bytes == 0
+            && let Some(legacy) = (self.access.legacy)(&self.record.id)
+            && let Some(filter) = TraceFilter::from_bytes(&legacy.trace_filter)
+            && let Ok(contents) = serde_json::from_str(&legacy.contents)
+        {
+            return Ok((contents, filter));
+        }
+        let file = open()?;
+        match (file.read_contents(), file.read_filter()) {
+            (Ok(Some(contents)), Ok(Some(filter))) => Ok((contents, filter)),
+            (Err(error), _) | (_, Err(error)) if !is_damage(&error) => Err(error),
+            _ => describe_rows(&file).map(|written| (written.contents, written.trace_filter)),
+        }
+    }
 }
 
 /// What is known of how well a file can be read.
@@ -48,8 +107,11 @@ pub(crate) struct FileAccess {
     next_number: AtomicU64,
     /// Files of which damage was found and that nobody has looked after yet.
     suspected: Mutex<Vec<Arc<SpanFile>>>,
+    legacy: Box<ReadLegacy>,
 }
 
+/// What a file of layout version 1 was described by, by its id.
+type ReadLegacy = dyn Fn(&str) -> Option<LegacyDescription> + Send + Sync;
 type OpenSource = dyn Fn(&FileRecord) -> Result<FileSource, ParquetError> + Send + Sync;
 /// By the file's number.
 type Kept<T> = Cache<u64, Arc<T>, ByBytes>;
@@ -60,6 +122,7 @@ const IDS_BYTES_MAX: u64 = 24 << 20;
 impl FileAccess {
     pub(crate) fn new(
         open: impl Fn(&FileRecord) -> Result<FileSource, ParquetError> + Send + Sync + 'static,
+        legacy: impl Fn(&str) -> Option<LegacyDescription> + Send + Sync + 'static,
     ) -> Arc<Self> {
         Arc::new(Self {
             open: Box::new(open),
@@ -67,6 +130,7 @@ impl FileAccess {
             ids: kept(IDS_BYTES_MAX),
             next_number: AtomicU64::new(0),
             suspected: Mutex::default(),
+            legacy: Box::new(legacy),
         })
     }
 
@@ -125,19 +189,20 @@ impl Weighter<u64, Arc<StoredIds>> for ByBytes {
 const OPEN_FILES_MAX: usize = 256;
 
 impl SpanFile {
-    /// `None` if the catalogue's description can't be read.
-    pub(crate) fn new(record: FileRecord, access: Arc<FileAccess>) -> Option<Arc<Self>> {
-        let filter = TraceFilter::from_bytes(&record.trace_filter)?;
-        let contents = serde_json::from_str(&record.contents).ok()?;
-        // The parsed forms replace the raw ones, which would only take memory.
-        let record = FileRecord { trace_filter: Vec::new(), contents: String::new(), ..record };
+    pub(crate) fn new(record: FileRecord, access: Arc<FileAccess>) -> Arc<Self> {
         let number = access.next_number.fetch_add(1, Ordering::Relaxed);
+        let contents = LazyContents {
+            record: record.clone(),
+            access: access.clone(),
+            contents: OnceLock::new(),
+            filter: OnceLock::new(),
+        };
         let (opened, condition) = (Mutex::new(None), Mutex::default());
-        Some(Arc::new(Self { record, contents, filter, number, opened, condition, access }))
+        Arc::new(Self { record, contents, number, opened, condition, access })
     }
 
     pub fn may_contain(&self, trace: TraceId) -> bool {
-        self.filter.may_contain(trace)
+        self.contents.filter().is_none_or(|filter| filter.may_contain(trace))
     }
 
     /// What tells its spans apart.
@@ -152,7 +217,7 @@ impl SpanFile {
             return Ok(open.clone());
         }
         let source = (self.access.open)(&self.record).map_err(|source| self.read_error(source))?;
-        let expected = Expected { file_id: Some(&self.record.id), tail_bytes: 0 };
+        let expected = Expected { file_id: Some(&self.record.id), tail_bytes: self.record.tail_bytes };
         let open = OpenFile::open(source, &expected).inspect_err(|error| {
             if is_damage(error) {
                 self.suspect(Condition::Unreadable);

@@ -78,6 +78,11 @@ impl Footer {
         })
     }
 
+    /// The id in the seal; `None` for layout version 1.
+    pub(super) fn file_id(&self) -> Option<&str> {
+        Some(Seal::parse(value_of(&self.metadata, SEAL_KEY)?)?.file_id)
+    }
+
     fn of_version_1(source: &FileSource, layout: Layout) -> Result<Self> {
         let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required);
         let metadata = Arc::new(reader.parse_and_finish(source)?);

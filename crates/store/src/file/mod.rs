@@ -27,6 +27,7 @@ pub use contents::{FileContents, KeyCount};
 pub use damage::Damage;
 pub(crate) use damage::is_damage;
 pub(crate) use footer::Expected;
+pub(crate) use layout::column;
 pub use layout::{ColumnType, Layout, PromotedAttribute};
 pub use numbered::{DistinctValues, NumberedColumn};
 pub(crate) use order::{OrderedSpans, RowRef, SeenSpans, order_spans};

@@ -19,7 +19,7 @@ use parquet::column::page::{Page, PageReader};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
-use parquet::file::reader::ChunkReader;
+use parquet::file::reader::{ChunkReader, Length};
 use parquet::schema::types::SchemaDescriptor;
 use tracehouse_model::{SpanBatch, SpanId, TraceId};
 
@@ -214,6 +214,21 @@ impl OpenFile {
             }
         }
         Ok(())
+    }
+
+    /// Its own id, whatever its name; `None` if it is of layout version 1.
+    pub(crate) fn file_id(&self) -> Option<&str> {
+        self.footer.file_id()
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.footer.source.len()
+    }
+
+    /// How many bytes at its end are read to open it; 0 if it is of layout version 1.
+    pub(crate) fn tail_bytes(&self) -> u32 {
+        u32::try_from(self.footer.tail_bytes).unwrap_or(0)
     }
 
     /// What the file says of itself; `None` if it is of layout version 1, which says nothing.

@@ -7,6 +7,7 @@
 //! `segment` is the format, `scan` finds the records of a segment, `recover` reads the log after a start, `writer` appends to
 //! it.
 
+mod inspect;
 mod positions;
 mod recover;
 mod scan;
@@ -19,6 +20,7 @@ use tracehouse_model::{SpanBatch, TenantId};
 
 use crate::error::AppendError;
 
+pub(crate) use inspect::inspect;
 pub(crate) use positions::{Positions, adopted, is_stored, stored};
 pub(crate) use recover::{Recovered, recover};
 pub(crate) use segment::RecordKind;

@@ -1,6 +1,7 @@
 //! The store from the outside: what goes in comes out, exactly once, whatever happens in between.
 
 mod big;
+mod clock;
 mod copies;
 mod crash;
 mod file_damage;
@@ -13,4 +14,5 @@ mod retention;
 mod round_trip;
 #[path = "../../../model/tests/it/spans.rs"]
 mod spans;
+mod start;
 mod world;

@@ -25,6 +25,16 @@ async fn store_of_hours(world: &World, config: StoreConfig, hours: std::ops::Ran
     store
 }
 
+/// A world whose store has lived for so long until noon: in a new one nothing is old yet.
+async fn world_that_lived(config: &dyn Fn(&World) -> StoreConfig, age: Duration) -> World {
+    let world = World::new();
+    world.clock.jump_wall_clock(-(age.as_nanos() as i64));
+    let store = world.open_with(config(&world)).await;
+    world.clock.advance(age);
+    store.shutdown().await.expect("the store stops");
+    world
+}
+
 /// Moves the clock as time does, a little at a time: a jump would make the store distrust it.
 fn pass(world: &World, time: Duration) {
     let step = Duration::from_secs(600);
@@ -49,8 +59,9 @@ fn files(store: &Store) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn spans_older_than_the_retention_are_removed() {
-    let world = World::new();
-    let config = StoreConfig { retention: Duration::from_secs(5 * 3600 + 1800), ..world.config() };
+    let retention = Duration::from_secs(5 * 3600 + 1800);
+    let world = world_that_lived(&|world| StoreConfig { retention, ..world.config() }, retention).await;
+    let config = StoreConfig { retention, ..world.config() };
     let store = store_of_hours(&world, config.clone(), -4..1).await;
     a_while().await;
     check("nothing is old enough", &store, -4..1);

@@ -7,13 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use object_store::local::LocalFileSystem;
 use parking_lot::Mutex;
 use parquet::errors::ParquetError;
 use tempfile::TempDir;
-use tracehouse_catalogue::{Catalogue, CatalogueContents, CatalogueError, Commit, SqliteCatalogue};
+use tracehouse_catalogue::{Catalogue, CatalogueContents, CatalogueError, Commit, LegacyDescription, SqliteCatalogue};
 use tracehouse_model::{Clock, ManualClock, Span, SpanBatch, SystemRandomness, TenantId};
-use tracehouse_store::{OpenError, Projection, Snapshot, SpanFile, Store, StoreConfig};
+use tracehouse_store::{OpenError, Projection, Snapshot, SpanFile, Store, StoreConfig, StorePaths, open_folder};
 
 use crate::spans::NOON;
 
@@ -53,6 +52,27 @@ impl World {
         self.path().join("log")
     }
 
+    pub(crate) fn paths(&self) -> StorePaths {
+        StorePaths { store: self.store_dir(), log: self.log_dir(), catalogue: self.path().join("catalogue.sqlite") }
+    }
+
+    /// Runs statements past the catalogue, as a faulty disk or another program would; afterwards one file holds everything.
+    pub(crate) async fn meddle(&self, statements: &[&'static str]) {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.paths().catalogue);
+        let pool = sqlx::SqlitePool::connect_with(options).await.expect("connects");
+        for statement in statements.iter().chain(&["PRAGMA wal_checkpoint(TRUNCATE)"]) {
+            sqlx::query(*statement).execute(&pool).await.expect("the statement runs");
+        }
+        pool.close().await;
+    }
+
+    /// Removes the catalogue, as a disk may lose it.
+    pub(crate) fn lose_catalogue(&self) {
+        for name in ["catalogue.sqlite", "catalogue.sqlite-wal", "catalogue.sqlite-shm"] {
+            let _ = fs::remove_file(self.path().join(name));
+        }
+    }
+
     /// Nothing happens by itself: flushes and merges only when asked for.
     pub(crate) fn config(&self) -> StoreConfig {
         StoreConfig {
@@ -85,11 +105,10 @@ impl World {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Store>, OpenError> {
         let root = self.store_dir();
-        fs::create_dir_all(&root).expect("the folder can be made");
-        let objects = LocalFileSystem::new_with_prefix(&root).expect("the folder is there");
+        let objects = open_folder(&root, &*catalogue).await?;
         let seed = self.opened.fetch_add(1, Ordering::SeqCst) << 32;
         let randomness = Arc::new(SystemRandomness::from_seed(seed));
-        Store::open(config, Arc::new(objects), Some(root), catalogue, clock, randomness).await
+        Store::open(config, objects, Some(root), catalogue, clock, randomness).await
     }
 
     /// The folders as a power failure at this moment would leave them. To be called while nothing writes to the
@@ -280,7 +299,7 @@ impl Catalogue for WatchedCatalogue {
     async fn commit(&self, commit: Commit) -> Result<(), CatalogueError> {
         let _still = self.still.read().await;
         let fault = *self.fault.lock();
-        let broken = || CatalogueError::from(TenantId::new("!").expect_err("not a name"));
+        let broken = || CatalogueError::NotLive("made to fail by the test".into());
         self.tell(Moment::BeforeCommit, &commit);
         if fault == Fault::BeforeCommit {
             return Err(broken());
@@ -293,5 +312,9 @@ impl Catalogue for WatchedCatalogue {
     async fn forget(&self, file_ids: &[String]) -> Result<(), CatalogueError> {
         let _still = self.still.read().await;
         self.inner.forget(file_ids).await
+    }
+
+    async fn legacy_description(&self, file_id: &str) -> Result<Option<LegacyDescription>, CatalogueError> {
+        self.inner.legacy_description(file_id).await
     }
 }
