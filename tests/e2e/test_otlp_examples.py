@@ -38,11 +38,15 @@ def test_the_specifications_example(new_tracehouse, compression):
     assert "/date=2018-12-13/hour=14/" in str(file)
 
 
-def test_old_spans_expire_by_retention_and_not_before(new_tracehouse):
-    """With the default retention old spans are taken, can be read, and go with the files they are in."""
+def test_spans_older_than_what_is_kept_are_refused(new_tracehouse):
+    """They would be acknowledged and then deleted: the sender is told instead, and what to do."""
     server = new_tracehouse().start()
-    server.post_otlp(EXAMPLE.read_bytes(), "application/json")
-    assert len(by_span(trace_as_json(server, EXAMPLE_TRACE))) == 1
+    refused = server.post_otlp(EXAMPLE.read_bytes(), "application/json").json()["partialSuccess"]
+    assert refused["rejectedSpans"] == "1"
+    assert "store.retention" in refused["errorMessage"] and "168 h" in refused["errorMessage"]
+    server.get(f"/api/v1/traces/{EXAMPLE_TRACE}", expect=404)
+    sample = 'tracehouse_pipeline_refused_spans_total{reason="older_than_retention"}'
+    assert server.metrics()[sample] == 1
 
 
 # Every field of OTLP's trace messages, by hand: no SDK sends all of them.
@@ -112,7 +116,7 @@ def test_every_field_of_otlp(new_tracehouse):
 
 def test_json_is_read_as_the_specification_says(new_tracehouse):
     """64-bit integers as texts and as numbers, unknown fields, base64 bytes, ids in both cases, doubles by name."""
-    server = new_tracehouse().start()
+    server = new_tracehouse(KEEP_ALWAYS).start()
     start = "1750000000000000001"
     spans = [
         {
@@ -153,7 +157,8 @@ def test_json_is_read_as_the_specification_says(new_tracehouse):
         )
 
 
-def test_empty_requests_are_fine(tracehouse):
+def test_empty_requests_are_fine(new_tracehouse):
+    tracehouse = new_tracehouse(KEEP_ALWAYS).start()
     for content_type, empty in (("application/x-protobuf", b""), ("application/json", b"{}")):
         answer = tracehouse.post_otlp(b"", content_type)
         assert (answer.content, answer.headers["Content-Type"]) == (empty, content_type)

@@ -1,5 +1,6 @@
 //! Spans turned into columns, row by row: the glue between decoding and writing, whose cost does not count.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,7 +16,6 @@ use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
-use rustc_hash::FxHashMap as HashMap;
 
 /// Every span, column by column, in order of arrival.
 #[derive(Default)]

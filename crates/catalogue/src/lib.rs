@@ -1,27 +1,40 @@
 //! Which files hold what: the one place that decides what is stored.
 //!
 //! Entry type: [`Catalogue`], with [`SqliteCatalogue`] for one machine. A file of spans exists for queries from the
-//! moment a [`Commit`] names it until a later one retires it; a commit also advances the log's position, in the same
+//! moment a [`Commit`] names it until a later one retires it; a commit also advances the log's positions, in the same
 //! transaction, which is what makes storage exactly-once.
 //!
-//! Invariants: commits are atomic; a position never goes back; a retired file stays listed until it is forgotten, so
-//! that no crash can lose track of a file on the disk.
+//! Files describe themselves. What is here of a file is small and read as a whole at a start; descriptions of files that an
+//! older version wrote are read one by one ([`Catalogue::legacy_description`]).
+//!
+//! Invariants: commits are atomic; a position moves only forward, by comparing it with what is there; a retired file stays
+//! listed until it is forgotten, so that no crash can lose track of a file on the disk; every row has a checksum, and one
+//! that does not match is reported as a [`DamagedRow`], never used and never an error for the others.
+//!
+//! The modules: `sqlite` runs the statements, `rows` turns rows into records and checks them, `rebuild` saves what is left of
+//! a damaged catalogue.
 //!
 //! This crate must never know Parquet, object stores or spans: to it a file is a path with numbers.
 //!
 //! Tests: `tests/it`, against a real SQLite file.
 
+mod rebuild;
+mod rows;
 mod sqlite;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use tracehouse_model::TenantId;
 
+pub use rebuild::{Rebuilt, rebuild};
 pub use sqlite::SqliteCatalogue;
 
 /// Keeps the list of files and the positions of logs.
 #[async_trait]
 pub trait Catalogue: Send + Sync {
-    /// All files, the retired ones too, and the log positions.
+    /// All files, the retired ones too, the log positions, and what else is remembered.
     async fn load(&self) -> Result<CatalogueContents, CatalogueError>;
 
     /// Applies a change as a whole or not at all.
@@ -29,12 +42,19 @@ pub trait Catalogue: Send + Sync {
 
     /// Removes retired files from the list, after they were removed from the disk.
     async fn forget(&self, file_ids: &[String]) -> Result<(), CatalogueError>;
+
+    /// What a file was described by whose layout (version 1) has no place for it. `None` for files that describe themselves.
+    async fn legacy_description(&self, file_id: &str) -> Result<Option<LegacyDescription>, CatalogueError>;
 }
 
 #[derive(Debug, Clone, Default)]
 pub struct CatalogueContents {
     pub files: Vec<FileRecord>,
+    /// Rows that can't be believed: the catalogue does not know these files, or not any more.
+    pub damaged_rows: Vec<DamagedRow>,
     pub log_positions: Vec<LogPosition>,
+    /// What is remembered beside the files, by name: see [`Commit::meta`].
+    pub meta: BTreeMap<String, String>,
 }
 
 /// One file of spans.
@@ -54,11 +74,41 @@ pub struct FileRecord {
     pub start_min: i64,
     pub start_max: i64,
     pub created_at: i64,
+    /// Bit i: a span begins in minute i of the hour of `start_min`. [`FileRecord::MINUTES_UNKNOWN`]: any, or in other hours
+    /// too.
+    pub minutes: u64,
+    /// 0 if unknown.
+    pub row_groups: u32,
+    /// How many bytes at the file's end are read to open it. 0 if unknown.
+    pub tail_bytes: u32,
+    /// Spans inside that nobody can read any more.
+    pub lost_spans: u64,
+    pub retired: Option<Retirement>,
+}
+
+impl FileRecord {
+    /// Of [`FileRecord::minutes`].
+    pub const MINUTES_UNKNOWN: u64 = u64::MAX;
+}
+
+/// What a file of layout version 1 was described by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LegacyDescription {
     /// Opaque to the catalogue: a filter over the trace ids inside.
     pub trace_filter: Vec<u8>,
-    /// Opaque to the catalogue: names that occur inside, for completion and pruning.
+    /// Opaque to the catalogue: names that occur inside.
     pub contents: String,
-    pub retired: Option<Retirement>,
+}
+
+/// A row of the list of files that can't be believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedRow {
+    /// To drop it: see [`Commit::drop_damaged`].
+    pub row: i64,
+    /// As far as they can be read, and perhaps wrong.
+    pub id: Option<String>,
+    pub path: Option<String>,
+    pub reason: String,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -73,7 +123,7 @@ pub enum RetirementReason {
     Replaced,
     /// Older than retention allows, or the disk budget is used up.
     Expired,
-    /// It could not be read; it is kept aside on the disk and never deleted.
+    /// Nothing of it could be read. It is kept aside on the disk as long as retention would have kept it.
     Damaged,
 }
 
@@ -86,12 +136,10 @@ impl RetirementReason {
         }
     }
 
-    fn parse(text: &str) -> Self {
-        match text {
-            "replaced" => RetirementReason::Replaced,
-            "expired" => RetirementReason::Expired,
-            _ => RetirementReason::Damaged,
-        }
+    fn parse(text: &str) -> Option<Self> {
+        [RetirementReason::Replaced, RetirementReason::Expired, RetirementReason::Damaged]
+            .into_iter()
+            .find(|reason| reason.as_str() == text)
     }
 }
 
@@ -111,23 +159,43 @@ pub struct Commit {
     /// Ids of files that no longer answer queries, and why.
     pub retire: Vec<(String, RetirementReason)>,
     pub retired_at: i64,
+    /// Ids of files set aside as damaged that answer queries again.
+    pub restore: Vec<String>,
+    /// Ids of live files and how many of their spans nobody can read any more.
+    pub lost_spans: Vec<(String, u64)>,
+    /// Rows of [`DamagedRow`]s that leave the list.
+    pub drop_damaged: Vec<i64>,
     /// Log positions to move forward. A position for everyone makes those of tenants that are not ahead of it unnecessary;
     /// they go.
     pub log_positions: Vec<LogPosition>,
+    /// What is remembered beside the files: names and their new values.
+    pub meta: Vec<(String, String)>,
 }
 
+/// Why the catalogue could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogueError {
     #[error("opening the catalogue {path} failed; check that the folder exists, is writable and has room")]
     Open { path: String, source: sqlx::Error },
     #[error("bringing the catalogue {path} to this version's schema failed; was it written by a newer version?")]
     Migrate { path: String, source: sqlx::migrate::MigrateError },
+    #[error(
+        "the catalogue {path} is damaged ({finding}); nothing was changed. Stop the server and run `tracehouse store repair`: \
+         it keeps the damaged catalogue aside, saves what can be read of it and lists the stored files anew"
+    )]
+    Damaged { path: String, finding: String },
+    #[error("the catalogue {path} is of an older version; start the server once, or run `tracehouse store repair`")]
+    Outdated { path: PathBuf },
     #[error("reading or writing the catalogue failed")]
     Query(#[from] sqlx::Error),
-    #[error("the catalogue holds a file of an impossible tenant")]
-    Tenant(#[from] tracehouse_model::TenantError),
-    #[error("file {0} was to be retired but is not live: another process changed the catalogue")]
+    #[error("keeping the damaged catalogue {path} aside failed")]
+    KeepAside { path: PathBuf, source: std::io::Error },
+    #[error("file {0} was to be changed but is not live: another process changed the catalogue")]
     NotLive(String),
+    #[error("file {0} was to be restored but is not one set aside: another process changed the catalogue")]
+    NotSetAside(String),
+    #[error("the row of file {id} is damaged ({reason}); stop the server and run `tracehouse store repair`")]
+    DamagedRow { id: String, reason: String },
     #[error(
         "the position of the log {log} was to go back from {known} to {wanted}: another process changed the catalogue, or \
          it was replaced while this one ran"

@@ -133,6 +133,13 @@ pub struct SpanFields {
     pub scope: u32,
 }
 
+/// Beside its attributes, events, links and texts.
+const FIXED_BYTES_PER_SPAN: usize = 16 + 8 + 8 + 8 + 8 + 4 + 1 + 1 + 4 + 4 + 4 + 8 + 2 + 12 + 4 + 4 + 8;
+const BYTES_PER_EVENT: usize = 8 + 4 + 4 + 4;
+const BYTES_PER_LINK: usize = 16 + 8 + 4 + 4 + 4 + 4;
+const BYTES_PER_RESOURCE: usize = 4 + 4 + 4 + 4;
+const BYTES_PER_SCOPE: usize = 4 + 4 + 4 + 4 + 4;
+
 impl SpanBatch {
     pub fn new() -> Self {
         Self::default()
@@ -176,11 +183,12 @@ impl SpanBatch {
 
     /// Finishes the resource whose attributes were pushed to `resources.attributes`; returns its index.
     pub fn finish_resource(&mut self, dropped_attributes: u32, schema_url: StringCode) -> u32 {
-        let service_key = self.strings.intern(b"service.name");
+        // Not interned: the table holds no string that nothing uses.
+        let service_key = self.strings.find(b"service.name");
         let resources = &mut self.resources;
         let index = resources.attributes.owners();
         resources.attributes.finish_owner();
-        let service = match resources.attributes.get(index, service_key) {
+        let service = match service_key.and_then(|key| resources.attributes.get(index, key)) {
             Some(AttributeValue::String(code)) => code,
             _ => 0,
         };
@@ -206,6 +214,27 @@ impl SpanBatch {
         scopes.dropped_attributes.push(dropped_attributes);
         scopes.schema_url.push(schema_url);
         index as u32
+    }
+
+    /// Takes back the last finished resource, which no span has; its strings stay in the table.
+    pub fn take_back_resource(&mut self) {
+        let resources = &mut self.resources;
+        let kept = resources.service_name.len() - 1;
+        resources.attributes.truncate_owners(kept);
+        resources.service_name.truncate(kept);
+        resources.dropped_attributes.truncate(kept);
+        resources.schema_url.truncate(kept);
+    }
+
+    /// Takes back the last finished scope, which no span has; its strings stay in the table.
+    pub fn take_back_scope(&mut self) {
+        let scopes = &mut self.scopes;
+        let kept = scopes.name.len() - 1;
+        scopes.attributes.truncate_owners(kept);
+        scopes.name.truncate(kept);
+        scopes.version.truncate(kept);
+        scopes.dropped_attributes.truncate(kept);
+        scopes.schema_url.truncate(kept);
     }
 
     /// Finishes the event whose attributes were pushed to `events.attributes`.
@@ -409,15 +438,32 @@ impl SpanBatch {
         self.links.attributes.shrink_to_fit();
     }
 
+    /// About how much memory what the batch holds takes, in bytes, without spare capacity. Cheap enough to be asked while a
+    /// batch is built.
+    pub fn used_bytes(&self) -> usize {
+        let entries = self.attributes.entries()
+            + self.events.attributes.entries()
+            + self.links.attributes.entries()
+            + self.resources.attributes.entries()
+            + self.scopes.attributes.entries();
+        self.strings.bytes_len()
+            + self.strings.len() * StringTable::BYTES_PER_STRING
+            + self.len() * FIXED_BYTES_PER_SPAN
+            + entries * AttributeLists::BYTES_PER_ENTRY
+            + self.events.name.len() * BYTES_PER_EVENT
+            + self.links.span_id.len() * BYTES_PER_LINK
+            + self.resources.service_name.len() * BYTES_PER_RESOURCE
+            + self.scopes.name.len() * BYTES_PER_SCOPE
+    }
+
     /// About how much memory the batch takes, in bytes.
     pub fn memory_bytes(&self) -> usize {
-        const FIXED_BYTES_PER_SPAN: usize = 16 + 8 + 8 + 8 + 8 + 4 + 1 + 1 + 4 + 4 + 4 + 8 + 2 + 12 + 4 + 4 + 8;
         self.strings.memory_bytes()
             + self.trace_id.capacity() * FIXED_BYTES_PER_SPAN
             + self.attributes.memory_bytes()
-            + self.events.name.capacity() * 16
+            + self.events.name.capacity() * BYTES_PER_EVENT
             + self.events.attributes.memory_bytes()
-            + self.links.span_id.capacity() * 36
+            + self.links.span_id.capacity() * BYTES_PER_LINK
             + self.links.attributes.memory_bytes()
             + self.resources.attributes.memory_bytes()
             + self.scopes.attributes.memory_bytes()

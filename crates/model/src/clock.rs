@@ -8,6 +8,19 @@ pub trait Clock: Send + Sync {
 
     /// Time since an arbitrary moment; never goes back.
     fn monotonic(&self) -> Duration;
+
+    /// Time since the machine booted, which no one can set. `None` if the system does not tell.
+    fn boot(&self) -> Option<BootTime> {
+        None
+    }
+}
+
+/// Time that was measured since the machine booted, suspended time included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BootTime {
+    /// Tells one boot from another: times of different boots can't be compared.
+    pub boot_id: u128,
+    pub since_boot: Duration,
 }
 
 /// Where chance comes from.
@@ -18,13 +31,20 @@ pub trait Randomness: Send + Sync {
 /// The machine's clock.
 pub struct SystemClock {
     origin: Instant,
+    boot_id: Option<u128>,
 }
 
 impl Default for SystemClock {
     #[allow(clippy::disallowed_methods)]
     fn default() -> Self {
-        Self { origin: Instant::now() }
+        Self { origin: Instant::now(), boot_id: system_boot_id() }
     }
+}
+
+/// The id that Linux gives each boot.
+fn system_boot_id() -> Option<u128> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    u128::from_str_radix(&text.trim().replace('-', ""), 16).ok()
 }
 
 impl Clock for SystemClock {
@@ -37,6 +57,13 @@ impl Clock for SystemClock {
     fn monotonic(&self) -> Duration {
         self.origin.elapsed()
     }
+
+    /// Asks the kernel itself, past the C library and what may have been put before it.
+    fn boot(&self) -> Option<BootTime> {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let since_boot = Duration::new(u64::try_from(now.tv_sec).ok()?, u32::try_from(now.tv_nsec).ok()?);
+        Some(BootTime { boot_id: self.boot_id?, since_boot })
+    }
 }
 
 /// A clock that a test moves.
@@ -44,11 +71,14 @@ impl Clock for SystemClock {
 pub struct ManualClock {
     unix_nanos: AtomicI64,
     monotonic_nanos: AtomicU64,
+    boots: AtomicU64,
+    /// When the machine booted last, on the monotonic clock.
+    booted_at_nanos: AtomicU64,
 }
 
 impl ManualClock {
     pub fn at_unix_nanos(unix_nanos: i64) -> Self {
-        Self { unix_nanos: AtomicI64::new(unix_nanos), monotonic_nanos: AtomicU64::new(0) }
+        Self { unix_nanos: AtomicI64::new(unix_nanos), ..Self::default() }
     }
 
     pub fn advance(&self, by: Duration) {
@@ -61,6 +91,13 @@ impl ManualClock {
     pub fn jump_wall_clock(&self, by_nanos: i64) {
         self.unix_nanos.fetch_add(by_nanos, Ordering::SeqCst);
     }
+
+    /// The machine was off for a time that only the wall clock measured.
+    pub fn reboot(&self, off: Duration) {
+        self.boots.fetch_add(1, Ordering::SeqCst);
+        self.booted_at_nanos.store(self.monotonic_nanos.load(Ordering::SeqCst), Ordering::SeqCst);
+        self.jump_wall_clock(i64::try_from(off.as_nanos()).unwrap_or(i64::MAX));
+    }
 }
 
 impl Clock for ManualClock {
@@ -70,6 +107,12 @@ impl Clock for ManualClock {
 
     fn monotonic(&self) -> Duration {
         Duration::from_nanos(self.monotonic_nanos.load(Ordering::SeqCst))
+    }
+
+    fn boot(&self) -> Option<BootTime> {
+        let booted_at = Duration::from_nanos(self.booted_at_nanos.load(Ordering::SeqCst));
+        let since_boot = self.monotonic().saturating_sub(booted_at);
+        Some(BootTime { boot_id: u128::from(self.boots.load(Ordering::SeqCst)), since_boot })
     }
 }
 

@@ -2,6 +2,7 @@ use bytemuck::Pod;
 
 use crate::attributes::{AttributeLists, ValueTag};
 use crate::batch::{Events, Links, Resources, Scopes, SpanBatch};
+use crate::exact::ExactBatch;
 use crate::strings::StringTable;
 use crate::{kind, status};
 
@@ -25,57 +26,60 @@ pub enum DecodeError {
     Inconsistent(&'static str),
 }
 
-impl SpanBatch {
+impl ExactBatch {
     /// Writes the batch as the log keeps it: columns one after the other, little-endian, constants once. Not
     /// self-describing and without a checksum; the log adds one. Readable only by the same major version.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        let spans = self.spans();
         out.push(VERSION);
-        let (bytes, ends) = self.strings.raw();
+        let (bytes, ends) = spans.strings.raw();
         put(out, bytes);
         put(out, ends);
-        put(out, &self.trace_id);
-        put(out, &self.span_id);
-        put(out, &self.parent_span_id);
-        put(out, &self.start_unix_nanos);
-        put(out, &self.duration_nanos);
-        put(out, &self.name);
-        put(out, &self.kind);
-        put(out, &self.status_code);
-        put(out, &self.status_message);
-        put(out, &self.trace_state);
-        put(out, &self.flags);
-        put(out, &self.sampling_threshold);
-        put(out, &self.marks);
-        put(out, &self.dropped_attributes);
-        put(out, &self.dropped_events);
-        put(out, &self.dropped_links);
-        put(out, &self.resource);
-        put(out, &self.scope);
-        put_attributes(out, &self.attributes);
-        put(out, &self.events.offsets);
-        put(out, &self.events.time_unix_nanos);
-        put(out, &self.events.name);
-        put(out, &self.events.dropped_attributes);
-        put_attributes(out, &self.events.attributes);
-        put(out, &self.links.offsets);
-        put(out, &self.links.trace_id);
-        put(out, &self.links.span_id);
-        put(out, &self.links.trace_state);
-        put(out, &self.links.flags);
-        put(out, &self.links.dropped_attributes);
-        put_attributes(out, &self.links.attributes);
-        put_attributes(out, &self.resources.attributes);
-        put(out, &self.resources.dropped_attributes);
-        put(out, &self.resources.schema_url);
-        put(out, &self.resources.service_name);
-        put(out, &self.scopes.name);
-        put(out, &self.scopes.version);
-        put_attributes(out, &self.scopes.attributes);
-        put(out, &self.scopes.dropped_attributes);
-        put(out, &self.scopes.schema_url);
+        put(out, &spans.trace_id);
+        put(out, &spans.span_id);
+        put(out, &spans.parent_span_id);
+        put(out, &spans.start_unix_nanos);
+        put(out, &spans.duration_nanos);
+        put(out, &spans.name);
+        put(out, &spans.kind);
+        put(out, &spans.status_code);
+        put(out, &spans.status_message);
+        put(out, &spans.trace_state);
+        put(out, &spans.flags);
+        put(out, &spans.sampling_threshold);
+        put(out, &spans.marks);
+        put(out, &spans.dropped_attributes);
+        put(out, &spans.dropped_events);
+        put(out, &spans.dropped_links);
+        put(out, &spans.resource);
+        put(out, &spans.scope);
+        put_attributes(out, &spans.attributes);
+        put(out, &spans.events.offsets);
+        put(out, &spans.events.time_unix_nanos);
+        put(out, &spans.events.name);
+        put(out, &spans.events.dropped_attributes);
+        put_attributes(out, &spans.events.attributes);
+        put(out, &spans.links.offsets);
+        put(out, &spans.links.trace_id);
+        put(out, &spans.links.span_id);
+        put(out, &spans.links.trace_state);
+        put(out, &spans.links.flags);
+        put(out, &spans.links.dropped_attributes);
+        put_attributes(out, &spans.links.attributes);
+        put_attributes(out, &spans.resources.attributes);
+        put(out, &spans.resources.dropped_attributes);
+        put(out, &spans.resources.schema_url);
+        put(out, &spans.resources.service_name);
+        put(out, &spans.scopes.name);
+        put(out, &spans.scopes.version);
+        put_attributes(out, &spans.scopes.attributes);
+        put(out, &spans.scopes.dropped_attributes);
+        put(out, &spans.scopes.schema_url);
     }
+}
 
-    /// Reads what [`SpanBatch::encode`] wrote. Everything that a later index would rely on is checked.
+impl SpanBatch {
+    /// Reads what [`ExactBatch::encode`] wrote. Everything that a later index would rely on is checked.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut input = Input(bytes);
         let version = input.byte()?;
@@ -226,14 +230,10 @@ impl SpanBatch {
 
 impl AttributeLists {
     fn codes_fit(&self, strings: u64) -> bool {
-        let is_code =
-            |tag: u8| matches!(ValueTag::from_u8(tag), Some(ValueTag::String | ValueTag::Bytes | ValueTag::Json));
         self.keys.iter().all(|&key| u64::from(key) < strings)
-            && self
-                .tags
-                .iter()
-                .zip(&self.payloads)
-                .all(|(&tag, &payload)| ValueTag::from_u8(tag).is_some() && (!is_code(tag) || payload < strings))
+            && self.tags.iter().zip(&self.payloads).all(|(&tag, &payload)| {
+                ValueTag::from_u8(tag).is_some() && (!Self::holds_code(tag) || payload < strings)
+            })
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a span is, everywhere in Tracehouse.
 //!
 //! Entry type: [`SpanBatch`], a set of spans of one tenant held as columns over one table of strings. A receiver
-//! decodes a request straight into it; the pipeline edits it; the log writes it ([`SpanBatch::encode`]); the hot set
+//! decodes a request straight into it; the pipeline edits it; the log writes it ([`ExactBatch::encode`]); the hot set
 //! keeps it; Parquet files are written from it and read back into it. No other representation of many spans exists.
 //!
 //! Around it: ids ([`TraceId`], [`SpanId`]), attribute values ([`AttributeValue`], [`AnyValue`]), tenants
@@ -9,7 +9,8 @@
 //! [`Clock`] and [`Randomness`] traits through which time and chance enter every other crate.
 //!
 //! Invariants: all per-span columns of a batch have the same length; every string code is below `strings.len()`; code
-//! 0 is the empty string; strings are UTF-8 (binary attribute values excepted, which are tagged so).
+//! 0 is the empty string; strings are UTF-8 (binary attribute values excepted, which are tagged so). What is written is an
+//! [`ExactBatch`]: it has no string, resource or scope that is not of one of its spans.
 //!
 //! This crate must never know wire formats, files, async, or any other crate of the workspace.
 //!
@@ -21,6 +22,7 @@ mod batch;
 mod clock;
 mod copies;
 mod encoding;
+mod exact;
 mod hashing;
 mod ids;
 mod limits;
@@ -33,9 +35,10 @@ mod threshold;
 pub use any_value::{AnyValue, CanonicalJsonError};
 pub use attributes::{AttributeLists, AttributeValue, ValueTag};
 pub use batch::{Events, Links, Resources, Scopes, SpanBatch, SpanFields};
-pub use clock::{Clock, ManualClock, Randomness, SystemClock, SystemRandomness};
+pub use clock::{BootTime, Clock, ManualClock, Randomness, SystemClock, SystemRandomness};
 pub use copies::CopyKey;
 pub use encoding::DecodeError;
+pub use exact::ExactBatch;
 pub use hashing::{SeededEntry, SeededMap, SeededSet, SeededState};
 pub use ids::{IdError, SpanId, TraceId};
 pub use limits::Limits;

@@ -1,4 +1,4 @@
-/// What one request, span or trace may hold. Exceeding a limit is always counted and always said.
+/// What one request, span or trace may hold, and all together. Exceeding a limit is always counted and always said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Largest request as sent, in bytes.
@@ -18,7 +18,10 @@ pub struct Limits {
     pub value_depth_max: usize,
     /// Further spans of a trace are refused.
     pub spans_per_trace_max: usize,
-    /// Bytes of requests being worked on at once; above it senders are asked to come back.
+    /// Spans of further tenants are refused, unless the tenants are configured.
+    pub tenants_max: usize,
+    /// Bytes of requests being worked on at once; above it senders are asked to come back. One tenant may hold half of it
+    /// while others send.
     pub in_flight_bytes_max: usize,
     /// A span may not begin further in the future than this, in nanoseconds.
     pub future_nanos_max: i64,
@@ -37,6 +40,7 @@ impl Default for Limits {
             name_bytes_max: 4096,
             value_depth_max: 16,
             spans_per_trace_max: 1_000_000,
+            tenants_max: 1_000,
             in_flight_bytes_max: 96 * MIB,
             future_nanos_max: 24 * 3600 * 1_000_000_000,
         }

@@ -1,6 +1,6 @@
 //! What every batch passes through before anything of it is written: an ordered list of stages.
 //!
-//! Entry type: [`Pipeline`]. A receiver decodes a request into a `SpanBatch`, [`Pipeline::process`] runs it through each
+//! Entry types: [`Pipeline`], and [`TenantGate`], which says whose spans may come in at all. A receiver decodes a request into a `SpanBatch`, [`Pipeline::process`] runs it through each
 //! [`Stage`] in turn, and only what comes out goes to the log. A stage may edit spans in place and may refuse spans one
 //! by one; the rest of the batch is kept, and the sender is told how many were refused and why ([`Processed`]).
 //!
@@ -14,15 +14,18 @@
 //! Tests: beside the code.
 
 mod stage;
+mod tenants;
 mod times;
 mod trace_size;
 
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tracehouse_model::{Clock, Limits, SpanBatch, TraceId};
+use tracehouse_model::{Clock, Limits, SpanBatch, TenantId, TraceId};
 
 pub use stage::{Refusals, Stage};
+pub use tenants::{TenantGate, TenantRefusal};
 pub use times::CheckTimes;
 pub use trace_size::LimitTraceSize;
 
@@ -44,11 +47,11 @@ pub struct Processed {
 }
 
 impl Pipeline {
-    /// The stages that every Tracehouse runs.
-    pub fn new(limits: Limits, clock: Arc<dyn Clock>) -> Self {
+    /// The stages that every Tracehouse runs. `retention`: how long spans are kept.
+    pub fn new(limits: Limits, retention: Duration, clock: Arc<dyn Clock>) -> Self {
         metrics::describe_counter!(REFUSED, "Spans refused by the pipeline, by reason");
         Self::with_stages(vec![
-            Box::new(CheckTimes::new(limits.future_nanos_max, clock.clone())),
+            Box::new(CheckTimes::new(limits.future_nanos_max, retention, clock.clone())),
             Box::new(LimitTraceSize::new(limits.spans_per_trace_max, clock)),
         ])
     }
@@ -58,13 +61,13 @@ impl Pipeline {
         Self { stages }
     }
 
-    /// Runs a batch through all stages. Takes well under a millisecond for a batch of which nothing is refused.
-    pub fn process(&self, mut batch: SpanBatch) -> Processed {
+    /// Runs a tenant's batch through all stages. Takes well under a millisecond for a batch of which nothing is refused.
+    pub fn process(&self, tenant: &TenantId, mut batch: SpanBatch) -> Processed {
         let mut rejected_spans = 0;
         let mut message = String::new();
         for stage in &self.stages {
             let mut refusals = Refusals::default();
-            stage.apply(&mut batch, &mut refusals);
+            stage.apply(tenant, &mut batch, &mut refusals);
             if refusals.is_empty() {
                 continue;
             }
@@ -79,9 +82,9 @@ impl Pipeline {
     }
 
     /// To be called if what came out of [`Pipeline::process`] was not kept: with the traces of its spans, one for each.
-    pub fn not_kept(&self, traces: &[TraceId]) {
+    pub fn not_kept(&self, tenant: &TenantId, traces: &[TraceId]) {
         for stage in &self.stages {
-            stage.not_kept(traces);
+            stage.not_kept(tenant, traces);
         }
     }
 }
@@ -119,7 +122,7 @@ mod tests {
     struct RefuseNamed(&'static str, Reason);
 
     impl Stage for RefuseNamed {
-        fn apply(&self, batch: &mut SpanBatch, refusals: &mut Refusals) {
+        fn apply(&self, _tenant: &TenantId, batch: &mut SpanBatch, refusals: &mut Refusals) {
             for row in 0..batch.len() {
                 if batch.strings.get(batch.name[row]) == self.0 {
                     refusals.refuse(row, || self.1.clone());
@@ -165,7 +168,7 @@ mod tests {
             (&["d", "b", "a"], &["a"], 2, "1 span refused: b is not wanted; 1 span refused: d is not wanted"),
         ];
         for (sent, kept, rejected, message) in cases {
-            let processed = pipeline.process(batch(sent));
+            let processed = pipeline.process(&TenantId::default(), batch(sent));
             assert_eq!(names(&processed.batch), *kept, "{sent:?}");
             assert_eq!(processed.rejected_spans, *rejected, "{sent:?}");
             assert_eq!(processed.message, *message, "{sent:?}");
@@ -177,6 +180,6 @@ mod tests {
         let pipeline = Pipeline::with_stages(vec![refuse("b", "b")]);
         let sent = batch(&["a", "c"]);
         let address = sent.trace_id.as_ptr();
-        assert_eq!(pipeline.process(sent).batch.trace_id.as_ptr(), address);
+        assert_eq!(pipeline.process(&TenantId::default(), sent).batch.trace_id.as_ptr(), address);
     }
 }

@@ -1,15 +1,15 @@
-use tracehouse_model::{SpanBatch, TraceId};
+use tracehouse_model::{SpanBatch, TenantId, TraceId};
 
 use crate::Reason;
 
 /// One step of the pipeline.
 pub trait Stage: Send + Sync {
-    /// Looks at every span of the batch, edits those that need it in place, and refuses those that may not go on.
-    fn apply(&self, batch: &mut SpanBatch, refusals: &mut Refusals);
+    /// Looks at every span of the batch, all of one tenant, edits those that need it in place, and refuses those that may not go on.
+    fn apply(&self, tenant: &TenantId, batch: &mut SpanBatch, refusals: &mut Refusals);
 
     /// Spans of these traces, one for each, went through all stages and were not kept after all; their sender may send
     /// them again. For stages that count.
-    fn not_kept(&self, _traces: &[TraceId]) {}
+    fn not_kept(&self, _tenant: &TenantId, _traces: &[TraceId]) {}
 }
 
 /// The spans that one stage refuses, by row, with reasons.

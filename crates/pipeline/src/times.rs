@@ -1,13 +1,16 @@
 use std::sync::Arc;
+use std::time::Duration;
 
-use tracehouse_model::{Clock, SpanBatch};
+use tracehouse_model::{Clock, SpanBatch, TenantId};
 
 use crate::{Reason, Refusals, Stage};
 
 /// Refuses spans whose start cannot be true: they would be filed under a time at which nobody looks for them, and one
-/// span in the year 2150 would never be old enough to be deleted.
+/// span in the year 2150 would never be old enough to be deleted. Refuses as well spans older than what is kept: they would
+/// be acknowledged and then deleted.
 pub struct CheckTimes {
     future_nanos_max: i64,
+    retention_nanos: i64,
     clock: Arc<dyn Clock>,
 }
 
@@ -15,9 +18,10 @@ impl CheckTimes {
     /// 2000-01-01T00:00:00Z. An earlier start is a zero or a wrong unit (seconds or milliseconds taken for nanoseconds).
     const EARLIEST_UNIX_NANOS: i64 = 946_684_800 * 1_000_000_000;
 
-    /// `future_nanos_max`: how far ahead of the clock a span may begin, in nanoseconds.
-    pub fn new(future_nanos_max: i64, clock: Arc<dyn Clock>) -> Self {
-        Self { future_nanos_max, clock }
+    /// `future_nanos_max`: how far ahead of the clock a span may begin, in nanoseconds. `retention`: how long spans are kept.
+    pub fn new(future_nanos_max: i64, retention: Duration, clock: Arc<dyn Clock>) -> Self {
+        let retention_nanos = i64::try_from(retention.as_nanos()).unwrap_or(i64::MAX);
+        Self { future_nanos_max, retention_nanos, clock }
     }
 
     fn too_early() -> Reason {
@@ -27,44 +31,64 @@ impl CheckTimes {
         }
     }
 
+    fn older_than_retention(&self) -> Reason {
+        Reason {
+            label: "older_than_retention",
+            advice: format!(
+                "the start is more than {} h before this server's clock, which is as long as spans are kept; check the \
+                 sender's clock, or raise store.retention",
+                hours(self.retention_nanos)
+            ),
+        }
+    }
+
     fn too_late(&self) -> Reason {
-        let hours = self.future_nanos_max as f64 / 3.6e12;
         Reason {
             label: "start_in_future",
             advice: format!(
-                "the start is more than {hours} h ahead of this server's clock; check the sender's clock, or raise \
-                 limits.future_max"
+                "the start is more than {} h ahead of this server's clock; check the sender's clock, or raise \
+                 limits.future_max",
+                hours(self.future_nanos_max)
             ),
         }
     }
 }
 
 impl Stage for CheckTimes {
-    fn apply(&self, batch: &mut SpanBatch, refusals: &mut Refusals) {
-        let latest = self.clock.now_unix_nanos().saturating_add(self.future_nanos_max);
-        let allowed = Self::EARLIEST_UNIX_NANOS..=latest;
+    fn apply(&self, _tenant: &TenantId, batch: &mut SpanBatch, refusals: &mut Refusals) {
+        let now = self.clock.now_unix_nanos();
+        let latest = now.saturating_add(self.future_nanos_max);
+        let oldest = now.saturating_sub(self.retention_nanos).max(Self::EARLIEST_UNIX_NANOS);
+        let allowed = oldest..=latest;
         for (row, start) in batch.start_unix_nanos.iter().enumerate() {
             if allowed.contains(start) {
                 continue;
             }
             if *start > latest {
                 refusals.refuse(row, || self.too_late());
-            } else {
+            } else if *start < Self::EARLIEST_UNIX_NANOS {
                 refusals.refuse(row, Self::too_early);
+            } else {
+                refusals.refuse(row, || self.older_than_retention());
             }
         }
     }
+}
+
+fn hours(nanos: i64) -> f64 {
+    nanos as f64 / 3.6e12
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Pipeline;
-    use std::time::Duration;
     use tracehouse_model::{Limits, ManualClock, SpanFields, SpanId, TraceId};
 
     const NOW: i64 = 1_800_000_000 * 1_000_000_000;
     const HOUR: i64 = 3_600 * 1_000_000_000;
+    /// Longer than any date is away.
+    const FOR_EVER: Duration = Duration::from_secs(u64::MAX);
 
     fn batch(starts: &[i64]) -> SpanBatch {
         let mut batch = SpanBatch::new();
@@ -86,7 +110,7 @@ mod tests {
     #[test]
     fn refuses_impossible_starts_one_by_one() {
         let limits = Limits { future_nanos_max: HOUR, ..Limits::default() };
-        let pipeline = Pipeline::new(limits, Arc::new(ManualClock::at_unix_nanos(NOW)));
+        let pipeline = Pipeline::new(limits, FOR_EVER, Arc::new(ManualClock::at_unix_nanos(NOW)));
         let earliest = CheckTimes::EARLIEST_UNIX_NANOS;
         let cases: &[(&[i64], &[i64], &[&str])] = &[
             (&[NOW, earliest, NOW + HOUR], &[NOW, earliest, NOW + HOUR], &[]),
@@ -95,7 +119,7 @@ mod tests {
             (&[i64::MIN, i64::MAX], &[], &["1 span refused: the start is before", "; 1 span refused"]),
         ];
         for (sent, kept, words) in cases {
-            let processed = pipeline.process(batch(sent));
+            let processed = pipeline.process(&TenantId::default(), batch(sent));
             assert_eq!(processed.batch.start_unix_nanos, *kept, "{sent:?}");
             assert_eq!(processed.rejected_spans as usize, sent.len() - kept.len(), "{sent:?}");
             for word in *words {
@@ -108,9 +132,24 @@ mod tests {
     fn follows_the_clock() {
         let clock = Arc::new(ManualClock::at_unix_nanos(NOW));
         let limits = Limits { future_nanos_max: 0, ..Limits::default() };
-        let pipeline = Pipeline::new(limits, clock.clone());
-        assert_eq!(pipeline.process(batch(&[NOW + 1])).rejected_spans, 1);
+        let pipeline = Pipeline::new(limits, FOR_EVER, clock.clone());
+        assert_eq!(pipeline.process(&TenantId::default(), batch(&[NOW + 1])).rejected_spans, 1);
         clock.advance(Duration::from_nanos(1));
-        assert_eq!(pipeline.process(batch(&[NOW + 1])).rejected_spans, 0);
+        assert_eq!(pipeline.process(&TenantId::default(), batch(&[NOW + 1])).rejected_spans, 0);
+    }
+
+    #[test]
+    fn refuses_what_is_older_than_what_is_kept() {
+        let clock = Arc::new(ManualClock::at_unix_nanos(NOW));
+        let pipeline = Pipeline::new(Limits::default(), Duration::from_secs(2 * 3_600), clock.clone());
+        let oldest = NOW - 2 * HOUR;
+        let sent = || batch(&[NOW, oldest, oldest - 1, 0]);
+        let processed = pipeline.process(&TenantId::default(), sent());
+        assert_eq!(processed.batch.start_unix_nanos, [NOW, oldest]);
+        for words in ["1 span refused: the start is more than 2 h before", "store.retention", "before the year 2000"] {
+            assert!(processed.message.contains(words), "{}", processed.message);
+        }
+        clock.advance(Duration::from_nanos(1));
+        assert_eq!(pipeline.process(&TenantId::default(), sent()).batch.start_unix_nanos, [NOW]);
     }
 }

@@ -3,6 +3,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::BodyExt;
+use tracehouse_model::TenantId;
 
 use crate::exchange::Refused;
 use crate::in_flight::Reservation;
@@ -13,6 +14,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Room taken at once for a body that says how long it is. A longer one takes the rest as it arrives, so that a
 /// sender can't block others by announcing much and sending nothing.
 const ANNOUNCED_BYTES_MAX: usize = 1024 * 1024;
+/// A body that is not wanted is read all the same if it is no longer than this: else its connection has to end.
+pub(crate) const PASSED_OVER_BYTES_MAX: usize = 4096;
+const PASS_OVER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where a body says how long it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,26 +50,36 @@ pub(crate) fn grpc_frame(body: &[u8]) -> Option<GrpcFrame> {
 }
 
 /// Reads a whole body, with room taken for it.
-pub(crate) async fn read(body: Body, framing: Framing, shared: &Shared) -> Result<(Bytes, Reservation), Refused> {
-    tokio::time::timeout(READ_TIMEOUT, read_untimed(body, framing, shared)).await.unwrap_or(Err(Refused::Slow))
+pub(crate) async fn read(
+    body: &mut Body,
+    framing: Framing,
+    tenant: &TenantId,
+    shared: &Shared,
+) -> Result<(Bytes, Reservation), Refused> {
+    tokio::time::timeout(READ_TIMEOUT, read_untimed(body, framing, tenant, shared)).await.unwrap_or(Err(Refused::Slow))
 }
 
-async fn read_untimed(mut body: Body, framing: Framing, shared: &Shared) -> Result<(Bytes, Reservation), Refused> {
+async fn read_untimed(
+    body: &mut Body,
+    framing: Framing,
+    tenant: &TenantId,
+    shared: &Shared,
+) -> Result<(Bytes, Reservation), Refused> {
     let bytes_max = shared.limits.request_bytes_max;
     let too_large = Refused::TooLarge { bytes_max, decompressed: false };
     if framing.expected_bytes(&[]).is_some_and(|bytes| bytes > bytes_max) {
         return Err(too_large);
     }
     let announced = framing.expected_bytes(&[]).unwrap_or(0).min(ANNOUNCED_BYTES_MAX);
-    let mut reservation = shared.in_flight.reserve(announced).map_err(|_| Refused::no_room())?;
+    let mut reservation = shared.in_flight.reserve(tenant, announced).map_err(|_| Refused::no_room())?;
     // Most bodies come in one piece, which is then not copied.
-    let Some(first) = next_piece(&mut body).await? else { return Ok((Bytes::new(), reservation)) };
+    let Some(first) = next_piece(body).await? else { return Ok((Bytes::new(), reservation)) };
     let expected = framing.expected_bytes(&first).unwrap_or(0);
     if expected.max(first.len()) > bytes_max {
         return Err(too_large);
     }
     reservation.grow_to(expected.min(ANNOUNCED_BYTES_MAX).max(first.len())).map_err(|_| Refused::no_room())?;
-    let Some(second) = next_piece(&mut body).await? else { return Ok((first, reservation)) };
+    let Some(second) = next_piece(body).await? else { return Ok((first, reservation)) };
     let mut whole = Vec::with_capacity(expected.min(ANNOUNCED_BYTES_MAX).max(first.len() + second.len()));
     whole.extend_from_slice(&first);
     drop(first);
@@ -77,9 +91,16 @@ async fn read_untimed(mut body: Body, framing: Framing, shared: &Shared) -> Resu
         }
         reservation.grow_to(bytes).map_err(|_| Refused::no_room())?;
         whole.extend_from_slice(&piece);
-        next = next_piece(&mut body).await?;
+        next = next_piece(body).await?;
     }
     Ok((whole.into(), reservation))
+}
+
+/// Reads what is left of a body whose length is at most [`PASSED_OVER_BYTES_MAX`].
+pub(crate) async fn pass_over(body: &mut Body) {
+    let all = async { while let Ok(Some(_)) = next_piece(body).await {} };
+    // One that does not come takes its connection with it.
+    let _ = tokio::time::timeout(PASS_OVER_TIMEOUT, all).await;
 }
 
 async fn next_piece(body: &mut Body) -> Result<Option<Bytes>, Refused> {

@@ -6,7 +6,7 @@ use tracehouse_model::{
     TraceId,
 };
 
-use crate::decoded::{Decoded, RejectReason, Rejections};
+use crate::decoded::{Decoded, Excess, RejectReason, Rejections};
 use crate::nested::{self, Room};
 
 /// Whose attributes are being pushed.
@@ -72,17 +72,39 @@ pub(crate) struct BatchBuilder<'l> {
     binary_interned: bool,
     /// What was noticed since the last resource, scope or span was finished.
     marks: Marks,
-    resource: u32,
-    resource_marks: Marks,
-    scope: u32,
-    scope_marks: Marks,
+    resource: OpenOwner,
+    scope: OpenOwner,
     /// Attributes, events and links of the span (or resource, …) being built that were left out.
     left_out: LeftOut,
     spans_seen: u64,
+    /// Parts of the request of which nothing was kept.
+    parts_left_out: u32,
+    excess: Option<Excess>,
+    /// As in the limits; 0 once there is an excess, so that what is checked for each attribute anyway ends the reading.
+    attributes_max: usize,
     rejected: Rejections,
     values_cut: u64,
     last_key: StringCode,
     recent: [Recent; RECENT_SLOTS],
+}
+
+/// Parts of a request of which nothing is kept (resources and scopes without spans, refused spans, attributes, events and
+/// links beyond the limits) may be so many. A real one takes twenty bytes or more, so that no request of the default size
+/// holds more; parts of two bytes would cost a second of work for a request that is a few kilobytes as sent.
+const PARTS_LEFT_OUT_MAX: u32 = 4 * 1024 * 1024;
+/// The spans of a request may take so many times the memory of the largest request. Usual ones take less than they did on
+/// the wire; a link of five bytes takes forty.
+const MEMORY_GROWTH_MAX: usize = 2;
+/// Memory is looked at after so many spans, and after each with events or links.
+const SPANS_PER_MEMORY_CHECK: u64 = 64;
+
+/// The resource or scope that the spans being read have.
+#[derive(Clone, Copy, Default)]
+struct OpenOwner {
+    index: u32,
+    marks: Marks,
+    /// How many spans were kept when it was finished.
+    spans_before: usize,
 }
 
 /// How many keys can be remembered with what came after them; others share a slot.
@@ -114,12 +136,13 @@ impl<'l> BatchBuilder<'l> {
             limits,
             binary_interned: false,
             marks: Marks::default(),
-            resource: 0,
-            resource_marks: Marks::default(),
-            scope: 0,
-            scope_marks: Marks::default(),
+            resource: OpenOwner::default(),
+            scope: OpenOwner::default(),
             left_out: LeftOut::default(),
             spans_seen: 0,
+            parts_left_out: 0,
+            excess: None,
+            attributes_max: limits.attributes_per_span_max,
             rejected: Rejections::default(),
             values_cut: 0,
             last_key: 0,
@@ -133,6 +156,29 @@ impl<'l> BatchBuilder<'l> {
 
     pub(crate) fn finish(self) -> Decoded {
         Decoded { batch: self.batch, rejected: self.rejected, values_cut: self.values_cut }
+    }
+
+    /// Whether reading may go on. To be asked after every part of a request.
+    #[inline]
+    pub(crate) fn within_limits(&self) -> Result<(), Excess> {
+        self.excess.map_or(Ok(()), Err)
+    }
+
+    /// Counts a part of which nothing is kept.
+    fn leave_out_part(&mut self) {
+        self.parts_left_out += 1;
+        if self.parts_left_out > PARTS_LEFT_OUT_MAX {
+            self.excess = Some(Excess::Parts { parts_max: PARTS_LEFT_OUT_MAX });
+            self.attributes_max = 0;
+        }
+    }
+
+    #[inline]
+    fn check_memory(&mut self) {
+        let bytes_max = self.limits.decompressed_bytes_max.saturating_mul(MEMORY_GROWTH_MAX);
+        if self.batch.used_bytes() > bytes_max {
+            self.excess = Some(Excess::Memory { bytes_max });
+        }
     }
 
     /// The code of a name, message, key, trace state or URL.
@@ -188,7 +234,7 @@ impl<'l> BatchBuilder<'l> {
     /// Whether the owner has room for one more attribute; if not, the attribute is counted as left out.
     #[inline]
     pub(crate) fn admit_attribute(&mut self, owner: Owner) -> bool {
-        let admitted = self.lists(owner).open_len() < self.limits.attributes_per_span_max;
+        let admitted = self.lists(owner).open_len() < self.attributes_max;
         if !admitted {
             self.leave_out_attribute(owner);
         }
@@ -197,6 +243,7 @@ impl<'l> BatchBuilder<'l> {
 
     #[cold]
     fn leave_out_attribute(&mut self, owner: Owner) {
+        self.leave_out_part();
         self.marks.insert(Marks::OVER_LIMIT);
         let count = match owner {
             Owner::Event | Owner::Link => &mut self.left_out.inner_attributes,
@@ -217,7 +264,15 @@ impl<'l> BatchBuilder<'l> {
             RawValue::Empty => AttributeValue::Empty,
             RawValue::Bytes(bytes) => AttributeValue::Bytes(self.binary(bytes)),
         };
-        self.lists(owner).push(key, value);
+        self.push(owner, key, value);
+    }
+
+    /// A value takes the place of an earlier one with the same key, of which then nothing is kept.
+    #[inline]
+    fn push(&mut self, owner: Owner, key: StringCode, value: AttributeValue) {
+        if !self.lists(owner).push(key, value) {
+            self.leave_out_part();
+        }
     }
 
     /// The code of a key. Spans of one kind repeat the same keys in the same order: the key that followed the last one
@@ -226,7 +281,7 @@ impl<'l> BatchBuilder<'l> {
     fn key(&mut self, bytes: &[u8]) -> StringCode {
         let slot = self.last_key as usize % RECENT_SLOTS;
         let guess = self.recent[slot].next_key;
-        let code = if self.batch.strings.bytes(guess) == bytes { guess } else { self.name(bytes) };
+        let code = if self.batch.strings.is(guess, bytes) { guess } else { self.name(bytes) };
         self.recent[slot].next_key = code;
         self.last_key = code;
         code
@@ -237,7 +292,7 @@ impl<'l> BatchBuilder<'l> {
     fn value_text(&mut self, key: StringCode, bytes: &[u8]) -> StringCode {
         let slot = key as usize % RECENT_SLOTS;
         let guess = self.recent[slot].value;
-        if self.batch.strings.bytes(guess) == bytes {
+        if self.batch.strings.is(guess, bytes) {
             return guess;
         }
         let code = self.text(bytes, self.limits.attribute_value_bytes_max);
@@ -277,30 +332,44 @@ impl<'l> BatchBuilder<'l> {
         }
         let key = self.name(key);
         let code = self.batch.strings.intern_str(&json);
-        self.lists(owner).push(key, AttributeValue::Json(code));
+        self.push(owner, key, AttributeValue::Json(code));
     }
 
-    /// Finishes the resource whose attributes were pushed; the spans that follow have it.
+    /// Finishes the resource whose attributes were pushed; the spans that follow have it, until
+    /// [`BatchBuilder::end_resource`].
     pub(crate) fn finish_resource(&mut self, dropped_attributes: u32, schema_url: &[u8]) {
         let schema_url = self.name(schema_url);
         let left_out = std::mem::take(&mut self.left_out);
         let dropped = dropped_attributes.saturating_add(left_out.attributes);
-        self.resource = self.batch.finish_resource(dropped, schema_url);
-        self.resource_marks = std::mem::take(&mut self.marks);
+        let index = self.batch.finish_resource(dropped, schema_url);
+        self.resource = OpenOwner { index, marks: std::mem::take(&mut self.marks), spans_before: self.batch.len() };
     }
 
-    /// Finishes the scope whose attributes were pushed; the spans that follow have it.
+    /// Ends the spans of a resource; one without any is not kept.
+    pub(crate) fn end_resource(&mut self) {
+        if self.batch.len() == self.resource.spans_before {
+            self.batch.take_back_resource();
+            self.leave_out_part();
+        }
+    }
+
+    /// Finishes the scope whose attributes were pushed; the spans that follow have it, until [`BatchBuilder::end_scope`].
     pub(crate) fn finish_scope(&mut self, name: &[u8], version: &[u8], dropped_attributes: u32) {
         let (name, version) = (self.name(name), self.name(version));
         let left_out = std::mem::take(&mut self.left_out);
         let dropped = dropped_attributes.saturating_add(left_out.attributes);
-        self.scope = self.batch.finish_scope(name, version, dropped, 0);
-        self.scope_marks = std::mem::take(&mut self.marks);
+        let index = self.batch.finish_scope(name, version, dropped, 0);
+        self.scope = OpenOwner { index, marks: std::mem::take(&mut self.marks), spans_before: self.batch.len() };
     }
 
-    /// Sets the schema URL of the last finished scope, which may come after its spans.
-    pub(crate) fn set_scope_schema_url(&mut self, schema_url: &[u8]) {
-        self.batch.scopes.schema_url[self.scope as usize] = self.name(schema_url);
+    /// Ends the spans of a scope, whose schema URL may come after them; a scope without spans is not kept.
+    pub(crate) fn end_scope(&mut self, schema_url: &[u8]) {
+        if self.batch.len() == self.scope.spans_before {
+            self.batch.take_back_scope();
+            self.leave_out_part();
+            return;
+        }
+        self.batch.scopes.schema_url[self.scope.index as usize] = self.name(schema_url);
         // What was noticed about it belongs to no span.
         self.marks = Marks::default();
     }
@@ -319,6 +388,7 @@ impl<'l> BatchBuilder<'l> {
         if !admitted {
             self.marks.insert(Marks::OVER_LIMIT);
             self.left_out.events = self.left_out.events.saturating_add(1);
+            self.leave_out_part();
         }
         admitted
     }
@@ -331,6 +401,7 @@ impl<'l> BatchBuilder<'l> {
         let has_attributes = self.batch.events.attributes.open_len() > 0;
         if time_unix_nanos == 0 && name == 0 && dropped_attributes == 0 && !has_attributes {
             self.left_out.events = self.left_out.events.saturating_add(1);
+            self.leave_out_part();
             return;
         }
         let time_unix_nanos = i64::try_from(time_unix_nanos).unwrap_or(i64::MAX);
@@ -344,6 +415,7 @@ impl<'l> BatchBuilder<'l> {
         if !admitted {
             self.marks.insert(Marks::OVER_LIMIT);
             self.left_out.links = self.left_out.links.saturating_add(1);
+            self.leave_out_part();
         }
         admitted
     }
@@ -366,6 +438,7 @@ impl<'l> BatchBuilder<'l> {
         let has_attributes = self.batch.links.attributes.open_len() > 0;
         if names_none && trace_state == 0 && flags == 0 && dropped_attributes == 0 && !has_attributes {
             self.left_out.links = self.left_out.links.saturating_add(1);
+            self.leave_out_part();
             return;
         }
         self.batch.finish_link(trace_id, span_id, trace_state, flags, dropped_attributes);
@@ -383,10 +456,11 @@ impl<'l> BatchBuilder<'l> {
             Err(reason) => {
                 self.rejected.add(reason, position);
                 self.batch.discard_span();
+                self.leave_out_part();
                 return;
             }
         };
-        for marks in [noticed, self.resource_marks, self.scope_marks] {
+        for marks in [noticed, self.resource.marks, self.scope.marks] {
             span.marks.insert(marks);
         }
         if span.trace_state != 0 {
@@ -395,9 +469,13 @@ impl<'l> BatchBuilder<'l> {
         span.dropped_attributes = raw.dropped_attributes.saturating_add(left_out.attributes);
         span.dropped_events = raw.dropped_events.saturating_add(left_out.events);
         span.dropped_links = raw.dropped_links.saturating_add(left_out.links);
-        span.resource = self.resource;
-        span.scope = self.scope;
+        span.resource = self.resource.index;
+        span.scope = self.scope.index;
+        let many_parts = self.batch.open_events() + self.batch.open_links() > 0;
         self.batch.finish_span(span);
+        if many_parts || self.spans_seen.is_multiple_of(SPANS_PER_MEMORY_CHECK) {
+            self.check_memory();
+        }
     }
 }
 

@@ -20,6 +20,17 @@ pub enum DecodeError {
     Json(String),
     #[error("the request has {0} bytes, more than can be decoded at once")]
     TooLarge(usize),
+    #[error("the request is out of proportion: {0}")]
+    Excess(#[from] Excess),
+}
+
+/// How a readable request, small enough as it came, would take too much work or memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Excess {
+    #[error("more than {parts_max} of its parts hold nothing that is kept")]
+    Parts { parts_max: u32 },
+    #[error("its spans take more than {bytes_max} bytes in memory; send smaller batches")]
+    Memory { bytes_max: usize },
 }
 
 /// How bytes fail to be a protobuf message. Source: <https://protobuf.dev/programming-guides/encoding/>.
@@ -33,6 +44,15 @@ pub enum WireError {
     FieldNumber,
     #[error("a field has a wire type that does not exist or is a group")]
     WireType,
+    /// Which, [`DecodeError::Excess`] says: this type stays one byte, as every field that is read returns it.
+    #[error("it holds more than a request may")]
+    Excess,
+}
+
+impl From<Excess> for WireError {
+    fn from(_: Excess) -> Self {
+        Self::Excess
+    }
 }
 
 /// Why a single span was refused.

@@ -85,6 +85,12 @@ mod tests {
 
     use super::*;
     use crate::in_flight::InFlight;
+    use std::sync::Arc;
+    use tracehouse_model::{ManualClock, TenantId};
+
+    fn room(bytes_max: usize) -> Reservation {
+        InFlight::new(bytes_max, Arc::new(ManualClock::default())).reserve(&TenantId::default(), 0).expect("room")
+    }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -102,7 +108,7 @@ mod tests {
         for length in [0, 1, 1000, MAX - 1, MAX, MAX + 1, 8 * MAX] {
             let body: Vec<u8> = (0..length).map(|at| (at / 100) as u8).collect();
             for (compression, compressed) in [(Compression::Gzip, gzip(&body)), (Compression::Zstd, zstd(&body))] {
-                let mut reservation = InFlight::new(4 * MAX).reserve(0).expect("room");
+                let mut reservation = room(4 * MAX);
                 match decompress(&compressed, compression, MAX, &mut reservation) {
                     Ok(out) => assert!(length <= MAX && out == body, "{length}"),
                     Err(Refused::TooLarge { decompressed: true, .. }) => assert!(length > MAX, "{length}"),
@@ -116,13 +122,12 @@ mod tests {
     fn bombs_and_garbage_end_early() {
         let bomb = zstd(&vec![0; 100 << 20]);
         assert!(bomb.len() < 20_000);
-        let in_flight = InFlight::new(1 << 20);
-        let mut reservation = in_flight.reserve(0).expect("room");
+        let mut reservation = room(1 << 20);
         let result = decompress(&bomb, Compression::Zstd, 64 << 20, &mut reservation);
         assert!(matches!(result, Err(Refused::Busy { .. })), "no more room is taken than there is");
         for garbage in [&b""[..], b"garbage", &bomb[..bomb.len() / 2]] {
             for compression in [Compression::Gzip, Compression::Zstd] {
-                let mut reservation = InFlight::new(1 << 30).reserve(0).expect("room");
+                let mut reservation = room(1 << 30);
                 let result = decompress(garbage, compression, 1 << 20, &mut reservation);
                 let refused = matches!(result, Err(Refused::Undecodable(_) | Refused::TooLarge { .. }));
                 let nothing = garbage.is_empty() && result.is_ok_and(|out| out.is_empty());

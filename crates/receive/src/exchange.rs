@@ -45,7 +45,10 @@ impl Protocol {
 /// Why nothing of a request was taken. Each protocol says it in its own codes.
 #[derive(Debug)]
 pub(crate) enum Refused {
+    /// The tenant's name is none.
     Tenant(String),
+    /// Nothing is taken from this tenant.
+    Forbidden(String),
     Undecodable(String),
     /// The sink says that it never will.
     Invalid(String),
@@ -77,6 +80,7 @@ impl Refused {
     fn label(&self) -> &'static str {
         match self {
             Self::Tenant(_) => "tenant",
+            Self::Forbidden(_) => "forbidden",
             Self::Undecodable(_) => "undecodable",
             Self::Invalid(_) => "invalid",
             Self::TooLarge { .. } => "too_large",
@@ -98,7 +102,8 @@ impl Refused {
     /// Words for the sender.
     pub(crate) fn message(&self) -> String {
         match self {
-            Self::Tenant(reason) | Self::Undecodable(reason) | Self::Invalid(reason) => reason.clone(),
+            Self::Tenant(reason) | Self::Forbidden(reason) => reason.clone(),
+            Self::Undecodable(reason) | Self::Invalid(reason) => reason.clone(),
             Self::Busy { reason, .. } | Self::Unavailable { reason, .. } => reason.clone(),
             Self::TooLarge { bytes_max, decompressed } => {
                 let state = if *decompressed { "after decompression" } else { "as sent" };
@@ -133,16 +138,24 @@ impl From<Refusal> for Refused {
         match refusal {
             Refusal::Busy { retry_after, reason } => Self::Busy { retry_after, reason },
             Refusal::Unavailable { retry_after, reason } => Self::Unavailable { retry_after, reason },
+            Refusal::Forbidden { reason } => Self::Forbidden(reason),
             Refusal::Invalid { reason } => Self::Invalid(reason),
         }
     }
 }
 
-/// The tenant that the headers name; the default tenant if they name none.
-pub(crate) fn tenant(headers: &HeaderMap) -> Result<TenantId, Refused> {
-    let Some(name) = headers.get(TENANT_HEADER) else { return Ok(TenantId::default()) };
-    let name = name.to_str().map_err(|_| Refused::Tenant(format!("the header {TENANT_HEADER} is not ASCII")))?;
-    TenantId::new(name).map_err(|error| Refused::Tenant(error.to_string()))
+/// The tenant that the headers name, if its spans are taken; the default tenant if they name none.
+pub(crate) fn tenant(headers: &HeaderMap, shared: &Shared) -> Result<TenantId, Refused> {
+    let tenant = match headers.get(TENANT_HEADER) {
+        Some(name) => {
+            let name =
+                name.to_str().map_err(|_| Refused::Tenant(format!("the header {TENANT_HEADER} is not ASCII")))?;
+            TenantId::new(name).map_err(|error| Refused::Tenant(error.to_string()))?
+        }
+        None => TenantId::default(),
+    };
+    shared.sink.check_tenant(&tenant)?;
+    Ok(tenant)
 }
 
 /// A request whose body has arrived.
@@ -156,13 +169,11 @@ pub(crate) struct Arrived {
 
 impl Arrived {
     /// Decodes the request and hands it to the sink; says which spans were refused.
-    pub(crate) async fn process(self, shared: &Arc<Shared>) -> Result<Accepted, Refused> {
+    pub(crate) async fn process(mut self, shared: &Arc<Shared>) -> Result<Accepted, Refused> {
         let (protocol, tenant) = (self.protocol, self.tenant.clone());
         counter!("tracehouse_receive_request_bytes_total", "protocol" => protocol.label())
             .increment(self.message.len() as u64);
-        let inline_bytes_max =
-            if self.compression == Compression::None { INLINE_BYTES_MAX } else { INLINE_COMPRESSED_BYTES_MAX };
-        let (decoded, reservation) = if self.message.len() <= inline_bytes_max {
+        let (decoded, reservation) = if self.is_small(shared)? {
             self.decode(shared)?
         } else {
             let _permit = shared.large_decodes.acquire().await.expect("the semaphore is never closed");
@@ -191,6 +202,27 @@ impl Arrived {
         let messages = [rejected.message(), accepted.message];
         accepted.message = messages.into_iter().filter(|message| !message.is_empty()).collect::<Vec<_>>().join("; ");
         Ok(accepted)
+    }
+
+    /// Whether the request may be decoded on this thread. What is small as sent may be large all the same: a compressed
+    /// one is decompressed as far as a small one goes, and what goes further waits for its turn.
+    fn is_small(&mut self, shared: &Shared) -> Result<bool, Refused> {
+        if self.compression == Compression::None {
+            return Ok(self.message.len() <= INLINE_BYTES_MAX);
+        }
+        if self.message.len() > INLINE_COMPRESSED_BYTES_MAX {
+            return Ok(false);
+        }
+        let bytes_max = INLINE_BYTES_MAX.min(shared.limits.decompressed_bytes_max);
+        match decompress(&self.message, self.compression, bytes_max, &mut self.reservation) {
+            Ok(message) => {
+                self.message = message.into();
+                self.compression = Compression::None;
+                Ok(true)
+            }
+            Err(Refused::TooLarge { .. }) => Ok(false),
+            Err(refused) => Err(refused),
+        }
     }
 
     fn decode(mut self, shared: &Shared) -> Result<(Decoded, Reservation), Refused> {

@@ -57,6 +57,7 @@ impl From<Refused> for Failure {
         let code = match &refused {
             Refused::Tenant(_) | Refused::Undecodable(_) | Refused::Invalid(_) => Code::InvalidArgument,
             Refused::TooLarge { .. } | Refused::Busy { .. } => Code::ResourceExhausted,
+            Refused::Forbidden(_) => Code::PermissionDenied,
             Refused::Slow => Code::DeadlineExceeded,
             Refused::Lost(_) => Code::Cancelled,
             Refused::Unavailable { .. } => Code::Unavailable,
@@ -85,11 +86,11 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 async fn call(state: &ReceiverState, request: Request<Body>) -> Result<Accepted, Failure> {
-    let (head, body) = request.into_parts();
+    let (head, mut body) = request.into_parts();
     let noted = |refused: Refused| Failure::from(refused.noted(Protocol::Grpc));
     let compression = message_compression(&head.headers)?;
-    let tenant = tenant(&head.headers).map_err(noted)?;
-    let (body, reservation) = body::read(body, Framing::Grpc, &state.shared).await.map_err(noted)?;
+    let tenant = tenant(&head.headers, &state.shared).map_err(noted)?;
+    let (body, reservation) = body::read(&mut body, Framing::Grpc, &tenant, &state.shared).await.map_err(noted)?;
     let undecodable = |what: &str| noted(Refused::Undecodable(what.to_owned()));
     let frame = body::grpc_frame(&body).ok_or_else(|| undecodable("the call has no message"))?;
     let message = body.slice(GRPC_PREFIX_BYTES..);

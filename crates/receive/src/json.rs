@@ -25,6 +25,7 @@ pub fn decode_export_request(bytes: &[u8], limits: &Limits) -> Result<Decoded, D
     let mut request = Request(BatchBuilder::new(limits));
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let read = Object(&mut request).deserialize(&mut deserializer).and_then(|()| deserializer.end());
+    request.0.within_limits()?;
     read.map_err(|error| DecodeError::Json(error.to_string()))?;
     Ok(request.0.finish())
 }
@@ -38,6 +39,11 @@ impl<'de> Message<'de> for Request<'_> {
             _ => ignore(map),
         }
     }
+}
+
+/// Ends reading when the request is found to hold too much; which, the caller asks the builder.
+fn go_on<E: Error>(builder: &BatchBuilder<'_>) -> Result<(), E> {
+    builder.within_limits().map_err(E::custom)
 }
 
 /// Reads a list that was passed over before.
@@ -55,7 +61,9 @@ impl<'de> Elements<'de> for ResourceSpansList<'_, '_> {
         Object(&mut read).deserialize(deserializer)?;
         let ResourceSpans { resource: Resource { builder, dropped_attributes }, schema_url, scope_spans } = read;
         builder.finish_resource(dropped_attributes, schema_url.0.as_bytes());
-        read_later(scope_spans, &mut ScopeSpansList(builder))
+        read_later(scope_spans, &mut ScopeSpansList(&mut *builder))?;
+        builder.end_resource();
+        go_on(builder)
     }
 }
 
@@ -122,8 +130,9 @@ impl<'de> Elements<'de> for ScopeSpansList<'_, '_> {
         let ScopeSpans { scope, schema_url, spans } = read;
         let Scope { builder, name, version, dropped_attributes } = scope;
         builder.finish_scope(name.0.as_bytes(), version.0.as_bytes(), dropped_attributes);
-        builder.set_scope_schema_url(schema_url.0.as_bytes());
-        read_later(spans, &mut Spans(builder))
+        read_later(spans, &mut Spans(&mut *builder))?;
+        builder.end_scope(schema_url.0.as_bytes());
+        go_on(builder)
     }
 }
 
@@ -179,7 +188,7 @@ impl<'de> Elements<'de> for Spans<'_, '_> {
             parent_span_id: parent_span_id.bytes(),
             ..fields
         });
-        Ok(())
+        go_on(builder)
     }
 }
 
@@ -239,6 +248,7 @@ struct Events<'b, 'l>(&'b mut BatchBuilder<'l>);
 impl<'de> Elements<'de> for Events<'_, '_> {
     fn element<D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error> {
         if !self.0.admit_event() {
+            go_on(self.0)?;
             return IgnoredAny::deserialize(deserializer).map(drop);
         }
         let mut read = Event { builder: self.0, time_unix_nanos: 0, name: 0, dropped_attributes: 0 };
@@ -274,6 +284,7 @@ struct Links<'b, 'l>(&'b mut BatchBuilder<'l>);
 impl<'de> Elements<'de> for Links<'_, '_> {
     fn element<D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error> {
         if !self.0.admit_link() {
+            go_on(self.0)?;
             return IgnoredAny::deserialize(deserializer).map(drop);
         }
         let [trace_id, span_id] = [Id::default(); 2];

@@ -22,16 +22,23 @@ pub fn decode_export_request(bytes: &[u8], limits: &Limits) -> Result<Decoded, D
     if bytes.len() > REQUEST_BYTES_CEILING {
         return Err(DecodeError::TooLarge(bytes.len()));
     }
-    const RESOURCE_SPANS: u32 = delimited(1);
     let mut builder = BatchBuilder::new(limits);
-    let mut request = Wire(bytes);
+    let read = export_request(&mut builder, bytes);
+    builder.within_limits()?;
+    read?;
+    Ok(builder.finish())
+}
+
+fn export_request(builder: &mut BatchBuilder<'_>, message: &[u8]) -> Result<(), WireError> {
+    const RESOURCE_SPANS: u32 = delimited(1);
+    let mut request = Wire(message);
     while let Some(tag) = request.tag()? {
         match tag {
-            RESOURCE_SPANS => resource_spans(&mut builder, request.bytes()?)?,
+            RESOURCE_SPANS => resource_spans(builder, request.bytes()?)?,
             _ => request.skip(tag)?,
         }
     }
-    Ok(builder.finish())
+    Ok(())
 }
 
 /// The resource is read before the spans, wherever it stands: a first walk over the fields finds it.
@@ -57,7 +64,8 @@ fn resource_spans(builder: &mut BatchBuilder<'_>, message: &[u8]) -> Result<(), 
             _ => fields.skip(tag)?,
         }
     }
-    Ok(())
+    builder.end_resource();
+    Ok(builder.within_limits()?)
 }
 
 fn resource(builder: &mut BatchBuilder<'_>, message: &[u8], dropped_attributes: &mut u32) -> Result<(), WireError> {
@@ -104,8 +112,8 @@ fn scope_spans(builder: &mut BatchBuilder<'_>, message: &[u8]) -> Result<(), Wir
     if !finished {
         scope.finish(builder);
     }
-    builder.set_scope_schema_url(schema_url);
-    Ok(())
+    builder.end_scope(schema_url);
+    Ok(builder.within_limits()?)
 }
 
 #[derive(Default)]
@@ -197,7 +205,7 @@ fn span(builder: &mut BatchBuilder<'_>, message: &[u8]) -> Result<(), WireError>
         }
     }
     builder.finish_span(&span);
-    Ok(())
+    Ok(builder.within_limits()?)
 }
 
 fn status(builder: &mut BatchBuilder<'_>, message: &[u8], span: &mut RawSpan<'_>) -> Result<(), WireError> {
@@ -220,7 +228,7 @@ fn event(builder: &mut BatchBuilder<'_>, message: &[u8]) -> Result<(), WireError
     const ATTRIBUTES: u32 = delimited(3);
     const DROPPED_ATTRIBUTES: u32 = varint(4);
     if !builder.admit_event() {
-        return Ok(());
+        return Ok(builder.within_limits()?);
     }
     let (mut time_unix_nanos, mut name, mut dropped_attributes) = (0, 0, 0);
     let mut fields = Wire(message);
@@ -245,7 +253,7 @@ fn link(builder: &mut BatchBuilder<'_>, message: &[u8]) -> Result<(), WireError>
     const DROPPED_ATTRIBUTES: u32 = varint(5);
     const FLAGS: u32 = fixed32(6);
     if !builder.admit_link() {
-        return Ok(());
+        return Ok(builder.within_limits()?);
     }
     let (mut trace_id, mut span_id): (&[u8], &[u8]) = (&[], &[]);
     let mut trace_state: StringCode = 0;
@@ -269,7 +277,7 @@ fn link(builder: &mut BatchBuilder<'_>, message: &[u8]) -> Result<(), WireError>
 #[inline]
 fn attribute(builder: &mut BatchBuilder<'_>, owner: Owner, message: &[u8]) -> Result<(), WireError> {
     if !builder.admit_attribute(owner) {
-        return Ok(());
+        return Ok(builder.within_limits()?);
     }
     let (key, value) = key_value(message)?;
     match any_value(value)? {

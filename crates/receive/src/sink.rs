@@ -10,6 +10,9 @@ use tracehouse_model::{SpanBatch, TenantId};
 /// answer, will send it again.
 #[async_trait]
 pub trait SpanSink: Send + Sync + 'static {
+    /// Whether spans of a tenant would be taken; asked when the head of a request has come, before its body is read.
+    fn check_tenant(&self, tenant: &TenantId) -> Result<(), Refusal>;
+
     async fn accept(&self, tenant: TenantId, batch: SpanBatch) -> Result<Accepted, Refusal>;
 }
 
@@ -29,6 +32,8 @@ pub enum Refusal {
     Busy { retry_after: Duration, reason: String },
     /// Cannot take anything for now: gRPC `UNAVAILABLE` with `RetryInfo`, HTTP 503 with `Retry-After`.
     Unavailable { retry_after: Duration, reason: String },
+    /// Not from this tenant: gRPC `PERMISSION_DENIED`, HTTP 403. The sender must not try again.
+    Forbidden { reason: String },
     /// Will never be taken: gRPC `INVALID_ARGUMENT`, HTTP 400. The sender must not try again.
     Invalid { reason: String },
 }

@@ -35,12 +35,27 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The roles that this process runs; a role needs those it depends on.
     pub roles: Vec<String>,
+    pub http: Http,
     pub otlp: Otlp,
+    /// The tenants that may send spans, as named in X-Scope-OrgID (default is the one of requests that name none); an empty
+    /// list takes any, up to limits.tenants_max.
+    pub tenants: Vec<String>,
     pub limits: LimitSettings,
     pub store: StoreSettings,
     pub query: QuerySettings,
     pub threads: Threads,
     pub log: Log,
+}
+
+/// Who may use the ports from a web browser.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Origins of other sites whose pages may ask and read, such as https://grafana.example; * stands for any part, or for all.
+    pub allowed_origins: Vec<String>,
+    /// Names under which this server may be asked, besides localhost and addresses. With none, any name is taken where a port
+    /// listens on more than a loopback address.
+    pub host_names: Vec<String>,
 }
 
 /// OTLP receivers.
@@ -77,7 +92,10 @@ pub struct LimitSettings {
     pub value_depth_max: usize,
     /// Further spans of a trace are refused.
     pub spans_per_trace_max: usize,
-    /// Requests being worked on at once, in bytes; above it senders are asked to come back.
+    /// Spans of further tenants are refused, unless `tenants` lists those that may send.
+    pub tenants_max: usize,
+    /// Requests being worked on at once, in bytes; above it senders are asked to come back. One tenant may hold half of it
+    /// while others send.
     pub in_flight_bytes_max: Size,
     /// A span may not begin further in the future than this.
     pub future_max: Period,
@@ -188,7 +206,9 @@ impl Default for Config {
             data_dir: PathBuf::from("./data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 3200)),
             roles: crate::roles::ROLES.iter().map(|role| role.name.to_owned()).collect(),
+            http: Http::default(),
             otlp: Otlp::default(),
+            tenants: Vec::new(),
             limits: LimitSettings::default(),
             store: StoreSettings::default(),
             query: QuerySettings::default(),
@@ -252,6 +272,7 @@ impl Default for LimitSettings {
             name_bytes_max: size(limits.name_bytes_max),
             value_depth_max: limits.value_depth_max,
             spans_per_trace_max: limits.spans_per_trace_max,
+            tenants_max: limits.tenants_max,
             in_flight_bytes_max: size(limits.in_flight_bytes_max),
             future_max: Period(Duration::from_nanos(limits.future_nanos_max.unsigned_abs())),
         }
@@ -270,6 +291,7 @@ impl LimitSettings {
             name_bytes_max: bytes(self.name_bytes_max),
             value_depth_max: self.value_depth_max,
             spans_per_trace_max: self.spans_per_trace_max,
+            tenants_max: self.tenants_max,
             in_flight_bytes_max: bytes(self.in_flight_bytes_max),
             future_nanos_max: i64::try_from(self.future_max.0.as_nanos()).unwrap_or(i64::MAX),
         }

@@ -30,7 +30,8 @@ pub(crate) fn choose(files: &[Arc<SpanFile>], effort: Effort) -> Vec<Choice> {
     let mut groups: BTreeMap<MergeKey, Vec<Arc<SpanFile>>> = BTreeMap::new();
     for file in files {
         let record = &file.record;
-        if record.level > 0 && record.spans >= SPANS_PER_FILE / 2 {
+        let is_large = record.level > 0 && record.spans >= SPANS_PER_FILE / 2;
+        if is_large || file.is_suspected() || record.lost_spans > 0 {
             continue;
         }
         // Files are merged with others of their size, so that a span is rewritten seldom.

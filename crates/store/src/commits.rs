@@ -54,7 +54,7 @@ impl Shared {
     /// Shows queries what a commit did.
     fn apply(&self, commit: Commit) {
         self.confirm_files(&commit.add);
-        let mut files: Vec<_> = commit.add.into_iter().filter_map(|record| self.describe(record)).collect();
+        let mut files: Vec<_> = commit.add.into_iter().map(|record| self.span_file(record)).collect();
         for position in commit.log_positions {
             let tenants = position.tenant.map_or_else(|| self.state.tenant_ids(), |tenant| vec![tenant]);
             self.state.flushed(&tenants, position.position, std::mem::take(&mut files));

@@ -24,6 +24,23 @@ pub enum AppendError {
 pub enum OpenError {
     #[error("reading or writing {path} failed; check that it exists, belongs to this user and has room")]
     Folder { path: String, source: std::io::Error },
+    #[error(
+        "the catalogue lists {listed} files, but the store's folder {path} is not there or is not the one they lie in; is a \
+         disk not mounted? Nothing was changed. Mount it, or if the folder is the right one run `tracehouse store repair`"
+    )]
+    NotMounted { path: String, listed: usize },
+    #[error(
+        "the folder {path} belongs to the store {found}, but the catalogue lists {listed} files of the store {expected}; \
+         nothing was changed. Use the catalogue and the folder that belong together"
+    )]
+    OtherStore { path: String, found: String, expected: String, listed: usize },
+    #[error(
+        "{missing} of the {listed} files that the catalogue lists are not in {path} ({head}, …); nothing was changed. Mount \
+         what is not mounted, or put them back; if they are gone for good run `tracehouse store repair --forget-missing`"
+    )]
+    FilesMissing { path: String, missing: usize, listed: usize, head: String },
+    #[error("removing the unfinished file {path} failed; check that the folder is writable")]
+    Unfinished { path: String, source: Box<WriteError> },
     #[error(transparent)]
     Disk(#[from] DiskError),
     #[error(transparent)]
@@ -51,7 +68,7 @@ pub enum WriteError {
     Catalogue(#[from] CatalogueError),
     #[error("describing a file of spans failed")]
     Describe(#[from] serde_json::Error),
-    #[error("a file that was to be merged could not be read; it was set aside: {path}")]
+    #[error("a file that was to be merged is damaged; it is left as it is: {path}")]
     Damaged { path: String, source: parquet::errors::ParquetError },
     #[error("it panicked; the log of the server says where")]
     Ended,

@@ -131,7 +131,7 @@ fn write_file(
     strings: &mut MergedStrings,
     counts: &AttributeCounts,
 ) -> Result<FileRecord, WriteError> {
-    let mut output = FileOutput::create(shared, tenant, hour, counts, Packing::FLUSH)?;
+    let mut output = FileOutput::create(shared, tenant, hour, counts, Packing::FLUSH, Vec::new())?;
     let mut rows: Vec<RowRef> = Vec::with_capacity(ROWS_PER_ROW_GROUP);
     for trace in traces {
         let spans = &ordered.rows[trace.clone()];
@@ -167,12 +167,13 @@ impl FileOutput {
         hour: i64,
         counts: &AttributeCounts,
         packing: Packing,
+        merged_from: Vec<String>,
     ) -> Result<Self, WriteError> {
         const BUFFER_BYTES: usize = 1024 * 1024;
         let id = file_id(shared.clock.now_unix_nanos(), &*shared.randomness);
         let spooled = shared.objects.spool(&id);
         let sink = BufWriter::with_capacity(BUFFER_BYTES, shared.objects.disk().create_file(spooled.path())?);
-        let writer = SpanFileWriter::new(sink, counts.layout(), packing)?;
+        let writer = SpanFileWriter::new(sink, counts.layout(), packing, &id, merged_from)?;
         let path = file_path(tenant, hour, &id);
         Ok(Self { writer, spooled, id, path, tenant: tenant.clone() })
     }
@@ -195,8 +196,10 @@ impl FileOutput {
             start_min: written.start_min,
             start_max: written.start_max,
             created_at: shared.clock.now_unix_nanos(),
-            trace_filter: written.trace_filter.to_bytes(),
-            contents: serde_json::to_string(&written.contents)?,
+            minutes: written.minutes,
+            row_groups: written.row_groups,
+            tail_bytes: written.tail_bytes,
+            lost_spans: 0,
             retired: None,
         })
     }

@@ -121,7 +121,7 @@ impl Round<'_> {
         };
         let commit = Commit { add: written.clone(), log_positions, ..Commit::default() };
         self.commit(|shared| shared.commit_new_files(commit))?;
-        let files = written.into_iter().filter_map(|record| self.shared.describe(record)).collect();
+        let files = written.into_iter().map(|record| self.shared.span_file(record)).collect();
         self.shared.state.flushed(&done, self.up_to, files);
         done.into_iter().for_each(|tenant| self.shared.troubles.succeeded(&Work::Flush(tenant)));
         self.report.add(&report);

@@ -8,23 +8,28 @@ use tracehouse_catalogue::{CatalogueError, Commit, RetirementReason};
 
 use crate::deletion::delete_retired;
 use crate::error::WriteError;
+use crate::file::is_damage;
 use crate::span_file::SpanFile;
 use crate::store::Shared;
 use crate::troubles::Work;
 
 const TICK: Duration = Duration::from_secs(1);
-/// A wall clock that moved so much against the monotonic one has been set; nothing expires by it for a while.
-const CLOCK_JUMP_MIN: Duration = Duration::from_secs(3600);
-const CLOCK_SETTLE: Duration = Duration::from_secs(600);
+/// How often the catalogue is told what time it is.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Expires and deletes. Runs on its own thread until the store stops.
 pub(crate) fn run_keeper(shared: &Shared) {
-    let mut clock = ClockGuard::new(shared);
+    let mut clock_remembered = shared.clock.monotonic();
     while !shared.stopping() {
         shared.keeper_wanted.wait(TICK);
-        if clock.is_trusted(shared) {
-            attempt(shared, Work::Expire, || expire(shared));
+        let now = shared.clock.monotonic();
+        if now.saturating_sub(clock_remembered) >= CLOCK_INTERVAL {
+            clock_remembered = now;
+            attempt(shared, Work::RememberClock, || Ok(shared.remember_clock()?));
         }
+        shared.look_for_missing_files();
+        look_after_damage(shared);
+        attempt(shared, Work::Expire, || expire(shared));
         attempt(shared, Work::Delete, || delete_retired(shared));
     }
 }
@@ -45,14 +50,46 @@ pub(crate) fn contained<T>(work: impl FnOnce() -> Result<T, WriteError>) -> Resu
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(Err(WriteError::Ended))
 }
 
-/// Retires files that are older than retention allows, and the oldest ones while all take more than the budget.
+/// Sets aside files of which nothing can be read; those of which a part can't are named, and the catalogue remembers them.
+pub(crate) fn look_after_damage(shared: &Shared) {
+    for file in shared.access.take_suspected() {
+        match file.damage() {
+            Some(damage) if damage.is_none() => {
+                tracing::warn!(
+                    path = file.record.path,
+                    "a stored file was read wrong once, yet all of it is right now"
+                );
+            }
+            Some(damage) => {
+                metrics::counter!("tracehouse_store_damaged_files_total").increment(1);
+                metrics::counter!("tracehouse_store_unreadable_spans_total").increment(damage.rows());
+                tracing::error!(
+                    path = file.record.path,
+                    spans = damage.rows(),
+                    of = file.record.spans,
+                    columns = damage.columns(),
+                    "a stored file is damaged: these spans can't be read, the others can"
+                );
+                shared.remember_damage(&file.record.id, damage.rows());
+            }
+            None => match file.open() {
+                Err(error) if is_damage(&error.source) => shared.set_damaged_file_aside(&file, &chain(&error.source)),
+                _ => {}
+            },
+        }
+    }
+}
+
+/// Retires files that are older than retention allows, and the oldest ones while all take more than the budget. Which
+/// spans are old, the store's own time says: a wall clock alone deletes nothing.
 pub(crate) fn expire(shared: &Shared) -> Result<(), WriteError> {
     // A merge must not put what goes here into a new file.
     let _no_other_change = shared.files_lock.lock();
+    // `None`: the store is too new for anything in it to be old.
+    let oldest_kept = shared.store_clock.oldest_kept().unwrap_or(i64::MIN);
+    shared.expire_absent(oldest_kept)?;
     let mut files = shared.state.all_files();
     files.sort_by_key(|file| file.record.start_max);
-    let retention = i64::try_from(shared.config.retention.as_nanos()).unwrap_or(i64::MAX);
-    let oldest_kept = shared.clock.now_unix_nanos().saturating_sub(retention);
     let mut bytes: u64 = files.iter().map(|file| file.record.bytes).sum();
     let mut expired: Vec<Arc<SpanFile>> = Vec::new();
     for file in files {
@@ -97,36 +134,6 @@ fn retire_expired(shared: &Shared, expired: &mut Vec<Arc<SpanFile>>) -> Result<(
         }
     }
     Ok(())
-}
-
-/// Notices when the wall clock is set, which would make everything look expired.
-struct ClockGuard {
-    offset: i128,
-    trusted_from: Duration,
-}
-
-impl ClockGuard {
-    fn new(shared: &Shared) -> Self {
-        Self { offset: Self::offset(shared), trusted_from: Duration::ZERO }
-    }
-
-    fn offset(shared: &Shared) -> i128 {
-        i128::from(shared.clock.now_unix_nanos()) - shared.clock.monotonic().as_nanos() as i128
-    }
-
-    fn is_trusted(&mut self, shared: &Shared) -> bool {
-        let offset = Self::offset(shared);
-        if (offset - self.offset).unsigned_abs() >= CLOCK_JUMP_MIN.as_nanos() {
-            self.trusted_from = shared.clock.monotonic() + CLOCK_SETTLE;
-            tracing::warn!(
-                jump_seconds = ((offset - self.offset) / 1_000_000_000) as i64,
-                "the machine's clock was set; nothing is removed for its age in the next {} minutes",
-                CLOCK_SETTLE.as_secs() / 60
-            );
-        }
-        self.offset = offset;
-        shared.clock.monotonic() >= self.trusted_from
-    }
 }
 
 /// An error with all its causes.

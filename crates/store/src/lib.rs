@@ -17,39 +17,56 @@
 //! Tests: `tests/it`, from the outside; formats beside their code.
 
 mod carry;
+mod check;
 mod choose;
+mod clock;
 mod commits;
 mod compact;
 mod config;
 mod copies;
 mod deletion;
+mod describe;
 mod disk;
 mod error;
 mod file;
 mod flush;
 mod flush_round;
 mod flusher;
+mod folder;
 mod hot_copies;
 mod keeper;
 mod log;
 mod merger;
 mod objects;
+mod repair;
+mod repair_report;
 mod replay;
 mod share;
 mod span_file;
+mod start;
 mod state;
 mod store;
+mod survey;
 mod troubles;
+mod unreadable;
+mod verify;
 
+pub use check::{CheckReport, FileFinding, FileTrouble, Progress, StorePaths, check_store};
+pub use clock::{ClockStanding, StoreClock};
 pub use compact::CompactReport;
 pub use config::{Durability, StoreConfig};
 pub use disk::{Disk, DiskError, DiskFaults, DiskStep};
 pub use error::{AppendError, OpenError, ReadError, WriteError};
 pub use file::{
-    Batches, ColumnType, DistinctValues, FileContents, KeyCount, Layout, NumberedColumn, OpenFile, Projection,
+    Batches, ColumnType, Damage, DistinctValues, FileContents, KeyCount, Layout, NumberedColumn, OpenFile, Projection,
     PromotedAttribute, StringForm, TraceRows,
 };
 pub use flush::FlushReport;
-pub use span_file::SpanFile;
+pub use folder::open_folder;
+pub use repair::{RepairOptions, repair_store};
+pub use repair_report::{Action, Left, RepairReport};
+pub use span_file::{LazyContents, SpanFile};
 pub use state::{HotBatch, Snapshot};
 pub use store::{Store, StoreStatus};
+pub use unreadable::{Unreadable, UnreadableReason};
+pub use verify::Readable;

@@ -79,20 +79,11 @@ impl Drop for SpooledFile {
 /// What stands behind the name of a local file that `*.parquet` must not match.
 const FILE_SUFFIX: &str = ".parquet";
 /// Written, but not known to be committed: after a crash the catalogue decides whether it counts.
-const NEW_SUFFIX: &str = ".new";
+pub(crate) const NEW_SUFFIX: &str = ".new";
 /// No longer counts: it leaves the disk after the grace period.
-const RETIRED_SUFFIX: &str = ".retired";
-/// Was committed once, yet the catalogue does not know it. Nothing here deletes such a file.
-const UNKNOWN_SUFFIX: &str = ".unknown";
-
-/// What a start did with local files that the catalogue does not know.
-#[derive(Debug, Default)]
-pub(crate) struct Strays {
-    /// Never committed, so their spans are elsewhere: removed.
-    pub(crate) removed: usize,
-    /// Committed to another catalogue than this one: set aside.
-    pub(crate) set_aside: Vec<PathBuf>,
-}
+pub(crate) const RETIRED_SUFFIX: &str = ".retired";
+/// What an earlier version put behind the names of files that the catalogue did not know.
+pub(crate) const UNKNOWN_SUFFIX: &str = ".unknown";
 
 impl Objects {
     pub(crate) fn new(
@@ -305,46 +296,28 @@ impl Objects {
         free_bytes(self.local_root.as_ref().unwrap_or(&self.spool))
     }
 
-    /// Looks after local files that the catalogue does not know. Those that a crash left before their commit go: their
-    /// spans are still in the log, or in the files they were merged from. A file that had been committed is unknown only if
-    /// the catalogue was lost or replaced by an older one. It may be the only copy, so it is renamed and kept.
-    pub(crate) fn sort_strays(&self, known: impl Fn(&str) -> bool) -> io::Result<Strays> {
-        let mut strays = Strays::default();
-        let Some(root) = &self.local_root else { return Ok(strays) };
-        let mut folders = vec![root.clone()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(&folder)? {
-                let path = entry?.path();
-                if path.is_dir() {
-                    folders.push(path);
-                    continue;
-                }
-                let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy();
-                let Some((live_name, suffix)) = split_suffix(&name) else { continue };
-                match suffix {
-                    _ if known(live_name) => {}
-                    UNKNOWN_SUFFIX => {}
-                    NEW_SUFFIX => {
-                        fs::remove_file(&path)?;
-                        strays.removed += 1;
-                    }
-                    _ => {
-                        let aside = with_suffix(&root.join(live_name), UNKNOWN_SUFFIX);
-                        fs::rename(&path, &aside)?;
-                        strays.set_aside.push(aside);
-                    }
-                }
-            }
-        }
-        Ok(strays)
+    /// Gives a live file its own name again, whatever stands behind its name now.
+    pub(crate) fn reveal(&self, path: &str, suffix: &str) -> io::Result<()> {
+        let Some(root) = &self.local_root else { return Ok(()) };
+        let path = root.join(path);
+        fs::rename(with_suffix(&path, suffix), &path)?;
+        File::open(path.parent().unwrap_or(root))?.sync_all()
+    }
+
+    /// Whether a local file is there, under any of its names. A file out of reach counts as one that is not.
+    pub(crate) fn is_there(&self, path: &str) -> bool {
+        let Some(root) = &self.local_root else { return true };
+        let path = root.join(path);
+        ["", RETIRED_SUFFIX, NEW_SUFFIX].iter().any(|suffix| with_suffix(&path, suffix).exists())
     }
 }
 
 /// The name of a stored file without what [`Objects`] puts behind it, and that.
-fn split_suffix(name: &str) -> Option<(&str, &str)> {
+pub(crate) fn split_suffix(name: &str) -> Option<(&str, &'static str)> {
     let end = name.rfind(FILE_SUFFIX)? + FILE_SUFFIX.len();
-    let (live_name, suffix) = name.split_at(end);
-    ["", NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX].contains(&suffix).then_some((live_name, suffix))
+    let (own_name, found) = name.split_at(end);
+    let suffix = ["", NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX].into_iter().find(|suffix| *suffix == found)?;
+    Some((own_name, suffix))
 }
 
 pub(crate) fn free_bytes(path: &FsPath) -> Option<u64> {
@@ -352,13 +325,13 @@ pub(crate) fn free_bytes(path: &FsPath) -> Option<u64> {
     Some(disk.f_bavail * disk.f_frsize)
 }
 
-fn with_suffix(path: &FsPath, suffix: &str) -> PathBuf {
+pub(crate) fn with_suffix(path: &FsPath, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-const NANOS_PER_HOUR: i64 = 3_600_000_000_000;
+pub(crate) const NANOS_PER_HOUR: i64 = 3_600_000_000_000;
 
 /// The hour in which a moment lies, as a number since the epoch.
 pub(crate) fn hour_of(unix_nanos: i64) -> i64 {
@@ -370,11 +343,44 @@ pub(crate) fn file_id(now_unix_nanos: i64, randomness: &dyn Randomness) -> Strin
     format!("{:012x}-{:016x}", now_unix_nanos / 1_000_000, randomness.next_u64())
 }
 
+/// When [`file_id`] made an id, in nanoseconds since the Unix epoch.
+pub(crate) fn time_of_id(id: &str) -> Option<i64> {
+    let millis = i64::from_str_radix(id.split('-').next()?, 16).ok()?;
+    millis.checked_mul(1_000_000)
+}
+
+/// The id that [`file_path`] put into a path.
+pub(crate) fn id_of_path(path: &str) -> Option<&str> {
+    path.rsplit('/').next()?.strip_suffix(FILE_SUFFIX)
+}
+
 /// `tenant=…/spans/date=…/hour=…/id.parquet`
 pub(crate) fn file_path(tenant: &TenantId, hour: i64, id: &str) -> String {
     let (year, month, day) = civil_from_days(hour.div_euclid(24));
     let hour = hour.rem_euclid(24);
     format!("tenant={tenant}/spans/date={year:04}-{month:02}-{day:02}/hour={hour:02}/{id}.parquet")
+}
+
+/// The tenant and the hour that [`file_path`] put into a path.
+pub(crate) fn hour_of_path(path: &str) -> Option<(TenantId, i64)> {
+    let mut parts = path.split('/');
+    let tenant = TenantId::new(parts.next()?.strip_prefix("tenant=")?).ok()?;
+    (parts.next()? == "spans").then_some(())?;
+    let mut date = parts.next()?.strip_prefix("date=")?.splitn(3, '-').map(|part| part.parse::<i64>().ok());
+    let (year, month, day) = (date.next()??, date.next()??, date.next()??);
+    let hour: i64 = parts.next()?.strip_prefix("hour=")?.parse().ok()?;
+    let is_plausible = (0..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
+    (is_plausible && (0..24).contains(&hour)).then(|| (tenant, days_from_civil(year, month, day) * 24 + hour))
+}
+
+/// The inverse of [`civil_from_days`], of the same source.
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let month_from_march = (month + 9) % 12;
+    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
 /// Year, month and day of a number of days since 1970-01-01. Source: H. Hinnant, "chrono-Compatible Low-Level Date
@@ -400,6 +406,12 @@ mod tests {
         let hour = hour_of(1_544_712_660_000_000_000);
         let path = file_path(&TenantId::default(), hour, "x");
         assert_eq!(path, "tenant=default/spans/date=2018-12-13/hour=14/x.parquet");
+        assert_eq!(hour_of_path(&path), Some((TenantId::default(), hour)));
+        assert_eq!(hour_of_path("tenant=a/spans/date=2018-13-01/hour=14/x.parquet"), None);
+        for days in (-200_000..200_000).step_by(97) {
+            let (year, month, day) = civil_from_days(days);
+            assert_eq!(days_from_civil(year, month, day), days);
+        }
         assert_eq!(civil_from_days(0), (1970, 1, 1));
         assert_eq!(civil_from_days(-1), (1969, 12, 31));
         assert_eq!(civil_from_days(19_782), (2024, 2, 29));

@@ -1,29 +1,101 @@
 //! A stored file as queries meet it: opened when it is needed, with what was read of it kept within budgets.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use parking_lot::Mutex;
 use parquet::errors::ParquetError;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
-use tracehouse_catalogue::FileRecord;
+use tracehouse_catalogue::{FileRecord, LegacyDescription};
 use tracehouse_model::TraceId;
 
 use crate::copies::StoredIds;
+use crate::describe::describe_rows;
 use crate::error::ReadError;
-use crate::file::{FileContents, FileSource, OpenFile, TraceFilter};
+use crate::file::{Damage, Expected, FileContents, FileSource, OpenFile, TraceFilter, is_damage};
 
 /// A file of spans that queries may read.
 pub struct SpanFile {
     pub record: FileRecord,
-    pub contents: FileContents,
-    filter: TraceFilter,
+    /// The names that occur inside, read when they are needed.
+    pub contents: LazyContents,
     /// The key of what the caches hold of it: never used twice.
     number: u64,
     opened: Mutex<Option<Arc<OpenFile>>>,
+    condition: Mutex<Condition>,
     access: Arc<FileAccess>,
+}
+
+/// What a file says of what is inside, read when it is first asked for. While it can't be read, anything may be inside.
+pub struct LazyContents {
+    record: FileRecord,
+    access: Arc<FileAccess>,
+    contents: OnceLock<FileContents>,
+    filter: OnceLock<TraceFilter>,
+}
+
+impl Deref for LazyContents {
+    type Target = FileContents;
+
+    fn deref(&self) -> &FileContents {
+        static UNKNOWN: LazyLock<FileContents> = LazyLock::new(FileContents::default);
+        self.read();
+        self.contents.get().unwrap_or(&UNKNOWN)
+    }
+}
+
+impl LazyContents {
+    fn filter(&self) -> Option<&TraceFilter> {
+        self.read();
+        self.filter.get()
+    }
+
+    fn read(&self) {
+        if self.contents.get().is_some() {
+            return;
+        }
+        match self.description() {
+            Ok((contents, filter)) => {
+                let _ = self.filter.set(filter);
+                let _ = self.contents.set(contents);
+            }
+            Err(error) => tracing::debug!(path = self.record.path, %error, "a file's description can't be read now"),
+        }
+    }
+
+    /// From the file; for layout version 1 from the catalogue; else from all rows.
+    fn description(&self) -> Result<(FileContents, TraceFilter), ParquetError> {
+        let expected = Expected { file_id: Some(&self.record.id), tail_bytes: self.record.tail_bytes };
+        let open = || OpenFile::open((self.access.open)(&self.record)?, &expected);
+        if self.record.tail_bytes == 0
+            && let Some(legacy) = (self.access.legacy)(&self.record.id)
+            && let Some(filter) = TraceFilter::from_bytes(&legacy.trace_filter)
+            && let Ok(contents) = serde_json::from_str(&legacy.contents)
+        {
+            return Ok((contents, filter));
+        }
+        let file = open()?;
+        match (file.read_contents(), file.read_filter()) {
+            (Ok(Some(contents)), Ok(Some(filter))) => Ok((contents, filter)),
+            (Err(error), _) | (_, Err(error)) if !is_damage(&error) => Err(error),
+            _ => describe_rows(&file).map(|written| (written.contents, written.trace_filter)),
+        }
+    }
+}
+
+/// What is known of how well a file can be read.
+#[derive(Default)]
+enum Condition {
+    /// Nothing has failed yet.
+    #[default]
+    Unsuspected,
+    /// Every page was read: these can't be, all others can. Not a row for a file whose pages turned out to be right.
+    Checked(Arc<Damage>),
+    /// Its footer can't be read, and so nothing of it.
+    Unreadable,
 }
 
 /// How files are opened: shared by all files of a store.
@@ -33,8 +105,13 @@ pub(crate) struct FileAccess {
     recently_opened: Mutex<VecDeque<Arc<SpanFile>>>,
     ids: Kept<StoredIds>,
     next_number: AtomicU64,
+    /// Files of which damage was found and that nobody has looked after yet.
+    suspected: Mutex<Vec<Arc<SpanFile>>>,
+    legacy: Box<ReadLegacy>,
 }
 
+/// What a file of layout version 1 was described by, by its id.
+type ReadLegacy = dyn Fn(&str) -> Option<LegacyDescription> + Send + Sync;
 type OpenSource = dyn Fn(&FileRecord) -> Result<FileSource, ParquetError> + Send + Sync;
 /// By the file's number.
 type Kept<T> = Cache<u64, Arc<T>, ByBytes>;
@@ -45,13 +122,21 @@ const IDS_BYTES_MAX: u64 = 24 << 20;
 impl FileAccess {
     pub(crate) fn new(
         open: impl Fn(&FileRecord) -> Result<FileSource, ParquetError> + Send + Sync + 'static,
+        legacy: impl Fn(&str) -> Option<LegacyDescription> + Send + Sync + 'static,
     ) -> Arc<Self> {
         Arc::new(Self {
             open: Box::new(open),
             recently_opened: Mutex::default(),
             ids: kept(IDS_BYTES_MAX),
             next_number: AtomicU64::new(0),
+            suspected: Mutex::default(),
+            legacy: Box::new(legacy),
         })
+    }
+
+    /// Files of which damage was found since this was last asked.
+    pub(crate) fn take_suspected(&self) -> Vec<Arc<SpanFile>> {
+        std::mem::take(&mut *self.suspected.lock())
     }
 
     /// Lets go of deleted files: the disk's room is not free while they are open.
@@ -104,18 +189,20 @@ impl Weighter<u64, Arc<StoredIds>> for ByBytes {
 const OPEN_FILES_MAX: usize = 256;
 
 impl SpanFile {
-    /// `None` if the catalogue's description can't be read.
-    pub(crate) fn new(record: FileRecord, access: Arc<FileAccess>) -> Option<Arc<Self>> {
-        let filter = TraceFilter::from_bytes(&record.trace_filter)?;
-        let contents = serde_json::from_str(&record.contents).ok()?;
-        // The parsed forms replace the raw ones, which would only take memory.
-        let record = FileRecord { trace_filter: Vec::new(), contents: String::new(), ..record };
+    pub(crate) fn new(record: FileRecord, access: Arc<FileAccess>) -> Arc<Self> {
         let number = access.next_number.fetch_add(1, Ordering::Relaxed);
-        Some(Arc::new(Self { record, contents, filter, number, opened: Mutex::new(None), access }))
+        let contents = LazyContents {
+            record: record.clone(),
+            access: access.clone(),
+            contents: OnceLock::new(),
+            filter: OnceLock::new(),
+        };
+        let (opened, condition) = (Mutex::new(None), Mutex::default());
+        Arc::new(Self { record, contents, number, opened, condition, access })
     }
 
     pub fn may_contain(&self, trace: TraceId) -> bool {
-        self.filter.may_contain(trace)
+        self.contents.filter().is_none_or(|filter| filter.may_contain(trace))
     }
 
     /// What tells its spans apart.
@@ -130,7 +217,16 @@ impl SpanFile {
             return Ok(open.clone());
         }
         let source = (self.access.open)(&self.record).map_err(|source| self.read_error(source))?;
-        let open = Arc::new(OpenFile::open(source).map_err(|source| self.read_error(source))?);
+        let expected = Expected { file_id: Some(&self.record.id), tail_bytes: self.record.tail_bytes };
+        let open = OpenFile::open(source, &expected).inspect_err(|error| {
+            if is_damage(error) {
+                self.suspect(Condition::Unreadable);
+            }
+        });
+        let open = Arc::new(open.map_err(|source| self.read_error(source))?);
+        if let Condition::Checked(damage) = &*self.condition.lock() {
+            open.set_damage(damage.clone());
+        }
         *opened = Some(open.clone());
         drop(opened);
         let mut recent = self.access.recently_opened.lock();
@@ -141,6 +237,53 @@ impl SpanFile {
             *evicted.opened.lock() = None;
         }
         Ok(open)
+    }
+
+    /// To be called when reading the file failed. If its bytes are at fault, every page of it is read once, to find out
+    /// what can't be read; from then on whoever opens it gets what can. Returns whether it is worth reading it again: not if the
+    /// machine is at fault, if nothing of the file can be read, or if it was read again already.
+    pub fn check(self: &Arc<Self>, error: &ParquetError) -> bool {
+        if !is_damage(error) || !matches!(*self.condition.lock(), Condition::Unsuspected) {
+            return false;
+        }
+        // Also lets go of a footer that was read wrong.
+        *self.opened.lock() = None;
+        self.access.ids.remove(&self.number);
+        let Ok(open) = self.open() else { return false };
+        match open.verify() {
+            Ok(damage) => {
+                let damage = Arc::new(damage);
+                open.set_damage(damage.clone());
+                self.suspect(Condition::Checked(damage));
+                true
+            }
+            Err(error) => {
+                tracing::warn!(path = self.record.path, %error, "a stored file could not be checked for damage");
+                false
+            }
+        }
+    }
+
+    fn suspect(self: &Arc<Self>, found: Condition) {
+        let mut condition = self.condition.lock();
+        if matches!(*condition, Condition::Unsuspected) {
+            *condition = found;
+            self.access.suspected.lock().push(self.clone());
+        }
+    }
+
+    /// Whether damage was found, or seemed to be: such a file is not merged, so that nothing of it is thrown away.
+    pub(crate) fn is_suspected(&self) -> bool {
+        !matches!(*self.condition.lock(), Condition::Unsuspected)
+    }
+
+    /// What can't be read of it, as far as that is known; `None` if nothing of it can.
+    pub(crate) fn damage(&self) -> Option<Arc<Damage>> {
+        match &*self.condition.lock() {
+            Condition::Unsuspected => Some(Arc::default()),
+            Condition::Checked(damage) => Some(damage.clone()),
+            Condition::Unreadable => None,
+        }
     }
 
     /// An error of reading this file, with its name.

@@ -1,6 +1,6 @@
 //! What queries see: the spans in memory and the list of files, as one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,6 +10,7 @@ use tracehouse_model::{SpanBatch, TenantId, TraceId};
 use crate::hot_copies::HotCopies;
 use crate::log::DurableBatch;
 use crate::span_file::SpanFile;
+use crate::unreadable::Unreadable;
 
 /// Spans in memory, durable in the log and not yet in a file.
 pub struct HotBatch {
@@ -77,6 +78,8 @@ pub struct Snapshot {
     pub hot: Vec<Arc<HotBatch>>,
     /// By last span start, newest first.
     pub files: Arc<Vec<Arc<SpanFile>>>,
+    /// Files that can't be read, without which answers over their times are partial.
+    pub unreadable: Arc<Vec<Unreadable>>,
 }
 
 /// The moving set of hot batches and files. One lock guards both, so that no span is missed or seen twice while it moves
@@ -155,6 +158,13 @@ impl State {
                 *place = new.clone();
             }
         }
+    }
+
+    /// The tenants that have spans, in memory or in files.
+    pub(crate) fn tenants(&self) -> Vec<TenantId> {
+        let has_spans = |snapshot: &Snapshot| !(snapshot.hot.is_empty() && snapshot.files.is_empty());
+        let tenants = self.tenants.read();
+        tenants.by_id.iter().filter(|(_, snapshot)| has_spans(snapshot)).map(|(tenant, _)| tenant.clone()).collect()
     }
 
     pub(crate) fn hot_bytes(&self) -> usize {
@@ -280,6 +290,17 @@ impl State {
 
     pub(crate) fn tenant_ids(&self) -> Vec<TenantId> {
         self.tenants.read().by_id.keys().cloned().collect()
+    }
+
+    /// Puts these files that can't be read in the place of those known so far.
+    pub(crate) fn set_unreadable(&self, mut of_tenants: BTreeMap<TenantId, Vec<Unreadable>>) {
+        let mut tenants = self.tenants.write();
+        for (tenant, snapshot) in &mut tenants.by_id {
+            snapshot.unreadable = Arc::new(of_tenants.remove(tenant).unwrap_or_default());
+        }
+        for (tenant, unreadable) in of_tenants {
+            tenants.by_id.entry(tenant).or_default().unreadable = Arc::new(unreadable);
+        }
     }
 
     pub(crate) fn all_files(&self) -> Vec<Arc<SpanFile>> {

@@ -9,12 +9,11 @@ use std::time::Duration;
 
 use object_store::ObjectStore;
 use parking_lot::{Condvar, Mutex};
-use parquet::errors::ParquetError;
-use rustix::io::Errno;
 use serde::Serialize;
-use tracehouse_catalogue::{Catalogue, Commit, FileRecord, RetirementReason};
+use tracehouse_catalogue::{Catalogue, Commit, FileRecord, LegacyDescription, RetirementReason};
 use tracehouse_model::{Clock, Randomness, SpanBatch, TenantId};
 
+use crate::clock::StoreClock;
 use crate::compact::{CompactReport, Effort, compact};
 use crate::config::StoreConfig;
 use crate::error::{AppendError, OpenError, WriteError};
@@ -27,8 +26,10 @@ use crate::merger::run_merger;
 use crate::objects::{Objects, free_bytes};
 use crate::share::{Admitted, OnTheWay};
 use crate::span_file::{FileAccess, SpanFile};
+use crate::start::{Parts, start};
 use crate::state::{Snapshot, State};
 use crate::troubles::Troubles;
+use crate::unreadable::Absent;
 
 const RETRY_WHEN_FULL: Duration = Duration::from_secs(10);
 /// How often the room on the disk is looked at.
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) objects: Arc<Objects>,
     pub(crate) catalogue: Arc<dyn Catalogue>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// By which the age of spans is judged.
+    pub(crate) store_clock: Arc<StoreClock>,
     pub(crate) randomness: Arc<dyn Randomness>,
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) flush_lock: Mutex<()>,
@@ -74,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) access: Arc<FileAccess>,
     stopping: AtomicBool,
     disk: Mutex<DiskCheck>,
+    /// Files that can't be read, whose absence makes answers partial.
+    pub(crate) absent: Mutex<Absent>,
 }
 
 /// Runs on a thread of its own until the store stops.
@@ -126,17 +131,10 @@ impl Store {
         clock: Arc<dyn Clock>,
         randomness: Arc<dyn Randomness>,
     ) -> Result<Arc<Self>, OpenError> {
-        let contents = catalogue.load().await?;
         let runtime = tokio::runtime::Handle::current();
-        // Recovery reads and may write much: it must not hold up the runtime, and writing blocks on the runtime.
-        let opening = tokio::task::spawn_blocking(move || {
-            let spool = local_root.as_ref().map_or_else(|| config.log_dir.join("spool"), |root| root.join(".spool"));
-            let objects = Objects::new(objects, local_root, spool, runtime.clone(), config.disk.clone())?;
-            let shared = Shared::new(config, Arc::new(objects), catalogue, clock, randomness, runtime);
-            shared.load_files(contents.files)?;
-            shared.recover_log(&contents.log_positions)?;
-            Ok::<_, OpenError>(Arc::new(shared))
-        });
+        let parts = Parts { config, objects, local_root, catalogue, clock, randomness };
+        // A start reads and may write much: it must not hold up the runtime, and writing blocks on the runtime.
+        let opening = tokio::task::spawn_blocking(move || start(parts, runtime));
         let shared = match opening.await {
             Ok(shared) => shared?,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
@@ -173,6 +171,11 @@ impl Store {
     /// All spans of a tenant at this moment, each once. May read files to tell copies, so not for the threads of a runtime.
     pub fn snapshot(&self, tenant: &TenantId) -> Snapshot {
         self.shared.state.snapshot_without_copies(tenant, self.shared.clock.now_unix_nanos())
+    }
+
+    /// The tenants that have spans, in memory or in files.
+    pub fn tenants(&self) -> Vec<TenantId> {
+        self.shared.state.tenants()
     }
 
     /// Moves what is in memory into files; returns when that is done.
@@ -212,9 +215,27 @@ impl Store {
         self.shared.log().failure().map_or(Ok(()), Err)
     }
 
-    /// Background work that fails and is tried again, and why; for status pages. Empty if all is well.
+    /// What is wrong and what to do about it; background work that fails and is tried again, and why. For status pages; empty if
+    /// all is well.
     pub fn troubles(&self) -> Vec<String> {
-        self.shared.troubles.tell()
+        let mut troubles = self.shared.absent.lock().troubles();
+        troubles.extend(self.shared.store_clock.trouble());
+        troubles.extend(self.shared.troubles.tell());
+        troubles
+    }
+
+    /// The time by which the age of spans is judged.
+    pub fn clock(&self) -> Arc<StoreClock> {
+        self.shared.store_clock.clone()
+    }
+
+    /// The operator confirms that the machine's clock is right: retention goes by it from now on.
+    pub async fn trust_clock(&self) -> Result<(), WriteError> {
+        self.in_background(|shared| {
+            shared.store_clock.trust();
+            Ok(shared.remember_clock()?)
+        })
+        .await
     }
 
     /// Stops accepting, writes what is in memory to files and ends the threads. What can't be written stays in the log.
@@ -228,7 +249,9 @@ impl Store {
                     tracing::error!("a background thread panicked");
                 }
             }
-            flush(shared, Which::All).map(|_| ())
+            let flushed = flush(shared, Which::All).map(|_| ());
+            shared.remember_clock()?;
+            flushed
         })
         .await
     }
@@ -242,23 +265,27 @@ impl Drop for Store {
 }
 
 impl Shared {
-    fn new(
+    pub(crate) fn new(
         config: StoreConfig,
         objects: Arc<Objects>,
         catalogue: Arc<dyn Catalogue>,
         clock: Arc<dyn Clock>,
+        store_clock: Arc<StoreClock>,
         randomness: Arc<dyn Randomness>,
         runtime: tokio::runtime::Handle,
     ) -> Self {
         let opener = objects.clone();
         let troubles = Troubles::new(clock.clone(), randomness.clone());
-        let access = FileAccess::new(move |record| opener.open(record));
+        let (asked, asking) = (catalogue.clone(), runtime.clone());
+        let legacy = move |id: &str| legacy_description(&*asked, &asking, id);
+        let access = FileAccess::new(move |record| opener.open(record), legacy);
         Self {
             config,
             state: Arc::default(),
             objects,
             catalogue,
             clock,
+            store_clock,
             randomness,
             runtime,
             flush_lock: Mutex::new(()),
@@ -275,6 +302,7 @@ impl Shared {
             access,
             stopping: AtomicBool::new(false),
             disk: Mutex::new(DiskCheck { next: Duration::ZERO, full: false }),
+            absent: Mutex::default(),
         }
     }
 
@@ -305,66 +333,9 @@ impl Shared {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// A file as queries see it; a description that can't be read is reported, and the file left out.
-    pub(crate) fn describe(&self, record: FileRecord) -> Option<Arc<SpanFile>> {
-        let path = record.path.clone();
-        let file = SpanFile::new(record, self.access.clone());
-        if file.is_none() {
-            metrics::counter!("tracehouse_store_damaged_files_total").increment(1);
-            tracing::error!(path, "the catalogue's description of a file is damaged; its spans are not shown");
-        }
-        file
-    }
-
-    fn load_files(&self, records: Vec<FileRecord>) -> Result<(), OpenError> {
-        let known: std::collections::HashSet<String> = records.iter().map(|record| record.path.clone()).collect();
-        let strays = self.objects.sort_strays(|path| known.contains(path));
-        let strays = strays.map_err(|source| OpenError::Folder { path: "the store".into(), source })?;
-        if strays.removed > 0 {
-            tracing::info!(files = strays.removed, "removed files that a crash left before they were committed");
-        }
-        metrics::gauge!("tracehouse_store_unknown_files").set(strays.set_aside.len() as f64);
-        for path in &strays.set_aside {
-            tracing::error!(
-                path = %path.display(),
-                "the catalogue does not know a stored file: was the catalogue lost or restored from an older copy? The file \
-                 is set aside and its spans are not shown; any Parquet reader can read it"
-            );
-        }
-        let mut live = Vec::new();
-        for record in records {
-            match &record.retired {
-                None => {
-                    // A crash may have come between the commit and this.
-                    self.objects.confirm(&record.path);
-                    live.extend(self.describe(record));
-                }
-                Some(retirement) if retirement.reason == RetirementReason::Damaged => {}
-                // No query of an earlier run is left, but another process may read the folder.
-                Some(_) => {
-                    self.objects.hide(&record.path);
-                    self.schedule_deletion(record.id, record.path);
-                }
-            }
-        }
-        self.check_files(&mut live);
-        self.state.change_files(live, &[]);
-        Ok(())
-    }
-
-    /// Sets files aside whose footers can't be read, before the first query meets them.
-    fn check_files(&self, live: &mut Vec<Arc<SpanFile>>) {
-        live.retain(|file| match file.open() {
-            Ok(_) => true,
-            Err(error) if !is_damage(&error.source) => {
-                tracing::warn!(error = chain(&error), "a stored file can't be read at the moment");
-                true
-            }
-            Err(error) => {
-                self.set_damaged_file_aside(file, &error.source);
-                false
-            }
-        });
+    /// A file as queries see it.
+    pub(crate) fn span_file(&self, record: FileRecord) -> Arc<SpanFile> {
+        SpanFile::new(record, self.access.clone())
     }
 
     /// Whether a batch may come in now.
@@ -409,18 +380,27 @@ impl Shared {
         }
     }
 
-    fn schedule_deletion(&self, id: String, path: String) {
+    pub(crate) fn schedule_deletion(&self, id: String, path: String) {
         let delete_at = self.clock.monotonic() + self.config.delete_grace;
         self.retired.lock().push(RetiredFile { id, path, delete_at });
     }
 
-    /// Takes a file that can't be read out of every query; it stays on the disk and in the catalogue, marked.
-    pub(crate) fn set_damaged_file_aside(&self, file: &SpanFile, source: &ParquetError) {
+    /// The catalogue remembers how much of a file can't be read, so that the file is not merged after a restart either.
+    pub(crate) fn remember_damage(&self, id: &str, lost_spans: u64) {
+        let commit = Commit { lost_spans: vec![(id.to_owned(), lost_spans)], ..Commit::default() };
+        if let Err(error) = self.runtime.block_on(self.catalogue.commit(commit)) {
+            tracing::error!(error = chain(&error), "marking a damaged file failed");
+        }
+    }
+
+    /// Takes a file of which nothing can be read out of every query; it stays on the disk and in the catalogue, marked, as
+    /// long as retention would have kept it.
+    pub(crate) fn set_damaged_file_aside(&self, file: &SpanFile, what: &str) {
         metrics::counter!("tracehouse_store_damaged_files_total").increment(1);
         tracing::error!(
             path = file.record.path,
             spans = file.record.spans,
-            error = chain(source),
+            error = what,
             "a stored file can't be read; it is set aside and its spans are not shown"
         );
         let commit = Commit {
@@ -433,6 +413,7 @@ impl Shared {
         }
         self.objects.hide(&file.record.path);
         self.state.change_files(Vec::new(), std::slice::from_ref(&file.record.id));
+        self.add_set_aside(file.record.clone());
     }
 
     pub(crate) fn report_gauges(&self) {
@@ -442,18 +423,24 @@ impl Shared {
         metrics::gauge!("tracehouse_log_disk_bytes").set(self.log().disk_bytes() as f64);
         metrics::gauge!("tracehouse_store_retired_files").set(self.retired.lock().len() as f64);
         self.troubles.report_gauges();
+        self.store_clock.report_gauge();
     }
 }
 
-/// Whether a file itself is at fault, and not the way to it: too many open files or a broken connection will pass, and a
-/// file that was set aside stays so.
-pub(crate) fn is_damage(error: &ParquetError) -> bool {
-    let ParquetError::External(cause) = error else { return true };
-    if let Some(error) = cause.downcast_ref::<object_store::Error>() {
-        return matches!(error, object_store::Error::NotFound { .. });
+/// Asks the catalogue on a thread of its own: the caller may be one of a runtime, which must not wait for another.
+fn legacy_description(
+    catalogue: &dyn Catalogue,
+    runtime: &tokio::runtime::Handle,
+    id: &str,
+) -> Option<LegacyDescription> {
+    let ask = || runtime.block_on(catalogue.legacy_description(id));
+    let answer = std::thread::scope(|scope| scope.spawn(ask).join());
+    match answer {
+        Ok(Ok(description)) => description,
+        Ok(Err(error)) => {
+            tracing::warn!(error = chain(&error), id, "reading the description of a file from the catalogue failed");
+            None
+        }
+        Err(panic) => std::panic::resume_unwind(panic),
     }
-    let system_error = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
-    // What decoders report has no number of the system.
-    let damaging = [Errno::NOENT, Errno::IO, Errno::ISDIR].map(Errno::raw_os_error);
-    system_error.is_none_or(|number| damaging.contains(&number))
 }

@@ -29,10 +29,12 @@ pub(crate) enum Work {
     Merge(TenantId, i64),
     Expire,
     Delete,
+    /// Writing down in the catalogue what time it is.
+    RememberClock,
 }
 
 impl Work {
-    const KINDS: [&'static str; 6] = ["commit", "flush", "carry", "merge", "expire", "delete"];
+    const KINDS: [&'static str; 7] = ["commit", "flush", "carry", "merge", "expire", "delete", "clock"];
 
     /// A label of metrics.
     fn kind(&self) -> &'static str {
@@ -43,6 +45,7 @@ impl Work {
             Self::Merge(..) => "merge",
             Self::Expire => "expire",
             Self::Delete => "delete",
+            Self::RememberClock => "clock",
         }
     }
 }
@@ -56,6 +59,7 @@ impl fmt::Display for Work {
             Self::Merge(tenant, hour) => write!(formatter, "merging the files of tenant {tenant} and hour {hour}"),
             Self::Expire => write!(formatter, "taking out files beyond retention or the disk budget"),
             Self::Delete => write!(formatter, "deleting files that no longer count"),
+            Self::RememberClock => write!(formatter, "writing down the time"),
         }
     }
 }
@@ -90,7 +94,7 @@ impl Troubles {
                 metrics::counter!("tracehouse_store_flush_failures_total", "work" => work.kind()).increment(1);
             }
             Work::Merge(..) => metrics::counter!("tracehouse_store_compaction_failures_total").increment(1),
-            Work::Expire | Work::Delete => {
+            Work::Expire | Work::Delete | Work::RememberClock => {
                 metrics::counter!("tracehouse_store_removal_failures_total", "work" => work.kind()).increment(1);
             }
         }

@@ -55,7 +55,7 @@ proptest! {
         assert_same_rows(&batch, &spans);
         // What an appended batch is made of is consistent: it can be written and read.
         let mut encoded = Vec::new();
-        batch.encode(&mut encoded);
+        batch.into_exact().encode(&mut encoded);
         assert_same_rows(&SpanBatch::decode(&encoded).expect("decodes"), &spans);
     }
 

@@ -16,18 +16,18 @@ proptest! {
             batch.seal();
         }
         let mut encoded = vec![0xab];
-        batch.encode(&mut encoded);
+        batch.into_exact().encode(&mut encoded);
         let decoded = SpanBatch::decode(&encoded[1..]).expect("decodes");
         assert_same_rows(&decoded, &spans);
         let mut again = vec![0xab];
-        decoded.encode(&mut again);
+        decoded.into_exact().encode(&mut again);
         prop_assert_eq!(encoded, again);
     }
 
     #[test]
     fn damaged_encodings_never_panic(spans in batches(), damages in vec(damages(), 1..5)) {
         let mut encoded = Vec::new();
-        batch_of(&spans).encode(&mut encoded);
+        batch_of(&spans).into_exact().encode(&mut encoded);
         for damage in damages {
             damage.apply(&mut encoded);
         }

@@ -2,5 +2,6 @@
 
 mod batches;
 mod encoding;
+mod exact;
 #[allow(dead_code, reason = "the store's tests use the rest of it")]
 mod spans;

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess};
 use tracehouse_model::AnyValue;
 
+use super::go_on;
 use super::read::{Base64, Double, Elements, Integer, List, Message, Object, Text, ignore};
 use crate::builder::{BatchBuilder, Owner, RawValue};
 use crate::nested::Room;
@@ -19,6 +20,7 @@ pub(super) struct Attributes<'b, 'l> {
 impl<'de> Elements<'de> for Attributes<'_, '_> {
     fn element<D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error> {
         if !self.builder.admit_attribute(self.owner) {
+            go_on(self.builder)?;
             return IgnoredAny::deserialize(deserializer).map(drop);
         }
         let limits = self.builder.limits();

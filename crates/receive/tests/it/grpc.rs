@@ -10,7 +10,7 @@ use tonic::{Code, Request, Status};
 use tracehouse_model::Limits;
 use tracehouse_receive::{Accepted, Refusal};
 
-use crate::harness::Server;
+use crate::harness::{STRANGER, Server};
 use crate::samples::{request, span};
 
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
@@ -129,12 +129,15 @@ async fn refusals_say_when_to_come_back() {
             Some(Duration::from_secs(9)),
         ),
         (Refusal::Invalid { reason: "never".into() }, Code::InvalidArgument, None),
+        (Refusal::Forbidden { reason: "too many tenants".into() }, Code::PermissionDenied, None),
     ];
     for (refusal, code, delay) in cases {
         server.sink.answer_with(Err(refusal.clone()));
         let status = export(&server, request(vec![span(0)])).await.expect_err("refused");
-        let (Refusal::Busy { reason, .. } | Refusal::Unavailable { reason, .. } | Refusal::Invalid { reason }) =
-            refusal;
+        let (Refusal::Busy { reason, .. }
+        | Refusal::Unavailable { reason, .. }
+        | Refusal::Forbidden { reason }
+        | Refusal::Invalid { reason }) = refusal;
         assert_eq!((status.code(), status.message()), (code, &reason[..]));
         assert_eq!(retry_delay(&status), delay);
     }
@@ -174,7 +177,8 @@ async fn bombs_and_large_messages_are_refused_for_good() {
 #[tokio::test]
 async fn tenants_are_named_by_a_header() {
     let server = Server::start(Limits::default()).await;
-    for (name, expected) in [("team-a", Ok(())), ("../etc", Err(Code::InvalidArgument))] {
+    let cases = [("team-a", Ok(())), ("../etc", Err(Code::InvalidArgument)), (STRANGER, Err(Code::PermissionDenied))];
+    for (name, expected) in cases {
         let mut message = Request::new(request(vec![span(0)]));
         message.metadata_mut().insert("x-scope-orgid", name.parse().expect("ASCII"));
         let answer = call(&mut client(&server).await, EXPORT, message).await;

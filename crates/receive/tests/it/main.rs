@@ -4,6 +4,8 @@ mod grpc;
 mod harness;
 mod http;
 mod json;
+mod leftovers;
 mod oracle;
+mod proportion;
 mod samples;
 mod wire;

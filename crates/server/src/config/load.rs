@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_norway::{Mapping, Value};
+use tracehouse_model::TenantId;
 
 use super::schema::{key_paths, properties, schema};
 use super::{Config, Period, show};
@@ -207,6 +208,9 @@ fn check_together(config: &Config) -> Result<(), String> {
              taken; raise the second or lower the first",
             config.limits.decompressed_bytes_max, config.limits.in_flight_bytes_max
         ));
+    }
+    for name in &config.tenants {
+        TenantId::new(name).map_err(|error| format!("tenants: {error}"))?;
     }
     Ok(())
 }

@@ -101,6 +101,7 @@ fn mistakes_are_named() {
         ("store: { flush_interval: 0s }", &["store.flush_interval: 0s is too short; the shortest is 10ms"]),
         ("store: [", &["tracehouse.yaml: not YAML"]),
         ("listen: 127.0.0.1:1\nlisten: 127.0.0.1:2\n", &["not YAML: ", "duplicate"]),
+        ("tenants: [team-a, a/b]", &["tenants: \"a/b\" is not a tenant"]),
         ("limits: { decompressed_bytes_max: 1GiB }", &["limits.decompressed_bytes_max (1GiB) is above"]),
     ];
     for (yaml, expected) in cases {

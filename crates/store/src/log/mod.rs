@@ -7,6 +7,7 @@
 //! `segment` is the format, `scan` finds the records of a segment, `recover` reads the log after a start, `writer` appends to
 //! it.
 
+mod inspect;
 mod positions;
 mod recover;
 mod scan;
@@ -19,6 +20,7 @@ use tracehouse_model::{SpanBatch, TenantId};
 
 use crate::error::AppendError;
 
+pub(crate) use inspect::inspect;
 pub(crate) use positions::{Positions, adopted, is_stored, stored};
 pub(crate) use recover::{Recovered, recover};
 pub(crate) use segment::RecordKind;
@@ -50,9 +52,10 @@ pub(crate) struct LogEntry {
 
 impl LogEntry {
     pub(crate) fn new(tenant: TenantId, kind: RecordKind, spans: SpanBatch, done: Done) -> Self {
-        let body = segment::encode_body(&tenant, kind, &spans);
+        let exact = spans.into_exact();
+        let body = segment::encode_body(&tenant, kind, &exact);
         let body_crc = crc32c::crc32c(&body);
-        Self { tenant, kind, spans, body, body_crc, done }
+        Self { tenant, kind, spans: exact.into_spans(), body, body_crc, done }
     }
 }
 

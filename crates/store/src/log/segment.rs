@@ -10,7 +10,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tracehouse_model::{SpanBatch, TenantId};
+use tracehouse_model::{ExactBatch, TenantId};
 
 pub(super) const MAGIC: &[u8; 8] = b"TRHLOG02";
 const MAGIC_OF_FIRST_VERSION: &[u8; 8] = b"TRHLOG01";
@@ -61,8 +61,8 @@ pub(crate) enum RecordKind {
     Carried,
 }
 
-pub(super) fn encode_body(tenant: &TenantId, kind: RecordKind, spans: &SpanBatch) -> Vec<u8> {
-    let mut body = Vec::with_capacity(spans.len() * 192 + 1024);
+pub(super) fn encode_body(tenant: &TenantId, kind: RecordKind, spans: &ExactBatch) -> Vec<u8> {
+    let mut body = Vec::with_capacity(spans.spans().len() * 192 + 1024);
     let name = tenant.as_str().as_bytes();
     let flag = if kind == RecordKind::Carried { CARRIED } else { 0 };
     // A tenant's name has at most 64 bytes.

@@ -88,7 +88,7 @@ async fn a_tenant_that_cannot_be_flushed_does_not_keep_the_log_of_all() {
 /// What a round takes in the log, at least.
 fn log_bytes_of_a_round() -> u64 {
     let mut encoded = Vec::new();
-    batch_of(&some_spans(1)).encode(&mut encoded);
+    batch_of(&some_spans(1)).into_exact().encode(&mut encoded);
     encoded.len() as u64
 }
 

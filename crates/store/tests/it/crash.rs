@@ -109,39 +109,6 @@ async fn a_crash_before_replaced_files_are_deleted_leaves_them_to_the_next_start
     check_store("without them", &image, &reopened, &all_of(0..3));
 }
 
-/// Without a catalogue nobody can tell whether the files are the only copy.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lost_catalogue_costs_no_file() {
-    let world = World::new();
-    let store = world.open().await;
-    append(&store, batch_of(&some_spans(0))).await;
-    store.flush().await.expect("the flush succeeds");
-    append(&store, batch_of(&some_spans(1))).await;
-    store.shutdown().await.expect("the store stops");
-    drop(store);
-    let written = world.files_ending_with(".parquet");
-    let contents: Vec<Vec<u8>> = written.iter().map(|path| std::fs::read(path).expect("readable")).collect();
-    assert_eq!(written.len(), 2);
-    for name in ["catalogue.sqlite", "catalogue.sqlite-wal", "catalogue.sqlite-shm"] {
-        let _ = std::fs::remove_file(world.path().join(name));
-    }
-    // The log may still have the spans and would bring them back.
-    std::fs::remove_dir_all(world.log_dir()).expect("there is a log");
-    for start in ["the first start", "the second"] {
-        let store = world.open().await;
-        check_store_is_empty(start, &store);
-        store.shutdown().await.expect("the store stops");
-        let kept = world.files_ending_with(".parquet.unknown");
-        let kept_contents: Vec<Vec<u8>> = kept.iter().map(|path| std::fs::read(path).expect("readable")).collect();
-        assert_eq!(kept_contents, contents, "{start} keeps every file as it was");
-        assert!(world.files_ending_with(".parquet").is_empty(), "{start}: a glob sees what queries see");
-    }
-}
-
-fn check_store_is_empty(what: &str, store: &Store) {
-    assert!(all_spans(&store.snapshot(&TenantId::default())).is_empty(), "{what} shows only what the catalogue knows");
-}
-
 /// A commit that fails, or that succeeds but says it failed, is followed by another attempt.
 #[tokio::test(flavor = "multi_thread")]
 async fn failing_commits_lose_and_repeat_nothing() {

@@ -12,7 +12,9 @@ use tracehouse_store::{Store, StoreConfig};
 
 use crate::disk_faults::{Faults, parent};
 use crate::spans::{HOUR, NOON, assert_same_spans, batch_of, by_key, plain_span};
-use crate::world::{World, all_spans, append, until, until_in_time};
+use crate::world::{World, all_spans, append, until, until_in_time, world_that_lived};
+
+const RETENTION: Duration = Duration::from_secs(5 * 3600 + 1800);
 
 fn spans_of_hour(hour: i64) -> Vec<Span> {
     let id = |number: u64| (hour + 100) as u64 * 1000 + number + 1;
@@ -21,7 +23,7 @@ fn spans_of_hour(hour: i64) -> Vec<Span> {
 
 /// A store with a file for each of some hours before noon, and a retention of five and a half hours.
 async fn store_of_hours(world: &World, faults: &Arc<Faults>, hours: std::ops::Range<i64>) -> Arc<Store> {
-    let config = StoreConfig { retention: Duration::from_secs(5 * 3600 + 1800), ..faults.config(world) };
+    let config = StoreConfig { retention: RETENTION, ..faults.config(world) };
     let store = world.open_with(config).await;
     for hour in hours {
         append(&store, batch_of(&spans_of_hour(hour))).await;
@@ -92,7 +94,7 @@ async fn a_file_that_cannot_be_deleted_keeps_none_of_the_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn empty_folders_go_with_their_last_file_and_come_again() {
-    let world = World::new();
+    let world = world_that_lived(|world| StoreConfig { retention: RETENTION, ..world.config() }, RETENTION).await;
     let faults = Faults::new();
     let store = store_of_hours(&world, &faults, -3..1).await;
     let hours = |world: &World| folders(world).iter().filter(|path| path.to_string_lossy().contains("hour=")).count();

@@ -3,6 +3,7 @@
 mod background;
 mod big;
 mod carried;
+mod clock;
 mod copies;
 mod crash;
 mod deletion;
@@ -10,6 +11,7 @@ mod disk_faults;
 mod file_damage;
 mod full_disk;
 mod histories;
+mod leftovers;
 mod log_damage;
 mod log_faults;
 mod power_cut;
@@ -18,4 +20,5 @@ mod retention;
 mod round_trip;
 #[path = "../../../model/tests/it/spans.rs"]
 mod spans;
+mod start;
 mod world;

@@ -6,7 +6,7 @@ use tracehouse_model::{Span, TenantId};
 use tracehouse_store::{Projection, Store, StoreConfig};
 
 use crate::spans::{HOUR, NOON, assert_same_spans, batch_of, by_key, plain_span};
-use crate::world::{World, all_spans, append, file_spans, until};
+use crate::world::{World, all_spans, append, file_spans, until, world_that_lived};
 
 const A_SECOND: Duration = Duration::from_secs(1);
 
@@ -49,8 +49,9 @@ fn files(store: &Store) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn spans_older_than_the_retention_are_removed() {
-    let world = World::new();
-    let config = StoreConfig { retention: Duration::from_secs(5 * 3600 + 1800), ..world.config() };
+    let retention = Duration::from_secs(5 * 3600 + 1800);
+    let world = world_that_lived(|world| StoreConfig { retention, ..world.config() }, retention).await;
+    let config = StoreConfig { retention, ..world.config() };
     let store = store_of_hours(&world, config.clone(), -4..1).await;
     a_while().await;
     check("nothing is old enough", &store, -4..1);

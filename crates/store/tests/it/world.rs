@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use object_store::local::LocalFileSystem;
 use parking_lot::Mutex;
+use parquet::errors::ParquetError;
 use tempfile::TempDir;
-use tracehouse_catalogue::{Catalogue, CatalogueContents, CatalogueError, Commit, SqliteCatalogue};
+use tracehouse_catalogue::{Catalogue, CatalogueContents, CatalogueError, Commit, LegacyDescription, SqliteCatalogue};
 use tracehouse_model::{Clock, ManualClock, Span, SpanBatch, SystemRandomness, TenantId};
-use tracehouse_store::{OpenError, Projection, Snapshot, SpanFile, Store, StoreConfig};
+use tracehouse_store::{OpenError, Projection, Snapshot, SpanFile, Store, StoreConfig, StorePaths, open_folder};
 
 use crate::spans::NOON;
 
@@ -32,6 +32,14 @@ impl World {
         Self { folder, clock: Arc::new(ManualClock::at_unix_nanos(NOON)), opened: AtomicU64::new(0) }
     }
 
+    /// With a copy of a data directory that an older version left.
+    pub(crate) fn with_data(data: &str) -> Self {
+        let world = Self::new();
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(data);
+        copy_folder(&from, world.path());
+        world
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -42,6 +50,27 @@ impl World {
 
     pub(crate) fn log_dir(&self) -> PathBuf {
         self.path().join("log")
+    }
+
+    pub(crate) fn paths(&self) -> StorePaths {
+        StorePaths { store: self.store_dir(), log: self.log_dir(), catalogue: self.path().join("catalogue.sqlite") }
+    }
+
+    /// Runs statements past the catalogue, as a faulty disk or another program would; afterwards one file holds everything.
+    pub(crate) async fn meddle(&self, statements: &[&'static str]) {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.paths().catalogue);
+        let pool = sqlx::SqlitePool::connect_with(options).await.expect("connects");
+        for statement in statements.iter().chain(&["PRAGMA wal_checkpoint(TRUNCATE)"]) {
+            sqlx::query(*statement).execute(&pool).await.expect("the statement runs");
+        }
+        pool.close().await;
+    }
+
+    /// Removes the catalogue, as a disk may lose it.
+    pub(crate) fn lose_catalogue(&self) {
+        for name in ["catalogue.sqlite", "catalogue.sqlite-wal", "catalogue.sqlite-shm"] {
+            let _ = fs::remove_file(self.path().join(name));
+        }
     }
 
     /// Nothing happens by itself: flushes and merges only when asked for.
@@ -76,11 +105,10 @@ impl World {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Store>, OpenError> {
         let root = self.store_dir();
-        fs::create_dir_all(&root).expect("the folder can be made");
-        let objects = LocalFileSystem::new_with_prefix(&root).expect("the folder is there");
+        let objects = open_folder(&root, &*catalogue).await?;
         let seed = self.opened.fetch_add(1, Ordering::SeqCst) << 32;
         let randomness = Arc::new(SystemRandomness::from_seed(seed));
-        Store::open(config, Arc::new(objects), Some(root), catalogue, clock, randomness).await
+        Store::open(config, objects, Some(root), catalogue, clock, randomness).await
     }
 
     /// The folders as a power failure at this moment would leave them. To be called while nothing writes to the
@@ -129,6 +157,16 @@ impl World {
         found.sort();
         found
     }
+}
+
+/// A world whose store has lived for so long until noon: in a new one nothing is old yet.
+pub(crate) async fn world_that_lived(config: impl Fn(&World) -> StoreConfig, age: Duration) -> World {
+    let world = World::new();
+    world.clock.jump_wall_clock(-(age.as_nanos() as i64));
+    let store = world.open_with(config(&world)).await;
+    world.clock.advance(age);
+    store.shutdown().await.expect("the store stops");
+    world
 }
 
 fn copy_folder(from: &Path, to: &Path) {
@@ -195,6 +233,22 @@ pub(crate) fn file_spans(file: &Arc<SpanFile>) -> Vec<Span> {
         spans.extend(spans_of(&rows));
     }
     spans
+}
+
+/// The spans of a file of which some can't be read: after the first failure it is checked for damage, and what is left is read.
+pub(crate) fn readable_spans(file: &Arc<SpanFile>) -> Vec<Span> {
+    let read = || -> Result<Vec<Span>, ParquetError> {
+        let open = file.open().map_err(|error| error.source)?;
+        let mut spans = Vec::new();
+        for row_group in 0..open.row_groups() {
+            let rows = open.read_rows(row_group, 0..open.rows_of(row_group), Projection::All)?;
+            let readable = open.readable(row_group);
+            let is_readable = |row: &usize| readable.is_none_or(|readable| readable.value(*row));
+            spans.extend((0..rows.len()).filter(is_readable).map(|row| rows.span(row)));
+        }
+        Ok(spans)
+    };
+    read().or_else(|error| if file.check(&error) { read() } else { Err(error) }).unwrap_or_default()
 }
 
 /// All spans of a snapshot, wherever they are.
@@ -285,5 +339,9 @@ impl Catalogue for WatchedCatalogue {
     async fn forget(&self, file_ids: &[String]) -> Result<(), CatalogueError> {
         let _still = self.still.read().await;
         self.inner.forget(file_ids).await
+    }
+
+    async fn legacy_description(&self, file_id: &str) -> Result<Option<LegacyDescription>, CatalogueError> {
+        self.inner.legacy_description(file_id).await
     }
 }

@@ -1,0 +1,156 @@
+//! Rows of SQLite as records, each with a checksum over its values: a database that was written to by a failing disk may
+//! still give rows, with other values in them.
+
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use tracehouse_model::TenantId;
+
+use crate::{DamagedRow, FileRecord, LogPosition, Retirement, RetirementReason};
+
+/// The columns of a file in the order in which [`file_from_row`] reads them.
+pub(crate) const FILE_COLUMNS: &str = "rowid, id, tenant, path, level, tier, spans, bytes, start_min, start_max, \
+     created_at, minutes, row_groups, tail_bytes, lost_spans, retired_at, retired_reason, checksum";
+
+/// The values of a row in one unambiguous form.
+struct Canonical(u32);
+
+impl Canonical {
+    fn of(table: &str) -> Self {
+        let mut canonical = Self(0);
+        canonical.text(table);
+        canonical
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.0 = crc32c::crc32c_append(self.0, bytes);
+    }
+
+    fn number(&mut self, number: i64) {
+        self.bytes(&number.to_le_bytes());
+    }
+
+    fn text(&mut self, text: &str) {
+        self.number(text.len() as i64);
+        self.bytes(text.as_bytes());
+    }
+}
+
+/// CRC-32C of the values of a file's row.
+pub(crate) fn file_checksum(file: &FileRecord) -> i64 {
+    let mut canonical = Canonical::of("files");
+    for text in [&file.id, file.tenant.as_str(), &file.path, &file.tier] {
+        canonical.text(text);
+    }
+    for number in [
+        i64::from(file.level),
+        file.spans as i64,
+        file.bytes as i64,
+        file.start_min,
+        file.start_max,
+        file.created_at,
+        file.minutes as i64,
+        i64::from(file.row_groups),
+        i64::from(file.tail_bytes),
+        file.lost_spans as i64,
+    ] {
+        canonical.number(number);
+    }
+    if let Some(retirement) = &file.retired {
+        canonical.number(retirement.at);
+        canonical.text(retirement.reason.as_str());
+    }
+    i64::from(canonical.0)
+}
+
+/// CRC-32C of the values of a log's position.
+pub(crate) fn position_checksum(log: &str, tenant: &str, position: i64) -> i64 {
+    let mut canonical = Canonical::of("log_positions");
+    canonical.text(log);
+    canonical.text(tenant);
+    canonical.number(position);
+    i64::from(canonical.0)
+}
+
+/// CRC-32C of something remembered.
+pub(crate) fn meta_checksum(name: &str, value: &str) -> i64 {
+    let mut canonical = Canonical::of("meta");
+    canonical.text(name);
+    canonical.text(value);
+    i64::from(canonical.0)
+}
+
+/// A file out of a row of [`FILE_COLUMNS`], if the row can be believed.
+pub(crate) fn file_from_row(row: &SqliteRow) -> Result<FileRecord, DamagedRow> {
+    let damaged = |reason: String| DamagedRow {
+        row: row.try_get(0).unwrap_or_default(),
+        id: row.try_get(1).ok(),
+        path: row.try_get(3).ok(),
+        reason,
+    };
+    let file = unchecked_file_from_row(row).map_err(|error| damaged(error.to_string()))?;
+    match row.try_get::<Option<i64>, _>(17) {
+        Ok(Some(checksum)) if checksum == file_checksum(&file) => Ok(file),
+        _ => Err(damaged("its checksum does not match".into())),
+    }
+}
+
+/// Why a row has no meaning.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RowFault {
+    #[error("a value can't be read: {0}")]
+    Value(#[from] sqlx::Error),
+    #[error("{0}")]
+    Tenant(#[from] tracehouse_model::TenantError),
+    #[error("a number is out of range")]
+    Number(#[from] std::num::TryFromIntError),
+    #[error("it is retired for no known reason")]
+    Reason,
+}
+
+/// The same without looking at the checksum, for rows that have none yet.
+pub(crate) fn unchecked_file_from_row(row: &SqliteRow) -> Result<FileRecord, RowFault> {
+    let number = |column: usize| row.try_get::<i64, _>(column);
+    let retired_at: Option<i64> = row.try_get(15)?;
+    let retired = match (retired_at, row.try_get::<Option<&str>, _>(16)?) {
+        (None, None) => None,
+        (Some(at), Some(reason)) => {
+            Some(Retirement { at, reason: RetirementReason::parse(reason).ok_or(RowFault::Reason)? })
+        }
+        _ => return Err(RowFault::Reason),
+    };
+    Ok(FileRecord {
+        id: row.try_get(1)?,
+        tenant: TenantId::new(row.try_get(2)?)?,
+        path: row.try_get(3)?,
+        level: number(4)?.try_into()?,
+        tier: row.try_get(5)?,
+        spans: number(6)?.try_into()?,
+        bytes: number(7)?.try_into()?,
+        start_min: number(8)?,
+        start_max: number(9)?,
+        created_at: number(10)?,
+        minutes: number(11)? as u64,
+        row_groups: number(12)?.try_into()?,
+        tail_bytes: number(13)?.try_into()?,
+        lost_spans: number(14)?.try_into()?,
+        retired,
+    })
+}
+
+/// A log's position out of a row of `log, tenant, position, checksum`; `None` if it can't be believed. A position that is
+/// not known makes the log be read again, and what is stored already be recognised.
+pub(crate) fn position_from_row(row: &SqliteRow) -> Option<LogPosition> {
+    let (log, tenant): (String, String) = (row.try_get(0).ok()?, row.try_get(1).ok()?);
+    let (position, checksum): (i64, i64) = (row.try_get(2).ok()?, row.try_get(3).ok()?);
+    if checksum != position_checksum(&log, &tenant, position) {
+        return None;
+    }
+    let tenant = if tenant.is_empty() { None } else { Some(TenantId::new(&tenant).ok()?) };
+    Some(LogPosition { log, tenant, position: position.try_into().ok()? })
+}
+
+/// A name and its value out of a row of `name, value, checksum`; `None` if it can't be believed.
+pub(crate) fn meta_from_row(row: &SqliteRow) -> Option<(String, String)> {
+    let (name, value): (String, String) = (row.try_get(0).ok()?, row.try_get(1).ok()?);
+    (row.try_get::<i64, _>(2).ok()? == meta_checksum(&name, &value)).then_some((name, value))
+}

@@ -1,0 +1,124 @@
+use tracehouse_catalogue::{Catalogue, CatalogueError, Commit, RetirementReason, SqliteCatalogue, rebuild};
+
+use crate::{World, file, position};
+
+async fn world_of_three() -> World {
+    let world = World::new();
+    let catalogue = world.open().await;
+    let commit = Commit {
+        add: vec![file("a"), file("b"), file("c")],
+        retire: vec![("c".into(), RetirementReason::Replaced)],
+        retired_at: 4,
+        log_positions: vec![position(None, 3), position(Some("shop"), 6)],
+        meta: vec![("store".into(), "1".into())],
+        ..Commit::default()
+    };
+    catalogue.commit(commit).await.expect("commits");
+    catalogue.close().await;
+    world
+}
+
+/// Whatever value of a row changes by itself, the row is reported and the others are there. Before, a changed value was
+/// believed, and one that made no sense took all files with it.
+#[tokio::test]
+async fn a_row_that_changed_by_itself_is_reported() {
+    const CHANGES: [&str; 19] = [
+        "UPDATE files SET id = 'x' WHERE id = 'b'",
+        "UPDATE files SET tenant = 'other' WHERE id = 'b'",
+        "UPDATE files SET tenant = 'de/ault' WHERE id = 'b'",
+        "UPDATE files SET path = 'elsewhere' WHERE id = 'b'",
+        "UPDATE files SET level = 5 WHERE id = 'b'",
+        "UPDATE files SET level = 900 WHERE id = 'b'",
+        "UPDATE files SET tier = 'hos' WHERE id = 'b'",
+        "UPDATE files SET spans = 11 WHERE id = 'b'",
+        "UPDATE files SET spans = x'0102' WHERE id = 'b'",
+        "UPDATE files SET bytes = -1 WHERE id = 'b'",
+        "UPDATE files SET start_min = 0 WHERE id = 'b'",
+        "UPDATE files SET start_max = 3 WHERE id = 'b'",
+        "UPDATE files SET created_at = 4 WHERE id = 'b'",
+        "UPDATE files SET minutes = 5 WHERE id = 'b'",
+        "UPDATE files SET row_groups = 6, tail_bytes = 9 WHERE id = 'b'",
+        "UPDATE files SET lost_spans = 1 WHERE id = 'b'",
+        "UPDATE files SET retired_at = 4, retired_reason = 'expired' WHERE id = 'b'",
+        "UPDATE files SET retired_at = 4, retired_reason = 'exqired' WHERE id = 'b'",
+        "UPDATE files SET checksum = NULL WHERE id = 'b'",
+    ];
+    for change in CHANGES {
+        let world = world_of_three().await;
+        world.meddle(&[change]).await;
+        let catalogue = world.open().await;
+        let contents = catalogue.load().await.expect("the others load");
+        let ids: Vec<_> = contents.files.iter().map(|file| file.id.as_str()).collect();
+        assert_eq!(ids, ["a", "c"], "{change}");
+        let [damaged] = &contents.damaged_rows[..] else { panic!("{change}: {:?}", contents.damaged_rows) };
+        assert_eq!(
+            (&damaged.id, &damaged.path).0.as_deref(),
+            Some(if change.contains("id = 'x'") { "x" } else { "b" })
+        );
+        let retire = Commit { retire: vec![("b".into(), RetirementReason::Expired)], ..Commit::default() };
+        assert!(catalogue.commit(retire).await.is_err(), "{change}: nothing builds on the row");
+        let mend = Commit { drop_damaged: vec![damaged.row], add: vec![file("b")], ..Commit::default() };
+        catalogue.commit(mend).await.expect("a good row takes its place");
+        let contents = catalogue.load().await.expect("loads");
+        assert_eq!((contents.files.len(), contents.damaged_rows.len()), (3, 0), "{change}");
+    }
+}
+
+/// A position that can't be believed is not used: the log is read again instead of being skipped.
+#[tokio::test]
+async fn a_position_that_changed_by_itself_is_not_believed() {
+    let world = world_of_three().await;
+    world.meddle(&["UPDATE log_positions SET position = 4000 WHERE tenant = ''"]).await;
+    let catalogue = world.open().await;
+    assert_eq!(catalogue.load().await.expect("loads").log_positions, [position(Some("shop"), 6)]);
+    let forward = Commit { log_positions: vec![position(None, 4)], ..Commit::default() };
+    catalogue.commit(forward).await.expect("a position takes its place");
+    let known = catalogue.load().await.expect("loads").log_positions;
+    assert_eq!(known, [position(None, 4), position(Some("shop"), 6)]);
+}
+
+/// A database that SQLite itself calls malformed is not opened, with an error that says what to do, and not changed; what
+/// can be read of it is saved.
+#[tokio::test]
+async fn a_malformed_database_is_refused_and_rebuilt() {
+    const PAGE_BYTES: usize = 4096;
+    let world = World::new();
+    let catalogue = world.open().await;
+    let files: Vec<_> = (0..400).map(|number| file(&format!("file-{number:04}"))).collect();
+    let commit = Commit { add: files, log_positions: vec![position(None, 3)], ..Commit::default() };
+    catalogue.commit(commit).await.expect("commits");
+    catalogue.close().await;
+    let sound = std::fs::read(world.path()).expect("the file is there");
+    // A page of rows, not of an index, in the middle of them.
+    let holds = |page: &[u8], id: &str| page.windows(id.len()).any(|bytes| bytes == id.as_bytes());
+    let is_rows = |page: &&[u8]| page[0] == 13 && holds(page, "file-0200") && holds(page, "tenant=default/spans/");
+    let page = sound.chunks(PAGE_BYTES).position(|page| is_rows(&page)).expect("the row is somewhere");
+    let mut damaged = sound.clone();
+    damaged[page * PAGE_BYTES..(page + 1) * PAGE_BYTES].fill(0xa5);
+    let cases: [(&str, Vec<u8>, usize); 2] =
+        [("a page of rows", damaged, 300), ("no database", b"hello, I am text".repeat(400), 0)];
+    for (what, bytes, saved_min) in cases {
+        std::fs::write(world.path(), &bytes).expect("the file can be written");
+        let refused = SqliteCatalogue::open(&world.path()).await.err();
+        let Some(CatalogueError::Damaged { finding, .. }) = &refused else { panic!("{what}: {refused:?}") };
+        assert!(!finding.is_empty());
+        assert_eq!(std::fs::read(world.path()).expect("it is there"), bytes, "{what}: nothing was changed");
+        let rebuilt = rebuild(&world.path()).await.expect("a new one is made");
+        assert_eq!(std::fs::read(&rebuilt.kept_as).expect("it is kept"), bytes, "{what}");
+        assert!((saved_min..400).contains(&rebuilt.files), "{what}: {rebuilt:?}");
+        let contents = world.open().await.load().await.expect("loads");
+        assert_eq!(contents.files.len(), rebuilt.files);
+        assert_eq!(contents.damaged_rows, []);
+        assert_eq!(contents.log_positions.len(), rebuilt.log_positions);
+    }
+}
+
+#[tokio::test]
+async fn an_index_that_does_not_fit_is_found_and_built_anew() {
+    let world = world_of_three().await;
+    let catalogue = world.open().await;
+    catalogue.full_check().await.expect("all is sound");
+    catalogue.reindex().await.expect("it can be done at any time");
+    catalogue.full_check().await.expect("all is sound");
+    assert_eq!(catalogue.load().await.expect("loads").files.len(), 3);
+}

@@ -1,0 +1,159 @@
+//! Looks whether catalogue, folder and log of a store that does not run are sound and fit together. Changes nothing.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use tracehouse_catalogue::{Catalogue, CatalogueError, SqliteCatalogue};
+
+use crate::error::OpenError;
+use crate::file::FileSource;
+use crate::folder;
+use crate::log::inspect;
+use crate::objects::with_suffix;
+use crate::survey::{self, Survey};
+use crate::verify::{Effort, Readable, verify};
+
+/// Where the parts of a store lie.
+#[derive(Debug, Clone)]
+pub struct StorePaths {
+    pub store: PathBuf,
+    pub log: PathBuf,
+    pub catalogue: PathBuf,
+}
+
+/// Told how many of how many files have been read.
+pub type Progress<'a> = &'a mut (dyn FnMut(usize, usize) + Send);
+
+/// What a check found.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckReport {
+    /// Files of which everything that was read is right.
+    pub files_whole: u64,
+    /// All others.
+    pub findings: Vec<FileFinding>,
+    /// What is wrong with the catalogue, and whether it and the folder belong together.
+    pub catalogue: Vec<String>,
+    /// What is wrong with the log.
+    pub log: Vec<String>,
+}
+
+impl CheckReport {
+    /// Whether nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.findings.is_empty() && self.catalogue.is_empty() && self.log.is_empty()
+    }
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileFinding {
+    /// Inside the store's folder.
+    pub path: String,
+    /// 0 if not known.
+    pub spans: u64,
+    #[serde(flatten)]
+    pub trouble: FileTrouble,
+}
+
+/// What is wrong with a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "trouble", rename_all = "camelCase")]
+pub enum FileTrouble {
+    /// The catalogue lists it, and it is not there.
+    Missing,
+    /// It is there, and the catalogue does not list it.
+    Unknown,
+    /// It was found damaged before, and its spans are not shown.
+    SetAside,
+    /// It is another file than its name says.
+    WrongName {
+        id: String,
+    },
+    Damaged(Readable),
+}
+
+impl fmt::Display for FileTrouble {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => formatter.write_str("missing"),
+            Self::Unknown => formatter.write_str("unknown to the catalogue"),
+            Self::SetAside => formatter.write_str("damaged and set aside"),
+            Self::WrongName { id } => write!(formatter, "has the name of another file; it is {id}"),
+            Self::Damaged(readable) => readable.fmt(formatter),
+        }
+    }
+}
+
+impl fmt::Display for Readable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => formatter.write_str("whole"),
+            Self::Part { lost_spans, what } => write!(formatter, "damaged, {lost_spans} spans can't be read: {what}"),
+            Self::Nothing { what } => write!(formatter, "damaged, nothing can be read: {what}"),
+            Self::OutOfReach { error } => write!(formatter, "out of reach: {error}"),
+        }
+    }
+}
+
+/// Checks a store; `quick`: only the ends of files are read. Blocks its thread on the disk: for a command of its own.
+pub async fn check_store(paths: &StorePaths, quick: bool, progress: Progress<'_>) -> Result<CheckReport, OpenError> {
+    let mut report = CheckReport::default();
+    let failed = |path: &Path| {
+        let path = path.display().to_string();
+        move |source| OpenError::Folder { path, source }
+    };
+    for segment in inspect(&paths.log).map_err(failed(&paths.log))? {
+        if segment.damaged_bytes > 0 {
+            report.log.push(format!("{}: {} bytes are damaged", segment.path.display(), segment.damaged_bytes));
+        }
+    }
+    let catalogue = match SqliteCatalogue::open_read_only(&paths.catalogue).await {
+        Ok(catalogue) => catalogue,
+        Err(error @ CatalogueError::Damaged { .. }) => {
+            report.catalogue.push(error.to_string());
+            return Ok(report);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if let Err(error) = catalogue.full_check().await {
+        report.catalogue.push(error.to_string());
+    }
+    let contents = catalogue.load().await?;
+    if let Err(error) = folder::claim(&paths.store, &contents) {
+        report.catalogue.push(error.to_string());
+    }
+    let listing = if paths.store.is_dir() { survey::list(&paths.store) } else { Ok(survey::Listing::default()) };
+    let survey = Survey::new(contents, Some(listing.map_err(failed(&paths.store))?));
+    for row in &survey.damaged_rows {
+        let name = row.path.as_deref().or(row.id.as_deref()).unwrap_or("a file without a name");
+        report.catalogue.push(format!("the row of {name} is damaged: {}", row.reason));
+    }
+    check_files(paths, &survey, if quick { Effort::Footer } else { Effort::EveryPage }, progress, &mut report);
+    Ok(report)
+}
+
+fn check_files(paths: &StorePaths, survey: &Survey, effort: Effort, progress: Progress<'_>, report: &mut CheckReport) {
+    let mut find =
+        |path: &str, spans, trouble| report.findings.push(FileFinding { path: path.to_owned(), spans, trouble });
+    survey.missing.iter().for_each(|record| find(&record.path, record.spans, FileTrouble::Missing));
+    survey.unknown.iter().for_each(|file| find(&file.path, 0, FileTrouble::Unknown));
+    survey.aside.iter().for_each(|record| find(&record.path, record.spans, FileTrouble::SetAside));
+    let mut whole = 0;
+    for (number, record) in survey.live.iter().enumerate() {
+        progress(number, survey.live.len());
+        let suffix = survey.renamed.iter().find(|(path, _)| *path == record.path).map_or("", |(_, suffix)| suffix);
+        let path = with_suffix(&paths.store.join(&record.path), suffix);
+        let (readable, facts) = verify(&|| Ok(FileSource::open_local(&path)?), effort);
+        match (readable, facts.id) {
+            (Readable::All, Some(id)) if id != record.id => {
+                find(&record.path, record.spans, FileTrouble::WrongName { id });
+            }
+            (Readable::All, _) => whole += 1,
+            (readable, _) => find(&record.path, record.spans, FileTrouble::Damaged(readable)),
+        }
+    }
+    progress(survey.live.len(), survey.live.len());
+    report.files_whole = whole;
+}

@@ -1,0 +1,307 @@
+//! The time by which spans grow old.
+//!
+//! A wall clock may be wrong: a machine boots with a flat battery, someone types a wrong year, a virtual machine wakes up.
+//! What is deleted on its account is gone. So the store has a time of its own, which goes forward only by what was
+//! *measured*, and by the wall clock only for little:
+//!
+//! - While the machine runs, the kernel's time since the boot counts, suspended time and restarts of the process included.
+//! - How long a machine was off nobody measured. The wall clock is believed if it is at most [`AHEAD_MAX`] ahead of what is
+//!   known; so are its jumps while the machine runs.
+//! - A wall clock further ahead is not believed, and the operator is told, until he confirms it or it is right again.
+//! - A wall clock that is behind is followed at once, since deleting later does no harm; what was known stays known, so that
+//!   a clock which was wrong for a moment is right again afterwards. If it stays behind for [`BEHIND_SETTLES_AFTER`], it was
+//!   the known time that was wrong, as after a first start with a clock of next year.
+//! - A new store knows no time. Nothing in it is old before it has lived as long as the retention.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tracehouse_model::{BootTime, Clock};
+
+/// The wall clock is believed if it is no further ahead of the store's time than this.
+pub(crate) const AHEAD_MAX: Duration = Duration::from_secs(15 * 60);
+/// A wall clock that was behind for so long of measured time is right, and the store's time was wrong.
+pub(crate) const BEHIND_SETTLES_AFTER: Duration = Duration::from_secs(3600);
+/// How often the operator is told again of a clock that is not believed.
+const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(3600);
+
+/// What the catalogue remembers this under.
+pub(crate) const CLOCK_META: &str = "clock";
+
+/// The time by which spans grow old: see the module.
+///
+/// As a [`Clock`] it tells that time, so that whoever judges the age of spans can take it for any other clock.
+pub struct StoreClock {
+    wall: Arc<dyn Clock>,
+    retention: Duration,
+    reckoning: Mutex<Reckoning>,
+}
+
+/// How the wall clock stands to the store's time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "standing", rename_all = "camelCase")]
+pub enum ClockStanding {
+    Right,
+    /// It is ahead by so many nanoseconds of what is believed.
+    Ahead {
+        nanos: i64,
+    },
+    /// It is behind by so many nanoseconds of what was known.
+    Behind {
+        nanos: i64,
+    },
+}
+
+/// What is known of the time.
+struct Reckoning {
+    /// The latest time that is known to have come, in nanoseconds since the Unix epoch.
+    known: i64,
+    /// When that was, on the clock that measures.
+    measured_at: Duration,
+    /// How long the wall clock has been behind, in measured time.
+    behind_for: Duration,
+    /// How long the store has lived since its first start, as far as it is known. A store that knew a time from the
+    /// beginning counts as old.
+    lived: Duration,
+    standing: ClockStanding,
+    /// On the measuring clock.
+    told_at: Option<Duration>,
+}
+
+/// What is kept in the catalogue, as JSON.
+#[derive(Debug, Serialize, Deserialize, PartialEq)]
+struct Kept {
+    known: i64,
+    boot: Option<KeptBoot>,
+    behind_for_nanos: u64,
+    lived_nanos: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize, PartialEq)]
+struct KeptBoot {
+    /// Hexadecimal.
+    id: String,
+    nanos: u64,
+}
+
+impl KeptBoot {
+    fn of(boot: BootTime) -> Self {
+        Self { id: format!("{:032x}", boot.boot_id), nanos: nanos(boot.since_boot) }
+    }
+}
+
+impl StoreClock {
+    /// Goes on from what the catalogue remembers; if that is nothing, from the newest file's time of writing.
+    pub(crate) fn resume(
+        wall: Arc<dyn Clock>,
+        retention: Duration,
+        remembered: Option<&str>,
+        newest_file: Option<i64>,
+    ) -> Arc<Self> {
+        let kept = remembered.and_then(|text| serde_json::from_str::<Kept>(text).ok());
+        let (known, behind_for, lived) = match (&kept, newest_file) {
+            (Some(kept), _) => {
+                let passed = measured_since(kept.boot.as_ref(), wall.boot());
+                (
+                    kept.known.saturating_add(passed),
+                    Duration::from_nanos(kept.behind_for_nanos),
+                    Duration::from_nanos(kept.lived_nanos.saturating_add(passed.unsigned_abs())),
+                )
+            }
+            (None, Some(newest)) => (newest, Duration::ZERO, Duration::MAX),
+            (None, None) => (wall.now_unix_nanos(), Duration::ZERO, Duration::ZERO),
+        };
+        let reckoning = Reckoning {
+            known,
+            measured_at: measured(&*wall),
+            behind_for,
+            lived,
+            standing: ClockStanding::Right,
+            told_at: None,
+        };
+        let clock = Arc::new(Self { wall, retention, reckoning: Mutex::new(reckoning) });
+        clock.observe();
+        clock
+    }
+
+    /// The store's time in nanoseconds since the Unix epoch.
+    pub fn time_unix_nanos(&self) -> i64 {
+        self.observe().0
+    }
+
+    /// How the wall clock stands to the store's time.
+    pub fn standing(&self) -> ClockStanding {
+        self.observe();
+        self.reckoning.lock().standing
+    }
+
+    /// What is wrong with the wall clock, for the operator; `None` while it is believed.
+    pub fn trouble(&self) -> Option<String> {
+        trouble(self.standing())
+    }
+
+    /// Spans that began before this moment are older than the retention. `None` while the store is too new to know.
+    pub(crate) fn oldest_kept(&self) -> Option<i64> {
+        let (now, is_new) = self.observe();
+        let retention = i64::try_from(self.retention.as_nanos()).unwrap_or(i64::MAX);
+        (!is_new).then(|| now.saturating_sub(retention))
+    }
+
+    /// The operator confirms that the wall clock is right.
+    pub(crate) fn trust(&self) {
+        let mut reckoning = self.reckoning.lock();
+        reckoning.known = self.wall.now_unix_nanos();
+        reckoning.behind_for = Duration::ZERO;
+        // Confirmed, a new store's time is as good as an old one's.
+        reckoning.lived = Duration::MAX;
+        drop(reckoning);
+        self.observe();
+    }
+
+    /// What the catalogue has to remember: see [`CLOCK_META`].
+    pub(crate) fn to_remember(&self) -> String {
+        self.observe();
+        let reckoning = self.reckoning.lock();
+        let kept = Kept {
+            known: reckoning.known,
+            boot: self.wall.boot().map(KeptBoot::of),
+            behind_for_nanos: nanos(reckoning.behind_for),
+            lived_nanos: nanos(reckoning.lived),
+        };
+        serde_json::to_string(&kept).expect("numbers and text can be written")
+    }
+
+    /// Looks at all clocks; returns the store's time and whether the store is too new for anything in it to be old.
+    fn observe(&self) -> (i64, bool) {
+        let mut reckoning = self.reckoning.lock();
+        let before = reckoning.standing;
+        let wall = reckoning.observe(&*self.wall);
+        let (now, is_new) = (wall.min(reckoning.known), reckoning.lived < self.retention);
+        let measured_at = reckoning.measured_at;
+        let changed = std::mem::discriminant(&before) != std::mem::discriminant(&reckoning.standing);
+        let is_due = reckoning.told_at.is_none_or(|told| measured_at.saturating_sub(told) >= TOLD_AGAIN_AFTER);
+        let to_tell = (changed || (is_due && reckoning.standing != ClockStanding::Right)).then_some(reckoning.standing);
+        if to_tell.is_some() {
+            reckoning.told_at = Some(measured_at);
+        }
+        drop(reckoning);
+        if let Some(standing) = to_tell {
+            tell(standing);
+        }
+        (now, is_new)
+    }
+
+    pub(crate) fn report_gauge(&self) {
+        let seconds = match self.standing() {
+            ClockStanding::Right => 0.0,
+            ClockStanding::Ahead { nanos } => nanos as f64 / 1e9,
+            ClockStanding::Behind { nanos } => -(nanos as f64) / 1e9,
+        };
+        metrics::gauge!("tracehouse_store_clock_offset_seconds").set(seconds);
+    }
+}
+
+impl Reckoning {
+    /// Takes in what the clocks say; returns the wall clock's time.
+    fn observe(&mut self, clock: &dyn Clock) -> i64 {
+        let measured_now = measured(clock);
+        let passed = measured_now.saturating_sub(self.measured_at);
+        self.measured_at = measured_now;
+        self.known = self.known.saturating_add(signed_nanos(passed));
+        self.lived = self.lived.saturating_add(passed);
+        let wall = clock.now_unix_nanos();
+        let ahead = wall.saturating_sub(self.known);
+        let near = signed_nanos(AHEAD_MAX);
+        self.standing = if ahead > near {
+            self.behind_for = Duration::ZERO;
+            ClockStanding::Ahead { nanos: ahead }
+        } else if ahead < -near {
+            self.behind_for = self.behind_for.saturating_add(passed);
+            if self.behind_for >= BEHIND_SETTLES_AFTER {
+                self.known = wall;
+                ClockStanding::Right
+            } else {
+                ClockStanding::Behind { nanos: ahead.saturating_neg() }
+            }
+        } else {
+            ClockStanding::Right
+        };
+        if self.standing == ClockStanding::Right {
+            self.behind_for = Duration::ZERO;
+            self.known = self.known.max(wall);
+        }
+        wall
+    }
+}
+
+/// Tells the time by which the age of spans is judged: for a new store one so early that nothing is old.
+impl Clock for StoreClock {
+    fn now_unix_nanos(&self) -> i64 {
+        match self.observe() {
+            (now, false) => now,
+            (now, true) => now.min(0),
+        }
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.wall.monotonic()
+    }
+
+    fn boot(&self) -> Option<BootTime> {
+        self.wall.boot()
+    }
+}
+
+/// The clock that nobody can set.
+fn measured(clock: &dyn Clock) -> Duration {
+    clock.boot().map_or_else(|| clock.monotonic(), |boot| boot.since_boot)
+}
+
+/// Nanoseconds that passed since a moment of the same boot; 0 if it was another, or if that can't be known.
+fn measured_since(then: Option<&KeptBoot>, now: Option<BootTime>) -> i64 {
+    let (Some(then), Some(now)) = (then, now.map(KeptBoot::of)) else { return 0 };
+    let passed = now.nanos.saturating_sub(then.nanos);
+    if then.id == now.id { i64::try_from(passed).unwrap_or(i64::MAX) } else { 0 }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn signed_nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+fn trouble(standing: ClockStanding) -> Option<String> {
+    match standing {
+        ClockStanding::Right => None,
+        ClockStanding::Ahead { nanos } => Some(format!(
+            "the machine's clock is {} ahead of what the store knows; nothing is deleted on its account. If it is right, \
+             because the machine was off for so long, confirm it with `tracehouse store trust-clock`",
+            in_words(nanos)
+        )),
+        ClockStanding::Behind { nanos } => Some(format!(
+            "the machine's clock is {} behind what the store knows; spans are deleted later. If it stays so for {} minutes, \
+             the store takes it for right",
+            in_words(nanos),
+            BEHIND_SETTLES_AFTER.as_secs() / 60
+        )),
+    }
+}
+
+fn tell(standing: ClockStanding) {
+    match trouble(standing) {
+        Some(trouble) => tracing::warn!("{trouble}"),
+        None => tracing::info!("the machine's clock agrees with the store's time"),
+    }
+}
+
+/// A span of time for people: its largest unit.
+fn in_words(nanos: i64) -> String {
+    const UNITS: [(i64, &str); 3] = [(24 * 3600, "days"), (3600, "hours"), (60, "minutes")];
+    let seconds = nanos / 1_000_000_000;
+    let fitting = UNITS.iter().find(|(unit, _)| seconds >= 2 * unit);
+    fitting.map_or_else(|| format!("{seconds} seconds"), |(unit, name)| format!("{} {name}", seconds / unit))
+}

@@ -1,0 +1,85 @@
+//! Whose folder it is: a file in it names the store, and the catalogue knows that name too. A folder without it, while the
+//! catalogue lists files, is one where a disk is not mounted; with another name it belongs to another catalogue.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use tracehouse_catalogue::{Catalogue, CatalogueContents};
+use tracehouse_model::Randomness;
+
+use crate::error::OpenError;
+
+/// The file in the store's folder that names the store.
+pub(crate) const MARKER: &str = "STORE_ID";
+/// What the catalogue remembers the store's name under.
+pub(crate) const STORE_META: &str = "store";
+
+/// What a start has to write down before it goes on.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// Folder and catalogue know each other.
+    Settled,
+    /// The folder names a store that the catalogue does not know yet.
+    Remember(String),
+    /// The folder has no name yet; the catalogue may know one.
+    Mark(Option<String>),
+}
+
+/// The store's folder as an object store. The folder is made if it is a new one; if it is missing or another's, nothing
+/// is changed and the error says so.
+pub async fn open_folder(root: &Path, catalogue: &dyn Catalogue) -> Result<Arc<dyn ObjectStore>, OpenError> {
+    let contents = catalogue.load().await?;
+    claim(root, &contents)?;
+    let failed = |source| OpenError::Folder { path: root.display().to_string(), source };
+    fs::create_dir_all(root).map_err(failed)?;
+    let objects = LocalFileSystem::new_with_prefix(root).map_err(|error| failed(io::Error::other(error)))?;
+    Ok(Arc::new(objects))
+}
+
+/// Decides whether a folder is that of a catalogue. Changes nothing.
+pub(crate) fn claim(root: &Path, contents: &CatalogueContents) -> Result<Claim, OpenError> {
+    let failed = |source| OpenError::Folder { path: root.display().to_string(), source };
+    let marker = read_marker(root).map_err(failed)?;
+    let known = contents.meta.get(STORE_META).cloned();
+    let listed = contents.files.len() + contents.damaged_rows.len();
+    let path = root.display().to_string();
+    match (marker, known) {
+        (Some(marker), Some(known)) if marker == known => Ok(Claim::Settled),
+        (Some(marker), Some(known)) if listed > 0 => {
+            Err(OpenError::OtherStore { path, found: marker, expected: known, listed })
+        }
+        (Some(marker), _) => Ok(Claim::Remember(marker)),
+        (None, Some(_)) if listed > 0 => Err(OpenError::NotMounted { path, listed }),
+        // An older version wrote no name.
+        (None, None) if listed > 0 && !root.is_dir() => Err(OpenError::NotMounted { path, listed }),
+        (None, known) => Ok(Claim::Mark(known)),
+    }
+}
+
+pub(crate) fn read_marker(root: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(root.join(MARKER)) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes the store's name into its folder; afterwards it survives a power failure.
+pub(crate) fn mark(root: &Path, id: &str) -> io::Result<()> {
+    let new = root.join(format!("{MARKER}.new"));
+    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&new)?;
+    writeln!(file, "{id}")?;
+    file.sync_all()?;
+    fs::rename(&new, root.join(MARKER))?;
+    File::open(root)?.sync_all()
+}
+
+/// A name that no other store has.
+pub(crate) fn new_store_id(randomness: &dyn Randomness) -> String {
+    format!("{:016x}{:016x}", randomness.next_u64(), randomness.next_u64())
+}

@@ -1,0 +1,472 @@
+//! Brings catalogue and folder of a store that does not run together again.
+//!
+//! Nothing is deleted from the disk: files get their names back, and rows of the catalogue come and go. Each step may be
+//! interrupted, and a second run finds nothing left to do. The steps, in their order:
+//!
+//! 1. A catalogue that SQLite can't read is kept aside and made anew of what is left of it.
+//! 2. Files that changed their names get their own again.
+//! 3. All listed files are read. Damage is remembered, and which files they were merged from.
+//! 4. Unknown files are adopted, the newest first: one that was merged into a file that is listed by then would double its
+//!    spans, so it is listed as replaced. Files set aside that can be read again are taken back.
+//! 5. Missing files that were merged into a listed one leave the list; so do all others if the operator says so.
+//! 6. The folder gets the store's name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tracehouse_catalogue::{
+    Catalogue, CatalogueContents, CatalogueError, Commit, DamagedRow, FileRecord, Retirement, RetirementReason,
+    SqliteCatalogue, rebuild,
+};
+use tracehouse_model::{Clock, Randomness};
+
+use crate::check::{Progress, StorePaths};
+use crate::error::OpenError;
+use crate::file::FileSource;
+use crate::folder::{self, STORE_META};
+use crate::objects::{NANOS_PER_HOUR, RETIRED_SUFFIX, UNKNOWN_SUFFIX, id_of_path, time_of_id, with_suffix};
+use crate::repair_report::{Action, RepairReport};
+use crate::survey::{self, Survey, UnknownFile};
+use crate::verify::{Effort, Facts, Readable, verify};
+
+/// What a repair may do.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RepairOptions {
+    /// Say what would be done, and do nothing.
+    pub dry_run: bool,
+    /// Files that are missing are gone for good: they leave the list, and answers are whole without them.
+    pub forget_missing: bool,
+}
+
+/// Repairs a store. Blocks its thread on the disk: for a command of its own.
+pub async fn repair_store(
+    paths: &StorePaths,
+    options: RepairOptions,
+    clock: &dyn Clock,
+    randomness: &dyn Randomness,
+    progress: Progress<'_>,
+) -> Result<RepairReport, OpenError> {
+    let mut report = RepairReport::default();
+    let Some(catalogue) = open_catalogue(&paths.catalogue, options, &mut report).await? else { return Ok(report) };
+    let mut repair =
+        Repair { paths, options, catalogue, clock, progress, report, contents: CatalogueContents::default() };
+    repair.contents = repair.load().await?;
+    let claimed = repair.refuse_another_folder()?;
+    repair.rename_swapped_files()?;
+    let mut survey = repair.survey()?;
+    let steps = survey.live.len() + survey.unknown.len() + survey.aside.len();
+    let mut listed = repair.read_live_files(&mut survey, steps).await?;
+    repair.adopt_unknown_files(&mut survey, &mut listed, steps).await?;
+    repair.take_back_files_set_aside(&survey, &listed, steps).await?;
+    repair.drop_missing_files(&survey, &listed).await?;
+    (repair.progress)(steps, steps);
+    repair.claim_folder(claimed, randomness).await?;
+    if let Some(catalogue) = &repair.catalogue {
+        catalogue.close().await;
+    }
+    Ok(repair.report)
+}
+
+/// Opens the catalogue, mended if it must be. `None`: a dry run can't see further.
+async fn open_catalogue(
+    path: &Path,
+    options: RepairOptions,
+    report: &mut RepairReport,
+) -> Result<Option<Option<Arc<SqliteCatalogue>>>, OpenError> {
+    if options.dry_run {
+        if !path.exists() {
+            return Ok(Some(None));
+        }
+        return match SqliteCatalogue::open_read_only(path).await {
+            Ok(catalogue) => Ok(Some(Some(catalogue))),
+            Err(CatalogueError::Damaged { finding, .. }) => {
+                report.did(Action::RebuildCatalogue { finding, kept_as: None, files: 0 });
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        };
+    }
+    let opened = match SqliteCatalogue::open(path).await {
+        Err(CatalogueError::Damaged { finding, .. }) => rebuilt(path, finding, report).await?,
+        opened => opened?,
+    };
+    let Err(error) = opened.full_check().await else { return Ok(Some(Some(opened))) };
+    let CatalogueError::Damaged { finding, .. } = error else { return Err(error.into()) };
+    // The rows are sound, so the indexes can be made of them.
+    let mended = match opened.reindex().await {
+        Ok(()) => opened.full_check().await,
+        failed => failed,
+    };
+    if mended.is_ok() {
+        report.did(Action::Reindex { finding });
+        return Ok(Some(Some(opened)));
+    }
+    opened.close().await;
+    Ok(Some(Some(rebuilt(path, finding, report).await?)))
+}
+
+async fn rebuilt(path: &Path, finding: String, report: &mut RepairReport) -> Result<Arc<SqliteCatalogue>, OpenError> {
+    let rebuilt = rebuild(path).await?;
+    report.did(Action::RebuildCatalogue { finding, kept_as: Some(rebuilt.kept_as), files: rebuilt.files });
+    Ok(SqliteCatalogue::open(path).await?)
+}
+
+/// Ids of files that are part of what is stored, and of those that were merged into them.
+#[derive(Default)]
+struct Listed {
+    live: BTreeSet<String>,
+    /// The id of a replaced file, and the path of the one that holds its spans now.
+    replaced: BTreeMap<String, String>,
+}
+
+impl Listed {
+    fn add(&mut self, id: &str, path: &str, facts: &Facts) {
+        self.live.insert(id.to_owned());
+        self.replaced.extend(facts.merged_from.iter().map(|merged| (merged.clone(), path.to_owned())));
+    }
+}
+
+/// Whether the folder is known to be the right one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Claimed {
+    Settled,
+    /// It has no name yet.
+    Open,
+}
+
+struct Repair<'a> {
+    paths: &'a StorePaths,
+    options: RepairOptions,
+    /// `None`: there is none, and in a dry run none is made.
+    catalogue: Option<Arc<SqliteCatalogue>>,
+    clock: &'a dyn Clock,
+    progress: Progress<'a>,
+    report: RepairReport,
+    contents: CatalogueContents,
+}
+
+impl Repair<'_> {
+    async fn load(&self) -> Result<CatalogueContents, OpenError> {
+        match &self.catalogue {
+            Some(catalogue) => Ok(catalogue.load().await?),
+            None => Ok(CatalogueContents::default()),
+        }
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<(), OpenError> {
+        match &self.catalogue {
+            Some(catalogue) if !self.options.dry_run => Ok(catalogue.commit(commit).await?),
+            _ => Ok(()),
+        }
+    }
+
+    fn survey(&self) -> Result<Survey, OpenError> {
+        let root = &self.paths.store;
+        let listing = if root.is_dir() { survey::list(root) } else { Ok(survey::Listing::default()) };
+        Ok(Survey::new(self.contents.clone(), Some(listing.map_err(|source| self.failed(root, source))?)))
+    }
+
+    fn failed(&self, path: &Path, source: io::Error) -> OpenError {
+        OpenError::Folder { path: path.display().to_string(), source }
+    }
+
+    /// A folder of another store is left alone. One without a name is the right one if the listed files lie in it.
+    fn refuse_another_folder(&self) -> Result<Claimed, OpenError> {
+        match folder::claim(&self.paths.store, &self.contents) {
+            Ok(folder::Claim::Settled) => Ok(Claimed::Settled),
+            Ok(_) => Ok(Claimed::Open),
+            Err(OpenError::NotMounted { .. }) if self.options.forget_missing || !self.survey()?.too_many_missing() => {
+                Ok(Claimed::Open)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Where a file lies now.
+    fn place(&self, path: &str, suffix: &str) -> PathBuf {
+        with_suffix(&self.paths.store.join(path), suffix)
+    }
+
+    /// What stands behind the name of a file that was set aside; `None` if it is not there.
+    fn aside_suffix(&self, path: &str) -> Option<&'static str> {
+        ["", RETIRED_SUFFIX, UNKNOWN_SUFFIX].into_iter().find(|suffix| self.place(path, suffix).exists())
+    }
+
+    fn read(&self, path: &str, suffix: &str, effort: Effort) -> (Readable, Facts) {
+        let place = self.place(path, suffix);
+        verify(&|| Ok(FileSource::open_local(&place)?), effort)
+    }
+
+    /// Renames a file and makes that durable.
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), OpenError> {
+        if self.options.dry_run {
+            return Ok(());
+        }
+        let renamed = fs::rename(from, to).and_then(|()| match to.parent() {
+            Some(folder) => File::open(folder)?.sync_all(),
+            None => Ok(()),
+        });
+        renamed.map_err(|source| self.failed(from, source))
+    }
+
+    /// Gives files that have another's name their own again. They all move aside first, since two may have changed places.
+    fn rename_swapped_files(&mut self) -> Result<(), OpenError> {
+        let survey = self.survey()?;
+        let suffix_of =
+            |path: &str| survey.renamed.iter().find(|(renamed, _)| renamed == path).map_or("", |found| found.1);
+        let live = survey.live.iter().map(|record| (record.path.clone(), suffix_of(&record.path)));
+        let unknown = survey.unknown.iter().map(|file| (file.path.clone(), file.names.best()));
+        let aside =
+            survey.aside.iter().filter_map(|record| Some((record.path.clone(), self.aside_suffix(&record.path)?)));
+        let mut moves = Vec::new();
+        for (path, suffix) in live.chain(unknown).chain(aside) {
+            let (_, facts) = self.read(&path, suffix, Effort::Footer);
+            let (Some(id), Some(named)) = (facts.id, id_of_path(&path)) else { continue };
+            if id == named {
+                continue;
+            }
+            let listed = self.contents.files.iter().find(|record| record.id == id).map(|record| record.path.clone());
+            let own = listed.unwrap_or_else(|| path.replace(named, &id));
+            moves.push((self.place(&path, suffix), own));
+        }
+        for (from, own) in &moves {
+            self.rename(from, &self.place(own, UNKNOWN_SUFFIX))?;
+        }
+        for (from, own) in moves {
+            self.report.did(Action::Rename { from, to: own.clone() });
+            if !self.place(&own, "").exists() {
+                self.rename(&self.place(&own, UNKNOWN_SUFFIX), &self.place(&own, ""))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads all listed files, remembers damage, and learns which files they were merged from.
+    async fn read_live_files(&mut self, survey: &mut Survey, steps: usize) -> Result<Listed, OpenError> {
+        let mut listed = Listed::default();
+        for (number, record) in survey.live.iter().enumerate() {
+            (self.progress)(number, steps);
+            let suffix = survey.renamed.iter().find(|(path, _)| *path == record.path).map_or("", |found| found.1);
+            let (readable, facts) = self.read(&record.path, suffix, Effort::EveryPage);
+            match readable {
+                Readable::Part { lost_spans, .. } if lost_spans != record.lost_spans => {
+                    let lost = vec![(record.id.clone(), lost_spans)];
+                    self.commit(Commit { lost_spans: lost, ..Commit::default() }).await?;
+                    self.report.did(Action::RememberDamage { path: record.path.clone(), lost_spans });
+                }
+                Readable::Nothing { what } => {
+                    self.set_aside(record, &what).await?;
+                    continue;
+                }
+                Readable::OutOfReach { error } => {
+                    self.report.left(&record.path, format!("it is out of reach: {error}"));
+                }
+                Readable::All | Readable::Part { .. } => {}
+            }
+            if !suffix.is_empty() {
+                self.report.did(Action::Rename { from: self.place(&record.path, suffix), to: record.path.clone() });
+                self.rename(&self.place(&record.path, suffix), &self.place(&record.path, ""))?;
+            }
+            listed.add(&record.id, &record.path, &facts);
+        }
+        Ok(listed)
+    }
+
+    async fn set_aside(&mut self, record: &FileRecord, what: &str) -> Result<(), OpenError> {
+        let retire = vec![(record.id.clone(), RetirementReason::Damaged)];
+        let retired_at = self.clock.now_unix_nanos();
+        self.commit(Commit { retire, retired_at, ..Commit::default() }).await?;
+        self.report.did(Action::SetAside { path: record.path.clone(), what: what.to_owned() });
+        Ok(())
+    }
+
+    /// Newest first: what a merge wrote comes before what it read.
+    async fn adopt_unknown_files(
+        &mut self,
+        survey: &mut Survey,
+        listed: &mut Listed,
+        steps: usize,
+    ) -> Result<(), OpenError> {
+        let mut unknown = std::mem::take(&mut survey.unknown);
+        unknown.sort_by(|left, right| id_of_path(&right.path).cmp(&id_of_path(&left.path)));
+        for (number, file) in unknown.iter().enumerate() {
+            (self.progress)(survey.live.len() + number, steps);
+            self.adopt(file, &survey.damaged_rows, listed).await?;
+        }
+        for row in &survey.damaged_rows {
+            let name = || row.path.clone().or(row.id.clone()).unwrap_or_else(|| "a file without a name".into());
+            if unknown.iter().any(|file| is_row_of(row, file)) {
+                continue;
+            }
+            if self.options.forget_missing {
+                self.commit(Commit { drop_damaged: vec![row.row], ..Commit::default() }).await?;
+                self.report.did(Action::DropRow { name: name() });
+            } else {
+                self.report
+                    .left(&name(), "its row is damaged and no file is there; --forget-missing drops the row".into());
+            }
+        }
+        Ok(())
+    }
+
+    async fn adopt(
+        &mut self,
+        file: &UnknownFile,
+        damaged_rows: &[DamagedRow],
+        listed: &mut Listed,
+    ) -> Result<(), OpenError> {
+        let path = &file.path;
+        let (Some(id), Some((tenant, hour))) = (id_of_path(path), file.place.clone()) else {
+            self.report.left(path, "its name is none of ours".into());
+            return Ok(());
+        };
+        if listed.live.contains(id) {
+            self.report.left(path, format!("another file with the id {id} is listed"));
+            return Ok(());
+        }
+        let suffix = file.names.best();
+        let (readable, facts) = self.read(path, suffix, Effort::EveryPage);
+        let replaced_by = listed.replaced.get(id).cloned();
+        // A merge that was never committed: what it read is still listed.
+        let of_listed = facts.merged_from.iter().any(|merged| listed.live.contains(merged));
+        let reason = match &readable {
+            Readable::OutOfReach { error } => {
+                self.report.left(path, format!("it is out of reach: {error}"));
+                return Ok(());
+            }
+            _ if replaced_by.is_some() || of_listed => Some(RetirementReason::Replaced),
+            Readable::Nothing { .. } => Some(RetirementReason::Damaged),
+            Readable::All | Readable::Part { .. } => None,
+        };
+        let start = hour * NANOS_PER_HOUR;
+        let (start_min, start_max) = facts.starts.unwrap_or((start, start + NANOS_PER_HOUR - 1));
+        let now = self.clock.now_unix_nanos();
+        let record = FileRecord {
+            id: id.to_owned(),
+            tenant,
+            path: path.clone(),
+            level: u8::from(!facts.merged_from.is_empty()),
+            tier: "hot".into(),
+            spans: facts.spans,
+            bytes: facts.bytes,
+            start_min,
+            start_max,
+            created_at: time_of_id(id).unwrap_or(now),
+            minutes: FileRecord::MINUTES_UNKNOWN,
+            row_groups: facts.row_groups,
+            tail_bytes: facts.tail_bytes,
+            lost_spans: if let Readable::Part { lost_spans, .. } = readable { lost_spans } else { 0 },
+            retired: reason.map(|reason| Retirement { at: now, reason }),
+        };
+        let drop_damaged = damaged_rows.iter().filter(|row| is_row_of(row, file)).map(|row| row.row).collect();
+        self.commit(Commit { add: vec![record], drop_damaged, ..Commit::default() }).await?;
+        match (reason, readable) {
+            (None, _) => {
+                listed.add(id, path, &facts);
+                self.report.did(Action::Adopt { path: path.clone(), spans: facts.spans });
+                if !suffix.is_empty() {
+                    self.rename(&self.place(path, suffix), &self.place(path, ""))?;
+                }
+            }
+            (Some(RetirementReason::Replaced), _) => {
+                let by = replaced_by.unwrap_or_else(|| facts.merged_from.join(", "));
+                self.report.did(Action::MarkReplaced { path: path.clone(), by });
+            }
+            (Some(_), readable) => {
+                self.report.did(Action::SetAside { path: path.clone(), what: readable.to_string() });
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_back_files_set_aside(
+        &mut self,
+        survey: &Survey,
+        listed: &Listed,
+        steps: usize,
+    ) -> Result<(), OpenError> {
+        let before = steps - survey.aside.len();
+        for (number, record) in survey.aside.iter().enumerate() {
+            (self.progress)(before + number, steps);
+            let Some(suffix) = self.aside_suffix(&record.path) else {
+                self.report.left(&record.path, "it was set aside, and is not there any more".into());
+                continue;
+            };
+            let (readable, facts) = self.read(&record.path, suffix, Effort::EveryPage);
+            let lost_spans = match readable {
+                Readable::All => 0,
+                Readable::Part { lost_spans, .. } => lost_spans,
+                unreadable => {
+                    self.report.left(&record.path, unreadable.to_string());
+                    continue;
+                }
+            };
+            if let Some(by) = listed.replaced.get(&record.id) {
+                self.report.left(&record.path, format!("its spans are in {by}"));
+                continue;
+            }
+            let (restore, lost) = (vec![record.id.clone()], vec![(record.id.clone(), lost_spans)]);
+            self.commit(Commit { restore, lost_spans: lost, ..Commit::default() }).await?;
+            self.report.did(Action::TakeBack { path: record.path.clone(), spans: facts.spans - lost_spans });
+            if !suffix.is_empty() {
+                self.rename(&self.place(&record.path, suffix), &self.place(&record.path, ""))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn drop_missing_files(&mut self, survey: &Survey, listed: &Listed) -> Result<(), OpenError> {
+        for record in &survey.missing {
+            let (path, spans) = (record.path.clone(), record.spans);
+            let reason = match listed.replaced.get(&record.id) {
+                Some(by) => {
+                    self.report.did(Action::MarkReplaced { path, by: by.clone() });
+                    RetirementReason::Replaced
+                }
+                None if self.options.forget_missing => {
+                    self.report.did(Action::Forget { path, spans });
+                    RetirementReason::Expired
+                }
+                None => {
+                    self.report.left(&path, format!("it is missing, with {spans} spans; --forget-missing drops it"));
+                    continue;
+                }
+            };
+            let retire = vec![(record.id.clone(), reason)];
+            let retired_at = self.clock.now_unix_nanos();
+            self.commit(Commit { retire, retired_at, ..Commit::default() }).await?;
+            if let Some(catalogue) = self.catalogue.as_ref().filter(|_| !self.options.dry_run) {
+                catalogue.forget(std::slice::from_ref(&record.id)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the store's name where it is missing, if the folder is the right one.
+    async fn claim_folder(&mut self, claimed: Claimed, randomness: &dyn Randomness) -> Result<(), OpenError> {
+        let root = &self.paths.store;
+        self.contents = self.load().await?;
+        if claimed == Claimed::Settled || (self.survey()?.too_many_missing() && !self.options.forget_missing) {
+            return Ok(());
+        }
+        let marker = folder::read_marker(root).map_err(|source| self.failed(root, source))?;
+        let known = self.contents.meta.get(STORE_META).cloned();
+        let id = marker.clone().or(known).unwrap_or_else(|| folder::new_store_id(randomness));
+        if marker.is_none() && !self.options.dry_run {
+            fs::create_dir_all(root)
+                .and_then(|()| folder::mark(root, &id))
+                .map_err(|source| self.failed(root, source))?;
+        }
+        self.commit(Commit { meta: vec![(STORE_META.to_owned(), id)], ..Commit::default() }).await?;
+        self.report.did(Action::NameStore { folder: root.clone() });
+        Ok(())
+    }
+}
+
+/// Whether a damaged row was that of a file, as far as it can be read.
+fn is_row_of(row: &DamagedRow, file: &UnknownFile) -> bool {
+    row.path.as_deref() == Some(&file.path) || (row.id.is_some() && row.id.as_deref() == id_of_path(&file.path))
+}

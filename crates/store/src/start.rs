@@ -1,0 +1,138 @@
+//! How a store starts: whose folder is it, which files are there, what does the log hold.
+//!
+//! A start opens no file and condemns none. It compares the names in the folder with the catalogue's list, refuses to go on
+//! when they don't belong together, and otherwise names what is missing or unknown, at every start. Nothing is changed
+//! before it is clear that catalogue and folder belong together.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use tracehouse_catalogue::{Catalogue, CatalogueContents, CatalogueError, Commit};
+use tracehouse_model::{Clock, Randomness};
+
+use crate::clock::{CLOCK_META, StoreClock};
+use crate::config::StoreConfig;
+use crate::error::OpenError;
+use crate::folder::{self, Claim, STORE_META};
+use crate::objects::Objects;
+use crate::store::Shared;
+use crate::survey::{self, Survey};
+use crate::unreadable::Absent;
+
+/// So many missing files are named when a start is refused.
+const NAMED_MAX: usize = 5;
+
+/// What a store is made of.
+pub(crate) struct Parts {
+    pub(crate) config: StoreConfig,
+    pub(crate) objects: Arc<dyn ObjectStore>,
+    pub(crate) local_root: Option<PathBuf>,
+    pub(crate) catalogue: Arc<dyn Catalogue>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) randomness: Arc<dyn Randomness>,
+}
+
+/// Starts all but the threads. Blocks on the disk and on the runtime.
+pub(crate) fn start(parts: Parts, runtime: tokio::runtime::Handle) -> Result<Arc<Shared>, OpenError> {
+    let Parts { config, objects, local_root, catalogue, clock, randomness } = parts;
+    let contents = runtime.block_on(catalogue.load())?;
+    let claim = local_root.as_ref().map_or(Ok(Claim::Settled), |root| folder::claim(root, &contents))?;
+    let log_positions = contents.log_positions.clone();
+    let store_clock = store_clock(clock.clone(), &config, &contents);
+    let listing = local_root.as_deref().map(list).transpose()?;
+    let mut survey = Survey::new(contents, listing);
+    refuse_if_many_are_missing(&survey, local_root.as_deref())?;
+
+    // Catalogue and folder belong together: from here on things are changed.
+    if let Some(root) = &local_root {
+        let meta = settle(root, claim, &*randomness)?;
+        runtime.block_on(catalogue.commit(Commit { meta, ..Commit::default() }))?;
+    }
+    let spool = local_root.as_ref().map_or_else(|| config.log_dir.join("spool"), |root| root.join(".spool"));
+    let objects = Objects::new(objects, local_root, spool, runtime.clone(), config.disk.clone())?;
+    let shared = Shared::new(config, Arc::new(objects), catalogue, clock, store_clock, randomness, runtime);
+    shared.take_in(&mut survey)?;
+    shared.remember_clock()?;
+    shared.recover_log(&log_positions)?;
+    Ok(Arc::new(shared))
+}
+
+fn folder_error(path: &Path) -> impl Fn(std::io::Error) -> OpenError {
+    let path = path.display().to_string();
+    move |source| OpenError::Folder { path: path.clone(), source }
+}
+
+/// All names in the folder. One that is not there yet holds nothing.
+fn list(root: &Path) -> Result<survey::Listing, OpenError> {
+    if root.is_dir() { survey::list(root).map_err(folder_error(root)) } else { Ok(survey::Listing::default()) }
+}
+
+fn store_clock(clock: Arc<dyn Clock>, config: &StoreConfig, contents: &CatalogueContents) -> Arc<StoreClock> {
+    let newest_file = contents.files.iter().map(|file| file.created_at).max();
+    let remembered = contents.meta.get(CLOCK_META).map(String::as_str);
+    StoreClock::resume(clock, config.retention, remembered, newest_file)
+}
+
+fn refuse_if_many_are_missing(survey: &Survey, root: Option<&Path>) -> Result<(), OpenError> {
+    let Some(root) = root.filter(|_| survey.too_many_missing()) else { return Ok(()) };
+    let head: Vec<&str> = survey.missing.iter().take(NAMED_MAX).map(|record| record.path.as_str()).collect();
+    Err(OpenError::FilesMissing {
+        path: root.display().to_string(),
+        missing: survey.missing.len(),
+        listed: survey.missing.len() + survey.live.len(),
+        head: head.join(", "),
+    })
+}
+
+/// Writes the store's name into the folder if it is not there; returns what the catalogue has to remember.
+fn settle(root: &Path, claim: Claim, randomness: &dyn Randomness) -> Result<Vec<(String, String)>, OpenError> {
+    let id = match claim {
+        Claim::Settled => return Ok(Vec::new()),
+        Claim::Remember(id) => id,
+        Claim::Mark(known) => {
+            let id = known.unwrap_or_else(|| folder::new_store_id(randomness));
+            fs::create_dir_all(root).and_then(|()| folder::mark(root, &id)).map_err(folder_error(root))?;
+            id
+        }
+    };
+    Ok(vec![(STORE_META.to_owned(), id)])
+}
+
+impl Shared {
+    /// Makes the files of a survey visible, or the reason why they are not.
+    fn take_in(&self, survey: &mut Survey) -> Result<(), OpenError> {
+        for path in &survey.unfinished {
+            let deleted = self.objects.delete(path);
+            deleted.map_err(|source| OpenError::Unfinished { path: path.clone(), source: Box::new(source) })?;
+        }
+        if !survey.unfinished.is_empty() {
+            let files = survey.unfinished.len();
+            tracing::info!(files, "removed files that a crash left before they were committed");
+        }
+        for (path, suffix) in &survey.renamed {
+            if let Err(error) = self.objects.reveal(path, suffix) {
+                tracing::warn!(%error, path, "giving a stored file its name failed; the next start tries again");
+            }
+        }
+        let retired = std::mem::take(&mut survey.retired);
+        for record in retired {
+            // No query of an earlier run is left, but another process may read the folder.
+            self.objects.hide(&record.path);
+            self.schedule_deletion(record.id, record.path);
+        }
+        let live = std::mem::take(&mut survey.live).into_iter().map(|record| self.span_file(record)).collect();
+        self.state.change_files(live, &[]);
+        let absent = Absent::of(survey);
+        absent.tell();
+        self.set_absent(absent);
+        Ok(())
+    }
+
+    /// Lets the catalogue remember what time it is.
+    pub(crate) fn remember_clock(&self) -> Result<(), CatalogueError> {
+        let meta = vec![(CLOCK_META.to_owned(), self.store_clock.to_remember())];
+        self.runtime.block_on(self.catalogue.commit(Commit { meta, ..Commit::default() }))
+    }
+}

@@ -1,0 +1,127 @@
+//! What the catalogue lists and what lies in the store's folder, side by side. Opens no file.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use tracehouse_catalogue::{CatalogueContents, DamagedRow, FileRecord, RetirementReason};
+use tracehouse_model::TenantId;
+
+use crate::objects::{NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX, hour_of_path, split_suffix};
+
+/// Up to one in so many listed files may be missing; more means that the folder is not what the catalogue describes.
+const LISTED_PER_MISSING_MIN: usize = 20;
+
+/// What stands behind the names under which one file lies in the folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Names(Vec<&'static str>);
+
+impl Names {
+    /// The one to read it under: its own before all others.
+    pub(crate) fn best(&self) -> &'static str {
+        let rank = |suffix: &&&'static str| {
+            [RETIRED_SUFFIX, UNKNOWN_SUFFIX, NEW_SUFFIX, ""].iter().position(|known| known == *suffix)
+        };
+        self.0.iter().max_by_key(rank).copied().unwrap_or("")
+    }
+}
+
+/// Files by the path of their own name.
+pub(crate) type Listing = HashMap<String, Names>;
+
+/// A file that the catalogue does not know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UnknownFile {
+    /// The path of its own name.
+    pub(crate) path: String,
+    pub(crate) names: Names,
+    /// Whose it is and in which hour its spans begin, as far as the path tells.
+    pub(crate) place: Option<(TenantId, i64)>,
+}
+
+/// Every file in one of its states.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    pub(crate) live: Vec<FileRecord>,
+    /// Live files that stand under another name than their own, and what stands behind it.
+    pub(crate) renamed: Vec<(String, &'static str)>,
+    pub(crate) missing: Vec<FileRecord>,
+    /// Damaged, kept aside.
+    pub(crate) aside: Vec<FileRecord>,
+    /// Replaced or expired; they wait for their deletion.
+    pub(crate) retired: Vec<FileRecord>,
+    pub(crate) unknown: Vec<UnknownFile>,
+    /// Written, but never committed: their spans are elsewhere.
+    pub(crate) unfinished: Vec<String>,
+    pub(crate) damaged_rows: Vec<DamagedRow>,
+}
+
+/// The names of all files in a folder. Fails rather than leave one out.
+pub(crate) fn list(root: &Path) -> io::Result<Listing> {
+    let mut listing = Listing::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            let path = entry.path();
+            let kind = entry.file_type()?;
+            if kind.is_dir() || (kind.is_symlink() && fs::metadata(&path).is_ok_and(|target| target.is_dir())) {
+                folders.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy();
+            let Some((own_name, suffix)) = split_suffix(&name) else { continue };
+            listing.entry(own_name.to_owned()).or_default().0.push(suffix);
+        }
+    }
+    Ok(listing)
+}
+
+impl Survey {
+    /// Compares the catalogue with the folder. Without a listing (an object store) all files are taken to be there.
+    pub(crate) fn new(contents: CatalogueContents, listing: Option<Listing>) -> Self {
+        let mut survey = Self { damaged_rows: contents.damaged_rows, ..Self::default() };
+        let is_remote = listing.is_none();
+        let mut left = listing.unwrap_or_default();
+        for record in contents.files {
+            let names = left.remove(&record.path);
+            match record.retired.as_ref().map(|retirement| retirement.reason) {
+                Some(RetirementReason::Damaged) => survey.aside.push(record),
+                Some(RetirementReason::Replaced | RetirementReason::Expired) => survey.retired.push(record),
+                None if names.is_none() && !is_remote => survey.missing.push(record),
+                None => {
+                    let stands_under = names.map_or("", |names| names.best());
+                    if !stands_under.is_empty() {
+                        survey.renamed.push((record.path.clone(), stands_under));
+                    }
+                    survey.live.push(record);
+                }
+            }
+        }
+        survey.sort_strays(left);
+        survey
+    }
+
+    /// A file that was never committed is told from one whose catalogue was lost by its name; but only a catalogue that
+    /// knows everything else can say that it never knew a file.
+    fn sort_strays(&mut self, strays: Listing) {
+        let is_whole = self.damaged_rows.is_empty() && strays.values().all(|names| *names == Names(vec![NEW_SUFFIX]));
+        for (path, names) in strays {
+            if is_whole {
+                self.unfinished.push(path);
+            } else {
+                let place = hour_of_path(&path);
+                self.unknown.push(UnknownFile { path, names, place });
+            }
+        }
+        self.unknown.sort_unstable_by(|left, right| left.path.cmp(&right.path));
+        self.unfinished.sort_unstable();
+    }
+
+    /// Whether so many files are missing that the folder can't be the right one, or not all of it.
+    pub(crate) fn too_many_missing(&self) -> bool {
+        let (missing, listed) = (self.missing.len(), self.missing.len() + self.live.len());
+        missing > 0 && (missing == listed || (missing > 1 && missing * LISTED_PER_MISSING_MIN > listed))
+    }
+}

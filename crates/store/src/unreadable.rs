@@ -1,0 +1,241 @@
+//! Files that are part of what is stored and can't be read now: missing, set aside, or unknown to the catalogue. Answers
+//! over their times are partial. None of them is condemned for it: a missing file that comes back is read again, an unknown
+//! one waits for `tracehouse store repair`, and one that was set aside counts as long as retention would have kept it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use tracehouse_catalogue::{Commit, DamagedRow, FileRecord, RetirementReason};
+use tracehouse_model::TenantId;
+
+use crate::error::WriteError;
+use crate::objects::NANOS_PER_HOUR;
+use crate::store::Shared;
+use crate::survey::{Survey, UnknownFile};
+
+/// How often missing files are looked for.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+/// So many files of a kind are named; of the rest the number is told.
+const NAMED_MAX: usize = 20;
+
+/// A file that an answer over its times would need, and can't have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Inside the store's folder.
+    pub path: String,
+    /// How many spans nobody can read now; 0 if that is not known.
+    pub spans: u64,
+    /// First and last start of a span inside, in nanoseconds since the Unix epoch; an hour if no more is known.
+    pub start_min: i64,
+    pub start_max: i64,
+    pub reason: UnreadableReason,
+}
+
+/// Why a file can't be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnreadableReason {
+    /// The catalogue lists it, and it is not in its folder.
+    Missing,
+    /// It is in its folder, and the catalogue does not list it.
+    Unknown,
+    /// It is damaged and was set aside.
+    SetAside,
+}
+
+impl fmt::Display for UnreadableReason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Missing => "missing",
+            Self::Unknown => "unknown to the catalogue",
+            Self::SetAside => "damaged and set aside",
+        })
+    }
+}
+
+/// All such files of a store.
+#[derive(Debug, Default)]
+pub(crate) struct Absent {
+    missing: Vec<FileRecord>,
+    aside: Vec<FileRecord>,
+    unknown: Vec<UnknownFile>,
+    damaged_rows: Vec<DamagedRow>,
+    /// When missing files are looked for again, on the monotonic clock.
+    look_at: Duration,
+}
+
+impl Absent {
+    /// Takes these files out of a survey.
+    pub(crate) fn of(survey: &mut Survey) -> Self {
+        Self {
+            missing: std::mem::take(&mut survey.missing),
+            aside: std::mem::take(&mut survey.aside),
+            unknown: std::mem::take(&mut survey.unknown),
+            damaged_rows: std::mem::take(&mut survey.damaged_rows),
+            look_at: Duration::ZERO,
+        }
+    }
+
+    fn by_tenant(&self) -> BTreeMap<TenantId, Vec<Unreadable>> {
+        let mut tenants: BTreeMap<TenantId, Vec<Unreadable>> = BTreeMap::new();
+        let listed = self.missing.iter().map(|record| (record, UnreadableReason::Missing));
+        let aside = self.aside.iter().map(|record| (record, UnreadableReason::SetAside));
+        for (record, reason) in listed.chain(aside) {
+            let (path, spans) = (record.path.clone(), record.spans);
+            let file = Unreadable { path, spans, start_min: record.start_min, start_max: record.start_max, reason };
+            tenants.entry(record.tenant.clone()).or_default().push(file);
+        }
+        for file in &self.unknown {
+            // One that lies where no file of ours does is named, but nobody asks for its times.
+            let Some((tenant, hour)) = &file.place else { continue };
+            let start_min = hour * NANOS_PER_HOUR;
+            tenants.entry(tenant.clone()).or_default().push(Unreadable {
+                path: file.path.clone(),
+                spans: 0,
+                start_min,
+                start_max: start_min + NANOS_PER_HOUR - 1,
+                reason: UnreadableReason::Unknown,
+            });
+        }
+        tenants
+    }
+
+    fn report_gauges(&self) {
+        metrics::gauge!("tracehouse_store_missing_files").set(self.missing.len() as f64);
+        metrics::gauge!("tracehouse_store_set_aside_files").set(self.aside.len() as f64);
+        metrics::gauge!("tracehouse_store_unknown_files").set(self.unknown.len() as f64);
+        metrics::gauge!("tracehouse_catalogue_damaged_rows").set(self.damaged_rows.len() as f64);
+    }
+
+    /// Names the files in the log, as every start does.
+    pub(crate) fn tell(&self) {
+        for record in self.missing.iter().take(NAMED_MAX) {
+            tracing::error!(
+                path = record.path,
+                spans = record.spans,
+                "a stored file is missing; it is read again if it comes back"
+            );
+        }
+        for file in self.unknown.iter().take(NAMED_MAX) {
+            tracing::error!(path = file.path, "the catalogue does not know a stored file: its spans are not shown");
+        }
+        for record in self.aside.iter().take(NAMED_MAX) {
+            tracing::warn!(
+                path = record.path,
+                spans = record.spans,
+                "a stored file is damaged and set aside: its spans are not shown"
+            );
+        }
+        for row in self.damaged_rows.iter().take(NAMED_MAX) {
+            let (id, path) = (row.id.as_deref(), row.path.as_deref());
+            tracing::error!(id, path, reason = row.reason, "a row of the catalogue is damaged: its file is not shown");
+        }
+        self.troubles().iter().for_each(|trouble| tracing::error!("{trouble}"));
+    }
+
+    /// What is wrong, and what to do about it.
+    pub(crate) fn troubles(&self) -> Vec<String> {
+        const REPAIR: &str = "stop the server and run `tracehouse store repair`";
+        let mut troubles = Vec::new();
+        if !self.missing.is_empty() {
+            troubles.push(format!(
+                "{} that the catalogue lists are missing; put them back, or {REPAIR} --forget-missing",
+                files(self.missing.len())
+            ));
+        }
+        if !self.unknown.is_empty() {
+            troubles.push(format!(
+                "{} are unknown to the catalogue, which may have been lost or restored from an older copy; to have \
+                 their spans again, {REPAIR}",
+                files(self.unknown.len())
+            ));
+        }
+        if !self.damaged_rows.is_empty() {
+            troubles.push(format!("{} rows of the catalogue are damaged; {REPAIR}", self.damaged_rows.len()));
+        }
+        if !self.aside.is_empty() {
+            troubles.push(format!("{} are damaged and set aside; their spans are not shown", files(self.aside.len())));
+        }
+        troubles
+    }
+}
+
+fn files(count: usize) -> String {
+    if count == 1 { "1 stored file".to_owned() } else { format!("{count} stored files") }
+}
+
+impl Shared {
+    /// Puts files that can't be read in the place of those known so far.
+    pub(crate) fn set_absent(&self, absent: Absent) {
+        let mut known = self.absent.lock();
+        *known = absent;
+        self.publish_absent(&known);
+    }
+
+    fn publish_absent(&self, absent: &Absent) {
+        absent.report_gauges();
+        self.state.set_unreadable(absent.by_tenant());
+    }
+
+    /// A file was set aside while the store runs.
+    pub(crate) fn add_set_aside(&self, record: FileRecord) {
+        let mut absent = self.absent.lock();
+        absent.aside.push(record);
+        self.publish_absent(&absent);
+    }
+
+    /// Looks whether missing files came back. Called again and again by the keeper.
+    pub(crate) fn look_for_missing_files(&self) {
+        let mut absent = self.absent.lock();
+        let now = self.clock.monotonic();
+        if absent.missing.is_empty() || now < absent.look_at {
+            return;
+        }
+        absent.look_at = now + LOOK_INTERVAL;
+        let missing = std::mem::take(&mut absent.missing);
+        let (back, missing): (Vec<_>, Vec<_>) =
+            missing.into_iter().partition(|record| self.objects.is_there(&record.path));
+        absent.missing = missing;
+        if back.is_empty() {
+            return;
+        }
+        for record in &back {
+            tracing::info!(path = record.path, "a stored file that was missing is there again");
+        }
+        let back = back.into_iter().map(|record| self.span_file(record)).collect();
+        self.state.change_files(back, &[]);
+        self.publish_absent(&absent);
+    }
+
+    /// Lets go of files that retention would not have kept until now. Unknown ones stay on the disk: nothing here deletes
+    /// what the catalogue does not know.
+    pub(crate) fn expire_absent(&self, oldest_kept: i64) -> Result<(), WriteError> {
+        let mut absent = self.absent.lock();
+        let is_old = |record: &FileRecord| record.start_max < oldest_kept;
+        let is_old_place = |file: &UnknownFile| {
+            file.place.as_ref().is_some_and(|(_, hour)| (hour + 1) * NANOS_PER_HOUR <= oldest_kept)
+        };
+        let missing: Vec<FileRecord> = absent.missing.iter().filter(|record| is_old(record)).cloned().collect();
+        let aside: Vec<FileRecord> = absent.aside.iter().filter(|record| is_old(record)).cloned().collect();
+        let unknown = absent.unknown.len();
+        absent.unknown.retain(|file| !is_old_place(file));
+        if missing.is_empty() && aside.is_empty() && absent.unknown.len() == unknown {
+            return Ok(());
+        }
+        if !missing.is_empty() {
+            let commit = Commit {
+                retire: missing.iter().map(|record| (record.id.clone(), RetirementReason::Expired)).collect(),
+                retired_at: self.clock.now_unix_nanos(),
+                ..Commit::default()
+            };
+            self.runtime.block_on(self.catalogue.commit(commit))?;
+        }
+        absent.missing.retain(|record| !is_old(record));
+        absent.aside.retain(|record| !is_old(record));
+        for record in missing.into_iter().chain(aside) {
+            self.schedule_deletion(record.id, record.path);
+        }
+        self.publish_absent(&absent);
+        Ok(())
+    }
+}

@@ -1,0 +1,95 @@
+//! Reads a whole file to learn what of it can be read. Only what is wrong with the bytes counts against a file; an error of
+//! the machine, a disk that fails once or too many open files, says nothing about it.
+
+use parquet::errors::ParquetError;
+use serde::Serialize;
+
+use crate::file::{Damage, Expected, FileSource, OpenFile, column, is_damage};
+use crate::keeper::chain;
+
+/// How much of a file is read to judge it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// Its end, without which nothing can be read.
+    Footer,
+    EveryPage,
+}
+
+/// What can be read of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "camelCase")]
+pub enum Readable {
+    All,
+    /// All but so many spans.
+    Part {
+        lost_spans: u64,
+        what: String,
+    },
+    Nothing {
+        what: String,
+    },
+    /// An error of the machine, which says nothing about the file.
+    OutOfReach {
+        error: String,
+    },
+}
+
+/// What a file says of itself.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Facts {
+    pub(crate) bytes: u64,
+    pub(crate) spans: u64,
+    /// First and last start of a span inside.
+    pub(crate) starts: Option<(i64, i64)>,
+    pub(crate) row_groups: u32,
+    pub(crate) tail_bytes: u32,
+    /// Files of layout version 1 don't know their id …
+    pub(crate) id: Option<String>,
+    /// … nor which files they were merged from.
+    pub(crate) merged_from: Vec<String>,
+}
+
+/// Reads a file and judges it. What is found wrong was read twice: see [`OpenFile::open`] and [`OpenFile::verify`].
+pub(crate) fn verify(open: &dyn Fn() -> Result<FileSource, ParquetError>, effort: Effort) -> (Readable, Facts) {
+    let file = match open().and_then(|source| OpenFile::open(source, &Expected::default())) {
+        Ok(file) => file,
+        Err(error) => return (unreadable(&error), Facts::default()),
+    };
+    let facts = facts_of(&file);
+    if effort == Effort::Footer {
+        return (Readable::All, facts);
+    }
+    let readable = match file.verify() {
+        Ok(damage) if damage.is_none() => Readable::All,
+        Ok(damage) if damage.rows() == facts.spans => Readable::Nothing { what: in_columns(&damage) },
+        Ok(damage) => Readable::Part { lost_spans: damage.rows(), what: in_columns(&damage) },
+        Err(error) => unreadable(&error),
+    };
+    (readable, facts)
+}
+
+fn in_columns(damage: &Damage) -> String {
+    format!("in the columns {}", damage.columns())
+}
+
+fn unreadable(error: &ParquetError) -> Readable {
+    let text = chain(error);
+    if is_damage(error) { Readable::Nothing { what: text } } else { Readable::OutOfReach { error: text } }
+}
+
+fn facts_of(file: &OpenFile) -> Facts {
+    let ranges: Option<Vec<(i64, i64)>> =
+        (0..file.row_groups()).map(|row_group| file.int_range(row_group, column::START_TIME)).collect();
+    let starts = ranges.and_then(|ranges| {
+        Some((ranges.iter().map(|range| range.0).min()?, ranges.iter().map(|range| range.1).max()?))
+    });
+    Facts {
+        bytes: file.bytes(),
+        spans: file.rows(),
+        starts,
+        row_groups: u32::try_from(file.row_groups()).unwrap_or(0),
+        tail_bytes: file.tail_bytes(),
+        id: file.file_id().map(str::to_owned),
+        merged_from: file.sections().map(|sections| sections.merged_from.clone()).unwrap_or_default(),
+    }
+}
