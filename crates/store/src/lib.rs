@@ -65,7 +65,7 @@ pub use flush::FlushReport;
 pub use folder::open_folder;
 pub use repair::{RepairOptions, repair_store};
 pub use repair_report::{Action, Left, RepairReport};
-pub use span_file::{LazyContents, SpanFile};
+pub use span_file::SpanFile;
 pub use state::{HotBatch, Snapshot};
 pub use store::{Store, StoreStatus};
 pub use unreadable::{Unreadable, UnreadableReason};

@@ -34,7 +34,7 @@ pub(crate) use order::{OrderedSpans, RowRef, SeenSpans, order_spans};
 pub(crate) use promote::AttributeCounts;
 pub(crate) use read::SpanStream;
 pub use read::{Batches, OpenFile, Projection, StringForm};
-pub(crate) use source::FileSource;
+pub(crate) use source::{FileSource, Handles};
 pub(crate) use trace_filter::TraceFilter;
 pub use trace_rows::TraceRows;
 pub(crate) use write::{MergedStrings, Packing, ROWS_PER_ROW_GROUP, SpanFileWriter, WrittenFile};

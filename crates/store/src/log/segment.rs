@@ -10,7 +10,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tracehouse_model::{ExactBatch, SpanBatch, TenantId};
+use tracehouse_model::{ExactBatch, TenantId};
 
 pub(super) const MAGIC: &[u8; 8] = b"TRHLOG02";
 const MAGIC_OF_FIRST_VERSION: &[u8; 8] = b"TRHLOG01";
