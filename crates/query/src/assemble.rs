@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use tracehouse_model::{SeededMap, SeededSet, SpanBatch, TraceId, kind, status};
+use tracehouse_model::{CopyKey, SeededMap, SeededSet, SpanBatch, TraceId, kind, status};
 use tracehouse_scan::{Bounds, Held, Part, may_contain, row_bytes};
 use tracehouse_store::{HotBatch, OpenFile, Projection};
 
@@ -205,11 +205,29 @@ pub(crate) fn order(gathered: &SpanBatch) -> (Vec<u32>, Vec<TraceTree>) {
     (order, trees)
 }
 
-/// Rows of the first copy of each span.
+/// Rows of the first copy of each span. Storage has left out the copies that it found; these are copies of long ago.
 fn without_copies(spans: &SpanBatch, rows: &[u32]) -> Vec<u32> {
-    let mut seen: SeededSet<(u64, u8)> = SeededSet::default();
+    /// Different spans under one key are compared each with each, so only so many are.
+    const SPANS_OF_KEY_MAX: usize = 32;
+    let mut seen: SeededMap<CopyKey, u32> = SeededMap::default();
     seen.reserve(rows.len());
-    let first = |row: &u32| seen.insert((spans.span_id[*row as usize].as_u64(), spans.kind[*row as usize]));
+    let mut others: SeededMap<CopyKey, Vec<u32>> = SeededMap::default();
+    let first = |row: &u32| {
+        let key = spans.copy_key(*row as usize);
+        let is_copy = |other: &u32| spans.is_copy(*row as usize, spans, *other as usize);
+        let known = *seen.entry(key).or_insert(*row);
+        if known == *row {
+            return true;
+        }
+        let others = others.entry(key).or_default();
+        if is_copy(&known) || others.iter().any(is_copy) {
+            return false;
+        }
+        if others.len() < SPANS_OF_KEY_MAX {
+            others.push(*row);
+        }
+        true
+    };
     rows.iter().copied().filter(first).collect()
 }
 

@@ -159,7 +159,8 @@ impl SqlEngine {
 
     fn session(&self, tenant: &TenantId) -> Session {
         Session {
-            snapshot: self.store.snapshot(tenant),
+            store: self.store.clone(),
+            tenant: tenant.clone(),
             report: Arc::default(),
             environment: self.environment.clone(),
             partitions: self.limits.threads,
@@ -228,7 +229,8 @@ impl Drop for Threads {
 
 /// What one statement runs in: the tables of one tenant over one snapshot, and nothing else.
 struct Session {
-    snapshot: tracehouse_store::Snapshot,
+    store: Arc<Store>,
+    tenant: TenantId,
     report: Arc<ScanReport>,
     environment: Arc<RuntimeEnv>,
     partitions: usize,
@@ -259,8 +261,10 @@ impl Session {
         for function in functions() {
             context.register_udf(function.as_ref().clone());
         }
+        // On a thread of the statement: telling copies may read files.
+        let snapshot = self.store.snapshot(&self.tenant);
         for table in Table::ALL {
-            let provider = SpansTable::new(table, self.snapshot.clone(), self.report.clone());
+            let provider = SpansTable::new(table, snapshot.clone(), self.report.clone());
             context.register_table(table.name(), Arc::new(provider))?;
         }
         let traces = context.state().create_logical_plan(TRACES_VIEW).await?;

@@ -1,4 +1,4 @@
-//! Merges small files into larger ones, packed harder, with redelivered spans left out.
+//! Merges small files into larger ones, packed harder, with copies left out.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parquet::errors::ParquetError;
 use serde::Serialize;
 use tracehouse_catalogue::{Commit, FileRecord, RetirementReason};
-use tracehouse_model::{SeededSet, SpanBatch, TenantId, TraceId};
+use tracehouse_model::{SpanBatch, TenantId, TraceId};
 
 use crate::error::WriteError;
 use crate::file::{
@@ -15,7 +15,7 @@ use crate::file::{
 };
 use crate::flush::FileOutput;
 use crate::objects::hour_of;
-use crate::state::SpanFile;
+use crate::span_file::SpanFile;
 use crate::store::{Shared, is_damage};
 
 /// What compaction did.
@@ -42,6 +42,8 @@ const FILES_PER_MERGE_MAX: usize = 16;
 const STREAM_ROWS: usize = 8192;
 /// … unless those of all inputs would take more than so many bytes, as spans with long texts do.
 const STREAM_BYTES: u64 = 32 * 1024 * 1024;
+/// A trace that may be longer than this begins a new row group when there is no room for as much.
+const ROOM_FOR_TRACE: usize = 64;
 /// A row group with long texts has fewer rows than others: so many bytes of memory are gathered for it.
 const ROW_GROUP_BYTES: usize = 48 * 1024 * 1024;
 
@@ -149,8 +151,7 @@ fn merge(shared: &Shared, inputs: &[Arc<SpanFile>], report: &mut CompactReport) 
 /// How many rows of one of so many inputs are read at a time.
 fn stream_rows(file: &OpenFile, inputs: usize) -> usize {
     const ROWS_MIN: u64 = 64;
-    let rows: u64 = (0..file.row_groups()).map(|row_group| file.rows_of(row_group) as u64).sum();
-    let bytes_per_row = file.uncompressed_bytes() / rows.max(1) + 1;
+    let bytes_per_row = file.uncompressed_bytes() / file.rows().max(1) + 1;
     let fitting = STREAM_BYTES / inputs as u64 / bytes_per_row;
     (fitting.max(ROWS_MIN) as usize).min(STREAM_ROWS)
 }
@@ -274,21 +275,25 @@ impl Merge<'_> {
             .enumerate()
             .filter_map(|(cursor, input)| Some(HeapEntry { key: input.key()?, cursor }))
             .collect();
-        let mut trace = TraceId::NONE;
-        let mut seen = SeenInTrace::default();
+        let mut last = (TraceId::NONE, i64::MIN);
+        let mut seen: SeenSpans<(Arc<SpanBatch>, usize)> = SeenSpans::default();
         while let Some(HeapEntry { key, cursor }) = heap.pop() {
-            if key.0 != trace {
-                trace = key.0;
-                seen.begin();
-                if self.gathered.is_full(64) {
+            if key.0 != last.0 {
+                if self.gathered.is_full(ROOM_FOR_TRACE) {
                     self.write_row_group()?;
                 }
             } else if self.gathered.is_full(0) {
                 self.write_row_group()?;
             }
+            if key != last {
+                // Copies begin at the same moment.
+                seen.begin();
+            }
+            last = key;
             let input = &mut cursors[cursor];
             let (batch, row) = (&input.batch, input.row);
-            if seen.insert(batch, row) {
+            let is_copy_of = |(known, at): &(Arc<SpanBatch>, usize)| batch.is_copy(row, known, *at);
+            if seen.insert(batch.copy_key(row), (batch.clone(), row), is_copy_of) {
                 let number = self.gathered.number_of(cursor, batch);
                 self.gathered.rows.push(RowRef { batch: number, row: row as u32 });
                 self.gathered.bytes += input.row_bytes;
@@ -328,36 +333,5 @@ impl Gathered {
             self.batches.push(batch.clone());
             self.batches.len() as u32 - 1
         })
-    }
-}
-
-/// The spans of the current trace, whose size is not known beforehand.
-#[derive(Default)]
-struct SeenInTrace {
-    few: SeenSpans,
-    count: usize,
-    many: SeededSet<(u64, u8)>,
-}
-
-impl SeenInTrace {
-    const FEW_MAX: usize = 48;
-
-    fn begin(&mut self) {
-        self.few.begin_trace(0);
-        self.many.clear();
-        self.count = 0;
-    }
-
-    #[inline]
-    fn insert(&mut self, batch: &SpanBatch, row: usize) -> bool {
-        let (span, kind) = (batch.span_id[row], batch.kind[row]);
-        self.count += 1;
-        if self.count <= Self::FEW_MAX {
-            return self.few.insert(span, kind);
-        }
-        if self.many.is_empty() {
-            self.many.extend(self.few.drain());
-        }
-        self.many.insert((span.as_u64(), kind))
     }
 }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use tracehouse_catalogue::{Commit, FileRecord};
-use tracehouse_model::{SpanBatch, TenantId};
+use tracehouse_model::{SeededSet, SpanBatch, TenantId};
 
+use crate::copies::{StoredCopies, TraceGroup};
 use crate::error::WriteError;
 use crate::file::{
     AttributeCounts, MergedStrings, OrderedSpans, Packing, ROWS_PER_ROW_GROUP, RowRef, SpanFileWriter, WrittenFile,
@@ -26,7 +27,7 @@ pub struct FlushReport {
     pub spans: u64,
     pub files: u64,
     pub bytes: u64,
-    /// Redelivered spans that were left out.
+    /// Copies of spans that were left out.
     pub duplicates: u64,
 }
 
@@ -89,7 +90,8 @@ fn write_tenant(
     let batches: Vec<&SpanBatch> = hot.iter().map(|batch| &batch.spans).collect();
     let rows =
         (0u32..).zip(&batches).flat_map(|(batch, spans)| (0..spans.len() as u32).map(move |row| RowRef { batch, row }));
-    let ordered = order_spans(&batches, rows);
+    let mut ordered = order_spans(&batches, rows);
+    leave_out_stored(shared, tenant, &batches, &mut ordered);
     report.duplicates += ordered.duplicates;
     let mut strings = MergedStrings::of(&batches);
     let mut counts = AttributeCounts::default();
@@ -104,8 +106,26 @@ fn write_tenant(
     Ok(())
 }
 
+/// Leaves out spans whose twins are in files.
+fn leave_out_stored(shared: &Shared, tenant: &TenantId, batches: &[&SpanBatch], ordered: &mut OrderedSpans) {
+    let snapshot = shared.state.snapshot(tenant);
+    let stored = StoredCopies::new(&snapshot.files, batches, shared.clock.now_unix_nanos());
+    if stored.is_needless() {
+        return;
+    }
+    let trace_of = |rows: &[RowRef]| batches[rows[0].batch as usize].trace_id[rows[0].row as usize];
+    let all = ordered.trace_starts.windows(2).map(|trace| &ordered.rows[trace[0]..trace[1]]);
+    let groups: Vec<TraceGroup<'_>> = all
+        .filter(|rows| !rows.is_empty())
+        .map(|rows| TraceGroup { trace: trace_of(rows), rows })
+        .filter(|group| stored.may_hold(group.trace))
+        .collect();
+    let copies: SeededSet<RowRef> = stored.find(&groups).into_iter().collect();
+    ordered.leave_out(|at| copies.contains(at));
+}
+
 /// Spans (as ranges among the ordered ones, each of one trace) by the hour in which they begin. A span's own start decides,
-/// not its trace's: a redelivered span then lies in the hour of its first copy, where a merge meets both.
+/// not its trace's: a copy then belongs to the hour of its twin.
 fn by_hour(batches: &[&SpanBatch], ordered: &OrderedSpans) -> BTreeMap<i64, Vec<Range<usize>>> {
     let hour_at = |at: &RowRef| hour_of(batches[at.batch as usize].start_unix_nanos[at.row as usize]);
     let mut hours: BTreeMap<i64, Vec<Range<usize>>> = BTreeMap::new();

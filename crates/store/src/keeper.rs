@@ -8,7 +8,7 @@ use tracehouse_catalogue::{Commit, RetirementReason};
 use crate::compact::{Effort, compact};
 use crate::error::WriteError;
 use crate::flush::flush;
-use crate::state::SpanFile;
+use crate::span_file::SpanFile;
 use crate::store::Shared;
 
 const TICK: Duration = Duration::from_millis(200);

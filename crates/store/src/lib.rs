@@ -1,7 +1,8 @@
 //! Keeps spans: first durable in a log and visible in memory, then in Parquet files, merged, and removed in time.
 //!
 //! Entry type: [`Store`]. [`Store::append`] returns when a batch is durable and visible. [`Store::snapshot`] gives queries
-//! the spans in memory and the files as one, in which every span is exactly once, redelivered copies apart.
+//! the spans in memory and the files as one, in which every span is exactly once: copies (`copies`, `hot_copies`) are
+//! recognised wherever their twin lies.
 //!
 //! The way of a span: `log` (write, synchronise, acknowledge) → `state` (in memory) → `flush` (a file for each hour) →
 //! `compact` (merged, packed harder) → `keeper` (expired, deleted). `file` is the format of the files, `objects` where they
@@ -17,12 +18,15 @@
 
 mod compact;
 mod config;
+mod copies;
 mod error;
 mod file;
 mod flush;
+mod hot_copies;
 mod keeper;
 mod log;
 mod objects;
+mod span_file;
 mod state;
 mod store;
 
@@ -34,5 +38,6 @@ pub use file::{
     PromotedAttribute, StringForm, TraceRows,
 };
 pub use flush::FlushReport;
-pub use state::{HotBatch, Snapshot, SpanFile};
+pub use span_file::SpanFile;
+pub use state::{HotBatch, Snapshot};
 pub use store::{Store, StoreStatus};

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use tracehouse_catalogue::FileRecord;
 use tracehouse_model::{SpanBatch, TenantId, TraceId};
 
-use crate::error::ReadError;
-use crate::file::{FileContents, FileSource, OpenFile, TraceFilter};
+use crate::hot_copies::HotCopies;
 use crate::log::DurableBatch;
+use crate::span_file::SpanFile;
 
 /// Spans in memory, durable in the log and not yet in a file.
 pub struct HotBatch {
@@ -20,6 +20,8 @@ pub struct HotBatch {
     bytes: usize,
     /// Sorted 32-bit fingerprints of the traces inside: a lookup skips most batches.
     traces: Vec<u32>,
+    /// Whether copies of spans that were there before have been taken out: done before a query first sees the batch.
+    without_copies: AtomicBool,
 }
 
 impl HotBatch {
@@ -36,7 +38,27 @@ impl HotBatch {
         traces.sort_unstable();
         traces.dedup();
         let bytes = spans.memory_bytes() + 4 * traces.capacity();
-        Self { spans, first_sequence, last_sequence, bytes, traces }
+        let without_copies = AtomicBool::new(false);
+        Self { spans, first_sequence, last_sequence, bytes, traces, without_copies }
+    }
+
+    pub(crate) fn first_sequence(&self) -> u64 {
+        self.first_sequence
+    }
+
+    pub(crate) fn is_without_copies(&self) -> bool {
+        self.without_copies.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_without_copies(&self) {
+        self.without_copies.store(true, Ordering::Release);
+    }
+
+    /// The batch with some of its rows alone, which are given in order.
+    pub(crate) fn only(&self, rows: impl IntoIterator<Item = usize>) -> Self {
+        let mut spans = SpanBatch::new();
+        spans.append_rows(&self.spans, rows);
+        Self::new(spans, self.first_sequence, self.last_sequence)
     }
 
     pub fn may_contain(&self, trace: TraceId) -> bool {
@@ -46,82 +68,6 @@ impl HotBatch {
 
 fn fingerprint(trace: TraceId) -> u32 {
     trace.hash64() as u32
-}
-
-/// A file of spans that queries may read.
-pub struct SpanFile {
-    pub record: FileRecord,
-    pub contents: FileContents,
-    filter: TraceFilter,
-    opened: Mutex<Option<Arc<OpenFile>>>,
-    access: Arc<FileAccess>,
-}
-
-/// How files are opened: shared by all files of a store.
-pub(crate) struct FileAccess {
-    pub(crate) open: Box<OpenSource>,
-    /// Files with their footers in memory, oldest use first.
-    pub(crate) recently_opened: Mutex<std::collections::VecDeque<Arc<SpanFile>>>,
-}
-
-type OpenSource = dyn Fn(&FileRecord) -> Result<FileSource, parquet::errors::ParquetError> + Send + Sync;
-
-impl FileAccess {
-    /// Lets go of deleted files: the disk's room is not free while they are open.
-    pub(crate) fn close(&self, ids: &[String]) {
-        let mut deleted = Vec::new();
-        self.recently_opened.lock().retain(|file| {
-            let keep = !ids.contains(&file.record.id);
-            if !keep {
-                deleted.push(file.clone());
-            }
-            keep
-        });
-        deleted.iter().for_each(|file| *file.opened.lock() = None);
-    }
-}
-
-/// Footers of so many files are kept in memory (about half a megabyte each for a large file).
-const OPEN_FILES_MAX: usize = 256;
-
-impl SpanFile {
-    /// `None` if the catalogue's description can't be read.
-    pub(crate) fn new(record: FileRecord, access: Arc<FileAccess>) -> Option<Arc<Self>> {
-        let filter = TraceFilter::from_bytes(&record.trace_filter)?;
-        let contents = serde_json::from_str(&record.contents).ok()?;
-        // The parsed forms replace the raw ones, which would only take memory.
-        let record = FileRecord { trace_filter: Vec::new(), contents: String::new(), ..record };
-        Some(Arc::new(Self { record, contents, filter, opened: Mutex::new(None), access }))
-    }
-
-    pub fn may_contain(&self, trace: TraceId) -> bool {
-        self.filter.may_contain(trace)
-    }
-
-    /// The file with its footer read, from memory if it was used recently. Blocks on the disk or the network.
-    pub fn open(self: &Arc<Self>) -> Result<Arc<OpenFile>, ReadError> {
-        let mut opened = self.opened.lock();
-        if let Some(open) = &*opened {
-            return Ok(open.clone());
-        }
-        let source = (self.access.open)(&self.record).map_err(|source| self.read_error(source))?;
-        let open = Arc::new(OpenFile::open(source).map_err(|source| self.read_error(source))?);
-        *opened = Some(open.clone());
-        drop(opened);
-        let mut recent = self.access.recently_opened.lock();
-        recent.push_back(self.clone());
-        let evicted = if recent.len() > OPEN_FILES_MAX { recent.pop_front() } else { None };
-        drop(recent);
-        if let Some(evicted) = evicted {
-            *evicted.opened.lock() = None;
-        }
-        Ok(open)
-    }
-
-    /// An error of reading this file, with its name.
-    pub fn read_error(&self, source: parquet::errors::ParquetError) -> ReadError {
-        ReadError { path: self.record.path.clone(), source }
-    }
 }
 
 /// All spans of a tenant at one moment. Holding it keeps what it names readable.
@@ -138,6 +84,8 @@ pub struct Snapshot {
 #[derive(Default)]
 pub(crate) struct State {
     tenants: RwLock<Tenants>,
+    /// For each tenant that was asked about, what finds copies among its spans in memory.
+    hot_copies: Mutex<HashMap<TenantId, Arc<Mutex<HotCopies>>>>,
 }
 
 #[derive(Default)]
@@ -157,6 +105,42 @@ const SMALL_BATCH_SPANS: usize = 256;
 impl State {
     pub(crate) fn snapshot(&self, tenant: &TenantId) -> Snapshot {
         self.tenants.read().by_id.get(tenant).cloned().unwrap_or_default()
+    }
+
+    /// All spans of a tenant at this moment, each once: copies of others are taken out of what is in memory. May read files.
+    pub(crate) fn snapshot_without_copies(&self, tenant: &TenantId, now_unix_nanos: i64) -> Snapshot {
+        let all_known = |snapshot: &Snapshot| snapshot.hot.iter().all(|batch| batch.is_without_copies());
+        let snapshot = self.snapshot(tenant);
+        if all_known(&snapshot) {
+            return snapshot;
+        }
+        let copies = self.hot_copies.lock().entry(tenant.clone()).or_default().clone();
+        // One at a time for each tenant: what one has found the next need not look for.
+        let mut copies = copies.lock();
+        let mut snapshot = self.snapshot(tenant);
+        if all_known(&snapshot) {
+            return snapshot;
+        }
+        let replaced = copies.take_out(&mut snapshot, now_unix_nanos);
+        self.replace_hot(tenant, &replaced);
+        snapshot
+    }
+
+    /// Puts batches in the place of others. One that is no longer in memory needs no replacement.
+    fn replace_hot(&self, tenant: &TenantId, replaced: &[(Arc<HotBatch>, Arc<HotBatch>)]) {
+        if replaced.is_empty() {
+            return;
+        }
+        let mut tenants = self.tenants.write();
+        let tenants = &mut *tenants;
+        let Some(snapshot) = tenants.by_id.get_mut(tenant) else { return };
+        for (old, new) in replaced {
+            if let Some(place) = snapshot.hot.iter_mut().find(|batch| Arc::ptr_eq(batch, old)) {
+                tenants.hot_bytes = tenants.hot_bytes - old.bytes + new.bytes;
+                tenants.hot_spans -= (old.spans.len() - new.spans.len()) as u64;
+                *place = new.clone();
+            }
+        }
     }
 
     pub(crate) fn hot_bytes(&self) -> usize {
@@ -264,7 +248,11 @@ fn merge_small(hot: &mut Vec<Arc<HotBatch>>, flushing_up_to: u64, hot_bytes: &mu
         merged.append(&batch.spans);
         *hot_bytes -= batch.bytes;
     }
+    let all_without_copies = batches.iter().all(|batch| batch.is_without_copies());
     let merged = HotBatch::new(merged, first, last);
+    if all_without_copies {
+        merged.set_without_copies();
+    }
     *hot_bytes += merged.bytes;
     hot.push(Arc::new(merged));
 }

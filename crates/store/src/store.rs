@@ -23,7 +23,8 @@ use crate::flush::{FlushReport, flush};
 use crate::keeper::{chain, run_flusher, run_keeper};
 use crate::log::{LOG_NAME, LogEntry, SegmentedLog, SpanLog, recover};
 use crate::objects::{Objects, free_bytes};
-use crate::state::{FileAccess, Snapshot, SpanFile, State};
+use crate::span_file::{FileAccess, SpanFile};
+use crate::state::{Snapshot, State};
 
 const RETRY_WHEN_BUSY: Duration = Duration::from_secs(1);
 const RETRY_WHEN_FULL: Duration = Duration::from_secs(10);
@@ -160,9 +161,9 @@ impl Store {
         outcome.await.unwrap_or_else(|_| Err(failed()))
     }
 
-    /// All spans of a tenant at this moment.
+    /// All spans of a tenant at this moment, each once. May read files to tell copies, so not for the threads of a runtime.
     pub fn snapshot(&self, tenant: &TenantId) -> Snapshot {
-        self.shared.state.snapshot(tenant)
+        self.shared.state.snapshot_without_copies(tenant, self.shared.clock.now_unix_nanos())
     }
 
     /// Moves what is in memory into files; returns when that is done.
@@ -184,7 +185,7 @@ impl Store {
     }
 
     pub fn status(&self, tenant: &TenantId) -> StoreStatus {
-        let snapshot = self.snapshot(tenant);
+        let snapshot = self.shared.state.snapshot(tenant);
         StoreStatus {
             spans_hot: snapshot.hot.iter().map(|batch| batch.spans.len() as u64).sum(),
             spans_stored: snapshot.files.iter().map(|file| file.record.spans).sum(),
@@ -236,10 +237,7 @@ impl Shared {
         runtime: tokio::runtime::Handle,
     ) -> Self {
         let opener = objects.clone();
-        let access = Arc::new(FileAccess {
-            open: Box::new(move |record| opener.open(record)),
-            recently_opened: Mutex::default(),
-        });
+        let access = FileAccess::new(move |record| opener.open(record));
         Self {
             config,
             state: Arc::default(),

@@ -484,20 +484,16 @@ fn numbers_from_column(field: &Expression, contents: &Contents<'_>, rows: &Rows<
     Ok(Some(numbers))
 }
 
-/// Gathers from the spans in memory. Copies of a span count once.
+/// Gathers from the spans in memory.
 pub(super) fn gather_memory<C: Cell>(run: &Run<'_>, filter: &Expression, gathered: &mut Gathered<C>) {
-    let mut seen: SeededSet<(u64, u64, u8)> = SeededSet::default();
     for hot in &run.question.snapshot.hot {
         if run.question.bounds.exceeded() {
             return;
         }
         let spans = &hot.spans;
         let filter = RowExpression::new(filter, spans, None);
-        let rows = (0..spans.len()).filter(|&row| {
-            run.steps.range.contains(&spans.start_unix_nanos[row])
-                && filter.holds(row)
-                && seen.insert((spans.trace_id[row].hash64(), spans.span_id[row].as_u64(), spans.kind[row]))
-        });
+        let rows =
+            (0..spans.len()).filter(|&row| run.steps.range.contains(&spans.start_unix_nanos[row]) && filter.holds(row));
         gather_rows(run, spans, rows, |field| RowExpression::new(field, spans, None), gathered);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parquet::errors::Result;
-use tracehouse_model::{AnyValue, SeededEntry, SeededMap, SeededSet};
+use tracehouse_model::{AnyValue, SeededEntry, SeededMap};
 use tracehouse_scan::{Done, Held, Piece, Reach, each_row_group};
 use tracehouse_store::SpanFile;
 use tracehouse_traceql::FieldExpr;
@@ -346,7 +346,6 @@ impl Compare<'_> {
     }
 
     fn count_memory(&self, filter: &Expression, counts: &mut Counts) {
-        let mut seen: SeededSet<(u64, u64, u8)> = SeededSet::default();
         for hot in &self.question.snapshot.hot {
             if self.question.bounds.exceeded() {
                 return;
@@ -357,8 +356,7 @@ impl Compare<'_> {
             let mut of_batch = BatchCounts::new(spans);
             for row in 0..spans.len() {
                 let start = spans.start_unix_nanos[row];
-                let key = (spans.trace_id[row].hash64(), spans.span_id[row].as_u64(), spans.kind[row]);
-                if self.steps.range.contains(&start) && filter.holds(row) && seen.insert(key) {
+                if self.steps.range.contains(&start) && filter.holds(row) {
                     of_batch.add(row, self.slot(start, selection.holds(row)));
                 }
             }

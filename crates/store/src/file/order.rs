@@ -1,9 +1,9 @@
-//! The order of spans in a file: by trace id, then start; redelivered spans left out; parents as row offsets.
+//! The order of spans in a file: by trace id, then start; copies left out; parents as row offsets.
 
-use tracehouse_model::{SeededMap, SpanBatch, SpanId, kind};
+use tracehouse_model::{CopyKey, SeededMap, SpanBatch, kind};
 
 /// A span among several batches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RowRef {
     pub(crate) batch: u32,
     pub(crate) row: u32,
@@ -19,8 +19,25 @@ pub(crate) struct OrderedSpans {
     pub(crate) duplicates: u64,
 }
 
-/// Sorts the given rows of the batches and drops redelivered spans: those with the trace id, span id and kind of a
-/// span already seen. The first in the order of batches and rows stays.
+impl OrderedSpans {
+    /// Leaves out further copies.
+    pub(crate) fn leave_out(&mut self, is_copy: impl Fn(&RowRef) -> bool) {
+        let mut rows = Vec::with_capacity(self.rows.len());
+        for trace in 1..self.trace_starts.len() {
+            let (begin, end) = (self.trace_starts[trace - 1], self.trace_starts[trace]);
+            let kept = rows.len();
+            rows.extend(self.rows[begin..end].iter().filter(|at| !is_copy(at)));
+            self.trace_starts[trace - 1] = kept;
+        }
+        if let Some(end) = self.trace_starts.last_mut() {
+            *end = rows.len();
+        }
+        self.duplicates += (self.rows.len() - rows.len()) as u64;
+        self.rows = rows;
+    }
+}
+
+/// Sorts the given rows of the batches and drops copies ([`SpanBatch::is_copy`]). The first in the order of batches and rows stays.
 pub(crate) fn order_spans(batches: &[&SpanBatch], rows: impl Iterator<Item = RowRef>) -> OrderedSpans {
     let mut keys: Vec<(u128, i64, RowRef)> = rows
         .map(|at| {
@@ -33,13 +50,22 @@ pub(crate) fn order_spans(batches: &[&SpanBatch], rows: impl Iterator<Item = Row
     let mut seen = SeenSpans::default();
     for trace in keys.chunk_by(|left, right| left.0 == right.0) {
         ordered.trace_starts.push(ordered.rows.len());
-        seen.begin_trace(trace.len());
-        for &(_, _, at) in trace {
-            let batch = batches[at.batch as usize];
-            if seen.insert(batch.span_id[at.row as usize], batch.kind[at.row as usize]) {
-                ordered.rows.push(at);
-            } else {
-                ordered.duplicates += 1;
+        // Copies begin at the same moment.
+        for together in trace.chunk_by(|left, right| left.1 == right.1) {
+            if let [(_, _, only)] = together {
+                ordered.rows.push(*only);
+                continue;
+            }
+            seen.begin();
+            for &(_, _, at) in together {
+                let batch = batches[at.batch as usize];
+                if seen.insert(batch.copy_key(at.row as usize), at, |known| {
+                    batch.is_copy(at.row as usize, batches[known.batch as usize], known.row as usize)
+                }) {
+                    ordered.rows.push(at);
+                } else {
+                    ordered.duplicates += 1;
+                }
             }
         }
     }
@@ -47,39 +73,48 @@ pub(crate) fn order_spans(batches: &[&SpanBatch], rows: impl Iterator<Item = Row
     ordered
 }
 
-/// The spans of one trace seen so far: a list for the many small traces, a table for the few large ones.
-#[derive(Default)]
-pub(crate) struct SeenSpans {
-    list: Vec<(u64, u8)>,
-    table: SeededMap<(u64, u8), ()>,
-    large: bool,
+/// The spans of one trace and start that were seen so far: a list for the usual few, a table for many. `T` tells where one is.
+pub(crate) struct SeenSpans<T> {
+    list: Vec<(CopyKey, T)>,
+    table: SeededMap<CopyKey, Vec<T>>,
 }
 
-impl SeenSpans {
-    const LIST_MAX: usize = 48;
+impl<T> Default for SeenSpans<T> {
+    fn default() -> Self {
+        Self { list: Vec::new(), table: SeededMap::default() }
+    }
+}
 
-    pub(crate) fn begin_trace(&mut self, spans: usize) {
+impl<T> SeenSpans<T> {
+    const LIST_MAX: usize = 48;
+    /// Different spans under one key are compared each with each, so only so many are: only who chooses such ids has more.
+    const SPANS_OF_KEY_MAX: usize = 32;
+
+    pub(crate) fn begin(&mut self) {
         self.list.clear();
         self.table.clear();
-        self.large = spans > Self::LIST_MAX;
     }
 
-    /// Gives the spans of a small trace away, when it turns out to be large.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (u64, u8)> + '_ {
-        self.list.drain(..)
-    }
-
-    /// Whether the span is new.
+    /// Whether the span is new, which `is_copy_of` decides for those with the same key.
     #[inline]
-    pub(crate) fn insert(&mut self, span: SpanId, kind: u8) -> bool {
-        let key = (span.as_u64(), kind);
-        if self.large {
-            return self.table.insert(key, ()).is_none();
+    pub(crate) fn insert(&mut self, key: CopyKey, at: T, mut is_copy_of: impl FnMut(&T) -> bool) -> bool {
+        if self.table.is_empty() && self.list.len() < Self::LIST_MAX {
+            if self.list.iter().any(|(known, at)| *known == key && is_copy_of(at)) {
+                return false;
+            }
+            self.list.push((key, at));
+            return true;
         }
-        if self.list.contains(&key) {
+        for (key, at) in self.list.drain(..) {
+            self.table.entry(key).or_default().push(at);
+        }
+        let known = self.table.entry(key).or_default();
+        if known.iter().any(is_copy_of) {
             return false;
         }
-        self.list.push(key);
+        if known.len() < Self::SPANS_OF_KEY_MAX {
+            known.push(at);
+        }
         true
     }
 }

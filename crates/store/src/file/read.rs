@@ -149,6 +149,11 @@ impl OpenFile {
         self.metadata.row_group(row_group).num_rows() as usize
     }
 
+    /// How many rows all row groups have.
+    pub(crate) fn rows(&self) -> u64 {
+        (0..self.row_groups()).map(|row_group| self.rows_of(row_group) as u64).sum()
+    }
+
     /// About how many bytes the columns take before compression.
     pub(crate) fn uncompressed_bytes(&self) -> u64 {
         self.metadata.row_groups().iter().map(|row_group| row_group.total_byte_size().max(0) as u64).sum()
@@ -495,7 +500,12 @@ impl OpenFile {
     }
 
     /// Some ranges of rows of a row group, ascending and apart, as spans. Each page is decoded once.
-    fn read_ranges(&self, row_group: usize, ranges: &[Range<usize>], columns: Projection<'_>) -> Result<SpanBatch> {
+    pub(crate) fn read_ranges(
+        &self,
+        row_group: usize,
+        ranges: &[Range<usize>],
+        columns: Projection<'_>,
+    ) -> Result<SpanBatch> {
         if ranges.len() > 1 {
             let selection = RowSelection::from_consecutive_ranges(ranges.iter().cloned(), self.rows_of(row_group));
             let (projection, selected) = (self.projection(columns), selection.row_count());

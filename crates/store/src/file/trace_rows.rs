@@ -28,7 +28,7 @@ impl TraceRows {
         self.traces.capacity() * size_of::<TraceId>() + self.first_rows.capacity() * size_of::<u32>()
     }
 
-    pub(super) fn push(&mut self, ids: &FixedSizeBinaryArray) -> Result<()> {
+    pub(crate) fn push(&mut self, ids: &FixedSizeBinaryArray) -> Result<()> {
         for id in ids.iter() {
             let id = id.and_then(|id| id.try_into().ok()).map(TraceId).ok_or_else(super::read::wrong_column)?;
             match self.traces.last() {

@@ -8,7 +8,7 @@ use tracehouse_model::{
 };
 use tracehouse_store::{OpenFile, Projection, SpanFile};
 
-use crate::spans::{Key, NOON, assert_same_spans, batch_of, by_key, key_of, plain_span};
+use crate::spans::{Key, NOON, assert_same_spans, batch_of, by_key, plain_span};
 use crate::world::{World, all_spans, append, file_spans, spans_of};
 
 /// Pages have between so many rows and so many.
@@ -172,57 +172,6 @@ async fn a_huge_trace_comes_back() {
     store.compact().await.expect("the merge succeeds");
     let file = store.snapshot(&TenantId::default()).files[0].clone();
     check_file("huge, packed", &file, &expected);
-}
-
-/// The same spans again and again, in one flush and in several: merged files hold each once.
-#[tokio::test(flavor = "multi_thread")]
-async fn redelivered_spans_are_stored_once() {
-    let world = World::new();
-    let store = world.open().await;
-    let spans: Vec<Span> = (0..300).map(|number| varied_span(u128::from(number / 100) + 1, number, 0)).collect();
-    for _ in 0..3 {
-        append(&store, batch_of(&spans[..200])).await;
-        append(&store, batch_of(&spans[100..])).await;
-        let report = store.flush().await.expect("the flush succeeds");
-        assert_eq!((report.spans, report.duplicates), (300, 100));
-    }
-    let report = store.compact().await.expect("the merge succeeds");
-    assert_eq!((report.spans, report.duplicates, report.files_before, report.files_after), (300, 600, 3, 1));
-    assert_same_spans("merged", &all_spans(&store.snapshot(&TenantId::default())), &by_key(&spans), 1);
-}
-
-/// Two spans of one call that share their id, as Zipkin's client and server do, are two spans; two that differ only in
-/// content are one.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_makes_a_span_the_same() {
-    let world = World::new();
-    let store = world.open().await;
-    let with_kind = |kind: u8, parent: u64, start: i64, name: &str| {
-        let mut span = plain_span(1, 7, parent, NOON + start);
-        (span.kind, span.name) = (kind, name.into());
-        span
-    };
-    let client = with_kind(3, 2, 10, "client");
-    let server = with_kind(2, 2, 20, "server");
-    let changed = with_kind(2, 2, 30, "server, sent again and later");
-    let own_parent = with_kind(1, 7, 40, "its own parent");
-    let child = plain_span(1, 8, 7, NOON + 50);
-    let sent = [client, server, changed, own_parent, child];
-    append(&store, batch_of(&sent)).await;
-    let kept: Vec<Span> = sent.iter().filter(|span| !span.name.contains("again")).cloned().collect();
-    for phase in ["flushed", "merged"] {
-        match phase {
-            "flushed" => drop(store.flush().await.expect("the flush succeeds")),
-            _ => drop(store.compact().await.expect("the merge succeeds")),
-        }
-        let found = all_spans(&store.snapshot(&TenantId::default()));
-        assert_eq!(
-            found.iter().map(key_of).collect::<Vec<_>>(),
-            kept.iter().map(key_of).collect::<Vec<_>>(),
-            "{phase}"
-        );
-        assert_same_spans(phase, &found, &by_key(&kept), 1);
-    }
 }
 
 /// Spans with long texts: memory and row groups are counted in bytes as well.

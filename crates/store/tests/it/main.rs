@@ -1,6 +1,7 @@
 //! The store from the outside: what goes in comes out, exactly once, whatever happens in between.
 
 mod big;
+mod copies;
 mod crash;
 mod file_damage;
 mod full_disk;

@@ -1,0 +1,264 @@
+//! Finds spans that are stored already: copies that a sender sent again.
+//!
+//! A copy begins when its twin began, so only files with spans of the same minutes can hold the twin; of those, only files
+//! whose filter may hold the trace are looked at; of those, ids, starts and kinds are compared in memory; and only where
+//! all of them are the same is the content read ([`SpanBatch::is_copy`] decides). New spans therefore cost a few filter
+//! look-ups for each trace, and files are read for traces that go on from one file into the next.
+//!
+//! The bound: every file that was written within [`CHECKED_ALWAYS`] is looked at, and of older ones as many as
+//! [`OLDER_FILES_MAX`], newest first. Copies beyond that are found when their files are merged and when a trace is read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::AsArray;
+use arrow::datatypes::{Int32Type, TimestampNanosecondType};
+use parquet::errors::ParquetError;
+use tracehouse_model::{CopyKey, SeededMap, SpanBatch, TraceId, kind};
+
+use crate::file::{OpenFile, Projection, RowRef, StringForm, TraceRows};
+use crate::span_file::SpanFile;
+
+/// Files that were written within so long are always looked at.
+pub(crate) const CHECKED_ALWAYS: Duration = Duration::from_secs(2 * 3600);
+/// Of files written before that, at most so many are looked at for one flush: a sender that sends spans of all hours
+/// would otherwise have all files read.
+const OLDER_FILES_MAX: usize = 64;
+/// Different spans under the same ids, kind and start are compared each with each, so they are bounded: only who chooses such
+/// ids has more.
+const SPANS_OF_KEY_MAX: usize = 32;
+/// Spans whose content is read at once to be compared.
+const COMPARED_AT_ONCE_MAX: usize = 16 * 1024;
+/// Bytes of content that are read at once.
+const COMPARED_BYTES_MAX: u64 = 16 << 20;
+const NANOS_PER_MINUTE: i64 = 60_000_000_000;
+const MINUTES_PER_HOUR: i64 = 60;
+
+/// The spans of one trace that may be copies, in the order of their starts.
+pub(crate) struct TraceGroup<'a> {
+    pub(crate) trace: TraceId,
+    pub(crate) rows: &'a [RowRef],
+}
+
+/// Looks for twins of spans in files.
+pub(crate) struct StoredCopies<'a> {
+    /// Of one tenant.
+    files: Vec<&'a Arc<SpanFile>>,
+    batches: &'a [&'a SpanBatch],
+    found: Vec<RowRef>,
+}
+
+impl<'a> StoredCopies<'a> {
+    /// `files`: all of the tenant; `now_unix_nanos`: by the clock that their `created_at` was taken from.
+    pub(crate) fn new(files: &'a [Arc<SpanFile>], batches: &'a [&'a SpanBatch], now_unix_nanos: i64) -> Self {
+        Self { files: candidates(files, batches, now_unix_nanos), batches, found: Vec::new() }
+    }
+
+    /// Whether no file has spans of the same time: nothing has to be looked at.
+    pub(crate) fn is_needless(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// Whether a file of the same time may hold spans of a trace.
+    pub(crate) fn may_hold(&self, trace: TraceId) -> bool {
+        self.files.iter().any(|file| file.may_contain(trace))
+    }
+
+    /// The spans of the groups that have a twin in a file, in no order. A file that can't be read can't be looked at: its
+    /// twins are found when it is read again.
+    pub(crate) fn find(mut self, groups: &[TraceGroup<'_>]) -> Vec<RowRef> {
+        for file in std::mem::take(&mut self.files) {
+            let inside: Vec<&TraceGroup<'_>> = groups.iter().filter(|group| file.may_contain(group.trace)).collect();
+            if inside.is_empty() {
+                continue;
+            }
+            if let Err(error) = self.look_into(file, &inside) {
+                metrics::counter!("tracehouse_store_copies_unchecked_total").increment(1);
+                tracing::warn!(path = file.record.path, %error, "a stored file could not be looked at for copies");
+            }
+        }
+        self.found
+    }
+
+    fn look_into(&mut self, file: &Arc<SpanFile>, groups: &[&TraceGroup<'_>]) -> Result<(), ParquetError> {
+        let open = file.open().map_err(|error| error.source)?;
+        let ids = file.ids(&open)?;
+        for (row_group, ids) in ids.row_groups.iter().enumerate() {
+            let mut suspected: Vec<Suspected> = Vec::new();
+            for group in groups {
+                let Some(rows) = ids.traces.of(group.trace) else { continue };
+                let twins = ids.twins(rows, group.rows, self.batches);
+                suspected.extend(twins);
+            }
+            suspected.sort_unstable_by_key(|suspected| suspected.stored);
+            self.compare(&open, row_group, &suspected)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the content of the stored spans, some at a time, and compares.
+    fn compare(&mut self, open: &OpenFile, row_group: usize, suspected: &[Suspected]) -> Result<(), ParquetError> {
+        let bytes_per_row = open.uncompressed_bytes() / open.rows().max(1) + 1;
+        let at_once = ((COMPARED_BYTES_MAX / bytes_per_row) as usize).clamp(1, COMPARED_AT_ONCE_MAX);
+        for some in suspected.chunks(at_once) {
+            let ranges = ranges_of(some.iter().map(|suspected| suspected.stored));
+            let stored = open.read_ranges(row_group, &ranges, Projection::All)?;
+            let mut place = SeededMap::default();
+            for (at, row) in ranges.iter().cloned().flatten().enumerate() {
+                place.insert(row as u32, at);
+            }
+            for Suspected { stored: row, sent } in some {
+                let Some(&at) = place.get(row) else { continue };
+                let is_copy = |sent: &RowRef| self.batches[sent.batch as usize].is_copy(sent.row as usize, &stored, at);
+                self.found.extend(sent.iter().copied().filter(is_copy));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A stored span and the sent ones that have its key.
+struct Suspected {
+    stored: u32,
+    sent: Vec<RowRef>,
+}
+
+/// What tells the spans of a file apart, without their content: about 18 bytes for each span.
+pub(crate) struct StoredIds {
+    row_groups: Vec<RowGroupIds>,
+}
+
+struct RowGroupIds {
+    traces: TraceRows,
+    keys: Vec<CopyKey>,
+}
+
+impl StoredIds {
+    pub(crate) fn read(open: &OpenFile) -> Result<Self, ParquetError> {
+        let row_groups = (0..open.row_groups()).map(|row_group| RowGroupIds::read(open, row_group));
+        Ok(Self { row_groups: row_groups.collect::<Result<_, _>>()? })
+    }
+
+    /// What this takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let of_row_group = |ids: &RowGroupIds| {
+            ids.traces.bytes() + ids.keys.capacity() * size_of::<CopyKey>() + size_of::<RowGroupIds>()
+        };
+        self.row_groups.iter().map(of_row_group).sum()
+    }
+}
+
+impl RowGroupIds {
+    fn read(open: &OpenFile, row_group: usize) -> Result<Self, ParquetError> {
+        let rows = open.rows_of(row_group).max(1);
+        let columns = ["trace_id", "span_id", "start_time", "kind"];
+        let mut ids = Self { traces: TraceRows::default(), keys: Vec::with_capacity(rows) };
+        for batch in open.scan(row_group, &columns, None, StringForm::Dictionary, rows)? {
+            let batch = batch?;
+            let column = |name: &str| batch.column_by_name(name).ok_or_else(|| wrong_column(name));
+            let wrong = |name: &'static str| move || wrong_column(name);
+            let trace_id = column("trace_id")?.as_fixed_size_binary_opt().ok_or_else(wrong("trace_id"))?;
+            let span_id = column("span_id")?.as_fixed_size_binary_opt().ok_or_else(wrong("span_id"))?;
+            let starts = column("start_time")?.as_primitive_opt::<TimestampNanosecondType>();
+            let starts = starts.ok_or_else(wrong("start_time"))?.values();
+            let kinds = column("kind")?.as_dictionary_opt::<Int32Type>().ok_or_else(wrong("kind"))?;
+            let names = kinds.values().as_string_opt::<i32>().ok_or_else(wrong("kind"))?;
+            let codes: Vec<u8> = names
+                .iter()
+                .map(|name| kind::from_name(name.unwrap_or_default()).unwrap_or(kind::UNSPECIFIED))
+                .collect();
+            ids.traces.push(trace_id)?;
+            for row in 0..batch.num_rows() {
+                let id: [u8; 8] = span_id.value(row).try_into().map_err(|_| wrong_column("span_id"))?;
+                let code = codes.get(kinds.keys().value(row) as usize).copied().unwrap_or(kind::UNSPECIFIED);
+                ids.keys.push(CopyKey { span_id: u64::from_be_bytes(id), start_unix_nanos: starts[row], kind: code });
+            }
+        }
+        Ok(ids)
+    }
+
+    /// The stored spans among some rows that have the keys of sent ones.
+    fn twins(&self, stored: std::ops::Range<usize>, sent: &[RowRef], batches: &[&SpanBatch]) -> Vec<Suspected> {
+        /// Sent rows of a key, and how many stored ones were met.
+        type OfKey = (Vec<RowRef>, usize);
+        let mut by_key: SeededMap<CopyKey, OfKey> = SeededMap::default();
+        for &at in sent {
+            let (sent, _) = by_key.entry(batches[at.batch as usize].copy_key(at.row as usize)).or_default();
+            if sent.len() < SPANS_OF_KEY_MAX {
+                sent.push(at);
+            }
+        }
+        let suspected = |row: usize| {
+            let (sent, met) = by_key.get_mut(&self.keys[row])?;
+            *met += 1;
+            (*met <= SPANS_OF_KEY_MAX).then(|| Suspected { stored: row as u32, sent: sent.clone() })
+        };
+        stored.filter_map(suspected).collect()
+    }
+}
+
+/// Ascending rows as ranges.
+fn ranges_of(rows: impl Iterator<Item = u32>) -> Vec<std::ops::Range<usize>> {
+    let mut ranges: Vec<std::ops::Range<usize>> = Vec::new();
+    for row in rows.map(|row| row as usize) {
+        match ranges.last_mut() {
+            Some(last) if last.end == row => last.end += 1,
+            Some(last) if last.end > row => {}
+            _ => ranges.push(row..row + 1),
+        }
+    }
+    ranges
+}
+
+/// Files that have spans of the same minutes, newest first, those written long ago bounded in number.
+fn candidates<'a>(files: &'a [Arc<SpanFile>], batches: &[&SpanBatch], now_unix_nanos: i64) -> Vec<&'a Arc<SpanFile>> {
+    let minutes = Minutes::of(batches);
+    let mut found: Vec<&Arc<SpanFile>> = files.iter().filter(|file| minutes.meet(file)).collect();
+    found.sort_by_key(|file| std::cmp::Reverse(file.record.created_at));
+    let always_since = now_unix_nanos.saturating_sub(CHECKED_ALWAYS.as_nanos() as i64);
+    let always = found.partition_point(|file| file.record.created_at >= always_since);
+    if found.len() > always + OLDER_FILES_MAX {
+        let left_out = found.len() - always - OLDER_FILES_MAX;
+        metrics::counter!("tracehouse_store_copies_unchecked_total").increment(left_out as u64);
+        found.truncate(always + OLDER_FILES_MAX);
+    }
+    found
+}
+
+/// In which minutes spans begin: for each hour one bit a minute.
+struct Minutes(SeededMap<i64, u64>);
+
+impl Minutes {
+    fn of(batches: &[&SpanBatch]) -> Self {
+        let mut hours: SeededMap<i64, u64> = SeededMap::default();
+        let mut last = (i64::MIN, i64::MIN);
+        for &start in batches.iter().flat_map(|batch| &batch.start_unix_nanos) {
+            let minute = start.div_euclid(NANOS_PER_MINUTE);
+            if last.0 == minute {
+                continue;
+            }
+            last = (minute, start);
+            let bit = 1u64 << minute.rem_euclid(MINUTES_PER_HOUR);
+            *hours.entry(minute.div_euclid(MINUTES_PER_HOUR)).or_default() |= bit;
+        }
+        Self(hours)
+    }
+
+    /// Whether a file has spans that begin in one of the minutes.
+    fn meet(&self, file: &SpanFile) -> bool {
+        let record = &file.record;
+        let hour_of = |start: i64| start.div_euclid(NANOS_PER_MINUTE * MINUTES_PER_HOUR);
+        let (first, last) = (hour_of(record.start_min), hour_of(record.start_max));
+        if first == last {
+            let minute = |start: i64| start.div_euclid(NANOS_PER_MINUTE).rem_euclid(MINUTES_PER_HOUR);
+            let from = u64::MAX << minute(record.start_min);
+            let up_to = u64::MAX >> (u64::BITS as i64 - 1 - minute(record.start_max));
+            return self.0.get(&first).is_some_and(|minutes| minutes & from & up_to != 0);
+        }
+        self.0.keys().any(|hour| (first..=last).contains(hour))
+    }
+}
+
+fn wrong_column(name: &str) -> ParquetError {
+    ParquetError::General(format!("the column {name} has another type than the files of spans have"))
+}

@@ -1,0 +1,130 @@
+//! Takes copies out of the spans in memory before a query sees them.
+//!
+//! A batch is looked at once, when it is first asked for: the keys of its spans are looked up among those of all batches before it,
+//! and its traces among those of the files ([`crate::copies`]). A tenant that nobody asks about costs nothing; what is
+//! flushed is looked at by the flush.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use tracehouse_model::{CopyKey, SeededMap, SeededSet, SeededState, SpanBatch, TraceId};
+
+use crate::copies::{StoredCopies, TraceGroup};
+use crate::file::RowRef;
+use crate::state::{HotBatch, Snapshot};
+
+/// Different spans under the same ids, kind and start of which each is compared with each.
+const SPANS_OF_KEY_MAX: usize = 32;
+
+/// Which spans of a tenant are in memory.
+#[derive(Default)]
+pub(crate) struct HotCopies {
+    /// Hashes of trace and key of every span that was looked at. A hash that is here already is a suspicion, no proof.
+    keys: SeededSet<u64>,
+    hasher: SeededState,
+    /// The log's number of the oldest batch in memory when the keys were last gathered: spans leave memory by flushes.
+    oldest_sequence: u64,
+}
+
+type Replaced = (Arc<HotBatch>, Arc<HotBatch>);
+
+impl HotCopies {
+    /// Takes copies out of the batches of a snapshot that were not looked at yet; gives the batches that changed, old and new.
+    pub(crate) fn take_out(&mut self, snapshot: &mut Snapshot, now_unix_nanos: i64) -> Vec<Replaced> {
+        self.forget_flushed(snapshot);
+        let mut replaced = Vec::new();
+        for at in 0..snapshot.hot.len() {
+            let batch = snapshot.hot[at].clone();
+            if batch.is_without_copies() {
+                continue;
+            }
+            let mut is_copy = vec![false; batch.spans.len()];
+            self.mark_in_memory(&snapshot.hot[..at], &batch.spans, &mut is_copy);
+            mark_stored(snapshot, &batch.spans, now_unix_nanos, &mut is_copy);
+            let copies = is_copy.iter().filter(|copy| **copy).count();
+            if copies == 0 {
+                batch.set_without_copies();
+                continue;
+            }
+            let kept = Arc::new(batch.only((0..is_copy.len()).filter(|&row| !is_copy[row])));
+            kept.set_without_copies();
+            snapshot.hot[at] = kept.clone();
+            replaced.push((batch, kept));
+        }
+        snapshot.hot.retain(|batch| !batch.spans.is_empty());
+        replaced
+    }
+
+    fn forget_flushed(&mut self, snapshot: &Snapshot) {
+        let oldest = snapshot.hot.first().map_or(0, |batch| batch.first_sequence());
+        if oldest == self.oldest_sequence {
+            return;
+        }
+        self.oldest_sequence = oldest;
+        self.keys.clear();
+        for batch in snapshot.hot.iter().filter(|batch| batch.is_without_copies()) {
+            for row in 0..batch.spans.len() {
+                let key = self.hash(&batch.spans, row);
+                self.keys.insert(key);
+            }
+        }
+    }
+
+    fn hash(&self, spans: &SpanBatch, row: usize) -> u64 {
+        self.hasher.hash_one((spans.trace_id[row], spans.copy_key(row)))
+    }
+
+    /// Marks spans with a twin in earlier batches, or before them in their own.
+    fn mark_in_memory(&mut self, earlier: &[Arc<HotBatch>], spans: &SpanBatch, is_copy: &mut [bool]) {
+        let mut suspected: SeededMap<(TraceId, CopyKey), Vec<usize>> = SeededMap::default();
+        for row in 0..spans.len() {
+            let key = self.hash(spans, row);
+            if !self.keys.insert(key) {
+                let rows = suspected.entry((spans.trace_id[row], spans.copy_key(row))).or_default();
+                if rows.len() < SPANS_OF_KEY_MAX {
+                    rows.push(row);
+                }
+            }
+        }
+        if suspected.is_empty() {
+            return;
+        }
+        let traces: SeededSet<TraceId> = suspected.keys().map(|(trace, _)| *trace).collect();
+        let mut compare = |other: &SpanBatch, other_row: usize, before: usize| {
+            if !traces.contains(&other.trace_id[other_row]) {
+                return;
+            }
+            let Some(rows) = suspected.get(&(other.trace_id[other_row], other.copy_key(other_row))) else { return };
+            for &row in rows.iter().filter(|row| **row >= before) {
+                is_copy[row] = is_copy[row] || spans.is_copy(row, other, other_row);
+            }
+        };
+        for batch in earlier {
+            if traces.iter().any(|&trace| batch.may_contain(trace)) {
+                (0..batch.spans.len()).for_each(|row| compare(&batch.spans, row, 0));
+            }
+        }
+        (0..spans.len()).for_each(|row| compare(spans, row, row + 1));
+    }
+}
+
+/// Marks spans with a twin in a file.
+fn mark_stored(snapshot: &Snapshot, spans: &SpanBatch, now_unix_nanos: i64, is_copy: &mut [bool]) {
+    let batches = [spans];
+    let stored = StoredCopies::new(&snapshot.files, &batches, now_unix_nanos);
+    if stored.is_needless() {
+        return;
+    }
+    let mut rows_of: SeededMap<TraceId, Option<Vec<RowRef>>> = SeededMap::default();
+    for (row, &trace) in spans.trace_id.iter().enumerate() {
+        let rows = rows_of.entry(trace).or_insert_with(|| stored.may_hold(trace).then(Vec::new));
+        if let Some(rows) = rows {
+            rows.push(RowRef { batch: 0, row: row as u32 });
+        }
+    }
+    let groups: Vec<TraceGroup<'_>> =
+        rows_of.iter().filter_map(|(&trace, rows)| Some(TraceGroup { trace, rows: rows.as_deref()? })).collect();
+    for found in stored.find(&groups) {
+        is_copy[found.row as usize] = true;
+    }
+}
