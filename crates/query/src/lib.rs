@@ -44,3 +44,4 @@ pub use request::{
     MatchedSpanset, MetricsAnswer, MetricsRequest, Operator, ParentRow, Scope, SearchAnswer, SearchRequest, Series,
     ServiceCount, Trace, TraceDetail, TraceSummary, Weighting,
 };
+pub use tracehouse_scan::{Pool, Reservation};

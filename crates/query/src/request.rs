@@ -224,8 +224,10 @@ pub struct MatchedSpan {
 /// How much of each span of a trace is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TraceDetail {
-    /// All that belongs to it.
+    /// All that belongs to it, to be written down.
     Whole,
+    /// The same, only to be looked at: no text is made of it.
+    Texts,
     /// Ids, times, name, kind, status, service, and its events and links: what a picture of the trace is drawn from.
     Outline,
 }

@@ -19,7 +19,9 @@ use crate::question::Question;
 use crate::request::{Trace, TraceDetail};
 
 /// What a portion may take while it is read.
-const PORTION_BYTES: usize = 16 << 20;
+const PORTION_BYTES: usize = 4 << 20;
+/// Lists grow to twice their size, and are there twice while they do; at the end the spans are copied into their order.
+const COPIES: usize = 3;
 /// The first portion, and how much larger the next may be: what the rows really take is known only when they were read.
 const FIRST_PORTION_ROWS: usize = 4096;
 const PORTION_GROWTH: usize = 4;
@@ -87,7 +89,7 @@ struct Reading<'a> {
     gathered: SpanBatch,
     /// Spans of it that there are.
     total: u64,
-    /// What the trace is expected to take, or does: its spans twice, as they are copied into their order, and their text.
+    /// What the trace is expected to take, or does: its spans, copies of them while they are put together, and their text.
     held: Held,
     /// What it takes by now; at most what is held.
     charged: usize,
@@ -121,7 +123,7 @@ impl<'a> Reading<'a> {
         for hot in hot() {
             let spans = of_hot(hot);
             total += spans as u64;
-            bytes = bytes.saturating_add(spans.min(asked.spans_max) * 2 * bytes_of_hot_span(hot));
+            bytes = bytes.saturating_add(spans.min(asked.spans_max) * COPIES * bytes_of_hot_span(hot));
         }
         if total == 0 {
             return Ok(None);
@@ -172,7 +174,7 @@ impl<'a> Reading<'a> {
         if wanted < rows.len() {
             self.cut = self.cut.or(Some(CUT_BY_LIMIT));
         }
-        while wanted > 0 && !self.charge(wanted * (2 * bytes_of_hot_span(hot) + TABLE_BYTES_PER_SPAN)) {
+        while wanted > 0 && !self.charge(wanted * (COPIES * bytes_of_hot_span(hot) + TABLE_BYTES_PER_SPAN)) {
             self.cut = self.cut.or(Some(CUT_BY_MEMORY));
             wanted /= 2;
         }
@@ -214,7 +216,8 @@ impl<'a> Reading<'a> {
         let columns = asked.columns(&open);
         let bytes_of_row = asked.row_bytes(&open, found.row_group, columns.as_deref());
         let rows = rows.start..rows.start + rows.len().min((PORTION_BYTES / bytes_of_row).max(1));
-        let of_portion = rows.len() * bytes_of_row;
+        // As arrays, and as spans that are made of them.
+        let of_portion = rows.len() * (2 * bytes_of_row + TABLE_BYTES_PER_SPAN);
         if !self.charge(of_portion) {
             self.cut = Some(CUT_BY_MEMORY);
             return None;
@@ -223,16 +226,17 @@ impl<'a> Reading<'a> {
         let read = reach.attempt(found.file, part, found.rows.len() as u64, || {
             open.read_rows(found.row_group, rows.clone(), projection)
         });
+        let spans = read.inspect(|spans| count_scanned(bounds, &open, columns.as_deref(), spans.len()));
+        let bytes = spans.as_ref().map_or(0, |spans| COPIES * spans.memory_bytes() + TABLE_BYTES_PER_SPAN * rows.len());
+        let fits = self.charge(bytes);
         self.charged -= of_portion;
-        let spans = read?;
-        count_scanned(bounds, &open, columns.as_deref(), rows.len());
-        let bytes = 2 * spans.memory_bytes() + TABLE_BYTES_PER_SPAN * rows.len();
-        if !self.charge(bytes) {
+        if !fits {
             self.cut = Some(CUT_BY_MEMORY);
             return None;
         }
+        let spans = spans?;
         // Rows are read in larger portions as long as they turn out to be small.
-        let fitting = PORTION_BYTES / (bytes / rows.len()).max(1);
+        let fitting = PORTION_BYTES / (bytes / COPIES / rows.len()).max(1);
         self.portion_rows = fitting.clamp(1, rows.len() * PORTION_GROWTH);
         if self.gathered.is_empty() {
             self.gathered = spans
@@ -278,6 +282,9 @@ impl<'a> Reading<'a> {
 
     /// How many spans, in their order, the text of the answer may have, and how long it is about.
     fn kept_of(&mut self, gathered: &SpanBatch, order: &[u32]) -> (usize, usize) {
+        if self.asked.detail == TraceDetail::Texts {
+            return (order.len(), 0);
+        }
         let mut estimate = TextEstimate::new(gathered, self.asked.detail);
         let mut bytes = 0usize;
         for (kept, &row) in order.iter().enumerate() {
@@ -323,7 +330,7 @@ impl TraceQuestion {
     /// The columns to read of a file; `None`: all.
     fn columns(&self, open: &OpenFile) -> Option<Vec<String>> {
         match self.detail {
-            TraceDetail::Whole => None,
+            TraceDetail::Whole | TraceDetail::Texts => None,
             TraceDetail::Outline => {
                 let has_column = open.layout().resource_column("service.name").is_some();
                 let service = if has_column { "resource.service.name" } else { "resource_attributes" };
@@ -339,7 +346,7 @@ impl TraceQuestion {
 
     /// About what a span of a file takes until the answer is written.
     fn bytes_of_span(&self, open: &OpenFile, row_group: usize) -> usize {
-        2 * self.row_bytes(open, row_group, self.columns(open).as_deref()) + TABLE_BYTES_PER_SPAN
+        COPIES * self.row_bytes(open, row_group, self.columns(open).as_deref()) + TABLE_BYTES_PER_SPAN
     }
 }
 

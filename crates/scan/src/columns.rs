@@ -11,11 +11,12 @@ use crate::fault::row_bytes;
 
 /// With at most this share of the rows wanted, a column is read only for them.
 pub const SPARSE_SHARE: usize = 256;
-/// Columns of lists and maps are read in batches of about so many bytes, as their texts are copied for each row.
+/// Columns that take more than this are read in batches of about so many bytes.
+const WHOLE_BYTES_MAX: u64 = 32 << 20;
 const BATCH_BYTES: usize = 8 << 20;
-/// Rows of such a batch. Without knowing how long the texts are, few are read at once.
-const BATCH_ROWS_MIN: usize = 64;
-const BATCH_ROWS_MAX: usize = 4096;
+/// Columns of lists and maps are always read in batches: their texts are copied for each row, and how long these are is not
+/// known for all files.
+const NESTED_ROWS_MAX: usize = 4096;
 
 /// The rows that a selection wants.
 pub fn selection_of(rows: &BooleanBuffer) -> RowSelection {
@@ -68,7 +69,7 @@ impl<'a> ReadRows<'a> {
     }
 }
 
-/// Shows a column, for the rows that `rows` says, batch by batch. Columns of lists and maps come in several.
+/// Shows a column, for the rows that `rows` says, batch by batch: in one, unless it is large or `nested` (lists, maps).
 pub fn read_column(
     bounds: &Bounds,
     open: &OpenFile,
@@ -79,10 +80,12 @@ pub fn read_column(
     mut look: impl FnMut(&ArrayRef) -> Result<()>,
 ) -> Result<()> {
     let selection = rows.selection();
-    let batch_rows = if nested {
-        (BATCH_BYTES / row_bytes(open, row_group, Some(&[name]))).clamp(BATCH_ROWS_MIN, BATCH_ROWS_MAX)
-    } else {
-        usize::MAX
+    let large = open.bytes_in_memory(row_group, Some(&[name])) > WHOLE_BYTES_MAX;
+    let fitting = (BATCH_BYTES / row_bytes(open, row_group, Some(&[name]))).max(1);
+    let batch_rows = match (nested, large) {
+        (true, _) => fitting.min(NESTED_ROWS_MAX),
+        (false, true) => fitting,
+        (false, false) => usize::MAX,
     };
     let form = StringForm::Dictionary;
     for batch in bounds.scan_in_batches(open, row_group, &[name], selection, form, batch_rows)? {

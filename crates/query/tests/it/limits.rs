@@ -88,7 +88,7 @@ async fn too_little_memory_is_said() {
     let reason = tiny.search(SEARCH).await.partial_reason.expect("not everything was looked at");
     assert!(reason.contains("of memory"), "{reason}");
     let by_time = "{ } | rate() by (span:id)";
-    let small = Limited::new(&shop, QueryLimits { memory_bytes_max: 256 << 10, ..QueryLimits::default() });
+    let small = Limited::new(&shop, QueryLimits { memory_bytes_max: 128 << 10, ..QueryLimits::default() });
     let reason = small.metrics(by_time).await.partial_reason.expect("too many series");
     assert!(reason.contains("too many series"), "{reason}");
 }
