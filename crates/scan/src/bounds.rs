@@ -100,8 +100,8 @@ impl Bounds {
         Ok(held)
     }
 
-    /// Waits a while for memory that other questions hold. To be called by who holds nothing: two that wait for each
-    /// other would both get nothing.
+    /// Waits a while for memory that other questions hold; there may be less to be had afterwards. To be called by who holds
+    /// nothing: two that wait for each other would both get nothing.
     pub fn wait_for(&self, bytes: usize) -> Result<Held, OutOfMemory> {
         let mut held = self.hold();
         let (mutex, nothing_happens) = (Mutex::new(()), Condvar::new());
@@ -114,8 +114,7 @@ impl Bounds {
             }
             nothing_happens.wait_for(&mut mutex.lock(), WAIT_STEP);
         }
-        self.take(&mut held, bytes)?;
-        Ok(held)
+        held.take(bytes).map(|()| held)
     }
 
     /// Reads columns of a row group as [`OpenFile::scan`] does, all selected rows in one batch. Counts bytes and memory.

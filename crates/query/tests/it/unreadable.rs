@@ -8,7 +8,9 @@ use tracehouse_query::{Among, MetricsRequest, QueryError, Scope, SearchRequest, 
 use crate::shop::{NOON, Shop, many_spans};
 
 /// What may happen to a file.
-const FAULTS: [(&str, fn(&Path)); 3] = [
+type Fault = (&'static str, fn(&Path));
+
+const FAULTS: [Fault; 3] = [
     ("missing", |path| std::fs::remove_file(path).expect("it is there")),
     ("its footer is overwritten", |path| {
         change(path, |bytes| bytes.iter_mut().rev().take(64).for_each(|byte| *byte ^= 1))
