@@ -107,16 +107,17 @@ fn assemble_portion(
         if inside.is_empty() {
             continue;
         }
-        let Some(open) = reach.open(file) else { continue };
-        (0..open.row_groups()).for_each(|row_group| reach.count_damage(file, &open, row_group));
-        let names = columns(&open);
-        let projection = names.as_deref().map_or(Projection::All, Projection::Only);
-        let left = spans_left(&gathered, bytes_max, bytes_of_span(&open, names.as_deref()));
-        let known = whereabouts.of_file(number, traces.len() >= MANY_TRACES);
-        let read = || open.read_traces(&inside, known, projection, left);
-        let Some((part, left_out)) = reach.attempt(file, Part::Whole, file.record.spans, read) else { continue };
+        let read = reach.attempt(file, Part::Whole, file.record.spans, |open| {
+            let names = columns(open);
+            let projection = names.as_deref().map_or(Projection::All, Projection::Only);
+            let left = spans_left(&gathered, bytes_max, bytes_of_span(open, names.as_deref()));
+            let known = whereabouts.of_file(number, traces.len() >= MANY_TRACES);
+            let (part, left_out) = open.read_traces(&inside, known, projection, left)?;
+            count_scanned(bounds, open, names.as_deref(), part.len());
+            Ok((part, left_out))
+        });
+        let Some((part, left_out)) = read else { continue };
         omitted += left_out;
-        count_scanned(bounds, &open, names.as_deref(), part.len());
         if gathered.is_empty() { gathered = part } else { gathered.append(&part) }
     }
     for hot in &snapshot.hot {

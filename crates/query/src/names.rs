@@ -212,10 +212,9 @@ pub(crate) fn attribute_keys_of(
             if keys.enough() || bounds.exceeded() {
                 break 'files;
             }
-            reach.count_damage(file, &open, row_group);
             let (part, rows) = (Part::RowGroup(row_group), open.rows_of(row_group) as u64);
             // Keys are a set: those that were added before an error may be added again.
-            reach.attempt(file, part, rows, || keys.add_row_group(&scan, &contents, &open, row_group));
+            reach.attempt(file, part, rows, |open| keys.add_row_group(&scan, &contents, open, row_group));
         }
     }
     let complete = keys.keys.complete && !keys.enough() && !bounds.exceeded();
@@ -380,11 +379,9 @@ impl KnownValues {
         if let Some(known) = self.0.lock().by_attribute.get(&attributed) {
             return known.clone();
         }
-        let read = reach.attempt(file, Part::Whole, file.record.spans, || {
+        let read = reach.attempt(file, Part::Whole, file.record.spans, |open| {
             let mut values = Values { seen: BTreeSet::new(), limit: VALUES_PER_FILE_MAX };
-            let open = tracehouse_scan::open(file)?;
-            (0..open.row_groups()).for_each(|row_group| reach.count_damage(file, &open, row_group));
-            values_of_file(&open, contents, scope, key, &mut values, bounds)?;
+            values_of_file(open, contents, scope, key, &mut values, bounds)?;
             Ok(values)
         });
         let Some(values) = read else {

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use arrow::array::AsArray;
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{Span, SpanBatch, SpanId, TraceId, status};
-use tracehouse_scan::{Held, Part, Reservation, may_contain, no_room, readable_ranges, row_bytes, selection_of_range};
+use tracehouse_scan::{
+    Held, Part, Reservation, may_contain, no_room, read_rows, readable, row_bytes, selection_of_range,
+};
 use tracehouse_store::{HotBatch, OpenFile, Projection, SpanFile, StringForm};
 
 use crate::answer_text::TextEstimate;
@@ -68,15 +70,7 @@ fn find<'a>(question: Question<'a>, id: TraceId) -> Vec<Found<'a>> {
     let Question { snapshot, reach, .. } = question;
     let mut found = Vec::new();
     for file in snapshot.files.iter().filter(|file| may_contain(file, id)) {
-        let parts = reach.attempt(file, Part::Whole, file.record.spans, || {
-            let open = tracehouse_scan::open(file)?;
-            let parts = open.find_trace(id)?;
-            let readable = parts.into_iter().flat_map(|(row_group, rows)| {
-                reach.count_damage(file, &open, row_group);
-                readable_ranges(&open, row_group, rows).into_iter().map(move |rows| (row_group, rows))
-            });
-            Ok(readable.collect::<Vec<_>>())
-        });
+        let parts = reach.attempt(file, Part::Whole, file.record.spans, |open| open.find_trace(id));
         found.extend(parts.into_iter().flatten().map(|(row_group, rows)| Found { file, row_group, rows }));
     }
     found
@@ -223,8 +217,8 @@ impl<'a> Reading<'a> {
             return None;
         }
         let projection = columns.as_deref().map_or(Projection::All, Projection::Only);
-        let read = reach.attempt(found.file, part, found.rows.len() as u64, || {
-            open.read_rows(found.row_group, rows.clone(), projection)
+        let read = reach.attempt(found.file, part, found.rows.len() as u64, |open| {
+            read_rows(open, found.row_group, rows.clone(), projection)
         });
         let spans = read.inspect(|spans| count_scanned(bounds, &open, columns.as_deref(), spans.len()));
         let bytes = spans.as_ref().map_or(0, |spans| COPIES * spans.memory_bytes() + TABLE_BYTES_PER_SPAN * rows.len());
@@ -359,9 +353,10 @@ pub(crate) fn span(
     let mut copies: Vec<Span> = Vec::new();
     for found in find(question, trace) {
         let part = Part::RowGroup(found.row_group);
-        let read = question.reach.attempt(found.file, part, found.rows.len() as u64, || {
-            spans_with_id(question, &found, id, COPIES_MAX - copies.len().min(COPIES_MAX))
-        });
+        let most = COPIES_MAX - copies.len().min(COPIES_MAX);
+        let read = question
+            .reach
+            .attempt(found.file, part, found.rows.len() as u64, |open| spans_with_id(question, open, &found, id, most));
         copies.extend(read.into_iter().flatten());
     }
     for hot in question.snapshot.hot.iter().filter(|hot| hot.may_contain(trace)) {
@@ -377,23 +372,31 @@ pub(crate) fn span(
 }
 
 /// The rows of one place that have a span id, as spans.
-fn spans_with_id(question: Question<'_>, found: &Found<'_>, id: SpanId, most: usize) -> Result<Vec<Span>> {
-    let open = tracehouse_scan::open(found.file)?;
+fn spans_with_id(
+    question: Question<'_>,
+    open: &OpenFile,
+    found: &Found<'_>,
+    id: SpanId,
+    most: usize,
+) -> Result<Vec<Span>> {
     let (row_group, bounds) = (found.row_group, question.bounds);
+    let readable = readable(open, row_group);
+    let is_readable = |row: usize| readable.as_ref().is_none_or(|readable| readable.value(row));
     let selection = selection_of_range(&found.rows);
     let mut rows: Vec<usize> = Vec::new();
     let mut next = found.rows.start;
-    for batch in bounds.scan(&open, row_group, &["span_id"], Some(selection), StringForm::View)? {
+    for batch in bounds.scan(open, row_group, &["span_id"], Some(selection), StringForm::View)? {
         let batch = batch?;
         let ids = batch.column(0).as_fixed_size_binary_opt();
         let ids = ids.ok_or_else(|| ParquetError::General("span ids of another type".into()))?;
         let same = (0..batch.num_rows()).filter(|&at| ids.value(at) == id.0).map(|at| next + at);
+        let same = same.filter(|&row| is_readable(row));
         rows.extend(same.take(most - rows.len().min(most)));
         next += batch.num_rows();
     }
     rows.into_iter()
         .map(|row| {
-            let _held = bounds.held(2 * row_bytes(&open, row_group, None)).map_err(no_room)?;
+            let _held = bounds.held(2 * row_bytes(open, row_group, None)).map_err(no_room)?;
             Ok(open.read_rows(row_group, row..row + 1, Projection::All)?.span(0))
         })
         .collect()

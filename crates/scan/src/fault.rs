@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use arrow::buffer::BooleanBuffer;
 use parquet::errors::ParquetError;
-use tracehouse_model::TraceId;
-use tracehouse_store::{FileContents, OpenFile, Snapshot, SpanFile};
+use tracehouse_model::{SpanBatch, TraceId};
+use tracehouse_store::{FileContents, OpenFile, Projection, Snapshot, SpanFile, is_damage};
 
 use crate::pool::OutOfMemory;
 
@@ -28,18 +28,19 @@ pub enum Fault {
 
 impl From<ParquetError> for Fault {
     fn from(error: ParquetError) -> Self {
-        let ParquetError::External(inner) = &error else { return Fault::Damage(error.to_string()) };
-        if let Some(out_of_memory) = inner.downcast_ref::<OutOfMemory>() {
+        let ParquetError::External(cause) = &error else {
+            let reason = error.to_string();
+            return if is_damage(&error) { Fault::Damage(reason) } else { Fault::Machine(reason) };
+        };
+        if let Some(out_of_memory) = cause.downcast_ref::<OutOfMemory>() {
             return Fault::Memory(*out_of_memory);
         }
-        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(inner.as_ref());
-        while let Some(error) = source {
-            if error.is::<std::io::Error>() {
-                return Fault::Machine(chain(inner.as_ref()));
-            }
-            source = error.source();
+        let reason = chain(cause.as_ref());
+        if is_damage(&error) {
+            Fault::Damage(reason.trim_start_matches("damaged: ").to_owned())
+        } else {
+            Fault::Machine(reason)
         }
-        Fault::Damage(chain(inner.as_ref()))
     }
 }
 
@@ -56,6 +57,11 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 /// A question without memory, for functions that read.
 pub fn no_room(error: OutOfMemory) -> ParquetError {
     ParquetError::External(Box::new(error))
+}
+
+/// Whether a question has no memory left.
+pub(crate) fn is_no_room(error: &ParquetError) -> bool {
+    matches!(error, ParquetError::External(cause) if cause.is::<OutOfMemory>())
 }
 
 /// What is known of what occurs in a file.
@@ -99,24 +105,23 @@ pub(crate) fn unreadable(_snapshot: &Snapshot) -> impl Iterator<Item = Unreadabl
 }
 
 /// The rows of a row group that may be used; `None`: all of them.
-pub fn readable(_open: &OpenFile, _row_group: usize) -> Option<BooleanBuffer> {
-    None
+pub fn readable(open: &OpenFile, row_group: usize) -> Option<BooleanBuffer> {
+    open.readable(row_group).cloned()
 }
 
-/// The readable ones among some rows of a row group, as ranges.
-pub fn readable_ranges(open: &OpenFile, row_group: usize, rows: Range<usize>) -> Vec<Range<usize>> {
-    match readable(open, row_group) {
-        None => vec![rows],
-        Some(readable) => {
-            let inside = readable.slice(rows.start, rows.len());
-            inside.set_slices().map(|(begin, end)| rows.start + begin..rows.start + end).collect()
-        }
+/// Rows of a row group as spans, those alone that can be read.
+pub fn read_rows(
+    open: &OpenFile,
+    row_group: usize,
+    rows: Range<usize>,
+    columns: Projection<'_>,
+) -> Result<SpanBatch, ParquetError> {
+    let Some(readable) = open.readable(row_group) else { return open.read_rows(row_group, rows, columns) };
+    let mut spans = SpanBatch::new();
+    for (begin, end) in readable.slice(rows.start, rows.len()).set_slices() {
+        spans.append(&open.read_rows(row_group, rows.start + begin..rows.start + end, columns)?);
     }
-}
-
-/// Looks at a file whose bytes are at fault, so that what of it can be read is known. Whether to try again.
-pub(crate) fn learn_damage(_file: &SpanFile) -> bool {
-    false
+    Ok(spans)
 }
 
 /// About what one row takes in memory with some columns (all if `None`), in bytes; at least 1.

@@ -29,7 +29,7 @@ mod reach;
 pub use blocks::for_each_block;
 pub use bounds::{Bounds, Limits, Reading};
 pub use columns::{ReadRows, SPARSE_SHARE, read_column, selection_of, selection_of_range};
-pub use fault::{Contents, Fault, contents_of, may_contain, no_room, open, readable, readable_ranges, row_bytes};
+pub use fault::{Contents, Fault, contents_of, may_contain, no_room, open, read_rows, readable, row_bytes};
 pub use held::{Held, Reservation};
 pub use keys::{
     KeyTypes, Owner, column_name, column_of_key, columns_of_key, has_rest, key_types, lists_all_keys, may_be_among,

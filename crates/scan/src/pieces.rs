@@ -64,7 +64,7 @@ pub fn each_row_group<'f, T: Send>(
     bounds.on_threads(threads, || {
         let mut own = begin();
         loop {
-            let piece = match queue.next() {
+            let mut piece = match queue.next() {
                 Next::Piece(piece) => piece,
                 Next::NothingReadable => {
                     files_done.fetch_add(1, Ordering::Relaxed);
@@ -73,8 +73,11 @@ pub fn each_row_group<'f, T: Send>(
                 Next::End => break,
             };
             let rows = piece.open.rows_of(piece.row_group) as u64;
-            reach.count_damage(piece.file, &piece.open, piece.row_group);
-            reach.attempt(piece.file, Part::RowGroup(piece.row_group), rows, || work(&piece, &mut own));
+            let (opened, file, part) = (piece.open.clone(), piece.file, Part::RowGroup(piece.row_group));
+            reach.attempt_with(Some(&opened), file, part, rows, |open| {
+                piece.open = open.clone();
+                work(&piece, &mut own)
+            });
             // What was ended in the middle is not done.
             if bounds.exceeded() {
                 break;

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use parquet::errors::ParquetError;
 use tracehouse_store::{OpenFile, Snapshot, SpanFile};
 
-use crate::fault::{Fault, learn_damage, readable, unreadable};
+use crate::fault::{Fault, is_no_room, open, readable, unreadable};
 
 /// Of how many files the losses are told apart; those of further ones are only counted.
 const FILES_NAMED_MAX: usize = 1000;
@@ -45,6 +45,9 @@ struct OfFile {
 /// A part of a file.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Part {
+    /// Only what says where the rest is. If it can't be read, nothing can.
+    Nothing,
+    /// All of it.
     Whole,
     RowGroup(usize),
 }
@@ -79,8 +82,9 @@ impl Reach {
         self.files
     }
 
-    /// Does a piece of work on a file; if that fails because of the file, once more over what is readable. If it can't be
-    /// done, `spans` of the file are left out, and the answer says so. `None` too if the question has no memory left.
+    /// Opens a file and does a piece of work on it. If that fails because of the file, it is found out what of the file can
+    /// be read, and the work is done once more over that. If it can't be done, `spans` of the file are left out, and the
+    /// answer says so. `None` too if the question has no memory left.
     ///
     /// The work must change nothing before all that it needs was read.
     pub fn attempt<T>(
@@ -88,39 +92,62 @@ impl Reach {
         file: &Arc<SpanFile>,
         part: Part,
         spans: u64,
-        mut work: impl FnMut() -> Result<T, ParquetError>,
+        work: impl FnMut(&Arc<OpenFile>) -> Result<T, ParquetError>,
     ) -> Option<T> {
-        let mut fault = match work() {
+        self.attempt_with(None, file, part, spans, work)
+    }
+
+    /// The same for a file that is open already.
+    pub(crate) fn attempt_with<T>(
+        &self,
+        opened: Option<&Arc<OpenFile>>,
+        file: &Arc<SpanFile>,
+        part: Part,
+        spans: u64,
+        mut work: impl FnMut(&Arc<OpenFile>) -> Result<T, ParquetError>,
+    ) -> Option<T> {
+        let mut done = |opened: Option<&Arc<OpenFile>>| {
+            let open = opened.map_or_else(|| open(file), |opened| Ok(opened.clone()))?;
+            self.count_damage(file, &open, part);
+            work(&open)
+        };
+        let error = match done(opened) {
             Ok(done) => return Some(done),
-            Err(error) => Fault::from(error),
+            Err(error) => error,
         };
-        let again = match &fault {
-            Fault::Memory(_) => return None,
-            Fault::Damage(_) => learn_damage(file),
-            // Some errors come once.
-            Fault::Machine(_) => true,
-        };
-        if again {
-            fault = match work() {
-                Ok(done) => return Some(done),
-                Err(error) => Fault::from(error),
-            };
+        if is_no_room(&error) {
+            return None;
         }
-        self.count(file, part, spans, &fault);
-        None
+        // Another thread may have found out meanwhile. Errors of the machine come once at times.
+        file.check(&error);
+        match done(None) {
+            Ok(done) => Some(done),
+            Err(error) => {
+                self.count(file, part, spans, &Fault::from(error));
+                None
+            }
+        }
     }
 
     /// Opens a file. `None`: it can't be, and the answer says so.
     pub fn open(&self, file: &Arc<SpanFile>) -> Option<Arc<OpenFile>> {
-        self.attempt(file, Part::Whole, file.record.spans, || crate::fault::open(file))
+        self.attempt(file, Part::Nothing, file.record.spans, |open| Ok(open.clone()))
     }
 
-    /// Counts the rows of a row group that are known to be damaged.
-    pub fn count_damage(&self, file: &SpanFile, open: &OpenFile, row_group: usize) {
-        if let Some(readable) = readable(open, row_group) {
-            let rows = readable.len() - readable.count_set_bits();
-            if rows > 0 {
-                self.count(file, Part::RowGroup(row_group), rows as u64, &Fault::Damage("checksums are wrong".into()));
+    /// Counts the rows of a part that are known to be damaged.
+    fn count_damage(&self, file: &SpanFile, open: &OpenFile, part: Part) {
+        let row_groups = match part {
+            Part::Nothing => return,
+            Part::RowGroup(row_group) => row_group..row_group + 1,
+            Part::Whole => 0..open.row_groups(),
+        };
+        for row_group in row_groups {
+            if let Some(readable) = readable(open, row_group) {
+                let rows = (readable.len() - readable.count_set_bits()) as u64;
+                if rows > 0 {
+                    let damage = Fault::Damage("checksums of some pages are wrong".into());
+                    self.count(file, Part::RowGroup(row_group), rows, &damage);
+                }
             }
         }
     }
@@ -146,7 +173,7 @@ impl Reach {
             lost.by_path.insert(path.clone(), of_file);
         }
         if let Some(of_file) = lost.by_path.get_mut(path) {
-            of_file.parts.insert(part, spans);
+            of_file.parts.insert(if part == Part::Nothing { Part::Whole } else { part }, spans);
         }
     }
 

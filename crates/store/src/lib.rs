@@ -34,8 +34,8 @@ pub use compact::CompactReport;
 pub use config::{Durability, StoreConfig};
 pub use error::{AppendError, OpenError, ReadError, WriteError};
 pub use file::{
-    Batches, ColumnType, DistinctValues, FileContents, KeyCount, Layout, NumberedColumn, OpenFile, Projection,
-    PromotedAttribute, StringForm, TraceRows,
+    Batches, ColumnType, Damage, DistinctValues, FileContents, KeyCount, Layout, NumberedColumn, OpenFile, Projection,
+    PromotedAttribute, StringForm, TraceRows, is_damage,
 };
 pub use flush::FlushReport;
 pub use span_file::SpanFile;

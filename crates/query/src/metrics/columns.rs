@@ -544,7 +544,7 @@ pub(super) fn exemplars(run: &Run<'_>, files: &[&Arc<SpanFile>], candidates: &[C
             Place::Stored { .. } if bounds.exceeded() => continue,
             Place::Stored { file, row_group, row } => {
                 let (file, row_group, row) = (files[file as usize], row_group as usize, row as usize);
-                let read = || span_at(&*tracehouse_scan::open(file)?, row_group, row);
+                let read = |open: &Arc<OpenFile>| span_at(open, row_group, row);
                 let Some(span) = reach.attempt(file, Part::RowGroup(row_group), 1, read) else { continue };
                 let (trace_id, span_id, duration) = span;
                 (trace_id, span_id, if counts { duration as f64 } else { candidate.value })
