@@ -59,7 +59,7 @@ pub use disk::{Disk, DiskError, DiskFaults, DiskStep};
 pub use error::{AppendError, OpenError, ReadError, WriteError};
 pub use file::{
     Batches, ColumnType, Damage, DistinctValues, FileContents, KeyCount, Layout, NumberedColumn, OpenFile, Projection,
-    PromotedAttribute, StringForm, TraceRows,
+    PromotedAttribute, StringForm, TraceRows, is_damage,
 };
 pub use flush::FlushReport;
 pub use folder::open_folder;

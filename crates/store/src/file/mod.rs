@@ -24,8 +24,7 @@ mod trace_rows;
 mod write;
 
 pub use contents::{FileContents, KeyCount};
-pub use damage::Damage;
-pub(crate) use damage::is_damage;
+pub use damage::{Damage, is_damage};
 pub(crate) use footer::Expected;
 pub(crate) use layout::column;
 pub use layout::{ColumnType, Layout, PromotedAttribute};
