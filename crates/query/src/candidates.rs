@@ -82,7 +82,7 @@ impl Scan<'_> {
     /// here as a whole and are not what the driver of traces asks for.
     pub(crate) fn traces_in_row_group(
         &self,
-        contents: &Contents<'_>,
+        contents: &Contents,
         open: &OpenFile,
         row_group: usize,
         driver: &TraceDriver,
@@ -125,7 +125,7 @@ impl Scan<'_> {
     /// What all rows of a row group say about their traces.
     fn whole_runs(
         &self,
-        contents: &Contents<'_>,
+        contents: &Contents,
         open: &OpenFile,
         row_group: usize,
         driver: &TraceDriver,
@@ -170,7 +170,7 @@ impl Scan<'_> {
     /// The rows of a row group that satisfy the condition.
     pub(crate) fn matching_rows(
         &self,
-        contents: &Contents<'_>,
+        contents: &Contents,
         open: &OpenFile,
         row_group: usize,
     ) -> Result<BooleanBuffer> {

@@ -34,7 +34,7 @@ pub(crate) struct Mask {
 pub(crate) struct ColumnFilter<'a> {
     pub(crate) filter: &'a Expression,
     pub(crate) file: &'a OpenFile,
-    pub(crate) contents: &'a Contents<'a>,
+    pub(crate) contents: &'a Contents,
     pub(crate) row_group: usize,
     /// Only spans that begin in this range, in nanoseconds.
     pub(crate) start: std::ops::Range<i64>,
@@ -62,11 +62,11 @@ impl Test<'_> {
 }
 
 /// Whether spans of a file may satisfy a filter, from what is known of what occurs in it.
-pub(crate) fn file_may_match(filter: &Expression, contents: &Contents<'_>) -> bool {
+pub(crate) fn file_may_match(filter: &Expression, contents: &Contents) -> bool {
     may_match(&filter.node, filter, contents)
 }
 
-fn may_match(node: &Node, filter: &Expression, contents: &Contents<'_>) -> bool {
+fn may_match(node: &Node, filter: &Expression, contents: &Contents) -> bool {
     let Some(known) = contents.known() else { return true };
     match node {
         Node::And(terms) => terms.iter().all(|term| may_match(term, filter, contents)),
@@ -107,7 +107,7 @@ fn service_may_match(
     !asks_service || !contents.complete || contents.services.contains_key(service)
 }
 
-fn attribute_may_match(scope: AttributeScope, key: &str, contents: &Contents<'_>) -> bool {
+fn attribute_may_match(scope: AttributeScope, key: &str, contents: &Contents) -> bool {
     let may_occur = |owner| key_types(owner, key, contents).may_occur;
     let Some(known) = contents.known() else { return true };
     match scope {
@@ -179,7 +179,7 @@ pub(crate) fn columns_of_attribute(scope: AttributeScope, key: &str, layout: &La
 pub(crate) fn column_of_attribute(
     scope: AttributeScope,
     key: &str,
-    contents: &Contents<'_>,
+    contents: &Contents,
     layout: &Layout,
 ) -> Option<Option<String>> {
     match scope {

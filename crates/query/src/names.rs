@@ -76,7 +76,7 @@ impl<T: Ord> Names<T> {
 fn each_in_range(
     question: Question<'_>,
     range: &Range<i64>,
-    mut look_at_file: impl FnMut(&Contents<'_>) -> bool,
+    mut look_at_file: impl FnMut(&Contents) -> bool,
     mut look_at_batch: impl FnMut(&SpanBatch),
 ) -> bool {
     let mut complete = true;
@@ -105,7 +105,7 @@ pub(crate) fn services(question: Question<'_>, range: &Range<i64>) -> Listing<St
             names.borrow_mut().add(name.to_owned());
         }
     };
-    let of_file = |contents: &Contents<'_>| {
+    let of_file = |contents: &Contents| {
         let Some(contents) = contents.known() else { return false };
         contents.services.keys().for_each(|name| add(name));
         contents.complete
@@ -120,7 +120,7 @@ pub(crate) fn services(question: Question<'_>, range: &Range<i64>) -> Listing<St
 
 pub(crate) fn operations(question: Question<'_>, range: &Range<i64>, service: Option<&str>) -> Listing<String> {
     let names = RefCell::new(Names::new());
-    let of_file = |contents: &Contents<'_>| {
+    let of_file = |contents: &Contents| {
         let Some(contents) = contents.known() else { return false };
         let wanted = |name: &str| service.is_none_or(|service| service == name);
         let operations = contents.services.iter().filter(|(name, _)| wanted(name)).flat_map(|(_, names)| names);
@@ -154,7 +154,7 @@ pub(crate) fn attribute_keys(
             keys.borrow_mut().add(AttributeKey { scope, key: key.to_owned() });
         }
     };
-    let of_file = |contents: &Contents<'_>| {
+    let of_file = |contents: &Contents| {
         let Some(contents) = contents.known() else { return false };
         contents.span_keys.iter().for_each(|key| add(Scope::Span, &key.key));
         contents.resource_keys.iter().for_each(|key| add(Scope::Resource, &key.key));
@@ -233,13 +233,7 @@ impl KeysOfSpans {
         self.spans >= SPANS_FOR_KEYS_MAX
     }
 
-    fn add_row_group(
-        &mut self,
-        scan: &Scan<'_>,
-        contents: &Contents<'_>,
-        open: &OpenFile,
-        row_group: usize,
-    ) -> Result<()> {
+    fn add_row_group(&mut self, scan: &Scan<'_>, contents: &Contents, open: &OpenFile, row_group: usize) -> Result<()> {
         let wanted = scan.matching_rows(contents, open, row_group)?;
         for_each_block(scan.bounds, open, row_group, &wanted, None, ROWS_PER_BLOCK, |spans, _, inside| {
             self.add(spans, inside.iter().copied());
@@ -370,7 +364,7 @@ impl KnownValues {
         &self,
         question: Question<'_>,
         file: &Arc<SpanFile>,
-        contents: &Contents<'_>,
+        contents: &Contents,
         scope: Scope,
         key: &str,
     ) -> Arc<FileValues> {
@@ -422,7 +416,7 @@ fn bytes_of((path, _, key): &Attributed, values: &FileValues) -> usize {
 /// Every time that is not before 1970.
 pub(crate) const ALL_TIME: Range<i64> = 0..i64::MAX;
 
-fn file_has(contents: &Contents<'_>, scope: Scope, key: &str) -> bool {
+fn file_has(contents: &Contents, scope: Scope, key: &str) -> bool {
     let has = |owner| key_types(owner, key, contents).may_occur;
     match scope {
         Scope::Either => has(Owner::Span) || has(Owner::Resource),
@@ -472,7 +466,7 @@ impl Values {
 
 fn values_of_file(
     open: &OpenFile,
-    contents: &Contents<'_>,
+    contents: &Contents,
     scope: Scope,
     key: &str,
     values: &mut Values,

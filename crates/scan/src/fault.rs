@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::buffer::BooleanBuffer;
 use parquet::errors::ParquetError;
 use tracehouse_model::{SpanBatch, TraceId};
-use tracehouse_store::{FileContents, OpenFile, Projection, Snapshot, SpanFile, is_damage};
+use tracehouse_store::{FileContents, OpenFile, Projection, SpanFile, is_damage};
 
 use crate::pool::OutOfMemory;
 
@@ -66,12 +66,12 @@ pub(crate) fn is_no_room(error: &ParquetError) -> bool {
 
 /// What is known of what occurs in a file.
 #[derive(Clone)]
-pub struct Contents<'a>(Option<&'a FileContents>);
+pub struct Contents(Option<Arc<FileContents>>);
 
-impl Contents<'_> {
+impl Contents {
     /// `None`: nothing is known, so anything may occur.
     pub fn known(&self) -> Option<&FileContents> {
-        self.0
+        self.0.as_deref()
     }
 }
 
@@ -81,27 +81,13 @@ pub fn open(file: &Arc<SpanFile>) -> Result<Arc<OpenFile>, ParquetError> {
 }
 
 /// What occurs in a file. May block on the disk or the network. If it can't be read the spans may still be.
-pub fn contents_of(file: &SpanFile) -> Contents<'_> {
-    Contents(Some(&file.contents))
+pub fn contents_of(file: &SpanFile) -> Contents {
+    Contents(file.contents().ok())
 }
 
 /// Whether a file may have spans of a trace: it may if that can't be read. May block on the disk or the network.
 pub fn may_contain(file: &SpanFile, trace: TraceId) -> bool {
-    file.may_contain(trace)
-}
-
-/// A file that is known to exist and that no question can read.
-pub(crate) struct Unreadable<'a> {
-    pub(crate) path: &'a str,
-    pub(crate) spans: u64,
-    /// First and last start of a span, in nanoseconds since the Unix epoch.
-    pub(crate) start: (i64, i64),
-    pub(crate) reason: &'a str,
-}
-
-/// What is missing from a snapshot.
-pub(crate) fn unreadable(_snapshot: &Snapshot) -> impl Iterator<Item = Unreadable<'_>> {
-    std::iter::empty()
+    file.may_contain(trace).unwrap_or(true)
 }
 
 /// The rows of a row group that may be used; `None`: all of them.

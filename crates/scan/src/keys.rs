@@ -17,7 +17,7 @@ impl KeyTypes {
 }
 
 /// How a key of spans or resources occurs.
-pub fn key_types(owner: Owner, key: &str, contents: &Contents<'_>) -> KeyTypes {
+pub fn key_types(owner: Owner, key: &str, contents: &Contents) -> KeyTypes {
     let Some(contents) = contents.known() else { return KeyTypes::UNKNOWN };
     let keys = match owner {
         Owner::Span => &contents.span_keys,
@@ -33,7 +33,7 @@ pub fn key_types(owner: Owner, key: &str, contents: &Contents<'_>) -> KeyTypes {
 }
 
 /// Whether an owner may have attributes that stand in no column of their own.
-pub fn has_rest(owner: Owner, contents: &Contents<'_>, layout: &Layout) -> bool {
+pub fn has_rest(owner: Owner, contents: &Contents, layout: &Layout) -> bool {
     let Some(contents) = contents.known().filter(|contents| contents.complete) else { return true };
     let apart = |key: &KeyCount, column: Option<(usize, ColumnType)>| {
         column.is_none_or(|(_, known)| key.value_type != Some(known))
@@ -70,7 +70,7 @@ pub fn rest_column(owner: Owner) -> &'static str {
 }
 
 /// The column that alone holds a key: `Some(None)` if nothing in the file has it, `None` if it takes more than one column.
-pub fn column_of_key(owner: Owner, key: &str, contents: &Contents<'_>, layout: &Layout) -> Option<Option<String>> {
+pub fn column_of_key(owner: Owner, key: &str, contents: &Contents, layout: &Layout) -> Option<Option<String>> {
     let types = key_types(owner, key, contents);
     let column = own_column(owner, key, layout);
     if !types.may_occur {

@@ -24,7 +24,7 @@ pub struct Piece<'f> {
     pub number: u32,
     pub file: &'f Arc<SpanFile>,
     pub open: Arc<OpenFile>,
-    pub contents: Contents<'f>,
+    pub contents: Contents,
     pub row_group: usize,
     of_file: Arc<OfFile>,
 }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use parquet::errors::ParquetError;
 use tracehouse_store::{OpenFile, Snapshot, SpanFile};
 
-use crate::fault::{Fault, is_no_room, open, readable, unreadable};
+use crate::fault::{Fault, is_no_room, open, readable};
 
 /// Of how many files the losses are told apart; those of further ones are only counted.
 const FILES_NAMED_MAX: usize = 1000;
@@ -58,10 +58,12 @@ impl Reach {
         let in_range = snapshot.files.iter().filter(|file| overlaps(file, start));
         let (files, spans) = in_range.fold((0, 0), |(files, spans), file| (files + 1, spans + file.record.spans));
         let mut reach = Self { files, spans, lost: Mutex::default() };
-        for file in unreadable(snapshot).filter(|file| file.start.1 >= start.start && file.start.0 < start.end) {
-            reach.files += 1;
-            reach.spans += file.spans;
-            reach.add_missing(file.path, file.spans, file.start, file.reason);
+        for file in snapshot.unreadable.iter() {
+            if file.start_max >= start.start && file.start_min < start.end {
+                reach.files += 1;
+                reach.spans += file.spans;
+                reach.add_missing(&file.path, file.spans, (file.start_min, file.start_max), &file.reason.to_string());
+            }
         }
         reach
     }

@@ -4,8 +4,8 @@
 //! caches of [`Budgets`] bytes, and are read again when they are needed after they had to go. Open handles are bounded in
 //! number, apart from those ([`crate::file::Handles`]).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use parquet::errors::ParquetError;
@@ -26,6 +26,8 @@ pub struct SpanFile {
     number: u64,
     condition: Mutex<Condition>,
     access: Arc<FileAccess>,
+    /// Itself, for those who look after damage.
+    itself: Weak<SpanFile>,
 }
 
 /// Bytes that what was read of files may take, of each kind.
@@ -165,16 +167,16 @@ impl Weighter<u64, Arc<StoredIds>> for ByBytes {
 impl SpanFile {
     pub(crate) fn new(record: FileRecord, access: Arc<FileAccess>) -> Arc<Self> {
         let number = access.next_number.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self { record, number, condition: Mutex::default(), access })
+        Arc::new_cyclic(|itself| Self { record, number, condition: Mutex::default(), access, itself: itself.clone() })
     }
 
     /// Whether spans of a trace may be inside; wrong for few that are not. May read the file.
-    pub fn may_contain(self: &Arc<Self>, trace: TraceId) -> Result<bool, ReadError> {
+    pub fn may_contain(&self, trace: TraceId) -> Result<bool, ReadError> {
         Ok(self.filter()?.may_contain(trace))
     }
 
     /// The names that occur inside. May read the file.
-    pub fn contents(self: &Arc<Self>) -> Result<Arc<FileContents>, ReadError> {
+    pub fn contents(&self) -> Result<Arc<FileContents>, ReadError> {
         self.access.names.get_or_insert_with(&self.number, || {
             let read = |open: &OpenFile| open.read_contents();
             let legacy = |legacy: &LegacyDescription| serde_json::from_str(&legacy.contents).ok();
@@ -182,7 +184,7 @@ impl SpanFile {
         })
     }
 
-    fn filter(self: &Arc<Self>) -> Result<Arc<TraceFilter>, ReadError> {
+    fn filter(&self) -> Result<Arc<TraceFilter>, ReadError> {
         self.access.filters.get_or_insert_with(&self.number, || {
             let read = |open: &OpenFile| open.read_filter();
             let legacy = |legacy: &LegacyDescription| TraceFilter::from_bytes(&legacy.trace_filter);
@@ -193,7 +195,7 @@ impl SpanFile {
     /// A part of what describes the file: from the file itself; for layout version 1 from the catalogue; else, as when the
     /// description is damaged, from all rows.
     fn described<T>(
-        self: &Arc<Self>,
+        &self,
         read: impl Fn(&OpenFile) -> Result<Option<T>, ParquetError>,
         legacy: impl Fn(&LegacyDescription) -> Option<T>,
         of_rows: impl Fn(crate::file::WrittenFile) -> T,
@@ -221,7 +223,7 @@ impl SpanFile {
     }
 
     /// The file with its footer read, from memory if it was used recently. Blocks on the disk or the network.
-    pub fn open(self: &Arc<Self>) -> Result<Arc<OpenFile>, ReadError> {
+    pub fn open(&self) -> Result<Arc<OpenFile>, ReadError> {
         self.access.footers.get_or_insert_with(&self.number, || {
             let source = (self.access.open)(&self.record, self.number, &self.access.handles);
             let source = source.map_err(|source| self.read_error(source))?;
@@ -251,7 +253,7 @@ impl SpanFile {
     /// To be called when reading the file failed. If its bytes are at fault, every page of it is read once, to find out
     /// what can't be read; from then on whoever opens it gets what can. Returns whether it is worth reading it again: not if the
     /// machine is at fault, if nothing of the file can be read, or if it was read again already.
-    pub fn check(self: &Arc<Self>, error: &ParquetError) -> bool {
+    pub fn check(&self, error: &ParquetError) -> bool {
         if !is_damage(error) || !matches!(*self.condition.lock(), Condition::Unsuspected) {
             return false;
         }
@@ -272,11 +274,11 @@ impl SpanFile {
         }
     }
 
-    fn suspect(self: &Arc<Self>, found: Condition) {
+    fn suspect(&self, found: Condition) {
         let mut condition = self.condition.lock();
         if matches!(*condition, Condition::Unsuspected) {
             *condition = found;
-            self.access.suspected.lock().push(self.clone());
+            self.access.suspected.lock().extend(self.itself.upgrade());
         }
     }
 

@@ -360,7 +360,7 @@ struct Fields {
 }
 
 impl Fields {
-    fn read(run: &Run<'_>, contents: &Contents<'_>, rows: &Rows<'_>) -> Result<Self> {
+    fn read(run: &Run<'_>, contents: &Contents, rows: &Rows<'_>) -> Result<Self> {
         let by: Vec<&Expression> = run.series.by.iter().map(|field| &field.expression).collect();
         let mut codes: Vec<Option<Codes>> =
             by.iter().map(|field| codes_from_column(field, contents, rows)).collect::<Result<_>>()?;
@@ -395,7 +395,7 @@ impl Fields {
 }
 
 /// The column that alone holds a field: `Some(None)` if no span of the file has the field.
-fn column_of_field(field: &Expression, contents: &Contents<'_>, open: &OpenFile) -> Option<Option<String>> {
+fn column_of_field(field: &Expression, contents: &Contents, open: &OpenFile) -> Option<Option<String>> {
     match &field.node {
         Node::Intrinsic(Intrinsic::Name) => Some(Some("name".to_owned())),
         Node::Intrinsic(Intrinsic::Status) => Some(Some("status".to_owned())),
@@ -417,7 +417,7 @@ fn column_of_field(field: &Expression, contents: &Contents<'_>, open: &OpenFile)
     }
 }
 
-fn codes_from_column(field: &Expression, contents: &Contents<'_>, rows: &Rows<'_>) -> Result<Option<Codes>> {
+fn codes_from_column(field: &Expression, contents: &Contents, rows: &Rows<'_>) -> Result<Option<Codes>> {
     let Some(column) = column_of_field(field, contents, rows.open) else { return Ok(None) };
     let Some(column) = column else { return Ok(Some(Codes::constant(GroupValue::Nil))) };
     let of_text = |text: &str| match &field.node {
@@ -464,7 +464,7 @@ pub(super) fn codes_of_array(array: Kept<ArrayRef>, rows: &Rows<'_>, of_text: im
     interner.finish(Some(held))
 }
 
-fn numbers_from_column(field: &Expression, contents: &Contents<'_>, rows: &Rows<'_>) -> Result<Option<Vec<f64>>> {
+fn numbers_from_column(field: &Expression, contents: &Contents, rows: &Rows<'_>) -> Result<Option<Vec<f64>>> {
     let Some(column) = column_of_field(field, contents, rows.open) else { return Ok(None) };
     let Some(column) = column else { return Ok(Some(vec![f64::NAN; rows.count()])) };
     let array = rows.column(&column)?;

@@ -63,7 +63,7 @@ impl<'a> Slotted<'a> {
     }
 
     /// Counts the values of every intrinsic and attribute.
-    pub(super) fn count(&self, contents: &Contents<'_>, counts: &mut Counts) -> Result<()> {
+    pub(super) fn count(&self, contents: &Contents, counts: &mut Counts) -> Result<()> {
         for (label, column) in INTRINSICS {
             self.count_column(column, label, counts)?;
         }
