@@ -1,7 +1,14 @@
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
+use tracehouse_store::Disk;
+
+const LOCK: &str = "LOCK";
+/// What lies in the folder. Of the catalogue SQLite makes further files.
+const OUR_FOLDERS: [&str; 2] = ["log", "store"];
+const CATALOGUE: &str = "catalogue.sqlite";
 
 /// The folder that holds everything kept, which belongs to this process as long as this lives.
 pub(crate) struct DataDir {
@@ -11,13 +18,18 @@ pub(crate) struct DataDir {
 }
 
 impl DataDir {
-    /// Makes the folder if there is none and locks it.
+    /// Makes the folder if there is none, locks it and takes the rights of others from it.
     pub(crate) fn take(path: &Path) -> anyhow::Result<Self> {
         let unwritable = || format!("data_dir {} cannot be written; check who owns it", path.display());
-        fs::create_dir_all(path).with_context(unwritable)?;
-        let lock = File::create(path.join("LOCK")).with_context(unwritable)?;
+        Disk::default().settle_folder(path).with_context(unwritable)?;
+        let lock = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path.join(LOCK));
+        let lock = lock.with_context(unwritable)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => {
+                let data_dir = Self { path: path.to_owned(), _lock: lock };
+                data_dir.make_private();
+                Ok(data_dir)
+            }
             Err(TryLockError::WouldBlock) => bail!(
                 "data_dir {} is in use by another tracehouse; stop it, or set data_dir to another folder",
                 path.display()
@@ -30,6 +42,28 @@ impl DataDir {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Takes the rights of others from what is ours, and from the folder if nothing else is in it: an earlier version left
+    /// them to the user's settings. Where that is not permitted it is said, and goes on.
+    pub(crate) fn make_private(&self) {
+        let Ok(entries) = fs::read_dir(&self.path) else { return };
+        let names: Vec<String> =
+            entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned())).collect();
+        let is_ours =
+            |name: &String| name == LOCK || OUR_FOLDERS.contains(&name.as_str()) || name.starts_with(CATALOGUE);
+        let mut private: Vec<PathBuf> =
+            names.iter().filter(|name| is_ours(name)).map(|name| self.path.join(name)).collect();
+        if names.iter().all(is_ours) {
+            private.push(self.path.clone());
+        }
+        for path in private {
+            match Disk::default().make_private(&path) {
+                Ok(true) => tracing::info!(path = %path.display(), "others could read this; now its owner alone can"),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "others may be able to read stored spans"),
+            }
+        }
     }
 }
 
@@ -46,6 +80,29 @@ mod tests {
         assert!(refused.to_string().contains("in use by another tracehouse"), "{refused}");
         drop(first);
         DataDir::take(&path).expect("the first gave it back");
+    }
+
+    #[test]
+    fn is_its_owners_alone_unless_it_holds_what_is_not_ours() {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+        let loosen = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours");
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let path = folder.path().join("data");
+        drop(DataDir::take(&path).expect("nobody has it"));
+        assert_eq!((mode(&path), mode(&path.join(LOCK))), (0o700, 0o600));
+        // As an earlier version left it.
+        fs::create_dir(path.join("store")).expect("ours");
+        fs::write(path.join(CATALOGUE), "").expect("ours");
+        loosen(&path, 0o755);
+        loosen(&path.join("store"), 0o755);
+        loosen(&path.join(CATALOGUE), 0o644);
+        drop(DataDir::take(&path).expect("nobody has it"));
+        assert_eq!((mode(&path), mode(&path.join("store")), mode(&path.join(CATALOGUE))), (0o700, 0o700, 0o600));
+        fs::write(path.join("notes.txt"), "of somebody else").expect("ours");
+        loosen(&path, 0o755);
+        drop(DataDir::take(&path).expect("nobody has it"));
+        assert_eq!((mode(&path), mode(&path.join("store"))), (0o755, 0o700));
     }
 
     #[test]

@@ -154,6 +154,8 @@ impl<'a> Node<'a> {
     pub(crate) async fn start_catalogue(&mut self) -> anyhow::Result<()> {
         let path = self.data_dir.path().join("catalogue.sqlite");
         self.catalogue = Some(SqliteCatalogue::open(&path).await?);
+        // SQLite made its files as the user's settings say.
+        self.data_dir.make_private();
         Ok(())
     }
 

@@ -60,7 +60,7 @@ pub(crate) enum Effort {
 /// Merges until there is nothing left to merge. One merge that fails keeps none of the others; the error is that of the first.
 pub(crate) fn compact(shared: &Shared, effort: Effort) -> Result<CompactReport, WriteError> {
     let _one_at_a_time = shared.compact_lock.lock();
-    shared.resolve_commits()?;
+    shared.resolve_commits().inspect_err(|error| shared.troubles.failed(Work::Commit, chain(error)))?;
     let mut report = CompactReport::default();
     let mut first_error = None;
     // How often in this run; what failed once waits.

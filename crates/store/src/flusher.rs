@@ -24,8 +24,11 @@ pub(crate) fn run_flusher(shared: &Shared) {
             Due::Later => {}
             Due::Now => {
                 // Whoever failed has said so; a panic outside one tenant's work has not.
-                let panicked = contained(|| Ok(drop(flush(shared, Which::Due))));
-                if let Err(error) = panicked {
+                let outcome = contained(|| {
+                    let _ = flush(shared, Which::Due);
+                    Ok(())
+                });
+                if let Err(error) = outcome {
                     shared.troubles.failed(Work::Commit, chain(&error));
                 }
                 last = shared.clock.monotonic();

@@ -19,7 +19,11 @@ pub(crate) fn run_merger(shared: &Shared) {
         }
         last = now;
         // A merge that failed has said so, and waits by itself; a panic outside of one has not.
-        if let Err(error) = contained(|| Ok(drop(compact(shared, Effort::Routine)))) {
+        let outcome = contained(|| {
+            let _ = compact(shared, Effort::Routine);
+            Ok(())
+        });
+        if let Err(error) = outcome {
             tracing::error!(error = chain(&error), "looking for files to merge failed; it is tried again");
         }
     }

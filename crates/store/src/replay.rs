@@ -77,7 +77,7 @@ fn tell(recovered: &Recovered) {
         tracing::error!("{} more faults were found in the log", recovered.findings_left_out);
     }
     for path in &recovered.kept_aside {
-        tracing::error!(path = %path.display(), "what could not be read of the log is kept here; the intact records are replayed");
+        tracing::error!(path = %path.display(), "a segment of the log is damaged; a copy is kept here, its intact records are replayed");
     }
     if recovered.records > 0 {
         tracing::info!(records = recovered.records, spans = recovered.spans, "replayed the log");

@@ -82,6 +82,9 @@ pub(crate) struct Shared {
     pub(crate) absent: Mutex<Absent>,
 }
 
+/// Runs on a thread of its own until the store stops.
+type Background = fn(&Shared);
+
 /// A file that waits for its deletion.
 #[derive(Clone)]
 pub(crate) struct RetiredFile {
@@ -146,7 +149,7 @@ impl Store {
 
     fn start_threads(&self) -> Result<(), OpenError> {
         let mut threads = self.threads.lock();
-        let background: [(&str, fn(&Shared)); 3] =
+        let background: [(&str, Background); 3] =
             [("flusher", run_flusher), ("merger", run_merger), ("keeper", run_keeper)];
         for (name, run) in background {
             let shared = self.shared.clone();

@@ -248,19 +248,20 @@ impl Writer {
     /// Returns whether the log can go on.
     fn write_group(&mut self, group: Vec<LogEntry>) -> bool {
         let bytes: usize = group.iter().map(|entry| entry.body.len()).sum();
-        let has_room = self.segment.bytes < OVERSIZE_MAX.saturating_mul(self.settings.segment_bytes_max);
-        let written = if has_room { Some(self.write_records(&group)) } else { None };
-        let outcome = match written {
-            None => Err(Failure::DiskFull),
-            Some(Ok(())) => self.make_durable(&group).map_err(Failure::Fatal),
-            Some(Err(error)) => Err(self.take_back(error)),
+        let outcome = match self.has_room() {
+            Ok(true) => match self.write_records(&group) {
+                Ok(()) => self.make_durable(&group).map_err(Failure::Fatal),
+                Err(error) => Err(self.take_back(error)),
+            },
+            Ok(false) => Err(Failure::DiskFull),
+            Err(error) => Err(Failure::Fatal(error)),
         };
         self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         metrics::histogram!("tracehouse_log_group_batches").record(group.len() as f64);
         match outcome {
             Ok(()) => {
                 self.publish(group);
-                self.roll_if_full()
+                self.roll_if_full().map_err(|error| self.fail(&error)).is_ok()
             }
             Err(Failure::DiskFull) => {
                 metrics::counter!("tracehouse_log_disk_full_total").increment(1);
@@ -268,7 +269,7 @@ impl Writer {
                     let reason = "the disk is full".to_owned();
                     let _ = entry.done.send(Err(AppendError::DiskFull { retry_after: RETRY_AFTER_DISK_FULL, reason }));
                 }
-                self.roll_if_full()
+                true
             }
             Err(Failure::Fatal(error)) => {
                 let reason = self.fail(&error);
@@ -278,6 +279,15 @@ impl Writer {
                 false
             }
         }
+    }
+
+    /// Whether the segment may grow: it is far too large only if the next one could not be begun for long.
+    fn has_room(&mut self) -> Result<bool, DiskError> {
+        let bytes_max = OVERSIZE_MAX.saturating_mul(self.settings.segment_bytes_max);
+        if self.segment.bytes >= bytes_max {
+            self.roll_if_full()?;
+        }
+        Ok(self.segment.bytes < bytes_max)
     }
 
     fn write_records(&mut self, group: &[LogEntry]) -> Result<(), DiskError> {
@@ -360,17 +370,14 @@ impl Writer {
         reason
     }
 
-    /// Begins a new segment when the current one is full. If that fails the current one goes on growing for a while, and the
-    /// next group tries again. Returns whether the log can go on.
-    fn roll_if_full(&mut self) -> bool {
+    /// Begins a new segment when the current one is full. If that fails the current one goes on growing for a while, and a
+    /// later group tries again. An error is one after which the log can't go on.
+    fn roll_if_full(&mut self) -> Result<(), DiskError> {
         if self.segment.bytes < self.settings.segment_bytes_max {
-            return true;
+            return Ok(());
         }
-        if let Durability::Interval(_) = self.settings.durability
-            && let Err(error) = self.sync()
-        {
-            self.fail(&error);
-            return false;
+        if let Durability::Interval(_) = self.settings.durability {
+            self.sync()?;
         }
         match Segment::create(&self.settings, self.next_sequence) {
             Ok(next) => {
@@ -384,7 +391,7 @@ impl Writer {
                 tracing::warn!(error = chain(&error), "beginning a new log segment failed; the current one goes on");
             }
         }
-        true
+        Ok(())
     }
 }
 

@@ -1,14 +1,20 @@
 //! The store from the outside: what goes in comes out, exactly once, whatever happens in between.
 
+mod background;
 mod big;
 mod clock;
+mod carried;
 mod copies;
 mod crash;
+mod deletion;
+mod disk_faults;
 mod file_damage;
 mod full_disk;
 mod histories;
 mod leftovers;
 mod log_damage;
+mod log_faults;
+mod power_cut;
 mod pressure;
 mod retention;
 mod round_trip;

@@ -205,6 +205,15 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     panic!("in half a minute not: {what}");
 }
 
+/// The same, while the world's time goes on: what is done later waits for it.
+pub(crate) async fn until_in_time(world: &World, what: &str, mut holds: impl FnMut() -> bool) {
+    until(what, || {
+        world.clock.advance(Duration::from_secs(20));
+        holds()
+    })
+    .await;
+}
+
 /// All spans of a file, in its order.
 pub(crate) fn file_spans(file: &Arc<SpanFile>) -> Vec<Span> {
     let open = file.open().expect("the file opens");
@@ -263,6 +272,8 @@ pub(crate) enum Fault {
     BeforeCommit,
     /// Commits are done but report an error, as when a connection breaks before the answer.
     AfterCommit,
+    /// The same, and nothing can be read either, so that nobody can tell.
+    AfterCommitUnheard,
 }
 
 impl WatchedCatalogue {
@@ -290,23 +301,29 @@ impl WatchedCatalogue {
     }
 }
 
+fn broken() -> CatalogueError {
+    CatalogueError::NotLive("made to fail by the test".into())
+}
+
 #[async_trait]
 impl Catalogue for WatchedCatalogue {
     async fn load(&self) -> Result<CatalogueContents, CatalogueError> {
+        if *self.fault.lock() == Fault::AfterCommitUnheard {
+            return Err(broken());
+        }
         self.inner.load().await
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), CatalogueError> {
         let _still = self.still.read().await;
         let fault = *self.fault.lock();
-        let broken = || CatalogueError::NotLive("made to fail by the test".into());
         self.tell(Moment::BeforeCommit, &commit);
         if fault == Fault::BeforeCommit {
             return Err(broken());
         }
         self.inner.commit(commit.clone()).await?;
         self.tell(Moment::AfterCommit, &commit);
-        if fault == Fault::AfterCommit { Err(broken()) } else { Ok(()) }
+        if fault == Fault::None { Ok(()) } else { Err(broken()) }
     }
 
     async fn forget(&self, file_ids: &[String]) -> Result<(), CatalogueError> {
