@@ -35,6 +35,7 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The roles that this process runs; a role needs those it depends on.
     pub roles: Vec<String>,
+    pub http: Http,
     pub otlp: Otlp,
     /// The tenants that may send spans, as named in X-Scope-OrgID (default is the one of requests that name none); an empty
     /// list takes any, up to limits.tenants_max.
@@ -44,6 +45,17 @@ pub struct Config {
     pub query: QuerySettings,
     pub threads: Threads,
     pub log: Log,
+}
+
+/// Who may use the ports from a web browser.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Origins of other sites whose pages may ask and read, such as https://grafana.example; * stands for any part, or for all.
+    pub allowed_origins: Vec<String>,
+    /// Names under which this server may be asked, besides localhost and addresses. With none, any name is taken where a port
+    /// listens on more than a loopback address.
+    pub host_names: Vec<String>,
 }
 
 /// OTLP receivers.
@@ -194,6 +206,7 @@ impl Default for Config {
             data_dir: PathBuf::from("./data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 3200)),
             roles: crate::roles::ROLES.iter().map(|role| role.name.to_owned()).collect(),
+            http: Http::default(),
             otlp: Otlp::default(),
             tenants: Vec::new(),
             limits: LimitSettings::default(),

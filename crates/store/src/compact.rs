@@ -10,13 +10,15 @@ use tracehouse_catalogue::{Commit, FileRecord, RetirementReason};
 use tracehouse_model::{SpanBatch, TenantId, TraceId};
 
 use crate::error::WriteError;
+use crate::file::is_damage;
 use crate::file::{
     AttributeCounts, MergedStrings, OpenFile, Packing, ROWS_PER_ROW_GROUP, RowRef, SeenSpans, SpanStream,
 };
 use crate::flush::FileOutput;
+use crate::keeper::look_after_damage;
 use crate::objects::hour_of;
 use crate::span_file::SpanFile;
-use crate::store::{Shared, is_damage};
+use crate::store::Shared;
 
 /// What compaction did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -28,7 +30,7 @@ pub struct CompactReport {
     pub bytes_before: u64,
     pub bytes_after: u64,
     pub duplicates: u64,
-    /// Files that could not be read and were set aside.
+    /// Files that could not be read and were left as they are.
     pub damaged: u64,
 }
 
@@ -65,7 +67,7 @@ pub(crate) fn compact(shared: &Shared, effort: Effort) -> Result<CompactReport, 
             break;
         }
         match merge(shared, &inputs, &mut report) {
-            // It was set aside, so the next choice is made without it.
+            // The next choice is made without it.
             Err(WriteError::Damaged { .. }) => report.damaged += 1,
             outcome => outcome?,
         }
@@ -78,7 +80,8 @@ fn choose(files: &[Arc<SpanFile>], effort: Effort) -> Option<Vec<Arc<SpanFile>>>
     let mut groups: BTreeMap<(TenantId, i64, u32), Vec<Arc<SpanFile>>> = BTreeMap::new();
     for file in files {
         let record = &file.record;
-        if record.level > 0 && record.spans >= SPANS_PER_FILE / 2 {
+        let is_large = record.level > 0 && record.spans >= SPANS_PER_FILE / 2;
+        if is_large || file.is_suspected() {
             continue;
         }
         // Files are merged with others of their size, so that a span is rewritten seldom.
@@ -128,12 +131,14 @@ fn merge(shared: &Shared, inputs: &[Arc<SpanFile>], report: &mut CompactReport) 
             .open()
             .map_err(|error| error.source)
             .and_then(|open| InputCursor::open(number, open.stream(stream_rows(&open, inputs.len()))))
-            .map_err(|source| set_aside(shared, file, source))?;
+            .map_err(|source| leave_out(shared, file, source))?;
         cursors.push(cursor);
     }
     let first = &inputs[0].record;
     let level = inputs.iter().map(|file| file.record.level).max().unwrap_or(0).saturating_add(1);
-    let output = FileOutput::create(shared, &first.tenant, hour_of(first.start_min), &counts, Packing::COMPACTED)?;
+    let hour = hour_of(first.start_min);
+    let merged_from = inputs.iter().map(|file| file.record.id.clone()).collect();
+    let output = FileOutput::create(shared, &first.tenant, hour, &counts, Packing::COMPACTED, merged_from)?;
     let mut merge = Merge { output, inputs, shared, gathered: Gathered::default(), duplicates: 0 };
     merge.run(cursors)?;
     let (output, duplicates) = (merge.output, merge.duplicates);
@@ -173,12 +178,14 @@ fn replace(shared: &Shared, inputs: &[Arc<SpanFile>], record: FileRecord) -> Res
     Ok(())
 }
 
-/// A file that can't be read must not stop the others: it is taken out, kept on the disk, and named.
-fn set_aside(shared: &Shared, file: &Arc<SpanFile>, source: ParquetError) -> WriteError {
+/// A file that is damaged must not stop the others, and nothing of it may be lost to a merge: it stays as it is, and what of it
+/// can be read is read.
+fn leave_out(shared: &Shared, file: &Arc<SpanFile>, source: ParquetError) -> WriteError {
     if !is_damage(&source) {
         return source.into();
     }
-    shared.set_damaged_file_aside(file, &source);
+    file.check(&source);
+    look_after_damage(shared);
     WriteError::Damaged { path: file.record.path.clone(), source }
 }
 
@@ -301,7 +308,7 @@ impl Merge<'_> {
                 self.duplicates += 1;
             }
             let before = Arc::as_ptr(&input.batch);
-            input.advance().map_err(|source| set_aside(self.shared, &self.inputs[input.number], source))?;
+            input.advance().map_err(|source| leave_out(self.shared, &self.inputs[input.number], source))?;
             if before != Arc::as_ptr(&input.batch) {
                 self.gathered.current[cursor] = None;
             }

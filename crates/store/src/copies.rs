@@ -167,7 +167,7 @@ impl RowGroupIds {
                 .iter()
                 .map(|name| kind::from_name(name.unwrap_or_default()).unwrap_or(kind::UNSPECIFIED))
                 .collect();
-            ids.traces.push(trace_id)?;
+            ids.traces.push(trace_id, open.readable(row_group))?;
             for row in 0..batch.num_rows() {
                 let id: [u8; 8] = span_id.value(row).try_into().map_err(|_| wrong_column("span_id"))?;
                 let code = codes.get(kinds.keys().value(row) as usize).copied().unwrap_or(kind::UNSPECIFIED);

@@ -38,7 +38,7 @@ pub enum WriteError {
     Catalogue(#[from] CatalogueError),
     #[error("describing a file of spans failed")]
     Describe(#[from] serde_json::Error),
-    #[error("a file that was to be merged could not be read; it was set aside: {path}")]
+    #[error("a file that was to be merged is damaged; it is left as it is: {path}")]
     Damaged { path: String, source: parquet::errors::ParquetError },
     #[error("the background thread ended; see the log for its error")]
     Ended,

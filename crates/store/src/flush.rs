@@ -154,7 +154,7 @@ fn write_file(
     strings: &mut MergedStrings,
     counts: &AttributeCounts,
 ) -> Result<FileRecord, WriteError> {
-    let mut output = FileOutput::create(shared, tenant, hour, counts, Packing::FLUSH)?;
+    let mut output = FileOutput::create(shared, tenant, hour, counts, Packing::FLUSH, Vec::new())?;
     let mut rows: Vec<RowRef> = Vec::with_capacity(ROWS_PER_ROW_GROUP);
     for trace in traces {
         let spans = &ordered.rows[trace.clone()];
@@ -190,12 +190,13 @@ impl FileOutput {
         hour: i64,
         counts: &AttributeCounts,
         packing: Packing,
+        merged_from: Vec<String>,
     ) -> Result<Self, WriteError> {
         const BUFFER_BYTES: usize = 1024 * 1024;
         let id = file_id(shared.clock.now_unix_nanos(), &*shared.randomness);
         let spooled = shared.objects.spool(&id);
         let sink = BufWriter::with_capacity(BUFFER_BYTES, File::create(spooled.path())?);
-        let writer = SpanFileWriter::new(sink, counts.layout(), packing)?;
+        let writer = SpanFileWriter::new(sink, counts.layout(), packing, &id, merged_from)?;
         let path = file_path(tenant, hour, &id);
         Ok(Self { writer, spooled, id, path, tenant: tenant.clone() })
     }

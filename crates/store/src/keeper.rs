@@ -64,6 +64,7 @@ pub(crate) fn run_keeper(shared: &Shared) {
                 tracing::warn!(error = chain(&error), "merging files failed; it is tried again");
             }
         }
+        look_after_damage(shared);
         let expired = if clock.is_trusted(shared) { expire(shared) } else { Ok(()) };
         if let Err(error) = expired.and_then(|()| delete_retired(shared)) {
             tracing::warn!(error = chain(&error), "removing old files failed; it is tried again");
@@ -74,6 +75,36 @@ pub(crate) fn run_keeper(shared: &Shared) {
 /// A panic over one batch or file must not end the thread that looks after all of them.
 fn contained(work: impl FnOnce() -> Result<(), WriteError>) -> Result<(), WriteError> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(Err(WriteError::Ended))
+}
+
+/// Sets aside files of which nothing can be read, and names those of which a part can't.
+pub(crate) fn look_after_damage(shared: &Shared) {
+    for file in shared.access.take_suspected() {
+        match file.damage() {
+            Some(damage) if damage.is_none() => {
+                tracing::warn!(
+                    path = file.record.path,
+                    "a stored file was read wrong once, yet all of it is right now"
+                );
+            }
+            Some(damage) => {
+                metrics::counter!("tracehouse_store_damaged_files_total").increment(1);
+                metrics::counter!("tracehouse_store_unreadable_spans_total").increment(damage.rows());
+                tracing::error!(
+                    path = file.record.path,
+                    spans = damage.rows(),
+                    of = file.record.spans,
+                    columns = damage.columns(),
+                    "a stored file is damaged: these spans can't be read, the others can"
+                );
+            }
+            None => {
+                if let Err(error) = file.open() {
+                    shared.set_damaged_file_aside(&file, &error.source);
+                }
+            }
+        }
+    }
 }
 
 /// Retires files that are older than retention allows, and the oldest ones while all take more than the budget.

@@ -34,7 +34,7 @@ pub use compact::CompactReport;
 pub use config::{Durability, StoreConfig};
 pub use error::{AppendError, OpenError, ReadError, WriteError};
 pub use file::{
-    Batches, ColumnType, DistinctValues, FileContents, KeyCount, Layout, NumberedColumn, OpenFile, Projection,
+    Batches, ColumnType, Damage, DistinctValues, FileContents, KeyCount, Layout, NumberedColumn, OpenFile, Projection,
     PromotedAttribute, StringForm, TraceRows,
 };
 pub use flush::FlushReport;

@@ -13,7 +13,7 @@ use tracehouse_model::TraceId;
 
 use crate::copies::StoredIds;
 use crate::error::ReadError;
-use crate::file::{FileContents, FileSource, OpenFile, TraceFilter};
+use crate::file::{Damage, Expected, FileContents, FileSource, OpenFile, TraceFilter, is_damage};
 
 /// A file of spans that queries may read.
 pub struct SpanFile {
@@ -23,7 +23,20 @@ pub struct SpanFile {
     /// The key of what the caches hold of it: never used twice.
     number: u64,
     opened: Mutex<Option<Arc<OpenFile>>>,
+    condition: Mutex<Condition>,
     access: Arc<FileAccess>,
+}
+
+/// What is known of how well a file can be read.
+#[derive(Default)]
+enum Condition {
+    /// Nothing has failed yet.
+    #[default]
+    Unsuspected,
+    /// Every page was read: these can't be, all others can. Not a row for a file whose pages turned out to be right.
+    Checked(Arc<Damage>),
+    /// Its footer can't be read, and so nothing of it.
+    Unreadable,
 }
 
 /// How files are opened: shared by all files of a store.
@@ -33,6 +46,8 @@ pub(crate) struct FileAccess {
     recently_opened: Mutex<VecDeque<Arc<SpanFile>>>,
     ids: Kept<StoredIds>,
     next_number: AtomicU64,
+    /// Files of which damage was found and that nobody has looked after yet.
+    suspected: Mutex<Vec<Arc<SpanFile>>>,
 }
 
 type OpenSource = dyn Fn(&FileRecord) -> Result<FileSource, ParquetError> + Send + Sync;
@@ -51,7 +66,13 @@ impl FileAccess {
             recently_opened: Mutex::default(),
             ids: kept(IDS_BYTES_MAX),
             next_number: AtomicU64::new(0),
+            suspected: Mutex::default(),
         })
+    }
+
+    /// Files of which damage was found since this was last asked.
+    pub(crate) fn take_suspected(&self) -> Vec<Arc<SpanFile>> {
+        std::mem::take(&mut *self.suspected.lock())
     }
 
     /// Lets go of deleted files: the disk's room is not free while they are open.
@@ -111,7 +132,8 @@ impl SpanFile {
         // The parsed forms replace the raw ones, which would only take memory.
         let record = FileRecord { trace_filter: Vec::new(), contents: String::new(), ..record };
         let number = access.next_number.fetch_add(1, Ordering::Relaxed);
-        Some(Arc::new(Self { record, contents, filter, number, opened: Mutex::new(None), access }))
+        let (opened, condition) = (Mutex::new(None), Mutex::default());
+        Some(Arc::new(Self { record, contents, filter, number, opened, condition, access }))
     }
 
     pub fn may_contain(&self, trace: TraceId) -> bool {
@@ -130,7 +152,16 @@ impl SpanFile {
             return Ok(open.clone());
         }
         let source = (self.access.open)(&self.record).map_err(|source| self.read_error(source))?;
-        let open = Arc::new(OpenFile::open(source).map_err(|source| self.read_error(source))?);
+        let expected = Expected { file_id: Some(&self.record.id), tail_bytes: 0 };
+        let open = OpenFile::open(source, &expected).inspect_err(|error| {
+            if is_damage(error) {
+                self.suspect(Condition::Unreadable);
+            }
+        });
+        let open = Arc::new(open.map_err(|source| self.read_error(source))?);
+        if let Condition::Checked(damage) = &*self.condition.lock() {
+            open.set_damage(damage.clone());
+        }
         *opened = Some(open.clone());
         drop(opened);
         let mut recent = self.access.recently_opened.lock();
@@ -141,6 +172,53 @@ impl SpanFile {
             *evicted.opened.lock() = None;
         }
         Ok(open)
+    }
+
+    /// To be called when reading the file failed. If its bytes are at fault, every page of it is read once, to find out
+    /// what can't be read; from then on whoever opens it gets what can. Returns whether it is worth reading it again: not if the
+    /// machine is at fault, if nothing of the file can be read, or if it was read again already.
+    pub fn check(self: &Arc<Self>, error: &ParquetError) -> bool {
+        if !is_damage(error) || !matches!(*self.condition.lock(), Condition::Unsuspected) {
+            return false;
+        }
+        // Also lets go of a footer that was read wrong.
+        *self.opened.lock() = None;
+        self.access.ids.remove(&self.number);
+        let Ok(open) = self.open() else { return false };
+        match open.verify() {
+            Ok(damage) => {
+                let damage = Arc::new(damage);
+                open.set_damage(damage.clone());
+                self.suspect(Condition::Checked(damage));
+                true
+            }
+            Err(error) => {
+                tracing::warn!(path = self.record.path, %error, "a stored file could not be checked for damage");
+                false
+            }
+        }
+    }
+
+    fn suspect(self: &Arc<Self>, found: Condition) {
+        let mut condition = self.condition.lock();
+        if matches!(*condition, Condition::Unsuspected) {
+            *condition = found;
+            self.access.suspected.lock().push(self.clone());
+        }
+    }
+
+    /// Whether damage was found, or seemed to be: such a file is not merged, so that nothing of it is thrown away.
+    pub(crate) fn is_suspected(&self) -> bool {
+        !matches!(*self.condition.lock(), Condition::Unsuspected)
+    }
+
+    /// What can't be read of it, as far as that is known; `None` if nothing of it can.
+    pub(crate) fn damage(&self) -> Option<Arc<Damage>> {
+        match &*self.condition.lock() {
+            Condition::Unsuspected => Some(Arc::default()),
+            Condition::Checked(damage) => Some(damage.clone()),
+            Condition::Unreadable => None,
+        }
     }
 
     /// An error of reading this file, with its name.

@@ -11,7 +11,6 @@ use std::time::Duration;
 use object_store::ObjectStore;
 use parking_lot::{Condvar, Mutex};
 use parquet::errors::ParquetError;
-use rustix::io::Errno;
 use serde::Serialize;
 use tracehouse_catalogue::{Catalogue, Commit, FileRecord, RetirementReason};
 use tracehouse_model::{Clock, Randomness, SpanBatch, TenantId};
@@ -319,24 +318,8 @@ impl Shared {
                 }
             }
         }
-        self.check_files(&mut live);
         self.state.change_files(live, &[]);
         Ok(())
-    }
-
-    /// Sets files aside whose footers can't be read, before the first query meets them.
-    fn check_files(&self, live: &mut Vec<Arc<SpanFile>>) {
-        live.retain(|file| match file.open() {
-            Ok(_) => true,
-            Err(error) if !is_damage(&error.source) => {
-                tracing::warn!(error = chain(&error), "a stored file can't be read at the moment");
-                true
-            }
-            Err(error) => {
-                self.set_damaged_file_aside(file, &error.source);
-                false
-            }
-        });
     }
 
     fn recover_log(&self, position: u64) -> Result<(), OpenError> {
@@ -481,17 +464,4 @@ impl Shared {
         metrics::gauge!("tracehouse_log_disk_bytes").set(self.log().disk_bytes() as f64);
         metrics::gauge!("tracehouse_store_retired_files").set(self.retired.lock().len() as f64);
     }
-}
-
-/// Whether a file itself is at fault, and not the way to it: too many open files or a broken connection will pass, and a
-/// file that was set aside stays so.
-pub(crate) fn is_damage(error: &ParquetError) -> bool {
-    let ParquetError::External(cause) = error else { return true };
-    if let Some(error) = cause.downcast_ref::<object_store::Error>() {
-        return matches!(error, object_store::Error::NotFound { .. });
-    }
-    let system_error = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
-    // What decoders report has no number of the system.
-    let damaging = [Errno::NOENT, Errno::IO, Errno::ISDIR].map(Errno::raw_os_error);
-    system_error.is_none_or(|number| damaging.contains(&number))
 }

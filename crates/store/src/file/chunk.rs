@@ -7,18 +7,17 @@
 
 use bytes::Bytes;
 use parquet::basic::{BoundaryOrder, Compression, Encoding, Type as Physical, ZstdLevel};
-use parquet::column::page::{CompressedPage, Page, PageWriteSpec, PageWriter};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::data_type::{FixedLenByteArray, Int64Type};
 use parquet::encodings::encoding::{DeltaBitPackEncoder, Encoder};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ColumnChunkMetaData, ColumnIndexBuilder, OffsetIndexBuilder};
 use parquet::file::statistics::Statistics;
-use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 use tracehouse_model::{SeededMap, StringCode, StringTable};
 
 use super::hybrid::{bits_for, put_hybrid, put_run};
+use super::page_header::{PageHeader, PageKind};
 
 /// The defined values of a column, in row order.
 pub(crate) enum Values<'a> {
@@ -114,25 +113,18 @@ impl ChunkWriter {
     }
 
     /// Encodes a chunk; the result is to be appended to a row group.
-    pub(crate) fn write(
-        &mut self,
-        descriptor: ColumnDescPtr,
-        column: &Column<'_>,
-    ) -> Result<(Bytes, ColumnCloseResult)> {
+    pub(crate) fn write(&mut self, descriptor: ColumnDescPtr, column: &Column<'_>) -> Result<WrittenChunk> {
         self.build_dictionary(column);
         let mut chunk = Chunk::new(&descriptor, column, self.level);
-        let mut sink = TrackedWrite::new(Vec::new());
-        {
-            let mut pages = SerializedPageWriter::new(&mut sink);
-            if self.dictionary.used {
-                self.write_dictionary(&mut pages, &mut chunk)?;
-            }
-            self.write_pages(&descriptor, column, &mut pages, &mut chunk)?;
+        let mut pages = PagesWriter::default();
+        if self.dictionary.used {
+            self.write_dictionary(&mut pages, &mut chunk)?;
         }
+        self.write_pages(&descriptor, column, &mut pages, &mut chunk)?;
         let statistics = self.statistics(column);
         let close = chunk.close(descriptor, column, statistics, self.dictionary.used)?;
         self.forget_dictionary();
-        Ok((Bytes::from(sink.into_inner()?), close))
+        Ok(WrittenChunk { bytes: Bytes::from(pages.bytes), close, checksums: pages.checksums })
     }
 
     fn build_dictionary(&mut self, column: &Column<'_>) {
@@ -211,23 +203,25 @@ impl ChunkWriter {
         dictionary.codes.clear();
     }
 
-    fn write_dictionary<W: PageWriter>(&mut self, pages: &mut W, chunk: &mut Chunk) -> Result<()> {
-        let page = Page::DictionaryPage {
-            buf: compress(&mut self.compressor, &self.dictionary.plain, chunk.compressed_pages)?,
+    fn write_dictionary(&mut self, pages: &mut PagesWriter, chunk: &mut Chunk) -> Result<()> {
+        let body = compress(&mut self.compressor, &self.dictionary.plain, chunk.compressed_pages)?;
+        let header = PageHeader {
+            kind: PageKind::Dictionary,
+            uncompressed_bytes: self.dictionary.plain.len() as u32,
+            compressed_bytes: body.len() as u32,
+            crc: Some(crc32fast::hash(&body)),
             num_values: self.dictionary.entries as u32,
             encoding: Encoding::PLAIN,
-            is_sorted: false,
         };
-        let spec = pages.write_page(CompressedPage::new(page, self.dictionary.plain.len()))?;
-        chunk.dictionary_written(&spec);
+        chunk.dictionary_written(&pages.write(&header, &body));
         Ok(())
     }
 
-    fn write_pages<W: PageWriter>(
+    fn write_pages(
         &mut self,
         descriptor: &ColumnDescPtr,
         column: &Column<'_>,
-        pages: &mut W,
+        pages: &mut PagesWriter,
         chunk: &mut Chunk,
     ) -> Result<()> {
         let positions = column.positions();
@@ -259,16 +253,16 @@ impl ChunkWriter {
                 }
             }
             let encoding = self.put_values(&column.values, value..value + defined)?;
-            let page = Page::DataPage {
-                buf: compress(&mut self.compressor, &self.page, chunk.compressed_pages)?,
+            let body = compress(&mut self.compressor, &self.page, chunk.compressed_pages)?;
+            let header = PageHeader {
+                kind: PageKind::Data,
+                uncompressed_bytes: self.page.len() as u32,
+                compressed_bytes: body.len() as u32,
+                crc: Some(crc32fast::hash(&body)),
                 num_values: (page_end - position) as u32,
                 encoding,
-                def_level_encoding: Encoding::RLE,
-                rep_level_encoding: Encoding::RLE,
-                statistics: None,
             };
-            let spec = pages.write_page(CompressedPage::new(page, self.page.len()))?;
-            chunk.page_written(&spec, rows, &column.values, value..value + defined);
+            chunk.page_written(&pages.write(&header, &body), rows, &column.values, value..value + defined);
             (position, value) = (page_end, value + defined);
         }
         Ok(())
@@ -407,6 +401,44 @@ impl Column<'_> {
     }
 }
 
+/// A column of a row group as it is stored.
+pub(crate) struct WrittenChunk {
+    pub(crate) bytes: Bytes,
+    pub(crate) close: ColumnCloseResult,
+    /// CRC-32C of each page with its header.
+    pub(crate) checksums: Vec<u32>,
+}
+
+/// Puts pages one after the other.
+#[derive(Default)]
+struct PagesWriter {
+    bytes: Vec<u8>,
+    checksums: Vec<u32>,
+}
+
+/// Where a page was written.
+struct WrittenPage {
+    offset: usize,
+    /// With its header.
+    bytes: usize,
+    uncompressed_bytes: usize,
+}
+
+impl PagesWriter {
+    fn write(&mut self, header: &PageHeader, body: &[u8]) -> WrittenPage {
+        let offset = self.bytes.len();
+        header.write(&mut self.bytes);
+        let header_bytes = self.bytes.len() - offset;
+        self.bytes.extend_from_slice(body);
+        self.checksums.push(crc32c::crc32c(&self.bytes[offset..]));
+        WrittenPage {
+            offset,
+            bytes: self.bytes.len() - offset,
+            uncompressed_bytes: header_bytes + header.uncompressed_bytes as usize,
+        }
+    }
+}
+
 /// What has been written of a chunk.
 struct Chunk {
     level: i32,
@@ -453,19 +485,19 @@ impl Chunk {
         }
     }
 
-    fn dictionary_written(&mut self, spec: &PageWriteSpec) {
-        self.dictionary_offset = Some(spec.offset as i64);
-        self.compressed += spec.compressed_size as u64;
-        self.uncompressed += spec.uncompressed_size as u64;
+    fn dictionary_written(&mut self, page: &WrittenPage) {
+        self.dictionary_offset = Some(page.offset as i64);
+        self.compressed += page.bytes as u64;
+        self.uncompressed += page.uncompressed_bytes as u64;
     }
 
-    fn page_written(&mut self, spec: &PageWriteSpec, rows: usize, values: &Values<'_>, range: std::ops::Range<usize>) {
+    fn page_written(&mut self, page: &WrittenPage, rows: usize, values: &Values<'_>, range: std::ops::Range<usize>) {
         self.rows += rows as u64;
-        self.compressed += spec.compressed_size as u64;
-        self.uncompressed += spec.uncompressed_size as u64;
-        self.data_offset.get_or_insert(spec.offset as i64);
+        self.compressed += page.bytes as u64;
+        self.uncompressed += page.uncompressed_bytes as u64;
+        self.data_offset.get_or_insert(page.offset as i64);
         self.offsets.append_row_count(rows as i64);
-        self.offsets.append_offset_and_size(spec.offset as i64, spec.compressed_size as i32);
+        self.offsets.append_offset_and_size(page.offset as i64, page.bytes as i32);
         let Some(index) = &mut self.index else { return };
         match values {
             Values::Fixed { bytes, width, .. } => {

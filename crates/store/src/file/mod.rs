@@ -3,20 +3,30 @@
 mod attributes_columns;
 mod chunk;
 mod contents;
+mod damage;
+#[cfg(test)]
+mod flips;
+mod footer;
 mod hybrid;
 mod layout;
 mod numbered;
 mod order;
+mod page_checksums;
+mod page_header;
 mod pages;
 mod promote;
 mod read;
 mod rows;
+mod seal;
 mod source;
 mod trace_filter;
 mod trace_rows;
 mod write;
 
 pub use contents::{FileContents, KeyCount};
+pub use damage::Damage;
+pub(crate) use damage::is_damage;
+pub(crate) use footer::Expected;
 pub use layout::{ColumnType, Layout, PromotedAttribute};
 pub use numbered::{DistinctValues, NumberedColumn};
 pub(crate) use order::{OrderedSpans, RowRef, SeenSpans, order_spans};

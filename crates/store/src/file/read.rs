@@ -1,28 +1,38 @@
 //! Opens stored files, finds traces in them and scans their columns.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use arrow::array::{Array, FixedSizeBinaryArray, RecordBatch};
+use arrow::array::{
+    Array, BooleanArray, BooleanBufferBuilder, FixedSizeBinaryArray, RecordBatch, RecordBatchOptions,
+    RecordBatchReader, UInt32Array,
+};
 use arrow::buffer::BooleanBuffer;
+use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use arrow::error::ArrowError;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowGroups, RowSelection, RowSelector,
-};
-use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
+use bytes::Bytes;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection, RowSelector};
+use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels, parquet_to_arrow_schema};
 use parquet::basic::Type as Physical;
 use parquet::column::page::{Page, PageReader};
 use parquet::errors::{ParquetError, Result};
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+use parquet::file::metadata::ParquetMetaData;
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use parquet::file::reader::ChunkReader;
+use parquet::schema::types::SchemaDescriptor;
 use tracehouse_model::{SpanBatch, SpanId, TraceId};
 
-use super::layout::{LAYOUT_FOOTER_KEY, LAYOUT_VERSION, Layout, column};
+use super::contents::FileContents;
+use super::damage::{Damage, Damaged, DamagedPage, is_damage};
+use super::footer::{Expected, Footer};
+use super::layout::{Layout, column};
 use super::numbered::{Chunk, DistinctValues, NumberedColumn};
-use super::pages::RowGroupPages;
+use super::pages::{CheckedPages, PageFile, RowGroupPages};
 use super::rows::{parent_ids, parent_ids_in, parent_reach, to_spans};
+use super::seal::{Section, Sections};
 use super::source::FileSource;
+use super::trace_filter::TraceFilter;
 use super::trace_rows::TraceRows;
 
 /// Which columns are read into spans.
@@ -45,23 +55,50 @@ const BASIC_COLUMNS: [&str; 6] = [
 
 /// A file whose footer has been read. Cheap to share; reads may run from many threads at once.
 pub struct OpenFile {
-    source: Arc<FileSource>,
-    metadata: Arc<ParquetMetaData>,
+    footer: Footer,
+    /// The fields of the file's schema as Arrow has them.
+    arrow_fields: OnceLock<Fields>,
     /// Strings as views: no work for values that are not looked at.
-    views: Form,
+    views: OnceLock<Form>,
     /// Strings as the file's own dictionaries: conditions are evaluated once for each distinct value.
-    dictionaries: Form,
-    layout: Layout,
+    dictionaries: OnceLock<Form>,
+    /// What can't be read of it, once that was found out.
+    damage: OnceLock<Arc<Damage>>,
 }
 
 /// The Arrow types that columns are read as.
 struct Form {
     fields: Fields,
     /// Of all columns: worked out once, as there are many.
-    all: FieldLevels,
+    all: OnceLock<FieldLevels>,
     /// The same in two parts, for two threads.
-    halves: [FieldLevels; 2],
+    halves: OnceLock<[FieldLevels; 2]>,
 }
+
+impl Form {
+    fn all(&self, schema: &SchemaDescriptor) -> Result<&FieldLevels> {
+        if let Some(known) = self.all.get() {
+            return Ok(known);
+        }
+        let all = parquet_to_arrow_field_levels(schema, ProjectionMask::all(), Some(&self.fields))?;
+        Ok(self.all.get_or_init(|| all))
+    }
+
+    fn halves(&self, schema: &SchemaDescriptor) -> Result<&[FieldLevels; 2]> {
+        if let Some(known) = self.halves.get() {
+            return Ok(known);
+        }
+        let half = |odd: bool| {
+            let roots = (0..self.fields.len()).filter(|root| (root % 2 == 1) == odd);
+            parquet_to_arrow_field_levels(schema, ProjectionMask::roots(schema, roots), Some(&self.fields))
+        };
+        let halves = [half(false)?, half(true)?];
+        Ok(self.halves.get_or_init(|| halves))
+    }
+}
+
+/// Uncompressed names of a file may take no more.
+const NAMES_BYTES_MAX: u64 = 64 << 20;
 
 /// What tells the parent of each row.
 const PARENT_COLUMNS: [&str; 3] = [column::SPAN_ID, column::PARENT_SPAN_ID, column::PARENT_OFFSET];
@@ -76,8 +113,32 @@ pub enum StringForm {
 
 /// What [`OpenFile::scan`] reads. Ends after an error.
 pub struct Batches {
-    reader: ParquetRecordBatchReader,
+    rows: Rows,
     failed: bool,
+}
+
+enum Rows {
+    Read(ParquetRecordBatchReader),
+    /// Of a row group that is damaged: the rows that can't be read are null.
+    Made {
+        all: RecordBatch,
+        next: usize,
+        batch_rows: usize,
+    },
+}
+
+impl Rows {
+    fn next(&mut self) -> Option<std::result::Result<RecordBatch, ArrowError>> {
+        match self {
+            Rows::Read(reader) => reader.next(),
+            Rows::Made { all, next, batch_rows } => {
+                let rows = (all.num_rows() - *next).min(*batch_rows);
+                let batch = all.slice(*next, rows);
+                *next += rows;
+                (rows > 0).then_some(Ok(batch))
+            }
+        }
+    }
 }
 
 impl Iterator for Batches {
@@ -87,7 +148,7 @@ impl Iterator for Batches {
         if self.failed {
             return None;
         }
-        let next = contained(|| Ok(self.reader.next())).unwrap_or_else(|error| Some(Err(error.into())));
+        let next = contained(|| Ok(self.rows.next())).unwrap_or_else(|error| Some(Err(error.into())));
         self.failed = matches!(next, Some(Err(_)));
         next
     }
@@ -95,58 +156,170 @@ impl Iterator for Batches {
 
 /// Damaged bytes can make the decoders panic: to whoever reads that is an error like any other.
 fn contained<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
-    let panicked = |_| Err(ParquetError::General("what the file holds makes its decoder panic".into()));
+    let panicked = |_| Err(Damaged::error("what the file holds makes its decoder panic"));
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).unwrap_or_else(panicked)
 }
 
 impl OpenFile {
-    pub(crate) fn open(source: FileSource) -> Result<Self> {
-        contained(|| Self::read_footer(source))
+    pub(crate) fn open(source: FileSource, expected: &Expected<'_>) -> Result<Self> {
+        let footer = contained(|| Footer::read(source, expected))?;
+        Ok(Self {
+            footer,
+            arrow_fields: OnceLock::new(),
+            views: OnceLock::new(),
+            dictionaries: OnceLock::new(),
+            damage: OnceLock::new(),
+        })
     }
 
-    fn read_footer(source: FileSource) -> Result<Self> {
-        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
-        let inferred = ArrowReaderMetadata::load(&source, options.clone())?;
-        let metadata = inferred.metadata().clone();
-        let layout = read_layout(&metadata)?;
-        let form = |string_type: &dyn Fn(usize) -> DataType| {
-            let fields = inferred.schema().fields().iter().enumerate().map(|(number, field)| {
-                if field.data_type() != &DataType::Utf8 {
-                    return field.clone();
-                }
-                Arc::new(Field::new(field.name(), string_type(number), field.is_nullable()))
-            });
-            let fields: Fields = fields.collect();
-            let schema = metadata.file_metadata().schema_descr();
-            let all = parquet_to_arrow_field_levels(schema, ProjectionMask::all(), Some(&fields))?;
-            let half = |odd: bool| {
-                let roots = (0..fields.len()).filter(|root| (root % 2 == 1) == odd);
-                parquet_to_arrow_field_levels(schema, ProjectionMask::roots(schema, roots), Some(&fields))
-            };
-            let halves = [half(false)?, half(true)?];
-            Ok::<_, ParquetError>(Form { fields, all, halves })
-        };
-        let views = form(&|_| DataType::Utf8View)?;
-        let dictionaries = form(&|number| {
-            if has_dictionaries(&metadata, inferred.schema().field(number).name()) {
-                DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
-            } else {
-                DataType::Utf8View
+    /// From now on rows that can't be read come as nulls; [`OpenFile::readable`] tells which they are. The first call counts.
+    pub(crate) fn set_damage(&self, damage: Arc<Damage>) {
+        let _ = self.damage.set(damage);
+    }
+
+    /// The rows of a row group of which everything can be read; `None`: all.
+    pub fn readable(&self, row_group: usize) -> Option<&BooleanBuffer> {
+        self.damage.get()?.readable(row_group)
+    }
+
+    /// How many rows of the file can't be read, as far as that is known.
+    pub fn unreadable_rows(&self) -> u64 {
+        self.damage.get().map_or(0, |damage| damage.rows())
+    }
+
+    /// Reads every page of the file and finds out which are damaged. Errors are those of the machine.
+    pub(crate) fn verify(&self) -> Result<Damage> {
+        let mut damaged = Vec::new();
+        for row_group in 0..self.row_groups() {
+            for leaf in 0..self.metadata().row_group(row_group).num_columns() {
+                self.verify_chunk(row_group, leaf, &mut damaged)?;
             }
-        })?;
-        Ok(Self { source: Arc::new(source), metadata, views, dictionaries, layout })
+        }
+        let rows: Vec<usize> = (0..self.row_groups()).map(|row_group| self.rows_of(row_group)).collect();
+        Ok(Damage::of(damaged, &rows))
+    }
+
+    fn verify_chunk(&self, row_group: usize, leaf: usize, damaged: &mut Vec<DamagedPage>) -> Result<()> {
+        let mut pages = CheckedPages::new(self.page_file(), row_group, leaf)?;
+        let places: Vec<_> = pages.places().cloned().collect();
+        for place in places {
+            match contained(|| pages.decoded(&place)) {
+                Ok(_) => {}
+                Err(error) if is_damage(&error) => damaged.push(DamagedPage {
+                    row_group,
+                    column: self.metadata().row_group(row_group).column(leaf).column_path().string(),
+                    rows: place.rows,
+                }),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// What the file says of itself; `None` if it is of layout version 1, which says nothing.
+    pub(crate) fn sections(&self) -> Option<&Sections> {
+        self.footer.sections.as_ref()
+    }
+
+    /// The names that occur inside, read from the file; `None` if it is of layout version 1.
+    pub(crate) fn read_contents(&self) -> Result<Option<FileContents>> {
+        let Some(sections) = self.sections() else { return Ok(None) };
+        let packed = self.read_section(sections.names, "the names")?;
+        let wrong = |what: &str| Damaged::error(format!("the names can't be read: {what}"));
+        let length = zstd::zstd_safe::get_frame_content_size(&packed).ok().flatten();
+        let length = length.filter(|length| *length <= NAMES_BYTES_MAX).ok_or_else(|| wrong("they are too many"))?;
+        let names = zstd::bulk::decompress(&packed, length as usize).map_err(|error| wrong(&error.to_string()))?;
+        serde_json::from_slice(&names).map(Some).map_err(|error| wrong(&error.to_string()))
+    }
+
+    /// The filter over trace ids, read from the file; `None` if it is of layout version 1.
+    pub(crate) fn read_filter(&self) -> Result<Option<TraceFilter>> {
+        let Some(sections) = self.sections() else { return Ok(None) };
+        let bytes = self.read_section(sections.trace_filter, "the trace filter")?;
+        TraceFilter::from_bytes(&bytes)
+            .map(Some)
+            .ok_or_else(|| Damaged::error("the trace filter has an impossible size"))
+    }
+
+    fn read_section(&self, section: Section, what: &str) -> Result<Bytes> {
+        let read = || self.footer.source.get_bytes(section.offset, section.bytes as usize);
+        let is_right = |bytes: &Bytes| crc32c::crc32c(bytes) == section.crc32c;
+        let bytes = read()?;
+        if is_right(&bytes) {
+            return Ok(bytes);
+        }
+        let again = read()?;
+        if is_right(&again) { Ok(again) } else { Err(Damaged::error(format!("{what} have another checksum"))) }
+    }
+
+    /// About what the footer takes in memory, with what was made of it.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        /// Of a column in one of the Arrow forms.
+        const FORM_BYTES_PER_LEAF: usize = 400;
+        let leaves = self.metadata().file_metadata().schema_descr().num_columns();
+        let forms = 2 + usize::from(self.views.get().is_some()) + usize::from(self.dictionaries.get().is_some());
+        self.metadata().memory_size() + self.footer.tail_bytes + forms * leaves * FORM_BYTES_PER_LEAF
+    }
+
+    fn metadata(&self) -> &ParquetMetaData {
+        &self.footer.metadata
+    }
+
+    fn page_file(&self) -> PageFile {
+        PageFile {
+            source: self.footer.source.clone(),
+            metadata: self.footer.metadata.clone(),
+            checksums: self.footer.checksums.clone(),
+        }
+    }
+
+    fn form(&self, form: StringForm) -> Result<&Form> {
+        let kept = match form {
+            StringForm::View => &self.views,
+            StringForm::Dictionary => &self.dictionaries,
+        };
+        if let Some(known) = kept.get() {
+            return Ok(known);
+        }
+        let made = self.make_form(form)?;
+        Ok(kept.get_or_init(|| made))
+    }
+
+    fn arrow_fields(&self) -> Result<&Fields> {
+        if let Some(known) = self.arrow_fields.get() {
+            return Ok(known);
+        }
+        let schema = self.metadata().file_metadata().schema_descr();
+        let fields = parquet_to_arrow_schema(schema, None)?.fields().clone();
+        Ok(self.arrow_fields.get_or_init(|| fields))
+    }
+
+    fn make_form(&self, form: StringForm) -> Result<Form> {
+        let string_type = |name: &str| match form {
+            StringForm::Dictionary if has_dictionaries(self.metadata(), name) => {
+                DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+            }
+            _ => DataType::Utf8View,
+        };
+        let typed = self.arrow_fields()?.iter().map(|field| {
+            if field.data_type() != &DataType::Utf8 {
+                return field.clone();
+            }
+            Arc::new(Field::new(field.name(), string_type(field.name()), field.is_nullable()))
+        });
+        Ok(Form { fields: typed.collect(), all: OnceLock::new(), halves: OnceLock::new() })
     }
 
     pub fn layout(&self) -> &Layout {
-        &self.layout
+        &self.footer.layout
     }
 
     pub fn row_groups(&self) -> usize {
-        self.metadata.num_row_groups()
+        self.metadata().num_row_groups()
     }
 
     pub fn rows_of(&self, row_group: usize) -> usize {
-        self.metadata.row_group(row_group).num_rows() as usize
+        self.metadata().row_group(row_group).num_rows() as usize
     }
 
     /// How many rows all row groups have.
@@ -156,13 +329,13 @@ impl OpenFile {
 
     /// About how many bytes the columns take before compression.
     pub(crate) fn uncompressed_bytes(&self) -> u64 {
-        self.metadata.row_groups().iter().map(|row_group| row_group.total_byte_size().max(0) as u64).sum()
+        self.metadata().row_groups().iter().map(|row_group| row_group.total_byte_size().max(0) as u64).sum()
     }
 
     /// Minimum and maximum of an `INT64` column in a row group, if the file says.
     pub fn int_range(&self, row_group: usize, column_name: &str) -> Option<(i64, i64)> {
         let leaf = self.leaf(column_name)?;
-        match self.metadata.row_group(row_group).column(leaf).statistics()? {
+        match self.metadata().row_group(row_group).column(leaf).statistics()? {
             parquet::file::statistics::Statistics::Int64(values) => Some((*values.min_opt()?, *values.max_opt()?)),
             _ => None,
         }
@@ -170,7 +343,7 @@ impl OpenFile {
 
     /// The text that every row of a row group has in a column, if the file says that it is one and the same.
     pub fn only_text(&self, row_group: usize, column_name: &str) -> Option<&str> {
-        let statistics = self.metadata.row_group(row_group).column(self.leaf(column_name)?).statistics()?;
+        let statistics = self.metadata().row_group(row_group).column(self.leaf(column_name)?).statistics()?;
         let parquet::file::statistics::Statistics::ByteArray(texts) = statistics else { return None };
         // Our writer gives minimum and maximum whole or not at all.
         let (min, max) = (texts.min_bytes_opt()?, texts.max_bytes_opt()?);
@@ -182,7 +355,7 @@ impl OpenFile {
         let Some(leaf) = self.leaf(column_name).filter(|leaf| self.has_dictionary(row_group, *leaf)) else {
             return Ok(None);
         };
-        let physical = self.metadata.row_group(row_group).column(leaf).column_type();
+        let physical = self.metadata().row_group(row_group).column(leaf).column_type();
         let mut pages = self.pages_of(row_group, leaf)?;
         let Some(Page::DictionaryPage { buf, num_values, .. }) = pages.get_next_page()? else { return Ok(None) };
         contained(|| DistinctValues::read(physical, &buf, num_values as usize))
@@ -199,36 +372,44 @@ impl OpenFile {
     /// The rows of a row group that have a value in a top-level column; `None`: all have.
     pub fn present(&self, row_group: usize, column_name: &str) -> Result<Option<BooleanBuffer>> {
         match self.leaf(column_name) {
+            Some(_) if self.readable(row_group).is_some() => {
+                let rows = self.rows_of(row_group).max(1);
+                let mut batches = self.scan(row_group, &[column_name], None, StringForm::View, rows)?;
+                let batch = batches.next().transpose()?.ok_or_else(missing_rows)?;
+                Ok(batch.column(0).nulls().map(|nulls| nulls.inner().clone()))
+            }
             Some(leaf) => contained(|| self.chunk(row_group, leaf)?.present()),
             None => Ok(Some(BooleanBuffer::new_unset(self.rows_of(row_group)))),
         }
     }
 
     fn chunk(&self, row_group: usize, leaf: usize) -> Result<Chunk> {
-        let physical = self.metadata.row_group(row_group).column(leaf).column_type();
-        let optional = self.metadata.file_metadata().schema_descr().column(leaf).max_def_level() > 0;
+        let physical = self.metadata().row_group(row_group).column(leaf).column_type();
+        let optional = self.metadata().file_metadata().schema_descr().column(leaf).max_def_level() > 0;
         Ok(Chunk { pages: self.pages_of(row_group, leaf)?, physical, rows: self.rows_of(row_group), optional })
     }
 
-    /// Our writer puts either all pages of a chunk on the dictionary or none.
+    /// Our writer puts either all pages of a chunk on the dictionary or none. Where some can't be read, none count.
     fn has_dictionary(&self, row_group: usize, leaf: usize) -> bool {
-        self.metadata.row_group(row_group).column(leaf).dictionary_page_offset().is_some()
+        if self.readable(row_group).is_some() {
+            return false;
+        }
+        self.metadata().row_group(row_group).column(leaf).dictionary_page_offset().is_some()
     }
 
     fn pages_of(&self, row_group: usize, leaf: usize) -> Result<Box<dyn PageReader>> {
-        let pages = RowGroupPages { source: self.source.clone(), metadata: self.metadata.clone(), row_group };
-        pages.column_chunks(leaf)?.next().transpose()?.ok_or_else(missing_rows)
+        Ok(Box::new(CheckedPages::new(self.page_file(), row_group, leaf)?))
     }
 
     /// The leaf of a column that is no list, map or the like.
     fn leaf(&self, column_name: &str) -> Option<usize> {
-        let columns = self.metadata.file_metadata().schema_descr().columns();
+        let columns = self.metadata().file_metadata().schema_descr().columns();
         columns.iter().position(|leaf| leaf.path().parts() == [column_name])
     }
 
     /// Bytes of columns (by name, all leaves of each; all of them if `None`) of a row group, as they are in the file.
     pub fn bytes_of(&self, row_group: usize, columns: Option<&[&str]>) -> u64 {
-        let chunks = self.metadata.row_group(row_group).columns().iter();
+        let chunks = self.metadata().row_group(row_group).columns().iter();
         let wanted = chunks
             .filter(|chunk| columns.is_none_or(|columns| columns.contains(&chunk.column_path().parts()[0].as_str())));
         wanted.map(|chunk| u64::try_from(chunk.compressed_size()).unwrap_or(0)).sum()
@@ -243,7 +424,7 @@ impl OpenFile {
         form: StringForm,
         batch_rows: usize,
     ) -> Result<Batches> {
-        let schema = self.metadata.file_metadata().schema_descr();
+        let schema = self.metadata().file_metadata().schema_descr();
         let leaves = schema
             .columns()
             .iter()
@@ -263,14 +444,11 @@ impl OpenFile {
         form: StringForm,
         batch_rows: usize,
     ) -> Result<Batches> {
-        let form = match form {
-            StringForm::View => &self.views,
-            StringForm::Dictionary => &self.dictionaries,
-        };
+        let form = self.form(form)?;
+        let schema = self.metadata().file_metadata().schema_descr();
         let Some(projection) = projection else {
-            return self.read_levels(row_group, &form.all, selection, batch_rows);
+            return self.read_levels(row_group, form.all(schema)?, selection, batch_rows);
         };
-        let schema = self.metadata.file_metadata().schema_descr();
         let levels = parquet_to_arrow_field_levels(schema, projection, Some(&form.fields))?;
         self.read_levels(row_group, &levels, selection, batch_rows)
     }
@@ -282,10 +460,60 @@ impl OpenFile {
         selection: Option<RowSelection>,
         batch_rows: usize,
     ) -> Result<Batches> {
-        let pages = RowGroupPages { source: self.source.clone(), metadata: self.metadata.clone(), row_group };
-        let reader =
-            contained(|| ParquetRecordBatchReader::try_new_with_row_groups(levels, &pages, batch_rows, selection))?;
-        Ok(Batches { reader, failed: false })
+        if let Some(readable) = self.readable(row_group) {
+            let all = self.read_with_nulls(row_group, levels, selection, readable)?;
+            return Ok(Batches { rows: Rows::Made { all, next: 0, batch_rows }, failed: false });
+        }
+        let reader = self.reader(row_group, levels, selection, batch_rows)?;
+        Ok(Batches { rows: Rows::Read(reader), failed: false })
+    }
+
+    fn reader(
+        &self,
+        row_group: usize,
+        levels: &FieldLevels,
+        selection: Option<RowSelection>,
+        batch_rows: usize,
+    ) -> Result<ParquetRecordBatchReader> {
+        let pages = RowGroupPages { file: self.page_file(), row_group };
+        contained(|| ParquetRecordBatchReader::try_new_with_row_groups(levels, &pages, batch_rows, selection))
+    }
+
+    /// The selected rows of a damaged row group: those that can't be read are null in every column.
+    fn read_with_nulls(
+        &self,
+        row_group: usize,
+        levels: &FieldLevels,
+        selection: Option<RowSelection>,
+        readable: &BooleanBuffer,
+    ) -> Result<RecordBatch> {
+        let selected = match selection {
+            Some(selection) => mask_of(&selection, readable.len()),
+            None => BooleanBuffer::new_set(readable.len()),
+        };
+        let wanted = &selected & readable;
+        let selection = RowSelection::from_filters(&[BooleanArray::new(wanted.clone(), None)]);
+        let mut reader = self.reader(row_group, levels, Some(selection), wanted.count_set_bits().max(1))?;
+        let schema = reader.schema();
+        let read = contained(|| Ok(reader.next()))?.transpose()?;
+        let read = read.unwrap_or_else(|| RecordBatch::new_empty(schema));
+        let mut next = 0u32;
+        let places = selected.set_indices().map(|row| {
+            wanted.value(row).then(|| {
+                next += 1;
+                next - 1
+            })
+        });
+        let places: UInt32Array = places.collect();
+        if next as usize != read.num_rows() {
+            return Err(missing_rows());
+        }
+        let columns = read.columns().iter().map(|column| take(column, &places, None)).collect::<Result<Vec<_>, _>>()?;
+        let schema = read.schema();
+        let nullable = schema.fields().iter().map(|field| Arc::new(field.as_ref().clone().with_nullable(true)));
+        let schema = Schema::new(nullable.collect::<Fields>());
+        let options = RecordBatchOptions::new().with_row_count(Some(places.len()));
+        Ok(RecordBatch::try_new_with_options(Arc::new(schema), columns, &options)?)
     }
 
     /// Where the spans of a trace stand: row groups, and rows in each.
@@ -304,6 +532,7 @@ impl OpenFile {
                 let batch = batch?;
                 let ids = batch.column(0).as_any().downcast_ref::<FixedSizeBinaryArray>().ok_or_else(wrong_column)?;
                 for at in 0..ids.len() {
+                    // The id of a row that can't be read is unknown: rows of a trace stand together.
                     if ids.value(at) == trace.0 {
                         if count == 0 {
                             begin = row;
@@ -314,10 +543,23 @@ impl OpenFile {
                 }
             }
             if count > 0 {
-                found.push((row_group, begin..begin + count));
+                found.extend(self.readable_of(row_group, begin..begin + count).map(|rows| (row_group, rows)));
             }
         }
         Ok(found)
+    }
+
+    /// The parts of some rows that can be read.
+    fn readable_of(&self, row_group: usize, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+        let parts: Vec<Range<usize>> = match self.readable(row_group) {
+            _ if rows.is_empty() => Vec::new(),
+            None => vec![rows],
+            Some(readable) => {
+                let inside = readable.slice(rows.start, rows.len());
+                inside.set_slices().map(|(begin, end)| rows.start + begin..rows.start + end).collect()
+            }
+        };
+        parts.into_iter()
     }
 
     /// Where all traces of each row group stand.
@@ -327,7 +569,8 @@ impl OpenFile {
             let rows = self.rows_of(row_group).max(1);
             for batch in self.scan(row_group, &[column::TRACE_ID], None, StringForm::View, rows)? {
                 let batch = batch?;
-                found.push(batch.column(0).as_any().downcast_ref().ok_or_else(wrong_column)?)?;
+                let ids = batch.column(0).as_any().downcast_ref().ok_or_else(wrong_column)?;
+                found.push(ids, self.readable(row_group))?;
             }
             Ok(found)
         };
@@ -356,7 +599,7 @@ impl OpenFile {
                 left_out += (rows.len() - taken) as u64;
                 rows.start..rows.start + taken
             });
-            let kept: Vec<_> = kept.filter(|rows| !rows.is_empty()).collect();
+            let kept: Vec<_> = kept.flat_map(|rows| self.readable_of(row_group, rows)).collect();
             let part = self.read_ranges(row_group, &joined(&kept), columns)?;
             if spans.is_empty() { spans = part } else { spans.append(&part) }
         }
@@ -396,7 +639,7 @@ impl OpenFile {
 
     /// The rows of the pages of a row group whose range of trace ids includes one of the traces, which are sorted.
     fn pages_that_may_hold_any(&self, row_group: usize, traces: &[TraceId]) -> Vec<Range<usize>> {
-        let metadata = &self.metadata;
+        let metadata = self.metadata();
         let all = std::iter::once(0..self.rows_of(row_group)).filter(|rows| !rows.is_empty());
         let (Some(index), Some(offsets)) = (metadata.column_index(), metadata.offset_index()) else {
             return all.collect();
@@ -417,7 +660,7 @@ impl OpenFile {
 
     /// The rows of the pages of a row group whose range of trace ids includes the trace.
     fn pages_that_may_hold(&self, row_group: usize, trace: TraceId) -> Result<Option<Range<usize>>> {
-        let metadata = &self.metadata;
+        let metadata = self.metadata();
         let statistics = metadata.row_group(row_group).column(0).statistics();
         let outside = statistics.is_some_and(|range| {
             range.min_bytes_opt().is_some_and(|min| trace.0.as_slice() < min)
@@ -473,7 +716,7 @@ impl OpenFile {
         };
         contained(|| {
             let parents = self.parents_of(&batch, row_group, rows)?;
-            to_spans(&batch, &self.layout, &parents)
+            to_spans(&batch, &self.footer.layout, &parents)
         })
     }
 
@@ -491,7 +734,7 @@ impl OpenFile {
             let batch = reader.next().transpose()?.ok_or_else(missing_rows)?;
             let parents = contained(|| parent_ids_in(&batch, ranges))?;
             if let Some(parents) = parents {
-                return contained(|| to_spans(&batch, &self.layout, &parents));
+                return contained(|| to_spans(&batch, &self.footer.layout, &parents));
             }
         }
         let mut spans = SpanBatch::new();
@@ -508,7 +751,7 @@ impl OpenFile {
             let mut reader = self.read_levels(row_group, levels, Some(select(rows)), rows.len())?;
             reader.next().transpose()?.ok_or_else(missing_rows)
         };
-        let [even, odd] = &self.views.halves;
+        let [even, odd] = self.form(StringForm::View)?.halves(self.metadata().file_metadata().schema_descr())?;
         let (even, odd) = std::thread::scope(|scope| {
             let odd = scope.spawn(|| read(odd));
             (read(even), odd.join())
@@ -522,7 +765,7 @@ impl OpenFile {
 
     fn projection(&self, columns: Projection<'_>) -> Option<ProjectionMask> {
         let Projection::Only(names) = columns else { return None };
-        let schema = self.metadata.file_metadata().schema_descr();
+        let schema = self.metadata().file_metadata().schema_descr();
         let leaves = schema.columns().iter().enumerate().filter(|(_, leaf)| {
             let name = leaf.path().parts()[0].as_str();
             BASIC_COLUMNS.contains(&name) || names.iter().any(|wanted| wanted == name)
@@ -588,7 +831,7 @@ impl Iterator for SpanStream {
                         let rows = current.next_row..current.next_row + batch.num_rows();
                         current.next_row = rows.end;
                         let parents = &current.parents;
-                        return Some(contained(|| to_spans(&batch, &self.file.layout, &parents[rows])));
+                        return Some(contained(|| to_spans(&batch, &self.file.footer.layout, &parents[rows])));
                     }
                     Some(Err(error)) => return Some(Err(error.into())),
                     None => self.current = None,
@@ -626,6 +869,15 @@ fn joined(ranges: &[Range<usize>]) -> Vec<Range<usize>> {
     joined
 }
 
+fn mask_of(selection: &RowSelection, rows: usize) -> BooleanBuffer {
+    let mut mask = BooleanBufferBuilder::new(rows);
+    for part in selection.iter() {
+        mask.append_n(part.row_count, !part.skip);
+    }
+    mask.append_n(rows.saturating_sub(mask.len()), false);
+    mask.finish()
+}
+
 fn select(rows: &Range<usize>) -> RowSelection {
     RowSelection::from(vec![RowSelector::skip(rows.start), RowSelector::select(rows.len())])
 }
@@ -636,22 +888,6 @@ fn missing_rows() -> ParquetError {
 
 pub(super) fn wrong_column() -> ParquetError {
     ParquetError::General("a column has another type than its file's layout says".into())
-}
-
-fn read_layout(metadata: &ParquetMetaData) -> Result<Layout> {
-    let footer = metadata.file_metadata().key_value_metadata();
-    let text = footer
-        .and_then(|pairs| pairs.iter().find(|pair| pair.key == LAYOUT_FOOTER_KEY))
-        .and_then(|pair| pair.value.as_deref())
-        .ok_or_else(|| ParquetError::General("not a file of spans: its footer has no layout".into()))?;
-    let layout: Layout = serde_json::from_str(text).map_err(|error| ParquetError::External(Box::new(error)))?;
-    if layout.version != LAYOUT_VERSION {
-        return Err(ParquetError::General(format!(
-            "the file has layout version {}, this build reads version {LAYOUT_VERSION}",
-            layout.version
-        )));
-    }
-    Ok(layout)
 }
 
 fn has_dictionaries(metadata: &ParquetMetaData, column_name: &str) -> bool {

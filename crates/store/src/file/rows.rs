@@ -47,7 +47,7 @@ pub(crate) fn parent_ids(batch: &RecordBatch, rows: Range<usize>) -> Result<Vec<
         let parent = row as i64 - i64::from(offsets.value(row));
         let inside = usize::try_from(parent).ok().filter(|&parent| parent < span_ids.len());
         let parent = inside.ok_or_else(|| damaged("a parent offset leads out of its row group"))?;
-        Ok(SpanId(fixed_bytes(span_ids.value(parent))))
+        Ok(known_id(span_ids, parent))
     })
     .collect()
 }
@@ -78,10 +78,16 @@ pub(crate) fn parent_ids_in(batch: &RecordBatch, ranges: &[Range<usize>]) -> Res
             if !(0..range.len() as i64).contains(&inside) {
                 return Ok(None);
             }
-            parents.push(SpanId(fixed_bytes(span_ids.value(first + inside as usize))));
+            parents.push(known_id(span_ids, first + inside as usize));
         }
     }
     Ok(Some(parents))
+}
+
+/// The id of a span that may be unreadable: its children then have a parent that is missing, and are no roots.
+fn known_id(span_ids: &FixedSizeBinaryArray, row: usize) -> SpanId {
+    const LOST: SpanId = SpanId([0xff; 8]);
+    if span_ids.is_valid(row) { SpanId(fixed_bytes(span_ids.value(row))) } else { LOST }
 }
 
 /// The rows, counted from the first of the batch, among which all parents of its rows stand, its own rows included.

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use arrow::array::FixedSizeBinaryArray;
+use arrow::buffer::BooleanBuffer;
 use parquet::errors::Result;
 use tracehouse_model::TraceId;
 
@@ -28,8 +29,13 @@ impl TraceRows {
         self.traces.capacity() * size_of::<TraceId>() + self.first_rows.capacity() * size_of::<u32>()
     }
 
-    pub(crate) fn push(&mut self, ids: &FixedSizeBinaryArray) -> Result<()> {
-        for id in ids.iter() {
+    /// Adds rows. The id of a row that can't be read is unknown; it counts to the trace before it, as rows of a trace stand together.
+    pub(crate) fn push(&mut self, ids: &FixedSizeBinaryArray, readable: Option<&BooleanBuffer>) -> Result<()> {
+        for (row, id) in ids.iter().enumerate() {
+            if readable.is_some_and(|readable| !readable.value(row)) {
+                self.rows += 1;
+                continue;
+            }
             let id = id.and_then(|id| id.try_into().ok()).map(TraceId).ok_or_else(super::read::wrong_column)?;
             match self.traces.last() {
                 Some(last) if *last == id => {}

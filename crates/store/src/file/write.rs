@@ -3,8 +3,6 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::WriterProperties;
@@ -17,11 +15,17 @@ use super::chunk::{ChunkWriter, Column, IntEncoding, Values};
 use super::contents::FileContents;
 use super::layout::{LAYOUT_FOOTER_KEY, Layout};
 use super::order::{RowRef, parent_offsets};
+use super::page_checksums::PageChecksumsWriter;
 use super::promote::AttributeCounts;
+use super::seal::{SEAL_KEY, SECTIONS_KEY, SealingSink, Section, Sections, open_seal};
 use super::trace_filter::TraceFilter;
+use crate::objects::hour_of;
 
 /// Rows of a row group: large enough for dictionaries to pay, small enough to hold in memory.
 pub(crate) const ROWS_PER_ROW_GROUP: usize = 128 * 1024;
+
+/// Of the names of a file, which are small and read often.
+const NAMES_ZSTD_LEVEL: i32 = 1;
 
 /// How hard a file is packed.
 #[derive(Debug, Clone, Copy)]
@@ -39,11 +43,14 @@ impl Packing {
 
 /// Writes one file. Rows come in file order: by trace id, then start.
 pub(crate) struct SpanFileWriter<W: Write + Send> {
-    file: SerializedFileWriter<W>,
+    file: SerializedFileWriter<SealingSink<W>>,
     descriptor: SchemaDescriptor,
     layout: Layout,
     chunks: ChunkWriter,
+    checksums: PageChecksumsWriter,
     summary: Summary,
+    id: String,
+    merged_from: Vec<String>,
 }
 
 /// What the catalogue needs to know of a file.
@@ -51,6 +58,11 @@ pub(crate) struct WrittenFile {
     pub(crate) spans: u64,
     pub(crate) start_min: i64,
     pub(crate) start_max: i64,
+    /// Bit `i` is set if a span begins in minute `i` of the hour of `start_min`; all are if spans begin in other hours too.
+    pub(crate) minutes: u64,
+    pub(crate) row_groups: u32,
+    /// How much of the file's end is read to open it.
+    pub(crate) tail_bytes: u32,
     pub(crate) trace_filter: TraceFilter,
     pub(crate) contents: FileContents,
 }
@@ -99,7 +111,8 @@ impl Group<'_> {
 }
 
 impl<W: Write + Send> SpanFileWriter<W> {
-    pub(crate) fn new(sink: W, layout: Layout, packing: Packing) -> Result<Self> {
+    /// `id`: of the file, which stands in its seal. `merged_from`: ids of the files whose spans it takes over.
+    pub(crate) fn new(sink: W, layout: Layout, packing: Packing, id: &str, merged_from: Vec<String>) -> Result<Self> {
         let schema = layout.schema()?;
         let footer = serde_json::to_string(&layout).map_err(|error| ParquetError::External(Box::new(error)))?;
         let properties = WriterProperties::builder()
@@ -111,9 +124,10 @@ impl<W: Write + Send> SpanFileWriter<W> {
             ]))
             .build();
         let descriptor = SchemaDescriptor::new(schema.clone());
-        let file = SerializedFileWriter::new(sink, schema, Arc::new(properties))?;
+        let file = SerializedFileWriter::new(SealingSink::new(sink), schema, Arc::new(properties))?;
         let chunks = ChunkWriter::new(packing.zstd_level, packing.page_scale)?;
-        Ok(Self { file, descriptor, layout, chunks, summary: Summary::default() })
+        let (checksums, summary) = (PageChecksumsWriter::default(), Summary::default());
+        Ok(Self { file, descriptor, layout, chunks, checksums, summary, id: id.to_owned(), merged_from })
     }
 
     /// Writes rows of the batches as one row group. `strings` must have been merged from the same batches.
@@ -129,8 +143,13 @@ impl<W: Write + Send> SpanFileWriter<W> {
         let mut group = Group { batches, rows, strings };
         self.summary.add(&group);
         let row_group = self.file.next_row_group()?;
-        let mut columns =
-            GroupWriter { row_group, descriptor: &self.descriptor, chunks: &mut self.chunks, next_leaf: 0 };
+        let mut columns = GroupWriter {
+            row_group,
+            descriptor: &self.descriptor,
+            chunks: &mut self.chunks,
+            checksums: &mut self.checksums,
+            next_leaf: 0,
+        };
         columns.write_ids(&group)?;
         columns.write_times_and_names(&mut group)?;
         columns.write_counts_and_scope(&group)?;
@@ -142,10 +161,33 @@ impl<W: Write + Send> SpanFileWriter<W> {
         Ok(())
     }
 
-    /// Writes the footer; returns the sink and what the catalogue needs to know.
-    pub(crate) fn finish(self, counts: &AttributeCounts) -> Result<(W, WrittenFile)> {
-        let written = self.summary.finish(counts);
-        Ok((self.file.into_inner()?, written))
+    /// Writes the sections and the sealed footer; returns the sink and what the catalogue needs to know.
+    pub(crate) fn finish(mut self, counts: &AttributeCounts) -> Result<(W, WrittenFile)> {
+        let mut written = std::mem::take(&mut self.summary).finish(counts);
+        let names = serde_json::to_vec(&written.contents).map_err(|error| ParquetError::External(Box::new(error)))?;
+        let names = zstd::bulk::compress(&names, NAMES_ZSTD_LEVEL)?;
+        let trace_filter = self.write_section(&written.trace_filter.to_bytes())?;
+        let names = self.write_section(&names)?;
+        // What follows is held back until it is sealed.
+        self.file.flush()?;
+        self.file.inner_mut().begin_tail();
+        let page_checksums = self.write_section(&self.checksums.to_bytes())?;
+        let merged_from = std::mem::take(&mut self.merged_from);
+        let sections = Sections { trace_filter, names, page_checksums, merged_from };
+        let sections = serde_json::to_string(&sections).map_err(|error| ParquetError::External(Box::new(error)))?;
+        let seal = open_seal(&self.id);
+        self.file.append_key_value_metadata(KeyValue::new(SECTIONS_KEY.to_owned(), sections));
+        self.file.append_key_value_metadata(KeyValue::new(SEAL_KEY.to_owned(), seal.clone()));
+        written.row_groups = self.file.flushed_row_groups().len() as u32;
+        let (sink, tail_bytes) = self.file.into_inner()?.finish(&seal)?;
+        written.tail_bytes = tail_bytes;
+        Ok((sink, written))
+    }
+
+    fn write_section(&mut self, content: &[u8]) -> Result<Section> {
+        let section = Section::at(self.file.bytes_written() as u64, content);
+        self.file.write_all(content)?;
+        Ok(section)
     }
 }
 
@@ -154,15 +196,16 @@ pub(super) struct GroupWriter<'a, W: Write + Send> {
     row_group: SerializedRowGroupWriter<'a, W>,
     descriptor: &'a SchemaDescriptor,
     chunks: &'a mut ChunkWriter,
+    checksums: &'a mut PageChecksumsWriter,
     next_leaf: usize,
 }
 
 impl<W: Write + Send> GroupWriter<'_, W> {
     fn put_column(&mut self, column: Column<'_>) -> Result<()> {
-        let (bytes, close): (Bytes, ColumnCloseResult) =
-            self.chunks.write(self.descriptor.column(self.next_leaf), &column)?;
+        let chunk = self.chunks.write(self.descriptor.column(self.next_leaf), &column)?;
         self.next_leaf += 1;
-        self.row_group.append_column(&bytes, close)
+        self.checksums.add_chunk(&chunk.checksums);
+        self.row_group.append_column(&chunk.bytes, chunk.close)
     }
 
     pub(super) fn put(&mut self, values: Values<'_>) -> Result<()> {
@@ -346,11 +389,15 @@ impl ListLevels {
     }
 }
 
+const NANOS_PER_MINUTE: i64 = 60_000_000_000;
+const MINUTES_PER_HOUR: i64 = 60;
+
 /// Gathers, over all row groups, what the catalogue needs to know.
 #[derive(Default)]
 struct Summary {
     spans: u64,
     start: Option<(i64, i64)>,
+    minutes: u64,
     trace_hashes: Vec<u64>,
     operations: SeededMap<String, SeededSet<String>>,
     scope_keys: SeededSet<String>,
@@ -375,6 +422,7 @@ impl Summary {
             }
             start_min = start_min.min(batch.start_unix_nanos[row]);
             start_max = start_max.max(batch.start_unix_nanos[row]);
+            self.minutes |= 1 << batch.start_unix_nanos[row].div_euclid(NANOS_PER_MINUTE).rem_euclid(MINUTES_PER_HOUR);
             let remap = &group.strings.remaps[at.batch as usize];
             let pair = (remap[batch.service_name(row) as usize], remap[batch.name[row] as usize]);
             if last_pair != Some(pair) {
@@ -438,6 +486,7 @@ impl Summary {
             names
         };
         let (start_min, start_max) = self.start.unwrap_or_default();
+        let of_one_hour = hour_of(start_min) == hour_of(start_max);
         let contents = FileContents {
             services: self.operations.into_iter().map(|(service, names)| (service, sorted(names))).collect(),
             span_keys: counts.span_keys(FileContents::KEYS_MAX),
@@ -451,6 +500,9 @@ impl Summary {
             spans: self.spans,
             start_min,
             start_max,
+            minutes: if of_one_hour { self.minutes } else { u64::MAX },
+            row_groups: 0,
+            tail_bytes: 0,
             trace_filter: TraceFilter::build(&self.trace_hashes),
             contents,
         }

@@ -149,8 +149,9 @@ async fn many_small_batches_are_joined() {
     let snapshot = store.snapshot(&TenantId::default());
     assert!(snapshot.hot.len() < 200, "{} batches", snapshot.hot.len());
     assert_same_spans("in memory", &all_spans(&snapshot), &by_key(&spans), 1);
-    let image = world.crash_image().open().await;
-    assert_same_spans("from the log", &all_spans(&image.snapshot(&TenantId::default())), &by_key(&spans), 1);
+    let image = world.crash_image();
+    let crashed = image.open().await;
+    assert_same_spans("from the log", &all_spans(&crashed.snapshot(&TenantId::default())), &by_key(&spans), 1);
     store.flush().await.expect("the flush succeeds");
     assert_same_spans("in files", &all_spans(&store.snapshot(&TenantId::default())), &by_key(&spans), 1);
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use object_store::local::LocalFileSystem;
 use parking_lot::Mutex;
+use parquet::errors::ParquetError;
 use tempfile::TempDir;
 use tracehouse_catalogue::{Catalogue, CatalogueContents, CatalogueError, Commit, SqliteCatalogue};
 use tracehouse_model::{Clock, ManualClock, Span, SpanBatch, SystemRandomness, TenantId};
@@ -30,6 +31,14 @@ impl World {
 
     pub(crate) fn in_folder(folder: TempDir) -> Self {
         Self { folder, clock: Arc::new(ManualClock::at_unix_nanos(NOON)), opened: AtomicU64::new(0) }
+    }
+
+    /// With a copy of a data directory that an older version left.
+    pub(crate) fn with_data(data: &str) -> Self {
+        let world = Self::new();
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(data);
+        copy_folder(&from, world.path());
+        world
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -186,6 +195,22 @@ pub(crate) fn file_spans(file: &Arc<SpanFile>) -> Vec<Span> {
         spans.extend(spans_of(&rows));
     }
     spans
+}
+
+/// The spans of a file of which some can't be read: after the first failure it is checked for damage, and what is left is read.
+pub(crate) fn readable_spans(file: &Arc<SpanFile>) -> Vec<Span> {
+    let read = || -> Result<Vec<Span>, ParquetError> {
+        let open = file.open().map_err(|error| error.source)?;
+        let mut spans = Vec::new();
+        for row_group in 0..open.row_groups() {
+            let rows = open.read_rows(row_group, 0..open.rows_of(row_group), Projection::All)?;
+            let readable = open.readable(row_group);
+            let is_readable = |row: &usize| readable.is_none_or(|readable| readable.value(*row));
+            spans.extend((0..rows.len()).filter(is_readable).map(|row| rows.span(row)));
+        }
+        Ok(spans)
+    };
+    read().or_else(|error| if file.check(&error) { read() } else { Err(error) }).unwrap_or_default()
 }
 
 /// All spans of a snapshot, wherever they are.

@@ -1,0 +1,93 @@
+//! What of a file can't be read.
+
+use std::fmt;
+
+use arrow::array::BooleanBufferBuilder;
+use arrow::buffer::BooleanBuffer;
+use parquet::errors::ParquetError;
+
+/// The bytes of a file are not those that were written. Says so in a [`ParquetError`].
+#[derive(Debug, thiserror::Error)]
+#[error("damaged: {what}")]
+pub(crate) struct Damaged {
+    what: String,
+}
+
+impl Damaged {
+    pub(crate) fn error(what: impl fmt::Display) -> ParquetError {
+        ParquetError::External(Box::new(Self { what: what.to_string() }))
+    }
+}
+
+/// Whether the bytes of a file are at fault, and not the way to them: too many open files, an error of the disk, a folder that is
+/// not mounted or a broken connection may pass, and must never condemn a file.
+pub(crate) fn is_damage(error: &ParquetError) -> bool {
+    match error {
+        ParquetError::External(cause) => {
+            let of_machine = cause.downcast_ref::<object_store::Error>().is_some()
+                || cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.raw_os_error().is_some());
+            !of_machine
+        }
+        // A later version of Tracehouse wrote it.
+        ParquetError::NYI(_) => false,
+        _ => true,
+    }
+}
+
+/// Which rows of a file can't be read, and in which columns: found out by reading every page of it.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Damage {
+    /// Those of the pages that can't be read.
+    pub(crate) pages: Vec<DamagedPage>,
+    row_groups: Vec<Option<BooleanBuffer>>,
+}
+
+/// The rows of a page that can't be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DamagedPage {
+    pub(crate) row_group: usize,
+    pub(crate) column: String,
+    /// All rows of the row group for a dictionary, which all other pages of its column need.
+    pub(crate) rows: std::ops::Range<usize>,
+}
+
+impl Damage {
+    pub(crate) fn of(pages: Vec<DamagedPage>, rows_of_row_groups: &[usize]) -> Self {
+        let row_groups = rows_of_row_groups.iter().enumerate().map(|(row_group, &rows)| {
+            let of_this = || pages.iter().filter(move |page| page.row_group == row_group);
+            of_this().next()?;
+            let mut readable = BooleanBufferBuilder::new(rows);
+            readable.append_n(rows, true);
+            of_this().flat_map(|page| page.rows.clone()).for_each(|row| readable.set_bit(row, false));
+            Some(readable.finish())
+        });
+        Self { row_groups: row_groups.collect(), pages }
+    }
+
+    pub fn is_none(&self) -> bool {
+        self.pages.is_empty()
+    }
+
+    /// How many rows can't be read.
+    pub fn rows(&self) -> u64 {
+        let lost = |readable: &BooleanBuffer| (readable.len() - readable.count_set_bits()) as u64;
+        self.row_groups.iter().flatten().map(lost).sum()
+    }
+
+    /// The rows of a row group of which everything can be read; `None`: all.
+    pub fn readable(&self, row_group: usize) -> Option<&BooleanBuffer> {
+        self.row_groups.get(row_group)?.as_ref()
+    }
+
+    /// In which columns, in words.
+    pub fn columns(&self) -> String {
+        const SHOWN_MAX: usize = 5;
+        let mut names: Vec<&str> = self.pages.iter().map(|page| page.column.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let more = names.len().saturating_sub(SHOWN_MAX);
+        names.truncate(SHOWN_MAX);
+        let shown = names.join(", ");
+        if more > 0 { format!("{shown} and {more} more") } else { shown }
+    }
+}

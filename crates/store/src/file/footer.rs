@@ -1,0 +1,163 @@
+//! The footer of a file: read, checked, taken apart.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parquet::errors::{ParquetError, Result};
+use parquet::file::FOOTER_SIZE;
+use parquet::file::metadata::{FooterTail, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::reader::{ChunkReader, Length};
+
+use super::damage::Damaged;
+use super::layout::{LAYOUT_FOOTER_KEY, LAYOUT_VERSION, LAYOUT_VERSION_MIN, Layout};
+use super::page_checksums::PageChecksums;
+use super::seal::{SEAL_KEY, SECTIONS_KEY, Seal, Sections, TailReader};
+use super::source::FileSource;
+
+/// What a file must be.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Expected<'a> {
+    /// `None`: whatever it is.
+    pub(crate) file_id: Option<&'a str>,
+    /// How long its end is that is read to open it, so that it is read at once; 0 if that is not known.
+    pub(crate) tail_bytes: u32,
+}
+
+/// What the end of a file says.
+pub(super) struct Footer {
+    pub(super) source: Arc<FileSource>,
+    pub(super) metadata: Arc<ParquetMetaData>,
+    pub(super) layout: Layout,
+    /// `None` for layout version 1.
+    pub(super) sections: Option<Sections>,
+    pub(super) checksums: Option<Arc<PageChecksums>>,
+    /// Bytes that are held for the checksums.
+    pub(super) tail_bytes: usize,
+}
+
+/// So much is read of the end of a file of which nothing is known.
+const FIRST_READ_BYTES: u64 = 64 * 1024;
+
+impl Footer {
+    pub(super) fn read(source: FileSource, expected: &Expected<'_>) -> Result<Self> {
+        let first = Self::read_once(&source, expected);
+        match first {
+            // What was read wrong once may be right on the disk: a second look decides.
+            Err(error) if super::damage::is_damage(&error) => Self::read_once(&source, expected),
+            outcome => outcome,
+        }
+    }
+
+    fn read_once(source: &FileSource, expected: &Expected<'_>) -> Result<Self> {
+        let tail = read_tail(source, expected.tail_bytes)?;
+        let (metadata, tail) = if is_as_expected(&tail, expected) {
+            (decode(&tail, PageIndexPolicy::Required)?, tail)
+        } else {
+            let metadata = decode(&tail, PageIndexPolicy::Skip)?;
+            let layout = layout_of(&metadata)?;
+            if layout.version == 1 {
+                return Self::of_version_1(source, layout);
+            }
+            sealed(source, metadata, tail, expected)?
+        };
+        let layout = layout_of(&metadata)?;
+        let wrong = |error: serde_json::Error| Damaged::error(format!("the places of sections: {error}"));
+        let sections: Sections =
+            serde_json::from_str(value_of(&metadata, SECTIONS_KEY).unwrap_or_default()).map_err(wrong)?;
+        let section = sections.page_checksums;
+        let bytes = tail.get_bytes(section.offset, section.bytes as usize)?;
+        let leaves = metadata.file_metadata().schema_descr().num_columns();
+        let checksums = PageChecksums::read(bytes, leaves, metadata.num_row_groups())?;
+        Ok(Self {
+            source: Arc::new(source.clone()),
+            metadata: Arc::new(metadata),
+            layout,
+            sections: Some(sections),
+            tail_bytes: tail.bytes.len(),
+            checksums: Some(Arc::new(checksums)),
+        })
+    }
+
+    fn of_version_1(source: &FileSource, layout: Layout) -> Result<Self> {
+        let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required);
+        let metadata = Arc::new(reader.parse_and_finish(source)?);
+        let source = Arc::new(source.clone());
+        Ok(Self { source, metadata, layout, sections: None, checksums: None, tail_bytes: 0 })
+    }
+}
+
+/// Whether a tail has the seal of the file that it should be, which is the usual case: nothing has to be decoded to see it.
+fn is_as_expected(tail: &TailReader, expected: &Expected<'_>) -> bool {
+    let seal = expected.file_id.and_then(|id| Seal::find(&tail.bytes, id));
+    seal.is_some_and(|(seal, text)| seal.holds(text, &tail.bytes))
+}
+
+/// Checks the seal; gives the metadata with the page indexes, and the whole tail.
+fn sealed(
+    source: &FileSource,
+    metadata: ParquetMetaData,
+    tail: TailReader,
+    expected: &Expected<'_>,
+) -> Result<(ParquetMetaData, TailReader)> {
+    let text = value_of(&metadata, SEAL_KEY).unwrap_or_default().to_owned();
+    let seal = Seal::parse(&text).ok_or_else(|| Damaged::error("the footer has no seal"))?;
+    let tail = match u32::try_from(seal.tail_bytes) {
+        Ok(length) if u64::from(length) == tail.bytes.len() as u64 => tail,
+        Ok(length) if length >= FOOTER_SIZE as u32 => read_tail(source, length)?,
+        _ => return Err(Damaged::error("the seal has an impossible length")),
+    };
+    if !seal.holds(&text, &tail.bytes) {
+        return Err(Damaged::error("the footer has another checksum than when it was written"));
+    }
+    if let Some(file_id) = expected.file_id.filter(|id| *id != seal.file_id) {
+        return Err(Damaged::error(format!("this is the file {}, not {file_id}", seal.file_id)));
+    }
+    Ok((decode(&tail, PageIndexPolicy::Required)?, tail))
+}
+
+/// The last so many bytes of a file; with 0, as many as its footer takes.
+fn read_tail(source: &FileSource, tail_bytes: u32) -> Result<TailReader> {
+    let length = source.len();
+    let too_short = || Damaged::error(format!("a file of {length} bytes is no file of spans"));
+    if length < FOOTER_SIZE as u64 {
+        return Err(too_short());
+    }
+    let wanted = if tail_bytes == 0 { FIRST_READ_BYTES.min(length) } else { u64::from(tail_bytes) };
+    let begin = length.checked_sub(wanted).ok_or_else(too_short)?;
+    let tail = TailReader { bytes: source.get_bytes(begin, wanted as usize)?, begin };
+    let footer = footer_tail(&tail.bytes)?.metadata_length() as u64 + FOOTER_SIZE as u64;
+    if footer <= wanted {
+        return Ok(tail);
+    }
+    let begin = length.checked_sub(footer).ok_or_else(too_short)?;
+    Ok(TailReader { bytes: source.get_bytes(begin, footer as usize)?, begin })
+}
+
+fn footer_tail(tail: &Bytes) -> Result<FooterTail> {
+    let last: Option<&[u8; FOOTER_SIZE]> = tail.last_chunk();
+    let wrong = || Damaged::error("the file does not end as Parquet files do");
+    FooterTail::try_new(last.ok_or_else(wrong)?).map_err(|_| wrong())
+}
+
+fn decode(tail: &TailReader, page_index: PageIndexPolicy) -> Result<ParquetMetaData> {
+    let reader = ParquetMetaDataReader::new().with_page_index_policy(page_index);
+    reader.parse_and_finish(tail).map_err(|error| Damaged::error(format!("the footer can't be read: {error}")))
+}
+
+fn value_of<'a>(metadata: &'a ParquetMetaData, key: &str) -> Option<&'a str> {
+    let pairs = metadata.file_metadata().key_value_metadata()?;
+    pairs.iter().find(|pair| pair.key == key)?.value.as_deref()
+}
+
+fn layout_of(metadata: &ParquetMetaData) -> Result<Layout> {
+    let text = value_of(metadata, LAYOUT_FOOTER_KEY)
+        .ok_or_else(|| Damaged::error("not a file of spans: its footer has no layout"))?;
+    let layout: Layout = serde_json::from_str(text).map_err(|error| Damaged::error(format!("the layout: {error}")))?;
+    if !(LAYOUT_VERSION_MIN..=LAYOUT_VERSION).contains(&layout.version) {
+        let version = layout.version;
+        return Err(ParquetError::NYI(format!(
+            "the file has layout version {version}; this build reads versions {LAYOUT_VERSION_MIN} to {LAYOUT_VERSION}"
+        )));
+    }
+    Ok(layout)
+}
