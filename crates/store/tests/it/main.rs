@@ -2,8 +2,8 @@
 
 mod background;
 mod big;
-mod clock;
 mod carried;
+mod clock;
 mod copies;
 mod crash;
 mod deletion;
