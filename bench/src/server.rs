@@ -15,6 +15,7 @@ use crate::http::Api;
 /// A running server with a data directory of its own; both vanish when this is dropped.
 pub(crate) struct Server {
     child: Child,
+    command: Command,
     directory: TempDir,
     pub(crate) api: Api,
     pub(crate) otlp_endpoint: String,
@@ -26,6 +27,15 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Server {
     pub(crate) async fn start(binary: &Path, parent_directory: Option<&Path>) -> anyhow::Result<Self> {
+        Self::start_with(binary, parent_directory, &[]).await
+    }
+
+    /// With settings in the environment.
+    pub(crate) async fn start_with(
+        binary: &Path,
+        parent_directory: Option<&Path>,
+        environment: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
         let mut builder = tempfile::Builder::new();
         builder.prefix("tracehouse-bench-");
         let directory = match parent_directory {
@@ -34,21 +44,37 @@ impl Server {
         };
         let directory = directory.context("make a data directory")?;
         let [http, grpc, otlp_http] = free_addresses()?;
-        let log_path = directory.path().join("server.log");
-        let log = File::create(&log_path)?;
-        let child = Command::new(binary)
+        let mut command = Command::new(binary);
+        command
             .arg("serve")
             .arg("--data-dir")
             .arg(directory.path().join("data"))
             .args(["--listen", &http, "--otlp-grpc", &grpc, "--otlp-http", &otlp_http])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("start {}", binary.display()))?;
-        let mut server = Self { child, directory, api: Api::new(&http), otlp_endpoint: format!("http://{grpc}") };
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null());
+        let child = spawn(&mut command, directory.path())?;
+        let api = Api::new(&http);
+        let mut server = Self { child, command, directory, api, otlp_endpoint: format!("http://{grpc}") };
         server.wait_until_ready().await?;
         Ok(server)
+    }
+
+    /// Ends the server in an orderly way and starts it again; returns how long that start took until it was ready.
+    pub(crate) async fn restart(&mut self) -> anyhow::Result<Duration> {
+        let process = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(process, rustix::process::Signal::TERM).context("stop the server")?;
+        self.child.wait()?;
+        let begin = Instant::now();
+        self.child = spawn(&mut self.command, self.directory.path())?;
+        self.wait_until_ready().await?;
+        Ok(begin.elapsed())
+    }
+
+    /// How many of its files in the store are open now.
+    pub(crate) fn open_files(&self) -> usize {
+        let Ok(entries) = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())) else { return 0 };
+        let is_stored = |path: PathBuf| path.to_string_lossy().contains(".parquet");
+        entries.flatten().filter(|entry| std::fs::read_link(entry.path()).is_ok_and(is_stored)).count()
     }
 
     async fn wait_until_ready(&mut self) -> anyhow::Result<()> {
@@ -60,7 +86,7 @@ impl Server {
             if matches!(self.api.get("/readyz").await, Ok((StatusCode::OK, _))) {
                 return Ok(());
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         bail!("the server was not ready within {START_TIMEOUT:?}:\n{}", self.log_tail())
     }
@@ -145,6 +171,13 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Starts the server, its output to a file in the folder.
+fn spawn(command: &mut Command, folder: &Path) -> anyhow::Result<Child> {
+    let log = File::options().create(true).append(true).open(folder.join("server.log"))?;
+    command.stdout(log.try_clone()?).stderr(log);
+    command.spawn().with_context(|| format!("start {}", command.get_program().display()))
 }
 
 #[derive(Default, Clone, Copy)]

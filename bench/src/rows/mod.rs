@@ -6,6 +6,7 @@ mod latency;
 mod memory;
 mod overload;
 mod query;
+mod scale;
 mod traceql;
 
 use std::path::PathBuf;
@@ -37,6 +38,8 @@ pub(crate) enum Group {
     Overload,
     /// Peak memory at a steady pace.
     Memory,
+    /// Seven days in very many files.
+    Scale,
 }
 
 #[derive(clap::Args)]
@@ -49,7 +52,7 @@ pub(crate) struct RunArguments {
         long,
         value_enum,
         value_delimiter = ',',
-        default_values_t = [Group::Ingest, Group::Latency, Group::Memory, Group::Giant, Group::Overload, Group::Query]
+        default_values_t = [Group::Ingest, Group::Latency, Group::Memory, Group::Giant, Group::Overload, Group::Query, Group::Scale]
     )]
     rows: Vec<Group>,
     /// Spans for the yardstick and the ingest rows.
@@ -58,6 +61,9 @@ pub(crate) struct RunArguments {
     /// Stored spans for the query rows.
     #[arg(long, default_value_t = 20_000_000)]
     query_spans: u64,
+    /// Files for the rows over seven days.
+    #[arg(long, default_value_t = 20_000)]
+    files: u64,
     /// The server to measure; the one built beside the bench by default.
     #[arg(long, default_value_os_t = beside_this_program("tracehouse"))]
     pub(crate) server: PathBuf,
@@ -92,6 +98,7 @@ pub(crate) async fn run(arguments: &RunArguments) -> Report {
             Group::Giant => giant::measure(arguments).await,
             Group::Overload => overload::measure(arguments).await,
             Group::Memory => memory::measure(arguments).await,
+            Group::Scale => scale::measure(arguments).await,
         };
         match rows {
             Ok(rows) => report.rows.extend(rows),

@@ -1,12 +1,16 @@
 use std::io::Write;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
+use axum::body::{Body, Bytes, HttpBody};
 use axum::response::{IntoResponse, Response};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use http_body::{Frame, SizeHint};
 use serde::Serialize;
-use tracehouse_query::Series;
+use tracehouse_query::{Reservation, Series};
 
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -31,6 +35,45 @@ pub(crate) fn with_partial_header(mut response: Response, partial_reason: Option
         response.headers_mut().insert(PARTIAL_HEADER, reason);
     }
     response
+}
+
+/// Keeps the memory that was counted for an answer until its last byte was sent, or nobody waits for it any more.
+pub(crate) fn until_sent(response: Response, memory: Vec<Reservation>) -> Response {
+    response.map(|body| {
+        // What it was made from is gone: the text is left.
+        let mut left = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX);
+        for part in &memory {
+            part.shrink_to(left);
+            left -= part.bytes().min(left);
+        }
+        Body::new(Held { body, _memory: memory })
+    })
+}
+
+/// A body with the memory for it.
+struct Held {
+    body: Body,
+    _memory: Vec<Reservation>,
+}
+
+impl HttpBody for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// A small answer.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tracehouse_model::{Span, SpanId, TenantId, TraceId};
 use tracehouse_query::{
     Among, AttributeKey, AttributeValueSeen, Explanation, Listing, MetricsAnswer, MetricsRequest, QueryEngine,
-    QueryError, Scope, SearchAnswer, SearchRequest, Trace,
+    QueryError, Scope, SearchAnswer, SearchRequest, Trace, TraceDetail,
 };
 use tracehouse_sql::{SqlAnswer, SqlEngine, SqlError, SqlRequest};
 use tracehouse_store::{CompactReport, FlushReport, Store};
@@ -17,7 +17,13 @@ use crate::problem::chain;
 /// Everything that this crate asks of the query engine and the store.
 #[async_trait]
 pub trait Answers: Send + Sync + 'static {
-    async fn trace(&self, tenant: &TenantId, id: TraceId, spans_max: usize) -> Result<Option<Trace>, QueryError>;
+    async fn trace(
+        &self,
+        tenant: &TenantId,
+        id: TraceId,
+        spans_max: usize,
+        detail: TraceDetail,
+    ) -> Result<Option<Trace>, QueryError>;
     async fn span(&self, tenant: &TenantId, id: TraceId, span: SpanId) -> Result<Option<Span>, QueryError>;
     async fn search(&self, tenant: &TenantId, request: SearchRequest) -> Result<SearchAnswer, QueryError>;
     async fn metrics(&self, tenant: &TenantId, request: MetricsRequest) -> Result<MetricsAnswer, QueryError>;
@@ -86,8 +92,14 @@ pub(crate) struct Engines {
 
 #[async_trait]
 impl Answers for Engines {
-    async fn trace(&self, tenant: &TenantId, id: TraceId, spans_max: usize) -> Result<Option<Trace>, QueryError> {
-        self.engine.trace(tenant, id, spans_max).await
+    async fn trace(
+        &self,
+        tenant: &TenantId,
+        id: TraceId,
+        spans_max: usize,
+        detail: TraceDetail,
+    ) -> Result<Option<Trace>, QueryError> {
+        self.engine.trace(tenant, id, spans_max, detail).await
     }
 
     async fn span(&self, tenant: &TenantId, id: TraceId, span: SpanId) -> Result<Option<Span>, QueryError> {

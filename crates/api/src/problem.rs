@@ -112,7 +112,10 @@ impl From<QueryError> for Problem {
     fn from(error: QueryError) -> Self {
         match error {
             QueryError::Invalid(detail) => Problem::invalid_query(detail),
-            busy @ QueryError::Busy { .. } => Problem::unavailable(busy.to_string(), BUSY_RETRY_AFTER),
+            busy @ (QueryError::Busy { .. } | QueryError::Memory) => {
+                Problem::unavailable(busy.to_string(), BUSY_RETRY_AFTER)
+            }
+            unreadable @ QueryError::Unreadable(_) => Problem::not_found(unreadable.to_string()),
             failed => {
                 tracing::error!(error = %chain(&failed), "a query failed");
                 Problem::internal(format!("{failed}; the server's log says why"))

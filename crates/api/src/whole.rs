@@ -1,7 +1,7 @@
 //! Searches whose answers are whole traces, as Jaeger and Zipkin have them.
 
 use tracehouse_model::{AttributeLists, SpanBatch, TenantId, TraceId};
-use tracehouse_query::{QueryError, SearchRequest, Trace};
+use tracehouse_query::{QueryError, Reservation, SearchRequest, Trace, TraceDetail};
 
 use crate::native::unknown_trace;
 use crate::problem::Problem;
@@ -22,6 +22,11 @@ pub(crate) struct Whole {
 impl Whole {
     pub(crate) fn spans(&self) -> usize {
         self.traces.iter().map(|trace| trace.spans.len()).sum()
+    }
+
+    /// The memory for all of them.
+    pub(crate) fn memory(&self) -> Vec<Reservation> {
+        self.traces.iter().map(|trace| trace.memory.clone()).collect()
     }
 
     pub(crate) fn partial_reason(&self) -> Option<String> {
@@ -49,9 +54,20 @@ pub(crate) async fn by_ids(state: &ApiState, tenant: &TenantId, ids: &[TraceId])
             whole.partial.push(format!("{at} of {} traces, which have {SPANS_MAX} spans", ids.len()));
             break;
         }
-        match state.answers.trace(tenant, *id, spans_left).await?.filter(|trace| !trace.spans.is_empty()) {
-            None => whole.unknown.push(*id),
-            Some(trace) => {
+        match state.answers.trace(tenant, *id, spans_left, TraceDetail::Whole).await {
+            Err(QueryError::Unreadable(reason)) => {
+                whole.unknown.push(*id);
+                whole.partial.push(format!("trace {id}: {reason}"));
+            }
+            // The traces before this one hold the memory: it is waited for in vain.
+            Err(QueryError::Memory) if at > 0 => {
+                whole.partial.push(format!("{at} of {} traces: the memory for queries is used up", ids.len()));
+                break;
+            }
+            Err(error) => return Err(error),
+            Ok(None) => whole.unknown.push(*id),
+            Ok(Some(trace)) if trace.spans.is_empty() => whole.unknown.push(*id),
+            Ok(Some(trace)) => {
                 spans_left -= trace.spans.len().min(spans_left);
                 if let Some(reason) = cut_reason(&trace) {
                     whole.partial.push(format!("trace {id}: {reason}"));

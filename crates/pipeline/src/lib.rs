@@ -48,10 +48,12 @@ pub struct Processed {
 
 impl Pipeline {
     /// The stages that every Tracehouse runs. `retention`: how long spans are kept.
-    pub fn new(limits: Limits, retention: Duration, clock: Arc<dyn Clock>) -> Self {
+    ///
+    /// `store_clock`: by which the store judges the age of spans; it does not follow a machine's clock that was set ahead.
+    pub fn new(limits: Limits, retention: Duration, clock: Arc<dyn Clock>, store_clock: Arc<dyn Clock>) -> Self {
         metrics::describe_counter!(REFUSED, "Spans refused by the pipeline, by reason");
         Self::with_stages(vec![
-            Box::new(CheckTimes::new(limits.future_nanos_max, retention, clock.clone())),
+            Box::new(CheckTimes::new(limits.future_nanos_max, retention, clock.clone(), store_clock)),
             Box::new(LimitTraceSize::new(limits.spans_per_trace_max, clock)),
         ])
     }

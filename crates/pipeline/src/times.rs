@@ -12,6 +12,8 @@ pub struct CheckTimes {
     future_nanos_max: i64,
     retention_nanos: i64,
     clock: Arc<dyn Clock>,
+    /// By which spans grow old.
+    store_clock: Arc<dyn Clock>,
 }
 
 impl CheckTimes {
@@ -19,9 +21,9 @@ impl CheckTimes {
     const EARLIEST_UNIX_NANOS: i64 = 946_684_800 * 1_000_000_000;
 
     /// `future_nanos_max`: how far ahead of the clock a span may begin, in nanoseconds. `retention`: how long spans are kept.
-    pub fn new(future_nanos_max: i64, retention: Duration, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(future_nanos_max: i64, retention: Duration, clock: Arc<dyn Clock>, store_clock: Arc<dyn Clock>) -> Self {
         let retention_nanos = i64::try_from(retention.as_nanos()).unwrap_or(i64::MAX);
-        Self { future_nanos_max, retention_nanos, clock }
+        Self { future_nanos_max, retention_nanos, clock, store_clock }
     }
 
     fn too_early() -> Reason {
@@ -56,9 +58,9 @@ impl CheckTimes {
 
 impl Stage for CheckTimes {
     fn apply(&self, _tenant: &TenantId, batch: &mut SpanBatch, refusals: &mut Refusals) {
-        let now = self.clock.now_unix_nanos();
-        let latest = now.saturating_add(self.future_nanos_max);
-        let oldest = now.saturating_sub(self.retention_nanos).max(Self::EARLIEST_UNIX_NANOS);
+        let latest = self.clock.now_unix_nanos().saturating_add(self.future_nanos_max);
+        let oldest = self.store_clock.now_unix_nanos().saturating_sub(self.retention_nanos);
+        let oldest = oldest.max(Self::EARLIEST_UNIX_NANOS);
         let allowed = oldest..=latest;
         for (row, start) in batch.start_unix_nanos.iter().enumerate() {
             if allowed.contains(start) {
@@ -90,6 +92,10 @@ mod tests {
     /// Longer than any date is away.
     const FOR_EVER: Duration = Duration::from_secs(u64::MAX);
 
+    fn pipeline_by(limits: Limits, retention: Duration, clock: Arc<ManualClock>) -> Pipeline {
+        Pipeline::new(limits, retention, clock.clone(), clock)
+    }
+
     fn batch(starts: &[i64]) -> SpanBatch {
         let mut batch = SpanBatch::new();
         let resource = batch.finish_resource(0, 0);
@@ -110,7 +116,7 @@ mod tests {
     #[test]
     fn refuses_impossible_starts_one_by_one() {
         let limits = Limits { future_nanos_max: HOUR, ..Limits::default() };
-        let pipeline = Pipeline::new(limits, FOR_EVER, Arc::new(ManualClock::at_unix_nanos(NOW)));
+        let pipeline = pipeline_by(limits, FOR_EVER, Arc::new(ManualClock::at_unix_nanos(NOW)));
         let earliest = CheckTimes::EARLIEST_UNIX_NANOS;
         let cases: &[(&[i64], &[i64], &[&str])] = &[
             (&[NOW, earliest, NOW + HOUR], &[NOW, earliest, NOW + HOUR], &[]),
@@ -132,7 +138,7 @@ mod tests {
     fn follows_the_clock() {
         let clock = Arc::new(ManualClock::at_unix_nanos(NOW));
         let limits = Limits { future_nanos_max: 0, ..Limits::default() };
-        let pipeline = Pipeline::new(limits, FOR_EVER, clock.clone());
+        let pipeline = pipeline_by(limits, FOR_EVER, clock.clone());
         assert_eq!(pipeline.process(&TenantId::default(), batch(&[NOW + 1])).rejected_spans, 1);
         clock.advance(Duration::from_nanos(1));
         assert_eq!(pipeline.process(&TenantId::default(), batch(&[NOW + 1])).rejected_spans, 0);
@@ -141,7 +147,7 @@ mod tests {
     #[test]
     fn refuses_what_is_older_than_what_is_kept() {
         let clock = Arc::new(ManualClock::at_unix_nanos(NOW));
-        let pipeline = Pipeline::new(Limits::default(), Duration::from_secs(2 * 3_600), clock.clone());
+        let pipeline = pipeline_by(Limits::default(), Duration::from_secs(2 * 3_600), clock.clone());
         let oldest = NOW - 2 * HOUR;
         let sent = || batch(&[NOW, oldest, oldest - 1, 0]);
         let processed = pipeline.process(&TenantId::default(), sent());

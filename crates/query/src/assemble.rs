@@ -3,14 +3,24 @@
 use std::ops::Range;
 
 use tracehouse_model::{CopyKey, SeededMap, SeededSet, SpanBatch, TraceId, kind, status};
-use tracehouse_store::{OpenFile, Projection, ReadError, Snapshot};
+use tracehouse_scan::{Bounds, Held, Part, may_contain, row_bytes};
+use tracehouse_store::{HotBatch, OpenFile, Projection};
 
-use crate::bounds::Bounds;
-use crate::request::{ParentRow, Trace};
+use crate::question::Question;
+use crate::request::ParentRow;
+use crate::shares::assembled_bytes_max;
 use crate::whereabouts::Whereabouts;
 
 /// From so many traces at once on it pays to know where the traces of a file stand.
 const MANY_TRACES: usize = 512;
+/// Memory with which traces are put together, unless one of them is larger.
+const ASSEMBLED_BYTES: usize = 64 << 20;
+/// With less there is no point in going on.
+const ASSEMBLED_BYTES_MIN: usize = 64 << 10;
+/// Of that, the share for what is gathered: it is sorted into a copy, and takes a place in several tables.
+const GATHERED_SHARE: usize = 3;
+/// About what a span takes at least.
+const SPAN_BYTES_MIN: usize = 128;
 
 /// Several traces, each whole, one after the other in one batch.
 pub(crate) struct Assembled {
@@ -35,111 +45,86 @@ pub(crate) struct TraceTree {
     pub(crate) omitted: u64,
 }
 
-/// Reads a trace; `None` if there is no span of it. At most `spans_max` spans are returned, the true number is told.
-pub(crate) fn assemble(snapshot: &Snapshot, trace_id: TraceId, spans_max: usize) -> Result<Option<Trace>, ReadError> {
-    let mut gathered = SpanBatch::new();
-    let mut found = 0u64;
-    // Files first: of two copies the stored one stays, so that the answer does not depend on what is in memory.
-    for file in snapshot.files.iter().filter(|file| file.may_contain(trace_id)) {
-        let open = file.open()?;
-        let parts = open.find_trace(trace_id).map_err(|source| file.read_error(source))?;
-        for (row_group, rows) in parts {
-            found += rows.len() as u64;
-            let left = spans_max.saturating_sub(gathered.len());
-            let rows = rows.start..rows.end.min(rows.start.saturating_add(left));
-            if !rows.is_empty() {
-                let part =
-                    open.read_rows(row_group, rows, Projection::All).map_err(|source| file.read_error(source))?;
-                if gathered.is_empty() { gathered = part } else { gathered.append(&part) }
-            }
-        }
-    }
-    for hot in snapshot.hot.iter().filter(|hot| hot.may_contain(trace_id)) {
-        let rows: Vec<usize> = (0..hot.spans.len()).filter(|&row| hot.spans.trace_id[row] == trace_id).collect();
-        found += rows.len() as u64;
-        let left = spans_max.saturating_sub(gathered.len());
-        gathered.append_rows(&hot.spans, rows.into_iter().take(left));
-    }
-    if gathered.is_empty() {
-        return Ok(None);
-    }
-    let cut = found > gathered.len() as u64;
-    let mut assembled = arrange(&gathered);
-    let tree = assembled.trees.pop().expect("there are spans of one trace");
-    let (spans, span_count) = (assembled.spans, found - tree.duplicates);
-    Ok(Some(Trace {
-        trace_id,
-        parent: tree.parent,
-        start_unix_nanos: tree.start_unix_nanos,
-        duration_nanos: tree.duration_nanos,
-        root: tree.root,
-        error_count: tree.error_count,
-        duplicates: tree.duplicates,
-        span_count,
-        partial_reason: cut.then(|| format!("{} of {span_count} spans: the limit of this request", spans.len())),
-        spans,
-    }))
-}
-
-/// Reads traces, which are given sorted, and gives them to `take`: all at once, or in portions if they have more spans than
-/// may be in memory at once. `columns` names the columns to read of a file, `None` for all. Of a trace that is larger
+/// Reads traces, which are given sorted, and gives them to `take`: all at once, or in portions if they take more memory than
+/// may be used at once. `columns` names the columns to read of a file, `None` for all. Of a trace that is larger
 /// than all memory for it, a part is read.
 pub(crate) fn assemble_many(
-    snapshot: &Snapshot,
+    question: Question<'_>,
     whereabouts: &Whereabouts<'_>,
     traces: &[TraceId],
-    bounds: &Bounds<'_>,
     columns: impl Fn(&OpenFile) -> Option<Vec<String>>,
     mut take: impl FnMut(&Assembled),
-) -> Result<(), ReadError> {
-    let mut portions = vec![traces];
-    while let Some(portion) = portions.pop() {
+) {
+    let bounds = question.bounds;
+    let bytes_max = assembled_bytes_max(bounds);
+    // With what they were tried before, if they are one trace.
+    let mut portions = vec![(traces, ASSEMBLED_BYTES.min(bytes_max), 0)];
+    while let Some((portion, bytes, tried)) = portions.pop() {
         if bounds.exceeded() {
             break;
         }
-        let (found, fits) = assemble_portion(snapshot, whereabouts, portion, bounds, &columns)?;
-        if fits || portion.len() == 1 {
+        let Some(held) = hold_as_much_as_there_is(bounds, bytes) else { break };
+        let bytes = held.used();
+        let (found, fits) = assemble_portion(question, whereabouts, portion, bytes, &columns);
+        if fits || (portion.len() == 1 && (bytes >= bytes_max || bytes <= tried)) {
             take(&found);
+        } else if portion.len() == 1 {
+            portions.push((portion, bytes.saturating_mul(4).min(bytes_max), bytes));
         } else {
             let (first, second) = portion.split_at(portion.len() / 2);
-            portions.extend([second, first]);
+            portions.extend([(second, bytes, 0), (first, bytes, 0)]);
         }
     }
-    Ok(())
 }
 
-/// The spans of some traces, as many as may be at once, and whether these are all.
+/// Memory of so many bytes, or of fewer if others hold too much; ends the query if there is next to none.
+fn hold_as_much_as_there_is(bounds: &Bounds, bytes: usize) -> Option<Held> {
+    let mut held = bounds.hold();
+    let mut wanted = bytes;
+    while wanted > ASSEMBLED_BYTES_MIN {
+        if held.take(wanted).is_ok() {
+            return Some(held);
+        }
+        wanted /= 2;
+    }
+    bounds.take(&mut held, bytes.min(ASSEMBLED_BYTES_MIN)).is_ok().then_some(held)
+}
+
+/// The spans of some traces, as many as fit into some memory, and whether these are all.
 fn assemble_portion(
-    snapshot: &Snapshot,
+    question: Question<'_>,
     whereabouts: &Whereabouts<'_>,
     traces: &[TraceId],
-    bounds: &Bounds<'_>,
+    bytes: usize,
     columns: impl Fn(&OpenFile) -> Option<Vec<String>>,
-) -> Result<(Assembled, bool), ReadError> {
-    let spans_max = bounds.spans_at_once_max();
+) -> (Assembled, bool) {
+    let Question { snapshot, bounds, reach } = question;
+    let bytes_max = bytes / GATHERED_SHARE;
     let mut gathered = SpanBatch::new();
     let mut omitted = 0;
     for (number, file) in snapshot.files.iter().enumerate() {
-        let inside: Vec<TraceId> = traces.iter().copied().filter(|&trace| file.may_contain(trace)).collect();
+        let inside: Vec<TraceId> = traces.iter().copied().filter(|&trace| may_contain(file, trace)).collect();
         if inside.is_empty() {
             continue;
         }
-        let open = file.open()?;
-        let names = columns(&open);
-        let projection = names.as_deref().map_or(Projection::All, Projection::Only);
-        let left = spans_max - gathered.len();
-        let known = whereabouts.of_file(number, traces.len() >= MANY_TRACES);
-        let (part, left_out) =
-            open.read_traces(&inside, known, projection, left).map_err(|source| file.read_error(source))?;
+        let read = reach.attempt(file, Part::Whole, file.record.spans, |open| {
+            let names = columns(open);
+            let projection = names.as_deref().map_or(Projection::All, Projection::Only);
+            let left = spans_left(&gathered, bytes_max, bytes_of_span(open, names.as_deref()));
+            let known = whereabouts.of_file(number, traces.len() >= MANY_TRACES);
+            let (part, left_out) = open.read_traces(&inside, known, projection, left)?;
+            count_scanned(bounds, open, names.as_deref(), part.len());
+            Ok((part, left_out))
+        });
+        let Some((part, left_out)) = read else { continue };
         omitted += left_out;
-        count_scanned(bounds, &open, names.as_deref(), part.len());
         if gathered.is_empty() { gathered = part } else { gathered.append(&part) }
     }
     for hot in &snapshot.hot {
         if traces.iter().any(|&trace| hot.may_contain(trace)) {
             let wanted = |row: &usize| traces.binary_search(&hot.spans.trace_id[*row]).is_ok();
             let rows: Vec<usize> = (0..hot.spans.len()).filter(wanted).collect();
-            let left = spans_max - gathered.len();
+            let left = spans_left(&gathered, bytes_max, bytes_of_hot_span(hot));
             omitted += rows.len().saturating_sub(left) as u64;
             gathered.append_rows(&hot.spans, rows.into_iter().take(left));
         }
@@ -148,10 +133,28 @@ fn assemble_portion(
     if let [only] = assembled.trees.as_mut_slice() {
         only.omitted = omitted;
     }
-    Ok((assembled, omitted == 0))
+    (assembled, omitted == 0)
 }
 
-fn count_scanned(bounds: &Bounds<'_>, open: &OpenFile, columns: Option<&[String]>, spans: usize) {
+/// How many further spans have room beside those that were gathered; one in any case, or nothing would ever be read.
+fn spans_left(gathered: &SpanBatch, bytes_max: usize, bytes_of_span: usize) -> usize {
+    let left = bytes_max.saturating_sub(if gathered.is_empty() { 0 } else { gathered.memory_bytes() });
+    (left / bytes_of_span).max(usize::from(gathered.is_empty()))
+}
+
+/// About what a span of a file takes with some columns.
+fn bytes_of_span(open: &OpenFile, columns: Option<&[String]>) -> usize {
+    let names: Option<Vec<&str>> = columns.map(|names| names.iter().map(String::as_str).collect());
+    let of_row_groups = (0..open.row_groups()).map(|row_group| row_bytes(open, row_group, names.as_deref()));
+    SPAN_BYTES_MIN + of_row_groups.max().unwrap_or(0)
+}
+
+/// About what a span in memory takes.
+pub(crate) fn bytes_of_hot_span(hot: &HotBatch) -> usize {
+    (hot.spans.memory_bytes() / hot.spans.len().max(1)).max(SPAN_BYTES_MIN)
+}
+
+pub(crate) fn count_scanned(bounds: &Bounds, open: &OpenFile, columns: Option<&[String]>, spans: usize) {
     let names: Option<Vec<&str>> = columns.map(|names| names.iter().map(String::as_str).collect());
     let (mut bytes, mut rows) = (0, 0);
     for row_group in 0..open.row_groups() {
@@ -163,6 +166,14 @@ fn count_scanned(bounds: &Bounds<'_>, open: &OpenFile, columns: Option<&[String]
 
 /// Sorts spans into traces and those into trees.
 fn arrange(gathered: &SpanBatch) -> Assembled {
+    let (order, trees) = order(gathered);
+    let mut spans = SpanBatch::new();
+    spans.append_rows(gathered, order.into_iter().map(|row| row as usize));
+    Assembled { spans, trees }
+}
+
+/// The rows of spans, without copies, in the order of traces and of their trees.
+pub(crate) fn order(gathered: &SpanBatch) -> (Vec<u32>, Vec<TraceTree>) {
     let mut rows: Vec<u32> = (0..gathered.len() as u32).collect();
     let trace_of = |row: &u32| gathered.trace_id[*row as usize];
     rows.sort_by_key(trace_of);
@@ -192,9 +203,7 @@ fn arrange(gathered: &SpanBatch) -> Assembled {
             parent: tree.parent,
         });
     }
-    let mut spans = SpanBatch::new();
-    spans.append_rows(gathered, order.into_iter().map(|row| row as usize));
-    Assembled { spans, trees }
+    (order, trees)
 }
 
 /// Rows of the first copy of each span. Storage has left out the copies that it found; these are copies of long ago.

@@ -6,18 +6,17 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, BooleanBufferBuilder};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Int64Type, TimestampNanosecondType};
-use parquet::arrow::arrow_reader::RowSelection;
 use parquet::errors::Result;
 use tracehouse_model::{SeededMap, SeededSet, SpanBatch, TraceId};
-use tracehouse_store::{OpenFile, Projection, Snapshot, SpanFile, StringForm};
+use tracehouse_scan::{Bounds, Contents, for_each_block, overlaps, readable, selection_of};
+use tracehouse_store::{OpenFile, Snapshot, SpanFile, StringForm};
 
-use crate::bounds::Bounds;
 use crate::column_eval::{ColumnFilter, columns_of};
 use crate::compile::Expression;
 use crate::drivers::TraceDriver;
 use crate::row_eval::RowExpression;
 
-/// Matching rows are looked at one by one, if they must be, in blocks of so many.
+/// Rows are looked at one by one, if they must be, in blocks of so many.
 const ROWS_PER_CHECK: usize = 4096;
 
 /// Traces with a matching span, each with the start of its newest one.
@@ -57,20 +56,21 @@ pub(crate) struct Scan<'a> {
     pub(crate) filter: &'a Expression,
     /// Only spans that begin in this range, in nanoseconds.
     pub(crate) start: Range<i64>,
-    pub(crate) bounds: &'a Bounds<'a>,
+    pub(crate) bounds: &'a Bounds,
 }
 
 impl Scan<'_> {
     /// Files with spans in the range, newest first.
     pub(crate) fn files<'s>(&self, snapshot: &'s Snapshot) -> Vec<&'s Arc<SpanFile>> {
-        let in_range =
-            |file: &&Arc<SpanFile>| file.record.start_max >= self.start.start && file.record.start_min < self.start.end;
-        snapshot.files.iter().filter(in_range).collect()
+        snapshot.files.iter().filter(|file| overlaps(file, &self.start)).collect()
     }
 
     pub(crate) fn look_at_memory(&self, spans: &SpanBatch, candidates: &mut Candidates) {
         let filter = RowExpression::new(self.filter, spans, None);
         for row in 0..spans.len() {
+            if row % ROWS_PER_CHECK == 0 && self.bounds.exceeded() {
+                return;
+            }
             let start = spans.start_unix_nanos[row];
             if self.start.contains(&start) && filter.holds(row) {
                 candidates.add(spans.trace_id[row], start);
@@ -82,18 +82,18 @@ impl Scan<'_> {
     /// here as a whole and are not what the driver of traces asks for.
     pub(crate) fn traces_in_row_group(
         &self,
-        file: &SpanFile,
+        contents: &Contents,
         open: &OpenFile,
         row_group: usize,
         driver: &TraceDriver,
         elsewhere: impl Fn(TraceId) -> bool,
     ) -> Result<Vec<(TraceId, i64)>> {
-        let matching = self.matching_rows(file, open, row_group)?;
+        let matching = self.matching_rows(contents, open, row_group)?;
         if matching.count_set_bits() == 0 {
             return Ok(Vec::new());
         }
         let runs = if driver.looks_at_whole_traces() {
-            self.whole_runs(file, open, row_group, driver, &matching)?
+            self.whole_runs(contents, open, row_group, driver, &matching)?
         } else {
             self.matching_runs(open, row_group, &matching)?
         };
@@ -108,9 +108,8 @@ impl Scan<'_> {
 
     /// What the matching rows of a row group say about their traces.
     fn matching_runs(&self, open: &OpenFile, row_group: usize, matching: &BooleanBuffer) -> Result<Vec<Run>> {
-        let selection = RowSelection::from_filters(&[matching.clone().into()]);
         let columns = ["trace_id", "start_time"];
-        let reader = self.bounds.scan(open, row_group, &columns, Some(selection), StringForm::View)?;
+        let reader = self.bounds.scan(open, row_group, &columns, Some(selection_of(matching)), StringForm::View)?;
         let mut runs = Vec::new();
         for batch in reader {
             let batch = batch?;
@@ -126,7 +125,7 @@ impl Scan<'_> {
     /// What all rows of a row group say about their traces.
     fn whole_runs(
         &self,
-        file: &SpanFile,
+        contents: &Contents,
         open: &OpenFile,
         row_group: usize,
         driver: &TraceDriver,
@@ -135,7 +134,6 @@ impl Scan<'_> {
         let roots = match &driver.root {
             None => BooleanBuffer::new_unset(matching.len()),
             Some(filter) => {
-                let contents = &file.contents;
                 // A root may be older than the range that is asked for.
                 let start = i64::MIN..i64::MAX;
                 ColumnFilter { filter, file: open, contents, row_group, start, bounds: self.bounds }.run()?.rows
@@ -143,6 +141,7 @@ impl Scan<'_> {
         };
         let columns = ["trace_id", "start_time", "duration_nanos"];
         let reader = self.bounds.scan(open, row_group, &columns, None, StringForm::View)?;
+        let readable = readable(open, row_group);
         let mut runs = Vec::new();
         let mut first = 0;
         for batch in reader {
@@ -151,6 +150,9 @@ impl Scan<'_> {
             let starts = batch.column(1).as_primitive::<TimestampNanosecondType>();
             let durations = batch.column(2).as_primitive::<Int64Type>();
             for row in 0..ids.len() {
+                if readable.as_ref().is_some_and(|readable| !readable.value(first + row)) {
+                    continue;
+                }
                 let run = Run::of(trace_id(ids.value(row)), &mut runs);
                 let start = starts.value(row);
                 run.start = run.start.min(start);
@@ -166,7 +168,12 @@ impl Scan<'_> {
     }
 
     /// The rows of a row group that satisfy the condition.
-    pub(crate) fn matching_rows(&self, file: &SpanFile, open: &OpenFile, row_group: usize) -> Result<BooleanBuffer> {
+    pub(crate) fn matching_rows(
+        &self,
+        contents: &Contents,
+        open: &OpenFile,
+        row_group: usize,
+    ) -> Result<BooleanBuffer> {
         if let Some((min, max)) = open.int_range(row_group, "start_time")
             && (max < self.start.start || min >= self.start.end)
         {
@@ -175,7 +182,7 @@ impl Scan<'_> {
         let columns = ColumnFilter {
             filter: self.filter,
             file: open,
-            contents: &file.contents,
+            contents,
             row_group,
             start: self.start.clone(),
             bounds: self.bounds,
@@ -189,22 +196,13 @@ impl Scan<'_> {
         let mut held = BooleanBufferBuilder::new(rows.len());
         held.append_n(rows.len(), false);
         let columns = columns_of(self.filter, open.layout());
-        let names: Vec<&str> = columns.iter().map(String::as_str).collect();
-        let bytes = open.bytes_of(row_group, Some(&names));
-        let mut begin = 0;
-        while begin < rows.len() {
-            let end = (begin + ROWS_PER_CHECK).min(rows.len());
-            let block = rows.slice(begin, end - begin);
-            if block.count_set_bits() > 0 && !self.bounds.exceeded() {
-                self.bounds.count_scanned(bytes, block.len(), rows.len());
-                let spans = open.read_rows(row_group, begin..end, Projection::Only(&columns))?;
-                let filter = RowExpression::new(self.filter, &spans, None);
-                for row in block.set_indices().filter(|&row| filter.holds(row)) {
-                    held.set_bit(begin + row, true);
-                }
+        for_each_block(self.bounds, open, row_group, rows, Some(&columns), ROWS_PER_CHECK, |spans, block, inside| {
+            let filter = RowExpression::new(self.filter, spans, None);
+            for &row in inside.iter().filter(|&&row| filter.holds(row)) {
+                held.set_bit(block.start + row, true);
             }
-            begin = end;
-        }
+            Ok(true)
+        })?;
         Ok(held.finish())
     }
 }

@@ -7,16 +7,18 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, MapArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanBufferBuilder, MapArray};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampNanosecondType};
-use parquet::arrow::arrow_reader::RowSelection;
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{AnyValue, kind, status};
-use tracehouse_store::{ColumnType, DistinctValues, FileContents, KeyCount, Layout, OpenFile, StringForm};
+use tracehouse_scan::{
+    Bounds, Contents, Owner, ReadRows, column_name, column_of_key, columns_of_key, key_types, may_be_among, own_column,
+    read_column, readable, rest_column,
+};
+use tracehouse_store::{DistinctValues, FileContents, Layout, OpenFile};
 use tracehouse_traceql::{AttributeScope, ComparisonOp, Intrinsic, Static};
 
-use crate::bounds::Bounds;
 use crate::compile::{Expression, Node};
 use crate::value::{Value, compare, matches_pattern, ordering_satisfies};
 
@@ -28,18 +30,15 @@ pub(crate) struct Mask {
     pub(crate) exact: bool,
 }
 
-/// With at most this share of the rows left, a column is read only for them.
-const SPARSE_SHARE: usize = 256;
-
 /// A filter over one row group of a file.
 pub(crate) struct ColumnFilter<'a> {
     pub(crate) filter: &'a Expression,
     pub(crate) file: &'a OpenFile,
-    pub(crate) contents: &'a FileContents,
+    pub(crate) contents: &'a Contents,
     pub(crate) row_group: usize,
     /// Only spans that begin in this range, in nanoseconds.
     pub(crate) start: std::ops::Range<i64>,
-    pub(crate) bounds: &'a Bounds<'a>,
+    pub(crate) bounds: &'a Bounds,
 }
 
 /// A test of one value against a constant.
@@ -62,12 +61,13 @@ impl Test<'_> {
     }
 }
 
-/// Where in a file a name may be found, from what the catalogue says.
-pub(crate) fn file_may_match(filter: &Expression, contents: &FileContents) -> bool {
+/// Whether spans of a file may satisfy a filter, from what is known of what occurs in it.
+pub(crate) fn file_may_match(filter: &Expression, contents: &Contents) -> bool {
     may_match(&filter.node, filter, contents)
 }
 
-fn may_match(node: &Node, filter: &Expression, contents: &FileContents) -> bool {
+fn may_match(node: &Node, filter: &Expression, contents: &Contents) -> bool {
+    let Some(known) = contents.known() else { return true };
     match node {
         Node::And(terms) => terms.iter().all(|term| may_match(term, filter, contents)),
         Node::Or(terms) => terms.iter().any(|term| may_match(term, filter, contents)),
@@ -78,10 +78,10 @@ fn may_match(node: &Node, filter: &Expression, contents: &FileContents) -> bool 
             (_, Node::Literal(Static::Nil)) => true,
             (Node::Attribute { of_parent: false, scope, key }, Node::Literal(literal)) => {
                 attribute_may_match(*scope, &filter.keys[*key], contents)
-                    && service_may_match(*scope, &filter.keys[*key], *op, literal, contents)
+                    && service_may_match(*scope, &filter.keys[*key], *op, literal, known)
             }
             (Node::Intrinsic(Intrinsic::Name), Node::Literal(Static::String(name))) if *op == ComparisonOp::Equal => {
-                !contents.complete || contents.services.values().any(|names| names.binary_search(name).is_ok())
+                !known.complete || known.services.values().any(|names| names.binary_search(name).is_ok())
             }
             _ => true,
         },
@@ -107,17 +107,16 @@ fn service_may_match(
     !asks_service || !contents.complete || contents.services.contains_key(service)
 }
 
-fn attribute_may_match(scope: AttributeScope, key: &str, contents: &FileContents) -> bool {
-    let listed = |keys: &[String]| keys.len() >= FileContents::KEYS_MAX || keys.iter().any(|known| known == key);
+fn attribute_may_match(scope: AttributeScope, key: &str, contents: &Contents) -> bool {
+    let may_occur = |owner| key_types(owner, key, contents).may_occur;
+    let Some(known) = contents.known() else { return true };
     match scope {
-        AttributeScope::Span => types_of(&contents.span_keys, key).may_occur,
-        AttributeScope::Resource => types_of(&contents.resource_keys, key).may_occur,
-        AttributeScope::Any => {
-            types_of(&contents.span_keys, key).may_occur || types_of(&contents.resource_keys, key).may_occur
-        }
-        AttributeScope::Event => listed(&contents.event_keys),
-        AttributeScope::Link => listed(&contents.link_keys),
-        AttributeScope::Instrumentation => listed(&contents.scope_keys),
+        AttributeScope::Span => may_occur(Owner::Span),
+        AttributeScope::Resource => may_occur(Owner::Resource),
+        AttributeScope::Any => may_occur(Owner::Span) || may_occur(Owner::Resource),
+        AttributeScope::Event => may_be_among(&known.event_keys, key),
+        AttributeScope::Link => may_be_among(&known.link_keys, key),
+        AttributeScope::Instrumentation => may_be_among(&known.scope_keys, key),
     }
 }
 
@@ -163,26 +162,16 @@ fn collect_columns(node: &Node, filter: &Expression, layout: &Layout, columns: &
 
 /// The columns of a file in which an attribute may stand.
 pub(crate) fn columns_of_attribute(scope: AttributeScope, key: &str, layout: &Layout) -> Vec<String> {
-    let mut columns = Vec::new();
-    if matches!(scope, AttributeScope::Span | AttributeScope::Any) {
-        columns.push("span_attributes".to_owned());
-        if layout.span_column(key).is_some() {
-            columns.push(Layout::span_column_name(key));
-        }
-    }
-    if matches!(scope, AttributeScope::Resource | AttributeScope::Any) {
-        columns.push("resource_attributes".to_owned());
-        if layout.resource_column(key).is_some() {
-            columns.push(Layout::resource_column_name(key));
-        }
-    }
     match scope {
-        AttributeScope::Instrumentation => columns.push("scope_attributes".to_owned()),
-        AttributeScope::Event => columns.push("events".to_owned()),
-        AttributeScope::Link => columns.push("links".to_owned()),
-        AttributeScope::Any | AttributeScope::Span | AttributeScope::Resource => {}
+        AttributeScope::Span => columns_of_key(Owner::Span, key, layout),
+        AttributeScope::Resource => columns_of_key(Owner::Resource, key, layout),
+        AttributeScope::Any => {
+            [columns_of_key(Owner::Span, key, layout), columns_of_key(Owner::Resource, key, layout)].concat()
+        }
+        AttributeScope::Instrumentation => vec!["scope_attributes".to_owned()],
+        AttributeScope::Event => vec!["events".to_owned()],
+        AttributeScope::Link => vec!["links".to_owned()],
     }
-    columns
 }
 
 /// The column that alone holds an attribute of spans or resources: `Some(None)` if no span of the file has it, `None` if it
@@ -190,39 +179,13 @@ pub(crate) fn columns_of_attribute(scope: AttributeScope, key: &str, layout: &La
 pub(crate) fn column_of_attribute(
     scope: AttributeScope,
     key: &str,
-    contents: &FileContents,
+    contents: &Contents,
     layout: &Layout,
 ) -> Option<Option<String>> {
-    let (types, column, name) = match scope {
-        AttributeScope::Span => {
-            (types_of(&contents.span_keys, key), layout.span_column(key), Layout::span_column_name(key))
-        }
-        AttributeScope::Resource => {
-            (types_of(&contents.resource_keys, key), layout.resource_column(key), Layout::resource_column_name(key))
-        }
-        _ => return None,
-    };
-    if !types.may_occur {
-        return Some(None);
-    }
-    let (_, column_type) = column?;
-    (types.only == Some(column_type)).then_some(Some(name))
-}
-
-/// With which types a key occurs in a file.
-struct KeyTypes {
-    may_occur: bool,
-    /// All its values have this type, so all are in its column if it has one.
-    only: Option<ColumnType>,
-}
-
-fn types_of(keys: &[KeyCount], key: &str) -> KeyTypes {
-    let mut types = keys.iter().filter(|known| known.key == key).map(|known| known.value_type);
-    let cut = keys.len() >= FileContents::KEYS_MAX;
-    match (types.next(), types.next()) {
-        (None, _) => KeyTypes { may_occur: cut, only: None },
-        (Some(only), None) if !cut => KeyTypes { may_occur: true, only },
-        _ => KeyTypes { may_occur: true, only: None },
+    match scope {
+        AttributeScope::Span => column_of_key(Owner::Span, key, contents, layout),
+        AttributeScope::Resource => column_of_key(Owner::Resource, key, contents, layout),
+        _ => None,
     }
 }
 
@@ -230,7 +193,7 @@ impl ColumnFilter<'_> {
     /// The rows for which the filter may hold.
     pub(crate) fn run(&self) -> Result<Mask> {
         let rows = self.file.rows_of(self.row_group);
-        let all = BooleanBuffer::new_set(rows);
+        let all = readable(self.file, self.row_group).unwrap_or_else(|| BooleanBuffer::new_set(rows));
         let within = self.start_mask(&all)?;
         if within.count_set_bits() == 0 {
             return Ok(Mask { rows: within, exact: true });
@@ -297,12 +260,16 @@ impl ColumnFilter<'_> {
             Node::Attribute { of_parent: false, scope, key } => {
                 let key = self.filter.keys[*key].as_str();
                 match scope {
-                    AttributeScope::Span => Ok(exact(self.test_span_attribute(key, test, among, Need::Holds)?.holds)),
-                    AttributeScope::Resource => Ok(exact(self.test_resource_attribute(key, test, among)?.holds)),
+                    AttributeScope::Span => {
+                        Ok(exact(self.test_attribute(Owner::Span, key, test, among, Need::Holds)?.holds))
+                    }
+                    AttributeScope::Resource => {
+                        Ok(exact(self.test_attribute(Owner::Resource, key, test, among, Need::Holds)?.holds))
+                    }
                     AttributeScope::Any => {
-                        let inheritable = types_of(&self.contents.resource_keys, key).may_occur;
+                        let inheritable = key_types(Owner::Resource, key, self.contents).may_occur;
                         let need = if inheritable { Need::HoldsAndPresent } else { Need::Holds };
-                        let own = self.test_span_attribute(key, test, among, need)?;
+                        let own = self.test_attribute(Owner::Span, key, test, among, need)?;
                         if !inheritable {
                             return Ok(exact(own.holds));
                         }
@@ -310,7 +277,7 @@ impl ColumnFilter<'_> {
                         if without.count_set_bits() == 0 {
                             return Ok(exact(own.holds));
                         }
-                        let inherited = self.test_resource_attribute(key, test, &without)?;
+                        let inherited = self.test_attribute(Owner::Resource, key, test, &without, Need::Holds)?;
                         Ok(exact(&own.holds | &inherited.holds))
                     }
                     AttributeScope::Instrumentation => {
@@ -397,46 +364,25 @@ impl ColumnFilter<'_> {
         })
     }
 
-    fn test_span_attribute(&self, key: &str, test: Test<'_>, among: &BooleanBuffer, need: Need) -> Result<Tested> {
-        let types = types_of(&self.contents.span_keys, key);
-        let column = self.file.layout().span_column(key).map(|(_, value_type)| value_type);
-        self.test_attribute(&Layout::span_column_name(key), "span_attributes", key, column, &types, test, among, need)
-    }
-
-    fn test_resource_attribute(&self, key: &str, test: Test<'_>, among: &BooleanBuffer) -> Result<Tested> {
-        let types = types_of(&self.contents.resource_keys, key);
-        let column = self.file.layout().resource_column(key).map(|(_, value_type)| value_type);
-        let name = Layout::resource_column_name(key);
-        self.test_attribute(&name, "resource_attributes", key, column, &types, test, among, Need::Holds)
-    }
-
-    #[allow(clippy::too_many_arguments)]
     fn test_attribute(
         &self,
-        column_name: &str,
-        map_name: &str,
+        owner: Owner,
         key: &str,
-        column: Option<ColumnType>,
-        types: &KeyTypes,
         test: Test<'_>,
         among: &BooleanBuffer,
         need: Need,
     ) -> Result<Tested> {
+        let (types, column) = (key_types(owner, key, self.contents), own_column(owner, key, self.file.layout()));
         let mut tested = Tested::none(among.len());
         if !types.may_occur {
             return Ok(tested);
         }
-        if column.is_some() && (need == Need::HoldsAndPresent || !self.no_value_holds(column_name, test)?) {
-            let (mut holds, mut present) = (None, None);
-            self.read_column(column_name, among, |array| {
-                holds = Some(test_typed(array, test)?);
-                present = Some(!&absent(array));
-                Ok(())
-            })?
-            .scatter_into(&mut tested, holds, present);
+        let name = column_name(owner, key);
+        if column.is_some() && (need == Need::HoldsAndPresent || !self.no_value_holds(&name, test)?) {
+            tested = self.tested(&name, among, |array| Ok((test_typed(array, test)?, !&absent(array))))?;
         }
         if column.is_none() || types.only != column {
-            let rest = self.test_map(map_name, key, test, among)?;
+            let rest = self.test_map(rest_column(owner), key, test, among)?;
             tested = Tested { holds: &tested.holds | &rest.holds, present: &tested.present | &rest.present };
         }
         tested.holds = &tested.holds & among;
@@ -445,18 +391,10 @@ impl ColumnFilter<'_> {
 
     /// Attributes without a column of their own.
     fn test_map(&self, map_name: &str, key: &str, test: Test<'_>, among: &BooleanBuffer) -> Result<Tested> {
-        let mut tested = Tested::none(among.len());
-        let (mut holds, mut present) = (None, None);
-        self.read_column(map_name, among, |array| {
-            let (held, found) = match array.as_map_opt() {
-                Some(map) => test_map_entries(map, key, test)?,
-                None => test_json_texts(array, key, test)?,
-            };
-            holds = Some(held);
-            present = Some(found);
-            Ok(())
-        })?
-        .scatter_into(&mut tested, holds, present);
+        let mut tested = self.tested(map_name, among, |array| match array.as_map_opt() {
+            Some(map) => test_map_entries(map, key, test),
+            None => test_json_texts(array, key, test),
+        })?;
         tested.holds = &tested.holds & among;
         Ok(tested)
     }
@@ -465,68 +403,43 @@ impl ColumnFilter<'_> {
         &self,
         name: &str,
         among: &BooleanBuffer,
-        test: impl FnOnce(&ArrayRef) -> Result<BooleanBuffer>,
+        test: impl Fn(&ArrayRef) -> Result<BooleanBuffer>,
     ) -> Result<BooleanBuffer> {
-        let mut held = None;
-        let read = self.read_column(name, among, |array| {
-            held = Some(test(array)?);
-            Ok(())
+        let tested = self.tested(name, among, |array| {
+            let held = test(array)?;
+            Ok((held.clone(), held))
         })?;
-        let held = held.unwrap_or_else(|| BooleanBuffer::new_unset(0));
-        Ok(&read.scatter(&held) & among)
+        Ok(&tested.holds & among)
     }
 
-    /// Reads a column: of all rows, or only of those in question if they are few.
-    fn read_column<'m>(
+    /// Reads a column, of all rows or only of those in question if they are few, and tests it. A test says which values
+    /// hold and which rows have one.
+    fn tested(
         &self,
         name: &str,
-        among: &'m BooleanBuffer,
-        look: impl FnOnce(&ArrayRef) -> Result<()>,
-    ) -> Result<ReadRows<'m>> {
-        let rows = among.len();
-        let sparse = among.count_set_bits() <= rows / SPARSE_SHARE;
-        let selection = sparse.then(|| RowSelection::from_filters(&[BooleanArray::new(among.clone(), None)]));
-        let reader = self.bounds.scan(self.file, self.row_group, &[name], selection, StringForm::Dictionary)?;
-        let batches = reader.collect::<std::result::Result<Vec<_>, _>>()?;
-        match batches.as_slice() {
-            [] => {}
-            [batch] => look(batch.column(0))?,
-            _ => return Err(ParquetError::General("more rows than the row group has".into())),
-        }
-        Ok(if sparse { ReadRows::Some(among) } else { ReadRows::All(rows) })
+        among: &BooleanBuffer,
+        test: impl Fn(&ArrayRef) -> Result<(BooleanBuffer, BooleanBuffer)>,
+    ) -> Result<Tested> {
+        let rows = ReadRows::among(among);
+        let nested = name == rest_column(Owner::Span);
+        let mut batches: Vec<(BooleanBuffer, BooleanBuffer)> = Vec::new();
+        read_column(self.bounds, self.file, self.row_group, name, &rows, nested, |array| {
+            batches.push(test(array)?);
+            Ok(())
+        })?;
+        let (holds, present): (Vec<_>, Vec<_>) = batches.into_iter().unzip();
+        Ok(Tested { holds: rows.scatter(&joined(holds)), present: rows.scatter(&joined(present)) })
     }
 }
 
-/// For which rows a column was read.
-enum ReadRows<'a> {
-    All(usize),
-    Some(&'a BooleanBuffer),
-}
-
-impl ReadRows<'_> {
-    /// A mask over what was read as a mask over the row group.
-    fn scatter(&self, read: &BooleanBuffer) -> BooleanBuffer {
-        match self {
-            ReadRows::All(rows) if read.len() == *rows => read.clone(),
-            ReadRows::All(rows) => BooleanBuffer::new_unset(*rows),
-            ReadRows::Some(among) => {
-                let mut builder = BooleanBufferBuilder::new(among.len());
-                builder.append_n(among.len(), false);
-                for (at, row) in among.set_indices().enumerate() {
-                    if at < read.len() && read.value(at) {
-                        builder.set_bit(row, true);
-                    }
-                }
-                builder.finish()
-            }
-        }
+/// Masks over one batch after the other as one.
+fn joined(mut masks: Vec<BooleanBuffer>) -> BooleanBuffer {
+    if masks.len() == 1 {
+        return masks.swap_remove(0);
     }
-
-    fn scatter_into(&self, tested: &mut Tested, holds: Option<BooleanBuffer>, present: Option<BooleanBuffer>) {
-        if let (Some(holds), Some(present)) = (holds, present) {
-            *tested = Tested { holds: self.scatter(&holds), present: self.scatter(&present) };
-        }
-    }
+    let mut all = BooleanBufferBuilder::new(masks.iter().map(BooleanBuffer::len).sum());
+    masks.iter().for_each(|mask| all.append_buffer(mask));
+    all.finish()
 }
 
 /// What a test of an attribute is asked for.

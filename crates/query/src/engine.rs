@@ -1,27 +1,29 @@
 //! Runs queries: on threads of their own, bounded in number and time.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tracehouse_model::{Clock, Span, SpanId, TenantId, TraceId};
-use tracehouse_store::{Snapshot, Store};
+use tracehouse_scan::{Bounds, Limits, Pool, Reach};
+use tracehouse_store::Store;
 use tracehouse_traceql::{FieldExpr, Query, QueryExpr, conditions_of_unfinished};
 
-use crate::assemble::assemble;
-use crate::bounds::Bounds;
 use crate::compile::{Expression, conditions_of};
 use crate::error::QueryError;
 use crate::explain::explain;
 use crate::metrics::{MetricsPlan, metrics};
 use crate::names::{self, KnownValues};
 use crate::plan::{Plan, all_of};
+use crate::question::Question;
 use crate::request::{
     Among, AttributeKey, AttributeValueSeen, Explanation, Listing, MetricsAnswer, MetricsRequest, Scope, SearchAnswer,
-    SearchRequest, Trace,
+    SearchRequest, Trace, TraceDetail,
 };
 use crate::search::search;
+use crate::trace::{self, TraceQuestion};
 
 /// What queries may use.
 #[derive(Debug, Clone)]
@@ -32,8 +34,11 @@ pub struct QueryLimits {
     pub threads_per_search: usize,
     /// A query that takes longer answers with what it has, and says so.
     pub time_max: Duration,
-    /// A query that would need more memory for what it gathers answers with what it has, and says so.
+    /// What all queries together may hold of memory, answers that were not sent yet included. A query that would need more
+    /// than is left answers with what it has, and says so.
     pub memory_bytes_max: usize,
+    /// A trace of which the text would be longer is answered with as many spans as fit, and says so.
+    pub answer_bytes_max: usize,
     /// A query that reads more of the files answers with what it has, and says so.
     pub scanned_bytes_max: u64,
     /// Most traces that one search may ask for.
@@ -48,6 +53,7 @@ impl Default for QueryLimits {
             threads_per_search: cores,
             time_max: Duration::from_secs(20),
             memory_bytes_max: 512 << 20,
+            answer_bytes_max: 128 << 20,
             scanned_bytes_max: 100 << 30,
             traces_max: 1500,
         }
@@ -60,43 +66,56 @@ pub struct QueryEngine {
     limits: QueryLimits,
     clock: Arc<dyn Clock>,
     slots: Arc<Semaphore>,
+    pool: Pool,
     known_values: Arc<KnownValues>,
 }
 
 impl QueryEngine {
+    /// An engine with memory of its own, as much as the limits say.
     pub fn new(store: Arc<Store>, limits: QueryLimits, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let pool = Pool::new(limits.memory_bytes_max);
+        Self::with_pool(store, limits, pool, clock)
+    }
+
+    /// An engine that shares its memory with others; `memory_bytes_max` of the limits does not count.
+    pub fn with_pool(store: Arc<Store>, limits: QueryLimits, pool: Pool, clock: Arc<dyn Clock>) -> Arc<Self> {
         let slots = Arc::new(Semaphore::new(limits.concurrent_max));
-        Arc::new(Self { store, limits, clock, slots, known_values: Arc::default() })
+        Arc::new(Self { store, limits, clock, slots, pool, known_values: Arc::default() })
     }
 
     /// A trace, with at most `spans_max` of its spans; `None` if no span of it is stored.
-    pub async fn trace(&self, tenant: &TenantId, id: TraceId, spans_max: usize) -> Result<Option<Trace>, QueryError> {
-        self.run("trace", tenant, move |snapshot, _| Ok(assemble(&snapshot, id, spans_max)?)).await
+    pub async fn trace(
+        &self,
+        tenant: &TenantId,
+        id: TraceId,
+        spans_max: usize,
+        detail: TraceDetail,
+    ) -> Result<Option<Trace>, QueryError> {
+        let answer_bytes_max = self.limits.answer_bytes_max;
+        self.run("trace", tenant, EVER, move |question| {
+            trace::trace(question, TraceQuestion { id, detail, spans_max, answer_bytes_max })
+        })
+        .await
     }
 
     /// One span with all that belongs to it.
     pub async fn span(&self, tenant: &TenantId, id: TraceId, span: SpanId) -> Result<Option<Span>, QueryError> {
-        self.run("span", tenant, move |snapshot, _| {
-            let trace = assemble(&snapshot, id, usize::MAX)?;
-            Ok(trace.and_then(|trace| {
-                let row = trace.spans.span_id.iter().position(|&candidate| candidate == span)?;
-                Some(trace.spans.span(row))
-            }))
-        })
-        .await
+        self.run("span", tenant, EVER, move |question| trace::span(question, id, span)).await
     }
 
     /// The newest traces of which the conditions and the query leave spans.
     pub async fn search(&self, tenant: &TenantId, request: SearchRequest) -> Result<SearchAnswer, QueryError> {
         self.check(&request)?;
         let plan = plan_of(&request)?;
-        self.run_bounded("search", tenant, move |snapshot, bounds| Ok(search(snapshot, &plan, &request, bounds)?)).await
+        let range = request.start_range();
+        self.run("search", tenant, range, move |question| Ok(search(question, &plan, &request))).await
     }
 
     /// Time series of a TraceQL metrics query.
     pub async fn metrics(&self, tenant: &TenantId, request: MetricsRequest) -> Result<MetricsAnswer, QueryError> {
         let plan = MetricsPlan::of(compile(&request.traceql)?, &request)?;
-        self.run_bounded("metrics", tenant, move |snapshot, bounds| metrics(snapshot, &plan, bounds)).await
+        let range = plan.steps.range.clone();
+        self.run("metrics", tenant, range, move |question| Ok(metrics(question, &plan))).await
     }
 
     /// How a TraceQL query would run over spans that begin in a range of times.
@@ -104,10 +123,10 @@ impl QueryEngine {
         &self,
         tenant: &TenantId,
         traceql: &str,
-        range: std::ops::Range<i64>,
+        range: Range<i64>,
     ) -> Result<Explanation, QueryError> {
         let query = compile(traceql)?;
-        self.run("explain", tenant, move |snapshot, _| explain(&snapshot, &query, range)).await
+        self.run("explain", tenant, range.clone(), move |question| explain(question, &query, range)).await
     }
 
     fn check(&self, request: &SearchRequest) -> Result<(), QueryError> {
@@ -128,7 +147,9 @@ impl QueryEngine {
             return self.names_of("resource.service.name", tenant, among).await;
         }
         let range = range_of(among)?;
-        self.run("services", tenant, move |snapshot, _| Ok(names::services(&names::within(snapshot, &range)))).await
+        let limits = self.limits_for_names();
+        let work = move |question: Question<'_>| Ok(names::services(question, &range));
+        self.run_within("services", tenant, limits, range_of(among)?, work).await
     }
 
     /// Names of spans, of one service or of all.
@@ -141,15 +162,15 @@ impl QueryEngine {
         if service.is_none() && !conditions(among).is_empty() {
             return self.names_of("name", tenant, among).await;
         }
-        let (service, range) = (service.map(str::to_owned), range_of(among)?);
-        let names = move |snapshot| names::operations(&names::within(snapshot, &range), service.as_deref());
-        self.run("operations", tenant, move |snapshot, _| Ok(names(snapshot))).await
+        let (service, range, limits) = (service.map(str::to_owned), range_of(among)?, self.limits_for_names());
+        let work = move |question: Question<'_>| Ok(names::operations(question, &range, service.as_deref()));
+        self.run_within("operations", tenant, limits, range_of(among)?, work).await
     }
 
     async fn names_of(&self, field: &str, tenant: &TenantId, among: &Among) -> Result<Listing<String>, QueryError> {
         let found = self.field_values(tenant, field, names::NAMES_MAX, among).await?;
         let named = found.items.into_iter().map(|seen| seen.value).filter(|name| !name.is_empty());
-        Ok(Listing { items: named.collect(), complete: found.complete })
+        Ok(Listing { items: named.collect(), complete: found.complete, partial_reason: found.partial_reason })
     }
 
     pub async fn attribute_keys(
@@ -160,11 +181,11 @@ impl QueryEngine {
     ) -> Result<Listing<AttributeKey>, QueryError> {
         let (range, filter) = (range_of(among)?, all_of(conditions(among)));
         let filter = filter.as_ref().map(Expression::of).transpose()?.filter(|filter| !filter.needs_trace);
-        self.run_bounded_by("attribute_keys", tenant, self.limits_for_names(), move |snapshot, bounds| match &filter {
-            None => Ok(names::attribute_keys(&names::within(snapshot.clone(), &range), scope)),
-            Some(filter) => Ok(names::attribute_keys_of(snapshot, scope, filter, &range, bounds)?),
-        })
-        .await
+        let work = move |question: Question<'_>| match &filter {
+            None => Ok(names::attribute_keys(question, &range, scope)),
+            Some(filter) => Ok(names::attribute_keys_of(question, scope, filter, &range)),
+        };
+        self.run_within("attribute_keys", tenant, self.limits_for_names(), range_of(among)?, work).await
     }
 
     /// Values of an attribute, at most `limit`.
@@ -180,11 +201,9 @@ impl QueryEngine {
             return self.field_values(tenant, &names::field_of(scope, key), limit, among).await;
         }
         let (range, key, known) = (range_of(among)?, key.to_owned(), self.known_values.clone());
-        self.run_bounded_by("attribute_values", tenant, self.limits_for_names(), move |snapshot, bounds| {
-            let snapshot = names::within(snapshot.clone(), &range);
-            Ok(names::attribute_values(&snapshot, scope, &key, limit, &known, bounds)?)
-        })
-        .await
+        let work =
+            move |question: Question<'_>| Ok(names::attribute_values(question, &range, scope, &key, limit, &known));
+        self.run_within("attribute_values", tenant, self.limits_for_names(), range_of(among)?, work).await
     }
 
     /// Values of a field, which is named as in TraceQL, at most `limit`.
@@ -196,10 +215,8 @@ impl QueryEngine {
         among: &Among,
     ) -> Result<Listing<AttributeValueSeen>, QueryError> {
         let (range, field, conditions) = (range_of(among)?, field.to_owned(), conditions(among));
-        self.run_bounded_by("field_values", tenant, self.limits_for_names(), move |snapshot, bounds| {
-            names::field_values(snapshot, &field, &conditions, &range, limit, bounds)
-        })
-        .await
+        let work = move |question: Question<'_>| names::field_values(question, &field, &conditions, &range, limit);
+        self.run_within("field_values", tenant, self.limits_for_names(), range_of(among)?, work).await
     }
 
     /// Somebody waits for names while typing.
@@ -207,48 +224,43 @@ impl QueryEngine {
         QueryLimits { time_max: self.limits.time_max.min(NAMES_TIME_MAX), ..self.limits.clone() }
     }
 
-    async fn run_bounded<T: Send + 'static>(
-        &self,
-        kind: &'static str,
-        tenant: &TenantId,
-        work: impl FnOnce(&Snapshot, &Bounds<'_>) -> Result<T, QueryError> + Send + 'static,
-    ) -> Result<T, QueryError> {
-        self.run_bounded_by(kind, tenant, self.limits.clone(), work).await
-    }
-
-    /// The same as [`Self::run`] within limits, for queries that look at many spans.
-    async fn run_bounded_by<T: Send + 'static>(
-        &self,
-        kind: &'static str,
-        tenant: &TenantId,
-        limits: QueryLimits,
-        work: impl FnOnce(&Snapshot, &Bounds<'_>) -> Result<T, QueryError> + Send + 'static,
-    ) -> Result<T, QueryError> {
-        let clock = self.clock.clone();
-        let begin = clock.monotonic();
-        self.run(kind, tenant, move |snapshot, cancelled| {
-            let elapsed = || clock.monotonic().saturating_sub(begin);
-            work(&snapshot, &Bounds::new(&limits, &elapsed, cancelled))
-        })
-        .await
-    }
-
-    /// Runs a query on a thread of its own over one snapshot. If nobody waits any more it is told to stop.
     async fn run<T: Send + 'static>(
         &self,
         kind: &'static str,
         tenant: &TenantId,
-        work: impl FnOnce(Snapshot, &AtomicBool) -> Result<T, QueryError> + Send + 'static,
+        range: Range<i64>,
+        work: impl FnOnce(Question<'_>) -> Result<T, QueryError> + Send + 'static,
+    ) -> Result<T, QueryError> {
+        self.run_within(kind, tenant, self.limits.clone(), range, work).await
+    }
+
+    /// Runs a query about spans that begin in a range of times, on a thread of its own over one snapshot, within limits. If
+    /// nobody waits any more it is told to stop.
+    async fn run_within<T: Send + 'static>(
+        &self,
+        kind: &'static str,
+        tenant: &TenantId,
+        limits: QueryLimits,
+        range: Range<i64>,
+        work: impl FnOnce(Question<'_>) -> Result<T, QueryError> + Send + 'static,
     ) -> Result<T, QueryError> {
         let slot = self.slots.clone().try_acquire_owned();
         let slot = slot.map_err(|_| QueryError::Busy { running: self.limits.concurrent_max })?;
-        let (store, tenant) = (self.store.clone(), tenant.clone());
         let cancelled = Arc::new(AtomicBool::new(false));
         let _cancel_when_dropped = CancelOnDrop(cancelled.clone());
+        let limits = Limits {
+            threads: limits.threads_per_search,
+            time_max: limits.time_max,
+            scanned_bytes_max: limits.scanned_bytes_max,
+        };
+        let bounds = Bounds::new(limits, self.pool.clone(), self.clock.clone(), cancelled);
+        let (store, tenant) = (self.store.clone(), tenant.clone());
         let begin = self.clock.monotonic();
         let outcome = tokio::task::spawn_blocking(move || {
             let _slot = slot;
-            work(store.snapshot(&tenant), &cancelled)
+            let snapshot = store.snapshot(&tenant);
+            let reach = Reach::of(&snapshot, &range);
+            work(Question { snapshot: &snapshot, bounds: &bounds, reach: &reach })
         })
         .await;
         let took = self.clock.monotonic().saturating_sub(begin);
@@ -260,6 +272,9 @@ impl QueryEngine {
     }
 }
 
+/// The range of a question that has none.
+const EVER: Range<i64> = i64::MIN..i64::MAX;
+
 /// How long it may take to find names.
 const NAMES_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -267,7 +282,7 @@ fn conditions(among: &Among) -> Vec<FieldExpr> {
     among.traceql.as_deref().map_or_else(Vec::new, conditions_of_unfinished)
 }
 
-fn range_of(among: &Among) -> Result<std::ops::Range<i64>, QueryError> {
+fn range_of(among: &Among) -> Result<Range<i64>, QueryError> {
     let all = names::ALL_TIME;
     let range = among.start_unix_nanos.unwrap_or(all.start)..among.end_unix_nanos.unwrap_or(all.end);
     if range.is_empty() {

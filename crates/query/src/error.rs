@@ -7,8 +7,12 @@ pub enum QueryError {
     /// Too many queries are running.
     #[error("{running} queries are running, the limit; try again in a moment")]
     Busy { running: usize },
-    #[error("reading stored spans failed")]
-    Store(#[from] tracehouse_store::ReadError),
+    /// Other queries hold the memory for all of them.
+    #[error("queries use up the memory for them; try again in a moment")]
+    Memory,
+    /// It is not among what can be read, and may be in what cannot: which spans these are, with `N of M`.
+    #[error("it is not among what can be read: {0}")]
+    Unreadable(String),
     /// The query's thread ended early: a defect of Tracehouse.
     #[error("the query ended unexpectedly; this is a defect, please report it with the server's log")]
     Ended,

@@ -1,25 +1,26 @@
 //! Says how a query would run, without running it.
 
 use std::ops::Range;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
-use tracehouse_store::Snapshot;
+use tracehouse_scan::{contents_of, open};
+use tracehouse_store::SpanFile;
 use tracehouse_traceql::{MetricsExpr, Pipeline, Query, QueryExpr, SecondStage};
 
-use crate::bounds::Bounds;
 use crate::candidates::Scan;
 use crate::column_eval::{columns_of, file_may_match};
 use crate::compile::Expression;
-use crate::engine::QueryLimits;
 use crate::error::QueryError;
 use crate::metrics::{Exemplars, SeriesPlan};
 use crate::plan::Plan;
+use crate::question::Question;
 use crate::request::Explanation;
 
-pub(crate) fn explain(snapshot: &Snapshot, query: &Query, range: Range<i64>) -> Result<Explanation, QueryError> {
-    let mut explained = Explained { snapshot, range, explanation: Explanation::default() };
-    explained.explanation.spans_in_memory = snapshot.hot.iter().map(|hot| hot.spans.len() as u64).sum();
+/// Columns are looked up in so many of the newest files: most have the same, and each has to be opened for it.
+const OPENED_FILES_MAX: usize = 64;
+
+pub(crate) fn explain(question: Question<'_>, query: &Query, range: Range<i64>) -> Result<Explanation, QueryError> {
+    let mut explained = Explained { question, range, explanation: Explanation::default() };
+    explained.explanation.spans_in_memory = question.snapshot.hot.iter().map(|hot| hot.spans.len() as u64).sum();
     match &query.expr {
         QueryExpr::Spans(pipeline) => {
             let plan = Plan::of(pipeline.clone(), Vec::new())?;
@@ -32,7 +33,7 @@ pub(crate) fn explain(snapshot: &Snapshot, query: &Query, range: Range<i64>) -> 
 }
 
 struct Explained<'a> {
-    snapshot: &'a Snapshot,
+    question: Question<'a>,
     range: Range<i64>,
     explanation: Explanation,
 }
@@ -92,13 +93,13 @@ impl Explained<'_> {
 
     /// Which files are read, and which columns of them.
     fn scan(&mut self, depth: usize, filter: &Expression) {
-        let (never, no_time) = (AtomicBool::new(false), || Duration::ZERO);
-        let bounds = Bounds::new(&QueryLimits::default(), &no_time, &never);
-        let scan = Scan { filter, start: self.range.clone(), bounds: &bounds };
-        let files = scan.files(self.snapshot);
-        let read: Vec<_> = files.iter().filter(|file| file_may_match(filter, &file.contents)).collect();
+        let Question { snapshot, bounds, .. } = self.question;
+        let scan = Scan { filter, start: self.range.clone(), bounds };
+        let files = scan.files(snapshot);
+        let may_match = |file: &SpanFile| !bounds.exceeded() && file_may_match(filter, &contents_of(file));
+        let read: Vec<_> = files.iter().filter(|file| may_match(file)).collect();
         let spans: u64 = read.iter().map(|file| file.record.spans).sum();
-        let opened = read.iter().filter_map(|file| file.open().ok());
+        let opened = read.iter().take(OPENED_FILES_MAX).filter_map(|file| open(file).ok());
         let mut columns: Vec<String> = opened.flat_map(|open| columns_of(filter, open.layout())).collect();
         columns.sort_unstable();
         columns.dedup();

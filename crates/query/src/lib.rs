@@ -3,18 +3,20 @@
 //! Entry type: [`QueryEngine`]. It takes one snapshot of the hot set and the files from the store. TraceQL is compiled to a
 //! plan (`compile`, `plan`). A search (`search`) looks for traces with a span that drives the plan, column by column and newest
 //! files first (`candidates`, `column_eval`), puts them together (`assemble`) and runs the plan over each (`evaluate`). Time
-//! series (`metrics`) come from columns where a span alone decides, else from whole traces. Work runs on its own threads;
-//! threads, time, memory and bytes read are bounded (`bounds`).
+//! series (`metrics`) come from columns where a span alone decides, else from whole traces. One trace, or one span of it, is
+//! read by its id (`trace`). Work runs on its own threads; files are read, and threads, time, memory and bytes bounded, by
+//! the crate `scan`; `shares` says how one question divides its memory.
 //!
-//! Invariants: an answer that does not cover everything says so (`partial_reason`, `N of M`); the same question on the
-//! same data has the same answer, newest first.
+//! Invariants: an answer that does not cover everything says so (`partial_reason`, `N of M`); no question fails because a
+//! file can't be read; what all questions hold, answers that were not sent yet included, stays below one limit; the same
+//! question on the same data has the same answer, newest first.
 //!
 //! This crate must never know HTTP, JSON or how spans arrive.
 //!
 //! Tests: `tests/it`, against a slow and obvious evaluation of the same questions; `tests/corpus` has queries and their plans.
 
+mod answer_text;
 mod assemble;
-mod bounds;
 mod candidates;
 mod column_eval;
 mod compile;
@@ -26,9 +28,12 @@ mod explain;
 mod metrics;
 mod names;
 mod plan;
+mod question;
 mod request;
 mod row_eval;
 mod search;
+mod shares;
+mod trace;
 mod value;
 mod whereabouts;
 
@@ -37,5 +42,6 @@ pub use error::QueryError;
 pub use request::{
     Among, AttributeKey, AttributeValueSeen, Condition, Exemplar, Explanation, Inspected, Listing, MatchedSpan,
     MatchedSpanset, MetricsAnswer, MetricsRequest, Operator, ParentRow, Scope, SearchAnswer, SearchRequest, Series,
-    ServiceCount, Trace, TraceSummary, Weighting,
+    ServiceCount, Trace, TraceDetail, TraceSummary, Weighting,
 };
+pub use tracehouse_scan::{Pool, Reservation};

@@ -1,24 +1,30 @@
 //! Names for completion: services, operations, attribute keys and values.
 
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
+use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use parking_lot::Mutex;
 use parquet::errors::ParquetError;
 use tracehouse_model::{AnyValue, AttributeLists, SpanBatch};
-use tracehouse_store::{FileContents, OpenFile, Projection, ReadError, Snapshot, SpanFile, StringForm};
+use tracehouse_scan::{
+    Bounds, Contents, Owner, Part, ReadRows, contents_of, for_each_block, key_types, lists_all_keys, may_be_among,
+    overlaps, read_column, readable, rest_column,
+};
+use tracehouse_store::{HotBatch, OpenFile, SpanFile};
 use tracehouse_traceql::{Attribute, AttributeScope, FieldExpr};
 
-use crate::bounds::Bounds;
 use crate::candidates::Scan;
 use crate::column_eval::{column_of_attribute, columns_of_attribute, file_may_match};
 use crate::compile::{Expression, attribute_scope};
 use crate::engine::compile;
 use crate::error::QueryError;
 use crate::metrics::{MetricsPlan, metrics};
+use crate::question::Question;
 use crate::request::{AttributeKey, AttributeValueSeen, Listing, MetricsRequest, Scope};
 use crate::row_eval::RowExpression;
 
@@ -37,33 +43,91 @@ const KNOWN_BYTES_MAX: usize = 16 << 20;
 /// Longer values help nobody to choose.
 const VALUE_BYTES_MAX: usize = 256;
 
-pub(crate) fn services(snapshot: &Snapshot) -> Listing<String> {
-    let mut names: BTreeSet<String> = BTreeSet::new();
-    let mut complete = true;
-    for file in snapshot.files.iter() {
-        complete &= file.contents.complete;
-        names.extend(file.contents.services.keys().cloned());
-    }
-    for hot in &snapshot.hot {
-        let spans = &hot.spans;
-        names.extend(spans.resources.service_name.iter().map(|&code| spans.strings.get(code).to_owned()));
-    }
-    names.remove("");
-    listing(names, complete, NAMES_MAX)
+/// The first names of some kind, in their order.
+struct Names<T> {
+    seen: BTreeSet<T>,
+    complete: bool,
 }
 
-pub(crate) fn operations(snapshot: &Snapshot, service: Option<&str>) -> Listing<String> {
-    let mut names: BTreeSet<String> = BTreeSet::new();
-    let mut complete = true;
-    for file in snapshot.files.iter() {
-        complete &= file.contents.complete;
-        let wanted = |name: &str| service.is_none_or(|service| service == name);
-        for (_, operations) in file.contents.services.iter().filter(|(name, _)| wanted(name)) {
-            names.extend(operations.iter().cloned());
+impl<T: Ord> Names<T> {
+    fn new() -> Self {
+        Self { seen: BTreeSet::new(), complete: true }
+    }
+
+    fn add(&mut self, name: T) {
+        let full = self.seen.len() >= NAMES_MAX;
+        if full && self.seen.last().is_some_and(|last| *last < name) {
+            self.complete = false;
+        } else if self.seen.insert(name) && full {
+            self.seen.pop_last();
+            self.complete = false;
         }
     }
-    for hot in &snapshot.hot {
-        let spans = &hot.spans;
+
+    fn listing(self, question: Question<'_>) -> Listing<T> {
+        let partial_reason = question.reach.partial_reason();
+        let complete = self.complete && partial_reason.is_none();
+        Listing { items: self.seen.into_iter().collect(), complete, partial_reason }
+    }
+}
+
+/// Shows the batches in memory and what occurs in the files with spans that begin in a range of times, as wholes. Whether
+/// that was all of it.
+fn each_in_range(
+    question: Question<'_>,
+    range: &Range<i64>,
+    mut look_at_file: impl FnMut(&Contents) -> bool,
+    mut look_at_batch: impl FnMut(&SpanBatch),
+) -> bool {
+    let mut complete = true;
+    for file in question.snapshot.files.iter().filter(|file| overlaps(file, range)) {
+        if question.bounds.exceeded() {
+            return false;
+        }
+        complete &= look_at_file(&contents_of(file));
+    }
+    hot_in_range(question, range).for_each(|hot| look_at_batch(&hot.spans));
+    complete
+}
+
+fn hot_in_range<'a>(
+    question: Question<'a>,
+    range: &'a Range<i64>,
+) -> impl DoubleEndedIterator<Item = &'a Arc<HotBatch>> {
+    let in_range = |hot: &&Arc<HotBatch>| hot.spans.start_unix_nanos.iter().any(|start| range.contains(start));
+    question.snapshot.hot.iter().filter(in_range)
+}
+
+pub(crate) fn services(question: Question<'_>, range: &Range<i64>) -> Listing<String> {
+    let names = RefCell::new(Names::new());
+    let add = |name: &str| {
+        if !name.is_empty() {
+            names.borrow_mut().add(name.to_owned());
+        }
+    };
+    let of_file = |contents: &Contents| {
+        let Some(contents) = contents.known() else { return false };
+        contents.services.keys().for_each(|name| add(name));
+        contents.complete
+    };
+    let of_batch = |spans: &SpanBatch| {
+        spans.resources.service_name.iter().for_each(|&code| add(spans.strings.get(code)));
+    };
+    let complete = each_in_range(question, range, of_file, of_batch);
+    let names = names.into_inner();
+    Names { complete: names.complete && complete, ..names }.listing(question)
+}
+
+pub(crate) fn operations(question: Question<'_>, range: &Range<i64>, service: Option<&str>) -> Listing<String> {
+    let names = RefCell::new(Names::new());
+    let of_file = |contents: &Contents| {
+        let Some(contents) = contents.known() else { return false };
+        let wanted = |name: &str| service.is_none_or(|service| service == name);
+        let operations = contents.services.iter().filter(|(name, _)| wanted(name)).flat_map(|(_, names)| names);
+        operations.for_each(|name| names.borrow_mut().add(name.clone()));
+        contents.complete
+    };
+    let of_batch = |spans: &SpanBatch| {
         let code = service.map(|service| spans.strings.find(service.as_bytes()));
         let mut codes: Vec<u32> = (0..spans.len())
             .filter(|&row| code.is_none_or(|code| code == Some(spans.service_name(row))))
@@ -71,37 +135,43 @@ pub(crate) fn operations(snapshot: &Snapshot, service: Option<&str>) -> Listing<
             .collect();
         codes.sort_unstable();
         codes.dedup();
-        names.extend(codes.into_iter().map(|code| spans.strings.get(code).to_owned()));
-    }
-    listing(names, complete, NAMES_MAX)
+        codes.into_iter().for_each(|code| names.borrow_mut().add(spans.strings.get(code).to_owned()));
+    };
+    let complete = each_in_range(question, range, of_file, of_batch);
+    let names = names.into_inner();
+    Names { complete: names.complete && complete, ..names }.listing(question)
 }
 
-pub(crate) fn attribute_keys(snapshot: &Snapshot, scope: Option<Scope>) -> Listing<AttributeKey> {
-    let mut keys: BTreeSet<AttributeKey> = BTreeSet::new();
+pub(crate) fn attribute_keys(
+    question: Question<'_>,
+    range: &Range<i64>,
+    scope: Option<Scope>,
+) -> Listing<AttributeKey> {
+    let keys = RefCell::new(Names::new());
     let wanted = |candidate: Scope| scope.is_none_or(|scope| scope == candidate || scope == Scope::Either);
-    let mut complete = true;
-    let mut add = |scope: Scope, key: &str| {
+    let add = |scope: Scope, key: &str| {
         if wanted(scope) {
-            keys.insert(AttributeKey { scope, key: key.to_owned() });
+            keys.borrow_mut().add(AttributeKey { scope, key: key.to_owned() });
         }
     };
-    for file in snapshot.files.iter() {
-        let contents = &file.contents;
-        complete &= contents.complete && contents.span_keys.len() < FileContents::KEYS_MAX;
+    let of_file = |contents: &Contents| {
+        let Some(contents) = contents.known() else { return false };
         contents.span_keys.iter().for_each(|key| add(Scope::Span, &key.key));
         contents.resource_keys.iter().for_each(|key| add(Scope::Resource, &key.key));
         contents.scope_keys.iter().for_each(|key| add(Scope::Instrumentation, key));
         contents.event_keys.iter().for_each(|key| add(Scope::Event, key));
         contents.link_keys.iter().for_each(|key| add(Scope::Link, key));
-    }
-    for hot in &snapshot.hot {
-        let spans = &hot.spans;
+        lists_all_keys(contents)
+    };
+    let of_batch = |spans: &SpanBatch| {
         for (scope, lists) in all_lists(spans) {
             let codes: BTreeSet<u32> = lists.keys().iter().copied().collect();
             codes.into_iter().for_each(|code| add(scope, spans.strings.get(code)));
         }
-    }
-    listing(keys, complete, NAMES_MAX)
+    };
+    let complete = each_in_range(question, range, of_file, of_batch);
+    let keys = keys.into_inner();
+    Names { complete: keys.complete && complete, ..keys }.listing(question)
 }
 
 fn all_lists(spans: &SpanBatch) -> [(Scope, &AttributeLists); 5] {
@@ -116,35 +186,44 @@ fn all_lists(spans: &SpanBatch) -> [(Scope, &AttributeLists); 5] {
 
 /// Keys on the spans that satisfy a condition, from the newest of them: in memory, then in files from the newest back.
 pub(crate) fn attribute_keys_of(
-    snapshot: &Snapshot,
+    question: Question<'_>,
     scope: Option<Scope>,
     filter: &Expression,
     range: &Range<i64>,
-    bounds: &Bounds<'_>,
-) -> Result<Listing<AttributeKey>, ReadError> {
-    let mut keys = KeysOfSpans { scope, keys: BTreeSet::new(), spans: 0 };
+) -> Listing<AttributeKey> {
+    let Question { snapshot, bounds, reach } = question;
+    let mut keys = KeysOfSpans { scope, keys: Names::new(), spans: 0 };
     for hot in snapshot.hot.iter().rev() {
         let condition = RowExpression::new(filter, &hot.spans, None);
         let holds = |row: &usize| range.contains(&hot.spans.start_unix_nanos[*row]) && condition.holds(*row);
         keys.add(&hot.spans, (0..hot.spans.len()).filter(holds));
     }
     let scan = Scan { filter, start: range.clone(), bounds };
-    for file in scan.files(snapshot).into_iter().filter(|file| file_may_match(filter, &file.contents)) {
-        let open = file.open()?;
+    'files: for file in scan.files(snapshot) {
+        if keys.enough() || bounds.exceeded() {
+            break;
+        }
+        let contents = contents_of(file);
+        if !file_may_match(filter, &contents) {
+            continue;
+        }
+        let Some(open) = reach.open(file) else { continue };
         for row_group in 0..open.row_groups() {
             if keys.enough() || bounds.exceeded() {
-                return Ok(listing(keys.keys, false, NAMES_MAX));
+                break 'files;
             }
-            keys.add_row_group(&scan, file, &open, row_group).map_err(|source| file.read_error(source))?;
+            let (part, rows) = (Part::RowGroup(row_group), open.rows_of(row_group) as u64);
+            // Keys are a set: those that were added before an error may be added again.
+            reach.attempt(file, part, rows, |open| keys.add_row_group(&scan, &contents, open, row_group));
         }
     }
-    let complete = !keys.enough() && !bounds.exceeded();
-    Ok(listing(keys.keys, complete, NAMES_MAX))
+    let complete = keys.keys.complete && !keys.enough() && !bounds.exceeded();
+    Names { complete, ..keys.keys }.listing(question)
 }
 
 struct KeysOfSpans {
     scope: Option<Scope>,
-    keys: BTreeSet<AttributeKey>,
+    keys: Names<AttributeKey>,
     /// How many were looked at.
     spans: usize,
 }
@@ -154,20 +233,12 @@ impl KeysOfSpans {
         self.spans >= SPANS_FOR_KEYS_MAX
     }
 
-    fn add_row_group(&mut self, scan: &Scan<'_>, file: &SpanFile, open: &OpenFile, row_group: usize) -> Result<()> {
-        let wanted = scan.matching_rows(file, open, row_group)?;
-        let mut begin = 0;
-        while begin < wanted.len() && !self.enough() {
-            let end = (begin + ROWS_PER_BLOCK).min(wanted.len());
-            let rows = wanted.slice(begin, end - begin);
-            if rows.count_set_bits() > 0 {
-                let bytes = open.bytes_of(row_group, None);
-                scan.bounds.count_scanned(bytes, end - begin, wanted.len());
-                self.add(&open.read_rows(row_group, begin..end, Projection::All)?, rows.set_indices());
-            }
-            begin = end;
-        }
-        Ok(())
+    fn add_row_group(&mut self, scan: &Scan<'_>, contents: &Contents, open: &OpenFile, row_group: usize) -> Result<()> {
+        let wanted = scan.matching_rows(contents, open, row_group)?;
+        for_each_block(scan.bounds, open, row_group, &wanted, None, ROWS_PER_BLOCK, |spans, _, inside| {
+            self.add(spans, inside.iter().copied());
+            Ok(!self.enough())
+        })
     }
 
     fn add(&mut self, spans: &SpanBatch, rows: impl Iterator<Item = usize>) {
@@ -185,7 +256,7 @@ impl KeysOfSpans {
         for ((scope, _), codes) in lists.into_iter().zip(codes) {
             if self.scope.is_none_or(|asked| asked == scope || asked == Scope::Either) {
                 let key = |code| AttributeKey { scope, key: spans.strings.get(code).to_owned() };
-                self.keys.extend(codes.into_iter().map(key));
+                codes.into_iter().map(key).for_each(|key| self.keys.add(key));
             }
         }
     }
@@ -193,12 +264,11 @@ impl KeysOfSpans {
 
 /// Values of a field on the spans that satisfy conditions: the groups of a count.
 pub(crate) fn field_values(
-    snapshot: &Snapshot,
+    question: Question<'_>,
     field: &str,
     conditions: &[FieldExpr],
     range: &Range<i64>,
     limit: usize,
-    bounds: &Bounds<'_>,
 ) -> Result<Listing<AttributeValueSeen>, QueryError> {
     let conditions: Vec<String> = conditions.iter().map(|condition| format!("({condition})")).collect();
     let traceql = format!("{{ {} }} | count_over_time() by ({field})", conditions.join(" && "));
@@ -208,7 +278,7 @@ pub(crate) fn field_values(
         traceql,
         ..MetricsRequest::default()
     };
-    let answer = metrics(snapshot, &MetricsPlan::of(compile(&request.traceql)?, &request)?, bounds)?;
+    let answer = metrics(question, &MetricsPlan::of(compile(&request.traceql)?, &request)?);
     let mut values = Values { seen: BTreeSet::new(), limit };
     for value in answer.series.into_iter().flat_map(|series| series.labels).filter_map(|(_, value)| value) {
         match value {
@@ -217,7 +287,7 @@ pub(crate) fn field_values(
         }
     }
     let complete = answer.partial_reason.is_none();
-    Ok(values.listing(complete))
+    Ok(values.listing(question, complete))
 }
 
 /// An attribute as TraceQL names it.
@@ -228,15 +298,16 @@ pub(crate) fn field_of(scope: Scope, key: &str) -> String {
 
 /// Values of an attribute of spans, resources or scopes, whatever the spans are, from memory and files from the newest back.
 pub(crate) fn attribute_values(
-    snapshot: &Snapshot,
+    question: Question<'_>,
+    range: &Range<i64>,
     scope: Scope,
     key: &str,
     limit: usize,
     known: &KnownValues,
-    bounds: &Bounds<'_>,
-) -> Result<Listing<AttributeValueSeen>, ReadError> {
+) -> Listing<AttributeValueSeen> {
+    let Question { snapshot, bounds, .. } = question;
     let mut values = Values { seen: BTreeSet::new(), limit };
-    for hot in snapshot.hot.iter().rev() {
+    for hot in hot_in_range(question, range).rev() {
         let spans = &hot.spans;
         let Some(code) = spans.strings.find(key.as_bytes()) else { continue };
         for (place, lists) in all_lists(spans) {
@@ -251,16 +322,20 @@ pub(crate) fn attribute_values(
         }
     }
     let mut complete = true;
-    for file in snapshot.files.iter().filter(|file| file_has(&file.contents, scope, key)) {
+    for file in snapshot.files.iter().filter(|file| overlaps(file, range)) {
         if values.full() || bounds.exceeded() {
             complete = false;
             break;
         }
-        let of_file = known.of_file(file, scope, key, bounds)?;
+        let contents = contents_of(file);
+        if !file_has(&contents, scope, key) {
+            continue;
+        }
+        let of_file = known.of_file(question, file, &contents, scope, key);
         complete &= of_file.complete;
         of_file.values.iter().for_each(|(value_type, value)| values.add_text(value_type, value));
     }
-    Ok(values.listing(complete))
+    values.listing(question, complete)
 }
 
 /// The values that attributes take in files, which never change: each is read once. The oldest knowledge goes when it takes
@@ -287,23 +362,31 @@ struct FileValues {
 impl KnownValues {
     fn of_file(
         &self,
+        question: Question<'_>,
         file: &Arc<SpanFile>,
+        contents: &Contents,
         scope: Scope,
         key: &str,
-        bounds: &Bounds<'_>,
-    ) -> Result<Arc<FileValues>, ReadError> {
+    ) -> Arc<FileValues> {
+        let Question { bounds, reach, .. } = question;
         let attributed = (file.record.path.clone(), scope, key.to_owned());
         if let Some(known) = self.0.lock().by_attribute.get(&attributed) {
-            return Ok(known.clone());
+            return known.clone();
         }
-        let mut values = Values { seen: BTreeSet::new(), limit: VALUES_PER_FILE_MAX };
-        values_of_file(file, scope, key, &mut values, bounds).map_err(|source| file.read_error(source))?;
+        let read = reach.attempt(file, Part::Whole, file.record.spans, |open| {
+            let mut values = Values { seen: BTreeSet::new(), limit: VALUES_PER_FILE_MAX };
+            values_of_file(open, contents, scope, key, &mut values, bounds)?;
+            Ok(values)
+        });
+        let Some(values) = read else {
+            return Arc::new(FileValues { values: Vec::new(), complete: false });
+        };
         let complete = !values.full();
         let found = Arc::new(FileValues { values: values.seen.into_iter().collect(), complete });
         if !bounds.exceeded() {
             self.0.lock().keep(attributed, found.clone());
         }
-        Ok(found)
+        found
     }
 }
 
@@ -330,30 +413,16 @@ fn bytes_of((path, _, key): &Attributed, values: &FileValues) -> usize {
     2 * (path.len() + key.len() + size_of::<Attributed>()) + texts
 }
 
-/// What lies in a range of times, going by whole files and batches in memory.
-pub(crate) fn within(snapshot: Snapshot, range: &Range<i64>) -> Snapshot {
-    if *range == ALL_TIME {
-        return snapshot;
-    }
-    let in_range = |spans: &SpanBatch| spans.start_unix_nanos.iter().any(|start| range.contains(start));
-    let of_file = |file: &&Arc<SpanFile>| file.record.start_max >= range.start && file.record.start_min < range.end;
-    Snapshot {
-        hot: snapshot.hot.into_iter().filter(|hot| in_range(&hot.spans)).collect(),
-        files: Arc::new(snapshot.files.iter().filter(of_file).cloned().collect()),
-    }
-}
-
 /// Every time that is not before 1970.
 pub(crate) const ALL_TIME: Range<i64> = 0..i64::MAX;
 
-fn file_has(contents: &FileContents, scope: Scope, key: &str) -> bool {
-    let span = || contents.span_keys.iter().any(|known| known.key == key);
-    let resource = || contents.resource_keys.iter().any(|known| known.key == key);
+fn file_has(contents: &Contents, scope: Scope, key: &str) -> bool {
+    let has = |owner| key_types(owner, key, contents).may_occur;
     match scope {
-        Scope::Either => span() || resource(),
-        Scope::Span => span(),
-        Scope::Resource => resource(),
-        Scope::Instrumentation => contents.scope_keys.iter().any(|known| known == key),
+        Scope::Either => has(Owner::Span) || has(Owner::Resource),
+        Scope::Span => has(Owner::Span),
+        Scope::Resource => has(Owner::Resource),
+        Scope::Instrumentation => contents.known().is_none_or(|known| may_be_among(&known.scope_keys, key)),
         // They stand inside lists, where the groups of a count find them.
         Scope::Event | Scope::Link => false,
     }
@@ -387,26 +456,27 @@ impl Values {
         }
     }
 
-    fn listing(self, complete: bool) -> Listing<AttributeValueSeen> {
-        let complete = complete && !self.full();
+    fn listing(self, question: Question<'_>, complete: bool) -> Listing<AttributeValueSeen> {
+        let partial_reason = question.reach.partial_reason();
+        let complete = complete && !self.full() && partial_reason.is_none();
         let items = self.seen.into_iter().map(|(value_type, value)| AttributeValueSeen { value_type, value });
-        Listing { items: items.take(self.limit).collect(), complete }
+        Listing { items: items.take(self.limit).collect(), complete, partial_reason }
     }
 }
 
 fn values_of_file(
-    file: &Arc<SpanFile>,
+    open: &OpenFile,
+    contents: &Contents,
     scope: Scope,
     key: &str,
     values: &mut Values,
-    bounds: &Bounds<'_>,
+    bounds: &Bounds,
 ) -> Result<()> {
-    let open = file.open().map_err(|error| error.source)?;
     let layout = open.layout();
     let mut columns: Vec<String> = Vec::new();
     let places = [(Scope::Span, AttributeScope::Span), (Scope::Resource, AttributeScope::Resource)];
     for (_, place) in places.into_iter().filter(|(place, _)| scope == *place || scope == Scope::Either) {
-        match column_of_attribute(place, key, &file.contents, layout) {
+        match column_of_attribute(place, key, contents, layout) {
             Some(alone) => columns.extend(alone),
             None => columns.extend(columns_of_attribute(place, key, layout)),
         }
@@ -416,20 +486,19 @@ fn values_of_file(
     }
     for column in columns {
         for row_group in 0..open.row_groups() {
-            if bounds.exceeded() {
+            if bounds.exceeded() || values.full() {
                 return Ok(());
             }
-            for batch in bounds.scan(&open, row_group, &[&column], None, StringForm::Dictionary)? {
-                let batch = batch?;
+            let all = readable(open, row_group).unwrap_or_else(|| BooleanBuffer::new_set(open.rows_of(row_group)));
+            let (rows, nested) = (ReadRows::usable(&all), column == rest_column(Owner::Span));
+            read_column(bounds, open, row_group, &column, &rows, nested, |array| {
                 if JSON_COLUMNS.contains(&column.as_str()) {
-                    values_of_texts(batch.column(0), key, values);
+                    values_of_texts(array, key, values);
                 } else {
-                    values_of_column(batch.column(0), key, values);
+                    values_of_column(array, key, values);
                 }
-            }
-            if values.full() {
-                return Ok(());
-            }
+                Ok(())
+            })?;
         }
     }
     Ok(())
@@ -474,9 +543,4 @@ fn values_of_column(array: &arrow::array::ArrayRef, key: &str, values: &mut Valu
             }
         }
     }
-}
-
-fn listing<T: Ord>(items: BTreeSet<T>, complete: bool, most: usize) -> Listing<T> {
-    let cut = items.len() > most;
-    Listing { items: items.into_iter().take(most).collect(), complete: complete && !cut }
 }

@@ -1,5 +1,6 @@
 use serde::Serialize;
 use tracehouse_model::{AnyValue, SpanBatch, SpanId, TraceId};
+use tracehouse_scan::Reservation;
 
 /// What a search asks for. All conditions must hold for one and the same span.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +18,13 @@ pub struct SearchRequest {
     /// Only traces whose duration as a whole is in this range, in nanoseconds.
     pub trace_duration_nanos_min: Option<i64>,
     pub trace_duration_nanos_max: Option<i64>,
+}
+
+impl SearchRequest {
+    /// Spans that begin in this range match.
+    pub(crate) fn start_range(&self) -> std::ops::Range<i64> {
+        self.start_unix_nanos.unwrap_or(i64::MIN)..self.end_unix_nanos.unwrap_or(i64::MAX)
+    }
 }
 
 /// One condition on a span.
@@ -71,6 +79,8 @@ pub struct SearchAnswer {
     pub inspected: Inspected,
     /// `None` if everything in the time range was looked at, or as much as the limit needed; else why not, with `N of M`.
     pub partial_reason: Option<String>,
+    /// For the traces. To be kept until the answer was sent.
+    pub memory: Reservation,
 }
 
 /// How much was looked at to answer.
@@ -146,6 +156,8 @@ pub struct MetricsAnswer {
     pub weighting: Weighting,
     /// As in [`SearchAnswer`].
     pub partial_reason: Option<String>,
+    /// For the series. To be kept until the answer was sent.
+    pub memory: Reservation,
 }
 
 /// One time series.
@@ -209,7 +221,19 @@ pub struct MatchedSpan {
     pub fields: Vec<(String, AnyValue)>,
 }
 
-/// One trace, assembled: from memory and files, deduplicated, as a tree in pre-order.
+/// How much of each span of a trace is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TraceDetail {
+    /// All that belongs to it, to be written down.
+    Whole,
+    /// The same, only to be looked at: no text is made of it.
+    Texts,
+    /// Ids, times, name, kind, status, service, and its events and links: what a picture of the trace is drawn from.
+    Outline,
+}
+
+/// One trace, assembled: from memory and files, deduplicated, as a tree in pre-order. It has no spans if those that there
+/// are, or may be, could not be read: `partial_reason` says why.
 #[derive(Clone)]
 pub struct Trace {
     pub trace_id: TraceId,
@@ -228,6 +252,8 @@ pub struct Trace {
     pub span_count: u64,
     /// `None` if the trace is whole as far as is known here; else why not, with `N of M`.
     pub partial_reason: Option<String>,
+    /// For the spans, and for a text of them. To be kept until the answer was sent.
+    pub memory: Reservation,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -260,8 +286,10 @@ pub struct AttributeKey {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Listing<T> {
     pub items: Vec<T>,
-    /// False if there are more than were asked for or kept.
+    /// False if there are more than were asked for or kept, or if some could not be read.
     pub complete: bool,
+    /// Why some could not be looked for, with `N of M`.
+    pub partial_reason: Option<String>,
 }
 
 /// One value that an attribute takes.

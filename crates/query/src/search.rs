@@ -6,22 +6,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use parquet::errors::ParquetError;
-use tracehouse_model::{SeededMap, SeededSet, SpanBatch, TraceId, status};
-use tracehouse_store::{OpenFile, ReadError, Snapshot, SpanFile};
+use tracehouse_model::{AnyValue, SeededMap, SeededSet, SpanBatch, TraceId, status};
+use tracehouse_scan::{Held, Reservation, contents_of, each_row_group};
+use tracehouse_store::{OpenFile, SpanFile};
 
 use crate::assemble::{TraceTree, assemble_many};
-use crate::bounds::Bounds;
 use crate::candidates::{Candidates, Scan};
 use crate::column_eval::{columns_of, file_may_match};
 use crate::drivers::TraceDriver;
 use crate::evaluate::{Evaluation, Spanset, union_of};
 use crate::plan::Plan;
+use crate::question::Question;
 use crate::request::{MatchedSpan, MatchedSpanset, ParentRow, SearchAnswer, SearchRequest, ServiceCount, TraceSummary};
 use crate::row_eval::{RowExpression, TraceFacts};
+use crate::shares::candidate_bytes_max;
 use crate::whereabouts::Whereabouts;
 
 /// Traces that are settled at once: few at first, as a common condition needs no more than are asked for.
@@ -35,24 +35,18 @@ const FILES_OF_SHORT_SEARCH: u64 = 4;
 /// What the line of a trace in a list is made from.
 const SUMMARY_COLUMNS: [&str; 4] = ["name", "kind", "status", "resource.service.name"];
 
-pub(crate) fn search(
-    snapshot: &Snapshot,
-    plan: &Plan,
-    request: &SearchRequest,
-    bounds: &Bounds<'_>,
-) -> Result<SearchAnswer, ReadError> {
-    let start = request.start_unix_nanos.unwrap_or(i64::MIN)..request.end_unix_nanos.unwrap_or(i64::MAX);
+pub(crate) fn search(question: Question<'_>, plan: &Plan, request: &SearchRequest) -> SearchAnswer {
     let mut trace = plan.drivers.trace.clone();
     trace.duration_nanos_min = trace.duration_nanos_min.max(request.trace_duration_nanos_min.unwrap_or(i64::MIN));
     let search = Search {
-        snapshot,
-        whereabouts: Whereabouts::new(snapshot, bounds),
+        question,
+        whereabouts: Whereabouts::new(question),
         plan,
         request,
-        bounds,
-        scan: Scan { filter: &plan.drivers.span, start: start.clone(), bounds },
+        scan: Scan { filter: &plan.drivers.span, start: request.start_range(), bounds: question.bounds },
         trace: &trace,
         answer: SearchAnswer::default(),
+        held: question.bounds.hold(),
         at_once: request.limit.clamp(8, SETTLED_AT_ONCE_MAX),
         omitted: 0,
     };
@@ -60,138 +54,147 @@ pub(crate) fn search(
 }
 
 struct Search<'a> {
-    snapshot: &'a Snapshot,
+    question: Question<'a>,
     whereabouts: Whereabouts<'a>,
     plan: &'a Plan,
     request: &'a SearchRequest,
-    bounds: &'a Bounds<'a>,
     scan: Scan<'a>,
     trace: &'a TraceDriver,
     answer: SearchAnswer,
+    /// What the answer takes.
+    held: Held,
     at_once: usize,
     /// Spans that were left out because their traces are too large.
     omitted: u64,
 }
 
+/// The line of a trace in a list, if it is in the answer, and how many of its spans could not be looked at.
+type Settled = (Option<TraceSummary>, u64);
+
 impl Search<'_> {
-    fn run(mut self) -> Result<SearchAnswer, ReadError> {
-        let mut candidates = Candidates::default();
-        for hot in &self.snapshot.hot {
+    fn run(mut self) -> SearchAnswer {
+        let Question { snapshot, bounds, reach } = self.question;
+        let (mut candidates, mut of_candidates) = (Candidates::default(), bounds.hold());
+        for hot in &snapshot.hot {
             self.answer.inspected.spans += hot.spans.len() as u64;
             self.scan.look_at_memory(&hot.spans, &mut candidates);
+            if !self.hold_candidates(&mut of_candidates, &candidates) {
+                break;
+            }
         }
-        let files = self.scan.files(self.snapshot);
+        let files = self.scan.files(snapshot);
         self.answer.inspected.files_total = files.len() as u64;
-        let mut failed = Vec::new();
         for file in files {
-            self.settle(&mut candidates, file.record.start_max)?;
+            self.settle(&mut candidates, file.record.start_max);
             if self.is_done() {
                 break;
             }
             self.answer.inspected.files += 1;
-            if !file_may_match(self.scan.filter, &file.contents) {
-                continue;
-            }
-            match self.look_at_file(file, &mut candidates) {
-                Ok(()) => self.bounds.hold_candidates(candidates.bytes()),
-                Err(error) => failed.push(file.read_error(error)),
+            if file_may_match(self.scan.filter, &contents_of(file)) {
+                self.look_at_file(file, &mut candidates);
+                self.hold_candidates(&mut of_candidates, &candidates);
             }
         }
-        self.settle(&mut candidates, i64::MIN)?;
-        self.answer.inspected.bytes = self.bounds.scanned_bytes();
-        self.answer.partial_reason = self.partial_reason(&failed);
-        self.answer.inspected.files -= failed.len() as u64;
+        self.settle(&mut candidates, i64::MIN);
+        self.answer.inspected.bytes = bounds.scanned_bytes();
+        self.answer.partial_reason = self.partial_reason();
+        self.answer.inspected.files = self.answer.inspected.files.saturating_sub(reach.files_lost() as u64);
         let newest_first = |left: &TraceSummary, right: &TraceSummary| {
             (right.start_unix_nanos, left.trace_id).cmp(&(left.start_unix_nanos, right.trace_id))
         };
         self.answer.traces.sort_by(newest_first);
-        Ok(self.answer)
+        self.answer.memory = Reservation::of(self.held);
+        self.answer
+    }
+
+    /// Counts what the candidates take; false if the search ends because it is too much.
+    fn hold_candidates(&self, held: &mut Held, candidates: &Candidates) -> bool {
+        let (bounds, bytes) = (self.question.bounds, candidates.bytes());
+        let too_many = bytes > candidate_bytes_max(bounds);
+        // More than there can be ends it, with the same words.
+        let more = if too_many { usize::MAX } else { bytes.saturating_sub(held.used()) };
+        bounds.take(held, more).is_ok()
     }
 
     fn is_done(&self) -> bool {
-        self.answer.traces.len() >= self.request.limit || self.bounds.exceeded()
+        self.answer.traces.len() >= self.request.limit || self.question.bounds.exceeded()
     }
 
-    fn partial_reason(&self, failed: &[ReadError]) -> Option<String> {
-        let inspected = &self.answer.inspected;
-        if let Some(first) = failed.first() {
-            tracing::error!(path = first.path, error = %first.source, "a file could not be searched");
-            return Some(format!("{} of {} files could not be read", failed.len(), inspected.files_total));
-        }
-        if self.bounds.exceeded() {
+    fn partial_reason(&self) -> Option<String> {
+        let (inspected, bounds) = (&self.answer.inspected, self.question.bounds);
+        let stopped = || {
             let (read, total) = (inspected.files as usize, inspected.files_total as usize);
-            return Some(self.bounds.stopped(read, total, "files read"));
-        }
-        (self.omitted > 0)
-            .then(|| format!("{} spans of very large traces were not looked at; open the trace by id", self.omitted))
+            bounds.exceeded().then(|| bounds.stopped(read, total, "files read"))
+        };
+        let omitted = || {
+            (self.omitted > 0).then(|| {
+                format!("{} spans of very large traces were not looked at; open the trace by id", self.omitted)
+            })
+        };
+        self.question.reach.partial_reason().or_else(stopped).or_else(omitted)
     }
 
-    fn look_at_file(&mut self, file: &Arc<SpanFile>, candidates: &mut Candidates) -> Result<(), ParquetError> {
-        let open = file.open().map_err(|error| error.source)?;
-        let found: Mutex<Vec<(TraceId, i64)>> = Mutex::default();
+    fn look_at_file(&mut self, file: &Arc<SpanFile>, candidates: &mut Candidates) {
+        let Question { bounds, reach, .. } = self.question;
         let many = self.answer.inspected.files > FILES_OF_SHORT_SEARCH;
-        let spans = self.bounds.side_by_side(open.row_groups(), |row_group| {
+        let (found, done) = each_row_group(bounds, reach, &[file], Vec::new, |piece, found: &mut Vec<_>| {
             let elsewhere = |trace| self.whereabouts.elsewhere(trace, file, many);
-            let matches = self.scan.traces_in_row_group(file, &open, row_group, self.trace, elsewhere)?;
-            found.lock().extend(matches);
-            Ok(open.rows_of(row_group) as u64)
-        })?;
-        self.answer.inspected.spans += spans;
-        found.into_inner().into_iter().for_each(|(trace, start)| candidates.add(trace, start));
-        Ok(())
+            let (open, row_group) = (&*piece.open, piece.row_group);
+            found.extend(self.scan.traces_in_row_group(&piece.contents, open, row_group, self.trace, elsewhere)?);
+            Ok(())
+        });
+        self.answer.inspected.spans += done.rows;
+        found.into_iter().flatten().for_each(|(trace, start)| candidates.add(trace, start));
     }
 
     /// Settles the candidates whose newest span is newer than everything that was not looked at yet.
-    fn settle(&mut self, candidates: &mut Candidates, horizon: i64) -> Result<(), ReadError> {
+    fn settle(&mut self, candidates: &mut Candidates, horizon: i64) {
         let mut ready = candidates.take_newer_than(horizon);
         while !ready.is_empty() && !self.is_done() {
             let rest = ready.split_off(self.at_once.min(ready.len()));
-            for (summary, omitted) in self.summaries(&ready)? {
+            for (summary, omitted) in self.summaries(&ready) {
                 self.omitted += omitted;
-                if self.answer.traces.len() < self.request.limit {
-                    self.answer.traces.extend(summary);
+                let Some(summary) = summary.filter(|_| self.answer.traces.len() < self.request.limit) else { continue };
+                if self.question.bounds.take(&mut self.held, bytes_of(&summary)).is_err() {
+                    return;
                 }
+                self.answer.traces.push(summary);
             }
             // Few of the candidates matched as a whole: larger portions read the files fewer times.
             self.at_once = (2 * self.at_once).min(SETTLED_AT_ONCE_MAX);
             ready = rest;
         }
-        Ok(())
     }
 
-    /// Runs traces through the pipeline, side by side; each with the spans of it that could not be looked at.
-    fn summaries(&self, traces: &[TraceId]) -> Result<Vec<(Option<TraceSummary>, u64)>, ReadError> {
+    /// Runs traces through the pipeline, side by side.
+    fn summaries(&self, traces: &[TraceId]) -> Vec<Settled> {
+        let bounds = self.question.bounds;
         // Neighbours by id stand side by side in a file.
         let mut sorted = traces.to_vec();
         sorted.sort_unstable();
-        let portion = traces.len().div_ceil(self.bounds.threads).clamp(1, ASSEMBLED_AT_ONCE_MAX);
+        let portion = traces.len().div_ceil(bounds.threads()).clamp(1, ASSEMBLED_AT_ONCE_MAX);
         let portions: Vec<&[TraceId]> = sorted.chunks(portion).collect();
-        let next = AtomicUsize::new(0);
-        let done: Mutex<SeededMap<TraceId, (Option<TraceSummary>, u64)>> = Mutex::default();
-        let work = || -> Result<(), ReadError> {
-            while let Some(portion) = portions.get(next.fetch_add(1, Ordering::Relaxed)) {
-                assemble_many(
-                    self.snapshot,
-                    &self.whereabouts,
-                    portion,
-                    self.bounds,
-                    |open| Some(self.columns(open)),
-                    |found| {
-                        for tree in &found.trees {
-                            let summary = self.summary(&found.spans, tree);
-                            done.lock().insert(tree.trace_id, (summary, tree.omitted));
+        let done: Mutex<SeededMap<TraceId, Settled>> = Mutex::default();
+        let held = Mutex::new(bounds.hold());
+        bounds.gather(
+            portions.len(),
+            || (),
+            |portion, ()| {
+                let columns = |open: &OpenFile| Some(self.columns(open));
+                assemble_many(self.question, &self.whereabouts, portions[portion], columns, |found| {
+                    for tree in &found.trees {
+                        let summary = self.summary(&found.spans, tree);
+                        let bytes = summary.as_ref().map_or(0, bytes_of) + size_of::<(TraceId, Settled)>();
+                        if bounds.take(&mut held.lock(), bytes).is_err() {
+                            return;
                         }
-                    },
-                )?;
-            }
-            Ok(())
-        };
-        self.bounds.on_threads(portions.len(), work, || ReadError {
-            path: String::new(),
-            source: ParquetError::General("summing up a trace panicked".into()),
-        })?;
+                        done.lock().insert(tree.trace_id, (summary, tree.omitted));
+                    }
+                });
+            },
+        );
         let mut done = done.into_inner();
-        Ok(traces.iter().filter_map(|trace| done.remove(trace)).collect())
+        traces.iter().filter_map(|trace| done.remove(trace)).collect()
     }
 
     fn columns(&self, open: &OpenFile) -> Vec<String> {
@@ -253,6 +256,35 @@ impl Search<'_> {
             matched_count,
             spans: rows.into_iter().map(span).collect(),
         }
+    }
+}
+
+/// About what the line of a trace takes in memory.
+fn bytes_of(summary: &TraceSummary) -> usize {
+    let of_span = |span: &MatchedSpan| {
+        let fields = span.fields.iter().map(|(name, value)| name.len() + value_bytes(value) + 64).sum::<usize>();
+        size_of::<MatchedSpan>() + span.name.len() + span.service_name.len() + fields
+    };
+    let of_spanset = |spanset: &MatchedSpanset| {
+        let by = spanset.by.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, value_bytes) + 64);
+        let aggregates = spanset.aggregates.iter().map(|(name, value)| name.len() + value_bytes(value) + 64);
+        let spans = spanset.spans.iter().map(of_span);
+        size_of::<MatchedSpanset>() + by.chain(aggregates).chain(spans).sum::<usize>()
+    };
+    let services = summary.services.iter().map(|service| size_of::<ServiceCount>() + service.name.len());
+    let names = summary.root_service_name.len() + summary.root_span_name.len();
+    size_of::<TraceSummary>() + names + services.chain(summary.spansets.iter().map(of_spanset)).sum::<usize>()
+}
+
+fn value_bytes(value: &AnyValue) -> usize {
+    match value {
+        AnyValue::String(text) => text.len(),
+        AnyValue::Bytes(bytes) => bytes.len(),
+        AnyValue::Array(items) => items.iter().map(|item| value_bytes(item) + size_of::<AnyValue>()).sum(),
+        AnyValue::KeyValueList(entries) => {
+            entries.iter().map(|(key, value)| key.len() + value_bytes(value) + 2 * size_of::<AnyValue>()).sum()
+        }
+        AnyValue::Empty | AnyValue::Bool(_) | AnyValue::Int(_) | AnyValue::Double(_) => 0,
     }
 }
 

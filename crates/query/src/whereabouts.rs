@@ -4,58 +4,68 @@
 //! looks for thousands of traces reads the ids of a file once instead.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use parking_lot::Mutex;
+use parquet::errors::ParquetError;
 use tracehouse_model::TraceId;
-use tracehouse_store::{ReadError, Snapshot, SpanFile, TraceRows};
+use tracehouse_scan::{Held, may_contain, open};
+use tracehouse_store::{SpanFile, TraceRows};
 
-use crate::bounds::Bounds;
+use crate::question::Question;
+use crate::shares::whereabouts_bytes_max;
 
 /// What one query knows of where traces are.
 pub(crate) struct Whereabouts<'a> {
-    snapshot: &'a Snapshot,
-    bounds: &'a Bounds<'a>,
+    question: Question<'a>,
     /// For each file, once it was asked for. `None`: there is no memory for it, or it can't be read.
     of_files: Vec<OnceLock<Option<Vec<TraceRows>>>>,
-    bytes: AtomicUsize,
+    held: Mutex<Held>,
 }
 
 impl<'a> Whereabouts<'a> {
-    pub(crate) fn new(snapshot: &'a Snapshot, bounds: &'a Bounds<'a>) -> Self {
-        let of_files = snapshot.files.iter().map(|_| OnceLock::new()).collect();
-        Self { snapshot, bounds, of_files, bytes: AtomicUsize::new(0) }
+    pub(crate) fn new(question: Question<'a>) -> Self {
+        let of_files = question.snapshot.files.iter().map(|_| OnceLock::new()).collect();
+        Self { question, of_files, held: Mutex::new(question.bounds.hold()) }
     }
 
     /// Where the traces of a file stand: if that is known, or in any case if the query is about `many` traces.
     pub(crate) fn of_file(&self, number: usize, many: bool) -> Option<&[TraceRows]> {
         let known = &self.of_files[number];
+        // Whoever reads the traces themselves meets the same fault and says so.
         let known = if many { known.get_or_init(|| self.read(number).ok().flatten()) } else { known.get()? };
         known.as_deref()
     }
 
-    fn read(&self, number: usize) -> Result<Option<Vec<TraceRows>>, ReadError> {
-        let bytes_max = self.bounds.whereabouts_bytes_max();
-        if self.bytes.load(Ordering::Relaxed) > bytes_max {
-            return Ok(None);
+    fn read(&self, number: usize) -> Result<Option<Vec<TraceRows>>, ParquetError> {
+        const COLUMNS: [&str; 1] = ["trace_id"];
+        let bounds = self.question.bounds;
+        let open = open(&self.question.snapshot.files[number])?;
+        let row_groups = || 0..open.row_groups();
+        let in_memory: u64 = row_groups().map(|row_group| open.bytes_in_memory(row_group, Some(&COLUMNS))).sum();
+        let expected = usize::try_from(in_memory).unwrap_or(usize::MAX);
+        {
+            let mut held = self.held.lock();
+            let room = whereabouts_bytes_max(bounds).saturating_sub(held.used());
+            if expected > room || held.take(expected).is_err() {
+                return Ok(None);
+            }
         }
-        let file = &self.snapshot.files[number];
-        let open = file.open()?;
-        let columns = ["trace_id"];
-        let bytes = (0..open.row_groups()).map(|row_group| open.bytes_of(row_group, Some(&columns))).sum();
-        self.bounds.count_scanned(bytes, 1, 1);
-        let found = open.trace_rows().map_err(|source| file.read_error(source))?;
-        let bytes: usize = found.iter().map(TraceRows::bytes).sum();
-        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Ok((before + bytes <= bytes_max).then_some(found))
+        let bytes = row_groups().map(|row_group| open.bytes_of(row_group, Some(&COLUMNS))).sum();
+        bounds.count_scanned(bytes, 1, 1);
+        let found = open.trace_rows();
+        let taken = found.iter().flatten().map(TraceRows::bytes).sum::<usize>().min(expected);
+        self.held.lock().give_back(expected - taken);
+        found.map(Some)
     }
 
     /// Whether a trace may have spans outside a file.
     pub(crate) fn elsewhere(&self, trace: TraceId, file: &SpanFile, many: bool) -> bool {
-        let in_files = self.snapshot.files.iter().enumerate().any(|(number, other)| {
+        let snapshot = self.question.snapshot;
+        let in_files = snapshot.files.iter().enumerate().any(|(number, other)| {
             !std::ptr::eq(&raw const **other, file)
-                && other.may_contain(trace)
+                && may_contain(other, trace)
                 && self.of_file(number, many).is_none_or(|rows| rows.iter().any(|rows| rows.of(trace).is_some()))
         });
-        in_files || self.snapshot.hot.iter().any(|hot| hot.may_contain(trace))
+        in_files || snapshot.hot.iter().any(|hot| hot.may_contain(trace))
     }
 }

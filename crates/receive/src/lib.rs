@@ -4,16 +4,17 @@
 //! [`SpanSink`]; [`protobuf::decode_export_request`] and [`json::decode_export_request`] for bytes that came otherwise.
 //!
 //! The way of a request: `grpc` or `http` judges its head, and the sink its tenant; `body` reads it, with room taken from
-//! `in_flight` as it arrives, of which one tenant leaves half to others; `exchange` decompresses (`decompress`), decodes, hands the batch to the sink and waits; `reply` encodes the
-//! answer. Both decoders only read: `builder` decides what is cut, dropped, repaired or refused, so that they can't
-//! differ. What takes out of proportion much work or memory for its size is refused whole (`Excess`).
+//! `in_flight` as it arrives, of which one tenant leaves half to others; `exchange` decompresses (`decompress`), decodes,
+//! hands the batch to the sink and waits; `reply` encodes the answer. Both decoders only read: `builder` decides what is
+//! cut, dropped, repaired or refused, so that they can't differ. What takes much work or memory out of proportion to its
+//! size is refused whole ([`Excess`]).
 //!
 //! Invariants: a sender is told success only after the sink said so. What is refused is counted and said, a span in the
 //! partial success, a request with a code that tells whether to send it again. No input makes memory grow beyond the
 //! bytes in flight by more than a small factor, whatever it claims about lengths, counts or compression.
 //!
-//! This crate must never know how spans are kept, who may connect, nor what time of day it is: whether a time is plausible is
-//! for a later stage.
+//! This crate must never know how spans are kept, who may connect, nor what time of day it is: whether a time is plausible
+//! is for a later stage.
 //!
 //! Tests: `tests/it` (the generated decoder of `opentelemetry-proto` as the oracle, odd encodings, both protocols over
 //! real connections), beside the code for small things, and the targets `otlp_protobuf` and `otlp_json` in `/fuzz`.

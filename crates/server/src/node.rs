@@ -199,8 +199,9 @@ impl<'a> Node<'a> {
     /// Starts the receivers.
     pub(crate) async fn start_gateway(&mut self) -> anyhow::Result<()> {
         let limits = self.config.limits.limits();
-        let pipeline = Pipeline::new(limits.clone(), self.config.store.retention.0, self.clock.clone());
         let store = self.store.clone().context("the store is not open")?;
+        let retention = self.config.store.retention.0;
+        let pipeline = Pipeline::new(limits.clone(), retention, self.clock.clone(), store.clock());
         let tenants = self.tenant_gate(store.clone())?;
         let sink = Arc::new(StoreSink::new(tenants, pipeline, store));
         let state = ReceiverState::new(sink, limits, self.clock.clone());
@@ -218,6 +219,12 @@ impl<'a> Node<'a> {
         Ok(())
     }
 
+    fn tenant_gate(&self, store: Arc<Store>) -> anyhow::Result<TenantGate> {
+        let configured = self.config.tenants.iter().map(|name| TenantId::new(name)).collect::<Result<Vec<_>, _>>()?;
+        let tenants_max = self.config.limits.tenants_max;
+        Ok(TenantGate::new(configured, tenants_max, move || store.tenants(), self.clock.clone()))
+    }
+
     /// Whose pages may use a port: those of origins configured for all ports and of further ones.
     fn sites(&self, listener: &TcpListener, further_origins: &[String]) -> anyhow::Result<Sites> {
         let http = &self.config.http;
@@ -227,12 +234,6 @@ impl<'a> Node<'a> {
             host_names: http.host_names.clone(),
             allowed_origins: origins.collect::<Result<_, _>>().context("http.allowed_origins, otlp.browser_origins")?,
         })
-    }
-
-    fn tenant_gate(&self, store: Arc<Store>) -> anyhow::Result<TenantGate> {
-        let configured = self.config.tenants.iter().map(|name| TenantId::new(name)).collect::<Result<Vec<_>, _>>()?;
-        let tenants_max = self.config.limits.tenants_max;
-        Ok(TenantGate::new(configured, tenants_max, move || store.tenants(), self.clock.clone()))
     }
 
     fn runs(&self, role: &str) -> bool {

@@ -113,7 +113,8 @@ fn merge(shared: &Shared, inputs: &[Arc<SpanFile>], report: &mut CompactReport) 
     let mut counts = AttributeCounts::default();
     let mut cursors = Vec::new();
     for (number, file) in inputs.iter().enumerate() {
-        counts.add_file(&file.contents.span_keys, &file.contents.resource_keys, file.record.spans);
+        let contents = file.contents().map_err(|error| leave_out(shared, file, error.source))?;
+        counts.add_file(&contents.span_keys, &contents.resource_keys, file.record.spans);
         let cursor = file
             .open()
             .map_err(|error| error.source)

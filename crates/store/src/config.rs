@@ -16,6 +16,8 @@ pub struct StoreConfig {
     pub flush_bytes: usize,
     /// … or when the oldest has been there so long.
     pub flush_interval: Duration,
+    /// What was read of files may be kept in memory up to so many bytes: footers, names, filters.
+    pub cache_bytes_max: usize,
     /// Files whose last span began longer ago are removed.
     pub retention: Duration,
     /// The oldest files are removed when all together take more bytes.
@@ -50,6 +52,7 @@ impl Default for StoreConfig {
             hot_bytes_max: 224 * MIB,
             flush_bytes: 96 * MIB,
             flush_interval: Duration::from_secs(60),
+            cache_bytes_max: 160 * MIB,
             retention: Duration::from_secs(7 * 24 * 3600),
             disk_budget_bytes: None,
             disk_free_bytes_min: 512 * MIB as u64,

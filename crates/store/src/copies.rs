@@ -61,14 +61,15 @@ impl<'a> StoredCopies<'a> {
 
     /// Whether a file of the same time may hold spans of a trace.
     pub(crate) fn may_hold(&self, trace: TraceId) -> bool {
-        self.files.iter().any(|file| file.may_contain(trace))
+        self.files.iter().any(|file| file.may_contain(trace).unwrap_or(false))
     }
 
     /// The spans of the groups that have a twin in a file, in no order. A file that can't be read can't be looked at: its
     /// twins are found when it is read again.
     pub(crate) fn find(mut self, groups: &[TraceGroup<'_>]) -> Vec<RowRef> {
         for file in std::mem::take(&mut self.files) {
-            let inside: Vec<&TraceGroup<'_>> = groups.iter().filter(|group| file.may_contain(group.trace)).collect();
+            let inside: Vec<&TraceGroup<'_>> =
+                groups.iter().filter(|group| file.may_contain(group.trace).unwrap_or(false)).collect();
             if inside.is_empty() {
                 continue;
             }
@@ -253,7 +254,7 @@ impl Minutes {
             let minute = |start: i64| start.div_euclid(NANOS_PER_MINUTE).rem_euclid(MINUTES_PER_HOUR);
             let from = u64::MAX << minute(record.start_min);
             let up_to = u64::MAX >> (u64::BITS as i64 - 1 - minute(record.start_max));
-            return self.0.get(&first).is_some_and(|minutes| minutes & from & up_to != 0);
+            return self.0.get(&first).is_some_and(|minutes| minutes & record.minutes & from & up_to != 0);
         }
         self.0.keys().any(|hour| (first..=last).contains(hour))
     }

@@ -59,13 +59,13 @@ pub use disk::{Disk, DiskError, DiskFaults, DiskStep};
 pub use error::{AppendError, OpenError, ReadError, WriteError};
 pub use file::{
     Batches, ColumnType, Damage, DistinctValues, FileContents, KeyCount, Layout, NumberedColumn, OpenFile, Projection,
-    PromotedAttribute, StringForm, TraceRows,
+    PromotedAttribute, StringForm, TraceRows, is_damage,
 };
 pub use flush::FlushReport;
 pub use folder::open_folder;
 pub use repair::{RepairOptions, repair_store};
 pub use repair_report::{Action, Left, RepairReport};
-pub use span_file::{LazyContents, SpanFile};
+pub use span_file::SpanFile;
 pub use state::{HotBatch, Snapshot};
 pub use store::{Store, StoreStatus};
 pub use unreadable::{Unreadable, UnreadableReason};

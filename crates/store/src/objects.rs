@@ -36,7 +36,7 @@ use tracehouse_model::{Randomness, TenantId};
 
 use crate::disk::{Disk, DiskError};
 use crate::error::WriteError;
-use crate::file::FileSource;
+use crate::file::{FileSource, Handles};
 use crate::keeper::chain;
 
 /// The object store, with a shortcut for the usual case that it is a local folder.
@@ -180,17 +180,25 @@ impl Objects {
         Ok(())
     }
 
-    pub(crate) fn open(&self, record: &FileRecord) -> Result<FileSource, ParquetError> {
+    /// A source for a file, whose handle is kept under a number among the open ones.
+    pub(crate) fn open(
+        &self,
+        record: &FileRecord,
+        number: u64,
+        handles: &Arc<Handles>,
+    ) -> Result<FileSource, ParquetError> {
         match &self.local_root {
             Some(root) => {
                 let path = root.join(&record.path);
-                let open_as = |suffix| FileSource::open_local(&with_suffix(&path, suffix));
-                // A query that began before a merge may open the file after it.
-                let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-                let opened = open_as("")
-                    .or_else(|error| if missing(&error) { open_as(RETIRED_SUFFIX) } else { Err(error) })
-                    .or_else(|error| if missing(&error) { open_as(NEW_SUFFIX) } else { Err(error) });
-                Ok(opened?)
+                let open = move || {
+                    let open_as = |suffix| File::open(with_suffix(&path, suffix));
+                    // A query that began before a merge may open the file after it.
+                    let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+                    open_as("")
+                        .or_else(|error| if missing(&error) { open_as(RETIRED_SUFFIX) } else { Err(error) })
+                        .or_else(|error| if missing(&error) { open_as(NEW_SUFFIX) } else { Err(error) })
+                };
+                Ok(FileSource::pooled(number, handles, open)?)
             }
             None => Ok(FileSource::Remote {
                 objects: self.store.clone(),

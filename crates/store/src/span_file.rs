@@ -1,9 +1,11 @@
 //! A stored file as queries meet it: opened when it is needed, with what was read of it kept within budgets.
+//!
+//! What grows with retention is not held for every file, however many there are: footers, names, filters and ids live in
+//! caches of [`Budgets`] bytes, and are read again when they are needed after they had to go. Open handles are bounded in
+//! number, apart from those ([`crate::file::Handles`]).
 
-use std::collections::VecDeque;
-use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use parquet::errors::ParquetError;
@@ -15,74 +17,32 @@ use tracehouse_model::TraceId;
 use crate::copies::StoredIds;
 use crate::describe::describe_rows;
 use crate::error::ReadError;
-use crate::file::{Damage, Expected, FileContents, FileSource, OpenFile, TraceFilter, is_damage};
+use crate::file::{Damage, Expected, FileContents, FileSource, Handles, OpenFile, TraceFilter, is_damage};
 
 /// A file of spans that queries may read.
 pub struct SpanFile {
     pub record: FileRecord,
-    /// The names that occur inside, read when they are needed.
-    pub contents: LazyContents,
     /// The key of what the caches hold of it: never used twice.
     number: u64,
-    opened: Mutex<Option<Arc<OpenFile>>>,
     condition: Mutex<Condition>,
     access: Arc<FileAccess>,
+    /// Itself, for those who look after damage.
+    itself: Weak<SpanFile>,
 }
 
-/// What a file says of what is inside, read when it is first asked for. While it can't be read, anything may be inside.
-pub struct LazyContents {
-    record: FileRecord,
-    access: Arc<FileAccess>,
-    contents: OnceLock<FileContents>,
-    filter: OnceLock<TraceFilter>,
+/// Bytes that what was read of files may take, of each kind.
+#[derive(Debug, Clone, Copy)]
+struct Budgets {
+    footers: u64,
+    names: u64,
+    filters: u64,
+    ids: u64,
 }
 
-impl Deref for LazyContents {
-    type Target = FileContents;
-
-    fn deref(&self) -> &FileContents {
-        static UNKNOWN: LazyLock<FileContents> = LazyLock::new(FileContents::default);
-        self.read();
-        self.contents.get().unwrap_or(&UNKNOWN)
-    }
-}
-
-impl LazyContents {
-    fn filter(&self) -> Option<&TraceFilter> {
-        self.read();
-        self.filter.get()
-    }
-
-    fn read(&self) {
-        if self.contents.get().is_some() {
-            return;
-        }
-        match self.description() {
-            Ok((contents, filter)) => {
-                let _ = self.filter.set(filter);
-                let _ = self.contents.set(contents);
-            }
-            Err(error) => tracing::debug!(path = self.record.path, %error, "a file's description can't be read now"),
-        }
-    }
-
-    /// From the file; for layout version 1 from the catalogue; else from all rows.
-    fn description(&self) -> Result<(FileContents, TraceFilter), ParquetError> {
-        let expected = Expected { file_id: Some(&self.record.id), tail_bytes: self.record.tail_bytes };
-        let open = || OpenFile::open((self.access.open)(&self.record)?, &expected);
-        if self.record.tail_bytes == 0
-            && let Some(legacy) = (self.access.legacy)(&self.record.id)
-            && let Some(filter) = TraceFilter::from_bytes(&legacy.trace_filter)
-            && let Ok(contents) = serde_json::from_str(&legacy.contents)
-        {
-            return Ok((contents, filter));
-        }
-        let file = open()?;
-        match (file.read_contents(), file.read_filter()) {
-            (Ok(Some(contents)), Ok(Some(filter))) => Ok((contents, filter)),
-            (Err(error), _) | (_, Err(error)) if !is_damage(&error) => Err(error),
-            _ => describe_rows(&file).map(|written| (written.contents, written.trace_filter)),
-        }
+impl Budgets {
+    /// Shares of a budget for all.
+    fn of(bytes: u64) -> Self {
+        Self { footers: bytes * 3 / 8, names: bytes / 8, filters: bytes * 3 / 8, ids: bytes / 8 }
     }
 }
 
@@ -100,9 +60,11 @@ enum Condition {
 
 /// How files are opened: shared by all files of a store.
 pub(crate) struct FileAccess {
-    pub(crate) open: Box<OpenSource>,
-    /// Files with their footers in memory, oldest use first.
-    recently_opened: Mutex<VecDeque<Arc<SpanFile>>>,
+    open: Box<OpenSource>,
+    handles: Arc<Handles>,
+    footers: Kept<OpenFile>,
+    names: Kept<FileContents>,
+    filters: Kept<TraceFilter>,
     ids: Kept<StoredIds>,
     next_number: AtomicU64,
     /// Files of which damage was found and that nobody has looked after yet.
@@ -112,22 +74,26 @@ pub(crate) struct FileAccess {
 
 /// What a file of layout version 1 was described by, by its id.
 type ReadLegacy = dyn Fn(&str) -> Option<LegacyDescription> + Send + Sync;
-type OpenSource = dyn Fn(&FileRecord) -> Result<FileSource, ParquetError> + Send + Sync;
+/// A source for a file, whose handle is kept under the number.
+type OpenSource = dyn Fn(&FileRecord, u64, &Arc<Handles>) -> Result<FileSource, ParquetError> + Send + Sync;
 /// By the file's number.
 type Kept<T> = Cache<u64, Arc<T>, ByBytes>;
 
-/// What the ids of files may take in memory, to be compared with those of new spans.
-const IDS_BYTES_MAX: u64 = 24 << 20;
-
 impl FileAccess {
+    /// `bytes_max`: what may be kept in memory of what was read of files.
     pub(crate) fn new(
-        open: impl Fn(&FileRecord) -> Result<FileSource, ParquetError> + Send + Sync + 'static,
+        bytes_max: u64,
+        open: impl Fn(&FileRecord, u64, &Arc<Handles>) -> Result<FileSource, ParquetError> + Send + Sync + 'static,
         legacy: impl Fn(&str) -> Option<LegacyDescription> + Send + Sync + 'static,
     ) -> Arc<Self> {
+        let budgets = Budgets::of(bytes_max);
         Arc::new(Self {
             open: Box::new(open),
-            recently_opened: Mutex::default(),
-            ids: kept(IDS_BYTES_MAX),
+            handles: Arc::default(),
+            footers: kept(budgets.footers),
+            names: kept(budgets.names),
+            filters: kept(budgets.filters),
+            ids: kept(budgets.ids),
             next_number: AtomicU64::new(0),
             suspected: Mutex::default(),
             legacy: Box::new(legacy),
@@ -139,20 +105,15 @@ impl FileAccess {
         std::mem::take(&mut *self.suspected.lock())
     }
 
-    /// Lets go of deleted files: the disk's room is not free while they are open.
-    pub(crate) fn close(&self, ids: &[String]) {
-        let mut deleted = Vec::new();
-        self.recently_opened.lock().retain(|file| {
-            let keep = !ids.contains(&file.record.id);
-            if !keep {
-                deleted.push(file.clone());
-            }
-            keep
-        });
-        deleted.iter().for_each(|file| {
-            *file.opened.lock() = None;
-            self.ids.remove(&file.number);
-        });
+    pub(crate) fn report_gauges(&self) {
+        let of = |what: &'static str, bytes: u64| {
+            metrics::gauge!("tracehouse_store_cache_bytes", "what" => what).set(bytes as f64);
+        };
+        of("footers", self.footers.weight());
+        of("names", self.names.weight());
+        of("filters", self.filters.weight());
+        of("ids", self.ids.weight());
+        metrics::gauge!("tracehouse_store_open_files").set(self.handles.len() as f64);
     }
 }
 
@@ -179,30 +140,81 @@ struct ByBytes;
 /// About what an entry takes beside its value.
 const ENTRY_BYTES: u64 = 96;
 
+impl Weighter<u64, Arc<OpenFile>> for ByBytes {
+    fn weight(&self, _: &u64, value: &Arc<OpenFile>) -> u64 {
+        value.memory_bytes() as u64 + ENTRY_BYTES
+    }
+}
+
+impl Weighter<u64, Arc<FileContents>> for ByBytes {
+    fn weight(&self, _: &u64, value: &Arc<FileContents>) -> u64 {
+        value.memory_bytes() as u64 + ENTRY_BYTES
+    }
+}
+
+impl Weighter<u64, Arc<TraceFilter>> for ByBytes {
+    fn weight(&self, _: &u64, value: &Arc<TraceFilter>) -> u64 {
+        value.memory_bytes() as u64 + ENTRY_BYTES
+    }
+}
+
 impl Weighter<u64, Arc<StoredIds>> for ByBytes {
     fn weight(&self, _: &u64, value: &Arc<StoredIds>) -> u64 {
         value.bytes() as u64 + ENTRY_BYTES
     }
 }
 
-/// Footers of so many files are kept in memory (about half a megabyte each for a large file).
-const OPEN_FILES_MAX: usize = 256;
-
 impl SpanFile {
     pub(crate) fn new(record: FileRecord, access: Arc<FileAccess>) -> Arc<Self> {
         let number = access.next_number.fetch_add(1, Ordering::Relaxed);
-        let contents = LazyContents {
-            record: record.clone(),
-            access: access.clone(),
-            contents: OnceLock::new(),
-            filter: OnceLock::new(),
-        };
-        let (opened, condition) = (Mutex::new(None), Mutex::default());
-        Arc::new(Self { record, contents, number, opened, condition, access })
+        Arc::new_cyclic(|itself| Self { record, number, condition: Mutex::default(), access, itself: itself.clone() })
     }
 
-    pub fn may_contain(&self, trace: TraceId) -> bool {
-        self.contents.filter().is_none_or(|filter| filter.may_contain(trace))
+    /// Whether spans of a trace may be inside; wrong for few that are not. May read the file.
+    pub fn may_contain(&self, trace: TraceId) -> Result<bool, ReadError> {
+        Ok(self.filter()?.may_contain(trace))
+    }
+
+    /// The names that occur inside. May read the file.
+    pub fn contents(&self) -> Result<Arc<FileContents>, ReadError> {
+        self.access.names.get_or_insert_with(&self.number, || {
+            let read = |open: &OpenFile| open.read_contents();
+            let legacy = |legacy: &LegacyDescription| serde_json::from_str(&legacy.contents).ok();
+            self.described(read, legacy, |written| written.contents)
+        })
+    }
+
+    fn filter(&self) -> Result<Arc<TraceFilter>, ReadError> {
+        self.access.filters.get_or_insert_with(&self.number, || {
+            let read = |open: &OpenFile| open.read_filter();
+            let legacy = |legacy: &LegacyDescription| TraceFilter::from_bytes(&legacy.trace_filter);
+            self.described(read, legacy, |written| written.trace_filter)
+        })
+    }
+
+    /// A part of what describes the file: from the file itself; for layout version 1 from the catalogue; else, as when the
+    /// description is damaged, from all rows.
+    fn described<T>(
+        &self,
+        read: impl Fn(&OpenFile) -> Result<Option<T>, ParquetError>,
+        legacy: impl Fn(&LegacyDescription) -> Option<T>,
+        of_rows: impl Fn(crate::file::WrittenFile) -> T,
+    ) -> Result<Arc<T>, ReadError> {
+        if self.record.tail_bytes == 0
+            && let Some(known) = (self.access.legacy)(&self.record.id)
+            && let Some(part) = legacy(&known)
+        {
+            return Ok(Arc::new(part));
+        }
+        let open = self.open()?;
+        match read(&open) {
+            Ok(Some(part)) => Ok(Arc::new(part)),
+            Err(error) if !is_damage(&error) => Err(self.read_error(error)),
+            _ => {
+                let described = describe_rows(&open).map_err(|error| self.read_error(error))?;
+                Ok(Arc::new(of_rows(described)))
+            }
+        }
     }
 
     /// What tells its spans apart.
@@ -211,44 +223,42 @@ impl SpanFile {
     }
 
     /// The file with its footer read, from memory if it was used recently. Blocks on the disk or the network.
-    pub fn open(self: &Arc<Self>) -> Result<Arc<OpenFile>, ReadError> {
-        let mut opened = self.opened.lock();
-        if let Some(open) = &*opened {
-            return Ok(open.clone());
-        }
-        let source = (self.access.open)(&self.record).map_err(|source| self.read_error(source))?;
-        let expected = Expected { file_id: Some(&self.record.id), tail_bytes: self.record.tail_bytes };
-        let open = OpenFile::open(source, &expected).inspect_err(|error| {
-            if is_damage(error) {
-                self.suspect(Condition::Unreadable);
+    pub fn open(&self) -> Result<Arc<OpenFile>, ReadError> {
+        self.access.footers.get_or_insert_with(&self.number, || {
+            let source = (self.access.open)(&self.record, self.number, &self.access.handles);
+            let source = source.map_err(|source| self.read_error(source))?;
+            let expected = Expected { file_id: Some(&self.record.id), tail_bytes: self.record.tail_bytes };
+            let open = OpenFile::open(source, &expected).map_err(|source| {
+                if is_damage(&source) {
+                    self.suspect(Condition::Unreadable);
+                }
+                self.read_error(source)
+            })?;
+            if let Condition::Checked(damage) = &*self.condition.lock() {
+                open.set_damage(damage.clone());
             }
-        });
-        let open = Arc::new(open.map_err(|source| self.read_error(source))?);
-        if let Condition::Checked(damage) = &*self.condition.lock() {
-            open.set_damage(damage.clone());
-        }
-        *opened = Some(open.clone());
-        drop(opened);
-        let mut recent = self.access.recently_opened.lock();
-        recent.push_back(self.clone());
-        let evicted = if recent.len() > OPEN_FILES_MAX { recent.pop_front() } else { None };
-        drop(recent);
-        if let Some(evicted) = evicted {
-            *evicted.opened.lock() = None;
-        }
-        Ok(open)
+            Ok(Arc::new(open))
+        })
+    }
+
+    /// Lets go of all that is in memory of the file: the disk's room is not free while it is open.
+    pub(crate) fn close(&self) {
+        self.access.handles.close(self.number);
+        self.access.footers.remove(&self.number);
+        self.access.names.remove(&self.number);
+        self.access.filters.remove(&self.number);
+        self.access.ids.remove(&self.number);
     }
 
     /// To be called when reading the file failed. If its bytes are at fault, every page of it is read once, to find out
     /// what can't be read; from then on whoever opens it gets what can. Returns whether it is worth reading it again: not if the
     /// machine is at fault, if nothing of the file can be read, or if it was read again already.
-    pub fn check(self: &Arc<Self>, error: &ParquetError) -> bool {
+    pub fn check(&self, error: &ParquetError) -> bool {
         if !is_damage(error) || !matches!(*self.condition.lock(), Condition::Unsuspected) {
             return false;
         }
-        // Also lets go of a footer that was read wrong.
-        *self.opened.lock() = None;
-        self.access.ids.remove(&self.number);
+        // What was read wrong must not stay.
+        self.close();
         let Ok(open) = self.open() else { return false };
         match open.verify() {
             Ok(damage) => {
@@ -264,11 +274,11 @@ impl SpanFile {
         }
     }
 
-    fn suspect(self: &Arc<Self>, found: Condition) {
+    fn suspect(&self, found: Condition) {
         let mut condition = self.condition.lock();
         if matches!(*condition, Condition::Unsuspected) {
             *condition = found;
-            self.access.suspected.lock().push(self.clone());
+            self.access.suspected.lock().extend(self.itself.upgrade());
         }
     }
 

@@ -17,6 +17,7 @@ use crate::clock::StoreClock;
 use crate::compact::{CompactReport, Effort, compact};
 use crate::config::StoreConfig;
 use crate::error::{AppendError, OpenError, WriteError};
+use crate::file::Handles;
 use crate::flush::FlushReport;
 use crate::flush_round::{Which, flush};
 use crate::flusher::run_flusher;
@@ -89,6 +90,8 @@ type Background = fn(&Shared);
 pub(crate) struct RetiredFile {
     pub(crate) id: String,
     pub(crate) path: String,
+    /// Set if queries of this run may have read it.
+    pub(crate) file: Option<Arc<SpanFile>>,
     /// On the monotonic clock.
     pub(crate) delete_at: Duration,
 }
@@ -278,7 +281,8 @@ impl Shared {
         let troubles = Troubles::new(clock.clone(), randomness.clone());
         let (asked, asking) = (catalogue.clone(), runtime.clone());
         let legacy = move |id: &str| legacy_description(&*asked, &asking, id);
-        let access = FileAccess::new(move |record| opener.open(record), legacy);
+        let open = move |record: &FileRecord, number, handles: &Arc<Handles>| opener.open(record, number, handles);
+        let access = FileAccess::new(config.cache_bytes_max as u64, open, legacy);
         Self {
             config,
             state: Arc::default(),
@@ -376,13 +380,22 @@ impl Shared {
     pub(crate) fn retire_later(&self, files: &[Arc<SpanFile>]) {
         for file in files {
             self.objects.hide(&file.record.path);
-            self.schedule_deletion(file.record.id.clone(), file.record.path.clone());
+            let (id, path) = (file.record.id.clone(), file.record.path.clone());
+            self.delete_later(RetiredFile { id, path, file: Some(file.clone()), delete_at: self.grace_end() });
         }
     }
 
+    /// For a file that no query of this run has read.
     pub(crate) fn schedule_deletion(&self, id: String, path: String) {
-        let delete_at = self.clock.monotonic() + self.config.delete_grace;
-        self.retired.lock().push(RetiredFile { id, path, delete_at });
+        self.delete_later(RetiredFile { id, path, file: None, delete_at: self.grace_end() });
+    }
+
+    fn delete_later(&self, file: RetiredFile) {
+        self.retired.lock().push(file);
+    }
+
+    fn grace_end(&self) -> Duration {
+        self.clock.monotonic() + self.config.delete_grace
     }
 
     /// The catalogue remembers how much of a file can't be read, so that the file is not merged after a restart either.
@@ -424,6 +437,7 @@ impl Shared {
         metrics::gauge!("tracehouse_store_retired_files").set(self.retired.lock().len() as f64);
         self.troubles.report_gauges();
         self.store_clock.report_gauge();
+        self.access.report_gauges();
     }
 }
 

@@ -9,7 +9,7 @@ use super::answers::{Envelope, JaegerError, Refused};
 use super::messages::{check_kind, cut_reason};
 use super::query::{Search, trace_id};
 use super::trace_json::JaegerTrace;
-use crate::answer::{JSON, json, large, with_partial_header};
+use crate::answer::{JSON, json, large, until_sent, with_partial_header};
 use crate::dependencies;
 use crate::params::{NamePath, Parameters, TracePath};
 use crate::problem::Problem;
@@ -94,7 +94,7 @@ pub(super) async fn trace(
 }
 
 async fn answer(state: &ApiState, headers: &HeaderMap, whole: Whole) -> Result<Response, Refused> {
-    let spans = whole.spans();
+    let (spans, memory) = (whole.spans(), whole.memory());
     let make = move || {
         let unknown = whole.unknown.iter().map(|id| JaegerError {
             code: StatusCode::NOT_FOUND.as_u16(),
@@ -106,7 +106,7 @@ async fn answer(state: &ApiState, headers: &HeaderMap, whole: Whole) -> Result<R
         let traces: Vec<JaegerTrace<'_>> = whole.traces.iter().map(JaegerTrace::new).collect();
         serde_json::to_vec(&Envelope::new(traces, errors)).expect("writing plain data to memory can't fail")
     };
-    Ok(large(state, headers, spans, JSON, make).await?)
+    Ok(until_sent(large(state, headers, spans, JSON, make).await?, memory))
 }
 
 #[derive(Serialize)]

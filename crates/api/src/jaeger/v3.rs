@@ -14,7 +14,7 @@ use tracehouse_query::{Among, QueryError};
 
 use super::messages;
 use super::query::{Search, either_case, parse_unescaped_moment, required_range, trace_id};
-use crate::answer::{JSON, json, large, with_partial_header};
+use crate::answer::{JSON, json, large, until_sent, with_partial_header};
 use crate::dependencies;
 use crate::json::array;
 use crate::otlp_json::{self, Form};
@@ -165,11 +165,11 @@ async fn summarize(
     parameters: &Parameters,
 ) -> Result<Response, Refused> {
     let found = state.answers.search(&tenant.0, Search::v3(parameters)?.request()?).await?;
-    let (traces, partial) = (found.traces.len(), found.partial_reason.clone());
+    let (traces, partial, memory) = (found.traces.len(), found.partial_reason.clone(), vec![found.memory.clone()]);
     let make = move || {
         serde_json::to_vec(&messages::summaries(found.traces)).expect("writing plain data to memory can't fail")
     };
-    Ok(with_partial_header(large(state, headers, traces, JSON, make).await?, partial))
+    Ok(until_sent(with_partial_header(large(state, headers, traces, JSON, make).await?, partial), memory))
 }
 
 pub(super) async fn calls(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Refused> {
@@ -208,7 +208,7 @@ fn posted(body: &[u8]) -> Result<Parameters, Problem> {
 
 /// All traces in one OTLP message.
 async fn answer(state: &ApiState, headers: &HeaderMap, whole: Whole) -> Result<Response, Refused> {
-    let (spans, partial) = (whole.spans(), whole.partial_reason());
+    let (spans, partial, memory) = (whole.spans(), whole.partial_reason(), whole.memory());
     let make = move || {
         let mut out = b"{\"result\":{\"resourceSpans\":".to_vec();
         let messages = whole.traces.iter().flat_map(|trace| resource_spans(&trace.spans));
@@ -216,7 +216,7 @@ async fn answer(state: &ApiState, headers: &HeaderMap, whole: Whole) -> Result<R
         out.extend_from_slice(b"}}");
         out
     };
-    Ok(with_partial_header(large(state, headers, spans, JSON, make).await?, partial))
+    Ok(until_sent(with_partial_header(large(state, headers, spans, JSON, make).await?, partial), memory))
 }
 
 #[cfg(test)]

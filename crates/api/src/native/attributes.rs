@@ -4,7 +4,7 @@ use http::Uri;
 use tracehouse_query::Scope;
 
 use super::answers::{AttributeKeyAnswer, AttributeKeysAnswer, AttributeValueAnswer, AttributeValuesAnswer};
-use crate::answer::json;
+use crate::answer::{json, with_partial_header};
 use crate::params::Parameters;
 use crate::problem::Problem;
 use crate::scope::{SCOPES, parse_scope, scope_name};
@@ -31,7 +31,8 @@ pub(crate) async fn keys(State(state): State<ApiState>, tenant: Tenant, uri: Uri
     let scope = parameters.parsed("scope", parse_scope, SCOPES)?;
     let found = state.answers.attribute_keys(&tenant.0, scope, &among).await?;
     let keys = found.items.into_iter().map(|seen| AttributeKeyAnswer { scope: scope_name(seen.scope), key: seen.key });
-    Ok(json(&AttributeKeysAnswer { keys: keys.collect(), complete: found.complete }))
+    let answer = json(&AttributeKeysAnswer { keys: keys.collect(), complete: found.complete });
+    Ok(with_partial_header(answer, found.partial_reason))
 }
 
 /// Values that an attribute takes.
@@ -58,5 +59,6 @@ pub(crate) async fn values(State(state): State<ApiState>, tenant: Tenant, uri: U
         value_type: seen.value_type,
         value: seen.value,
     };
-    Ok(json(&AttributeValuesAnswer { values: found.items.into_iter().map(value).collect(), complete: found.complete }))
+    let values = found.items.into_iter().map(value).collect();
+    Ok(with_partial_header(json(&AttributeValuesAnswer { values, complete: found.complete }), found.partial_reason))
 }

@@ -6,7 +6,7 @@ use tracehouse_query::{Exemplar, MetricsAnswer, MetricsRequest, Series};
 
 use super::query_answers::{ExemplarAnswer, MetricsAnswerBody, SeriesAnswer, WeightingAnswer};
 use super::span_answer::attributes;
-use crate::answer::{JSON, items_of, large};
+use crate::answer::{JSON, items_of, large, until_sent};
 use crate::params::Parameters;
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -37,10 +37,11 @@ pub(crate) async fn metrics(
     let begun = state.clock.monotonic();
     let found = state.answers.metrics(&tenant.0, request).await?;
     let elapsed_nanos = state.elapsed_nanos(begun);
-    large(&state, &headers, items_of(&found.series), JSON, move || {
+    let memory = vec![found.memory.clone()];
+    let answer = large(&state, &headers, items_of(&found.series), JSON, move || {
         serde_json::to_vec(&body(found, elapsed_nanos)).expect("writing plain data to memory can't fail")
-    })
-    .await
+    });
+    Ok(until_sent(answer.await?, memory))
 }
 
 fn request(parameters: &Parameters, now_unix_nanos: i64) -> Result<MetricsRequest, Problem> {

@@ -8,7 +8,7 @@ use tracehouse_query::{
 
 use super::answers::{MatchedSpanAnswer, SearchAnswerBody, ServiceShare, SpansetAnswer, TraceSummaryAnswer};
 use super::span_answer::attributes;
-use crate::answer::{JSON, large};
+use crate::answer::{JSON, large, until_sent};
 use crate::params::Parameters;
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -65,10 +65,11 @@ pub(crate) async fn search(
     let begun = state.clock.monotonic();
     let found = state.answers.search(&tenant.0, request).await?;
     let elapsed_nanos = state.elapsed_nanos(begun);
-    large(&state, &headers, found.traces.len(), JSON, move || {
+    let memory = vec![found.memory.clone()];
+    let answer = large(&state, &headers, found.traces.len(), JSON, move || {
         serde_json::to_vec(&body(found, elapsed_nanos)).expect("writing plain data to memory can't fail")
-    })
-    .await
+    });
+    Ok(until_sent(answer.await?, memory))
 }
 
 fn request(parameters: &Parameters) -> Result<SearchRequest, Problem> {

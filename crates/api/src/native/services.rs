@@ -3,7 +3,7 @@ use axum::response::Response;
 use http::Uri;
 
 use super::answers::{OperationsAnswer, ServiceName, ServicesAnswer};
-use crate::answer::json;
+use crate::answer::{json, with_partial_header};
 use crate::params::Parameters;
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -24,7 +24,8 @@ pub(crate) async fn services(State(state): State<ApiState>, tenant: Tenant, uri:
     let among = parameters.time_range()?.among(parameters.text("q")?);
     let found = state.answers.services(&tenant.0, &among).await?;
     let services = found.items.into_iter().map(|name| ServiceName { name }).collect();
-    Ok(json(&ServicesAnswer { services, complete: found.complete }))
+    let answer = json(&ServicesAnswer { services, complete: found.complete });
+    Ok(with_partial_header(answer, found.partial_reason))
 }
 
 /// Names of spans, of one service or of all.
@@ -42,5 +43,6 @@ pub(crate) async fn operations(State(state): State<ApiState>, tenant: Tenant, ur
     let parameters = Parameters::strict(&uri, &["service", "q", "start", "end"])?;
     let among = parameters.time_range()?.among(parameters.text("q")?);
     let found = state.answers.operations(&tenant.0, parameters.text("service")?, &among).await?;
-    Ok(json(&OperationsAnswer { operations: found.items, complete: found.complete }))
+    let answer = json(&OperationsAnswer { operations: found.items, complete: found.complete });
+    Ok(with_partial_header(answer, found.partial_reason))
 }

@@ -2,10 +2,11 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
 use tracehouse_model::TraceId;
+use tracehouse_query::TraceDetail;
 
 use super::answers::{CompactTrace, FindAnswer, SpanAnswer};
 use super::{compact, find, span_answer};
-use crate::answer::{JSON, json, large, off_runtime};
+use crate::answer::{JSON, json, large, off_runtime, until_sent, with_partial_header};
 use crate::params::{Parameters, TracePath};
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -35,9 +36,11 @@ pub(crate) async fn trace(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let spans_max = Parameters::strict(&uri, &["limit"])?.count("limit", SPANS_DEFAULT, 1..=SPANS_MAX)?;
-    let found = state.answers.trace(&tenant.0, path.trace_id, spans_max).await?;
+    let found = state.answers.trace(&tenant.0, path.trace_id, spans_max, TraceDetail::Outline).await?;
     let trace = found.ok_or_else(|| unknown_trace(path.trace_id))?;
-    large(&state, &headers, trace.spans.len(), JSON, move || compact::write(&trace)).await
+    let memory = vec![trace.memory.clone()];
+    let answer = large(&state, &headers, trace.spans.len(), JSON, move || compact::write(&trace)).await?;
+    Ok(until_sent(answer, memory))
 }
 
 /// One span with all that was sent of it.
@@ -94,11 +97,12 @@ pub(crate) async fn find(
         return Err(Problem::invalid_parameter("q", format!("`q` is longer than {TEXT_BYTES_MAX} bytes; shorten it")));
     }
     let spans_max = parameters.count("limit", SPANS_DEFAULT, 1..=SPANS_MAX)?;
-    let found = state.answers.trace(&tenant.0, path.trace_id, spans_max).await?;
+    let found = state.answers.trace(&tenant.0, path.trace_id, spans_max, TraceDetail::Texts).await?;
     let trace = found.ok_or_else(|| unknown_trace(path.trace_id))?;
+    let partial = trace.partial_reason.clone();
     let indices = off_runtime(&state, move || find::rows_with(&trace.spans, &text)).await?;
     let total = indices.len() as u64;
-    Ok(json(&FindAnswer { indices, total }))
+    Ok(with_partial_header(json(&FindAnswer { indices, total }), partial))
 }
 
 pub(crate) fn unknown_trace(id: TraceId) -> Problem {

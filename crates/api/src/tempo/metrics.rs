@@ -11,7 +11,7 @@ use super::reading::Reading;
 use super::steps::{default_step, whole_steps};
 use super::values::labelled;
 use super::{Found, parameters, search_metrics};
-use crate::answer::{JSON, items_of, large, with_partial_header};
+use crate::answer::{JSON, items_of, large, until_sent, with_partial_header};
 use crate::otlp_out::key_value;
 use crate::params::Parameters;
 use crate::problem::Problem;
@@ -42,11 +42,12 @@ pub(super) async fn range(
     let request = range_request(query, &range, step, &reading, &state)?;
     let found = state.answers.metrics(&tenant.0, request).await?;
     let partial = found.partial_reason.clone();
+    let memory = vec![found.memory.clone()];
     let answer = large(&state, &headers, items_of(&found.series), JSON, move || {
         serde_json::to_vec(&range_response(&reading, found)).expect("writing plain data to memory can't fail")
     })
     .await?;
-    Ok(with_partial_header(answer, partial))
+    Ok(until_sent(with_partial_header(answer, partial), memory))
 }
 
 pub(super) async fn instant(
@@ -61,11 +62,12 @@ pub(super) async fn instant(
     let name = Reading::of(&request.traceql, 0).name;
     let found = state.answers.metrics(&tenant.0, request).await?;
     let partial = found.partial_reason.clone();
+    let memory = vec![found.memory.clone()];
     let answer = large(&state, &headers, found.series.len(), JSON, move || {
         serde_json::to_vec(&instant_response(&name, found)).expect("writing plain data to memory can't fail")
     })
     .await?;
-    Ok(with_partial_header(answer, partial))
+    Ok(until_sent(with_partial_header(answer, partial), memory))
 }
 
 /// The same as a gRPC client asks it.

@@ -132,15 +132,19 @@ pub(super) async fn names(
     };
     let seen = match scope {
         Some(scope) => state.answers.attribute_keys(tenant, scope, &among).await?,
-        None => Listing { items: Vec::new(), complete: true },
+        None => Listing { items: Vec::new(), complete: true, partial_reason: None },
     };
+    let unread = seen.partial_reason.clone();
     let (mut scopes, complete) = by_scope(seen, limit);
     let count = scopes.iter().map(|scope| scope.tags.len()).sum();
     if matches!(wanted, Wanted::All | Wanted::Intrinsic) {
         let tags = INTRINSICS.iter().map(|(name, _)| (*name).to_owned()).collect();
         scopes.push(SearchTagsV2Scope { name: "intrinsic".to_owned(), tags });
     }
-    Ok(Found { answer: SearchTagsV2Response { scopes }, partial_reason: cut_reason(complete, count, "names") })
+    Ok(Found {
+        answer: SearchTagsV2Response { scopes },
+        partial_reason: unread.or(cut_reason(complete, count, "names")),
+    })
 }
 
 /// At most `limit` tags of each scope, and whether these are all.
@@ -202,7 +206,7 @@ pub(super) async fn values(
     let offered = if scope.is_none() { values_of(&key) } else { None };
     let of_services = key == SERVICE_NAME && matches!(scope, None | Some(Scope::Either | Scope::Resource));
     let found = match offered {
-        Some(Values::NotOffered) => Listing { items: Vec::new(), complete: true },
+        Some(Values::NotOffered) => Listing { items: Vec::new(), complete: true, partial_reason: None },
         Some(Values::Keywords(words)) => typed("keyword", words.iter().map(|word| (*word).to_owned()), true),
         Some(Values::SpanNames) => strings(state.answers.operations(tenant, None, &among).await?),
         Some(Values::Services) => strings(state.answers.services(tenant, &among).await?),
@@ -210,10 +214,11 @@ pub(super) async fn values(
         None => state.answers.attribute_values(tenant, scope.unwrap_or(Scope::Either), &key, limit, &among).await?,
     };
     let complete = found.complete && found.items.len() <= limit;
+    let unread = found.partial_reason;
     let value =
         |seen: AttributeValueSeen| TagValue { r#type: type_name(seen.value_type).to_owned(), value: seen.value };
     let tag_values: Vec<TagValue> = found.items.into_iter().take(limit).map(value).collect();
-    let partial_reason = cut_reason(complete, tag_values.len(), "values");
+    let partial_reason = unread.or(cut_reason(complete, tag_values.len(), "values"));
     Ok(Found { answer: SearchTagValuesV2Response { tag_values }, partial_reason })
 }
 
@@ -223,7 +228,8 @@ fn type_name(value_type: &str) -> &str {
 }
 
 fn strings(listing: Listing<String>) -> Listing<AttributeValueSeen> {
-    typed("string", listing.items.into_iter(), listing.complete)
+    let typed = typed("string", listing.items.into_iter(), listing.complete);
+    Listing { partial_reason: listing.partial_reason, ..typed }
 }
 
 fn typed(
@@ -231,7 +237,8 @@ fn typed(
     values: impl Iterator<Item = String>,
     complete: bool,
 ) -> Listing<AttributeValueSeen> {
-    Listing { items: values.map(|value| AttributeValueSeen { value_type, value }).collect(), complete }
+    let items = values.map(|value| AttributeValueSeen { value_type, value }).collect();
+    Listing { items, complete, partial_reason: None }
 }
 
 /// `resource.service.name`, `.http.route`, `span."a key"`; a name without any scope is an intrinsic or, as in the first

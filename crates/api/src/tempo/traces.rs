@@ -3,10 +3,10 @@ use axum::response::Response;
 use http::header::{ACCEPT, VARY};
 use http::{HeaderMap, HeaderValue, Uri};
 use prost::encoding::{WireType, encode_key, encode_varint};
-use tracehouse_query::Trace;
+use tracehouse_query::{Trace, TraceDetail};
 
 use super::{parameters, time_range_seconds};
-use crate::answer::{JSON, PARTIAL_HEADER, PROTOBUF, large};
+use crate::answer::{JSON, PARTIAL_HEADER, PROTOBUF, large, until_sent};
 use crate::json;
 use crate::native::unknown_trace;
 use crate::otlp_json::{self, Form};
@@ -55,7 +55,7 @@ async fn find(state: &ApiState, tenant: &Tenant, path: &TracePath, uri: &Uri) ->
     if filter.is_some_and(|filter| filter != "{}" && filter != "{true}") {
         return Err(Problem::invalid_parameter("q", "filtering the spans of a trace is not supported; leave `q` out"));
     }
-    let found = state.answers.trace(&tenant.0, path.trace_id, SPANS_MAX).await?;
+    let found = state.answers.trace(&tenant.0, path.trace_id, SPANS_MAX, TraceDetail::Whole).await?;
     found.filter(|trace| !trace.spans.is_empty()).ok_or_else(|| unknown_trace(path.trace_id))
 }
 
@@ -69,7 +69,9 @@ async fn answer(
     let protobuf = wants_protobuf(headers);
     let (content_type, write) = if protobuf { (PROTOBUF, write_protobuf) } else { (JSON, write_json) };
     let partial = partial_reason(&trace).and_then(|reason| HeaderValue::from_str(&reason).ok());
-    let mut response = large(state, headers, trace.spans.len(), content_type, move || write(&trace)).await?;
+    let memory = vec![trace.memory.clone()];
+    let response = large(state, headers, trace.spans.len(), content_type, move || write(&trace)).await?;
+    let mut response = until_sent(response, memory);
     response.headers_mut().append(VARY, HeaderValue::from_name(ACCEPT));
     if let Some(reason) = partial {
         response.headers_mut().insert(PARTIAL_HEADER, reason);

@@ -7,7 +7,7 @@ use tracehouse_query::{Among, Listing, Scope};
 
 use super::query::search_request;
 use super::span_json::trace_spans;
-use crate::answer::{JSON, json, large, with_partial_header};
+use crate::answer::{JSON, json, large, until_sent, with_partial_header};
 use crate::dependencies;
 use crate::native::unknown_trace;
 use crate::params::{Parameters, TracePath};
@@ -41,7 +41,11 @@ pub(super) async fn remote_services(
 
 pub(super) async fn attribute_keys(State(state): State<ApiState>, tenant: Tenant) -> Result<Response, Problem> {
     let found = state.answers.attribute_keys(&tenant.0, Some(Scope::Span), &Among::default()).await?;
-    Ok(names(Listing { items: found.items.into_iter().map(|seen| seen.key).collect(), complete: found.complete }))
+    Ok(names(Listing {
+        items: found.items.into_iter().map(|seen| seen.key).collect(),
+        complete: found.complete,
+        partial_reason: found.partial_reason,
+    }))
 }
 
 pub(super) async fn attribute_values(
@@ -59,12 +63,13 @@ async fn values(state: &ApiState, tenant: &Tenant, scope: Scope, key: &str) -> R
     // Without its type a value may be there twice, as a text and as a number.
     items.sort_unstable();
     items.dedup();
-    Ok(names(Listing { items, complete: found.complete }))
+    Ok(names(Listing { items, complete: found.complete, partial_reason: found.partial_reason }))
 }
 
 fn names(listing: Listing<String>) -> Response {
     let count = listing.items.len();
-    let partial = (!listing.complete).then(|| format!("the first {count} of more names"));
+    let cut = (!listing.complete).then(|| format!("the first {count} of more names"));
+    let partial = listing.partial_reason.or(cut);
     with_partial_header(json(&listing.items), partial)
 }
 
@@ -101,12 +106,12 @@ pub(super) async fn trace_many(
 }
 
 async fn answer_traces(state: &ApiState, headers: &HeaderMap, whole: Whole) -> Result<Response, Problem> {
-    let (spans, partial) = (whole.spans(), whole.partial_reason());
+    let (spans, partial, memory) = (whole.spans(), whole.partial_reason(), whole.memory());
     let make = move || {
         let traces: Vec<_> = whole.traces.iter().map(trace_spans).collect();
         serde_json::to_vec(&traces).expect("writing plain data to memory can't fail")
     };
-    Ok(with_partial_header(large(state, headers, spans, JSON, make).await?, partial))
+    Ok(until_sent(with_partial_header(large(state, headers, spans, JSON, make).await?, partial), memory))
 }
 
 pub(super) async fn trace(
@@ -116,10 +121,10 @@ pub(super) async fn trace(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let mut whole = whole::by_ids(&state, &tenant.0, &[path.trace_id]).await?;
-    let (spans, partial) = (whole.spans(), whole.partial_reason());
+    let (spans, partial, memory) = (whole.spans(), whole.partial_reason(), whole.memory());
     let trace = whole.traces.pop().ok_or_else(|| unknown_trace(path.trace_id))?;
     let make = move || serde_json::to_vec(&trace_spans(&trace)).expect("writing plain data to memory can't fail");
-    Ok(with_partial_header(large(&state, &headers, spans, JSON, make).await?, partial))
+    Ok(until_sent(with_partial_header(large(&state, &headers, spans, JSON, make).await?, partial), memory))
 }
 
 #[derive(Serialize)]

@@ -12,8 +12,8 @@ use tracehouse_model::{
 };
 use tracehouse_query::{
     Among, AttributeKey, AttributeValueSeen, Exemplar, Explanation, Inspected, Listing, MatchedSpan, MatchedSpanset,
-    MetricsAnswer, MetricsRequest, ParentRow, QueryError, Scope, SearchAnswer, SearchRequest, Series, ServiceCount,
-    Trace, TraceSummary, Weighting,
+    MetricsAnswer, MetricsRequest, ParentRow, QueryError, Reservation, Scope, SearchAnswer, SearchRequest, Series,
+    ServiceCount, Trace, TraceDetail, TraceSummary, Weighting,
 };
 use tracehouse_sql::{Scanned, SqlAnswer, SqlError, SqlRequest};
 use tracehouse_store::{CompactReport, FlushReport};
@@ -62,7 +62,7 @@ impl Drop for Running<'_> {
 
 impl Fake {
     fn listing<T>(&self, items: Vec<T>) -> Listing<T> {
-        Listing { items, complete: !self.partial }
+        Listing { items, complete: !self.partial, partial_reason: None }
     }
 
     fn texts(&self, items: &[&str]) -> Listing<String> {
@@ -72,7 +72,13 @@ impl Fake {
 
 #[async_trait]
 impl Answers for Fake {
-    async fn trace(&self, tenant: &TenantId, id: TraceId, spans_max: usize) -> Result<Option<Trace>, QueryError> {
+    async fn trace(
+        &self,
+        tenant: &TenantId,
+        id: TraceId,
+        spans_max: usize,
+        _: TraceDetail,
+    ) -> Result<Option<Trace>, QueryError> {
         self.asked.lock().push(format!("trace {tenant} {id} {spans_max}"));
         if self.busy {
             return Err(QueryError::Busy { running: 8 });
@@ -95,7 +101,7 @@ impl Answers for Fake {
         self.searches.lock().push(request);
         let partial_reason = self.partial.then(|| "2 of 3 files were read".to_owned());
         let inspected = Inspected { spans: 1000, files: 2, files_total: 3, bytes: 1234 };
-        Ok(SearchAnswer { traces, inspected, partial_reason })
+        Ok(SearchAnswer { traces, inspected, partial_reason, ..SearchAnswer::default() })
     }
 
     /// Two series over the steps that were asked for; the second has nothing in its first step.
@@ -135,6 +141,7 @@ impl Answers for Fake {
             inspected: Inspected { spans: 1000, files: 2, files_total: 3, bytes: 1234 },
             weighting: Weighting { spans: 900, spans_of_unknown_probability: 100 },
             partial_reason: self.partial.then(|| "2 of 3 files were read".to_owned()),
+            ..MetricsAnswer::default()
         };
         self.metrics.lock().push(request);
         Ok(answer)
@@ -348,6 +355,7 @@ fn trace(more_spans: usize, spans_max: usize) -> Trace {
         duplicates: 1,
         span_count,
         partial_reason: None,
+        memory: Reservation::default(),
     }
 }
 

@@ -1,37 +1,56 @@
 //! Gathers from the columns of a row group at a time.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampNanosecondType};
-use parquet::arrow::arrow_reader::RowSelection;
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{SeededMap, SeededSet, SpanBatch, SpanId, Threshold, TraceId, kind, status};
+use tracehouse_scan::{
+    Bounds, Contents, Held, Part, Piece, ReadRows, SPARSE_SHARE, for_each_block, no_room, read_column, selection_of,
+};
 use tracehouse_store::{Layout, NumberedColumn, OpenFile, Projection, SpanFile, StringForm};
 use tracehouse_traceql::{AttributeScope, Intrinsic};
 
 use super::gather::{Candidate, Gathered, GroupValue, NO_GROUP, Place};
 use super::measure::Cell;
-use super::series::{Piece, Run, sorted};
-use crate::bounds::Bounds;
+use super::series::{Run, sorted};
 use crate::candidates::Scan;
 use crate::column_eval::{column_of_attribute, columns_of};
 use crate::compile::{Expression, Node};
-use crate::error::QueryError;
+use crate::question::Question;
 use crate::request::Exemplar;
 use crate::row_eval::RowExpression;
 
-/// With at most this share of the rows wanted, a column is read only for them.
-const SPARSE_SHARE: usize = 256;
 /// Rows that are turned into spans at once where columns don't do.
 const ROWS_PER_BLOCK: usize = 4096;
 /// Combinations of group values are looked up in a table if there are at most so many.
 const TABLE_MAX: usize = 1 << 18;
 
+/// What a wanted row takes while its row group is gathered, in lists of starts, weights, values, series and the like; and for
+/// each field that is grouped by.
+const BYTES_PER_ROW: usize = 64;
+const BYTES_PER_ROW_AND_FIELD: usize = 16;
+
+/// Something that was read, and the memory for it.
+pub(super) struct Kept<T> {
+    value: T,
+    held: Held,
+}
+
+impl<T> Deref for Kept<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
 /// Some rows of a row group, to read columns of.
 pub(super) struct Rows<'a> {
-    bounds: &'a Bounds<'a>,
+    bounds: &'a Bounds,
     open: &'a OpenFile,
     row_group: usize,
     wanted: BooleanBuffer,
@@ -43,7 +62,7 @@ pub(super) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    pub(super) fn new(bounds: &'a Bounds<'a>, open: &'a OpenFile, row_group: usize, wanted: BooleanBuffer) -> Self {
+    pub(super) fn new(bounds: &'a Bounds, open: &'a OpenFile, row_group: usize, wanted: BooleanBuffer) -> Self {
         let count = wanted.count_set_bits();
         let positions =
             if count == wanted.len() { Vec::new() } else { wanted.set_indices().map(|row| row as u32).collect() };
@@ -84,14 +103,24 @@ impl<'a> Rows<'a> {
     }
 
     /// A column; which of its entries belong to the rows is told by [`Rows::pick`].
-    pub(super) fn column(&self, name: &str) -> Result<ArrayRef> {
-        let selection = self.sparse.then(|| RowSelection::from_filters(&[self.wanted.clone().into()]));
-        let reader = self.bounds.scan(self.open, self.row_group, &[name], selection, StringForm::Dictionary)?;
-        let mut batches = reader.collect::<std::result::Result<Vec<_>, _>>()?;
-        match (batches.pop(), batches.is_empty()) {
-            (Some(batch), true) if batch.num_columns() == 1 => Ok(batch.column(0).clone()),
+    pub(super) fn column(&self, name: &str) -> Result<Kept<ArrayRef>> {
+        let selection = self.sparse.then(|| selection_of(&self.wanted));
+        let reading = self.bounds.scan(self.open, self.row_group, &[name], selection, StringForm::Dictionary)?;
+        match reading.only_batch()? {
+            Some((batch, held)) if batch.num_columns() == 1 => Ok(Kept { value: batch.column(0).clone(), held }),
             _ => Err(ParquetError::General(format!("column {name} has not as many rows as its row group"))),
         }
+    }
+
+    /// Shows a column of maps, batch by batch.
+    pub(super) fn each_batch(&self, name: &str, look: impl FnMut(&ArrayRef) -> Result<()>) -> Result<()> {
+        let rows = if self.sparse { ReadRows::Some(&self.wanted) } else { ReadRows::All(self.wanted.len()) };
+        read_column(self.bounds, self.open, self.row_group, name, &rows, true, look)
+    }
+
+    /// Memory for some work on the rows.
+    pub(super) fn hold(&self, bytes: usize) -> Result<Held> {
+        self.bounds.held(bytes).map_err(no_room)
     }
 
     /// Calls a function with the place of each row in an array that [`Rows::column`] gave.
@@ -105,15 +134,23 @@ impl<'a> Rows<'a> {
     }
 
     /// A column of all rows as the numbers of its values, if the file numbers them.
-    pub(super) fn numbered(&self, column: &str) -> Result<Option<NumberedColumn>> {
-        self.bounds.count_scanned(self.open.bytes_of(self.row_group, Some(&[column])), 1, 1);
-        self.open.numbered(self.row_group, column)
+    pub(super) fn numbered(&self, column: &str) -> Result<Option<Kept<NumberedColumn>>> {
+        let held = self.count_whole(column)?;
+        Ok(self.open.numbered(self.row_group, column)?.map(|value| Kept { value, held }))
     }
 
     /// The rows of the row group that have a value in a column; `None`: all have.
     pub(super) fn present(&self, column: &str) -> Result<Option<BooleanBuffer>> {
-        self.bounds.count_scanned(self.open.bytes_of(self.row_group, Some(&[column])), 1, 1);
+        let _held = self.count_whole(column)?;
         self.open.present(self.row_group, column)
+    }
+
+    /// Counts a column as read for all rows.
+    fn count_whole(&self, column: &str) -> Result<Held> {
+        let columns = [column];
+        self.bounds.count_scanned(self.open.bytes_of(self.row_group, Some(&columns)), 1, 1);
+        let bytes = self.open.bytes_in_memory(self.row_group, Some(&columns));
+        self.hold(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
     /// The text that all rows have in a column, if the file says so.
@@ -126,24 +163,13 @@ impl<'a> Rows<'a> {
         self.open.int_range(self.row_group, column)
     }
 
-    /// The rows as spans, block by block, with the number of the first one among the wanted rows.
+    /// The rows as spans, block by block, with the places of the wanted ones in each.
     fn blocks(&self, columns: &[String], mut look: impl FnMut(&SpanBatch, &[usize])) -> Result<()> {
-        let names: Vec<&str> = columns.iter().map(String::as_str).collect();
-        let bytes = self.open.bytes_of(self.row_group, Some(&names));
-        let mut begin = 0;
-        while begin < self.wanted.len() {
-            let end = (begin + ROWS_PER_BLOCK).min(self.wanted.len());
-            let rows: Vec<usize> = self.wanted.slice(begin, end - begin).set_indices().collect();
-            if let (Some(first), Some(last)) = (rows.first(), rows.last()) {
-                self.bounds.count_scanned(bytes, last - first + 1, self.wanted.len());
-                let spans =
-                    self.open.read_rows(self.row_group, begin + first..begin + last + 1, Projection::Only(columns))?;
-                let inside: Vec<usize> = rows.iter().map(|row| row - first).collect();
-                look(&spans, &inside);
-            }
-            begin = end;
-        }
-        Ok(())
+        let (open, row_group) = (self.open, self.row_group);
+        for_each_block(self.bounds, open, row_group, &self.wanted, Some(columns), ROWS_PER_BLOCK, |spans, _, inside| {
+            look(spans, inside);
+            Ok(true)
+        })
     }
 }
 
@@ -152,11 +178,13 @@ pub(super) struct Codes {
     /// Empty if all rows have the first value.
     codes: Vec<u32>,
     pub(super) values: Vec<GroupValue>,
+    /// For the values.
+    _held: Option<Held>,
 }
 
 impl Codes {
     fn constant(value: GroupValue) -> Self {
-        Self { codes: Vec::new(), values: vec![value] }
+        Self { codes: Vec::new(), values: vec![value], _held: None }
     }
 
     #[inline]
@@ -178,10 +206,10 @@ impl Interner {
         self.codes.push(*self.numbers.entry(value).or_insert(next));
     }
 
-    fn finish(self) -> Codes {
+    fn finish(self, held: Option<Held>) -> Codes {
         let mut values: Vec<(GroupValue, u32)> = self.numbers.into_iter().collect();
         values.sort_unstable_by_key(|(_, number)| *number);
-        Codes { codes: self.codes, values: values.into_iter().map(|(value, _)| value).collect() }
+        Codes { codes: self.codes, values: values.into_iter().map(|(value, _)| value).collect(), _held: held }
     }
 }
 
@@ -192,14 +220,19 @@ pub(super) fn gather_row_group<C: Cell>(
     gathered: &mut Gathered<C>,
 ) -> Result<()> {
     let (open, row_group) = (&*piece.open, piece.row_group);
-    let wanted = scan.matching_rows(piece.file, open, row_group)?;
-    let rows = Rows::new(run.bounds, open, row_group, wanted);
+    let wanted = scan.matching_rows(&piece.contents, open, row_group)?;
+    let rows = Rows::new(run.question.bounds, open, row_group, wanted);
     if rows.count() == 0 {
         return Ok(());
     }
+    let _lists = rows.hold(rows.count() * (BYTES_PER_ROW + BYTES_PER_ROW_AND_FIELD * run.series.by.len()))?;
     let starts = if run.steps.count > 1 || gathered.wants_exemplars() { starts(&rows)? } else { Vec::new() };
     let weights = weights(&rows)?;
-    let fields = Fields::read(run, piece.file, &rows)?;
+    let fields = Fields::read(run, &piece.contents, &rows)?;
+    if run.question.bounds.exceeded() {
+        // Some of the rows may not have been looked at.
+        return Ok(());
+    }
     let unknown = weights.as_ref().map_or(rows.count(), |weights| weights.unknown);
     gathered.count(rows.count() as u64, unknown as u64);
     let mut table = GroupTable::new(&fields.by);
@@ -327,13 +360,13 @@ struct Fields {
 }
 
 impl Fields {
-    fn read(run: &Run<'_>, file: &SpanFile, rows: &Rows<'_>) -> Result<Self> {
+    fn read(run: &Run<'_>, contents: &Contents, rows: &Rows<'_>) -> Result<Self> {
         let by: Vec<&Expression> = run.series.by.iter().map(|field| &field.expression).collect();
         let mut codes: Vec<Option<Codes>> =
-            by.iter().map(|field| codes_from_column(field, file, rows)).collect::<Result<_>>()?;
+            by.iter().map(|field| codes_from_column(field, contents, rows)).collect::<Result<_>>()?;
         let mut values = match run.field {
             None => Some(Vec::new()),
-            Some(field) => numbers_from_column(field, file, rows)?,
+            Some(field) => numbers_from_column(field, contents, rows)?,
         };
         // What no column holds by itself is worked out from spans.
         let mut slow: Vec<(usize, Interner)> = Vec::new();
@@ -354,7 +387,7 @@ impl Fields {
                     numbers.extend(inside.iter().map(|&row| field.value_of(row).as_float().unwrap_or(f64::NAN)));
                 }
             })?;
-            slow.into_iter().for_each(|(at, interner)| codes[at] = Some(interner.finish()));
+            slow.into_iter().for_each(|(at, interner)| codes[at] = Some(interner.finish(None)));
             values = values.or(Some(numbers));
         }
         Ok(Self { by: codes.into_iter().flatten().collect(), values: values.unwrap_or_default() })
@@ -362,14 +395,14 @@ impl Fields {
 }
 
 /// The column that alone holds a field: `Some(None)` if no span of the file has the field.
-fn column_of_field(field: &Expression, file: &SpanFile, open: &OpenFile) -> Option<Option<String>> {
+fn column_of_field(field: &Expression, contents: &Contents, open: &OpenFile) -> Option<Option<String>> {
     match &field.node {
         Node::Intrinsic(Intrinsic::Name) => Some(Some("name".to_owned())),
         Node::Intrinsic(Intrinsic::Status) => Some(Some("status".to_owned())),
         Node::Intrinsic(Intrinsic::Kind) => Some(Some("kind".to_owned())),
         Node::Intrinsic(Intrinsic::Duration) => Some(Some("duration_nanos".to_owned())),
         Node::Attribute { of_parent: false, scope, key } => {
-            let scoped = |scope| column_of_attribute(scope, &field.keys[*key], &file.contents, open.layout());
+            let scoped = |scope| column_of_attribute(scope, &field.keys[*key], contents, open.layout());
             match scope {
                 AttributeScope::Span | AttributeScope::Resource => scoped(*scope),
                 // Either place, if only one of them has the key in this file.
@@ -384,19 +417,21 @@ fn column_of_field(field: &Expression, file: &SpanFile, open: &OpenFile) -> Opti
     }
 }
 
-fn codes_from_column(field: &Expression, file: &SpanFile, rows: &Rows<'_>) -> Result<Option<Codes>> {
-    let Some(column) = column_of_field(field, file, rows.open) else { return Ok(None) };
+fn codes_from_column(field: &Expression, contents: &Contents, rows: &Rows<'_>) -> Result<Option<Codes>> {
+    let Some(column) = column_of_field(field, contents, rows.open) else { return Ok(None) };
     let Some(column) = column else { return Ok(Some(Codes::constant(GroupValue::Nil))) };
     let of_text = |text: &str| match &field.node {
         Node::Intrinsic(Intrinsic::Status) => status::from_name(text).map_or(GroupValue::Nil, GroupValue::Status),
         Node::Intrinsic(Intrinsic::Kind) => kind::from_name(text).map_or(GroupValue::Nil, GroupValue::Kind),
         _ => GroupValue::String(text.into()),
     };
-    Ok(Some(codes_of_array(&rows.column(&column)?, rows, of_text)))
+    Ok(Some(codes_of_array(rows.column(&column)?, rows, of_text)))
 }
 
 /// Numbers the values of a column that was read for some rows.
-pub(super) fn codes_of_array(array: &ArrayRef, rows: &Rows<'_>, of_text: impl Fn(&str) -> GroupValue) -> Codes {
+pub(super) fn codes_of_array(array: Kept<ArrayRef>, rows: &Rows<'_>, of_text: impl Fn(&str) -> GroupValue) -> Codes {
+    // The values take about as much as the array, which goes.
+    let Kept { value: array, held } = array;
     if let Some(dictionary) = array.as_dictionary_opt::<Int32Type>() {
         let texts = dictionary.values().as_string::<i32>();
         let nil = texts.len() as u32;
@@ -408,7 +443,7 @@ pub(super) fn codes_of_array(array: &ArrayRef, rows: &Rows<'_>, of_text: impl Fn
             None => rows.pick(|row| codes.push(keys[row] as u32)),
             Some(nulls) => rows.pick(|row| codes.push(if nulls.is_valid(row) { keys[row] as u32 } else { nil })),
         }
-        return Codes { codes, values };
+        return Codes { codes, values, _held: Some(held) };
     }
     let mut interner = Interner::default();
     rows.pick(|row| {
@@ -426,11 +461,11 @@ pub(super) fn codes_of_array(array: &ArrayRef, rows: &Rows<'_>, of_text: impl Fn
             GroupValue::Nil
         });
     });
-    interner.finish()
+    interner.finish(Some(held))
 }
 
-fn numbers_from_column(field: &Expression, file: &SpanFile, rows: &Rows<'_>) -> Result<Option<Vec<f64>>> {
-    let Some(column) = column_of_field(field, file, rows.open) else { return Ok(None) };
+fn numbers_from_column(field: &Expression, contents: &Contents, rows: &Rows<'_>) -> Result<Option<Vec<f64>>> {
+    let Some(column) = column_of_field(field, contents, rows.open) else { return Ok(None) };
     let Some(column) = column else { return Ok(Some(vec![f64::NAN; rows.count()])) };
     let array = rows.column(&column)?;
     let mut numbers = Vec::with_capacity(rows.count());
@@ -449,17 +484,16 @@ fn numbers_from_column(field: &Expression, file: &SpanFile, rows: &Rows<'_>) -> 
     Ok(Some(numbers))
 }
 
-/// Gathers from the spans in memory. Copies of a span count once.
+/// Gathers from the spans in memory.
 pub(super) fn gather_memory<C: Cell>(run: &Run<'_>, filter: &Expression, gathered: &mut Gathered<C>) {
-    let mut seen: SeededSet<(u64, u64, u8)> = SeededSet::default();
-    for hot in &run.snapshot.hot {
+    for hot in &run.question.snapshot.hot {
+        if run.question.bounds.exceeded() {
+            return;
+        }
         let spans = &hot.spans;
         let filter = RowExpression::new(filter, spans, None);
-        let rows = (0..spans.len()).filter(|&row| {
-            run.steps.range.contains(&spans.start_unix_nanos[row])
-                && filter.holds(row)
-                && seen.insert((spans.trace_id[row].hash64(), spans.span_id[row].as_u64(), spans.kind[row]))
-        });
+        let rows =
+            (0..spans.len()).filter(|&row| run.steps.range.contains(&spans.start_unix_nanos[row]) && filter.holds(row));
         gather_rows(run, spans, rows, |field| RowExpression::new(field, spans, None), gathered);
     }
 }
@@ -498,29 +532,28 @@ pub(super) fn gather_rows<'e, C: Cell>(
     }
 }
 
-/// Looks up which spans the chosen candidates are.
-pub(super) fn exemplars(
-    run: &Run<'_>,
-    files: &[&Arc<SpanFile>],
-    candidates: &[Candidate],
-) -> std::result::Result<Vec<Exemplar>, QueryError> {
+/// Looks up which spans the chosen candidates are. One that can't be read any more is no example.
+pub(super) fn exemplars(run: &Run<'_>, files: &[&Arc<SpanFile>], candidates: &[Candidate]) -> Vec<Exemplar> {
+    let Question { bounds, reach, .. } = run.question;
     let counts = run.field.is_none();
     let scale = if run.field.is_none_or(super::series::is_duration) { 1e-9 } else { 1.0 };
     let mut found = Vec::new();
     for candidate in sorted(candidates.to_vec()) {
         let (trace_id, span_id, value) = match candidate.place {
             Place::Known { trace_id, span_id } => (trace_id, span_id, candidate.value),
+            Place::Stored { .. } if bounds.exceeded() => continue,
             Place::Stored { file, row_group, row } => {
-                let file = files[file as usize];
-                let (trace_id, span_id, duration) = span_at(&*file.open()?, row_group as usize, row as usize)
-                    .map_err(|source| file.read_error(source))?;
+                let (file, row_group, row) = (files[file as usize], row_group as usize, row as usize);
+                let read = |open: &Arc<OpenFile>| span_at(open, row_group, row);
+                let Some(span) = reach.attempt(file, Part::RowGroup(row_group), 1, read) else { continue };
+                let (trace_id, span_id, duration) = span;
                 (trace_id, span_id, if counts { duration as f64 } else { candidate.value })
             }
         };
         let start_unix_nanos = candidate.start_unix_nanos;
         found.push(Exemplar { trace_id, span_id, start_unix_nanos, value: value * scale });
     }
-    Ok(found)
+    found
 }
 
 fn span_at(open: &OpenFile, row_group: usize, row: usize) -> Result<(TraceId, SpanId, i64)> {

@@ -4,25 +4,29 @@
 //! frequent values of each.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parquet::errors::Result;
-use tracehouse_model::{AnyValue, SeededEntry, SeededMap, SeededSet};
-use tracehouse_store::{Snapshot, SpanFile};
+use tracehouse_model::{AnyValue, SeededEntry, SeededMap};
+use tracehouse_scan::{Done, Held, Piece, Reach, each_row_group};
+use tracehouse_store::SpanFile;
 use tracehouse_traceql::FieldExpr;
 
 use super::batch_counts::BatchCounts;
 use super::columns::{Rows, starts, weights};
 use super::gather::GroupValue;
-use super::series::{Piece, SeriesPlan, matching_files, row_groups};
+use super::measure::Room;
+use super::series::{SeriesPlan, matching_files};
 use super::tally::Slotted;
 use super::traces::WholeTraces;
 use super::{Met, Steps};
-use crate::bounds::Bounds;
 use crate::candidates::Scan;
 use crate::compile::Expression;
 use crate::error::QueryError;
+use crate::question::Question;
 use crate::request::Series;
 use crate::row_eval::RowExpression;
+use crate::shares::{cell_bytes_max, points_max, too_many_points};
 
 /// Values shown of each attribute unless the query says otherwise.
 const TOP_DEFAULT: usize = 10;
@@ -66,7 +70,14 @@ struct KeyCounts {
     totals: Box<[f64]>,
     /// There were too many values to count each.
     too_many: bool,
+    /// What the values take, and all of it.
+    value_bytes: usize,
+    bytes: usize,
 }
+
+/// About what an attribute, and a value of it, take beside their sums and texts.
+const KEY_BYTES: usize = 256;
+const VALUE_BYTES: usize = 128;
 
 /// What is counted of all attributes.
 pub(super) struct Counts {
@@ -74,9 +85,8 @@ pub(super) struct Counts {
     /// Two for each step.
     slots: usize,
     values_max: usize,
-    /// Sums that there are, and may be.
-    cells: usize,
-    cells_max: usize,
+    /// For the sums.
+    room: Room,
     /// Whether there was no room for further attributes.
     left_out: bool,
     pub(super) spans: u64,
@@ -85,15 +95,14 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    fn new(steps: &Steps, bounds: &Bounds<'_>) -> Self {
+    fn new(steps: &Steps, room: Room) -> Self {
         const CELLS_PER_KEY_MAX: usize = 1 << 20;
         let slots = 2 * steps.count;
         Self {
             keys: SeededMap::default(),
             slots,
             values_max: (CELLS_PER_KEY_MAX / slots).clamp(64, VALUES_MAX),
-            cells: 0,
-            cells_max: bounds.cell_bytes_max() / size_of::<f64>(),
+            room,
             left_out: false,
             spans: 0,
             unknown: 0,
@@ -125,26 +134,32 @@ impl Counts {
         if self.keys.contains_key(name) {
             return true;
         }
-        if self.cells + self.slots > self.cells_max {
+        let bytes = self.slots * size_of::<f64>() + name.len() + KEY_BYTES;
+        if !self.room.take(bytes) {
             self.left_out = true;
             return false;
         }
-        self.cells += self.slots;
-        let counts = KeyCounts { totals: vec![0.0; self.slots].into(), ..KeyCounts::default() };
+        let counts = KeyCounts { totals: vec![0.0; self.slots].into(), bytes, ..KeyCounts::default() };
         self.keys.insert(name.to_owned(), counts);
         true
     }
 
     fn add_value(&mut self, name: &str, value: GroupValue, first: usize, weights: &[f64]) {
         let Some(key) = self.keys.get_mut(name).filter(|key| !key.too_many) else { return };
+        let mut full = key.values.len() >= self.values_max;
+        let bytes = self.slots * size_of::<f64>() + value.heap_bytes() + VALUE_BYTES;
         match key.values.entry(value) {
-            SeededEntry::Occupied(mut known) => add_all(&mut known.get_mut()[first..], weights),
-            SeededEntry::Vacant(new) => {
-                self.cells += self.slots;
+            SeededEntry::Occupied(mut known) => {
+                add_all(&mut known.get_mut()[first..], weights);
+                return;
+            }
+            SeededEntry::Vacant(new) if !full && self.room.take(bytes) => {
+                key.value_bytes += bytes;
                 add_all(&mut new.insert(vec![0.0; self.slots].into())[first..], weights);
             }
+            SeededEntry::Vacant(_) => full = true,
         }
-        if key.values.len() > self.values_max || self.cells > self.cells_max {
+        if full {
             self.count_as_a_whole(name);
         }
     }
@@ -152,13 +167,18 @@ impl Counts {
     fn count_as_a_whole(&mut self, name: &str) {
         if let Some(key) = self.keys.get_mut(name) {
             key.too_many = true;
-            self.cells -= std::mem::take(&mut key.values).len() * self.slots;
+            key.values = SeededMap::default();
+            self.room.give_back(std::mem::take(&mut key.value_bytes));
         }
     }
 
     fn merge(&mut self, other: Self) {
+        self.room.absorb(other.room);
         for (name, counts) in other.keys {
+            // What is added is counted before what is added from goes, as both are there for a while.
+            let bytes = counts.bytes + counts.value_bytes;
             if !self.make_room(&name) {
+                self.room.give_back(bytes);
                 continue;
             }
             self.add_total(&name, 0, &counts.totals);
@@ -168,13 +188,14 @@ impl Counts {
             for (value, weights) in counts.values {
                 self.add_value(&name, value, 0, &weights);
             }
+            self.room.give_back(bytes);
         }
         self.left_out |= other.left_out;
         self.spans += other.spans;
         self.unknown += other.unknown;
     }
 
-    fn into_series(self, top: usize, bounds: &Bounds<'_>, met: &mut Met) -> Vec<Series> {
+    fn into_series(self, top: usize, question: Question<'_>, met: &mut Met) -> Vec<Series> {
         let steps = self.slots / 2;
         let mut keys: Vec<(String, KeyCounts)> = self.keys.into_iter().collect();
         keys.sort_unstable_by(|left, right| left.0.cmp(&right.0));
@@ -186,36 +207,46 @@ impl Counts {
         }
         let mut series: Vec<Series> = Vec::new();
         for (number, (name, counts)) in keys.into_iter().enumerate() {
-            if series.len() * steps > bounds.points_max() {
-                met.partial(|| bounds.too_many_points(number, total, "attributes"));
+            let room_for_all = series.len() * steps <= points_max(question.bounds);
+            if !room_for_all || !counts.add_series(&name, top, &mut series, &mut met.held) {
+                met.partial(|| too_many_points(question.bounds, number, total, "attributes"));
                 break;
             }
-            counts.add_series(&name, top, &mut series);
         }
         series
     }
 }
 
 impl KeyCounts {
-    fn add_series(&self, name: &str, top: usize, series: &mut Vec<Series>) {
+    /// Makes the lines of an attribute; false if there is no room for one of them.
+    fn add_series(&self, name: &str, top: usize, series: &mut Vec<Series>, held: &mut Held) -> bool {
         for (meta, total_meta, class) in [(BASELINE, "baseline_total", 0), (SELECTION, "selection_total", 1)] {
-            let of_class = |weights: &[f64]| -> Vec<f64> { weights.iter().skip(class).step_by(2).copied().collect() };
-            let mut line = |meta: &str, value: Option<AnyValue>, weights: &[f64]| {
-                let labels =
-                    vec![("__meta_type".to_owned(), Some(AnyValue::String(meta.to_owned()))), (name.to_owned(), value)];
-                let values = of_class(weights).into_iter().map(Some).collect();
-                series.push(Series { labels, values, exemplars: Vec::new() });
+            let of_class = |weights: &[f64]| -> Vec<Option<f64>> {
+                weights.iter().skip(class).step_by(2).map(|weight| Some(*weight)).collect()
+            };
+            let mut line = |meta: &str, value: &GroupValue, weights: &[f64]| {
+                let points = weights.len() / 2 * size_of::<Option<f64>>();
+                if held.take(points + 3 * (name.len() + value.heap_bytes()) + KEY_BYTES).is_err() {
+                    return false;
+                }
+                let meta = ("__meta_type".to_owned(), Some(AnyValue::String(meta.to_owned())));
+                let labels = vec![meta, (name.to_owned(), value.to_any())];
+                series.push(Series { labels, values: of_class(weights), exemplars: Vec::new() });
+                true
             };
             let sum = |weights: &[f64]| weights.iter().skip(class).step_by(2).sum::<f64>();
-            if sum(&self.totals) > 0.0 {
-                line(total_meta, None, &self.totals);
+            if sum(&self.totals) > 0.0 && !line(total_meta, &GroupValue::Nil, &self.totals) {
+                return false;
             }
             let mut ranked: Vec<(&GroupValue, &Box<[f64]>, f64)> =
                 self.values.iter().map(|(value, weights)| (value, weights, sum(weights))).collect();
             ranked.retain(|(_, _, sum)| *sum > 0.0);
             ranked.sort_by(|left, right| right.2.total_cmp(&left.2).then_with(|| left.0.cmp(right.0)));
-            ranked.iter().take(top).for_each(|(value, weights, _)| line(meta, value.to_any(), weights));
+            if !ranked.iter().take(top).all(|(value, weights, _)| line(meta, value, weights)) {
+                return false;
+            }
         }
+        true
     }
 }
 
@@ -227,28 +258,20 @@ struct Compare<'a> {
     plan: &'a ComparePlan,
     series: &'a SeriesPlan,
     steps: &'a Steps,
-    snapshot: &'a Snapshot,
-    bounds: &'a Bounds<'a>,
+    question: Question<'a>,
 }
 
 impl ComparePlan {
-    pub(super) fn run(
-        &self,
-        series: &SeriesPlan,
-        steps: &Steps,
-        snapshot: &Snapshot,
-        bounds: &Bounds<'_>,
-        met: &mut Met,
-    ) -> std::result::Result<Vec<Series>, QueryError> {
-        let compare = Compare { plan: self, series, steps, snapshot, bounds };
-        let files = matching_files(series, steps, snapshot, bounds, met);
+    pub(super) fn run(&self, series: &SeriesPlan, steps: &Steps, question: Question<'_>, met: &mut Met) -> Vec<Series> {
+        let compare = Compare { plan: self, series, steps, question };
+        let files = matching_files(series, steps, question, met);
         let counts = match series.spans_alone() {
-            Some(filter) => compare.over_columns(filter, &files, met)?,
-            None => compare.over_traces(&files, met)?,
+            Some(filter) => compare.over_columns(filter, &files, met),
+            None => compare.over_traces(&files, met),
         };
         met.weighting.spans += counts.spans;
         met.weighting.spans_of_unknown_probability += counts.unknown;
-        Ok(counts.into_series(self.top, bounds, met))
+        counts.into_series(self.top, question, met)
     }
 }
 
@@ -257,40 +280,60 @@ impl Compare<'_> {
         2 * self.steps.of_start(start) + u32::from(selected && self.plan.in_window(start))
     }
 
-    fn over_columns(
+    fn begin(&self) -> Counts {
+        let bounds = self.question.bounds;
+        Counts::new(self.steps, Room::new(bounds.hold(), cell_bytes_max(bounds)))
+    }
+
+    /// Columns are counted one after the other. If one can't be read, what was counted of its row group is half a truth: then
+    /// everything is counted once more, each row group by itself and added only when all of it was read.
+    fn over_columns(&self, filter: &Expression, files: &[&Arc<SpanFile>], met: &mut Met) -> Counts {
+        let Question { snapshot, reach, .. } = self.question;
+        let (trial, failed) = (Reach::of(snapshot, &self.steps.range), AtomicBool::new(false));
+        let (mut all, mut done) = self.over_row_groups(filter, files, &trial, |scan, piece, own| {
+            let counted = self.count_row_group(scan, piece, own);
+            failed.fetch_or(counted.is_err(), Ordering::Relaxed);
+            counted
+        });
+        if failed.into_inner() || trial.files_lost() > reach.files_lost() {
+            all.clear();
+            (all, done) = self.over_row_groups(filter, files, reach, |scan, piece, own| {
+                let mut alone = self.begin();
+                self.count_row_group(scan, piece, &mut alone)?;
+                own.merge(alone);
+                Ok(())
+            });
+        }
+        met.read(self.question, done, files.len());
+        let mut counts = self.begin();
+        self.count_memory(filter, &mut counts);
+        all.into_iter().for_each(|own| counts.merge(own));
+        counts
+    }
+
+    fn over_row_groups<'f>(
         &self,
         filter: &Expression,
-        files: &[&Arc<SpanFile>],
-        met: &mut Met,
-    ) -> std::result::Result<Counts, QueryError> {
-        let scan = Scan { filter, start: self.steps.range.clone(), bounds: self.bounds };
-        let mut counts = Counts::new(self.steps, self.bounds);
-        self.count_memory(filter, &mut counts);
-        let pieces = row_groups(files, met)?;
-        let (all, done) = self.bounds.gather(
-            pieces.len(),
-            || Counts::new(self.steps, self.bounds),
-            |piece, own| {
-                let piece = &pieces[piece];
-                self.count_row_group(&scan, piece, own).map_err(|source| piece.file.read_error(source))
-            },
-        )?;
-        if done < pieces.len() {
-            met.partial(|| self.bounds.stopped(done, pieces.len(), "row groups read"));
-        }
-        all.into_iter().for_each(|own| counts.merge(own));
-        Ok(counts)
+        files: &[&'f Arc<SpanFile>],
+        reach: &Reach,
+        count: impl Fn(&Scan<'_>, &Piece<'f>, &mut Counts) -> Result<()> + Sync,
+    ) -> (Vec<Counts>, Done) {
+        let bounds = self.question.bounds;
+        let scan = Scan { filter, start: self.steps.range.clone(), bounds };
+        each_row_group(bounds, reach, files, || self.begin(), |piece, own| count(&scan, piece, own))
     }
 
     fn count_row_group(&self, scan: &Scan<'_>, piece: &Piece<'_>, counts: &mut Counts) -> Result<()> {
         let (open, row_group) = (&*piece.open, piece.row_group);
-        let wanted = scan.matching_rows(piece.file, open, row_group)?;
+        let wanted = scan.matching_rows(&piece.contents, open, row_group)?;
         let selecting = Scan { filter: &self.plan.selection, start: scan.start.clone(), bounds: scan.bounds };
-        let selected = &selecting.matching_rows(piece.file, open, row_group)? & &wanted;
-        let rows = Rows::new(self.bounds, open, row_group, wanted.clone());
-        if rows.count() == 0 {
+        let selected = &selecting.matching_rows(&piece.contents, open, row_group)? & &wanted;
+        let rows = Rows::new(self.question.bounds, open, row_group, wanted.clone());
+        if rows.count() == 0 || self.question.bounds.exceeded() {
             return Ok(());
         }
+        // Starts, weights and slots of the wanted rows, and of all.
+        let _lists = rows.hold(wanted.len() * LIST_BYTES_PER_ROW)?;
         counts.spans += rows.count() as u64;
         let starts = if self.steps.count > 1 || self.plan.window.is_some() { starts(&rows)? } else { Vec::new() };
         let start = |row: usize| starts.get(row).copied().unwrap_or(self.steps.range.start);
@@ -299,20 +342,21 @@ impl Compare<'_> {
         let weights = weights(&rows)?;
         counts.unknown += weights.as_ref().map_or(rows.count(), |weights| weights.unknown) as u64;
         let weights = weights.map(|weights| weights.of_rows).unwrap_or_default();
-        Slotted::new(rows, slots, weights).count(&piece.file.contents, counts)
+        Slotted::new(rows, slots, weights).count(&piece.contents, counts)
     }
 
     fn count_memory(&self, filter: &Expression, counts: &mut Counts) {
-        let mut seen: SeededSet<(u64, u64, u8)> = SeededSet::default();
-        for hot in &self.snapshot.hot {
+        for hot in &self.question.snapshot.hot {
+            if self.question.bounds.exceeded() {
+                return;
+            }
             let spans = &hot.spans;
             let (filter, selection) =
                 (RowExpression::new(filter, spans, None), RowExpression::new(&self.plan.selection, spans, None));
             let mut of_batch = BatchCounts::new(spans);
             for row in 0..spans.len() {
                 let start = spans.start_unix_nanos[row];
-                let key = (spans.trace_id[row].hash64(), spans.span_id[row].as_u64(), spans.kind[row]);
-                if self.steps.range.contains(&start) && filter.holds(row) && seen.insert(key) {
+                if self.steps.range.contains(&start) && filter.holds(row) {
                     of_batch.add(row, self.slot(start, selection.holds(row)));
                 }
             }
@@ -320,14 +364,12 @@ impl Compare<'_> {
         }
     }
 
-    fn over_traces(&self, files: &[&Arc<SpanFile>], met: &mut Met) -> std::result::Result<Counts, QueryError> {
-        let (series, steps, snapshot, bounds) = (self.series, self.steps, self.snapshot, self.bounds);
-        let traces = WholeTraces { series, steps, snapshot, bounds };
-        let begin = || Counts::new(self.steps, self.bounds);
+    fn over_traces(&self, files: &[&Arc<SpanFile>], met: &mut Met) -> Counts {
+        let traces = WholeTraces { series: self.series, steps: self.steps, question: self.question };
         let all = traces.gather(
             files,
             met,
-            begin,
+            || self.begin(),
             |_| None,
             |spans, facts, rows, own| {
                 let selection = RowExpression::new(&self.plan.selection, spans, Some(facts));
@@ -338,12 +380,15 @@ impl Compare<'_> {
                 }
                 of_trace.finish(own);
             },
-        )?;
-        let mut counts = Counts::new(self.steps, self.bounds);
+        );
+        let mut counts = self.begin();
         all.into_iter().for_each(|own| counts.merge(own));
-        Ok(counts)
+        counts
     }
 }
+
+/// What a row takes in lists while its row group is counted.
+const LIST_BYTES_PER_ROW: usize = 48;
 
 /// Values that are counted: texts, numbers and truth values.
 pub(super) fn counted(value: &AnyValue) -> Option<GroupValue> {

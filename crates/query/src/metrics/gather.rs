@@ -3,7 +3,7 @@
 use tracehouse_model::{AnyValue, SeededMap, SpanId, TraceId, kind, status};
 
 use super::Steps;
-use super::measure::Cell;
+use super::measure::{Cell, Room};
 use crate::value::Value;
 
 /// A value to group by: what [`Value`] is, out of its batch and comparable.
@@ -35,6 +35,14 @@ impl GroupValue {
             Value::Many(_) | Value::Each(_) => {
                 value.to_any().map_or(GroupValue::Nil, |any| GroupValue::Json(any.to_canonical_json().into()))
             }
+        }
+    }
+
+    /// Memory beside the value itself.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        match self {
+            GroupValue::String(text) | GroupValue::Json(text) => text.len(),
+            _ => 0,
         }
     }
 
@@ -81,8 +89,6 @@ pub(crate) struct Candidate {
 
 /// Most series of a query.
 const SERIES_MAX: usize = 20_000;
-/// Spans between looks at how much memory the cells take.
-const SPANS_PER_CHECK: u64 = 1 << 16;
 
 /// The cells of one series, from the first step to the last that has spans.
 struct GroupCells<C> {
@@ -91,27 +97,61 @@ struct GroupCells<C> {
 }
 
 impl<C: Cell> GroupCells<C> {
+    const NONE: Self = Self { begin: 0, cells: Vec::new() };
+
+    /// The cell of a step; `None` if there is no room for it.
     #[inline]
-    fn cell(&mut self, step: u32) -> &mut C {
+    fn cell(&mut self, step: u32, steps: usize, room: &mut Room) -> Option<&mut C> {
         let at = step.wrapping_sub(self.begin) as usize;
-        if at < self.cells.len() { &mut self.cells[at] } else { self.grow(step) }
+        if at >= self.cells.len() && !self.grow(step, step, steps, room) {
+            return None;
+        }
+        Some(&mut self.cells[(step - self.begin) as usize])
     }
 
+    /// Makes the cells of some steps, and those between them and the others; false if there is no room for them.
     #[cold]
-    fn grow(&mut self, step: u32) -> &mut C {
-        if self.cells.is_empty() {
-            self.begin = step;
+    fn grow(&mut self, first: u32, last: u32, steps: usize, room: &mut Room) -> bool {
+        let (begin, end) = if self.cells.is_empty() {
+            (first, last + 1)
+        } else {
+            (self.begin.min(first), (self.begin + self.cells.len() as u32).max(last + 1))
+        };
+        let length = (end - begin) as usize;
+        if length > self.cells.capacity() {
+            // Spans come roughly in the order of time, from either side.
+            let spare = self.cells.len().min(steps.saturating_sub(length));
+            let grown = room.grow(&mut self.cells, length + spare) || room.grow(&mut self.cells, length);
+            if !grown {
+                return false;
+            }
         }
-        if step < self.begin {
-            let before = (self.begin - step) as usize;
+        let before = if self.cells.is_empty() { 0 } else { (self.begin - begin) as usize };
+        if before > 0 {
             self.cells.splice(0..0, std::iter::repeat_n(C::default(), before));
-            self.begin = step;
         }
-        let at = (step - self.begin) as usize;
-        if at >= self.cells.len() {
-            self.cells.resize(at + 1, C::default());
+        self.cells.resize(length, C::default());
+        self.begin = begin;
+        true
+    }
+
+    fn bytes(&self) -> usize {
+        self.cells.capacity() * size_of::<C>() + self.cells.iter().map(Cell::heap_bytes).sum::<usize>()
+    }
+
+    /// Adds the cells of another one. How many could not be.
+    fn merge(&mut self, other: &Self, steps: usize, room: &mut Room) -> u64 {
+        let Some(last) = other.cells.len().checked_sub(1) else { return 0 };
+        self.grow(other.begin, other.begin + last as u32, steps, room);
+        let mut left_out = 0;
+        for (step, cell) in (other.begin..).zip(&other.cells) {
+            let merged = match self.cell(step, steps, room) {
+                Some(own) => own.merge(cell, room),
+                None => false,
+            };
+            left_out += u64::from(!merged);
         }
-        &mut self.cells[at]
+        left_out
     }
 }
 
@@ -123,34 +163,30 @@ pub(crate) struct Gathered<C> {
     exemplars: Vec<Option<Candidate>>,
     steps: Steps,
     exemplars_max: usize,
-    groups_max: usize,
-    cell_bytes_max: usize,
-    /// Spans of series beyond the limit.
+    /// What all of this takes.
+    room: Room,
+    /// Spans for which there is no room.
     pub(crate) left_out: u64,
     pub(crate) spans: u64,
     pub(crate) spans_of_unknown_probability: u64,
-    until_check: u64,
 }
 
 /// A series that is not gathered because there are too many.
 pub(crate) const NO_GROUP: u32 = u32::MAX;
 
 impl<C: Cell> Gathered<C> {
-    /// `cell_bytes_max`: what the cells may take before no further series are begun.
-    pub(crate) fn new(steps: &Steps, exemplars_max: usize, cell_bytes_max: usize) -> Self {
-        let bytes_per_group = size_of::<C>() + exemplars_max * size_of::<Option<Candidate>>() + 64;
+    /// `room`: for the cells. If it is full, spans of further series and steps are left out.
+    pub(crate) fn new(steps: &Steps, exemplars_max: usize, room: Room) -> Self {
         Self {
             groups: SeededMap::default(),
             cells: Vec::new(),
             exemplars: Vec::new(),
             steps: steps.clone(),
             exemplars_max,
-            groups_max: (cell_bytes_max / bytes_per_group).clamp(1, SERIES_MAX),
-            cell_bytes_max,
+            room,
             left_out: 0,
             spans: 0,
             spans_of_unknown_probability: 0,
-            until_check: SPANS_PER_CHECK,
         }
     }
 
@@ -159,23 +195,27 @@ impl<C: Cell> Gathered<C> {
         if let Some(&group) = self.groups.get(key) {
             return group;
         }
-        if self.groups.len() >= self.groups_max {
+        let texts: usize = key.iter().map(GroupValue::heap_bytes).sum();
+        // Tables and lists grow to twice their size, and are there twice while they do.
+        let places = size_of::<(GroupKey, u32)>() + size_of::<GroupCells<C>>() + 8;
+        let bytes = texts + size_of_val(key) + 3 * places + 3 * self.exemplars_max * size_of::<Option<Candidate>>();
+        if self.groups.len() >= SERIES_MAX || !self.room.take(bytes) {
             return NO_GROUP;
         }
         let group = self.groups.len() as u32;
         self.groups.insert(key.into(), group);
-        self.cells.push(GroupCells { begin: 0, cells: Vec::new() });
+        self.cells.push(GroupCells::NONE);
         self.exemplars.resize(self.exemplars.len() + self.exemplars_max, None);
         group
     }
 
     #[inline]
     pub(crate) fn add(&mut self, group: u32, step: u32, value: f64, weight: f64) {
-        if group == NO_GROUP {
-            self.left_out += 1;
-            return;
-        }
-        self.cells[group as usize].cell(step).add(value, weight);
+        let added = group != NO_GROUP && {
+            let cell = self.cells[group as usize].cell(step, self.steps.count, &mut self.room);
+            cell.is_some_and(|cell| cell.add(value, weight, &mut self.room))
+        };
+        self.left_out += u64::from(!added);
     }
 
     pub(crate) fn wants_exemplars(&self) -> bool {
@@ -198,37 +238,31 @@ impl<C: Cell> Gathered<C> {
         }
     }
 
-    /// Counts spans; from time to time looks whether the cells have grown too large for further series.
     pub(crate) fn count(&mut self, spans: u64, of_unknown_probability: u64) {
         self.spans += spans;
         self.spans_of_unknown_probability += of_unknown_probability;
-        self.until_check = self.until_check.saturating_sub(spans);
-        if self.until_check == 0 {
-            self.until_check = SPANS_PER_CHECK;
-            let bytes = |cells: &GroupCells<C>| {
-                cells.cells.capacity() * size_of::<C>() + cells.cells.iter().map(Cell::heap_bytes).sum::<usize>()
-            };
-            let heap: usize = self.cells.iter().map(bytes).sum();
-            if heap > self.cell_bytes_max {
-                self.groups_max = self.groups_max.min(self.groups.len());
-            }
-        }
     }
 
     pub(crate) fn merge(&mut self, other: Self) {
-        for (key, from) in &other.groups {
-            let group = self.group(key);
+        let Gathered { groups, cells: mut their_cells, exemplars, room, .. } = other;
+        self.room.absorb(room);
+        for (key, from) in groups {
+            let group = self.group(&key);
             if group == NO_GROUP {
                 self.left_out += 1;
                 continue;
             }
-            let cells = &other.cells[*from as usize];
-            for (step, cell) in (cells.begin..).zip(&cells.cells) {
-                self.cells[group as usize].cell(step).merge(cell);
+            let cells = std::mem::replace(&mut their_cells[from as usize], GroupCells::NONE);
+            let own = &mut self.cells[group as usize];
+            if own.cells.is_empty() {
+                *own = cells;
+            } else {
+                self.left_out += own.merge(&cells, self.steps.count, &mut self.room);
+                self.room.give_back(cells.bytes());
             }
-            let (into, from) = (group as usize * self.exemplars_max, *from as usize * self.exemplars_max);
+            let (into, from) = (group as usize * self.exemplars_max, from as usize * self.exemplars_max);
             for slot in 0..self.exemplars_max {
-                let (held, offered) = (&mut self.exemplars[into + slot], other.exemplars[from + slot]);
+                let (held, offered) = (&mut self.exemplars[into + slot], exemplars[from + slot]);
                 if let Some(offered) = offered
                     && held.is_none_or(|held| (offered.lot, offered.place) < (held.lot, held.place))
                 {
@@ -251,8 +285,7 @@ impl<C: Cell> Gathered<C> {
         let mut keys: Vec<(GroupKey, u32)> = self.groups.drain().collect();
         keys.sort_unstable();
         keys.into_iter().map(move |(key, group)| {
-            let nothing = GroupCells { begin: 0, cells: Vec::new() };
-            let GroupCells { begin, cells } = std::mem::replace(&mut self.cells[group as usize], nothing);
+            let GroupCells { begin, cells } = std::mem::replace(&mut self.cells[group as usize], GroupCells::NONE);
             // The cells that most series don't have are made for one series at a time.
             let mut of_group = vec![C::default(); begin as usize];
             of_group.extend(cells);

@@ -1,5 +1,9 @@
 //! What is gathered of the spans of one series in one step, and what is computed from it.
 
+use std::collections::BTreeSet;
+
+use tracehouse_scan::Held;
+
 use super::quantiles::{Distribution, PowerHistogram, bound_of};
 
 /// What a metrics function gathers.
@@ -15,15 +19,64 @@ pub(crate) enum Measure {
     Quantiles(Vec<f64>),
 }
 
-/// What is gathered of one series in one step. `Default` is nothing yet.
+/// Memory for cells, as much as there is.
+#[derive(Debug)]
+pub(crate) struct Room {
+    held: Held,
+    bytes_max: usize,
+}
+
+impl Room {
+    pub(crate) fn new(held: Held, bytes_max: usize) -> Self {
+        Self { held, bytes_max }
+    }
+
+    /// Takes memory before it is allocated; false if there is none.
+    #[inline]
+    pub(crate) fn take(&mut self, bytes: usize) -> bool {
+        self.held.used().saturating_add(bytes) <= self.bytes_max && self.held.take(bytes).is_ok()
+    }
+
+    pub(crate) fn give_back(&mut self, bytes: usize) {
+        self.held.give_back(bytes);
+    }
+
+    /// Room for one more entry of a list; false if there is none.
+    #[inline]
+    pub(crate) fn reserve_one<T>(&mut self, list: &mut Vec<T>) -> bool {
+        list.len() < list.capacity() || self.grow(list, (2 * list.capacity()).max(4))
+    }
+
+    /// Room for so many entries of a list. While it grows both the old and the new list are there.
+    #[cold]
+    pub(crate) fn grow<T>(&mut self, list: &mut Vec<T>, capacity: usize) -> bool {
+        let before = list.capacity() * size_of::<T>();
+        if !self.take(capacity * size_of::<T>()) {
+            return false;
+        }
+        list.reserve_exact(capacity - list.len());
+        self.give_back(before);
+        true
+    }
+
+    /// Takes over what another one holds.
+    pub(crate) fn absorb(&mut self, other: Room) {
+        self.held.absorb(other.held);
+        self.bytes_max = self.bytes_max.saturating_add(other.bytes_max);
+    }
+}
+
+/// What is gathered of one series in one step. `Default` is nothing yet, and takes no memory beside the cell.
 pub(crate) trait Cell: Default + Clone + Send {
     /// Whether cells are so large that spans are better added series by series than in the order in which they lie.
     const LARGE: bool = false;
     /// Whether no spans at all give zeros rather than nothing.
     const ZERO_OF_NOTHING: bool = false;
 
-    fn add(&mut self, value: f64, weight: f64);
-    fn merge(&mut self, other: &Self);
+    /// Adds a value; false, and nothing is added, if there is no room for it.
+    fn add(&mut self, value: f64, weight: f64, room: &mut Room) -> bool;
+    /// Adds what another cell has; false, and a part of it may be missing, if there is no room for it.
+    fn merge(&mut self, other: &Self, room: &mut Room) -> bool;
     /// Memory beside the cell itself.
     fn heap_bytes(&self) -> usize {
         0
@@ -50,64 +103,80 @@ impl Cell for Count {
     const ZERO_OF_NOTHING: bool = true;
 
     #[inline]
-    fn add(&mut self, _: f64, weight: f64) {
+    fn add(&mut self, _: f64, weight: f64, _: &mut Room) -> bool {
         self.0 += weight;
+        true
     }
 
-    fn merge(&mut self, other: &Self) {
+    fn merge(&mut self, other: &Self, _: &mut Room) -> bool {
         self.0 += other.0;
+        true
     }
 }
 
 impl Cell for Sum {
     #[inline]
-    fn add(&mut self, value: f64, weight: f64) {
+    fn add(&mut self, value: f64, weight: f64, _: &mut Room) -> bool {
         self.weight += weight;
         self.sum += weight * value;
+        true
     }
 
-    fn merge(&mut self, other: &Self) {
+    fn merge(&mut self, other: &Self, _: &mut Room) -> bool {
         self.weight += other.weight;
         self.sum += other.sum;
+        true
     }
 }
 
 impl Cell for Smallest {
     #[inline]
-    fn add(&mut self, value: f64, _: f64) {
+    fn add(&mut self, value: f64, _: f64, _: &mut Room) -> bool {
         self.0 = Some(self.0.map_or(value, |known| known.min(value)));
+        true
     }
 
-    fn merge(&mut self, other: &Self) {
-        other.0.into_iter().for_each(|value| self.add(value, 1.0));
+    fn merge(&mut self, other: &Self, room: &mut Room) -> bool {
+        other.0.into_iter().all(|value| self.add(value, 1.0, room))
     }
 }
 
 impl Cell for Largest {
     #[inline]
-    fn add(&mut self, value: f64, _: f64) {
+    fn add(&mut self, value: f64, _: f64, _: &mut Room) -> bool {
         self.0 = Some(self.0.map_or(value, |known| known.max(value)));
+        true
     }
 
-    fn merge(&mut self, other: &Self) {
-        other.0.into_iter().for_each(|value| self.add(value, 1.0));
+    fn merge(&mut self, other: &Self, room: &mut Room) -> bool {
+        other.0.into_iter().all(|value| self.add(value, 1.0, room))
     }
 }
 
-impl Cell for Distribution {
+/// Most steps of a series have no spans: those take the room of a pointer.
+pub(crate) type DistributionCell = Option<Box<Distribution>>;
+
+impl Cell for DistributionCell {
     const LARGE: bool = true;
 
     #[inline]
-    fn add(&mut self, value: f64, weight: f64) {
-        Distribution::add(self, value, weight);
+    fn add(&mut self, value: f64, weight: f64, room: &mut Room) -> bool {
+        if self.is_none() && !room.take(size_of::<Distribution>()) {
+            return false;
+        }
+        self.get_or_insert_default().add(value, weight, room)
     }
 
-    fn merge(&mut self, other: &Self) {
-        Distribution::merge(self, other);
+    fn merge(&mut self, other: &Self, room: &mut Room) -> bool {
+        let Some(other) = other else { return true };
+        if self.is_none() && !room.take(size_of::<Distribution>()) {
+            return false;
+        }
+        self.get_or_insert_default().merge(other, room)
     }
 
     fn heap_bytes(&self) -> usize {
-        self.memory_bytes()
+        self.as_ref().map_or(0, |distribution| size_of::<Distribution>() + distribution.memory_bytes())
     }
 }
 
@@ -115,43 +184,79 @@ impl Cell for PowerHistogram {
     const LARGE: bool = true;
 
     #[inline]
-    fn add(&mut self, value: f64, weight: f64) {
-        PowerHistogram::add(self, value, weight);
+    fn add(&mut self, value: f64, weight: f64, room: &mut Room) -> bool {
+        PowerHistogram::add(self, value, weight, room)
     }
 
-    fn merge(&mut self, other: &Self) {
-        PowerHistogram::merge(self, other);
+    fn merge(&mut self, other: &Self, room: &mut Room) -> bool {
+        PowerHistogram::merge(self, other, room)
     }
 
     fn heap_bytes(&self) -> usize {
-        self.buckets.capacity() * size_of::<(i32, f64)>()
+        self.memory_bytes()
     }
 }
 
 /// A further label and the values of the steps: one line of an answer.
 pub(crate) type Line = (Option<(String, f64)>, Vec<Option<f64>>);
 
+/// The lines of one series, as they are made.
+pub(crate) struct Lines<'a> {
+    made: Vec<Line>,
+    /// What the answer takes.
+    held: &'a mut Held,
+    label_bytes: usize,
+    fits: bool,
+}
+
+/// About what a line takes beside its points and labels.
+const LINE_BYTES: usize = 192;
+
+impl<'a> Lines<'a> {
+    /// `label_bytes`: what the labels that all lines share take in each.
+    pub(crate) fn new(held: &'a mut Held, label_bytes: usize) -> Self {
+        Self { made: Vec::new(), held, label_bytes, fits: true }
+    }
+
+    /// Makes a line of so many points, if there is room for it and for those before it.
+    pub(crate) fn push(
+        &mut self,
+        points: usize,
+        label: Option<(&str, f64)>,
+        values: impl FnOnce() -> Vec<Option<f64>>,
+    ) {
+        let bytes = points * size_of::<Option<f64>>() + self.label_bytes + LINE_BYTES;
+        self.fits = self.fits && self.held.take(bytes).is_ok();
+        if self.fits {
+            self.made.push((label.map(|(name, value)| (name.to_owned(), value)), values()));
+        }
+    }
+
+    /// All of them; `None` if there was no room for one.
+    pub(crate) fn finish(self) -> Option<Vec<Line>> {
+        self.fits.then_some(self.made)
+    }
+}
+
 /// Values of histograms: a line for each bucket that occurred, labelled by its upper bound.
-pub(crate) fn histogram_lines(cells: &[PowerHistogram], scale: f64) -> Vec<Line> {
-    let mut exponents: Vec<i32> =
-        cells.iter().flat_map(|cell| cell.buckets.iter().map(|(exponent, _)| *exponent)).collect();
-    exponents.sort_unstable();
-    exponents.dedup();
-    let line = |exponent: i32| {
+pub(crate) fn histogram_lines(cells: &[PowerHistogram], scale: f64, lines: &mut Lines<'_>) {
+    let mut exponents = BTreeSet::new();
+    cells.iter().for_each(|cell| exponents.extend(cell.buckets.iter().map(|(exponent, _)| *exponent)));
+    for exponent in exponents {
         let weight = |cell: &PowerHistogram| {
             cell.buckets.iter().find(|(known, _)| *known == exponent).map(|(_, weight)| *weight)
         };
-        let label = ("__bucket".to_owned(), bound_of(exponent) * scale);
-        (Some(label), cells.iter().map(weight).collect())
-    };
-    exponents.into_iter().map(line).collect()
+        let label = ("__bucket", bound_of(exponent) * scale);
+        lines.push(cells.len(), Some(label), || cells.iter().map(weight).collect());
+    }
 }
 
 /// Values of quantiles: a line for each.
-pub(crate) fn quantile_lines(cells: &mut [Distribution], quantiles: &[f64], scale: f64) -> Vec<Line> {
-    let line = |quantile: &f64| {
-        let values = cells.iter_mut().map(|cell| cell.quantile(*quantile).map(|value| value * scale)).collect();
-        (Some(("p".to_owned(), *quantile)), values)
-    };
-    quantiles.iter().map(line).collect()
+pub(crate) fn quantile_lines(cells: &mut [DistributionCell], quantiles: &[f64], scale: f64, lines: &mut Lines<'_>) {
+    for quantile in quantiles {
+        lines.push(cells.len(), Some(("p", *quantile)), || {
+            let value = |cell: &mut DistributionCell| Some(cell.as_mut()?.quantile(*quantile)? * scale);
+            cells.iter_mut().map(value).collect()
+        });
+    }
 }

@@ -17,11 +17,11 @@ mod traces;
 
 use std::ops::Range;
 
-use tracehouse_store::Snapshot;
+use tracehouse_scan::{Held, Reservation};
 use tracehouse_traceql::{MetricsExpr, Query, QueryExpr};
 
-use crate::bounds::Bounds;
 use crate::error::QueryError;
+use crate::question::Question;
 use crate::request::{Inspected, MetricsAnswer, MetricsRequest, Series, Weighting};
 
 pub(crate) use series::SeriesPlan;
@@ -139,11 +139,12 @@ fn node(expr: MetricsExpr, exemplars: Exemplars) -> Result<MetricsNode, QueryErr
 }
 
 /// What the computation of several series met.
-#[derive(Default)]
 pub(crate) struct Met {
     inspected: Inspected,
     weighting: Weighting,
     partial: Option<String>,
+    /// What the series of the answer take.
+    held: Held,
 }
 
 impl Met {
@@ -159,48 +160,46 @@ impl Met {
     }
 }
 
-pub(crate) fn metrics(
-    snapshot: &Snapshot,
-    plan: &MetricsPlan,
-    bounds: &Bounds<'_>,
-) -> Result<MetricsAnswer, QueryError> {
-    let mut met = Met::default();
-    let mut series = match run(&plan.root, &plan.steps, snapshot, bounds, &mut met)? {
+pub(crate) fn metrics(question: Question<'_>, plan: &MetricsPlan) -> MetricsAnswer {
+    let Question { bounds, reach, .. } = question;
+    let (inspected, weighting) = (Inspected::default(), Weighting::default());
+    let mut met = Met { inspected, weighting, partial: None, held: bounds.hold() };
+    let mut series = match run(&plan.root, &plan.steps, question, &mut met) {
         combine::Operand::Series(series) => series,
         combine::Operand::Literal(_) => Vec::new(),
     };
     series.sort_by_cached_key(|series| combine::label_key(&series.labels));
-    Ok(MetricsAnswer {
+    if bounds.exceeded() {
+        let (read, total) = (met.inspected.files as usize, met.inspected.files_total as usize);
+        met.partial(|| bounds.stopped(read, total, "files read"));
+    }
+    let reasons: Vec<String> = reach.partial_reason().into_iter().chain(met.partial).collect();
+    MetricsAnswer {
         start_unix_nanos: plan.steps.first,
         step_nanos: plan.steps.length,
         steps: plan.steps.count,
         series,
         inspected: Inspected { bytes: bounds.scanned_bytes(), ..met.inspected },
         weighting: met.weighting,
-        partial_reason: met.partial,
-    })
+        partial_reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
+        memory: Reservation::of(met.held),
+    }
 }
 
-fn run(
-    node: &MetricsNode,
-    steps: &Steps,
-    snapshot: &Snapshot,
-    bounds: &Bounds<'_>,
-    met: &mut Met,
-) -> Result<combine::Operand, QueryError> {
-    Ok(match node {
-        MetricsNode::Series(plan) => combine::Operand::Series(plan.run(steps, snapshot, bounds, met)?),
-        MetricsNode::Then { input, stage } => match run(input, steps, snapshot, bounds, met)? {
+fn run(node: &MetricsNode, steps: &Steps, question: Question<'_>, met: &mut Met) -> combine::Operand {
+    match node {
+        MetricsNode::Series(plan) => combine::Operand::Series(plan.run(steps, question, met)),
+        MetricsNode::Then { input, stage } => match run(input, steps, question, met) {
             combine::Operand::Series(series) => combine::Operand::Series(combine::second_stage(series, stage)),
             literal => literal,
         },
         MetricsNode::Arithmetic { op, left, right } => {
-            let left = run(left, steps, snapshot, bounds, met)?;
-            let right = run(right, steps, snapshot, bounds, met)?;
+            let left = run(left, steps, question, met);
+            let right = run(right, steps, question, met);
             combine::arithmetic(*op, left, right)
         }
         MetricsNode::Literal(value) => combine::Operand::Literal(*value),
-    })
+    }
 }
 
 /// Whether a series has a value in any step.

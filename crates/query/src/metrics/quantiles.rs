@@ -1,5 +1,7 @@
 //! Distributions in bounded memory.
 
+use super::measure::Room;
+
 /// Counts of numbers in buckets of equal relative width: each power of two in 64 parts, so that the middle of a bucket is
 /// at most 0.8 % off. Buckets are the leading bits of the numbers themselves, which order like them.
 #[derive(Debug, Clone, Default)]
@@ -16,43 +18,52 @@ const PART_BITS: u32 = PARTS.ilog2();
 const MANTISSA_BITS: u32 = 52;
 
 impl Distribution {
+    /// Adds a value; false, and nothing is added, if there is no room for it.
     #[inline]
-    pub(crate) fn add(&mut self, value: f64, weight: f64) {
+    pub(crate) fn add(&mut self, value: f64, weight: f64, room: &mut Room) -> bool {
+        let (octave, part) = bucket_of(value);
+        let Some(parts) = self.octave(octave, room) else { return false };
+        parts[part] += weight;
         if self.total == 0.0 {
             (self.min, self.max) = (value, value);
         }
         self.min = self.min.min(value);
         self.max = self.max.max(value);
         self.total += weight;
-        let (octave, part) = bucket_of(value);
-        self.octave(octave)[part] += weight;
+        true
     }
 
     #[inline]
-    fn octave(&mut self, octave: u16) -> &mut [f64; PARTS] {
+    fn octave(&mut self, octave: u16, room: &mut Room) -> Option<&mut [f64; PARTS]> {
         let at = match self.octaves.iter().position(|(known, _)| *known == octave) {
             Some(at) => at,
             None => {
+                if !room.take(size_of::<[f64; PARTS]>()) || !room.reserve_one(&mut self.octaves) {
+                    return None;
+                }
                 self.octaves.push((octave, Box::new([0.0; PARTS])));
                 self.octaves.len() - 1
             }
         };
-        &mut self.octaves[at].1
+        Some(&mut self.octaves[at].1)
     }
 
-    pub(crate) fn merge(&mut self, other: &Self) {
+    /// Adds what another one has; false, and a part of it may be missing, if there is no room for it.
+    pub(crate) fn merge(&mut self, other: &Self, room: &mut Room) -> bool {
         if other.total == 0.0 {
-            return;
+            return true;
         }
         if self.total == 0.0 {
             (self.min, self.max) = (other.min, other.max);
         }
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
-        self.total += other.total;
         for (octave, parts) in &other.octaves {
-            self.octave(*octave).iter_mut().zip(parts.iter()).for_each(|(own, more)| *own += more);
+            let Some(own) = self.octave(*octave, room) else { return false };
+            own.iter_mut().zip(parts.iter()).for_each(|(own, more)| *own += more);
+            self.total += parts.iter().sum::<f64>();
         }
+        true
     }
 
     /// The value below or at which the share `quantile` of the weight lies (nearest rank); `None` if there is nothing.
@@ -76,7 +87,7 @@ impl Distribution {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.octaves.len() * (size_of::<[f64; PARTS]>() + size_of::<(u16, usize)>())
+        self.octaves.len() * size_of::<[f64; PARTS]>() + self.octaves.capacity() * size_of::<(u16, usize)>()
     }
 }
 
@@ -105,20 +116,30 @@ pub(crate) struct PowerHistogram {
 }
 
 impl PowerHistogram {
+    /// Adds a value; false, and nothing is added, if there is no room for it.
     #[inline]
-    pub(crate) fn add(&mut self, value: f64, weight: f64) {
-        self.add_to(exponent_above(value), weight);
+    pub(crate) fn add(&mut self, value: f64, weight: f64, room: &mut Room) -> bool {
+        self.add_to(exponent_above(value), weight, room)
     }
 
-    fn add_to(&mut self, exponent: i32, weight: f64) {
-        match self.buckets.iter_mut().find(|(known, _)| *known == exponent) {
-            Some((_, sum)) => *sum += weight,
-            None => self.buckets.push((exponent, weight)),
+    fn add_to(&mut self, exponent: i32, weight: f64, room: &mut Room) -> bool {
+        if let Some((_, sum)) = self.buckets.iter_mut().find(|(known, _)| *known == exponent) {
+            *sum += weight;
+        } else if room.reserve_one(&mut self.buckets) {
+            self.buckets.push((exponent, weight));
+        } else {
+            return false;
         }
+        true
     }
 
-    pub(crate) fn merge(&mut self, other: &Self) {
-        other.buckets.iter().for_each(|(exponent, weight)| self.add_to(*exponent, *weight));
+    /// Adds what another one has; false, and a part of it may be missing, if there is no room for it.
+    pub(crate) fn merge(&mut self, other: &Self, room: &mut Room) -> bool {
+        other.buckets.iter().all(|(exponent, weight)| self.add_to(*exponent, *weight, room))
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.buckets.capacity() * size_of::<(i32, f64)>()
     }
 }
 
@@ -140,13 +161,30 @@ pub(crate) fn bound_of(exponent: i32) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use tracehouse_scan::Pool;
+
     use super::*;
+
+    fn room() -> Room {
+        Room::new(tracehouse_scan::Held::of(&Pool::new(1 << 20)), usize::MAX)
+    }
+
+    #[test]
+    fn a_distribution_says_what_it_takes() {
+        let pool = Pool::new(1 << 20);
+        let mut room = Room::new(tracehouse_scan::Held::of(&pool), 4 * 1024);
+        let mut distribution = Distribution::default();
+        let added = (0..2000).filter(|&power| distribution.add(2f64.powi(power - 1000), 1.0, &mut room)).count();
+        assert!((1..2000).contains(&added), "{added}");
+        assert!(distribution.memory_bytes() <= 4 * 1024, "{}", distribution.memory_bytes());
+        assert!(distribution.quantile(0.0).expect("there are values") < 2f64.powi(-999));
+    }
 
     #[test]
     fn quantiles_are_close_to_the_true_ones() {
         let mut distribution = Distribution::default();
         let values: Vec<f64> = (-500..2000).map(|n| f64::from(n) * 1.7 + 0.3).collect();
-        values.iter().for_each(|value| distribution.add(*value, 1.0));
+        assert!(values.iter().all(|value| distribution.add(*value, 1.0, &mut room())));
         for quantile in [0.0, 0.01, 0.1, 0.2, 0.5, 0.9, 0.99, 1.0] {
             let rank = ((quantile * values.len() as f64).ceil() as usize).max(1) - 1;
             let (found, exact) = (distribution.quantile(quantile).expect("there are values"), values[rank]);
@@ -157,7 +195,7 @@ mod tests {
     #[test]
     fn one_value_is_its_own_quantile() {
         let mut distribution = Distribution::default();
-        distribution.add(0.123_456_789, 3.0);
+        assert!(distribution.add(0.123_456_789, 3.0, &mut room()));
         assert_eq!(distribution.quantile(0.5), Some(0.123_456_789));
         assert_eq!(Distribution::default().quantile(0.5), None);
     }
@@ -165,8 +203,7 @@ mod tests {
     #[test]
     fn weights_move_quantiles() {
         let mut distribution = Distribution::default();
-        distribution.add(1.0, 1.0);
-        distribution.add(1000.0, 9.0);
+        assert!(distribution.add(1.0, 1.0, &mut room()) && distribution.add(1000.0, 9.0, &mut room()));
         assert!(distribution.quantile(0.5).expect("there are values") > 990.0);
     }
 

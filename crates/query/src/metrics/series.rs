@@ -3,21 +3,25 @@
 use std::sync::Arc;
 
 use tracehouse_model::AnyValue;
-use tracehouse_store::{Snapshot, SpanFile};
+use tracehouse_scan::{Done, contents_of, each_row_group};
+use tracehouse_store::SpanFile;
 use tracehouse_traceql::{FieldExpr, Intrinsic, MetricsFunction, Pipeline};
 
 use super::compare::ComparePlan;
 use super::gather::{Candidate, Gathered, GroupKey};
-use super::measure::{Cell, Count, Largest, Line, Measure, Smallest, Sum, histogram_lines, quantile_lines};
-use super::quantiles::{Distribution, PowerHistogram};
+use super::measure::{
+    Cell, Count, DistributionCell, Largest, Lines, Measure, Room, Smallest, Sum, histogram_lines, quantile_lines,
+};
+use super::quantiles::PowerHistogram;
 use super::{Exemplars, Met, Steps, columns, traces};
-use crate::bounds::Bounds;
 use crate::candidates::Scan;
 use crate::column_eval::file_may_match;
 use crate::compile::{Expression, Node};
 use crate::error::QueryError;
 use crate::plan::{NamedField, Plan};
+use crate::question::Question;
 use crate::request::Series;
+use crate::shares::{cell_bytes_max, points_max, too_many_points};
 
 /// A metrics function with the spans it takes.
 #[derive(Debug)]
@@ -77,44 +81,43 @@ impl SeriesPlan {
         others.all(|expression| !expression.needs_trace).then_some(filter)
     }
 
-    pub(super) fn run(
-        &self,
-        steps: &Steps,
-        snapshot: &Snapshot,
-        bounds: &Bounds<'_>,
-        met: &mut Met,
-    ) -> Result<Vec<Series>, QueryError> {
+    pub(super) fn run(&self, steps: &Steps, question: Question<'_>, met: &mut Met) -> Vec<Series> {
         let (measure, per_second, field) = match &self.function {
-            FunctionPlan::Compare(compare) => return compare.run(self, steps, snapshot, bounds, met),
+            FunctionPlan::Compare(compare) => return compare.run(self, steps, question, met),
             FunctionPlan::Measure { measure, per_second, field } => (measure, *per_second, field.as_ref()),
         };
-        let run = Run { series: self, steps, snapshot, bounds, field };
+        let run = Run { series: self, steps, question, field };
         let scale = if field.is_some_and(is_duration) { 1e-9 } else { 1.0 };
-        let plain = |values: Vec<Option<f64>>| vec![(None, values)];
         match measure {
             Measure::Count => {
                 let unit = if per_second { 1.0 / steps.seconds() } else { 1.0 };
-                run.finish::<Count>(met, |cells| plain(cells.iter().map(|cell| Some(cell.0 * unit)).collect()))
+                run.finish(met, |cells: &mut [Count], lines| line_of(cells, lines, |cell| Some(cell.0 * unit)))
             }
-            Measure::Sum => run.finish::<Sum>(met, |cells| {
-                plain(cells.iter().map(|cell| (cell.weight > 0.0).then_some(cell.sum * scale)).collect())
+            Measure::Sum => run.finish(met, |cells: &mut [Sum], lines| {
+                line_of(cells, lines, |cell| (cell.weight > 0.0).then_some(cell.sum * scale));
             }),
-            Measure::Average => run.finish::<Sum>(met, |cells| {
-                let average = |cell: &Sum| (cell.weight > 0.0).then(|| cell.sum / cell.weight * scale);
-                plain(cells.iter().map(average).collect())
+            Measure::Average => run.finish(met, |cells: &mut [Sum], lines| {
+                line_of(cells, lines, |cell| (cell.weight > 0.0).then(|| cell.sum / cell.weight * scale));
             }),
-            Measure::Min => run.finish::<Smallest>(met, |cells| {
-                plain(cells.iter().map(|cell| cell.0.map(|value| value * scale)).collect())
+            Measure::Min => run.finish(met, |cells: &mut [Smallest], lines| {
+                line_of(cells, lines, |cell| cell.0.map(|value| value * scale));
             }),
-            Measure::Max => run.finish::<Largest>(met, |cells| {
-                plain(cells.iter().map(|cell| cell.0.map(|value| value * scale)).collect())
+            Measure::Max => run.finish(met, |cells: &mut [Largest], lines| {
+                line_of(cells, lines, |cell| cell.0.map(|value| value * scale));
             }),
-            Measure::Histogram => run.finish::<PowerHistogram>(met, |cells| histogram_lines(cells, scale)),
+            Measure::Histogram => {
+                run.finish(met, |cells: &mut [PowerHistogram], lines| histogram_lines(cells, scale, lines))
+            }
             Measure::Quantiles(quantiles) => {
-                run.finish::<Distribution>(met, |cells| quantile_lines(cells, quantiles, scale))
+                run.finish(met, |cells: &mut [DistributionCell], lines| quantile_lines(cells, quantiles, scale, lines))
             }
         }
     }
+}
+
+/// One line with a value for each step.
+fn line_of<C>(cells: &[C], lines: &mut Lines<'_>, value: impl Fn(&C) -> Option<f64>) {
+    lines.push(cells.len(), None, || cells.iter().map(value).collect());
 }
 
 /// Durations are nanoseconds inside and seconds in answers.
@@ -127,26 +130,28 @@ pub(super) fn is_duration(field: &Expression) -> bool {
 pub(super) struct Run<'a> {
     pub(super) series: &'a SeriesPlan,
     pub(super) steps: &'a Steps,
-    pub(super) snapshot: &'a Snapshot,
-    pub(super) bounds: &'a Bounds<'a>,
+    pub(super) question: Question<'a>,
     /// What is measured.
     pub(super) field: Option<&'a Expression>,
 }
 
 impl Run<'_> {
     /// Gathers and makes series; `lines` turns the cells of one series into its lines.
-    fn finish<C: Cell>(&self, met: &mut Met, lines: impl Fn(&mut [C]) -> Vec<Line>) -> Result<Vec<Series>, QueryError> {
-        let files = matching_files(self.series, self.steps, self.snapshot, self.bounds, met);
+    fn finish<C: Cell>(&self, met: &mut Met, lines: impl Fn(&mut [C], &mut Lines<'_>)) -> Vec<Series> {
+        let files = matching_files(self.series, self.steps, self.question, met);
         let mut gathered = match self.series.spans_alone() {
-            Some(filter) => self.gather_from_columns(filter, &files, met)?,
-            None => traces::gather::<C>(self, &files, met)?,
+            Some(filter) => self.gather_from_columns(filter, &files, met),
+            None => traces::gather::<C>(self, &files, met),
         };
         met.weighting.spans += gathered.spans;
         met.weighting.spans_of_unknown_probability += gathered.spans_of_unknown_probability;
         if gathered.left_out > 0 {
-            let left_out = gathered.left_out;
+            let (left_out, all) = (gathered.left_out, gathered.spans);
             met.partial(|| {
-                format!("too many series: {left_out} spans of further ones are left out; group by fewer fields or narrow the query")
+                format!(
+                    "too many series: at least {left_out} of {all} spans are left out, as there is no room for what is \
+                     gathered of them; choose a longer step, group by fewer fields or narrow the query"
+                )
             });
         }
         if C::ZERO_OF_NOTHING && self.series.by.is_empty() {
@@ -155,18 +160,23 @@ impl Run<'_> {
         }
         let total = gathered.series();
         let exemplars_max = self.series.exemplars.of_each(total);
+        let bounds = self.question.bounds;
         let mut made: Vec<Series> = Vec::new();
         for (number, (key, mut cells, candidates)) in gathered.into_groups().enumerate() {
-            if self.bounds.cancelled() {
+            if bounds.cancelled() {
                 break;
             }
-            if made.len() * self.steps.count > self.bounds.points_max() {
-                met.partial(|| self.bounds.too_many_points(number, total, "series"));
-                break;
-            }
-            let exemplars = columns::exemplars(self, &files, &spread(candidates, exemplars_max))?;
             let labels = self.labels(&key);
-            for (number, (extra, values)) in lines(&mut cells).into_iter().enumerate() {
+            let texts = key.iter().map(|value| value.heap_bytes() + LABEL_BYTES).sum::<usize>();
+            let mut room = Lines::new(&mut met.held, texts * COPIES_OF_LABELS);
+            lines(&mut cells, &mut room);
+            let room_for_all = made.len() * self.steps.count <= points_max(bounds);
+            let Some(lines) = room.finish().filter(|_| room_for_all) else {
+                met.partial(|| too_many_points(bounds, number, total, "series"));
+                break;
+            };
+            let exemplars = columns::exemplars(self, &files, &spread(candidates, exemplars_max));
+            for (number, (extra, values)) in lines.into_iter().enumerate() {
                 let mut labels = labels.clone();
                 labels.extend(extra.map(|(name, value)| (name, Some(AnyValue::Double(value)))));
                 // Lines of one series have the same spans behind them: the first one shows them.
@@ -174,11 +184,18 @@ impl Run<'_> {
                 made.push(Series { labels, values, exemplars });
             }
         }
-        Ok(made)
+        made
     }
 
     fn labels(&self, key: &GroupKey) -> Vec<(String, Option<AnyValue>)> {
         self.series.by.iter().zip(key.iter()).map(|(field, value)| (field.name.clone(), value.to_any())).collect()
+    }
+
+    /// An empty start for one thread.
+    pub(super) fn begin<C: Cell>(&self) -> Gathered<C> {
+        let bounds = self.question.bounds;
+        let room = Room::new(bounds.hold(), cell_bytes_max(bounds));
+        Gathered::new(self.steps, self.series.exemplars.of_series_max, room)
     }
 
     fn gather_from_columns<C: Cell>(
@@ -186,74 +203,56 @@ impl Run<'_> {
         filter: &Expression,
         files: &[&Arc<SpanFile>],
         met: &mut Met,
-    ) -> Result<Gathered<C>, QueryError> {
-        let scan = Scan { filter, start: self.steps.range.clone(), bounds: self.bounds };
-        let begin = || Gathered::new(self.steps, self.series.exemplars.of_series_max, self.bounds.cell_bytes_max());
-        let mut gathered = begin();
+    ) -> Gathered<C> {
+        let Question { bounds, reach, .. } = self.question;
+        let scan = Scan { filter, start: self.steps.range.clone(), bounds };
+        let mut gathered = self.begin();
         columns::gather_memory(self, filter, &mut gathered);
-        let pieces = row_groups(files, met)?;
-        let (all, done) = self.bounds.gather(pieces.len(), begin, |piece, own| {
-            let piece = &pieces[piece];
-            columns::gather_row_group(self, &scan, piece, own).map_err(|source| piece.file.read_error(source))
-        })?;
-        if done < pieces.len() {
-            met.partial(|| self.bounds.stopped(done, pieces.len(), "row groups read"));
-        }
+        let (all, done) = each_row_group(
+            bounds,
+            reach,
+            files,
+            || self.begin(),
+            |piece, own| columns::gather_row_group(self, &scan, piece, own),
+        );
+        met.read(self.question, done, files.len());
         all.into_iter().for_each(|own| gathered.merge(own));
-        Ok(gathered)
+        gathered
     }
 }
 
-/// A row group to be read.
-pub(super) struct Piece<'a> {
-    /// Number among the files that are read.
-    pub(super) number: u32,
-    pub(super) file: &'a Arc<SpanFile>,
-    pub(super) open: Arc<tracehouse_store::OpenFile>,
-    pub(super) row_group: usize,
-}
+/// What a label takes beside its text, and how often it is copied: into the answer, and to sort and join by.
+const LABEL_BYTES: usize = 64;
+const COPIES_OF_LABELS: usize = 3;
 
-/// The row groups of files. A file that can't be opened is left out, and the answer says so.
-pub(super) fn row_groups<'a>(files: &[&'a Arc<SpanFile>], met: &mut Met) -> Result<Vec<Piece<'a>>, QueryError> {
-    let mut pieces = Vec::new();
-    let mut failed = 0;
-    for (number, file) in (0..).zip(files) {
-        match file.open() {
-            Ok(open) => {
-                for row_group in 0..open.row_groups() {
-                    met.inspected.spans += open.rows_of(row_group) as u64;
-                    pieces.push(Piece { number, file, open: open.clone(), row_group });
-                }
-                met.inspected.files += 1;
-            }
-            Err(error) => {
-                tracing::error!(path = error.path, error = %error.source, "a file could not be read");
-                failed += 1;
-            }
+impl Met {
+    /// Counts what was read of the files of one function.
+    pub(super) fn read(&mut self, question: Question<'_>, done: Done, files: usize) {
+        self.inspected.spans += done.rows;
+        self.inspected.files += (done.files as u64).saturating_sub(question.reach.files_lost() as u64);
+        if !done.all {
+            self.partial(|| question.bounds.stopped(done.files, files, "files read"));
         }
     }
-    if failed > 0 {
-        let total = files.len();
-        met.partial(|| format!("{failed} of {total} files could not be read"));
-    }
-    Ok(pieces)
 }
 
-/// Files in the range of time that the catalogue can't rule out.
+/// Files in the range of time in which the spans may be.
 pub(super) fn matching_files<'s>(
     series: &SeriesPlan,
     steps: &Steps,
-    snapshot: &'s Snapshot,
-    bounds: &Bounds<'_>,
+    question: Question<'s>,
     met: &mut Met,
 ) -> Vec<&'s Arc<SpanFile>> {
     let driver = &series.plan.drivers.span;
-    let scan = Scan { filter: driver, start: steps.range.clone(), bounds };
-    let files = scan.files(snapshot);
+    let scan = Scan { filter: driver, start: steps.range.clone(), bounds: question.bounds };
+    let files = scan.files(question.snapshot);
     met.inspected.files_total += files.len() as u64;
-    met.inspected.spans += snapshot.hot.iter().map(|hot| hot.spans.len() as u64).sum::<u64>();
-    let (may_match, ruled_out): (Vec<_>, Vec<_>) =
-        files.into_iter().partition(|file| file_may_match(driver, &file.contents));
+    met.inspected.spans += question.snapshot.hot.iter().map(|hot| hot.spans.len() as u64).sum::<u64>();
+    let may_match = |file: &&Arc<SpanFile>| {
+        // What comes after the end of the time is not read either.
+        question.bounds.exceeded() || file_may_match(driver, &contents_of(file))
+    };
+    let (may_match, ruled_out): (Vec<_>, Vec<_>) = files.into_iter().partition(may_match);
     met.inspected.files += ruled_out.len() as u64;
     may_match
 }

@@ -3,14 +3,15 @@
 //! Columns whose values the file numbers are counted by number, so that a value costs an addition and a row without one
 //! next to nothing.
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Int32Type, Int64Type};
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{AnyValue, SeededMap, kind, status};
-use tracehouse_store::{ColumnType, DistinctValues, FileContents, KeyCount, Layout, NumberedColumn};
+use tracehouse_scan::{Contents, Owner, has_rest, rest_column};
+use tracehouse_store::{DistinctValues, Layout, NumberedColumn};
 
-use super::columns::{Rows, codes_of_array};
+use super::columns::{Kept, Rows, codes_of_array};
 use super::compare::{Counts, counted};
 use super::gather::GroupValue;
 
@@ -21,6 +22,9 @@ const INTRINSICS: [(&str, &str); 4] =
 const INT_RANGE_MAX: i64 = 4096;
 /// Sums by value and slot that are made at once.
 const CELLS_MAX: usize = 1 << 22;
+
+/// A sum, and the counts that it is made from.
+const BYTES_PER_CELL: usize = 24;
 
 /// Rows of a row group, each with the slot that it counts in and its weight. The rows of a row group begin at about the
 /// same time, so few slots occur.
@@ -59,7 +63,7 @@ impl<'a> Slotted<'a> {
     }
 
     /// Counts the values of every intrinsic and attribute.
-    pub(super) fn count(&self, contents: &FileContents, counts: &mut Counts) -> Result<()> {
+    pub(super) fn count(&self, contents: &Contents, counts: &mut Counts) -> Result<()> {
         for (label, column) in INTRINSICS {
             self.count_column(column, label, counts)?;
         }
@@ -72,13 +76,10 @@ impl<'a> Slotted<'a> {
             let column = Layout::resource_column_name(&attribute.key);
             self.count_column(&column, &column, counts)?;
         }
-        let has_rest = |keys: &[KeyCount], column: &dyn Fn(&str) -> Option<(usize, ColumnType)>| {
-            keys.iter().any(|key| column(&key.key).is_none_or(|(_, known)| key.value_type != Some(known)))
-        };
-        if !contents.complete || has_rest(&contents.span_keys, &|key| layout.span_column(key)) {
+        if has_rest(Owner::Span, contents, layout) {
             self.count_map(counts)?;
         }
-        if !contents.complete || has_rest(&contents.resource_keys, &|key| layout.resource_column(key)) {
+        if has_rest(Owner::Resource, contents, layout) {
             self.count_texts_of_json(counts)?;
         }
         Ok(())
@@ -97,18 +98,16 @@ impl<'a> Slotted<'a> {
         if !self.rows.are_few() {
             if counts.has_too_many_values(label) {
                 let present = self.rows.present(column)?;
-                self.tally_present(present.as_ref(), |weights| counts.add_total(label, self.first, weights));
-                return Ok(());
+                return self.tally_present(present.as_ref(), |weights| counts.add_total(label, self.first, weights));
             }
             if let Some(numbered) = self.rows.numbered(column)? {
-                self.tally_numbered(&numbered, |number, weights| {
+                return self.tally_numbered(&numbered, |number, weights| {
                     let value = match &numbered.values {
                         DistinctValues::Texts(texts) => of_text(&texts[number]),
                         DistinctValues::Ints(ints) => GroupValue::Int(ints[number]),
                     };
                     counts.add(label, value, self.first, weights);
                 });
-                return Ok(());
             }
         }
         self.count_array(column, label, of_text, counts)
@@ -129,34 +128,53 @@ impl<'a> Slotted<'a> {
         if let Some(dictionary) = array.as_dictionary_opt::<Int32Type>() {
             let (keys, texts) = (dictionary.keys().values(), dictionary.values().as_string::<i32>());
             let numbers = || places().map(|at| (at, keys[at] as usize));
-            self.tally(texts.len(), numbers, |at, weights| {
+            return self.tally(texts.len(), numbers, |at, weights| {
                 counts.add(label, of_text(texts.value(at)), self.first, weights);
             });
-        } else if let Some(bools) = array.as_boolean_opt() {
+        }
+        if let Some(bools) = array.as_boolean_opt() {
             let numbers = || places().map(|at| (at, usize::from(bools.value(at))));
-            self.tally(2, numbers, |at, weights| counts.add(label, GroupValue::Bool(at == 1), self.first, weights));
-        } else if let Some(ints) = array.as_primitive_opt::<Int64Type>()
+            let add = |at, weights: &[f64]| counts.add(label, GroupValue::Bool(at == 1), self.first, weights);
+            return self.tally(2, numbers, add);
+        }
+        if let Some(ints) = array.as_primitive_opt::<Int64Type>()
             && let Some((min, max)) = self.rows.int_range(column)
             && let Some(width) = max.checked_sub(min).filter(|width| *width < INT_RANGE_MAX)
         {
             let values = ints.values();
             let numbers = || places().map(|at| (at, (values[at] - min) as usize));
-            self.tally(width as usize + 1, numbers, |at, weights| {
+            return self.tally(width as usize + 1, numbers, |at, weights| {
                 counts.add(label, GroupValue::Int(min + at as i64), self.first, weights);
             });
-        } else {
-            let codes = codes_of_array(&array, &self.rows, of_text);
-            let numbers = || (0..array.len()).map(|at| (at, codes.code(at) as usize));
-            self.tally(codes.values.len(), numbers, |at, weights| {
-                if codes.values[at] != GroupValue::Nil {
-                    counts.add(label, codes.values[at].clone(), self.first, weights);
-                }
-            });
         }
-        Ok(())
+        self.count_codes(array, of_text, |value, weights| {
+            if *value != GroupValue::Nil {
+                counts.add(label, value.clone(), self.first, weights);
+            }
+            Ok(())
+        })
     }
 
-    fn tally_numbered(&self, column: &NumberedColumn, add: impl FnMut(usize, &[f64])) {
+    /// Counts values that are numbered as they come.
+    fn count_codes(
+        &self,
+        array: Kept<ArrayRef>,
+        of_text: impl Fn(&str) -> GroupValue,
+        mut add: impl FnMut(&GroupValue, &[f64]) -> Result<()>,
+    ) -> Result<()> {
+        let rows = array.len();
+        let codes = codes_of_array(array, &self.rows, of_text);
+        let numbers = || (0..rows).map(|at| (at, codes.code(at) as usize));
+        let mut outcome = Ok(());
+        self.tally(codes.values.len(), numbers, |at, weights| {
+            if outcome.is_ok() {
+                outcome = add(&codes.values[at], weights);
+            }
+        })?;
+        outcome
+    }
+
+    fn tally_numbered(&self, column: &NumberedColumn, add: impl FnMut(usize, &[f64])) -> Result<()> {
         let (values, numbers) = (column.values.len(), || column.numbers.iter().map(|number| *number as usize));
         match &column.present {
             None => self.tally(values, || numbers().enumerate(), add),
@@ -164,9 +182,12 @@ impl<'a> Slotted<'a> {
         }
     }
 
-    fn tally_present(&self, present: Option<&BooleanBuffer>, mut add: impl FnMut(&[f64])) {
+    fn tally_present(&self, present: Option<&BooleanBuffer>, mut add: impl FnMut(&[f64])) -> Result<()> {
         match present {
-            None => add(&self.totals),
+            None => {
+                add(&self.totals);
+                Ok(())
+            }
             Some(present) => self.tally(1, || present.set_indices().map(|row| (row, 0)), |_, weights| add(weights)),
         }
     }
@@ -179,10 +200,11 @@ impl<'a> Slotted<'a> {
         values: usize,
         numbers: impl Fn() -> I,
         mut add: impl FnMut(usize, &[f64]),
-    ) {
+    ) -> Result<()> {
         // Rows that are not wanted count in a slot of their own, where nobody looks.
         let stride = self.width + 1;
         let at_once = (CELLS_MAX / stride).max(1);
+        let _sums = self.rows.hold(values.min(at_once) * stride * BYTES_PER_CELL)?;
         for first in (0..values).step_by(at_once) {
             let portion = at_once.min(values - first);
             let cells = numbers().filter_map(|(row, number)| {
@@ -197,6 +219,7 @@ impl<'a> Slotted<'a> {
                 }
             }
         }
+        Ok(())
     }
 
     /// The sum of weights in each of so many cells, from rows with their cells.
@@ -227,14 +250,28 @@ impl<'a> Slotted<'a> {
 
     /// Attributes of spans without a column of their own.
     fn count_map(&self, counts: &mut Counts) -> Result<()> {
-        let array = self.rows.column("span_attributes")?;
+        let mut first = 0;
+        self.rows.each_batch(rest_column(Owner::Span), |array| {
+            self.count_maps(array, first, counts)?;
+            first += array.len();
+            Ok(())
+        })
+    }
+
+    /// The same for some of the rows, from the one numbered `first` on.
+    fn count_maps(&self, array: &ArrayRef, first: usize, counts: &mut Counts) -> Result<()> {
         let map = array.as_map_opt().ok_or_else(|| ParquetError::General("not a column of maps".into()))?;
         let (keys, texts) = (map.keys().as_string::<i32>(), map.values().as_string::<i32>());
         // Values are parsed once for all rows that have the same text.
         let mut by_key: SeededMap<&str, SeededMap<&str, SlotSums>> = SeededMap::default();
-        for (row, &slot) in self.slots.iter().enumerate().filter(|(_, slot)| (**slot as usize) < self.width) {
+        for (at, offsets) in map.value_offsets().windows(2).enumerate() {
+            let row = first + at;
+            let slot = self.slots.get(row).copied().unwrap_or(self.width as u32);
+            if slot as usize >= self.width {
+                continue;
+            }
             let weight = self.weights.get(row).copied().unwrap_or(1.0);
-            for entry in map.value_offsets()[row] as usize..map.value_offsets()[row + 1] as usize {
+            for entry in offsets[0] as usize..offsets[1] as usize {
                 let of_value = by_key.entry(keys.value(entry)).or_default().entry(texts.value(entry)).or_default();
                 match of_value.last_mut() {
                     Some((last, sum)) if *last == slot => *sum += weight,
@@ -257,21 +294,21 @@ impl<'a> Slotted<'a> {
 
     /// Attributes of resources without a column of their own: one text for all of them, the same for many spans.
     fn count_texts_of_json(&self, counts: &mut Counts) -> Result<()> {
-        let array = self.rows.column("resource_attributes")?;
-        let codes = codes_of_array(&array, &self.rows, |text| GroupValue::String(text.into()));
-        let mut found = Vec::new();
-        let numbers = || (0..array.len()).map(|at| (at, codes.code(at) as usize));
-        self.tally(codes.values.len(), numbers, |at, weights| found.push((at, weights.to_vec())));
-        for (at, weights) in found {
-            let GroupValue::String(text) = &codes.values[at] else { continue };
-            let AnyValue::KeyValueList(entries) = read_json(text)? else { continue };
-            for (key, value) in entries {
-                if let Some(value) = counted(&value) {
-                    counts.add(&Layout::resource_column_name(&key), value, self.first, &weights);
+        let array = self.rows.column(rest_column(Owner::Resource))?;
+        self.count_codes(
+            array,
+            |text| GroupValue::String(text.into()),
+            |value, weights| {
+                let GroupValue::String(text) = value else { return Ok(()) };
+                let AnyValue::KeyValueList(entries) = read_json(text)? else { return Ok(()) };
+                for (key, value) in entries {
+                    if let Some(value) = counted(&value) {
+                        counts.add(&Layout::resource_column_name(&key), value, self.first, weights);
+                    }
                 }
-            }
-        }
-        Ok(())
+                Ok(())
+            },
+        )
     }
 }
 

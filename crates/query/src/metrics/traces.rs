@@ -1,51 +1,53 @@
 //! Gathers from whole traces, for pipelines that no span alone decides.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use tracehouse_model::{SeededSet, SpanBatch, TraceId};
-use tracehouse_store::{OpenFile, Snapshot, SpanFile};
+use tracehouse_scan::{Held, each_row_group};
+use tracehouse_store::{OpenFile, SpanFile};
 
 use super::columns::gather_rows;
 use super::gather::Gathered;
 use super::measure::Cell;
-use super::series::{Run, SeriesPlan, row_groups};
+use super::series::{Run, SeriesPlan};
 use super::{Met, Steps};
 use crate::assemble::assemble_many;
-use crate::bounds::Bounds;
 use crate::candidates::{Candidates, Scan};
 use crate::column_eval::columns_of;
-use crate::error::QueryError;
 use crate::evaluate::{Evaluation, union_of};
+use crate::question::Question;
 use crate::row_eval::{RowExpression, TraceFacts};
+use crate::shares::candidate_bytes_max;
 use crate::whereabouts::Whereabouts;
 
 /// Traces that one thread puts together at once.
 const TRACES_AT_ONCE: usize = 2048;
 
-pub(super) fn gather<C: Cell>(
-    run: &Run<'_>,
-    files: &[&Arc<SpanFile>],
-    met: &mut Met,
-) -> Result<Gathered<C>, QueryError> {
-    let begin = || Gathered::new(run.steps, run.series.exemplars.of_series_max, run.bounds.cell_bytes_max());
-    let traces = WholeTraces { series: run.series, steps: run.steps, snapshot: run.snapshot, bounds: run.bounds };
+pub(super) fn gather<C: Cell>(run: &Run<'_>, files: &[&Arc<SpanFile>], met: &mut Met) -> Gathered<C> {
+    let traces = WholeTraces { series: run.series, steps: run.steps, question: run.question };
     let columns = |open: &OpenFile| Some(columns(run, open));
-    let all = traces.gather(files, met, begin, columns, |spans, facts, rows, own| {
-        let rows = rows.into_iter().map(|row| row as usize);
-        gather_rows(run, spans, rows, |field| RowExpression::new(field, spans, Some(facts)), own);
-    })?;
-    let mut gathered = begin();
+    let all = traces.gather(
+        files,
+        met,
+        || run.begin(),
+        columns,
+        |spans, facts, rows, own| {
+            let rows = rows.into_iter().map(|row| row as usize);
+            gather_rows(run, spans, rows, |field| RowExpression::new(field, spans, Some(facts)), own);
+        },
+    );
+    let mut gathered = run.begin();
     all.into_iter().for_each(|own| gathered.merge(own));
-    Ok(gathered)
+    gathered
 }
 
 /// The traces of which a pipeline leaves spans.
 pub(super) struct WholeTraces<'a> {
     pub(super) series: &'a SeriesPlan,
     pub(super) steps: &'a Steps,
-    pub(super) snapshot: &'a Snapshot,
-    pub(super) bounds: &'a Bounds<'a>,
+    pub(super) question: Question<'a>,
 }
 
 impl WholeTraces<'_> {
@@ -58,15 +60,16 @@ impl WholeTraces<'_> {
         begin: impl Fn() -> T + Sync,
         columns: impl Fn(&OpenFile) -> Option<Vec<String>> + Sync,
         look: impl Fn(&SpanBatch, &TraceFacts<'_>, Vec<u32>, &mut T) + Sync,
-    ) -> Result<Vec<T>, QueryError> {
-        let whereabouts = Whereabouts::new(self.snapshot, self.bounds);
-        let candidates = self.candidates(&whereabouts, files, met)?;
+    ) -> Vec<T> {
+        let bounds = self.question.bounds;
+        let whereabouts = Whereabouts::new(self.question);
+        let (candidates, _held) = self.candidates(&whereabouts, files, met);
         let of_files = candidates.chunk_by(|one, other| one.0 == other.0);
         let portions: Vec<&[(u32, TraceId)]> = of_files.flat_map(|of_file| of_file.chunks(TRACES_AT_ONCE)).collect();
         let omitted = AtomicU64::new(0);
-        let (all, done) = self.bounds.gather(portions.len(), begin, |portion, own| {
+        let (all, done) = bounds.gather(portions.len(), begin, |portion, own| {
             let traces: Vec<TraceId> = portions[portion].iter().map(|(_, trace)| *trace).collect();
-            assemble_many(self.snapshot, &whereabouts, &traces, self.bounds, &columns, |found| {
+            assemble_many(self.question, &whereabouts, &traces, &columns, |found| {
                 for tree in &found.trees {
                     let facts = TraceFacts::of(&found.spans, tree);
                     let evaluation = Evaluation::new(&found.spans, tree, &facts);
@@ -74,50 +77,56 @@ impl WholeTraces<'_> {
                     look(&found.spans, &facts, union_of(&spansets), own);
                     omitted.fetch_add(tree.omitted, Ordering::Relaxed);
                 }
-            })
-        })?;
+            });
+        });
         if done < portions.len() {
-            met.partial(|| self.bounds.stopped(done, portions.len(), "portions of traces looked at"));
+            met.partial(|| bounds.stopped(done, portions.len(), "portions of traces looked at"));
         }
         met.omitted(omitted.into_inner());
-        Ok(all)
+        all
     }
 
-    /// Traces that may leave spans, each with the first file where it was met: by file, then by id, as they stand there.
+    /// Traces that may leave spans, each with the first file where it was met: by file, then by id, as they stand there; and
+    /// the memory for them.
     fn candidates(
         &self,
         whereabouts: &Whereabouts<'_>,
         files: &[&Arc<SpanFile>],
         met: &mut Met,
-    ) -> Result<Vec<(u32, TraceId)>, QueryError> {
-        let (bounds, drivers) = (self.bounds, &self.series.plan.drivers);
+    ) -> (Vec<(u32, TraceId)>, Held) {
+        let Question { snapshot, bounds, reach } = self.question;
+        let drivers = &self.series.plan.drivers;
         let scan = Scan { filter: &drivers.span, start: self.steps.range.clone(), bounds };
         let mut in_memory = Candidates::default();
-        self.snapshot.hot.iter().for_each(|hot| scan.look_at_memory(&hot.spans, &mut in_memory));
+        snapshot.hot.iter().for_each(|hot| scan.look_at_memory(&hot.spans, &mut in_memory));
         let in_memory = in_memory.take_newer_than(i64::MIN);
-        let count = AtomicUsize::new(in_memory.len());
-        let pieces = row_groups(files, met)?;
-        let (found, done) = bounds.gather(pieces.len(), Vec::new, |piece, own: &mut Vec<(u32, TraceId)>| {
-            let piece = &pieces[piece];
-            let elsewhere = |trace| whereabouts.elsewhere(trace, piece.file, true);
-            let matches = scan
-                .traces_in_row_group(piece.file, &piece.open, piece.row_group, &drivers.trace, elsewhere)
-                .map_err(|source| piece.file.read_error(source))?;
-            // They are gathered once more below.
-            let count = matches.len() + count.fetch_add(matches.len(), Ordering::Relaxed);
-            bounds.hold_candidates(2 * count * size_of::<(u32, TraceId)>());
-            own.extend(matches.into_iter().map(|(trace, _)| (piece.number, trace)));
-            Ok(())
-        })?;
-        if done < pieces.len() {
-            met.partial(|| bounds.stopped(done, pieces.len(), "row groups read"));
+        let held = Mutex::new(bounds.hold());
+        // They are gathered once more below.
+        let hold = |more: usize| {
+            let (mut held, bytes) = (held.lock(), 2 * more * size_of::<(u32, TraceId)>());
+            let too_many = held.used() + bytes > candidate_bytes_max(bounds);
+            // More than there can be ends the query, with the same words.
+            bounds.take(&mut held, if too_many { usize::MAX } else { bytes }).is_ok()
+        };
+        if !hold(in_memory.len()) {
+            return (Vec::new(), held.into_inner());
         }
+        let (found, done) = each_row_group(bounds, reach, files, Vec::new, |piece, own: &mut Vec<(u32, TraceId)>| {
+            let elsewhere = |trace| whereabouts.elsewhere(trace, piece.file, true);
+            let (open, row_group) = (&*piece.open, piece.row_group);
+            let matches = scan.traces_in_row_group(&piece.contents, open, row_group, &drivers.trace, elsewhere)?;
+            if hold(matches.len()) {
+                own.extend(matches.into_iter().map(|(trace, _)| (piece.number, trace)));
+            }
+            Ok(())
+        });
+        met.read(self.question, done, files.len());
         let mut traces: Vec<_> = in_memory.into_iter().map(|trace| (u32::MAX, trace)).collect();
         found.into_iter().for_each(|found| traces.extend(found));
         traces.sort_unstable_by_key(|&(file, trace)| (trace, file));
         traces.dedup_by_key(|(_, trace)| *trace);
         traces.sort_unstable();
-        Ok(traces)
+        (traces, held.into_inner())
     }
 }
 

@@ -52,8 +52,8 @@ impl Limited {
     }
 }
 
-/// Memory for 40 spans at once, and for the ids of 320 traces.
-const LITTLE: usize = 40 * 256 * 4;
+/// Memory for some two hundred spans at once.
+const LITTLE: usize = 1 << 20;
 
 #[tokio::test]
 async fn little_memory_takes_more_portions() {
@@ -88,7 +88,8 @@ async fn too_little_memory_is_said() {
     let reason = tiny.search(SEARCH).await.partial_reason.expect("not everything was looked at");
     assert!(reason.contains("of memory"), "{reason}");
     let by_time = "{ } | rate() by (span:id)";
-    let reason = tiny.metrics(by_time).await.partial_reason.expect("too many series");
+    let small = Limited::new(&shop, QueryLimits { memory_bytes_max: 128 << 10, ..QueryLimits::default() });
+    let reason = small.metrics(by_time).await.partial_reason.expect("too many series");
     assert!(reason.contains("too many series"), "{reason}");
 }
 
@@ -123,7 +124,8 @@ async fn a_giant_trace_is_cut() {
     let mut batch = SpanBatch::new();
     put(&mut batch.strings, &mut batch.resources.attributes, "service.name", &AnyValue::String("big".into()));
     let (resource, scope) = (batch.finish_resource(0, 0), batch.finish_scope(0, 0, 0, 0));
-    for number in 0..100_u64 {
+    const SPANS: u64 = 5000;
+    for number in 0..SPANS {
         batch.finish_span(tracehouse_model::SpanFields {
             trace_id: trace_id(1),
             span_id: tracehouse_model::SpanId((number + 1).to_be_bytes()),
@@ -142,10 +144,13 @@ async fn a_giant_trace_is_cut() {
         let query = "{ } | by(resource.service.name) | count() > 1";
         let found = little.search(query).await;
         let reason = found.partial_reason.expect("the trace is cut");
-        assert!(reason.starts_with("60 spans of very large traces"), "{reason}");
+        let (omitted, rest) = reason.split_once(' ').expect("a number of spans");
+        assert!(rest.starts_with("spans of very large traces"), "{reason}");
+        let omitted: u64 = omitted.parse().expect("a number");
+        assert!((1..SPANS).contains(&omitted), "{omitted}");
         let metrics = little.metrics(&format!("{query} | count_over_time()")).await;
-        assert_eq!(metrics.series[0].values, [Some(40.0)]);
-        assert!(metrics.partial_reason.is_some_and(|reason| reason.starts_with("60 spans")));
+        assert_eq!(metrics.series[0].values, [Some((SPANS - omitted) as f64)]);
+        assert!(metrics.partial_reason.is_some_and(|reason| reason.starts_with(&format!("{omitted} spans"))));
     }
 }
 

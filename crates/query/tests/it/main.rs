@@ -1,12 +1,15 @@
 //! The same questions asked of spans in memory, in flushed files and in merged files, against a slow and obvious answer.
 
+mod allocations;
 mod corpus;
 mod documentation;
 mod limits;
+mod memory;
 mod names;
 mod random;
 mod reference;
 mod searches;
 mod shop;
 mod traces;
+mod unreadable;
 mod wild;

@@ -1,5 +1,6 @@
 //! A store with spans that are known one by one.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ const SERVICES: [&str; 5] = ["gateway", "cart", "checkout", "payment", "ünïcod
 pub(crate) struct Shop {
     pub(crate) store: Arc<Store>,
     pub(crate) engine: Arc<QueryEngine>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Shop {
@@ -43,7 +44,25 @@ impl Shop {
         let store =
             Store::open(config, objects, Some(root), catalogue, clock.clone(), randomness).await.expect("opens");
         let engine = QueryEngine::new(store.clone(), QueryLimits::default(), clock);
-        Self { store, engine, _folder: folder }
+        Self { store, engine, folder }
+    }
+
+    /// Paths of the files that are stored, in their order.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let mut folders = vec![self.folder.path().join("store")];
+        let mut files = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("the folder can be read") {
+                let path = entry.expect("it can be read").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "parquet") {
+                    files.push(path);
+                }
+            }
+        }
+        files.sort();
+        files
     }
 
     pub(crate) async fn append(&self, batch: SpanBatch) {

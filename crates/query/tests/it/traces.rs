@@ -1,7 +1,7 @@
 //! Assembling traces: trees, fragments, copies, circles.
 
 use tracehouse_model::{SpanBatch, SpanFields, SpanId, TenantId, kind};
-use tracehouse_query::{ParentRow, Trace};
+use tracehouse_query::{ParentRow, Trace, TraceDetail};
 
 use crate::shop::{NOON, Shop, many_spans, trace_id};
 
@@ -27,7 +27,7 @@ fn batch(spans: &[(u64, u64, i64)]) -> SpanBatch {
 }
 
 async fn assemble(shop: &Shop, most: usize) -> Trace {
-    let trace = shop.engine.trace(&TenantId::default(), trace_id(1), most).await.expect("reads");
+    let trace = shop.engine.trace(&TenantId::default(), trace_id(1), most, TraceDetail::Whole).await.expect("reads");
     trace.expect("the trace is there")
 }
 
@@ -101,8 +101,12 @@ async fn each_span_comes_back_whole() {
         }
         assert_eq!(found, sent);
     }
-    let absent = shop.engine.trace(&TenantId::default(), trace_id(999_999), 10).await.expect("reads");
+    let absent =
+        shop.engine.trace(&TenantId::default(), trace_id(999_999), 10, TraceDetail::Whole).await.expect("reads");
     assert!(absent.is_none());
     let other = tracehouse_model::TenantId::new("other").expect("a tenant");
-    assert!(shop.engine.trace(&other, spans[0].trace_id, 10).await.expect("reads").is_none(), "tenants are apart");
+    assert!(
+        shop.engine.trace(&other, spans[0].trace_id, 10, TraceDetail::Whole).await.expect("reads").is_none(),
+        "tenants are apart"
+    );
 }

@@ -23,23 +23,29 @@ use crate::tables::Column;
 /// With at most this share of the rows left, the columns of a further condition are read only for them.
 const SPARSE_SHARE: usize = 8;
 
-/// Whether anything in a file may satisfy the filters, from what the catalogue says. Reads nothing.
+/// Whether anything in a file may satisfy the filters, from what it says of itself. Reads no rows.
 pub(super) fn may_match(scan: &Scan, file: &SpanFile) -> StatementResult<bool> {
     let predicate = &scan.predicate;
-    let has_trace = predicate.traces.as_ref().is_none_or(|traces| traces.iter().any(|&id| file.may_contain(id)));
+    // A file whose names or filter can't be read may hold anything.
+    let may_contain = |id| file.may_contain(id).unwrap_or(true);
+    let has_trace = predicate.traces.as_ref().is_none_or(|traces| traces.iter().any(|&id| may_contain(id)));
     let start_time = Some((file.record.start_min, file.record.start_max));
     if !has_trace || !predicate.may_hold(&Ranges { start_time, duration_nanos: None }) {
         return Ok(false);
     }
+    if predicate.conditions.is_empty() {
+        return Ok(true);
+    }
+    let Ok(contents) = file.contents() else { return Ok(true) };
     for condition in &predicate.conditions {
         let absent = |column: &Column| {
             matches!(column, Column::Attribute(attribute)
-                if is_columnar(column, scan.table) && !may_occur(attribute, &file.contents))
+                if is_columnar(column, scan.table) && !may_occur(attribute, &contents))
         };
         if !condition.columns.is_empty() && condition.columns.iter().all(absent) && !condition.holds_for_null()? {
             return Ok(false);
         }
-        if let Some(known) = known_values(condition, &file.contents) {
+        if let Some(known) = known_values(condition, &contents) {
             let rows = known.len();
             // What fails for a value that no row may have is no reason to fail the statement.
             let none = condition.holds(vec![known], rows).is_ok_and(|holds| holds.count_set_bits() == 0);
@@ -79,7 +85,12 @@ fn known_values(condition: &Condition, contents: &FileContents) -> Option<ArrayR
 pub(super) struct FileScan {
     file: Arc<SpanFile>,
     open: Arc<OpenFile>,
-    next_row_group: usize,
+    /// Names that occur in it; nothing is known if they can't be read.
+    contents: Arc<FileContents>,
+    /// The row group that is read, or the next one.
+    row_group: usize,
+    /// Rows of it before this one were given.
+    first_row: usize,
     current: Option<RowGroup>,
     /// Where the wanted traces stand, once it has been looked up: row group and rows.
     traces: Option<Vec<(usize, Range<usize>)>>,
@@ -104,32 +115,60 @@ enum Reading {
 
 impl FileScan {
     pub(super) fn new(file: Arc<SpanFile>, open: Arc<OpenFile>, first_row_group: usize) -> Self {
-        Self { file, open, next_row_group: first_row_group, current: None, traces: None }
+        let contents = file.contents().unwrap_or_default();
+        Self { file, open, contents, row_group: first_row_group, first_row: 0, current: None, traces: None }
     }
 
     pub(super) fn path(&self) -> &str {
         &self.file.record.path
     }
 
-    /// The next rows, perhaps none; `None` at the end of the file.
+    /// The next rows, perhaps none; `None` at the end of the file. If the file turns out to be damaged, what of it can be read
+    /// is read from where the scan was.
     pub(super) fn step(&mut self, scan: &Scan) -> std::result::Result<Option<RecordBatch>, ScanError> {
+        let error = match self.step_once(scan) {
+            Err(ScanError::File(error)) => error,
+            outcome => return outcome,
+        };
+        self.file.check(&error);
+        let reopened = self.file.open().map_err(|error| error.source)?;
+        // The same as before: nothing more is known than when reading failed.
+        if Arc::ptr_eq(&reopened, &self.open) {
+            return Err(error.into());
+        }
+        (self.open, self.traces, self.current) = (reopened, None, None);
+        self.step_once(scan)
+    }
+
+    fn step_once(&mut self, scan: &Scan) -> std::result::Result<Option<RecordBatch>, ScanError> {
+        let nothing = || RecordBatch::new_empty(scan.schema.clone());
         if let Some(row_group) = &mut self.current {
             let batch = match row_group.reading {
-                Reading::Columns { .. } => next_columns(row_group, &self.open, &self.file.contents, scan)?,
-                Reading::Spans { .. } => next_spans(row_group, &self.open, &self.file.contents, scan)?,
+                Reading::Columns { .. } => next_columns(row_group, &self.open, &self.contents, scan)?,
+                Reading::Spans { .. } => next_spans(row_group, &self.open, &self.contents, scan)?,
             };
-            if batch.is_none() {
-                self.current = None;
+            match batch {
+                Some(batch) => {
+                    self.first_row = row_group.rows_given();
+                    return Ok(Some(batch));
+                }
+                None => self.next_row_group(scan),
             }
-            return Ok(Some(batch.unwrap_or_else(|| RecordBatch::new_empty(scan.schema.clone()))));
+            return Ok(Some(nothing()));
         }
-        if self.next_row_group >= self.open.row_groups() {
+        if self.row_group >= self.open.row_groups() {
             return Ok(None);
         }
-        let number = self.next_row_group;
-        self.next_row_group += scan.partitions;
-        self.current = self.begin(number, scan)?;
-        Ok(Some(RecordBatch::new_empty(scan.schema.clone())))
+        self.current = self.begin(self.row_group, scan)?;
+        if self.current.is_none() {
+            self.next_row_group(scan);
+        }
+        Ok(Some(nothing()))
+    }
+
+    fn next_row_group(&mut self, scan: &Scan) {
+        self.row_group += scan.partitions;
+        (self.first_row, self.current) = (0, None);
     }
 
     /// Decides which rows of a row group are wanted, and begins to read them.
@@ -140,10 +179,17 @@ impl FileScan {
             return Ok(None);
         }
         let rows = self.open.rows_of(number);
-        let reading = Reading::Spans { next_row: 0 };
-        let mut row_group = RowGroup { number, rows, wanted: None, parents: None, reading };
+        let reading = Reading::Spans { next_row: self.first_row };
+        let wanted = self.rows_left(number, rows);
+        let mut row_group = RowGroup { number, rows, wanted, parents: None, reading };
+        if self.first_row == 0
+            && let Some(readable) = self.open.readable(number)
+        {
+            scan.report.count_unreadable(self.path(), (rows - readable.count_set_bits()) as u64);
+        }
         if let Some(traces) = &scan.predicate.traces {
-            let wanted = self.rows_of_traces(traces, number, rows)?;
+            let of_traces = self.rows_of_traces(traces, number, rows)?;
+            let wanted = row_group.wanted.map_or_else(|| of_traces.clone(), |wanted| &wanted & &of_traces);
             if wanted.count_set_bits() == 0 {
                 return Ok(None);
             }
@@ -152,21 +198,32 @@ impl FileScan {
         scan.report.count_row_group();
         let columnar = |condition: &&Condition| condition.columns.iter().all(|column| is_columnar(column, scan.table));
         for condition in scan.predicate.conditions.iter().filter(columnar) {
-            row_group.decide(condition, &self.open, &self.file.contents)?;
+            row_group.decide(condition, &self.open, &self.contents)?;
             if row_group.wanted.as_ref().is_some_and(|wanted| wanted.count_set_bits() == 0) {
                 return Ok(None);
             }
         }
         if scan.in_columns() {
-            row_group.begin_columns(&self.open, &self.file.contents, scan)?;
+            row_group.begin_columns(&self.open, &self.contents, scan)?;
         }
         Ok(Some(row_group))
+    }
+
+    /// The rows of a row group that can be read and were not given yet; `None`: all.
+    fn rows_left(&self, number: usize, rows: usize) -> Option<BooleanBuffer> {
+        let not_given = |rows: usize| BooleanBuffer::collect_bool(rows, |row| row >= self.first_row);
+        match (self.open.readable(number), self.first_row) {
+            (None, 0) => None,
+            (None, _) => Some(not_given(rows)),
+            (Some(readable), 0) => Some(readable.clone()),
+            (Some(readable), _) => Some(readable & &not_given(rows)),
+        }
     }
 
     fn rows_of_traces(&mut self, traces: &[TraceId], number: usize, rows: usize) -> Result<BooleanBuffer> {
         if self.traces.is_none() {
             let mut found = Vec::new();
-            for &trace in traces.iter().filter(|&&trace| self.file.may_contain(trace)) {
+            for &trace in traces.iter().filter(|&&trace| self.file.may_contain(trace).unwrap_or(true)) {
                 found.extend(self.open.find_trace(trace)?);
             }
             self.traces = Some(found);
@@ -191,6 +248,19 @@ impl Scan {
 impl RowGroup {
     fn wanted_rows(&self) -> usize {
         self.wanted.as_ref().map_or(self.rows, BooleanBuffer::count_set_bits)
+    }
+
+    /// Rows before this one were given.
+    fn rows_given(&self) -> usize {
+        match &self.reading {
+            Reading::Spans { next_row } => *next_row,
+            Reading::Columns { rows_done, .. } => match &self.wanted {
+                None => *rows_done,
+                Some(wanted) => {
+                    rows_done.checked_sub(1).and_then(|last| wanted.set_indices().nth(last)).map_or(0, |row| row + 1)
+                }
+            },
+        }
     }
 
     fn selection(&self) -> Option<RowSelection> {
@@ -343,7 +413,7 @@ fn next_spans(
     let rows_total = row_group.rows;
     let Reading::Spans { next_row } = &mut row_group.reading else { return Ok(None) };
     let window = *next_row..rows_total.min(*next_row + scan.rows_per_step);
-    *next_row = window.end;
+    let end = window.end;
     if window.is_empty() {
         return Ok(None);
     }
@@ -352,6 +422,7 @@ fn next_spans(
         None => window.collect(),
     };
     let (Some(&first), Some(&last)) = (wanted.first(), wanted.last()) else {
+        *next_row = end;
         return Ok(Some(RecordBatch::new_empty(scan.schema.clone())));
     };
     let mut needed = scan.columns.clone();
@@ -363,6 +434,8 @@ fn next_spans(
     }
     let stored = stored_names(&needed, open, contents);
     let spans = open.read_rows(row_group.number, first..last + 1, Projection::Only(&stored))?;
+    // What was read is given: if reading had failed these rows would come again.
+    *next_row = end;
     let mut rows = SpanRows::new(scan.table, &spans, wanted.iter().map(|row| row - first));
     let undecided = |condition: &&Condition| !condition.columns.iter().all(|column| is_columnar(column, scan.table));
     rows.retain(scan.predicate.conditions.iter().filter(undecided))?;

@@ -5,6 +5,7 @@ mod sources;
 mod spans;
 mod values;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -15,7 +16,7 @@ use parking_lot::Mutex;
 use parquet::errors::ParquetError;
 use tracehouse_store::{HotBatch, Snapshot, SpanFile};
 
-use crate::plan::Predicate;
+use crate::plan::{Predicate, Ranges};
 use crate::scan::file::FileScan;
 use crate::scan::spans::SpanRows;
 use crate::tables::{Column, Table};
@@ -55,6 +56,8 @@ pub(crate) struct ScanReport {
     row_groups: AtomicUsize,
     spans_hot: AtomicU64,
     failed: Mutex<Vec<String>>,
+    /// Spans that can't be read, of files of which others can, by path and how many.
+    unreadable: Mutex<BTreeMap<String, u64>>,
 }
 
 /// What the scans of a statement have read. A table that is named twice is scanned, and counted, twice.
@@ -67,6 +70,10 @@ pub struct Scanned {
     pub spans_hot: u64,
     /// Paths of files that could not be read.
     pub failed: Vec<String>,
+    /// Paths of files of which some spans could not be read.
+    pub damaged: Vec<String>,
+    /// How many spans these are.
+    pub spans_unreadable: u64,
 }
 
 impl ScanReport {
@@ -79,6 +86,8 @@ impl ScanReport {
             row_groups: self.row_groups.load(Ordering::Relaxed),
             spans_hot: self.spans_hot.load(Ordering::Relaxed),
             failed,
+            damaged: self.unreadable.lock().keys().cloned().collect(),
+            spans_unreadable: self.unreadable.lock().values().sum(),
         }
     }
 }
@@ -132,6 +141,12 @@ impl Scanner {
         let hot: Vec<_> = scan.snapshot.hot.iter().rev().skip(partition).step_by(scan.partitions).cloned().collect();
         let files: Vec<_> = scan.snapshot.files.iter().cloned().enumerate().collect();
         let rows_left = scan.rows_max.unwrap_or(usize::MAX);
+        for file in scan.snapshot.unreadable.iter().filter(|_| partition == 0) {
+            let ranges = Ranges { start_time: Some((file.start_min, file.start_max)), duration_nanos: None };
+            if scan.predicate.may_hold(&ranges) {
+                scan.report.failed.lock().push(file.path.clone());
+            }
+        }
         Self { scan, partition, hot: hot.into_iter(), files: files.into_iter(), current: None, rows_left }
     }
 
@@ -209,6 +224,10 @@ impl ScanReport {
     fn fail(&self, path: String, error: &ParquetError) {
         tracing::warn!(path, %error, "SQL could not read a file of spans; the answer says so");
         self.failed.lock().push(path);
+    }
+
+    pub(super) fn count_unreadable(&self, path: &str, spans: u64) {
+        *self.unreadable.lock().entry(path.to_owned()).or_default() += spans;
     }
 
     pub(super) fn count_row_group(&self) {

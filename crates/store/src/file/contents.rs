@@ -32,6 +32,22 @@ pub struct KeyCount {
 }
 
 impl FileContents {
+    /// About what this takes in memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        /// Of a text apart from its bytes, in a list.
+        const TEXT_BYTES: usize = 40;
+        let texts = |texts: &[String]| texts.iter().map(|text| text.len() + TEXT_BYTES).sum::<usize>();
+        let counts = |keys: &[KeyCount]| keys.iter().map(|count| count.key.len() + 2 * TEXT_BYTES).sum::<usize>();
+        let of_services = |(service, names): (&String, &Vec<String>)| service.len() + 3 * TEXT_BYTES + texts(names);
+        self.services.iter().map(of_services).sum::<usize>()
+            + counts(&self.span_keys)
+            + counts(&self.resource_keys)
+            + texts(&self.scope_keys)
+            + texts(&self.event_keys)
+            + texts(&self.link_keys)
+            + size_of::<Self>()
+    }
+
     pub const SERVICES_MAX: usize = 2_000;
     pub const OPERATIONS_PER_SERVICE_MAX: usize = 1_000;
     pub const KEYS_MAX: usize = 4_000;

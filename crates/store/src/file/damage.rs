@@ -21,7 +21,7 @@ impl Damaged {
 
 /// Whether the bytes of a file are at fault, and not the way to them: too many open files, an error of the disk, a folder that is
 /// not mounted or a broken connection may pass, and must never condemn a file.
-pub(crate) fn is_damage(error: &ParquetError) -> bool {
+pub fn is_damage(error: &ParquetError) -> bool {
     match error {
         ParquetError::External(cause) => {
             let of_machine = cause.downcast_ref::<object_store::Error>().is_some()

@@ -24,8 +24,7 @@ mod trace_rows;
 mod write;
 
 pub use contents::{FileContents, KeyCount};
-pub use damage::Damage;
-pub(crate) use damage::is_damage;
+pub use damage::{Damage, is_damage};
 pub(crate) use footer::Expected;
 pub(crate) use layout::column;
 pub use layout::{ColumnType, Layout, PromotedAttribute};
@@ -34,7 +33,7 @@ pub(crate) use order::{OrderedSpans, RowRef, SeenSpans, order_spans};
 pub(crate) use promote::AttributeCounts;
 pub(crate) use read::SpanStream;
 pub use read::{Batches, OpenFile, Projection, StringForm};
-pub(crate) use source::FileSource;
+pub(crate) use source::{FileSource, Handles};
 pub(crate) use trace_filter::TraceFilter;
 pub use trace_rows::TraceRows;
 pub(crate) use write::{MergedStrings, Packing, ROWS_PER_ROW_GROUP, SpanFileWriter, WrittenFile};

@@ -59,9 +59,4 @@ impl PageChecksums {
         let end = if chunk + 1 < self.chunks { self.number(2 + chunk)? as usize } else { all };
         (begin <= end && end <= all).then(|| (begin..end).map_while(move |at| self.number(first + at)))
     }
-
-    /// What this takes in memory.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes.len()
-    }
 }

@@ -17,7 +17,7 @@ use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels,
 use parquet::basic::Type as Physical;
 use parquet::column::page::{Page, PageReader};
 use parquet::errors::{ParquetError, Result};
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::schema::types::SchemaDescriptor;
@@ -428,6 +428,29 @@ impl OpenFile {
         let wanted = chunks
             .filter(|chunk| columns.is_none_or(|columns| columns.contains(&chunk.column_path().parts()[0].as_str())));
         wanted.map(|chunk| u64::try_from(chunk.compressed_size()).unwrap_or(0)).sum()
+    }
+
+    /// About what columns of a row group (as in [`Self::bytes_of`]) take in memory when all their rows are read, in bytes.
+    ///
+    /// A text inside a list or map is a copy for each row, even if the file has it once. How long these are together is
+    /// guessed where the file doesn't say.
+    pub fn bytes_in_memory(&self, row_group: usize, columns: Option<&[&str]>) -> u64 {
+        const BYTES_PER_VALUE: u64 = 16;
+        const TEXT_BYTES_GUESSED: u64 = 64;
+        let chunks = self.metadata().row_group(row_group).columns().iter();
+        let wanted = chunks
+            .filter(|chunk| columns.is_none_or(|columns| columns.contains(&chunk.column_path().parts()[0].as_str())));
+        let bytes = |chunk: &ColumnChunkMetaData| {
+            let [values, stored] =
+                [chunk.num_values(), chunk.uncompressed_size()].map(|number| u64::try_from(number).unwrap_or(0));
+            let copies = chunk.column_path().parts().len() > 1 && chunk.column_type() == Physical::BYTE_ARRAY;
+            let texts = || {
+                let known = chunk.unencoded_byte_array_data_bytes().and_then(|bytes| u64::try_from(bytes).ok());
+                known.unwrap_or(if chunk.dictionary_page_offset().is_some() { TEXT_BYTES_GUESSED * values } else { 0 })
+            };
+            BYTES_PER_VALUE * values + stored.max(if copies { texts() } else { 0 })
+        };
+        wanted.map(bytes).sum()
     }
 
     /// Reads columns (by name, all leaves of each) of a row group, only the selected rows, in batches.

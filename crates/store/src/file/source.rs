@@ -11,6 +11,7 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::reader::{ChunkReader, Length};
+use quick_cache::sync::Cache;
 
 /// A file that can be read from many threads at once.
 #[derive(Clone)]
@@ -19,6 +20,8 @@ pub(crate) enum FileSource {
         file: Arc<File>,
         length: u64,
     },
+    /// One of many, which can't all be open.
+    Pooled(Arc<PooledFile>),
     /// Reads block the calling thread, which is one of the query or background threads, never one of the runtime's.
     Remote {
         objects: Arc<dyn ObjectStore>,
@@ -28,7 +31,56 @@ pub(crate) enum FileSource {
     },
 }
 
+/// Open handles of files, the most recently used ones.
+pub(crate) struct Handles(Cache<u64, Arc<File>>);
+
+/// So many files are kept open.
+const OPEN_FILES_MAX: usize = 128;
+
+impl Default for Handles {
+    fn default() -> Self {
+        Self(Cache::new(OPEN_FILES_MAX))
+    }
+}
+
+impl Handles {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn close(&self, number: u64) {
+        self.0.remove(&number);
+    }
+}
+
+/// A file that is opened when it is read, if it is not open.
+pub(crate) struct PooledFile {
+    number: u64,
+    length: u64,
+    open: Box<OpenHandle>,
+    handles: Arc<Handles>,
+}
+
+type OpenHandle = dyn Fn() -> io::Result<File> + Send + Sync;
+
+impl PooledFile {
+    fn handle(&self) -> io::Result<Arc<File>> {
+        self.handles.0.get_or_insert_with(&self.number, || (self.open)().map(Arc::new))
+    }
+}
+
 impl FileSource {
+    /// A file whose handle is kept under a number as long as there is room.
+    pub(crate) fn pooled(
+        number: u64,
+        handles: &Arc<Handles>,
+        open: impl Fn() -> io::Result<File> + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let mut file = PooledFile { number, length: 0, open: Box::new(open), handles: handles.clone() };
+        file.length = file.handle()?.metadata()?.len();
+        Ok(Self::Pooled(Arc::new(file)))
+    }
+
     pub(crate) fn open_local(path: &std::path::Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
@@ -37,11 +89,8 @@ impl FileSource {
 
     fn read_at(&self, start: u64, length: usize) -> Result<Bytes> {
         match self {
-            Self::Local { file, .. } => {
-                let mut buffer = vec![0; length];
-                file.read_exact_at(&mut buffer, start)?;
-                Ok(buffer.into())
-            }
+            Self::Local { file, .. } => read_exact(file, start, length),
+            Self::Pooled(pooled) => read_exact(&*pooled.handle()?, start, length),
             Self::Remote { objects, path, runtime, .. } => runtime
                 .block_on(objects.get_range(path, start..start + length as u64))
                 .map_err(|error| ParquetError::External(Box::new(error))),
@@ -49,10 +98,17 @@ impl FileSource {
     }
 }
 
+fn read_exact(file: &File, start: u64, length: usize) -> Result<Bytes> {
+    let mut buffer = vec![0; length];
+    file.read_exact_at(&mut buffer, start)?;
+    Ok(buffer.into())
+}
+
 impl Length for FileSource {
     fn len(&self) -> u64 {
         match self {
             Self::Local { length, .. } | Self::Remote { length, .. } => *length,
+            Self::Pooled(pooled) => pooled.length,
         }
     }
 }

@@ -36,6 +36,10 @@ impl TraceFilter {
         block.iter().zip(SALTS).all(|(word, salt)| word & bit(hash, salt) != 0)
     }
 
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.blocks.capacity() * size_of::<[u32; 8]>()
+    }
+
     fn block_of(&self, hash: u64) -> usize {
         (((hash >> 32) * self.blocks.len() as u64) >> 32) as usize
     }

@@ -128,7 +128,10 @@ fn found_in(snapshot: &Snapshot, trace: TraceId) -> Vec<Span> {
     assert!(in_hot == 0 || promised, "a hot batch denies a trace it holds");
     for file in snapshot.files.iter() {
         let spans = file.open().expect("the file opens").read_trace(trace, usize::MAX).expect("the trace can be read");
-        assert!(spans.is_none() || file.may_contain(trace), "a file's filter denies a trace it holds");
+        assert!(
+            spans.is_none() || file.may_contain(trace).expect("the file can be read"),
+            "a file's filter denies a trace it holds"
+        );
         found.extend(spans.iter().flat_map(spans_of));
     }
     found

@@ -1,0 +1,79 @@
+//! About how long the text of an answer will be, before it is written.
+//!
+//! Interfaces write traces as JSON or protobuf of their own shapes. The longest of them (OTLP as JSON) is what is guessed.
+
+use tracehouse_model::{AttributeLists, AttributeValue, SpanBatch, StringCode};
+
+use crate::request::TraceDetail;
+
+/// What a span, an event or link, and an attribute take beside their texts.
+const SPAN_BYTES: usize = 560;
+const EVENT_BYTES: usize = 160;
+const ATTRIBUTE_BYTES: usize = 56;
+/// A span of an outline: numbers and ids in columns.
+const OUTLINE_BYTES: usize = 110;
+
+pub(crate) struct TextEstimate<'a> {
+    spans: &'a SpanBatch,
+    detail: TraceDetail,
+    /// How long each string is as JSON; 0 if that has not been worked out. One too many, so that it is never 0.
+    lengths: Vec<u32>,
+    /// Whether a string was met: an outline has each once.
+    met: Vec<bool>,
+}
+
+impl<'a> TextEstimate<'a> {
+    pub(crate) fn new(spans: &'a SpanBatch, detail: TraceDetail) -> Self {
+        let strings = spans.strings.len();
+        Self { spans, detail, lengths: vec![0; strings], met: vec![false; strings] }
+    }
+
+    /// About how many bytes the text of a span has.
+    pub(crate) fn bytes_of(&mut self, row: usize) -> usize {
+        let spans = self.spans;
+        if self.detail == TraceDetail::Outline {
+            let names = [spans.name[row], spans.service_name(row)];
+            return OUTLINE_BYTES + names.into_iter().map(|code| self.first_time(code)).sum::<usize>();
+        }
+        let texts = [spans.name[row], spans.status_message[row], spans.trace_state[row]];
+        let mut bytes = SPAN_BYTES + texts.into_iter().map(|code| self.text(code)).sum::<usize>();
+        bytes += self.attributes(&spans.attributes, row);
+        for event in spans.event_range(row) {
+            bytes +=
+                EVENT_BYTES + self.text(spans.events.name[event]) + self.attributes(&spans.events.attributes, event);
+        }
+        for link in spans.link_range(row) {
+            bytes += EVENT_BYTES + self.attributes(&spans.links.attributes, link);
+        }
+        bytes
+    }
+
+    fn attributes(&mut self, lists: &AttributeLists, owner: usize) -> usize {
+        let of_value = |own: &mut Self, value| match value {
+            AttributeValue::String(code) => own.text(code),
+            // Quotes inside are escaped, or it becomes a tree of values.
+            AttributeValue::Json(code) => 3 * own.text(code),
+            AttributeValue::Bytes(code) => own.text(code).max(2 * own.spans.strings.bytes(code).len()),
+            AttributeValue::Empty | AttributeValue::Bool(_) | AttributeValue::Int(_) | AttributeValue::Double(_) => 24,
+        };
+        lists.of(owner).map(|(key, value)| ATTRIBUTE_BYTES + self.text(key) + of_value(self, value)).sum()
+    }
+
+    fn first_time(&mut self, code: StringCode) -> usize {
+        if std::mem::replace(&mut self.met[code as usize], true) { 0 } else { self.text(code) }
+    }
+
+    /// How long a text is as JSON, escapes included.
+    fn text(&mut self, code: StringCode) -> usize {
+        let known = &mut self.lengths[code as usize];
+        if *known == 0 {
+            let length = |byte: &u8| match byte {
+                b'"' | b'\\' => 2,
+                0..0x20 => 6,
+                _ => 1,
+            };
+            *known = 1 + self.spans.strings.bytes(code).iter().map(length).sum::<u32>();
+        }
+        *known as usize
+    }
+}

@@ -1,0 +1,117 @@
+//! What may go wrong with a file, and the ways to a file that may.
+//!
+//! Whatever reads the disk is asked for here, so that one place decides what an error means.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::buffer::BooleanBuffer;
+use parquet::errors::ParquetError;
+use tracehouse_model::{SpanBatch, TraceId};
+use tracehouse_store::{FileContents, OpenFile, Projection, SpanFile, is_damage};
+
+use crate::pool::OutOfMemory;
+
+/// Why a piece of work on a file was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The bytes of the file are at fault.
+    #[error("damaged: {0}")]
+    Damage(String),
+    /// The machine is: the file may be whole.
+    #[error("not readable at the moment: {0}")]
+    Machine(String),
+    /// The question has no memory left. Nothing is wrong with the file.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
+}
+
+impl From<ParquetError> for Fault {
+    fn from(error: ParquetError) -> Self {
+        let ParquetError::External(cause) = &error else {
+            let reason = error.to_string();
+            return if is_damage(&error) { Fault::Damage(reason) } else { Fault::Machine(reason) };
+        };
+        if let Some(out_of_memory) = cause.downcast_ref::<OutOfMemory>() {
+            return Fault::Memory(*out_of_memory);
+        }
+        let reason = chain(cause.as_ref());
+        if is_damage(&error) {
+            Fault::Damage(reason.trim_start_matches("damaged: ").to_owned())
+        } else {
+            Fault::Machine(reason)
+        }
+    }
+}
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
+}
+
+/// A question without memory, for functions that read.
+pub fn no_room(error: OutOfMemory) -> ParquetError {
+    ParquetError::External(Box::new(error))
+}
+
+/// Whether a question has no memory left.
+pub(crate) fn is_no_room(error: &ParquetError) -> bool {
+    matches!(error, ParquetError::External(cause) if cause.is::<OutOfMemory>())
+}
+
+/// What is known of what occurs in a file.
+#[derive(Clone)]
+pub struct Contents(Option<Arc<FileContents>>);
+
+impl Contents {
+    /// `None`: nothing is known, so anything may occur.
+    pub fn known(&self) -> Option<&FileContents> {
+        self.0.as_deref()
+    }
+}
+
+/// Opens a file. May block on the disk or the network.
+pub fn open(file: &Arc<SpanFile>) -> Result<Arc<OpenFile>, ParquetError> {
+    file.open().map_err(|error| error.source)
+}
+
+/// What occurs in a file. May block on the disk or the network. If it can't be read the spans may still be.
+pub fn contents_of(file: &SpanFile) -> Contents {
+    Contents(file.contents().ok())
+}
+
+/// Whether a file may have spans of a trace: it may if that can't be read. May block on the disk or the network.
+pub fn may_contain(file: &SpanFile, trace: TraceId) -> bool {
+    file.may_contain(trace).unwrap_or(true)
+}
+
+/// The rows of a row group that may be used; `None`: all of them.
+pub fn readable(open: &OpenFile, row_group: usize) -> Option<BooleanBuffer> {
+    open.readable(row_group).cloned()
+}
+
+/// Rows of a row group as spans, those alone that can be read.
+pub fn read_rows(
+    open: &OpenFile,
+    row_group: usize,
+    rows: Range<usize>,
+    columns: Projection<'_>,
+) -> Result<SpanBatch, ParquetError> {
+    let Some(readable) = open.readable(row_group) else { return open.read_rows(row_group, rows, columns) };
+    let mut spans = SpanBatch::new();
+    for (begin, end) in readable.slice(rows.start, rows.len()).set_slices() {
+        spans.append(&open.read_rows(row_group, rows.start + begin..rows.start + end, columns)?);
+    }
+    Ok(spans)
+}
+
+/// About what one row takes in memory with some columns (all if `None`), in bytes; at least 1.
+pub fn row_bytes(open: &OpenFile, row_group: usize, columns: Option<&[&str]>) -> usize {
+    let rows = open.rows_of(row_group).max(1);
+    usize::try_from(open.bytes_in_memory(row_group, columns)).unwrap_or(usize::MAX).div_ceil(rows).max(1)
+}

@@ -1,0 +1,40 @@
+//! What every question reads stored spans with: which files, which row groups, which rows, and within what bounds.
+//!
+//! Entry types: [`Bounds`], what one question may use (time, threads, memory, bytes read; memory comes from a [`Pool`] that
+//! all questions share); [`Reach`], how much of what the question asks for could be read; [`each_row_group`], which opens
+//! files one after the other as threads get to them and closes them again.
+//!
+//! The one rule for what cannot be read: it costs what it holds and nothing else. A piece of work that fails is done once
+//! more over what is readable; if it fails again it is left out, named and counted, and the answer says `N of M`. No question
+//! fails because of a file. An error of the machine (`EIO`, `EMFILE`, a missing file) condemns no file: it only leaves it out
+//! of this answer.
+//!
+//! Invariants: there are at most as many open files as threads; memory is taken from the account before it is allocated,
+//! wherever its size depends on what is stored or asked; a piece of work changes nothing before all it needs was read.
+//!
+//! This crate must never know query languages, HTTP, or how spans arrive.
+//!
+//! Tests: `tests/it`, over a real store; those of accounts beside their code.
+
+mod blocks;
+mod bounds;
+mod columns;
+mod fault;
+mod held;
+mod keys;
+mod pieces;
+mod pool;
+mod reach;
+
+pub use blocks::for_each_block;
+pub use bounds::{Bounds, Limits, Reading};
+pub use columns::{ReadRows, SPARSE_SHARE, read_column, selection_of, selection_of_range};
+pub use fault::{Contents, Fault, contents_of, may_contain, no_room, open, read_rows, readable, row_bytes};
+pub use held::{Held, Reservation};
+pub use keys::{
+    KeyTypes, Owner, column_name, column_of_key, columns_of_key, has_rest, key_types, lists_all_keys, may_be_among,
+    own_column, rest_column,
+};
+pub use pieces::{Done, Piece, each_row_group};
+pub use pool::{Account, OutOfMemory, Pool};
+pub use reach::{Part, Reach, overlaps};

@@ -1,0 +1,225 @@
+//! How much of what a question asks for could be read.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use parquet::errors::ParquetError;
+use tracehouse_store::{OpenFile, Snapshot, SpanFile};
+
+use crate::fault::{Fault, is_no_room, open, readable};
+
+/// Of how many files the losses are told apart; those of further ones are only counted.
+const FILES_NAMED_MAX: usize = 1000;
+/// Longest reason of one file in an answer.
+const REASON_CHARS_MAX: usize = 200;
+
+/// What of the files in a range of time a question could read. All threads that work for it share this.
+pub struct Reach {
+    files: usize,
+    spans: u64,
+    lost: Mutex<Lost>,
+}
+
+#[derive(Default)]
+struct Lost {
+    by_path: BTreeMap<String, OfFile>,
+    /// Files and spans beyond those that are told apart.
+    further_files: usize,
+    further_spans: u64,
+}
+
+struct OfFile {
+    /// Spans of the file as a whole.
+    spans: u64,
+    /// First and last start of a span.
+    start: (i64, i64),
+    /// Whether it was known before that nothing of it can be read: its spans may be about anything in its times.
+    missing: bool,
+    /// Spans lost by part of the file: a row group, or all of it.
+    parts: BTreeMap<Part, u64>,
+    reason: String,
+}
+
+/// A part of a file.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Part {
+    /// Only what says where the rest is. If it can't be read, nothing can.
+    Nothing,
+    /// All of it.
+    Whole,
+    RowGroup(usize),
+}
+
+impl Reach {
+    /// Of a question about spans that begin in a range of times.
+    pub fn of(snapshot: &Snapshot, start: &Range<i64>) -> Self {
+        let in_range = snapshot.files.iter().filter(|file| overlaps(file, start));
+        let (files, spans) = in_range.fold((0, 0), |(files, spans), file| (files + 1, spans + file.record.spans));
+        let mut reach = Self { files, spans, lost: Mutex::default() };
+        for file in snapshot.unreadable.iter() {
+            if file.start_max >= start.start && file.start_min < start.end {
+                reach.files += 1;
+                reach.spans += file.spans;
+                reach.add_missing(&file.path, file.spans, (file.start_min, file.start_max), &file.reason.to_string());
+            }
+        }
+        reach
+    }
+
+    fn add_missing(&mut self, path: &str, spans: u64, start: (i64, i64), reason: &str) {
+        let lost = self.lost.get_mut();
+        if lost.by_path.len() >= FILES_NAMED_MAX {
+            lost.further_files += 1;
+            lost.further_spans += spans;
+            return;
+        }
+        let (parts, reason) = (BTreeMap::from([(Part::Whole, spans)]), shortened(reason));
+        lost.by_path.insert(path.to_owned(), OfFile { spans, start, missing: true, parts, reason });
+    }
+
+    /// Files with spans in the range.
+    pub fn files(&self) -> usize {
+        self.files
+    }
+
+    /// Opens a file and does a piece of work on it. If that fails because of the file, it is found out what of the file can
+    /// be read, and the work is done once more over that. If it can't be done, `spans` of the file are left out, and the
+    /// answer says so. `None` too if the question has no memory left.
+    ///
+    /// The work must change nothing before all that it needs was read.
+    pub fn attempt<T>(
+        &self,
+        file: &Arc<SpanFile>,
+        part: Part,
+        spans: u64,
+        work: impl FnMut(&Arc<OpenFile>) -> Result<T, ParquetError>,
+    ) -> Option<T> {
+        self.attempt_with(None, file, part, spans, work)
+    }
+
+    /// The same for a file that is open already.
+    pub(crate) fn attempt_with<T>(
+        &self,
+        opened: Option<&Arc<OpenFile>>,
+        file: &Arc<SpanFile>,
+        part: Part,
+        spans: u64,
+        mut work: impl FnMut(&Arc<OpenFile>) -> Result<T, ParquetError>,
+    ) -> Option<T> {
+        let mut done = |opened: Option<&Arc<OpenFile>>| {
+            let open = opened.map_or_else(|| open(file), |opened| Ok(opened.clone()))?;
+            self.count_damage(file, &open, part);
+            work(&open)
+        };
+        let error = match done(opened) {
+            Ok(done) => return Some(done),
+            Err(error) => error,
+        };
+        if is_no_room(&error) {
+            return None;
+        }
+        // Another thread may have found out meanwhile. Errors of the machine come once at times.
+        file.check(&error);
+        match done(None) {
+            Ok(done) => Some(done),
+            Err(error) => {
+                self.count(file, part, spans, &Fault::from(error));
+                None
+            }
+        }
+    }
+
+    /// Opens a file. `None`: it can't be, and the answer says so.
+    pub fn open(&self, file: &Arc<SpanFile>) -> Option<Arc<OpenFile>> {
+        self.attempt(file, Part::Nothing, file.record.spans, |open| Ok(open.clone()))
+    }
+
+    /// Counts the rows of a part that are known to be damaged.
+    fn count_damage(&self, file: &SpanFile, open: &OpenFile, part: Part) {
+        let row_groups = match part {
+            Part::Nothing => return,
+            Part::RowGroup(row_group) => row_group..row_group + 1,
+            Part::Whole => 0..open.row_groups(),
+        };
+        for row_group in row_groups {
+            if let Some(readable) = readable(open, row_group) {
+                let rows = (readable.len() - readable.count_set_bits()) as u64;
+                if rows > 0 {
+                    let damage = Fault::Damage("checksums of some pages are wrong".into());
+                    self.count(file, Part::RowGroup(row_group), rows, &damage);
+                }
+            }
+        }
+    }
+
+    /// Counts spans of a file as not read. A part that is left out twice counts once.
+    fn count(&self, file: &SpanFile, part: Part, spans: u64, fault: &Fault) {
+        if matches!(fault, Fault::Memory(_)) {
+            return;
+        }
+        let path = &file.record.path;
+        let mut lost = self.lost.lock();
+        if !lost.by_path.contains_key(path) {
+            tracing::error!(path, %fault, "a file could not be read for a question; its answer is partial");
+            let kind = if matches!(fault, Fault::Damage(_)) { "damage" } else { "machine" };
+            metrics::counter!("tracehouse_query_unreadable_files_total", "kind" => kind).increment(1);
+            if lost.by_path.len() >= FILES_NAMED_MAX {
+                lost.further_files += 1;
+                lost.further_spans += spans;
+                return;
+            }
+            let (reason, start) = (shortened(&fault.to_string()), (file.record.start_min, file.record.start_max));
+            let of_file = OfFile { spans: file.record.spans, start, missing: false, parts: BTreeMap::new(), reason };
+            lost.by_path.insert(path.clone(), of_file);
+        }
+        if let Some(of_file) = lost.by_path.get_mut(path) {
+            of_file.parts.insert(if part == Part::Nothing { Part::Whole } else { part }, spans);
+        }
+    }
+
+    /// Why the answer is not whole because of what could not be read, with `N of M`; `None` if all was.
+    pub fn partial_reason(&self) -> Option<String> {
+        self.reason_among(|_| true)
+    }
+
+    /// The same for what is known to begin in a range of times: missing files of other times don't matter.
+    pub fn partial_reason_within(&self, start: Range<i64>) -> Option<String> {
+        self.reason_among(|file| !file.missing || (file.start.1 >= start.start && file.start.0 < start.end))
+    }
+
+    fn reason_among(&self, matters: impl Fn(&OfFile) -> bool) -> Option<String> {
+        let lost = self.lost.lock();
+        let those = || lost.by_path.iter().filter(|(_, file)| matters(file));
+        let (path, first) = those().next()?;
+        let files = those().count() + lost.further_files;
+        let spans = those().map(|(_, file)| file.lost()).sum::<u64>() + lost.further_spans;
+        let (spans_all, files_all, reason) = (self.spans.max(spans), self.files.max(files), &first.reason);
+        Some(format!(
+            "{spans} of {spans_all} spans could not be read, in {files} of {files_all} files, the first of them {path}: \
+             {reason}"
+        ))
+    }
+
+    /// Files of which something could not be read.
+    pub fn files_lost(&self) -> usize {
+        let lost = self.lost.lock();
+        lost.by_path.len() + lost.further_files
+    }
+}
+
+impl OfFile {
+    fn lost(&self) -> u64 {
+        self.parts.get(&Part::Whole).copied().unwrap_or_else(|| self.parts.values().sum()).min(self.spans)
+    }
+}
+
+fn shortened(reason: &str) -> String {
+    reason.chars().take(REASON_CHARS_MAX).collect()
+}
+
+/// Whether a file has spans that begin in a range of times.
+pub fn overlaps(file: &SpanFile, start: &Range<i64>) -> bool {
+    file.record.start_max >= start.start && file.record.start_min < start.end
+}

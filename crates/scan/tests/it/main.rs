@@ -1,0 +1,5 @@
+//! Files of a real store, read side by side, with whatever may go wrong.
+
+mod accounts;
+mod files;
+mod stored;
