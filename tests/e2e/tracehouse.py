@@ -37,7 +37,8 @@ class Tracehouse:
 
     # Life
 
-    def start(self):
+    def start(self, env=None):
+        """Starts the process, with further environment variables."""
         config_path = self.folder / "tracehouse.yaml"
         # JSON is YAML.
         config_path.write_text(json.dumps(self.config))
@@ -46,7 +47,7 @@ class Tracehouse:
         for flag in ("--listen", "--otlp-grpc", "--otlp-http"):
             command += [flag, "127.0.0.1:0"]
         with open(self.log_path, "a") as log, open(banner_path, "w") as banner:
-            self.process = subprocess.Popen(command, stdout=banner, stderr=log, env=clean_environment())
+            self.process = subprocess.Popen(command, stdout=banner, stderr=log, env=clean_environment() | (env or {}))
         self._await_banner(banner_path)
         return self
 
@@ -138,6 +139,20 @@ class Tracehouse:
 
     def client(self, *arguments, expect=0):
         return run(*arguments, "--url", self.url, expect=expect)
+
+    def command(self, *arguments, expect=0):
+        """A command on the data folder, while the server is stopped."""
+        return run(*arguments, "--data-dir", self.data_dir, expect=expect)
+
+    def refuses_to_start(self):
+        """The server must end by itself; returns what it wrote."""
+        already = len(self.log())
+        try:
+            self.start()
+        except AssertionError:
+            assert self.process.poll() not in (None, 0), "the server must say that it can't start"
+            return self.log()[already:]
+        raise AssertionError("the server must not start")
 
     # Files
 

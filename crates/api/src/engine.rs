@@ -65,7 +65,11 @@ pub trait Answers: Send + Sync + 'static {
     async fn flush(&self) -> Result<FlushReport, AdminError>;
     /// Merges files until nothing is left to merge.
     async fn compact(&self) -> Result<CompactReport, AdminError>;
+    /// The operator confirms that the machine's clock is right.
+    async fn trust_clock(&self) -> Result<(), AdminError>;
     fn stored(&self, tenant: &TenantId) -> Stored;
+    /// What is wrong with the store and does not go away by itself, and what to do about it.
+    fn troubles(&self) -> Vec<String>;
     /// Whether spans can be taken in and queries answered; else why not.
     fn ready(&self) -> Result<(), String>;
 }
@@ -170,6 +174,14 @@ impl Answers for Engines {
 
     async fn compact(&self) -> Result<CompactReport, AdminError> {
         self.store.compact().await.map_err(|error| AdminError(chain(&error)))
+    }
+
+    async fn trust_clock(&self) -> Result<(), AdminError> {
+        self.store.trust_clock().await.map_err(|error| AdminError(chain(&error)))
+    }
+
+    fn troubles(&self) -> Vec<String> {
+        self.store.troubles()
     }
 
     fn stored(&self, tenant: &TenantId) -> Stored {

@@ -34,6 +34,9 @@ pub enum Command {
     Query(QueryOptions),
     /// Ask a running server with SQL.
     Sql(SqlOptions),
+    /// Look after what is stored, while no server runs on it.
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Print the version.
     Version,
 }
@@ -52,6 +55,71 @@ pub enum ConfigCommand {
 pub enum TraceCommand {
     /// Print a trace as a tree, or as JSON.
     Get(TraceOptions),
+}
+
+#[derive(Subcommand)]
+pub enum StoreCommand {
+    /// Read all stored files, the catalogue and the log, and say what is wrong. Changes nothing.
+    Check(CheckOptions),
+    /// Bring catalogue and files together again: adopt files that the catalogue does not know, give files their names back,
+    /// take back what can be read again. Deletes nothing.
+    Repair(RepairOptions),
+    /// Confirm that the machine's clock is right, when the store does not believe it.
+    TrustClock(TrustClockOptions),
+}
+
+/// Which store.
+#[derive(Args, Clone, Debug, Default)]
+pub struct StoreOptions {
+    /// The configuration file (YAML), which names the folder.
+    #[arg(long, value_name = "FILE", env = "TRACEHOUSE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The folder that holds everything kept [default: ./data].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+impl StoreOptions {
+    /// These as options of a server.
+    pub fn serve_options(&self) -> ServeOptions {
+        ServeOptions { config: self.config.clone(), data_dir: self.data_dir.clone(), ..ServeOptions::default() }
+    }
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct CheckOptions {
+    #[command(flatten)]
+    pub store: StoreOptions,
+    /// Read only the end of each file, without which nothing of it can be read.
+    #[arg(long)]
+    pub quick: bool,
+    /// Print the findings as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct RepairOptions {
+    #[command(flatten)]
+    pub store: StoreOptions,
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Files that are missing are gone for good: take them off the list.
+    #[arg(long)]
+    pub forget_missing: bool,
+    /// Print what was done as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct TrustClockOptions {
+    #[command(flatten)]
+    pub store: StoreOptions,
+    /// Tell a running server, at this address, in place of a store that does not run.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["config", "data_dir"])]
+    pub url: Option<String>,
 }
 
 /// Where settings come from. A flag wins over the environment (TRACEHOUSE_LISTEN, TRACEHOUSE_STORE__RETENTION, …), which

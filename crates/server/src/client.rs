@@ -187,6 +187,19 @@ pub fn sql(options: &SqlOptions) -> anyhow::Result<Ending> {
     Ok(Ending::Done)
 }
 
+/// Has a running server trust its machine's clock; returns what is still wrong with its store.
+pub fn trust_clock(url: &str) -> anyhow::Result<Vec<String>> {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        troubles: Vec<String>,
+    }
+    let client = ApiClient::new(url, None)?;
+    let body = block_on(client.post("/api/v1/admin/trust-clock", b"{}".to_vec()))?
+        .context("the server has no such task; is it a Tracehouse of this version?")?;
+    let answer: Answer = serde_json::from_slice(&body).context("the server's answer is not that of the task")?;
+    Ok(answer.troubles)
+}
+
 /// The body of a successful answer; `None` for 404.
 fn ask(server: &ServerOptions, path: &str) -> anyhow::Result<Option<Vec<u8>>> {
     let client = ApiClient::new(&server.url, server.tenant.as_deref())?;

@@ -3,7 +3,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
-use tracehouse_store::Disk;
+use tracehouse_store::{Disk, StorePaths};
 
 const LOCK: &str = "LOCK";
 /// What lies in the folder. Of the catalogue SQLite makes further files.
@@ -22,6 +22,19 @@ impl DataDir {
     pub(crate) fn take(path: &Path) -> anyhow::Result<Self> {
         let unwritable = || format!("data_dir {} cannot be written; check who owns it", path.display());
         Disk::default().settle_folder(path).with_context(unwritable)?;
+        Self::lock(path)
+    }
+
+    /// Locks the folder, which must be there.
+    pub(crate) fn take_existing(path: &Path) -> anyhow::Result<Self> {
+        if !path.join(CATALOGUE).exists() && !path.join("store").exists() {
+            bail!("data_dir {} holds no store; name the right folder with --data-dir or --config", path.display());
+        }
+        Self::lock(path)
+    }
+
+    fn lock(path: &Path) -> anyhow::Result<Self> {
+        let unwritable = || format!("data_dir {} cannot be written; check who owns it", path.display());
         let lock = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path.join(LOCK));
         let lock = lock.with_context(unwritable)?;
         match lock.try_lock() {
@@ -63,6 +76,15 @@ impl DataDir {
                 Ok(false) => {}
                 Err(error) => tracing::warn!(%error, "others may be able to read stored spans"),
             }
+        }
+    }
+
+    /// Where the parts of the store lie in it.
+    pub(crate) fn store_paths(&self) -> StorePaths {
+        StorePaths {
+            store: self.path.join("store"),
+            log: self.path.join("log"),
+            catalogue: self.path.join(CATALOGUE),
         }
     }
 }

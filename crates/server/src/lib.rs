@@ -2,7 +2,8 @@
 //!
 //! Entry point: [`run`], called by `main`. `serve` loads a [`config::Config`], then starts the roles of one table
 //! (`roles.rs`) in their order on one `Node` (`node.rs`), waits for a signal and stops them in reverse. The commands
-//! `trace` and `search` are small clients of the native HTTP API (`client.rs`); `demo` is the crate of that name.
+//! `trace` and `search` are small clients of the native HTTP API (`client.rs`); `demo` is the crate of that name; `store`
+//! looks after a store that does not run (`store_command.rs`).
 //!
 //! Invariants: all settings come through [`config::load`]; receivers, queries and the store's background work each have
 //! threads of their own, so that none starves another; a span is acknowledged only after the store has taken it
@@ -25,6 +26,7 @@ mod process_metrics;
 pub mod roles;
 mod serve;
 mod sink;
+mod store_command;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -40,6 +42,8 @@ pub enum Ending {
     Done,
     /// The command worked and found nothing.
     NotFound,
+    /// The command worked and found something wrong.
+    Faults,
 }
 
 /// Runs the command line of this process.
@@ -47,7 +51,7 @@ pub fn run() -> ExitCode {
     let command = Cli::parse().command;
     match execute(command) {
         Ok(Ending::Done) => ExitCode::SUCCESS,
-        Ok(Ending::NotFound) => ExitCode::from(1),
+        Ok(Ending::NotFound | Ending::Faults) => ExitCode::from(1),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing can be done if standard error is closed.
@@ -66,6 +70,7 @@ fn execute(command: Command) -> anyhow::Result<Ending> {
         Command::Search(options) => client::search(&options),
         Command::Query(options) => client::query(&options),
         Command::Sql(options) => client::sql(&options),
+        Command::Store(command) => store_command::run(&command),
         Command::Version => {
             writeln!(io::stdout(), "tracehouse {}", env!("CARGO_PKG_VERSION"))?;
             Ok(Ending::Done)

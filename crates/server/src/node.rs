@@ -9,7 +9,6 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use futures::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
-use object_store::local::LocalFileSystem;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
@@ -152,8 +151,7 @@ impl<'a> Node<'a> {
     }
 
     pub(crate) async fn start_catalogue(&mut self) -> anyhow::Result<()> {
-        let path = self.data_dir.path().join("catalogue.sqlite");
-        self.catalogue = Some(SqliteCatalogue::open(&path).await?);
+        self.catalogue = Some(SqliteCatalogue::open(&self.data_dir.store_paths().catalogue).await?);
         // SQLite made its files as the user's settings say.
         self.data_dir.make_private();
         Ok(())
@@ -161,14 +159,14 @@ impl<'a> Node<'a> {
 
     /// Starts the store, and with it the log and the keeper.
     pub(crate) async fn start_store(&mut self) -> anyhow::Result<()> {
-        let folder = self.data_dir.path().join("store");
-        std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-        let objects = LocalFileSystem::new_with_prefix(&folder)?;
+        let paths = self.data_dir.store_paths();
+        let catalogue = self.catalogue.clone().context("the catalogue is not open")?;
+        let objects = tracehouse_store::open_folder(&paths.store, &*catalogue).await?;
         let store = Store::open(
-            self.config.store.store_config(self.data_dir.path().join("log")),
-            Arc::new(objects),
-            Some(folder),
-            self.catalogue.clone().context("the catalogue is not open")?,
+            self.config.store.store_config(paths.log),
+            objects,
+            Some(paths.store),
+            catalogue,
             self.clock.clone(),
             self.randomness.clone(),
         )
@@ -201,7 +199,7 @@ impl<'a> Node<'a> {
         let limits = self.config.limits.limits();
         let store = self.store.clone().context("the store is not open")?;
         let retention = self.config.store.retention.0;
-        let pipeline = Pipeline::new(limits.clone(), retention, self.clock.clone(), store.clock());
+        let pipeline = Pipeline::new(limits.clone(), retention, store.clock().latest(), store.clock());
         let tenants = self.tenant_gate(store.clone())?;
         let sink = Arc::new(StoreSink::new(tenants, pipeline, store));
         let state = ReceiverState::new(sink, limits, self.clock.clone());

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tracehouse_catalogue::{Catalogue, CatalogueContents, CatalogueError, Commit};
 use tracehouse_model::{BootTime, Clock};
 
 /// The wall clock is believed if it is no further ahead of the store's time than this.
@@ -37,6 +38,21 @@ pub struct StoreClock {
     wall: Arc<dyn Clock>,
     retention: Duration,
     reckoning: Mutex<Reckoning>,
+}
+
+/// Confirms the machine's clock for a store that does not run: see [`crate::Store::trust_clock`]. Returns its new time in
+/// nanoseconds since the Unix epoch.
+pub async fn trust_clock(
+    catalogue: &dyn Catalogue,
+    wall: Arc<dyn Clock>,
+    retention: Duration,
+) -> Result<i64, CatalogueError> {
+    let contents = catalogue.load().await?;
+    let clock = StoreClock::of_catalogue(wall, retention, &contents);
+    clock.trust();
+    let meta = vec![(CLOCK_META.to_owned(), clock.to_remember())];
+    catalogue.commit(Commit { meta, ..Commit::default() }).await?;
+    Ok(clock.time_unix_nanos())
 }
 
 /// How the wall clock stands to the store's time.
@@ -94,7 +110,7 @@ impl KeptBoot {
 
 impl StoreClock {
     /// Goes on from what the catalogue remembers; if that is nothing, from the newest file's time of writing.
-    pub(crate) fn resume(
+    fn resume(
         wall: Arc<dyn Clock>,
         retention: Duration,
         remembered: Option<&str>,
@@ -126,9 +142,21 @@ impl StoreClock {
         clock
     }
 
+    /// Goes on from what a catalogue remembers.
+    pub(crate) fn of_catalogue(wall: Arc<dyn Clock>, retention: Duration, contents: &CatalogueContents) -> Arc<Self> {
+        let newest_file = contents.files.iter().map(|file| file.created_at).max();
+        Self::resume(wall, retention, contents.meta.get(CLOCK_META).map(String::as_str), newest_file)
+    }
+
     /// The store's time in nanoseconds since the Unix epoch.
     pub fn time_unix_nanos(&self) -> i64 {
         self.observe().0
+    }
+
+    /// A clock that tells the latest time that it may be: a machine that wakes up in 1970 must not take all spans for ones of
+    /// the future.
+    pub fn latest(self: &Arc<Self>) -> Arc<dyn Clock> {
+        Arc::new(LatestTime(self.clone()))
     }
 
     /// How the wall clock stands to the store's time.
@@ -251,6 +279,25 @@ impl Clock for StoreClock {
 
     fn boot(&self) -> Option<BootTime> {
         self.wall.boot()
+    }
+}
+
+/// The later of the wall clock and what was known.
+struct LatestTime(Arc<StoreClock>);
+
+impl Clock for LatestTime {
+    fn now_unix_nanos(&self) -> i64 {
+        self.0.observe();
+        let known = self.0.reckoning.lock().known;
+        known.max(self.0.wall.now_unix_nanos())
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.monotonic()
+    }
+
+    fn boot(&self) -> Option<BootTime> {
+        self.0.boot()
     }
 }
 

@@ -1,9 +1,8 @@
 //! Whose folder it is: a file in it names the store, and the catalogue knows that name too. A folder without it, while the
 //! catalogue lists files, is one where a disk is not mounted; with another name it belongs to another catalogue.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use object_store::local::LocalFileSystem;
 use tracehouse_catalogue::{Catalogue, CatalogueContents};
 use tracehouse_model::Randomness;
 
+use crate::disk::{Disk, DiskError};
 use crate::error::OpenError;
 
 /// The file in the store's folder that names the store.
@@ -35,8 +35,8 @@ pub(crate) enum Claim {
 pub async fn open_folder(root: &Path, catalogue: &dyn Catalogue) -> Result<Arc<dyn ObjectStore>, OpenError> {
     let contents = catalogue.load().await?;
     claim(root, &contents)?;
+    Disk::default().settle_folder(root)?;
     let failed = |source| OpenError::Folder { path: root.display().to_string(), source };
-    fs::create_dir_all(root).map_err(failed)?;
     let objects = LocalFileSystem::new_with_prefix(root).map_err(|error| failed(io::Error::other(error)))?;
     Ok(Arc::new(objects))
 }
@@ -69,14 +69,15 @@ pub(crate) fn read_marker(root: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// Writes the store's name into its folder; afterwards it survives a power failure.
-pub(crate) fn mark(root: &Path, id: &str) -> io::Result<()> {
+/// Writes the store's name into its folder, which is made if it is missing; afterwards both survive a power failure.
+pub(crate) fn mark(disk: &Disk, root: &Path, id: &str) -> Result<(), DiskError> {
+    disk.settle_folder(root)?;
     let new = root.join(format!("{MARKER}.new"));
-    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&new)?;
-    writeln!(file, "{id}")?;
-    file.sync_all()?;
-    fs::rename(&new, root.join(MARKER))?;
-    File::open(root)?.sync_all()
+    let mut file = disk.create_file(&new)?;
+    file.append(format!("{id}\n").as_bytes())?;
+    file.sync()?;
+    disk.rename(&new, &root.join(MARKER))?;
+    disk.sync_folder(root)
 }
 
 /// A name that no other store has.

@@ -31,6 +31,7 @@ pub(crate) fn run_keeper(shared: &Shared) {
         look_after_damage(shared);
         attempt(shared, Work::Expire, || expire(shared));
         attempt(shared, Work::Delete, || delete_retired(shared));
+        metrics::counter!("tracehouse_store_keeper_rounds_total").increment(1);
     }
 }
 

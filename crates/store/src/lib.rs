@@ -52,7 +52,7 @@ mod unreadable;
 mod verify;
 
 pub use check::{CheckReport, FileFinding, FileTrouble, Progress, StorePaths, check_store};
-pub use clock::{ClockStanding, StoreClock};
+pub use clock::{ClockStanding, StoreClock, trust_clock};
 pub use compact::CompactReport;
 pub use config::{Durability, StoreConfig};
 pub use disk::{Disk, DiskError, DiskFaults, DiskStep};

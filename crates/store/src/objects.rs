@@ -304,12 +304,12 @@ impl Objects {
         free_bytes(self.local_root.as_ref().unwrap_or(&self.spool))
     }
 
-    /// Gives a live file its own name again, whatever stands behind its name now.
-    pub(crate) fn reveal(&self, path: &str, suffix: &str) -> io::Result<()> {
+    /// Gives a live file its own name again, whatever stands behind its name now. Undone by a power failure, the next start
+    /// does it again.
+    pub(crate) fn reveal(&self, path: &str, suffix: &str) -> Result<(), DiskError> {
         let Some(root) = &self.local_root else { return Ok(()) };
         let path = root.join(path);
-        fs::rename(with_suffix(&path, suffix), &path)?;
-        File::open(path.parent().unwrap_or(root))?.sync_all()
+        self.disk.rename(&with_suffix(&path, suffix), &path)
     }
 
     /// Whether a local file is there, under any of its names. A file out of reach counts as one that is not.

@@ -12,7 +12,6 @@
 //! 6. The folder gets the store's name.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +23,7 @@ use tracehouse_catalogue::{
 use tracehouse_model::{Clock, Randomness};
 
 use crate::check::{Progress, StorePaths};
+use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::file::FileSource;
 use crate::folder::{self, STORE_META};
@@ -51,8 +51,16 @@ pub async fn repair_store(
 ) -> Result<RepairReport, OpenError> {
     let mut report = RepairReport::default();
     let Some(catalogue) = open_catalogue(&paths.catalogue, options, &mut report).await? else { return Ok(report) };
-    let mut repair =
-        Repair { paths, options, catalogue, clock, progress, report, contents: CatalogueContents::default() };
+    let mut repair = Repair {
+        paths,
+        options,
+        catalogue,
+        clock,
+        disk: Disk::default(),
+        progress,
+        report,
+        contents: CatalogueContents::default(),
+    };
     repair.contents = repair.load().await?;
     let claimed = repair.refuse_another_folder()?;
     repair.rename_swapped_files()?;
@@ -143,6 +151,7 @@ struct Repair<'a> {
     /// `None`: there is none, and in a dry run none is made.
     catalogue: Option<Arc<SqliteCatalogue>>,
     clock: &'a dyn Clock,
+    disk: Disk,
     progress: Progress<'a>,
     report: RepairReport,
     contents: CatalogueContents,
@@ -205,11 +214,8 @@ impl Repair<'_> {
         if self.options.dry_run {
             return Ok(());
         }
-        let renamed = fs::rename(from, to).and_then(|()| match to.parent() {
-            Some(folder) => File::open(folder)?.sync_all(),
-            None => Ok(()),
-        });
-        renamed.map_err(|source| self.failed(from, source))
+        self.disk.rename(from, to)?;
+        Ok(self.disk.sync_folder(to.parent().unwrap_or(to))?)
     }
 
     /// Gives files that have another's name their own again. They all move aside first, since two may have changed places.
@@ -456,9 +462,7 @@ impl Repair<'_> {
         let known = self.contents.meta.get(STORE_META).cloned();
         let id = marker.clone().or(known).unwrap_or_else(|| folder::new_store_id(randomness));
         if marker.is_none() && !self.options.dry_run {
-            fs::create_dir_all(root)
-                .and_then(|()| folder::mark(root, &id))
-                .map_err(|source| self.failed(root, source))?;
+            folder::mark(&self.disk, root, &id)?;
         }
         self.commit(Commit { meta: vec![(STORE_META.to_owned(), id)], ..Commit::default() }).await?;
         self.report.did(Action::NameStore { folder: root.clone() });

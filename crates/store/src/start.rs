@@ -4,7 +4,6 @@
 //! when they don't belong together, and otherwise names what is missing or unknown, at every start. Nothing is changed
 //! before it is clear that catalogue and folder belong together.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use tracehouse_model::{Clock, Randomness};
 
 use crate::clock::{CLOCK_META, StoreClock};
 use crate::config::StoreConfig;
+use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::folder::{self, Claim, STORE_META};
 use crate::objects::Objects;
@@ -39,15 +39,15 @@ pub(crate) fn start(parts: Parts, runtime: tokio::runtime::Handle) -> Result<Arc
     let Parts { config, objects, local_root, catalogue, clock, randomness } = parts;
     let contents = runtime.block_on(catalogue.load())?;
     let claim = local_root.as_ref().map_or(Ok(Claim::Settled), |root| folder::claim(root, &contents))?;
-    let log_positions = contents.log_positions.clone();
-    let store_clock = store_clock(clock.clone(), &config, &contents);
+    let positions = contents.log_positions.clone();
+    let store_clock = StoreClock::of_catalogue(clock.clone(), config.retention, &contents);
     let listing = local_root.as_deref().map(list).transpose()?;
     let mut survey = Survey::new(contents, listing);
     refuse_if_many_are_missing(&survey, local_root.as_deref())?;
 
     // Catalogue and folder belong together: from here on things are changed.
     if let Some(root) = &local_root {
-        let meta = settle(root, claim, &*randomness)?;
+        let meta = settle(&config.disk, root, claim, &*randomness)?;
         runtime.block_on(catalogue.commit(Commit { meta, ..Commit::default() }))?;
     }
     let spool = local_root.as_ref().map_or_else(|| config.log_dir.join("spool"), |root| root.join(".spool"));
@@ -55,7 +55,7 @@ pub(crate) fn start(parts: Parts, runtime: tokio::runtime::Handle) -> Result<Arc
     let shared = Shared::new(config, Arc::new(objects), catalogue, clock, store_clock, randomness, runtime);
     shared.take_in(&mut survey)?;
     shared.remember_clock()?;
-    shared.recover_log(&log_positions)?;
+    shared.recover_log(&positions)?;
     Ok(Arc::new(shared))
 }
 
@@ -67,12 +67,6 @@ fn folder_error(path: &Path) -> impl Fn(std::io::Error) -> OpenError {
 /// All names in the folder. One that is not there yet holds nothing.
 fn list(root: &Path) -> Result<survey::Listing, OpenError> {
     if root.is_dir() { survey::list(root).map_err(folder_error(root)) } else { Ok(survey::Listing::default()) }
-}
-
-fn store_clock(clock: Arc<dyn Clock>, config: &StoreConfig, contents: &CatalogueContents) -> Arc<StoreClock> {
-    let newest_file = contents.files.iter().map(|file| file.created_at).max();
-    let remembered = contents.meta.get(CLOCK_META).map(String::as_str);
-    StoreClock::resume(clock, config.retention, remembered, newest_file)
 }
 
 fn refuse_if_many_are_missing(survey: &Survey, root: Option<&Path>) -> Result<(), OpenError> {
@@ -87,13 +81,18 @@ fn refuse_if_many_are_missing(survey: &Survey, root: Option<&Path>) -> Result<()
 }
 
 /// Writes the store's name into the folder if it is not there; returns what the catalogue has to remember.
-fn settle(root: &Path, claim: Claim, randomness: &dyn Randomness) -> Result<Vec<(String, String)>, OpenError> {
+fn settle(
+    disk: &Disk,
+    root: &Path,
+    claim: Claim,
+    randomness: &dyn Randomness,
+) -> Result<Vec<(String, String)>, OpenError> {
     let id = match claim {
         Claim::Settled => return Ok(Vec::new()),
         Claim::Remember(id) => id,
         Claim::Mark(known) => {
             let id = known.unwrap_or_else(|| folder::new_store_id(randomness));
-            fs::create_dir_all(root).and_then(|()| folder::mark(root, &id)).map_err(folder_error(root))?;
+            folder::mark(disk, root, &id)?;
             id
         }
     };

@@ -1,6 +1,6 @@
 //! What queries see: the spans in memory and the list of files, as one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -310,15 +310,21 @@ impl State {
 
 impl Tenants {
     fn change_files(&mut self, add: Vec<Arc<SpanFile>>, remove: &[String]) {
-        for snapshot in self.by_id.values_mut() {
-            if snapshot.files.iter().any(|file| remove.contains(&file.record.id)) {
-                Arc::make_mut(&mut snapshot.files).retain(|file| !remove.contains(&file.record.id));
+        let remove: HashSet<&str> = remove.iter().map(String::as_str).collect();
+        let is_removed = |file: &Arc<SpanFile>| remove.contains(file.record.id.as_str());
+        for snapshot in self.by_id.values_mut().filter(|_| !remove.is_empty()) {
+            if snapshot.files.iter().any(is_removed) {
+                Arc::make_mut(&mut snapshot.files).retain(|file| !is_removed(file));
             }
         }
+        // A start adds all files at once: each tenant's are sorted once, not for each file.
+        let mut of_tenants: BTreeMap<TenantId, Vec<Arc<SpanFile>>> = BTreeMap::new();
         for file in add {
-            let snapshot = self.by_id.entry(file.record.tenant.clone()).or_default();
-            let files = Arc::make_mut(&mut snapshot.files);
-            files.push(file);
+            of_tenants.entry(file.record.tenant.clone()).or_default().push(file);
+        }
+        for (tenant, added) in of_tenants {
+            let files = Arc::make_mut(&mut self.by_id.entry(tenant).or_default().files);
+            files.extend(added);
             files.sort_by(|left, right| {
                 (right.record.start_max, &left.record.id).cmp(&(left.record.start_max, &right.record.id))
             });

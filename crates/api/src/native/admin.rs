@@ -2,7 +2,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
 
-use super::answers::{CompactionAnswer, FlushAnswer};
+use super::answers::{CompactionAnswer, FlushAnswer, TrustClockAnswer};
 use crate::answer::json;
 use crate::engine::AdminError;
 use crate::params::Parameters;
@@ -39,6 +39,22 @@ pub(crate) async fn compact(State(state): State<ApiState>, headers: HeaderMap, u
         bytes_after: done.bytes_after,
         duplicates: done.duplicates,
     }))
+}
+
+/// Confirms that the machine's clock is right, when the store does not believe it: retention goes by it from now on.
+#[utoipa::path(
+    post, path = "/api/v1/admin/trust-clock", tag = "operation",
+    responses((status = 200, body = TrustClockAnswer), (status = 403, body = Problem), (status = 500, body = Problem))
+)]
+pub(crate) async fn trust_clock(
+    State(state): State<ApiState>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    Parameters::strict(&uri, &[])?;
+    refuse_other_sites(&headers)?;
+    state.answers.trust_clock().await.map_err(|error| failed("change of the store's time", error))?;
+    Ok(json(&TrustClockAnswer { troubles: state.answers.troubles() }))
 }
 
 /// A page of another site that someone has open must not start work here. Browsers send this header; programs don't.

@@ -312,6 +312,14 @@ pub(crate) struct ServerStatus {
     pub(crate) uptime_nanos: u64,
     /// Over the last seconds, between questions for this status.
     pub(crate) ingest_spans_per_second: f64,
+    /// What is wrong with the store and does not go away by itself, and what to do about it.
+    pub(crate) troubles: Vec<String>,
+}
+
+/// What is still wrong after the clock was confirmed.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TrustClockAnswer {
+    pub(crate) troubles: Vec<String>,
 }
 
 /// What a flush wrote.

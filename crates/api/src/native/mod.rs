@@ -44,7 +44,10 @@ pub(crate) fn routes() -> Router<ApiState> {
 
 /// Tasks that may take minutes.
 pub(crate) fn admin_routes() -> Router<ApiState> {
-    Router::new().route("/api/v1/admin/flush", post(admin::flush)).route("/api/v1/admin/compact", post(admin::compact))
+    Router::new()
+        .route("/api/v1/admin/flush", post(admin::flush))
+        .route("/api/v1/admin/compact", post(admin::compact))
+        .route("/api/v1/admin/trust-clock", post(admin::trust_clock))
 }
 
 #[derive(OpenApi)]
@@ -72,6 +75,7 @@ pub(crate) fn admin_routes() -> Router<ApiState> {
         status::status,
         admin::flush,
         admin::compact,
+        admin::trust_clock,
     ),
     tags(
         (name = "traces", description = "Find traces and read them"),

@@ -256,6 +256,14 @@ impl Answers for Fake {
         Ok(CompactReport { merges: 1, files_before: 2, files_after: 1, ..CompactReport::default() })
     }
 
+    async fn trust_clock(&self) -> Result<(), AdminError> {
+        if self.not_ready { Err(AdminError("the disk is full".to_owned())) } else { Ok(()) }
+    }
+
+    fn troubles(&self) -> Vec<String> {
+        if self.not_ready { vec!["1 stored file is missing".to_owned()] } else { Vec::new() }
+    }
+
     fn stored(&self, _: &TenantId) -> Stored {
         Stored { spans_hot: 1, spans_stored: 2, files: 3, bytes_stored: 4 }
     }

@@ -290,7 +290,7 @@ async fn status_health_and_tasks() {
     assert_eq!(
         get(&fake, "/api/v1/status").await.json(),
         json!({"version": env!("CARGO_PKG_VERSION"), "tenant": "default", "spansStored": 2, "spansHot": 1, "files": 3,
-            "bytesStored": 4, "uptimeNanos": 0, "ingestSpansPerSecond": 0.0})
+            "bytesStored": 4, "uptimeNanos": 0, "ingestSpansPerSecond": 0.0, "troubles": []})
     );
     assert_eq!(get(&fake, "/healthz").await.status, StatusCode::OK);
     for path in ["/readyz", "/ready"] {
@@ -314,6 +314,12 @@ async fn status_health_and_tasks() {
     let compacted = send(&fake, post("/api/v1/admin/compact")).await.json();
     assert_eq!((&compacted["filesBefore"], &compacted["filesAfter"]), (&json!(2), &json!(1)));
     let failed = send(&troubled, post("/api/v1/admin/compact")).await;
+    let troubles = get(&troubled, "/api/v1/status").await.json()["troubles"].clone();
+    assert_eq!(troubles, json!(["1 stored file is missing"]));
+    let trusted = send(&fake, post("/api/v1/admin/trust-clock")).await;
+    assert_eq!((trusted.status, trusted.json()), (StatusCode::OK, json!({"troubles": []})));
+    let not_trusted = send(&troubled, post("/api/v1/admin/trust-clock")).await;
+    assert_eq!(not_trusted.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(failed.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert!(failed.json()["detail"].as_str().expect("a detail").contains("the disk is full"));
     let from_elsewhere = Request::post("/api/v1/admin/flush").header("sec-fetch-site", "cross-site");
@@ -381,6 +387,7 @@ async fn the_description_is_whole() {
     let expected = [
         "/api/v1/admin/compact",
         "/api/v1/admin/flush",
+        "/api/v1/admin/trust-clock",
         "/api/v1/attributes/keys",
         "/api/v1/attributes/values",
         "/api/v1/metrics",

@@ -4,8 +4,8 @@
 //! in files is told by the catalogue's positions, for each tenant and for everyone ([`Positions`]). Everything after them is
 //! replayed at start.
 //!
-//! `segment` is the format, `scan` finds the records of a segment, `recover` reads the log after a start, `writer` appends to
-//! it.
+//! `segment` is the format, `scan` finds the records of a segment, `recover` reads the log after a start, `inspect` reads it
+//! without changing it, `writer` appends to it.
 
 mod inspect;
 mod positions;

@@ -224,6 +224,8 @@ export interface StatusAnswer {
 	bytesStored: number;
 	uptimeNanos: number;
 	ingestSpansPerSecond: number;
+	/** What is wrong and does not go away by itself. */
+	troubles: string[];
 }
 
 /** RFC 9457. */

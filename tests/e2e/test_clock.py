@@ -1,0 +1,124 @@
+"""A clock that is wrong deletes nothing, refuses nothing for its age, and the operator is told. The clock is that of the
+server's process alone, bent by Debian's faketime; the time since the boot, which the kernel tells, is not bent."""
+
+import functools
+import subprocess
+import time
+
+import pytest
+
+from otlp import by_span, middle_of_hour, partial_success, request, span, trace_as_protobuf
+
+CONFIG = {"store": {"compaction_interval": "1h", "delete_grace": "100ms", "flush_interval": "200ms"}}
+YEAR = 365 * 24 * 3600
+SPANS = 5
+DEADLINE_SECONDS = 30
+
+
+@functools.cache
+def library():
+    """The library that bends the time of the process it is loaded into."""
+    listed = subprocess.run(["dpkg", "-L", "libfaketime"], capture_output=True, text=True)
+    found = [line for line in listed.stdout.splitlines() if line.endswith("libfaketimeMT.so.1")]
+    if not found:
+        pytest.skip("faketime is not installed: apt-get install faketime")
+    return found[0]
+
+
+def clock(seconds):
+    return {"LD_PRELOAD": library(), "FAKETIME": f"{seconds:+}", "DONT_FAKE_MONOTONIC": "1"}
+
+
+def send(server, number, hours_ago=1):
+    start = middle_of_hour(hours_ago)
+    spans = [span(number.to_bytes(16), (at + 1).to_bytes(8), start + at) for at in range(SPANS)]
+    answer = server.post_otlp(request(spans).SerializeToString())
+    assert partial_success(answer) == (0, ""), "no span is refused"
+
+
+def all_there(server, numbers):
+    return all(len(by_span(trace_as_protobuf(server, f"{number:032x}"))) == SPANS for number in numbers)
+
+
+def offset_seconds(server):
+    return server.metrics()["tracehouse_store_clock_offset_seconds"]
+
+
+def offset_after_a_round(server):
+    """Seconds by which the clock is ahead, once the keeper has judged every file by it and deleted what it would."""
+    rounds = server.metric_sum("tracehouse_store_keeper_rounds_total")
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while server.metric_sum("tracehouse_store_keeper_rounds_total") < rounds + 3:
+        assert time.monotonic() < deadline, "the keeper makes no rounds"
+        time.sleep(0.1)
+    return offset_seconds(server)
+
+
+def troubles(server):
+    return " ".join(server.json("/api/v1/status")["troubles"])
+
+
+@pytest.mark.parametrize("ahead", [30 * 24 * 3600, 10 * YEAR])
+def test_a_clock_far_ahead_at_a_start(new_tracehouse, ahead):
+    """Once, a start with a clock 30 days ahead retired every file, and deleted it two minutes later."""
+    server = new_tracehouse(CONFIG).start()
+    # So that it is no new store, in which nothing is old.
+    server.request("POST", "/api/v1/admin/trust-clock", json={})
+    send(server, 1)
+    server.flush()
+    server.stop()
+    server.start(env=clock(ahead))
+    assert abs(offset_after_a_round(server) - ahead) < 60
+    assert "trust-clock" in troubles(server)
+    send(server, 2)
+    server.flush()
+    assert all_there(server, (1, 2))
+    server.stop()
+    assert "ahead of what the store knows" in server.log()
+    server.start()
+    assert all_there(server, (1, 2)) and troubles(server) == ""
+    assert server.metric_sum("tracehouse_store_expired_spans_total") == 0
+
+
+def test_a_first_start_with_a_clock_ten_years_ahead(new_tracehouse):
+    """A new store has nothing to compare the clock with, so nothing in it is old at first."""
+    server = new_tracehouse(CONFIG).start(env=clock(10 * YEAR))
+    send(server, 1)
+    server.flush()
+    offset_after_a_round(server)
+    server.restart()
+    send(server, 2)
+    server.flush()
+    offset_after_a_round(server)
+    assert all_there(server, (1, 2))
+    assert "behind what the store knows" in troubles(server)
+    assert server.metric_sum("tracehouse_store_expired_spans_total") == 0
+
+
+def test_a_clock_far_behind_at_a_start(new_tracehouse):
+    server = new_tracehouse(CONFIG).start()
+    send(server, 1)
+    server.flush()
+    server.stop()
+    server.start(env=clock(-10 * YEAR))
+    assert offset_after_a_round(server) < -9 * YEAR
+    send(server, 2)
+    server.flush()
+    server.restart()
+    assert all_there(server, (1, 2)) and troubles(server) == ""
+
+
+def test_the_operator_confirms_the_clock(new_tracehouse):
+    server = new_tracehouse(CONFIG).start()
+    send(server, 1)
+    server.flush()
+    server.stop()
+    server.start(env=clock(3 * 3600))
+    assert "trust-clock" in troubles(server)
+    server.client("store", "trust-clock")
+    assert troubles(server) == ""
+    server.stop()
+    # With the clock as it was, three hours are behind again; in a store that does not run it is confirmed likewise.
+    server.command("store", "trust-clock")
+    server.start()
+    assert troubles(server) == "" and all_there(server, (1,))

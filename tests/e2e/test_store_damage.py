@@ -1,0 +1,213 @@
+"""Catalogue and files that do not fit together: the server refuses to start or says what it can't show, nothing is lost,
+and `tracehouse store` brings them together again."""
+
+import json
+import random
+import shutil
+import sqlite3
+
+import pytest
+
+from otlp import by_span, middle_of_hour, request, span, trace_as_protobuf
+
+SPANS = 5
+NO_MERGES = {"store": {"compaction_interval": "1h", "delete_grace": "100ms"}}
+
+
+def send(server, *numbers):
+    """A trace for each number, that many hours ago: each hour has a file of its own."""
+    for number in numbers:
+        start = middle_of_hour(number)
+        spans = [span(number.to_bytes(16), (at + 1).to_bytes(8), start + at) for at in range(SPANS)]
+        server.post_otlp(request(spans).SerializeToString())
+    server.flush()
+
+
+def is_there(server, number):
+    answer = server.get(f"/api/v2/traces/{number:032x}", expect=None)
+    return answer.status_code == 200 and len(by_span(trace_as_protobuf(server, f"{number:032x}"))) == SPANS
+
+
+def all_there(server, numbers):
+    return all(is_there(server, number) for number in numbers)
+
+
+def troubles(server):
+    return " ".join(server.json("/api/v1/status")["troubles"])
+
+
+def fresh(new_tracehouse, hours=range(1, 7)):
+    """A stopped server with a file for each of some hours."""
+    server = new_tracehouse(NO_MERGES).start()
+    send(server, *hours)
+    server.stop()
+    return server
+
+
+def forget_catalogue(server):
+    for name in ("catalogue.sqlite", "catalogue.sqlite-wal", "catalogue.sqlite-shm"):
+        (server.data_dir / name).unlink(missing_ok=True)
+    # The log would bring its spans back.
+    shutil.rmtree(server.data_dir / "log")
+
+
+def test_a_store_that_is_not_mounted_is_refused(new_tracehouse):
+    """Once, its files were taken for damaged at the next start, and their spans were gone for good."""
+    server = fresh(new_tracehouse)
+    elsewhere = server.data_dir / "elsewhere"
+    server.store.rename(elsewhere)
+    for _ in range(2):
+        said = server.refuses_to_start()
+        assert "mounted" in said and "6 files" in said
+        assert not server.store.exists(), "an absent folder is not made"
+    server.store.mkdir()
+    assert "mounted" in server.refuses_to_start()
+    assert not list(server.store.iterdir()), "nothing is put where a disk is mounted on"
+    server.store.rmdir()
+    elsewhere.rename(server.store)
+    server.start()
+    assert all_there(server, range(1, 7)) and troubles(server) == ""
+
+
+def test_missing_files(new_tracehouse):
+    server = fresh(new_tracehouse)
+    files = server.parquet_files()
+    kept = server.data_dir / "kept"
+    files[2].rename(kept)
+    server.start()
+    assert sum(is_there(server, number) for number in range(1, 7)) == 5
+    assert "1 stored file" in troubles(server) and "missing" in troubles(server)
+    assert server.metrics()["tracehouse_store_missing_files"] == 1
+    server.stop()
+    files[4].rename(server.data_dir / "kept-too")
+    said = server.refuses_to_start()
+    assert "2 of the 6 files" in said and "--forget-missing" in said
+    assert "is missing" in server.command("store", "repair", expect=1).stdout
+    assert "forget the missing" in server.command("store", "repair", "--dry-run", "--forget-missing").stdout
+    kept.rename(files[2])
+    (server.data_dir / "kept-too").rename(files[4])
+    server.start()
+    assert all_there(server, range(1, 7)) and troubles(server) == ""
+
+
+def test_a_lost_catalogue(new_tracehouse):
+    """Once, the files were renamed, the answers were complete without them, and the next start said nothing."""
+    server = fresh(new_tracehouse)
+    before = {path: path.read_bytes() for path in server.parquet_files()}
+    forget_catalogue(server)
+    for _ in range(2):
+        server.start()
+        assert not any(is_there(server, number) for number in range(1, 7))
+        assert "6 stored files are unknown" in troubles(server)
+        assert server.metrics()["tracehouse_store_unknown_files"] == 6
+        server.stop()
+        assert "does not know a stored file" in server.log()
+        assert {path: path.read_bytes() for path in server.parquet_files()} == before, "they are left as they are"
+    checked = server.command("store", "check", expect=1)
+    assert checked.stdout.count("unknown to the catalogue") == 6 and "0 of 6 files are whole" in checked.stdout
+    foreseen = server.command("store", "repair", "--dry-run").stdout.replace("would", "done:")
+    assert server.command("store", "repair").stdout == foreseen
+    assert foreseen.count("adopt") == 6
+    assert server.command("store", "repair").stdout == "nothing has to be done\n"
+    assert "6 of 6 files are whole" in server.command("store", "check").stdout
+    server.start()
+    assert all_there(server, range(1, 7)) and troubles(server) == ""
+
+
+def test_a_catalogue_from_an_older_copy(new_tracehouse):
+    server = fresh(new_tracehouse, range(1, 4))
+    copy = server.data_dir / "copy.sqlite"
+    with sqlite3.connect(server.data_dir / "catalogue.sqlite") as catalogue, sqlite3.connect(copy) as target:
+        catalogue.backup(target)
+    server.start()
+    send(server, 4, 5, 6)
+    server.stop()
+    forget_catalogue(server)
+    copy.rename(server.data_dir / "catalogue.sqlite")
+    server.start()
+    assert all_there(server, range(1, 4)) and not any(is_there(server, number) for number in range(4, 7))
+    assert "3 stored files are unknown" in troubles(server)
+    server.stop()
+    server.command("store", "repair")
+    server.start()
+    assert all_there(server, range(1, 7)) and troubles(server) == ""
+
+
+def test_swapped_files(new_tracehouse):
+    """Once, each answered as the other."""
+    server = fresh(new_tracehouse)
+    one, other = server.parquet_files()[:2]
+    between = server.data_dir / "between"
+    one.rename(between)
+    other.rename(one)
+    between.rename(other)
+    assert server.command("store", "check", "--quick", expect=1).stdout.count("has the name of another file") == 2
+    server.command("store", "repair")
+    assert server.command("store", "check").returncode == 0
+    server.start()
+    assert all_there(server, range(1, 7))
+
+
+@pytest.mark.parametrize("damage", ["rows", "pages", "no database"])
+def test_a_damaged_catalogue(new_tracehouse, damage):
+    """Once, damaged rows took all files with them."""
+    chance = random.Random(1)
+    server = fresh(new_tracehouse)
+    catalogue = server.data_dir / "catalogue.sqlite"
+    if damage == "rows":
+        connection = sqlite3.connect(catalogue)
+        connection.execute("UPDATE files SET start_max = start_max + 1 WHERE rowid IN (2, 3)")
+        connection.commit()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+        server.start()
+        assert sum(is_there(server, number) for number in range(1, 7)) == 4, "the others are there"
+        assert "2 rows of the catalogue are damaged" in troubles(server)
+        server.stop()
+    else:
+        for path in server.data_dir.glob("catalogue.sqlite-*"):
+            path.unlink()
+        content = bytearray(catalogue.read_bytes())
+        begin = 4096 if damage == "pages" else 0
+        content[begin:] = chance.randbytes(len(content) - begin)
+        catalogue.write_bytes(content)
+        assert "store repair" in server.refuses_to_start()
+        assert catalogue.read_bytes() == content, "nothing is changed"
+    server.command("store", "repair")
+    assert server.command("store", "check").returncode == 0
+    server.start()
+    assert all_there(server, range(1, 7)) and troubles(server) == ""
+    assert len(server.parquet_files()) == 6
+
+
+def test_a_damaged_file_and_the_json_of_a_check(new_tracehouse):
+    server = fresh(new_tracehouse)
+    damaged = server.parquet_files()[1]
+    content = bytearray(damaged.read_bytes())
+    damaged.write_bytes(content[:-40])
+    [finding] = json.loads(server.command("store", "check", "--json", expect=1).stdout)["findings"]
+    assert finding["path"] == str(damaged.relative_to(server.store)) and finding["spans"] == SPANS
+    assert finding["trouble"] == "damaged" and finding["state"] == "nothing"
+    assert "set" in server.command("store", "repair").stdout
+    server.start()
+    assert sum(is_there(server, number) for number in range(1, 7)) == 5
+    assert "1 stored file" in troubles(server) and "set aside" in troubles(server)
+    server.stop()
+    # A copy of it turns up.
+    [aside] = [path for path in server.store.rglob("*.parquet*") if path.stem == damaged.stem or path == damaged]
+    aside.write_bytes(content)
+    assert "take back" in server.command("store", "repair").stdout
+    server.start()
+    assert all_there(server, range(1, 7)) and troubles(server) == ""
+
+
+def test_a_store_in_use_is_left_alone(new_tracehouse):
+    server = new_tracehouse(NO_MERGES).start()
+    for arguments in (("check",), ("repair",), ("trust-clock",)):
+        assert "in use by another tracehouse" in server.command("store", *arguments, expect=2).stderr
+    server.stop()
+    nowhere = server.folder / "nowhere"
+    server.data_dir, kept = nowhere, server.data_dir
+    assert "holds no store" in server.command("store", "check", expect=2).stderr
+    assert not nowhere.exists()
+    server.data_dir = kept
