@@ -51,7 +51,6 @@ use http::{HeaderName, HeaderValue, Method};
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
-use tower_http::cors::{Any as AnyOrigin, CorsLayer};
 
 pub use engine::{AdminError, Answers, Stored};
 pub use openapi::openapi_json;
@@ -73,10 +72,8 @@ pub fn router(state: ApiState) -> Router {
         .merge(native::routes().layer(compression()))
         .merge(routes_of_others().layer(compression().no_zstd()))
         .merge(jaeger::name_routes())
-        // Before the layers, so that a browser's question for permission, which is OPTIONS, meets them first.
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn(async |request, next| limit_time(QUERY_TIMEOUT, request, next).await))
-        .layer(cross_origin());
+        .layer(from_fn(async |request, next| limit_time(QUERY_TIMEOUT, request, next).await));
     let tasks =
         native::admin_routes().layer(from_fn(async |request, next| limit_time(ADMIN_TIMEOUT, request, next).await));
     Router::new()
@@ -105,16 +102,6 @@ fn routes_of_others() -> Router<ApiState> {
 /// Grafana's data sources offer zstd and can't read it, so the interfaces of others go without.
 fn compression() -> CompressionLayer {
     CompressionLayer::new().quality(CompressionLevel::Fastest)
-}
-
-/// Pages of other sites may ask and read: what is here is protected by where it listens, not by who shows it.
-fn cross_origin() -> CorsLayer {
-    CorsLayer::new()
-        .allow_origin(AnyOrigin)
-        // Long searches come by POST.
-        .allow_methods([Method::GET, Method::HEAD, Method::POST])
-        .allow_headers(AnyOrigin)
-        .max_age(Duration::from_secs(3600))
 }
 
 async fn limit_time(limit: Duration, request: Request, next: Next) -> Response {

@@ -5,10 +5,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
-use http::header::{
-    ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_MAX_AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, RETRY_AFTER, VARY,
-};
+use http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Version};
 
 use crate::body::{self, Framing};
@@ -24,12 +21,12 @@ const JSON: &str = "application/json";
 
 /// The OTLP/HTTP receiver: `POST /v1/traces`.
 pub fn http_router(state: ReceiverState) -> Router {
-    Router::new().route(TRACES_PATH, post(traces).options(preflight)).with_state(state)
+    Router::new().route(TRACES_PATH, post(traces)).with_state(state)
 }
 
 async fn traces(State(state): State<ReceiverState>, request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
-    let mut response = match content(&head.headers) {
+    match content(&head.headers) {
         Ok((protocol, compression)) => match receive(&state, &head.headers, body, protocol, compression).await {
             Ok(accepted) => success(protocol, &accepted),
             Err(refused) => {
@@ -43,9 +40,7 @@ async fn traces(State(state): State<ReceiverState>, request: Request<Body>) -> R
             }
         },
         Err(message) => unsupported(&message),
-    };
-    allow_origin(&state, &head.headers, response.headers_mut());
-    response
+    }
 }
 
 /// Whether a request was refused before its body was read, and the rest is more than is read to keep a connection.
@@ -137,30 +132,4 @@ fn unsupported(message: &str) -> Response {
     let mut response = answer(StatusCode::UNSUPPORTED_MEDIA_TYPE, JSON, body);
     response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(Compression::ACCEPTED));
     response
-}
-
-/// Answers a browser that asks whether a page may send spans.
-async fn preflight(State(state): State<ReceiverState>, headers: HeaderMap) -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    if allow_origin(&state, &headers, response.headers_mut()) {
-        let headers = response.headers_mut();
-        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));
-        let allowed =
-            HeaderValue::from_static("content-type, content-encoding, x-scope-orgid, traceparent, tracestate");
-        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
-        headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("3600"));
-    }
-    response
-}
-
-/// Lets the browser show the answer to the page if its origin is one of the allowed; returns whether it is.
-fn allow_origin(state: &ReceiverState, request: &HeaderMap, response: &mut HeaderMap) -> bool {
-    let Some(origin) = request.get(ORIGIN) else { return false };
-    let allowed = state.shared.browser_origins.iter().any(|allowed| allowed == origin || allowed == "*");
-    if allowed {
-        response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        response.insert(VARY, HeaderValue::from_static("origin"));
-    }
-    allowed
 }

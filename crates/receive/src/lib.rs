@@ -1,6 +1,6 @@
 //! OTLP in: gRPC and HTTP, protobuf and JSON, decoded straight into a [`tracehouse_model::SpanBatch`].
 //!
-//! Entry points: [`serve_grpc`] and [`serve_http`], which share a [`ReceiverState`] and hand every decoded batch to a
+//! Entry points: [`grpc_router`] and [`http_router`], which share a [`ReceiverState`] and hand every decoded batch to a
 //! [`SpanSink`]; [`protobuf::decode_export_request`] and [`json::decode_export_request`] for bytes that came otherwise.
 //!
 //! The way of a request: `grpc` or `http` judges its head; `body` reads it, with room taken from `in_flight` as it
@@ -12,7 +12,7 @@
 //! partial success, a request with a code that tells whether to send it again. No input makes memory grow beyond the
 //! bytes in flight by more than a small factor, whatever it claims about lengths, counts or compression.
 //!
-//! This crate must never know how spans are kept, and no clock: whether a time is plausible is for a later stage.
+//! This crate must never know how spans are kept, who may connect, and no clock: whether a time is plausible is for a later stage.
 //!
 //! Tests: `tests/it` (the generated decoder of `opentelemetry-proto` as the oracle, odd encodings, both protocols over
 //! real connections), beside the code for small things, and the targets `otlp_protobuf` and `otlp_json` in `/fuzz`.
@@ -28,16 +28,13 @@ mod http;
 mod in_flight;
 pub mod json;
 mod nested;
-mod patience;
 pub mod protobuf;
 mod reply;
-mod serve;
 mod sink;
 mod state;
 
 pub use decoded::{DecodeError, Decoded, RejectReason, Rejections, WireError};
 pub use grpc::grpc_router;
 pub use http::http_router;
-pub use serve::{serve_grpc, serve_http, serve_router};
 pub use sink::{Accepted, Refusal, SpanSink};
 pub use state::ReceiverState;

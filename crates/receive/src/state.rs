@@ -1,6 +1,5 @@
 use std::sync::Arc;
 
-use http::HeaderValue;
 use tokio::sync::Semaphore;
 use tracehouse_model::Limits;
 
@@ -19,19 +18,13 @@ pub(crate) struct Shared {
     pub(crate) in_flight: Arc<InFlight>,
     /// Large requests are decoded on blocking threads, this many at once.
     pub(crate) large_decodes: Semaphore,
-    pub(crate) browser_origins: Vec<HeaderValue>,
 }
 
 impl ReceiverState {
     pub fn new(sink: Arc<dyn SpanSink>, limits: Limits) -> Self {
-        Self::with_browser_origins(sink, limits, Vec::new())
-    }
-
-    /// Lets pages of these origins (`https://shop.example`, or `*` for all) send spans to the HTTP receiver.
-    pub fn with_browser_origins(sink: Arc<dyn SpanSink>, limits: Limits, browser_origins: Vec<HeaderValue>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let in_flight = InFlight::new(limits.in_flight_bytes_max);
-        let shared = Shared { sink, limits, in_flight, large_decodes: Semaphore::new(cores), browser_origins };
+        let shared = Shared { sink, limits, in_flight, large_decodes: Semaphore::new(cores) };
         Self { shared: Arc::new(shared) }
     }
 

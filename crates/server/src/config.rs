@@ -35,12 +35,24 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The roles that this process runs; a role needs those it depends on.
     pub roles: Vec<String>,
+    pub http: Http,
     pub otlp: Otlp,
     pub limits: LimitSettings,
     pub store: StoreSettings,
     pub query: QuerySettings,
     pub threads: Threads,
     pub log: Log,
+}
+
+/// Who may use the ports from a web browser.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Origins of other sites whose pages may ask and read, such as https://grafana.example; * stands for any part, or for all.
+    pub allowed_origins: Vec<String>,
+    /// Names under which this server may be asked, besides localhost and addresses. With none, any name is taken where a port
+    /// listens on more than a loopback address.
+    pub host_names: Vec<String>,
 }
 
 /// OTLP receivers.
@@ -188,6 +200,7 @@ impl Default for Config {
             data_dir: PathBuf::from("./data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 3200)),
             roles: crate::roles::ROLES.iter().map(|role| role.name.to_owned()).collect(),
+            http: Http::default(),
             otlp: Otlp::default(),
             limits: LimitSettings::default(),
             store: StoreSettings::default(),

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tower::ServiceExt;
-use tracehouse_receive::serve_router;
+use tracehouse_listen::{Port, Sites};
 
 /// Answers on the HTTP port from the first moment of the process on: until the APIs are there, that it is starting.
 /// Reading back the log can take a while after a crash, in which those who watch should see a process that is up.
@@ -29,9 +29,11 @@ impl Front {
     pub(crate) fn serve(
         self,
         listener: TcpListener,
+        sites: Sites,
         shutdown: BoxFuture<'static, ()>,
     ) -> impl Future<Output = io::Result<()>> + Send + 'static {
-        serve_router(listener, Router::new().fallback(answer).with_state(self), shutdown)
+        let router = Router::new().fallback(answer).with_state(self);
+        Port { name: "query", router, sites }.serve(listener, shutdown)
     }
 }
 

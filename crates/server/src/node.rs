@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use axum::http::HeaderValue;
 use futures::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
 use object_store::local::LocalFileSystem;
@@ -17,10 +16,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracehouse_api::ApiState;
 use tracehouse_catalogue::{Catalogue, SqliteCatalogue};
+use tracehouse_listen::{OriginPattern, Port, Sites};
 use tracehouse_model::{Clock, Randomness, SystemClock, SystemRandomness, TenantId};
 use tracehouse_pipeline::Pipeline;
 use tracehouse_query::QueryEngine;
-use tracehouse_receive::ReceiverState;
+use tracehouse_receive::{ReceiverState, grpc_router, http_router};
 use tracehouse_sql::SqlEngine;
 use tracehouse_store::Store;
 
@@ -99,7 +99,8 @@ impl<'a> Node<'a> {
             self.otlp = Some(OtlpListeners { grpc, http });
         }
         let front = self.front.clone();
-        let stop = self.spawn("API", &self.runtimes.query, |shutdown| front.serve(api, shutdown));
+        let sites = self.sites(&api, &[])?;
+        let stop = self.spawn("API", &self.runtimes.query, |shutdown| front.serve(api, sites, shutdown));
         let stop = async move {
             if tokio::time::timeout(API_DRAIN_TIMEOUT, stop).await.is_err() {
                 tracing::warn!("answers were still being written {} s after the stop", API_DRAIN_TIMEOUT.as_secs());
@@ -198,20 +199,30 @@ impl<'a> Node<'a> {
         let limits = self.config.limits.limits();
         let pipeline = Pipeline::new(limits.clone(), self.clock.clone());
         let store = self.store.clone().context("the store is not open")?;
-        let origin =
-            |text: &String| HeaderValue::from_str(text).with_context(|| format!("otlp.browser_origins: {text:?}"));
-        let origins = self.config.otlp.browser_origins.iter().map(origin).collect::<anyhow::Result<Vec<_>>>()?;
-        let state = ReceiverState::with_browser_origins(Arc::new(StoreSink::new(pipeline, store)), limits, origins);
+        let state = ReceiverState::new(Arc::new(StoreSink::new(pipeline, store)), limits);
         let OtlpListeners { grpc, http } = self.otlp.take().context("the receivers' ports are not bound")?;
         let ingest = &self.runtimes.ingest;
-        let grpc =
-            self.spawn("OTLP/gRPC receiver", ingest, |stop| tracehouse_receive::serve_grpc(grpc, state.clone(), stop));
-        let http = self.spawn("OTLP/HTTP receiver", ingest, |stop| tracehouse_receive::serve_http(http, state, stop));
+        let sites = |listener: &TcpListener| self.sites(listener, &self.config.otlp.browser_origins);
+        let of_grpc = Port { name: "otlp_grpc", router: grpc_router(state.clone()), sites: sites(&grpc)? };
+        let of_http = Port { name: "otlp_http", router: http_router(state), sites: sites(&http)? };
+        let grpc = self.spawn("OTLP/gRPC receiver", ingest, |stop| of_grpc.serve(grpc, stop));
+        let http = self.spawn("OTLP/HTTP receiver", ingest, |stop| of_http.serve(http, stop));
         let both = async move {
             futures::future::join(grpc, http).await;
         };
         self.stops.push(("gateway", Box::pin(both)));
         Ok(())
+    }
+
+    /// Whose pages may use a port: those of origins configured for all ports and of further ones.
+    fn sites(&self, listener: &TcpListener, further_origins: &[String]) -> anyhow::Result<Sites> {
+        let http = &self.config.http;
+        let origins = http.allowed_origins.iter().chain(further_origins).map(|text| OriginPattern::new(text));
+        Ok(Sites {
+            is_loopback: listener.local_addr()?.ip().is_loopback(),
+            host_names: http.host_names.clone(),
+            allowed_origins: origins.collect::<Result<_, _>>().context("http.allowed_origins, otlp.browser_origins")?,
+        })
     }
 
     fn runs(&self, role: &str) -> bool {

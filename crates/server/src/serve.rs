@@ -57,6 +57,8 @@ impl Runtimes {
 pub(crate) fn serve(options: &ServeOptions) -> anyhow::Result<()> {
     let loaded = config::load(&options.layers(environment()))?;
     logging::install(&loaded.config.log)?;
+    let handles = tracehouse_listen::raise_handle_limit();
+    tracing::debug!(handles, "file handles");
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }

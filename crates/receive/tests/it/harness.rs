@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
+use tracehouse_listen::{Port, Sites};
 use tracehouse_model::{Limits, SpanBatch, TenantId};
-use tracehouse_receive::{Accepted, ReceiverState, Refusal, SpanSink, serve_grpc, serve_http};
+use tracehouse_receive::{Accepted, ReceiverState, Refusal, SpanSink, grpc_router, http_router};
 
 pub(crate) struct FakeSink {
     pub(crate) answer: Mutex<Result<Accepted, Refusal>>,
@@ -51,8 +52,8 @@ impl Server {
         let gate = Semaphore::new(Semaphore::MAX_PERMITS);
         let answer = Mutex::new(Ok(Accepted::default()));
         let sink = Arc::new(FakeSink { answer, received: Mutex::default(), gate });
-        let origins = vec!["https://shop.example".parse().expect("a header value")];
-        let state = ReceiverState::with_browser_origins(sink.clone(), limits, origins);
+        let state = ReceiverState::new(sink.clone(), limits);
+        let port = |router| Port { name: "test", router, sites: Sites::default() };
         let mut shutdown = Vec::new();
         let stopper = || {
             let (sender, receiver) = oneshot::channel();
@@ -63,11 +64,11 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let grpc = listener.local_addr().expect("bound");
         let (sender, stopped) = stopper();
-        shutdown.push((sender, tokio::spawn(serve_grpc(listener, state.clone(), stopped))));
+        shutdown.push((sender, tokio::spawn(port(grpc_router(state.clone())).serve(listener, stopped))));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let http = listener.local_addr().expect("bound");
         let (sender, stopped) = stopper();
-        shutdown.push((sender, tokio::spawn(serve_http(listener, state.clone(), stopped))));
+        shutdown.push((sender, tokio::spawn(port(http_router(state.clone())).serve(listener, stopped))));
         Self { sink, state, grpc, http, shutdown }
     }
 

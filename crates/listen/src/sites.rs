@@ -1,0 +1,405 @@
+//! Which requests a browser may make for which pages.
+//!
+//! A browser sends requests for any page that it shows, with the network of the person before it: a page of a stranger could
+//! ask a Tracehouse on the same machine or in the same company. So:
+//! - A request for a page of another origin is refused, unless the origin is configured (Fetch standard: `Origin`,
+//!   `Sec-Fetch-Site`). Only then an answer says that the page may read it.
+//! - A name that is not ours is refused on a loopback address, and elsewhere if names are configured: a page may let its own
+//!   name point to another address ("DNS rebinding"), and is then of the same origin for the browser.
+//! - What changes or costs something has to say that it is JSON, protobuf or the like, as no form and no simple request of a
+//!   page can.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN, TRANSFER_ENCODING, VARY,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+
+/// Who may use a port from a browser.
+#[derive(Clone, Debug, Default)]
+pub struct Sites {
+    /// Whether the port listens on a loopback address.
+    pub is_loopback: bool,
+    /// Names under which the port may be asked, besides `localhost` and addresses; none: any, if it is not a loopback.
+    pub host_names: Vec<String>,
+    /// Origins whose pages may ask and read.
+    pub allowed_origins: Vec<OriginPattern>,
+}
+
+/// An origin such as `https://shop.example`, with `*` for any part of it, or for all origins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginPattern(String);
+
+/// Why a text is no pattern of origins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PatternError(String);
+
+impl fmt::Display for PatternError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{:?} is no origin: write a scheme and a host, such as https://shop.example or https://*.shop.example, or *",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for PatternError {}
+
+impl OriginPattern {
+    pub fn new(text: &str) -> Result<Self, PatternError> {
+        let is_origin = text.split_once("://").is_some_and(|(scheme, host)| {
+            !scheme.is_empty() && !host.is_empty() && !host.contains(['/', ' ', '?', '#', '@'])
+        });
+        if text == "*" || is_origin {
+            return Ok(Self(text.to_ascii_lowercase()));
+        }
+        Err(PatternError(text.chars().take(100).collect()))
+    }
+
+    fn matches(&self, origin: &str) -> bool {
+        matches_parts(&self.0, &origin.to_ascii_lowercase())
+    }
+
+    fn is_all(&self) -> bool {
+        self.0 == "*"
+    }
+}
+
+/// Whether a text is a pattern's, in which `*` stands for any text without `/`; alone, for any text.
+fn matches_parts(pattern: &str, text: &str) -> bool {
+    if pattern == "*" {
+        return true;
+    }
+    let Some((before, after)) = pattern.split_once('*') else { return pattern == text };
+    let Some(rest) = text.strip_prefix(before) else { return false };
+    let ends = rest.char_indices().map(|(at, _)| at).chain([rest.len()]);
+    ends.take_while(|&at| !rest[..at].contains('/')).any(|at| matches_parts_after(after, &rest[at..]))
+}
+
+fn matches_parts_after(pattern: &str, text: &str) -> bool {
+    if pattern.contains('*') { matches_parts(pattern, text) } else { pattern == text }
+}
+
+/// What is known of a request before it is answered.
+pub(crate) enum Verdict {
+    /// It is answered; a page of this origin may read the answer.
+    Allowed(Option<Reader>),
+    /// It is answered with this.
+    Answered(Response),
+}
+
+/// A page of a configured origin.
+pub(crate) struct Reader {
+    origin: HeaderValue,
+    /// Whether the origin was configured by name: then requests may carry credentials.
+    by_name: bool,
+}
+
+/// Headers of ours that pages may see beside those that they may anyway.
+const EXPOSED_HEADERS: &str = "x-tracehouse-partial, retry-after, grpc-status, grpc-message, grpc-status-details-bin";
+const PREFLIGHT_SECONDS: &str = "3600";
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+
+impl Sites {
+    pub(crate) fn judge(&self, request: &Parts) -> Verdict {
+        if let Some(host) = host_of(&request.headers, &request.uri)
+            && !self.is_our_name(name_of(&host))
+        {
+            let advice = "this is not a name of this server; add it to http.host_names";
+            return refused(StatusCode::MISDIRECTED_REQUEST, &format!("{:?}: {advice}", shown(name_of(&host))));
+        }
+        let reader = match self.reader(request) {
+            Ok(reader) => reader,
+            Err(foreign) => {
+                let advice = "is not allowed to use this server; add it to http.allowed_origins (or, to send spans, otlp.browser_origins)";
+                return refused(StatusCode::FORBIDDEN, &format!("{} {advice}", shown(&foreign)));
+            }
+        };
+        if request.method == Method::OPTIONS
+            && let Some(reader) = &reader
+            && request.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+        {
+            return Verdict::Answered(reader.preflight(&request.headers));
+        }
+        if let Some(media_type) = wrong_media_type(request) {
+            let advice = "say what is sent with Content-Type: application/json or application/x-protobuf";
+            let mut verdict = refused(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                &format!("{:?} is not taken with {}; {advice}", shown(&media_type), request.method),
+            );
+            if let (Verdict::Answered(response), Some(reader)) = (&mut verdict, &reader) {
+                reader.allow(response.headers_mut());
+            }
+            return verdict;
+        }
+        Verdict::Allowed(reader)
+    }
+
+    fn is_our_name(&self, name: &str) -> bool {
+        let configured = || self.host_names.iter().any(|known| known.eq_ignore_ascii_case(name));
+        let is_local = name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost");
+        let is_address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
+        is_local || is_address || configured() || (!self.is_loopback && self.host_names.is_empty())
+    }
+
+    /// The page that may read the answer, if it is one of another origin; an error names one that may not.
+    fn reader(&self, request: &Parts) -> Result<Option<Reader>, String> {
+        let headers = &request.headers;
+        let Some(origin) = headers.get(ORIGIN) else {
+            return if is_foreign_fetch(request) { Err("a page of another site".into()) } else { Ok(None) };
+        };
+        let text = origin.to_str().unwrap_or_default();
+        let allowed: Vec<&OriginPattern> =
+            self.allowed_origins.iter().filter(|pattern| pattern.matches(text)).collect();
+        if !allowed.is_empty() {
+            let by_name = allowed.iter().any(|pattern| !pattern.is_all());
+            return Ok(Some(Reader { origin: origin.clone(), by_name }));
+        }
+        let own = host_of(headers, &request.uri).is_some_and(|host| is_same_host(text, &host));
+        if own { Ok(None) } else { Err(format!("a page of {text:?}")) }
+    }
+}
+
+impl Reader {
+    /// Lets the page read an answer.
+    pub(crate) fn allow(&self, headers: &mut HeaderMap) {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, self.origin.clone());
+        headers.append(VARY, HeaderValue::from_static("origin"));
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED_HEADERS));
+        if self.by_name {
+            headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        }
+    }
+
+    /// The answer to the question whether the page may send a request.
+    fn preflight(&self, asked: &HeaderMap) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        let headers = response.headers_mut();
+        self.allow(headers);
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE"));
+        if let Some(wanted) = asked.get(ACCESS_CONTROL_REQUEST_HEADERS) {
+            headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+        }
+        headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(PREFLIGHT_SECONDS));
+        response
+    }
+}
+
+/// Whether a browser says that a page of another site asks, and not a person who opens a page of ours.
+fn is_foreign_fetch(request: &Parts) -> bool {
+    let text = |name: HeaderName| request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let foreign = matches!(text(SEC_FETCH_SITE), "cross-site" | "same-site");
+    let opens_page = request.method == Method::GET && text(SEC_FETCH_MODE) == "navigate";
+    foreign && !opens_page
+}
+
+fn host_of(headers: &HeaderMap, uri: &Uri) -> Option<String> {
+    let named = uri.authority().map(|authority| authority.as_str().to_owned());
+    named.or_else(|| Some(headers.get(HOST)?.to_str().unwrap_or("?").to_owned()))
+}
+
+/// A host without its port.
+fn name_of(host: &str) -> &str {
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    if host.starts_with('[') {
+        return host.find(']').map_or(host, |end| &host[..=end]);
+    }
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    name.strip_suffix('.').unwrap_or(name)
+}
+
+/// Whether an origin is that of the host that a request was sent to.
+fn is_same_host(origin: &str, host: &str) -> bool {
+    let Some((scheme, of_origin)) = origin.split_once("://") else { return false };
+    let default_port = if scheme == "https" { ":443" } else { ":80" };
+    let bare = |host: &str| host.strip_suffix(default_port).unwrap_or(host).to_ascii_lowercase();
+    bare(of_origin) == bare(host)
+}
+
+/// The type of a body that no request may have, if it has one.
+fn wrong_media_type(request: &Parts) -> Option<String> {
+    if matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS) {
+        return None;
+    }
+    let headers = &request.headers;
+    let Some(media_type) = headers.get(CONTENT_TYPE) else {
+        let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        let has_body = headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length > 0);
+        return has_body.then(String::new);
+    };
+    let media_type = media_type.to_str().unwrap_or("?");
+    let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    // A page can send only text/plain, forms and nothing at all without asking first.
+    let known = essence.starts_with("application/") && essence != "application/x-www-form-urlencoded";
+    (!known).then(|| essence)
+}
+
+/// Texts of others in our messages.
+fn shown(text: &str) -> String {
+    text.chars().filter(|character| !character.is_control()).take(200).collect()
+}
+
+fn refused(status: StatusCode, detail: &str) -> Verdict {
+    let quoted = detail.replace('\\', "\\\\").replace('"', "\\\"");
+    let title = status.canonical_reason().unwrap_or_default();
+    let problem =
+        format!(r#"{{"type":"about:blank","title":"{title}","status":{},"detail":"{quoted}"}}"#, status.as_u16());
+    let mut response = Response::new(Body::from(problem));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    Verdict::Answered(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    const OWN: &str = "127.0.0.1:3200";
+
+    fn sites(origins: &[&str], names: &[&str], is_loopback: bool) -> Sites {
+        Sites {
+            is_loopback,
+            host_names: names.iter().map(|name| (*name).to_owned()).collect(),
+            allowed_origins: origins.iter().map(|origin| OriginPattern::new(origin).expect("an origin")).collect(),
+        }
+    }
+
+    fn judge(sites: &Sites, method: &str, headers: &[(&str, &str)]) -> (u16, Option<String>, bool) {
+        let mut request = Request::builder().method(method).uri("/api/v1/sql");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (parts, ()) = request.body(()).expect("a request").into_parts();
+        let mut response = Response::new(Body::empty());
+        let response = match sites.judge(&parts) {
+            Verdict::Answered(answer) => answer,
+            Verdict::Allowed(reader) => {
+                if let Some(reader) = reader {
+                    reader.allow(response.headers_mut());
+                }
+                response
+            }
+        };
+        let header = |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
+        (
+            response.status().as_u16(),
+            header(ACCESS_CONTROL_ALLOW_ORIGIN).map(str::to_owned),
+            header(ACCESS_CONTROL_ALLOW_CREDENTIALS) == Some("true"),
+        )
+    }
+
+    #[test]
+    fn pages_of_other_origins_are_refused() {
+        let sites = sites(&[], &[], true);
+        let json = ("content-type", "application/json");
+        let cases: [(&str, &[(&str, &str)], u16); 14] = [
+            ("GET", &[("host", OWN)], 200),
+            ("POST", &[("host", OWN), json], 200),
+            ("GET", &[("host", OWN), ("origin", "http://127.0.0.1:3200")], 200),
+            ("POST", &[("host", OWN), ("origin", "http://127.0.0.1:3200"), json], 200),
+            ("GET", &[("host", OWN), ("origin", "http://evil.example")], 403),
+            ("POST", &[("host", OWN), ("origin", "http://evil.example"), json], 403),
+            ("POST", &[("host", OWN), ("origin", "http://127.0.0.1:8080"), json], 403),
+            ("POST", &[("host", OWN), ("origin", "null"), json], 403),
+            (
+                "OPTIONS",
+                &[("host", OWN), ("origin", "http://evil.example"), ("access-control-request-method", "POST")],
+                403,
+            ),
+            ("GET", &[("host", OWN), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")], 403),
+            ("GET", &[("host", OWN), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")], 200),
+            ("POST", &[("host", OWN), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), json], 403),
+            ("GET", &[("host", OWN), ("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors")], 200),
+            ("GET", &[("host", OWN), ("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate")], 200),
+        ];
+        for (method, headers, status) in cases {
+            assert_eq!(judge(&sites, method, headers), (status, None, false), "{method} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn configured_origins_may_ask_and_read() {
+        let sites = sites(&["https://shop.example", "https://*.team.example"], &[], true);
+        let asked = |origin: &'static str| {
+            judge(&sites, "POST", &[("host", OWN), ("origin", origin), ("content-type", "application/json")])
+        };
+        for origin in
+            ["https://shop.example", "https://a.team.example", "https://a.b.team.example", "https://SHOP.example"]
+        {
+            assert_eq!(asked(origin), (200, Some(origin.to_owned()), true), "{origin}");
+        }
+        for origin in [
+            "http://shop.example",
+            "https://shop.example.evil.example",
+            "https://evilshop.example",
+            "https://team.example.evil",
+            "https://evil.example/.team.example",
+            "https://shop.example:8443",
+        ] {
+            assert_eq!(asked(origin), (403, None, false), "{origin}");
+        }
+        let preflight = [("host", OWN), ("origin", "https://shop.example"), ("access-control-request-method", "POST")];
+        assert_eq!(judge(&sites, "OPTIONS", &preflight), (204, Some("https://shop.example".to_owned()), true));
+        let all = super::tests::sites(&["*"], &[], true);
+        let answer = judge(&all, "GET", &[("host", OWN), ("origin", "https://any.example")]);
+        assert_eq!(answer, (200, Some("https://any.example".to_owned()), false), "credentials only for named origins");
+    }
+
+    #[test]
+    fn names_are_checked_against_rebinding() {
+        let cases: [(&[&str], bool, &str, u16); 14] = [
+            (&[], true, "localhost:3200", 200),
+            (&[], true, "LOCALHOST.", 200),
+            (&[], true, "shop.localhost:3200", 200),
+            (&[], true, "[::1]:3200", 200),
+            (&[], true, "10.1.2.3", 200),
+            (&[], true, "evil.example:3200", 421),
+            (&[], true, "localhost.evil.example", 421),
+            (&[], true, "127.0.0.1.evil.example", 421),
+            (&["traces.team"], true, "traces.team", 200),
+            (&["traces.team"], true, "other.team", 421),
+            (&[], false, "traces.team:3200", 200),
+            (&["traces.team"], false, "traces.team:3200", 200),
+            (&["traces.team"], false, "other.team", 421),
+            (&["traces.team"], false, "192.0.2.1:3200", 200),
+        ];
+        for (names, is_loopback, host, status) in cases {
+            let sites = sites(&[], names, is_loopback);
+            assert_eq!(judge(&sites, "GET", &[("host", host)]).0, status, "{names:?} {is_loopback} {host}");
+        }
+        assert_eq!(judge(&sites(&[], &[], true), "GET", &[]).0, 200, "no browser leaves the name out");
+    }
+
+    #[test]
+    fn what_changes_says_what_it_is() {
+        let sites = sites(&[], &[], true);
+        let cases: [(&str, &[(&str, &str)], u16); 12] = [
+            ("POST", &[("content-type", "application/json; charset=utf-8")], 200),
+            ("POST", &[("content-type", "application/x-protobuf")], 200),
+            ("POST", &[("content-type", "application/grpc+proto")], 200),
+            ("POST", &[("content-type", "application/vnd.apache.arrow.stream")], 200),
+            ("POST", &[], 200),
+            ("POST", &[("content-length", "0")], 200),
+            ("POST", &[("content-length", "5")], 415),
+            ("POST", &[("transfer-encoding", "chunked")], 415),
+            ("POST", &[("content-type", "text/plain")], 415),
+            ("POST", &[("content-type", "application/x-www-form-urlencoded")], 415),
+            ("DELETE", &[("content-type", "multipart/form-data; boundary=x")], 415),
+            ("GET", &[("content-type", "text/plain")], 200),
+        ];
+        for (method, headers, status) in cases {
+            assert_eq!(judge(&sites, method, headers).0, status, "{method} {headers:?}");
+        }
+    }
+}
