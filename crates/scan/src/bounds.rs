@@ -13,7 +13,7 @@ use tracehouse_store::{Batches, OpenFile, StringForm};
 
 use crate::fault::no_room;
 use crate::held::Held;
-use crate::pool::{OutOfMemory, Pool};
+use tracehouse_memory::{OutOfMemory, Pool};
 
 /// Bounds of one question. Memory is bounded by the [`Pool`].
 #[derive(Debug, Clone)]

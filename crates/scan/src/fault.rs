@@ -10,7 +10,7 @@ use parquet::errors::ParquetError;
 use tracehouse_model::{SpanBatch, TraceId};
 use tracehouse_store::{FileContents, OpenFile, Projection, SpanFile, is_damage};
 
-use crate::pool::OutOfMemory;
+use tracehouse_memory::OutOfMemory;
 
 /// Why a piece of work on a file was not done.
 #[derive(Debug, thiserror::Error)]

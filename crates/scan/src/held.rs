@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::pool::{Account, OutOfMemory, Pool};
+use tracehouse_memory::{Account, OutOfMemory, Pool};
 
 /// Memory is taken from the pool in portions of this size at least, so that small things cost little.
 const PORTION_BYTES: usize = 16 << 10;

@@ -23,7 +23,6 @@ mod fault;
 mod held;
 mod keys;
 mod pieces;
-mod pool;
 mod reach;
 
 pub use blocks::for_each_block;
@@ -36,5 +35,5 @@ pub use keys::{
     own_column, rest_column,
 };
 pub use pieces::{Done, Piece, each_row_group};
-pub use pool::{Account, OutOfMemory, Pool};
 pub use reach::{Part, Reach, overlaps};
+pub use tracehouse_memory::{Account, OutOfMemory, Pool};

@@ -127,10 +127,8 @@ impl<'f> Queue<'_, 'f> {
             Err(number) => number,
         };
         let file = self.files[number];
+        let opening = Opening(self);
         let (opened, contents) = (self.reach.open(file), contents_of(file));
-        let mut state = self.state.lock();
-        state.opening -= 1;
-        self.opened.notify_all();
         let Some(open) = opened else { return Next::NothingReadable };
         let row_groups = open.row_groups();
         let of_file = Arc::new(OfFile { row_groups_left: AtomicUsize::new(row_groups) });
@@ -141,7 +139,8 @@ impl<'f> Queue<'_, 'f> {
         if row_groups == 0 {
             return Next::NothingReadable;
         }
-        state.waiting.extend((1..row_groups).map(piece));
+        self.state.lock().waiting.extend((1..row_groups).map(piece));
+        drop(opening);
         Next::Piece(piece(0))
     }
 
@@ -165,5 +164,15 @@ impl<'f> Queue<'_, 'f> {
             }
             self.opened.wait(&mut state);
         }
+    }
+}
+
+/// A thread that opens a file: others wait for the row groups, even if it panics.
+struct Opening<'a, 'q, 'f>(&'a Queue<'q, 'f>);
+
+impl Drop for Opening<'_, '_, '_> {
+    fn drop(&mut self) {
+        self.0.state.lock().opening -= 1;
+        self.0.opened.notify_all();
     }
 }

@@ -135,3 +135,47 @@ async fn names(fault: &str, shop: &Shop) {
     let explained = shop.engine.explain(&tenant, "{ name = \"GET /\" }", 0..i64::MAX).await.expect("an answer");
     assert_eq!(explained.files_total, 2, "{fault}");
 }
+
+/// How many spans are said to be unreadable, of how many.
+fn said(reason: Option<&str>) -> (u64, u64) {
+    let Some(reason) = reason else { return (0, 0) };
+    let mut numbers = reason.split(' ').filter_map(|word| word.parse().ok());
+    (numbers.next().expect("N of M"), numbers.next().expect("N of M"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_page_costs_its_rows_and_no_others() {
+    const PLACES: usize = 12;
+    let mut found = 0;
+    for place in 1..PLACES {
+        let shop = Shop::open().await;
+        let (batches, spans) = many_spans(2000, 6);
+        for batch in batches {
+            shop.append(batch).await;
+        }
+        shop.store.flush().await.expect("flushes");
+        let total = spans.len() as u64;
+        change(&shop.files()[0], |bytes| {
+            let at = bytes.len() / 2 * place / PLACES;
+            bytes[at] ^= 0x10;
+        });
+        // The first one looks at all columns, so that the damage is met; then it is known.
+        for query in
+            ["{ } | compare({ status = error })", "{ } | count_over_time() by (name)", "{ } >> { } || { } | rate()"]
+        {
+            let request = MetricsRequest {
+                traceql: query.to_owned(),
+                start_unix_nanos: NOON - 1,
+                end_unix_nanos: NOON + 3_600_000_000_000,
+                ..MetricsRequest::default()
+            };
+            let answer = shop.engine.metrics(&TenantId::default(), request).await.expect("an answer");
+            let (lost, of) = said(answer.partial_reason.as_deref());
+            assert_eq!(answer.weighting.spans + lost, total, "{place}: {query}: {:?}", answer.partial_reason);
+            assert!(lost < total, "{place}: {query}: what is whole is read: {:?}", answer.partial_reason);
+            assert!(lost == 0 || of == total, "{place}: {query}: {:?}", answer.partial_reason);
+            found += usize::from(lost > 0);
+        }
+    }
+    assert!(found > PLACES / 2, "the damage is met and remembered: {found}");
+}

@@ -660,7 +660,9 @@ impl OpenFile {
         for batch in reader {
             let batch = batch?;
             let ids = batch.column(0).as_any().downcast_ref::<FixedSizeBinaryArray>().ok_or_else(wrong_column)?;
-            for (id, row) in ids.iter().flatten().zip(&mut row_numbers) {
+            for (id, row) in ids.iter().zip(&mut row_numbers) {
+                // Not to be read, but a row.
+                let Some(id) = id else { continue };
                 while wanted.first().is_some_and(|first| first.0.as_slice() < id) {
                     wanted = &wanted[1..];
                 }
