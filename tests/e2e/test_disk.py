@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import re
 import subprocess
 import time
 
@@ -242,10 +243,18 @@ def test_a_torn_tail_of_the_log_is_no_damage(new_tracehouse):
     server.start()
     assert all(is_whole(server, number) for number in (1, 2, 3))
     assert server.metric_sum("tracehouse_log_damaged_segments_total") == 0
+    assert "the last 17 bytes of the log segment" in server.log() and "were cut off: no header of a record" in server.log()
     send(server, 4)
     server.kill()
     server.start()
     assert all(is_whole(server, number) for number in (1, 2, 3, 4))
+    send(server, 5)
+    server.kill()
+    segment = log_segments(server)[-1]
+    os.truncate(segment, segment_used(segment) - 20)
+    server.start()
+    # That one was acknowledged: people can tell, as it is said what was cut off.
+    assert re.search(r"were cut off: the beginning of record 5 with \d+ bytes of spans of tenant default", server.log())
 
 
 def test_damage_within_the_log_costs_only_what_it_hit(new_tracehouse):
@@ -267,6 +276,7 @@ def test_damage_within_the_log_costs_only_what_it_hit(new_tracehouse):
     assert server.metric_sum("tracehouse_log_damaged_segments_total") == 1
     assert "segment of the log is damaged" in server.log()
     assert segment.name in server.log()
+    assert re.search(r"can't be read: record 2 with \d+ bytes of spans of tenant default. Its spans are lost", server.log())
     send(server, 4)
     server.restart()
     assert all(is_whole(server, number) for number in (1, 3, 4))

@@ -2,6 +2,7 @@
 and `tracehouse store` brings them together again."""
 
 import json
+import os
 import random
 import shutil
 import sqlite3
@@ -49,6 +50,21 @@ def forget_catalogue(server):
         (server.data_dir / name).unlink(missing_ok=True)
     # The log would bring its spans back.
     shutil.rmtree(server.data_dir / "log")
+
+
+def test_what_is_kept_is_its_owners_alone_and_in_one_catalogue_file_after_a_stop(new_tracehouse):
+    # Once, a stop left a part of the catalogue in SQLite's file beside it now and then, and who copied the one lost it.
+    for _ in range(3):
+        settings = os.umask(0)
+        try:
+            server = new_tracehouse(NO_MERGES).start()
+        finally:
+            os.umask(settings)
+        send(server, 1, 2)
+        open_to_others = [path for path in server.data_dir.rglob("*") if path.stat().st_mode & 0o077]
+        assert server.parquet_files() and open_to_others == []
+        server.stop()
+        assert [path.name for path in server.data_dir.glob("catalogue*")] == ["catalogue.sqlite"]
 
 
 def test_a_store_that_is_not_mounted_is_refused(new_tracehouse):

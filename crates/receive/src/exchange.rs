@@ -122,7 +122,8 @@ impl Refused {
             "protocol" => protocol.label(), "reason" => self.label()
         )
         .increment(1);
-        debug!(protocol = protocol.label(), reason = self.label(), message = self.message(), "refused a request");
+        // Not the message: it may quote what was sent, and nobody has redacted that. The sender is told.
+        debug!(protocol = protocol.label(), reason = self.label(), "refused a request");
         self
     }
 }

@@ -3,12 +3,15 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
+use rustix::fs::Mode;
 use tracehouse_store::{Disk, StorePaths};
 
 const LOCK: &str = "LOCK";
 /// What lies in the folder. Of the catalogue SQLite makes further files.
 const OUR_FOLDERS: [&str; 2] = ["log", "store"];
 const CATALOGUE: &str = "catalogue.sqlite";
+/// Nothing that a process with a data folder makes has them.
+const RIGHTS_OF_OTHERS: Mode = Mode::RWXG.union(Mode::RWXO);
 
 /// The folder that holds everything kept, which belongs to this process as long as this lives.
 pub(crate) struct DataDir {
@@ -34,6 +37,8 @@ impl DataDir {
     }
 
     fn lock(path: &Path) -> anyhow::Result<Self> {
+        // For what libraries make, SQLite above all: they ask for the rights that the user's settings leave.
+        rustix::process::umask(RIGHTS_OF_OTHERS);
         let unwritable = || format!("data_dir {} cannot be written; check who owns it", path.display());
         let lock = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path.join(LOCK));
         let lock = lock.with_context(unwritable)?;

@@ -10,7 +10,8 @@
 //! (`sink.rs`); a stop ends within a bound.
 //!
 //! This is the only crate that knows all others, reads the environment and installs process-wide things (allocator,
-//! logger, metrics recorder, panic hook). No other crate may depend on it.
+//! logger, metrics recorder, panic hook, the rights of what is made on disk). No other crate may depend on it, and it must
+//! never know how spans are encoded or stored.
 //!
 //! Tests: `tests/it` for the configuration and the table of roles; the whole program is tested from outside, in `tests/`
 //! of the repository.

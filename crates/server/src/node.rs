@@ -151,9 +151,10 @@ impl<'a> Node<'a> {
     }
 
     pub(crate) async fn start_catalogue(&mut self) -> anyhow::Result<()> {
-        self.catalogue = Some(SqliteCatalogue::open(&self.data_dir.store_paths().catalogue).await?);
-        // SQLite made its files as the user's settings say.
-        self.data_dir.make_private();
+        let catalogue = SqliteCatalogue::open(&self.data_dir.store_paths().catalogue).await?;
+        self.catalogue = Some(catalogue.clone());
+        // The last of all, as answers in the making may still ask it. Without it a stop may leave a part in a file beside it.
+        self.stops.insert(0, ("catalogue", Box::pin(async move { catalogue.close().await })));
         Ok(())
     }
 

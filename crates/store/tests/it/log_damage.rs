@@ -73,7 +73,7 @@ fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_torn_end_is_cut_off_in_silence() {
+async fn a_torn_end_is_cut_off_and_is_no_damage() {
     let world = world_with_records(5).await;
     let segment = fs::read(&world.segments()[0]).expect("the segment can be read");
     let starts = record_starts(&segment);
