@@ -38,8 +38,10 @@ pub(crate) enum Group {
     Overload,
     /// Peak memory at a steady pace.
     Memory,
-    /// Seven days in very many files.
+    /// Seven days in very many files: start, memory, open files.
     Scale,
+    /// What very many files cost a time series.
+    ManyFiles,
 }
 
 #[derive(clap::Args)]
@@ -52,7 +54,7 @@ pub(crate) struct RunArguments {
         long,
         value_enum,
         value_delimiter = ',',
-        default_values_t = [Group::Ingest, Group::Latency, Group::Memory, Group::Giant, Group::Overload, Group::Query, Group::Scale]
+        default_values_t = [Group::Ingest, Group::Latency, Group::Memory, Group::Giant, Group::Overload, Group::Query, Group::Scale, Group::ManyFiles]
     )]
     rows: Vec<Group>,
     /// Spans for the yardstick and the ingest rows.
@@ -98,7 +100,8 @@ pub(crate) async fn run(arguments: &RunArguments) -> Report {
             Group::Giant => giant::measure(arguments).await,
             Group::Overload => overload::measure(arguments).await,
             Group::Memory => memory::measure(arguments).await,
-            Group::Scale => scale::measure(arguments).await,
+            Group::Scale => scale::start_and_memory(arguments).await,
+            Group::ManyFiles => scale::many_files(arguments).await.map(|row| vec![row]),
         };
         match rows {
             Ok(rows) => report.rows.extend(rows),

@@ -37,12 +37,6 @@ const OPEN_FILES_BAR: f64 = 256.0;
 const MANY_FILES_BAR: f64 = 1.3;
 const SERIES: &str = "{ status = error } | rate() by (resource.service.name)";
 
-pub(super) async fn measure(arguments: &RunArguments) -> anyhow::Result<Vec<Row>> {
-    let mut rows = start_and_memory(arguments).await?;
-    rows.push(many_files(arguments).await?);
-    Ok(rows)
-}
-
 /// Sends seven days of spans so often that so many files come of it.
 async fn fill(server: &Server, arguments: &RunArguments, files: u64, spans_per_file: u64) -> anyhow::Result<Stream> {
     let spans = HOURS * spans_per_file;
@@ -64,7 +58,7 @@ fn series_path(stream: &Stream) -> String {
     format!("/api/v1/metrics?q={}&start={start}&end={end}&step=1h", escape(SERIES))
 }
 
-async fn start_and_memory(arguments: &RunArguments) -> anyhow::Result<Vec<Row>> {
+pub(super) async fn start_and_memory(arguments: &RunArguments) -> anyhow::Result<Vec<Row>> {
     let mut server = Server::start_with(&arguments.server, arguments.data_parent.as_deref(), &[NO_MERGES]).await?;
     let stream = fill(&server, arguments, arguments.files, SPANS_PER_SMALL_FILE).await?;
     let files = server.stored()?.files;
@@ -116,7 +110,7 @@ async fn watching_open_files(server: &Server, path: &str) -> anyhow::Result<(Val
     .map(|answer| (answer, most.into_inner()))
 }
 
-async fn many_files(arguments: &RunArguments) -> anyhow::Result<Row> {
+pub(super) async fn many_files(arguments: &RunArguments) -> anyhow::Result<Row> {
     let server = Server::start_with(&arguments.server, arguments.data_parent.as_deref(), &[NO_MERGES]).await?;
     let stream = fill(&server, arguments, FILES_COMPARED, SPANS_PER_FILE_COMPARED).await?;
     let path = series_path(&stream);
