@@ -77,7 +77,26 @@ type ReadLegacy = dyn Fn(&str) -> Option<LegacyDescription> + Send + Sync;
 /// A source for a file, whose handle is kept under the number.
 type OpenSource = dyn Fn(&FileRecord, u64, &Arc<Handles>) -> Result<FileSource, ParquetError> + Send + Sync;
 /// By the file's number.
-type Kept<T> = Cache<u64, Arc<T>, ByBytes>;
+type Kept<T> = Cache<u64, Weighed<T>, ByBytes>;
+
+/// Something kept, and what it weighed when it was put there. The cache asks again when it lets go, and a value that had
+/// grown meanwhile would make it believe that it holds less than it does: it would grow without bound.
+struct Weighed<T> {
+    value: Arc<T>,
+    bytes: u64,
+}
+
+impl<T> Weighed<T> {
+    fn new(value: Arc<T>, bytes: usize) -> Self {
+        Self { value, bytes: bytes as u64 + ENTRY_BYTES }
+    }
+}
+
+impl<T> Clone for Weighed<T> {
+    fn clone(&self) -> Self {
+        Self { value: self.value.clone(), bytes: self.bytes }
+    }
+}
 
 impl FileAccess {
     /// `bytes_max`: what may be kept in memory of what was read of files.
@@ -117,10 +136,7 @@ impl FileAccess {
     }
 }
 
-fn kept<T>(bytes_max: u64) -> Kept<T>
-where
-    ByBytes: Weighter<u64, Arc<T>>,
-{
+fn kept<T>(bytes_max: u64) -> Kept<T> {
     /// Of the entries that the cache prepares for: it grows as it must.
     const ENTRIES: usize = 256;
     let options = OptionsBuilder::new()
@@ -133,6 +149,17 @@ where
     Cache::with_options(options, ByBytes, DefaultHashBuilder::default(), DefaultLifecycle::default())
 }
 
+/// What a cache keeps under a number, made if it is not there. `memory_bytes`: what it takes.
+fn keep<T, E>(
+    cache: &Kept<T>,
+    number: u64,
+    memory_bytes: impl FnOnce(&T) -> usize,
+    make: impl FnOnce() -> Result<Arc<T>, E>,
+) -> Result<Arc<T>, E> {
+    let made = || make().map(|value| Weighed::new(value.clone(), memory_bytes(&value)));
+    cache.get_or_insert_with(&number, made).map(|kept| kept.value)
+}
+
 /// Weighs what is kept by its bytes.
 #[derive(Clone)]
 struct ByBytes;
@@ -140,27 +167,9 @@ struct ByBytes;
 /// About what an entry takes beside its value.
 const ENTRY_BYTES: u64 = 96;
 
-impl Weighter<u64, Arc<OpenFile>> for ByBytes {
-    fn weight(&self, _: &u64, value: &Arc<OpenFile>) -> u64 {
-        value.memory_bytes() as u64 + ENTRY_BYTES
-    }
-}
-
-impl Weighter<u64, Arc<FileContents>> for ByBytes {
-    fn weight(&self, _: &u64, value: &Arc<FileContents>) -> u64 {
-        value.memory_bytes() as u64 + ENTRY_BYTES
-    }
-}
-
-impl Weighter<u64, Arc<TraceFilter>> for ByBytes {
-    fn weight(&self, _: &u64, value: &Arc<TraceFilter>) -> u64 {
-        value.memory_bytes() as u64 + ENTRY_BYTES
-    }
-}
-
-impl Weighter<u64, Arc<StoredIds>> for ByBytes {
-    fn weight(&self, _: &u64, value: &Arc<StoredIds>) -> u64 {
-        value.bytes() as u64 + ENTRY_BYTES
+impl<T> Weighter<u64, Weighed<T>> for ByBytes {
+    fn weight(&self, _: &u64, kept: &Weighed<T>) -> u64 {
+        kept.bytes
     }
 }
 
@@ -177,7 +186,7 @@ impl SpanFile {
 
     /// The names that occur inside. May read the file.
     pub fn contents(&self) -> Result<Arc<FileContents>, ReadError> {
-        self.access.names.get_or_insert_with(&self.number, || {
+        keep(&self.access.names, self.number, FileContents::memory_bytes, || {
             let read = |open: &OpenFile| open.read_contents();
             let legacy = |legacy: &LegacyDescription| serde_json::from_str(&legacy.contents).ok();
             self.described(read, legacy, |written| written.contents)
@@ -185,7 +194,7 @@ impl SpanFile {
     }
 
     fn filter(&self) -> Result<Arc<TraceFilter>, ReadError> {
-        self.access.filters.get_or_insert_with(&self.number, || {
+        keep(&self.access.filters, self.number, TraceFilter::memory_bytes, || {
             let read = |open: &OpenFile| open.read_filter();
             let legacy = |legacy: &LegacyDescription| TraceFilter::from_bytes(&legacy.trace_filter);
             self.described(read, legacy, |written| written.trace_filter)
@@ -219,12 +228,12 @@ impl SpanFile {
 
     /// What tells its spans apart.
     pub(crate) fn ids(&self, open: &OpenFile) -> Result<Arc<StoredIds>, ParquetError> {
-        self.access.ids.get_or_insert_with(&self.number, || StoredIds::read(open).map(Arc::new))
+        keep(&self.access.ids, self.number, StoredIds::bytes, || StoredIds::read(open).map(Arc::new))
     }
 
     /// The file with its footer read, from memory if it was used recently. Blocks on the disk or the network.
     pub fn open(&self) -> Result<Arc<OpenFile>, ReadError> {
-        self.access.footers.get_or_insert_with(&self.number, || {
+        keep(&self.access.footers, self.number, OpenFile::memory_bytes, || {
             let source = (self.access.open)(&self.record, self.number, &self.access.handles);
             let source = source.map_err(|source| self.read_error(source))?;
             let expected = Expected { file_id: Some(&self.record.id), tail_bytes: self.record.tail_bytes };
@@ -305,5 +314,26 @@ impl SpanFile {
     /// An error of reading this file, with its name.
     pub fn read_error(&self, source: ParquetError) -> ReadError {
         ReadError { path: self.record.path.clone(), source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    #[test]
+    fn what_grows_after_it_was_kept_does_not_grow_the_cache() {
+        const VALUE_BYTES: usize = 1000 - ENTRY_BYTES as usize;
+        let cache: Kept<Mutex<usize>> = kept(100_000);
+        for number in 0..10_000 {
+            let make = || Ok::<_, Infallible>(Arc::new(Mutex::new(VALUE_BYTES)));
+            let Ok(value) = keep(&cache, number, |bytes| *bytes.lock(), make);
+            *value.lock() *= 5;
+        }
+        assert!(cache.len() <= 100, "{} values of 1000 bytes are kept", cache.len());
+        assert!(cache.weight() <= 100_000);
+        assert!(cache.len() > 50, "only {} are kept", cache.len());
     }
 }

@@ -267,13 +267,13 @@ impl OpenFile {
         if is_right(&again) { Ok(again) } else { Err(Damaged::error(format!("{what} have another checksum"))) }
     }
 
-    /// About what the footer takes in memory, with what was made of it.
+    /// About what the footer takes in memory, with all that may yet be made of it.
     pub(crate) fn memory_bytes(&self) -> usize {
         /// Of a column in one of the Arrow forms.
         const FORM_BYTES_PER_LEAF: usize = 400;
+        const FORMS: usize = 3;
         let leaves = self.metadata().file_metadata().schema_descr().num_columns();
-        let forms = 2 + usize::from(self.views.get().is_some()) + usize::from(self.dictionaries.get().is_some());
-        self.metadata().memory_size() + self.footer.tail_bytes + forms * leaves * FORM_BYTES_PER_LEAF
+        self.metadata().memory_size() + self.footer.tail_bytes + FORMS * leaves * FORM_BYTES_PER_LEAF
     }
 
     fn metadata(&self) -> &ParquetMetaData {
