@@ -223,7 +223,7 @@ async fn a_start_is_refused_when_many_files_are_missing() {
 async fn a_lost_catalogue_costs_nothing() {
     let world = world_of_hours(3).await;
     let before = everything_in(&world.store_dir());
-    world.lose_catalogue();
+    world.lose_catalogue().await;
     // The log may still have the spans and would bring them back.
     fs::remove_dir_all(world.log_dir()).expect("there is a log");
     for start in ["the first start", "the second"] {
@@ -256,7 +256,7 @@ async fn files_that_an_earlier_version_renamed_are_adopted() {
         name.push(".unknown");
         fs::rename(&path, name).expect("it can be renamed");
     }
-    world.lose_catalogue();
+    world.lose_catalogue().await;
     fs::remove_dir_all(world.log_dir()).expect("there is a log");
     repair_fully("renamed", &world, RepairOptions::default()).await;
     assert_eq!(world.files_ending_with(".parquet").len(), 3, "they have their own names again");
@@ -271,7 +271,7 @@ async fn a_catalogue_older_than_the_files_is_brought_up_to_date() {
     let store = world.open().await;
     add_hours(&store, 2..5).await;
     store.shutdown().await.expect("the store stops");
-    world.lose_catalogue();
+    world.lose_catalogue().await;
     fs::write(world.path().join("catalogue.sqlite"), old).expect("it can be written");
     fs::remove_dir_all(world.log_dir()).expect("there is a log");
     let store = world.open().await;
@@ -307,7 +307,7 @@ async fn a_damaged_row_costs_its_file_until_it_is_repaired() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_malformed_catalogue_is_rebuilt_from_what_is_left() {
     let world = world_of_hours(3).await;
-    world.lose_catalogue();
+    world.lose_catalogue().await;
     fs::write(world.path().join("catalogue.sqlite"), b"hello, I am text".repeat(400)).expect("it can be written");
     fs::remove_dir_all(world.log_dir()).expect("there is a log");
     let report = check(&world).await;
@@ -483,7 +483,7 @@ async fn merged_files_and_what_they_were_merged_from_are_not_both_adopted() {
         for older in [false, true] {
             let what = format!("replaced files deleted: {deleted}, an older catalogue: {older}");
             let (world, old) = merged_world(deleted).await;
-            world.lose_catalogue();
+            world.lose_catalogue().await;
             if older {
                 fs::write(world.path().join("catalogue.sqlite"), old).expect("it can be written");
             }
@@ -542,7 +542,7 @@ async fn a_first_start_may_be_interrupted_anywhere() {
     world.open().await.shutdown().await.expect("the store stops");
     assert_eq!(fs::read(marker(&world)).expect("the folder has a name"), name);
     // The folder has it, the catalogue has not.
-    world.lose_catalogue();
+    world.lose_catalogue().await;
     world.open().await.shutdown().await.expect("the store stops");
     assert_eq!(fs::read(marker(&world)).expect("the folder has a name"), name);
     let store = world.open().await;

@@ -21,6 +21,7 @@ pub(crate) struct World {
     folder: TempDir,
     pub(crate) clock: Arc<ManualClock>,
     opened: AtomicU64,
+    catalogues: Mutex<Vec<Arc<SqliteCatalogue>>>,
 }
 
 impl World {
@@ -29,7 +30,12 @@ impl World {
     }
 
     pub(crate) fn in_folder(folder: TempDir) -> Self {
-        Self { folder, clock: Arc::new(ManualClock::at_unix_nanos(NOON)), opened: AtomicU64::new(0) }
+        Self {
+            folder,
+            clock: Arc::new(ManualClock::at_unix_nanos(NOON)),
+            opened: AtomicU64::new(0),
+            catalogues: Mutex::default(),
+        }
     }
 
     /// With a copy of a data directory that an older version left.
@@ -66,8 +72,13 @@ impl World {
         pool.close().await;
     }
 
-    /// Removes the catalogue, as a disk may lose it.
-    pub(crate) fn lose_catalogue(&self) {
+    /// Removes the catalogue, as a disk may lose it. Nobody has it open then: what SQLite writes at the end of a connection
+    /// would come after what a test puts in its place.
+    pub(crate) async fn lose_catalogue(&self) {
+        let opened = std::mem::take(&mut *self.catalogues.lock());
+        for catalogue in opened {
+            catalogue.close().await;
+        }
         for name in ["catalogue.sqlite", "catalogue.sqlite-wal", "catalogue.sqlite-shm"] {
             let _ = fs::remove_file(self.path().join(name));
         }
@@ -86,7 +97,10 @@ impl World {
     }
 
     pub(crate) async fn catalogue(&self) -> Arc<SqliteCatalogue> {
-        SqliteCatalogue::open(&self.path().join("catalogue.sqlite")).await.expect("the catalogue opens")
+        let opened = SqliteCatalogue::open(&self.path().join("catalogue.sqlite")).await;
+        let catalogue = opened.expect("the catalogue opens");
+        self.catalogues.lock().push(catalogue.clone());
+        catalogue
     }
 
     pub(crate) async fn open(&self) -> Arc<Store> {
