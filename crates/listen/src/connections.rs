@@ -37,7 +37,7 @@ const SHORT_BYTES_MIN: usize = 64 * 1024;
 const STOPPED_BYTES_MIN: usize = 1024;
 /// When less than this part of the places is free, room is made.
 const FREE_PART: usize = 16;
-/// When room is made, this part of all connections is closed at once, so that the table is not searched for each newcomer.
+/// When room is made, this part of the connections is closed at once, so that the table is not searched for each newcomer.
 const ROOM_PART: usize = 64;
 /// Dead entries in a connection's list of exchanges are removed when it is longer than this.
 const EXCHANGES_KEPT_MIN: usize = 32;
@@ -124,8 +124,9 @@ pub(crate) struct Connection {
     is_http2: AtomicBool,
     idle_looks: AtomicU32,
     head_looks: AtomicU32,
-    /// What the last look found: its peer owes something and has stopped; what moved otherwise.
+    /// What the last look found: its peer owes something and has stopped …
     has_stopped: AtomicBool,
+    /// … or what it moved of what it owes.
     moved_bytes: AtomicUsize,
     exchanges: Mutex<Vec<Weak<Exchange>>>,
     closing: Mutex<Option<Closing>>,
@@ -242,7 +243,7 @@ impl Connections {
             })
             .collect();
         candidates.sort_unstable_by_key(|(order, _)| *order);
-        candidates.truncate((self.places / ROOM_PART).max(1));
+        candidates.truncate((open.connections.len() / ROOM_PART).max(1));
         for ((usefulness, ..), connection) in &candidates {
             if !connection.leaves_room.swap(true, Ordering::Relaxed) {
                 self.leaving.fetch_add(1, Ordering::Relaxed);
@@ -272,7 +273,7 @@ impl Connection {
             idle_looks: AtomicU32::new(0),
             head_looks: AtomicU32::new(0),
             has_stopped: AtomicBool::new(false),
-            moved_bytes: AtomicUsize::new(0),
+            moved_bytes: AtomicUsize::new(usize::MAX),
             exchanges: Mutex::default(),
             closing: Mutex::default(),
             closing_set: Notify::new(),
@@ -305,21 +306,23 @@ impl Connection {
         exchanges.push(Arc::downgrade(exchange));
     }
 
-    pub(crate) fn finish(&self, answered: bool) {
-        if answered {
-            self.served.store(true, Ordering::Relaxed);
-        }
+    pub(crate) fn set_served(&self) {
+        self.served.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn finish(&self) {
         self.rest();
         self.requests.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A request begins or ends: what was found before holds no more.
+    /// A request begins or ends: what looks found before holds no more.
     fn rest(&self) {
         self.moved();
         self.heard.store(false, Ordering::Relaxed);
         self.head_looks.store(0, Ordering::Relaxed);
         self.idle_looks.store(0, Ordering::Relaxed);
         self.has_stopped.store(false, Ordering::Relaxed);
+        self.moved_bytes.store(usize::MAX, Ordering::Relaxed);
     }
 
     /// Counts the requests that the server works for.
@@ -378,11 +381,13 @@ impl Connection {
         let progress: Vec<(Arc<Exchange>, Progress)> =
             self.living_exchanges().into_iter().map(|exchange| (exchange.clone(), exchange.look())).collect();
         let closing = progress.iter().filter_map(|(exchange, progress)| self.judge(exchange, progress)).next();
+        // Of one that has just begun to owe something nothing can be said.
+        let owed = progress.iter().any(|(_, progress)| progress.is_slower_than(usize::MAX));
         let moved_bytes = progress.iter().map(|(_, progress)| progress.moved_bytes).sum();
         let all_stopped = progress.iter().all(|(_, progress)| progress.is_slower_than(STOPPED_BYTES_MIN));
         // One that has never asked owes its first request.
         let owes = !progress.is_empty() || !self.served.load(Ordering::Relaxed) || self.is_in_head();
-        self.moved_bytes.store(moved_bytes, Ordering::Relaxed);
+        self.moved_bytes.store(if owed { moved_bytes } else { usize::MAX }, Ordering::Relaxed);
         self.has_stopped.store(all_stopped && owes, Ordering::Relaxed);
         if closing.is_some() || self.requests() > 0 {
             return closing;

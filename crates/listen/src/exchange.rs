@@ -31,7 +31,6 @@ pub(crate) struct Exchange {
     given_bytes: AtomicUsize,
     progress: Mutex<Progress>,
     body_is_late: AtomicBool,
-    answered: AtomicBool,
     body_waker: Mutex<Option<Waker>>,
     answer_waker: Mutex<Option<Waker>>,
     /// Ends the task of its stream, in HTTP/2.
@@ -76,7 +75,6 @@ impl Exchange {
             given_bytes: AtomicUsize::new(0),
             progress: Mutex::default(),
             body_is_late: AtomicBool::new(false),
-            answered: AtomicBool::new(false),
             body_waker: Mutex::default(),
             answer_waker: Mutex::default(),
             stream_end: OnceLock::new(),
@@ -123,7 +121,7 @@ impl Exchange {
 
     /// There is an answer.
     pub(crate) fn answer(&self) {
-        self.answered.store(true, Ordering::Relaxed);
+        self.connection.set_served();
         self.await_reader();
     }
 
@@ -219,6 +217,6 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.await_reader();
-        self.connection.finish(self.answered.load(Ordering::Relaxed));
+        self.connection.finish();
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use metrics::{Unit, counter, describe_counter, describe_gauge};
+use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::{debug, warn};
@@ -26,6 +27,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 const QUIET_AFTER_FAULT: Duration = Duration::from_secs(10);
 /// Pause after a failed `accept`, which mostly means that there are no file handles left.
 const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// Pause when a connection was asked to close for it.
+const ROOM_PAUSE: Duration = Duration::from_millis(10);
 /// When all places are taken by connections that the server works for, how long until it is looked again.
 const ROOM_RETRY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -62,10 +65,12 @@ impl Port {
             };
             match accepted {
                 Ok(accepted) => spawn_connection(accepted, &connections, port.clone(), stopping.clone()),
+                // The client went away before it was accepted.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     note_fault(&faults, &error, port.name);
-                    connections.make_room();
-                    tokio::time::sleep(ACCEPT_RETRY_PAUSE).await;
+                    let is_room_made = is_shortage(&error) && connections.make_room() > 0;
+                    tokio::time::sleep(if is_room_made { ROOM_PAUSE } else { ACCEPT_RETRY_PAUSE }).await;
                 }
             }
         }
@@ -115,6 +120,12 @@ fn spawn_connection(
         place.connections.count_ended(reason);
         drop((place, permit));
     });
+}
+
+/// Whether closing connections helps.
+fn is_shortage(error: &io::Error) -> bool {
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
 }
 
 fn note_fault(faults: &Repeated, error: &io::Error, port: &'static str) {
