@@ -14,6 +14,7 @@
 //! Tests: beside the code for parsers, `tests/it` for requests and answers against a stand-in for the engines.
 
 mod answer;
+mod bodies;
 mod dependencies;
 mod engine;
 mod flight;
@@ -52,6 +53,8 @@ use http_body::Body as _;
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+
+use crate::bodies::Bodies;
 
 pub use engine::{AdminError, Answers, Stored};
 pub use openapi::openapi_json;
@@ -95,6 +98,7 @@ pub fn router(state: ApiState) -> Router {
         .with_state(state.clone())
         // gRPC has its own compression, limits of time and kinds of errors.
         .merge(flight::routes(state))
+        .layer(from_fn_with_state(Bodies::new(), bodies::limit))
 }
 
 fn routes_of_others() -> Router<ApiState> {
