@@ -39,7 +39,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// A client may take nothing of the bytes that wait for it for so long.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
-/// A peer that was told to go may take this long to do so when it has no requests.
+/// A peer that was told to go may take this long to do so when it has no requests, or its place is needed.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends; returns why it did. `stopping` becomes true when the port stops.
@@ -107,7 +107,9 @@ where
                 }
             }
             () = tokio::time::sleep(FAREWELL_TIMEOUT) => {
-                if connection.requests() == 0 {
+                // A request that has come meanwhile is answered, but its peer is not waited for while others are.
+                let is_in_the_way = reason == reason::MADE_ROOM && !connection.is_worked_for();
+                if connection.requests() == 0 || is_in_the_way {
                     return reason;
                 }
             }

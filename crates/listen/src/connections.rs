@@ -289,6 +289,10 @@ impl Connection {
         self.requests.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn is_worked_for(&self) -> bool {
+        self.working.load(Ordering::Relaxed) > 0
+    }
+
     /// Notes that its peer moved a request on.
     pub(crate) fn moved(&self) {
         self.last_move.fetch_max(self.port.next_move(), Ordering::Relaxed);
@@ -340,7 +344,7 @@ impl Connection {
 
     /// How useful the connection is; `None` if it may not be closed or already is.
     fn usefulness(&self) -> Option<Usefulness> {
-        if self.working.load(Ordering::Relaxed) > 0 || self.closing.lock().is_some() {
+        if self.is_worked_for() || self.closing.lock().is_some() {
             return None;
         }
         let served = self.served.load(Ordering::Relaxed);

@@ -175,6 +175,18 @@ fn posted() -> http::request::Builder {
     http::Request::post("http://localhost/echo").header("content-type", "application/json")
 }
 
+const REQUEST: &[u8] = b"GET /small HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+/// A request whose connection is at rest afterwards.
+async fn ask_over_http1(harness: &Harness, stream: &mut DuplexStream) {
+    stream.write_all(REQUEST).await.expect("the connection lives");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"small") {
+        assert!(stream.read_buf(&mut answer).await.expect("the connection lives") > 0);
+    }
+    harness.until(|| harness.connections.requests() == 0).await;
+}
+
 const HALF_POST: &[u8] =
     b"POST /echo HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n[1";
 
@@ -265,16 +277,10 @@ async fn a_connection_without_a_whole_request_is_closed() {
 
 #[tokio::test]
 async fn a_second_request_may_come_late_but_then_has_to_come_whole() {
-    const REQUEST: &[u8] = b"GET /small HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let harness = Harness::new();
     let (mut stream, served) = harness.connect();
     for _ in 0..3 {
-        stream.write_all(REQUEST).await.expect("the connection lives");
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"small") {
-            assert!(stream.read_buf(&mut answer).await.expect("the connection lives") > 0);
-        }
-        harness.until(|| harness.connections.requests() == 0).await;
+        ask_over_http1(&harness, &mut stream).await;
         harness.look(100);
         assert!(!harness.connections.any_is_closing());
     }
@@ -282,6 +288,30 @@ async fn a_second_request_may_come_late_but_then_has_to_come_whole() {
     harness.until(|| harness.connections.any_was_heard()).await;
     harness.look(6);
     assert_eq!(served.await.expect("it does not panic"), reason::SILENT);
+}
+
+#[tokio::test]
+async fn who_is_asked_to_go_does_not_stay_by_beginning_a_request() {
+    let harness = Harness::new();
+    let (mut stream, served) = harness.connect();
+    ask_over_http1(&harness, &mut stream).await;
+    // It is not read before the connection is asked to go.
+    stream.write_all(HALF_POST).await.expect("the pipe has room");
+    assert_eq!(harness.connections.make_room(), 1);
+    assert_eq!(served.await.expect("it does not panic"), reason::MADE_ROOM);
+}
+
+#[tokio::test]
+async fn a_request_that_comes_when_its_connection_is_asked_to_go_is_answered() {
+    let harness = Harness::new();
+    let (mut stream, served) = harness.connect();
+    ask_over_http1(&harness, &mut stream).await;
+    stream.write_all(REQUEST).await.expect("the pipe has room");
+    assert_eq!(harness.connections.make_room(), 1);
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("the answer comes");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("small"), "{answer}");
+    assert_eq!(served.await.expect("it does not panic"), reason::MADE_ROOM);
 }
 
 #[tokio::test]
