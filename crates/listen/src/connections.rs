@@ -33,7 +33,7 @@ const UNREAD_LOOKS_MAX: u32 = 6;
 const UNREAD_LOOKS_CLOSE: u32 = UNREAD_LOOKS_MAX + 2;
 /// When answers need room, those of which less is taken between two looks are ended.
 const SHORT_BYTES_MIN: usize = 64 * 1024;
-/// Who moves less than this between two looks counts as one that has stopped, when a place is needed.
+/// Who moves less than this between two looks counts as one that has stopped, when something is needed.
 const STOPPED_BYTES_MIN: usize = 1024;
 /// When less than this part of the places is free, room is made.
 const FREE_PART: usize = 16;
@@ -384,7 +384,7 @@ impl Connection {
     pub(crate) fn look(&self) -> Option<Closing> {
         let progress: Vec<(Arc<Exchange>, Progress)> =
             self.living_exchanges().into_iter().map(|exchange| (exchange.clone(), exchange.look())).collect();
-        let closing = progress.iter().filter_map(|(exchange, progress)| self.judge(exchange, progress)).next();
+        let closing = progress.iter().find_map(|(exchange, progress)| self.judge(exchange, progress));
         // Of one that has just begun to owe something nothing can be said.
         let owed = progress.iter().any(|(_, progress)| progress.is_slower_than(usize::MAX));
         let moved_bytes = progress.iter().map(|(_, progress)| progress.moved_bytes).sum();
@@ -432,7 +432,9 @@ impl Connection {
             Debt::Taking => {
                 let is_short = self.unread.is_short() || self.port.room.is_short();
                 let is_stalled = progress.quiet_looks >= UNREAD_LOOKS_MAX;
-                let is_in_the_way = is_short && progress.is_slower_than(SHORT_BYTES_MIN);
+                // Of an answer that is made while it is sent there may be no more to take.
+                let bytes_min = if exchange.is_worked_for() { STOPPED_BYTES_MIN } else { SHORT_BYTES_MIN };
+                let is_in_the_way = is_short && progress.is_slower_than(bytes_min);
                 if !(is_stalled || is_in_the_way) {
                     return None;
                 }

@@ -93,6 +93,11 @@ impl Exchange {
         self.stream_end.get().is_some()
     }
 
+    /// Whether the server works for it.
+    pub(crate) fn is_worked_for(&self) -> bool {
+        self.phase_is(Phase::Working)
+    }
+
     fn phase_is(&self, phase: Phase) -> bool {
         self.phase.load(Ordering::Relaxed) == phase as u8
     }
@@ -179,7 +184,7 @@ impl Exchange {
     pub(crate) fn look(&self) -> Progress {
         let owes = match () {
             () if self.phase_is(Phase::AwaitingBody) => Some(Debt::Body),
-            () if self.phase_is(Phase::AwaitingReader) && self.given_bytes() > 0 => Some(Debt::Taking),
+            () if self.given_bytes() > 0 => Some(Debt::Taking),
             () => None,
         };
         let mut progress = self.progress.lock();

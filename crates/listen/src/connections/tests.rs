@@ -138,6 +138,20 @@ fn an_answer_in_the_making_is_waited_for() {
 }
 
 #[test]
+fn who_takes_nothing_does_not_stay_because_more_is_in_the_making() {
+    let table = table(64);
+    let place = table.enter(HOME);
+    let exchange = Exchange::begin(&place.connection);
+    exchange.answer();
+    exchange.give(1000);
+    exchange.work_on_answer();
+    look(&table, UNREAD_LOOKS_MAX);
+    assert!(!is_asked_to_go(&place));
+    look(&table, 1);
+    assert_eq!(*place.connection.closing.lock(), Some(Closing::AtOnce(reason::STALLED)));
+}
+
+#[test]
 fn slow_readers_go_when_answers_need_room() {
     let shared = Shared::new(MIB);
     let table = Connections::for_tests(64, shared);
