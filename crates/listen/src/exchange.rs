@@ -31,6 +31,7 @@ pub(crate) struct Exchange {
     given_bytes: AtomicUsize,
     progress: Mutex<Progress>,
     body_is_late: AtomicBool,
+    body_is_left: AtomicBool,
     body_waker: Mutex<Option<Waker>>,
     answer_waker: Mutex<Option<Waker>>,
     /// Ends the task of its stream, in HTTP/2.
@@ -75,6 +76,7 @@ impl Exchange {
             given_bytes: AtomicUsize::new(0),
             progress: Mutex::default(),
             body_is_late: AtomicBool::new(false),
+            body_is_left: AtomicBool::new(false),
             body_waker: Mutex::default(),
             answer_waker: Mutex::default(),
             stream_end: OnceLock::new(),
@@ -122,6 +124,15 @@ impl Exchange {
 
     pub(crate) fn is_body_late(&self) -> bool {
         self.body_is_late.load(Ordering::Relaxed)
+    }
+
+    /// Nobody reads the rest of the body.
+    pub(crate) fn leave_body(&self) {
+        self.body_is_left.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_body_left(&self) -> bool {
+        self.body_is_left.load(Ordering::Relaxed)
     }
 
     /// There is an answer.

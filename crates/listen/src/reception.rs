@@ -8,8 +8,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use http::Request;
+use http::header::CONNECTION;
 use http::request::Parts;
+use http::{HeaderValue, Request, Version};
 use http_body::{Body as _, SizeHint};
 use hyper::body::Incoming;
 use tower::ServiceExt;
@@ -45,12 +46,21 @@ impl hyper::service::Service<Request<Incoming>> for Reception {
                 exchange.set_stream(end);
             }
             let (head, body) = request.into_parts();
+            let body = RequestBody::new(Body::new(body), exchange.clone());
+            let is_http1 = head.version < Version::HTTP_2;
             let (response, reader) = match port.sites.judge(&head) {
-                Verdict::Answered(response) => (response, None),
+                Verdict::Answered(response) => {
+                    drop(body);
+                    (response, None)
+                }
                 Verdict::Allowed(reader) => (answer(&port.router, head, body, &exchange).await, reader),
             };
             exchange.answer();
             let (mut response, whole) = counted(response, &exchange);
+            if is_http1 && exchange.is_body_left() {
+                // hyper ends the connection: a client that is not told sends its next request in vain.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             say_what_it_depends_on(response.headers_mut());
             if let Some(reader) = reader {
                 reader.allow(response.headers_mut());
@@ -61,14 +71,13 @@ impl hyper::service::Service<Request<Incoming>> for Reception {
 }
 
 /// The router's answer, unless there is no room for one, or the request's body did not come.
-async fn answer(router: &Router, head: Parts, body: Incoming, exchange: &Arc<Exchange>) -> Response {
+async fn answer(router: &Router, head: Parts, body: RequestBody, exchange: &Arc<Exchange>) -> Response {
     let connection = &exchange.connection;
     if !connection.port.room.is_there_for(connection) {
         connection.port.count_request_ended(reason::NO_ROOM);
         return refusal::no_room();
     }
-    let body = Body::new(RequestBody::new(Body::new(body), exchange.clone()));
-    let response = match router.clone().oneshot(Request::from_parts(head, body)).await {
+    let response = match router.clone().oneshot(Request::from_parts(head, Body::new(body))).await {
         Ok(response) => response,
         Err(never) => match never {},
     };

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 
 const NO_ROOM_RETRY_SECONDS: u16 = 5;
@@ -28,9 +28,7 @@ pub(crate) fn no_room() -> Response {
     response
 }
 
-/// The body of a request in HTTP/1 did not come; its connection ends with this.
+/// The body of a request in HTTP/1 did not come.
 pub(crate) fn late_body() -> Response {
-    let mut response = problem(StatusCode::REQUEST_TIMEOUT, &crate::request_body::LateBody.to_string());
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    response
+    problem(StatusCode::REQUEST_TIMEOUT, &crate::request_body::LateBody.to_string())
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use axum::body::Body;
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 
 use crate::exchange::Exchange;
 
@@ -26,17 +26,21 @@ impl std::error::Error for LateBody {}
 pub(crate) struct RequestBody {
     body: Body,
     exchange: Arc<Exchange>,
+    is_read: bool,
 }
 
 impl RequestBody {
     pub(crate) fn new(body: Body, exchange: Arc<Exchange>) -> Self {
-        Self { body, exchange }
+        Self { body, exchange, is_read: false }
     }
 }
 
 /// Whoever reads no further has what it needs.
 impl Drop for RequestBody {
     fn drop(&mut self) {
+        if !self.is_read && !self.body.is_end_stream() {
+            self.exchange.leave_body();
+        }
         self.exchange.body_came(0);
     }
 }
@@ -53,6 +57,7 @@ impl http_body::Body for RequestBody {
             Poll::Ready(frame) => {
                 let piece = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
                 self.exchange.body_came(piece.map_or(0, Bytes::len));
+                self.is_read = frame.is_none();
                 Poll::Ready(frame)
             }
             Poll::Pending => {

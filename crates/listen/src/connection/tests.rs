@@ -454,3 +454,32 @@ async fn every_answer_says_that_it_depends_on_who_asks() {
         assert!(answer.contains("vary: origin"), "{header}: {answer}");
     }
 }
+
+#[tokio::test]
+async fn who_sent_a_body_that_was_not_read_is_told_that_the_connection_ends() {
+    let json = "content-type: application/json\r\ncontent-length: 3\r\n";
+    let text = "content-type: text/plain\r\ncontent-length: 3\r\n";
+    let nothing = "content-type: application/json\r\ncontent-length: 0\r\n";
+    let cases = [
+        ("/echo", json, "200", false),
+        ("/elsewhere", json, "404", true),
+        ("/elsewhere", nothing, "404", false),
+        ("/echo", text, "415", true),
+    ];
+    for (path, headers, status, ends) in cases {
+        let harness = Harness::new();
+        let (mut stream, _served) = harness.connect();
+        let request = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).await.expect("the pipe has room");
+        if !headers.contains("length: 0") {
+            stream.write_all(b"[1]").await.expect("the pipe has room");
+        }
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.expect("the answer comes"));
+        }
+        let head = String::from_utf8(head).expect("a head is ASCII");
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{path} {headers}: {head}");
+        assert_eq!(head.contains("connection: close"), ends, "{path} {headers}: {head}");
+    }
+}
