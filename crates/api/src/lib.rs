@@ -14,6 +14,7 @@
 //! Tests: beside the code for parsers, `tests/it` for requests and answers against a stand-in for the engines.
 
 mod answer;
+mod bodies;
 mod dependencies;
 mod engine;
 mod flight;
@@ -44,13 +45,16 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use http::{HeaderName, HeaderValue, Method};
+use http_body::Body as _;
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+
+use crate::bodies::Bodies;
 
 pub use engine::{AdminError, Answers, Stored};
 pub use openapi::openapi_json;
@@ -69,8 +73,8 @@ const URI_BYTES_MAX: usize = 16 * 1024;
 pub fn router(state: ApiState) -> Router {
     meter::describe();
     let questions = Router::new()
-        .merge(native::routes().layer(compression()))
-        .merge(routes_of_others().layer(compression().no_zstd()))
+        .merge(native::routes().layer(map_response(say_length)).layer(compression()))
+        .merge(routes_of_others().layer(map_response(say_length)).layer(compression().no_zstd()))
         .merge(jaeger::name_routes())
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(async |request, next| limit_time(QUERY_TIMEOUT, request, next).await));
@@ -81,6 +85,7 @@ pub fn router(state: ApiState) -> Router {
         .merge(health::routes())
         .fallback(ui::serve)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(map_response(say_length))
         .layer(compression())
         .merge(questions)
         .layer(from_fn(refuse_long))
@@ -93,6 +98,7 @@ pub fn router(state: ApiState) -> Router {
         .with_state(state.clone())
         // gRPC has its own compression, limits of time and kinds of errors.
         .merge(flight::routes(state))
+        .layer(from_fn_with_state(Bodies::new(), bodies::limit))
 }
 
 fn routes_of_others() -> Router<ApiState> {
@@ -102,6 +108,14 @@ fn routes_of_others() -> Router<ApiState> {
 /// Grafana's data sources offer zstd and can't read it, so the interfaces of others go without.
 fn compression() -> CompressionLayer {
     CompressionLayer::new().quality(CompressionLevel::Fastest)
+}
+
+/// Says below the compression how long an answer is, for the port that counts what its answers hold in memory: it sees only
+/// what is compressed of them.
+async fn say_length(mut response: Response) -> Response {
+    let length = response.body().size_hint();
+    response.extensions_mut().insert(length);
+    response
 }
 
 async fn limit_time(limit: Duration, request: Request, next: Next) -> Response {

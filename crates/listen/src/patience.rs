@@ -1,6 +1,10 @@
+//! Bytes that nobody takes, and whether there are any from the peer.
+
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,13 +16,15 @@ use tokio::time::Sleep;
 pub(crate) struct Patient<S> {
     stream: S,
     patience: Duration,
+    /// Set when the peer has sent something.
+    heard: Arc<AtomicBool>,
     /// Runs while something waits to be written.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Patient<S> {
-    pub(crate) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, waiting: None }
+    pub(crate) fn new(stream: S, patience: Duration, heard: Arc<AtomicBool>) -> Self {
+        Self { stream, patience, heard, waiting: None }
     }
 
     fn bounded<T>(&mut self, context: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -37,7 +43,12 @@ impl<S> Patient<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, into)
+        let before = into.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, into);
+        if into.filled().len() > before {
+            self.heard.store(true, Ordering::Relaxed);
+        }
+        read
     }
 }
 
@@ -82,7 +93,7 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_reads_nothing_ends_the_stream() {
         let (near, _far) = duplex(16);
-        let outcome = Patient::new(near, PATIENCE).write_all(&[0; 64]).await;
+        let outcome = Patient::new(near, PATIENCE, Arc::default()).write_all(&[0; 64]).await;
         assert_eq!(outcome.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
     }
 
@@ -90,7 +101,7 @@ mod tests {
     async fn a_peer_that_reads_slowly_gets_all() {
         let (near, mut far) = duplex(16);
         let writer = tokio::spawn(async move {
-            let mut near = Patient::new(near, 10 * PATIENCE);
+            let mut near = Patient::new(near, 10 * PATIENCE, Arc::default());
             near.write_all(&[7; 256]).await?;
             near.shutdown().await
         });

@@ -1,54 +1,36 @@
-use std::convert::Infallible;
+//! One port: accepts connections, keeps room for more, stops.
+
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::response::Response;
-use http::Request;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use metrics::{Unit, counter, describe_counter, describe_gauge};
+use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
-use tower::ServiceExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::{debug, warn};
 
-use crate::answers::{Answers, STALLED_AFTER};
-use crate::connections::{Connections, IDLE_MAX, Place};
-use crate::first_bytes::{Version, version};
+use crate::connection::serve_connection;
+use crate::connections::{Connections, LOOK_INTERVAL};
 use crate::handles::connections_per_port;
-use crate::patience::Patient;
 use crate::repeated::Repeated;
-use crate::sites::{Sites, Verdict};
+use crate::sites::Sites;
+use crate::unread::Shared;
 
-const KIB: u32 = 1024;
-/// One stream may send this much before the server has read any of it: a usual request arrives in one flight.
-const STREAM_WINDOW_BYTES: u32 = 1024 * KIB;
-const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * KIB;
-/// Larger frames than HTTP/2's default of 16 KiB, so that a request of a megabyte is not read in 64 pieces.
-const FRAME_BYTES_MAX: u32 = 256 * KIB;
-const STREAMS_PER_CONNECTION_MAX: u32 = 256;
-const HEADER_LIST_BYTES_MAX: u32 = 32 * KIB;
-/// What a connection may hold of an answer that it was given and its peer does not take.
-const SEND_BUFFER_BYTES_MAX: usize = 256 * KIB as usize;
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a client may take to say which protocol it speaks …
-const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(10);
-/// … and to send the headers of a request.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long requests may take to finish after shutdown was asked for.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// A fault that repeats is told so often at most.
 const QUIET_AFTER_FAULT: Duration = Duration::from_secs(10);
-/// Pause after a failed `accept`, which mostly means that there are no file descriptors left.
+/// Pause after a failed `accept`, which mostly means that there are no file handles left.
 const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// Pause when a connection was asked to close for it.
+const ROOM_PAUSE: Duration = Duration::from_millis(10);
+/// When all places are taken by connections that the server works for, how long until it is looked again.
+const ROOM_RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a listener serves, and for whom. Ports have the same settings for connections.
 pub struct Port {
@@ -58,145 +40,115 @@ pub struct Port {
     pub sites: Sites,
 }
 
-/// What the connections of a port share.
-struct Shared {
-    port: Port,
-    builder: Builder<TokioExecutor>,
-    answers: Arc<Answers>,
-    connections: Arc<Connections>,
-}
-
 impl Port {
-    /// Serves until `shutdown` completes, then finishes the requests in flight.
+    /// Serves until `shutdown` completes, then finishes the requests in flight. Fails only if the listener is none.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         listener.local_addr()?;
-        let shared = Arc::new(Shared {
-            builder: connection_builder(),
-            answers: Answers::new(),
-            connections: Connections::new(self.name, connections_per_port(), IDLE_MAX),
-            port: self,
-        });
-        let watching = tokio::spawn(shared.answers.clone().keep_moving());
-        let graceful = GracefulShutdown::new();
-        let (stopping, _) = watch::channel(false);
+        describe();
+        let connections_max = connections_per_port();
+        self.serve_with(listener, connections_max, shutdown).await;
+        Ok(())
+    }
+
+    async fn serve_with(self, listener: TcpListener, connections_max: usize, shutdown: impl Future<Output = ()>) {
+        let port = Arc::new(self);
+        let connections = Connections::new(port.name, connections_max, LOOK_INTERVAL, Shared::of_process());
+        let places = Arc::new(Semaphore::new(connections_max));
+        let (stop, stopping) = watch::channel(false);
         let faults = Repeated::new(QUIET_AFTER_FAULT);
         let mut shutdown = pin!(shutdown);
         loop {
-            let stream = tokio::select! {
+            connections.keep_room(places.available_permits());
+            let accepted = tokio::select! {
                 () = &mut shutdown => break,
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
-                    Err(error) => {
-                        if let Some(times) = faults.count() {
-                            warn!(port = shared.port.name, %error, times, "could not accept connections");
-                        }
-                        tokio::time::sleep(ACCEPT_RETRY_PAUSE).await;
-                        continue;
-                    }
-                },
+                accepted = accept(&listener, &places, &connections) => accepted,
             };
-            let Some(place) = shared.connections.enter() else {
-                if let Some(times) = faults.count() {
-                    warn!(port = shared.port.name, times, "connections were refused: all there may be are busy");
+            match accepted {
+                Ok(accepted) => spawn_connection(accepted, &connections, port.clone(), stopping.clone()),
+                // The client went away before it was accepted.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    note_fault(&faults, &error, port.name);
+                    let is_room_made = is_shortage(&error) && connections.make_room() > 0;
+                    tokio::time::sleep(if is_room_made { ROOM_PAUSE } else { ACCEPT_RETRY_PAUSE }).await;
                 }
-                continue;
-            };
-            let (shared, watcher) = (shared.clone(), graceful.watcher());
-            let mut stopping = stopping.subscribe();
-            tokio::spawn(async move {
-                let begun = async {
-                    tokio::select! {
-                        told = version(stream, FIRST_BYTES_TIMEOUT) => told,
-                        _ = place.should_close() => None,
-                        _ = stopping.wait_for(|stopping| *stopping) => None,
-                    }
-                };
-                match begun.await {
-                    Some((version, stream)) => serve_connection(&shared, stream, version, place, watcher).await,
-                    None => shared.connections.count("silent"),
-                }
-            });
+            }
         }
         drop(listener);
-        stopping.send_replace(true);
-        if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
-            warn!("connections were still busy {} s after shutdown began", DRAIN_TIMEOUT.as_secs());
+        stop.send_replace(true);
+        let all = u32::try_from(connections_max).unwrap_or(u32::MAX);
+        if tokio::time::timeout(DRAIN_TIMEOUT, places.acquire_many(all)).await.is_err() {
+            let seconds = DRAIN_TIMEOUT.as_secs();
+            warn!(port = port.name, "connections were still busy {seconds} s after shutdown began");
         }
-        watching.abort();
-        Ok(())
     }
 }
 
-async fn serve_connection(
-    shared: &Arc<Shared>,
-    stream: crate::first_bytes::Rewound<TcpStream>,
-    version: Version,
-    place: Place,
-    watcher: hyper_util::server::graceful::Watcher,
+/// A connection and its place.
+struct Accepted {
+    stream: TcpStream,
+    address: SocketAddr,
+    permit: OwnedSemaphorePermit,
+}
+
+/// Waits for a place, then for a connection. Who connects meanwhile waits in the kernel's queue.
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>, connections: &Connections) -> io::Result<Accepted> {
+    let permit = loop {
+        let permit = places.clone().acquire_owned();
+        match tokio::time::timeout(ROOM_RETRY_PAUSE, permit).await {
+            Ok(permit) => break permit.expect("the semaphore is never closed"),
+            Err(_) => connections.keep_room(0),
+        };
+    };
+    let (stream, address) = listener.accept().await?;
+    Ok(Accepted { stream, address, permit })
+}
+
+fn spawn_connection(
+    accepted: Accepted,
+    connections: &Arc<Connections>,
+    port: Arc<Port>,
+    stopping: watch::Receiver<bool>,
 ) {
-    if let Err(error) = stream.get_ref().set_nodelay(true) {
+    let Accepted { stream, address, permit } = accepted;
+    if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "could not set TCP_NODELAY");
     }
-    let place = Arc::new(place);
-    let stalled = Arc::new(Notify::new());
-    let service = {
-        let (shared, place, stalled) = (shared.clone(), place.clone(), stalled.clone());
-        service_fn(move |request| answer(shared.clone(), place.clone(), stalled.clone(), request))
-    };
-    let stream = TokioIo::new(Patient::new(stream, STALLED_AFTER));
-    let builder = match version {
-        Version::Http1 => shared.builder.clone().http1_only(),
-        Version::Http2 => shared.builder.clone().http2_only(),
-    };
-    let connection = watcher.watch(builder.serve_connection(stream, service).into_owned());
-    tokio::select! {
-        outcome = connection => if let Err(error) = outcome {
-            // Mostly a client that went away.
-            debug!(%error, "a connection ended early");
-        },
-        () = stalled.notified() => shared.connections.count("stalled"),
-        reason = place.should_close() => debug!(reason, "a connection was closed"),
+    let place = connections.enter(address.ip());
+    tokio::spawn(async move {
+        let reason = serve_connection(stream, &place, port, stopping).await;
+        place.connections.count_ended(reason);
+        drop((place, permit));
+    });
+}
+
+/// Whether closing connections helps.
+fn is_shortage(error: &io::Error) -> bool {
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
+}
+
+fn note_fault(faults: &Repeated, error: &io::Error, port: &'static str) {
+    counter!("tracehouse_connections_not_accepted_total", "port" => port).increment(1);
+    if let Some(times) = faults.count() {
+        warn!(port, times, %error, "could not accept connections; `times` counts this since it was last said");
     }
 }
 
-async fn answer(
-    shared: Arc<Shared>,
-    place: Arc<Place>,
-    stalled: Arc<Notify>,
-    request: Request<Incoming>,
-) -> Result<Response, Infallible> {
-    let in_progress = place.begin_request();
-    let (head, body) = request.into_parts();
-    let mut response = match shared.port.sites.judge(&head) {
-        Verdict::Answered(response) => response,
-        Verdict::Allowed(reader) => {
-            let request = Request::from_parts(head, Body::new(body));
-            let mut response = shared.port.router.clone().oneshot(request).await?;
-            if let Some(reader) = reader {
-                reader.allow(response.headers_mut());
-            }
-            response
-        }
-    };
-    let body = std::mem::take(response.body_mut());
-    *response.body_mut() = shared.answers.watch(body, in_progress, &stalled);
-    Ok(response)
+fn describe() {
+    describe_gauge!("tracehouse_connections_open", "Open connections, by port");
+    describe_counter!("tracehouse_connections_ended_total", "Connections that ended, by port and reason");
+    describe_counter!("tracehouse_connections_not_accepted_total", "Connections that could not be accepted, by port");
+    describe_counter!(
+        "tracehouse_requests_ended_total",
+        "Requests that were refused or ended for what their clients left undone, by port and reason"
+    );
+    describe_gauge!(
+        "tracehouse_answers_waiting_bytes",
+        Unit::Bytes,
+        "Memory of answers that their clients have not taken as a whole"
+    );
 }
 
-/// All ports take HTTP/1.1 and HTTP/2 (without TLS, by prior knowledge), with the same settings.
-fn connection_builder() -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_frame_size(FRAME_BYTES_MAX)
-        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
-        .max_header_list_size(HEADER_LIST_BYTES_MAX)
-        .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
-        .keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
-    builder
-}
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,9 @@ use http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN, TRANSFER_ENCODING, VARY,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+
+use crate::refusal::problem;
 
 /// Who may use a port from a browser.
 #[derive(Clone, Debug, Default)]
@@ -108,14 +110,16 @@ const EXPOSED_HEADERS: &str = "x-tracehouse-partial, retry-after, grpc-status, g
 const PREFLIGHT_SECONDS: &str = "3600";
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+const SEC_PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
+/// Every answer depends on which page asks: for caches, which may not give it to another.
+const VARY_ORIGIN: HeaderValue = HeaderValue::from_static("origin");
 
 impl Sites {
     pub(crate) fn judge(&self, request: &Parts) -> Verdict {
-        if let Some(host) = host_of(&request.headers, &request.uri)
-            && !self.is_our_name(name_of(&host))
-        {
+        if let Some(host) = hosts_of(request).iter().find(|host| !self.is_our_name(name_of(host))) {
             let advice = "this is not a name of this server; add it to http.host_names";
-            return refused(StatusCode::MISDIRECTED_REQUEST, &format!("{:?}: {advice}", shown(name_of(&host))));
+            return refused(StatusCode::MISDIRECTED_REQUEST, &format!("{:?}: {advice}", shown(name_of(host))));
         }
         let reader = match self.reader(request) {
             Ok(reader) => reader,
@@ -164,16 +168,21 @@ impl Sites {
             let by_name = allowed.iter().any(|pattern| !pattern.is_all());
             return Ok(Some(Reader { origin: origin.clone(), by_name }));
         }
-        let own = host_of(headers, &request.uri).is_some_and(|host| is_same_host(text, &host));
-        if own { Ok(None) } else { Err(format!("a page of {text:?}")) }
+        let hosts = hosts_of(request);
+        let is_own = !hosts.is_empty() && hosts.iter().all(|host| is_same_host(text, host));
+        if is_own { Ok(None) } else { Err(format!("a page of {text:?}")) }
     }
+}
+
+/// What every answer says, whoever asked.
+pub(crate) fn say_what_it_depends_on(headers: &mut HeaderMap) {
+    headers.append(VARY, VARY_ORIGIN);
 }
 
 impl Reader {
     /// Lets the page read an answer.
     pub(crate) fn allow(&self, headers: &mut HeaderMap) {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, self.origin.clone());
-        headers.append(VARY, HeaderValue::from_static("origin"));
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED_HEADERS));
         if self.by_name {
             headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
@@ -199,13 +208,19 @@ impl Reader {
 fn is_foreign_fetch(request: &Parts) -> bool {
     let text = |name: HeaderName| request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let foreign = matches!(text(SEC_FETCH_SITE), "cross-site" | "same-site");
-    let opens_page = request.method == Method::GET && text(SEC_FETCH_MODE) == "navigate";
+    // Not a frame of that page, and not one that is fetched before anybody wants to see it.
+    let opens_page = request.method == Method::GET
+        && text(SEC_FETCH_MODE) == "navigate"
+        && text(SEC_FETCH_DEST) == "document"
+        && !request.headers.contains_key(SEC_PURPOSE);
     foreign && !opens_page
 }
 
-fn host_of(headers: &HeaderMap, uri: &Uri) -> Option<String> {
-    let named = uri.authority().map(|authority| authority.as_str().to_owned());
-    named.or_else(|| Some(headers.get(HOST)?.to_str().unwrap_or("?").to_owned()))
+/// All hosts that a request says it is for: a proxy and a router may each go by another one.
+fn hosts_of(request: &Parts) -> Vec<String> {
+    let authority = request.uri.authority().map(|authority| authority.as_str().to_owned());
+    let named = request.headers.get_all(HOST).iter().map(|host| host.to_str().unwrap_or("?").to_owned());
+    authority.into_iter().chain(named).collect()
 }
 
 /// A host without its port.
@@ -250,14 +265,7 @@ fn shown(text: &str) -> String {
 }
 
 fn refused(status: StatusCode, detail: &str) -> Verdict {
-    let quoted = detail.replace('\\', "\\\\").replace('"', "\\\"");
-    let title = status.canonical_reason().unwrap_or_default();
-    let problem =
-        format!(r#"{{"type":"about:blank","title":"{title}","status":{},"detail":"{quoted}"}}"#, status.as_u16());
-    let mut response = Response::new(Body::from(problem));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    Verdict::Answered(response)
+    Verdict::Answered(problem(status, detail))
 }
 
 #[cfg(test)]
@@ -306,7 +314,10 @@ mod tests {
     fn pages_of_other_origins_are_refused() {
         let sites = sites(&[], &[], true);
         let json = ("content-type", "application/json");
-        let cases: [Case<'_>; 14] = [
+        let foreign = ("sec-fetch-site", "cross-site");
+        let navigate = ("sec-fetch-mode", "navigate");
+        let document = ("sec-fetch-dest", "document");
+        let cases: [Case<'_>; 17] = [
             ("GET", &[("host", OWN)], 200),
             ("POST", &[("host", OWN), json], 200),
             ("GET", &[("host", OWN), ("origin", "http://127.0.0.1:3200")], 200),
@@ -320,9 +331,12 @@ mod tests {
                 &[("host", OWN), ("origin", "http://evil.example"), ("access-control-request-method", "POST")],
                 403,
             ),
-            ("GET", &[("host", OWN), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")], 403),
-            ("GET", &[("host", OWN), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")], 200),
-            ("POST", &[("host", OWN), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), json], 403),
+            ("GET", &[("host", OWN), foreign, ("sec-fetch-mode", "no-cors")], 403),
+            ("GET", &[("host", OWN), foreign, navigate, document], 200),
+            ("GET", &[("host", OWN), foreign, navigate], 403),
+            ("GET", &[("host", OWN), foreign, navigate, ("sec-fetch-dest", "iframe")], 403),
+            ("GET", &[("host", OWN), foreign, navigate, document, ("sec-purpose", "prefetch")], 403),
+            ("POST", &[("host", OWN), foreign, navigate, document, json], 403),
             ("GET", &[("host", OWN), ("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors")], 200),
             ("GET", &[("host", OWN), ("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate")], 200),
         ];
@@ -382,6 +396,30 @@ mod tests {
             assert_eq!(judge(&sites, "GET", &[("host", host)]).0, status, "{names:?} {is_loopback} {host}");
         }
         assert_eq!(judge(&sites(&[], &[], true), "GET", &[]).0, 200, "no browser leaves the name out");
+    }
+
+    #[test]
+    fn all_names_of_a_request_are_checked() {
+        let sites = sites(&[], &[], true);
+        let cases = [
+            ("localhost:3200", &["localhost:3200"][..], 200),
+            ("localhost:3200", &[], 200),
+            ("localhost:3200", &["evil.example"], 421),
+            ("evil.example", &["localhost:3200"], 421),
+            ("localhost:3200", &["localhost:3200", "evil.example"], 421),
+        ];
+        for (authority, hosts, status) in cases {
+            let mut request = Request::builder().uri(format!("http://{authority}/"));
+            for host in hosts {
+                request = request.header(HOST, *host);
+            }
+            let (parts, ()) = request.body(()).expect("a request").into_parts();
+            let judged = match sites.judge(&parts) {
+                Verdict::Answered(answer) => answer.status().as_u16(),
+                Verdict::Allowed(_) => 200,
+            };
+            assert_eq!(judged, status, "{authority} {hosts:?}");
+        }
     }
 
     #[test]

@@ -2,12 +2,14 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::{Request, StatusCode};
+use http_body::SizeHint;
 use serde_json::{Value, json};
+use tower::ServiceExt;
 use tracehouse_model::{kind, status};
 use tracehouse_query::{Condition, Operator, Scope};
 
 use crate::fake::{Fake, START, TRACE};
-use crate::{get, get_with, send};
+use crate::{app, get, get_with, send};
 
 fn fake() -> Arc<Fake> {
     Arc::new(Fake::default())
@@ -413,4 +415,16 @@ async fn the_description_is_whole() {
     for field in written.as_object().expect("an object").keys() {
         assert!(compact.get(field).is_some(), "{field} is not described");
     }
+}
+
+/// Who counts what answers hold in memory sees only the compressed answer.
+#[tokio::test]
+async fn a_compressed_answer_says_how_long_it_was() {
+    let uri = "/api/v1/search?limit=100";
+    let plain = get(&fake(), uri).await;
+    let request = Request::get(uri).header("accept-encoding", "gzip").body(Body::empty()).expect("a request");
+    let response = app(&fake()).oneshot(request).await.expect("routers don't fail");
+    assert_eq!(response.headers()["content-encoding"], "gzip");
+    let told = response.extensions().get::<SizeHint>().and_then(SizeHint::exact);
+    assert_eq!(told, Some(plain.body.len() as u64));
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_norway::{Mapping, Value};
+use tracehouse_listen::OriginPattern;
 use tracehouse_model::TenantId;
 
 use super::schema::{key_paths, properties, schema};
@@ -211,6 +212,15 @@ fn check_together(config: &Config) -> Result<(), String> {
     }
     for name in &config.tenants {
         TenantId::new(name).map_err(|error| format!("tenants: {error}"))?;
+    }
+    let origins = [
+        ("http.allowed_origins", &config.http.allowed_origins),
+        ("otlp.browser_origins", &config.otlp.browser_origins),
+    ];
+    for (key, patterns) in origins {
+        for pattern in patterns {
+            OriginPattern::new(pattern).map_err(|error| format!("{key}: {error}"))?;
+        }
     }
     Ok(())
 }

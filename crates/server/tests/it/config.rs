@@ -102,6 +102,8 @@ fn mistakes_are_named() {
         ("store: [", &["tracehouse.yaml: not YAML"]),
         ("listen: 127.0.0.1:1\nlisten: 127.0.0.1:2\n", &["not YAML: ", "duplicate"]),
         ("tenants: [team-a, a/b]", &["tenants: \"a/b\" is not a tenant"]),
+        ("http: { allowed_origins: ['*', shop.example] }", &["http.allowed_origins: \"shop.example\" is no origin"]),
+        ("otlp: { browser_origins: ['https://a/'] }", &["otlp.browser_origins: \"https://a/\" is no origin"]),
         ("limits: { decompressed_bytes_max: 1GiB }", &["limits.decompressed_bytes_max (1GiB) is above"]),
     ];
     for (yaml, expected) in cases {
@@ -162,7 +164,7 @@ fn the_environment_is_checked() {
 
 #[test]
 fn what_is_shown_can_be_read_back() {
-    let yaml = "store: { retention: 90s, disk_budget: 1500MB }\notlp: { browser_origins: ['a, b', '*'] }\n";
+    let yaml = "store: { retention: 90s, disk_budget: 1500MB }\notlp: { browser_origins: ['https://a,b', '*'] }\n";
     let loaded = load_with(yaml, &[], &[]).expect("the file is right");
     let again = load_with(&show(&loaded), &[], &[]).expect("what is shown is right");
     assert_eq!(again.config, loaded.config);
