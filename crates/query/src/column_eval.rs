@@ -81,7 +81,7 @@ fn may_match(node: &Node, filter: &Expression, contents: &Contents) -> bool {
                     && service_may_match(*scope, &filter.keys[*key], *op, literal, known)
             }
             (Node::Intrinsic(Intrinsic::Name), Node::Literal(Static::String(name))) if *op == ComparisonOp::Equal => {
-                !known.lists_all(NameList::Services)
+                !known.lists_all(NameList::Operations)
                     || known.services.values().any(|names| names.binary_search(name).is_ok())
             }
             _ => true,

@@ -172,7 +172,7 @@ pub(crate) fn operations(question: Question<'_>, range: &Range<i64>, service: Op
         let wanted = |name: &str| service.is_none_or(|service| service == name);
         let operations = contents.services.iter().filter(|(name, _)| wanted(name)).flat_map(|(_, names)| names);
         operations.for_each(|name| names.borrow_mut().add(name.clone()));
-        contents.lists_all(NameList::Services)
+        contents.lists_all(NameList::Operations)
     };
     let of_batch = |spans: &SpanBatch| {
         let code = service.map(|service| spans.strings.find(service.as_bytes()));

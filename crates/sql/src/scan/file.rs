@@ -60,11 +60,8 @@ pub(super) fn may_match(scan: &Scan, file: &SpanFile) -> StatementResult<bool> {
 /// All values that the one column of a condition has in a file, if they are known.
 fn known_values(condition: &Condition, contents: &FileContents) -> Option<ArrayRef> {
     let [column] = condition.columns.as_slice() else { return None };
-    if !contents.lists_all(NameList::Services) {
-        return None;
-    }
     match column {
-        Column::ServiceName => {
+        Column::ServiceName if contents.lists_all(NameList::Services) => {
             // Only services whose name is a text are listed.
             let only_texts = contents.lists_all(NameList::ResourceKeys)
                 && contents
@@ -74,7 +71,7 @@ fn known_values(condition: &Condition, contents: &FileContents) -> Option<ArrayR
             let names = contents.services.keys().map(|name| Some(name.as_str()));
             only_texts.then(|| Arc::new(names.chain([Some(""), None]).collect::<StringViewArray>()) as ArrayRef)
         }
-        Column::Name | Column::SpanName => {
+        Column::Name | Column::SpanName if contents.lists_all(NameList::Operations) => {
             let names = contents.services.values().flatten().map(|name| Some(name.as_str()));
             Some(Arc::new(names.collect::<StringViewArray>()))
         }

@@ -32,8 +32,9 @@ pub struct FileContents {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NameList {
-    /// With the operations of each.
     Services,
+    /// Of all services.
+    Operations,
     SpanKeys,
     ResourceKeys,
     ScopeKeys,
@@ -49,8 +50,8 @@ pub struct KeyCount {
     pub spans: u64,
 }
 
-/// Longer names are not listed.
-pub(super) const NAME_BYTES_MAX: usize = 256;
+/// Longer names are not listed. Statements of SQL, which some give as names, mostly fit.
+pub(super) const NAME_BYTES_MAX: usize = 1024;
 /// Names of services of a file take no more together …
 const SERVICES_BYTES_MAX: usize = 32 * 1024;
 /// … nor the names of all operations …
@@ -69,7 +70,9 @@ impl FileContents {
     pub fn lists_all(&self, list: NameList) -> bool {
         let keys = match list {
             // A file of an older layout version does not say which of its lists is cut, apart from the lengths of the others.
-            NameList::Services => return self.complete || !(self.cut.is_empty() || self.cut.contains(&list)),
+            NameList::Services | NameList::Operations => {
+                return self.complete || !(self.cut.is_empty() || self.cut.contains(&list));
+            }
             NameList::SpanKeys => self.span_keys.len(),
             NameList::ResourceKeys => self.resource_keys.len(),
             NameList::ScopeKeys => self.scope_keys.len(),
@@ -85,6 +88,7 @@ impl FileContents {
         let named = |keys: &[String]| keys.iter().any(|known| known == name);
         let is_listed = match list {
             NameList::Services => self.services.contains_key(name),
+            NameList::Operations => self.services.values().any(|names| named(names)),
             NameList::SpanKeys => counted(&self.span_keys),
             NameList::ResourceKeys => counted(&self.resource_keys),
             NameList::ScopeKeys => named(&self.scope_keys),
@@ -166,7 +170,10 @@ pub(super) struct ServiceNames {
     operations: BTreeMap<String, NameSet>,
     services_bytes: usize,
     operations_bytes: usize,
+    /// Whether a service is missing.
     is_cut: bool,
+    /// Whether an operation of a listed service is missing, for want of room for all of them.
+    operations_are_cut: bool,
 }
 
 impl ServiceNames {
@@ -187,12 +194,16 @@ impl ServiceNames {
         if operation.len() <= left {
             self.operations_bytes += operations.add(operation);
         } else if !operations.names.contains(operation) {
-            self.is_cut = true;
+            self.operations_are_cut = true;
         }
     }
 
     pub(super) fn is_cut(&self) -> bool {
-        self.is_cut || self.operations.values().any(NameSet::is_cut)
+        self.is_cut
+    }
+
+    pub(super) fn operations_are_cut(&self) -> bool {
+        self.is_cut || self.operations_are_cut || self.operations.values().any(NameSet::is_cut)
     }
 
     pub(super) fn sorted(self) -> BTreeMap<String, Vec<String>> {
@@ -216,13 +227,20 @@ mod tests {
             services.add("cart", &long);
         }
         keys.add("short and late");
-        assert!(keys.is_cut() && services.is_cut());
+        assert!(keys.is_cut() && services.is_cut() && services.operations_are_cut());
         assert!(keys.sorted().iter().map(String::len).sum::<usize>() <= KEYS_BYTES_MAX);
         let services = services.sorted();
         assert!(services.keys().map(String::len).sum::<usize>() <= SERVICES_BYTES_MAX);
         assert!(services.values().flatten().map(String::len).sum::<usize>() <= OPERATIONS_BYTES_MAX);
         let of_cart = services["cart"].iter().map(String::len).sum::<usize>();
         assert!((1..=OPERATIONS_OF_SERVICE_BYTES_MAX).contains(&of_cart), "{of_cart}");
+        let mut ids_in_names = ServiceNames::default();
+        for number in 0..20_000 {
+            ids_in_names.add("cart", &format!("GET /carts/{number}"));
+            ids_in_names.add("shop", "GET /");
+        }
+        assert!(!ids_in_names.is_cut() && ids_in_names.operations_are_cut(), "all services are listed");
+        assert_eq!(ids_in_names.sorted()["shop"], ["GET /"], "one service does not crowd out the others");
         let mut one = NameSet::of_keys();
         one.add(&"k".repeat(NAME_BYTES_MAX + 1));
         assert!(one.is_cut() && one.sorted().is_empty(), "a name that is too long is left out, whole");
@@ -233,7 +251,9 @@ mod tests {
         let version_1 = r#"{"services":{},"span_keys":[],"resource_keys":[],"scope_keys":[],"event_keys":[],"link_keys":[],
             "complete":false}"#;
         let of_version_1: FileContents = serde_json::from_str(version_1).expect("it can be read");
-        assert!(!of_version_1.lists_all(NameList::Services), "it may be this one");
+        for list in [NameList::Services, NameList::Operations] {
+            assert!(!of_version_1.lists_all(list), "it may be this one");
+        }
         assert!(of_version_1.lists_all(NameList::SpanKeys), "it would be as long as it may be");
         let cut = FileContents { cut: vec![NameList::EventKeys], complete: false, ..FileContents::default() };
         assert!(!cut.lists_all(NameList::EventKeys) && !cut.lists_all_keys());

@@ -168,7 +168,10 @@ fn count_owner(counts: &mut SeededMap<(u32, ValueTag), u64>, lists: &AttributeLi
 }
 
 fn add_counts(counts: &mut Counts, batch: &SpanBatch, by_code: &SeededMap<(u32, ValueTag), u64>) {
-    for (&(key, tag), &spans) in by_code {
+    let mut counted: Vec<_> = by_code.iter().collect();
+    // What is forgotten when there are too many must not go by chance, so that equal data has equal files.
+    counted.sort_unstable();
+    for (&(key, tag), &spans) in counted {
         counts.add(batch.strings.get(key), ColumnType::from_tag(tag), spans);
     }
 }

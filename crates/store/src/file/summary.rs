@@ -117,6 +117,7 @@ impl Summary {
         let (resource_keys, resource_keys_cut) = counts.resource_keys();
         let cut = [
             (NameList::Services, self.services.is_cut()),
+            (NameList::Operations, self.services.operations_are_cut()),
             (NameList::SpanKeys, span_keys_cut),
             (NameList::ResourceKeys, resource_keys_cut),
             (NameList::ScopeKeys, self.scope_keys.is_cut()),
