@@ -13,10 +13,10 @@ use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampNanosecondTyp
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{AnyValue, kind, status};
 use tracehouse_scan::{
-    Bounds, Contents, Owner, ReadRows, column_name, column_of_key, columns_of_key, key_types, may_be_among, own_column,
-    read_column, readable, rest_column,
+    Bounds, Contents, Owner, ReadRows, column_name, column_of_key, columns_of_key, key_types, own_column, read_column,
+    readable, rest_column,
 };
-use tracehouse_store::{DistinctValues, FileContents, Layout, OpenFile};
+use tracehouse_store::{DistinctValues, FileContents, Layout, NameList, OpenFile};
 use tracehouse_traceql::{AttributeScope, ComparisonOp, Intrinsic, Static};
 
 use crate::compile::{Expression, Node};
@@ -81,7 +81,8 @@ fn may_match(node: &Node, filter: &Expression, contents: &Contents) -> bool {
                     && service_may_match(*scope, &filter.keys[*key], *op, literal, known)
             }
             (Node::Intrinsic(Intrinsic::Name), Node::Literal(Static::String(name))) if *op == ComparisonOp::Equal => {
-                !known.complete || known.services.values().any(|names| names.binary_search(name).is_ok())
+                !known.lists_all(NameList::Operations)
+                    || known.services.values().any(|names| names.binary_search(name).is_ok())
             }
             _ => true,
         },
@@ -104,7 +105,7 @@ fn service_may_match(
 ) -> bool {
     let Static::String(service) = literal else { return true };
     let asks_service = key == "service.name" && scope == AttributeScope::Resource && op == ComparisonOp::Equal;
-    !asks_service || !contents.complete || contents.services.contains_key(service)
+    !asks_service || contents.may_have(NameList::Services, service)
 }
 
 fn attribute_may_match(scope: AttributeScope, key: &str, contents: &Contents) -> bool {
@@ -114,9 +115,9 @@ fn attribute_may_match(scope: AttributeScope, key: &str, contents: &Contents) ->
         AttributeScope::Span => may_occur(Owner::Span),
         AttributeScope::Resource => may_occur(Owner::Resource),
         AttributeScope::Any => may_occur(Owner::Span) || may_occur(Owner::Resource),
-        AttributeScope::Event => may_be_among(&known.event_keys, key),
-        AttributeScope::Link => may_be_among(&known.link_keys, key),
-        AttributeScope::Instrumentation => may_be_among(&known.scope_keys, key),
+        AttributeScope::Event => known.may_have(NameList::EventKeys, key),
+        AttributeScope::Link => known.may_have(NameList::LinkKeys, key),
+        AttributeScope::Instrumentation => known.may_have(NameList::ScopeKeys, key),
     }
 }
 

@@ -12,10 +12,10 @@ use parking_lot::Mutex;
 use parquet::errors::ParquetError;
 use tracehouse_model::{AnyValue, AttributeLists, SpanBatch};
 use tracehouse_scan::{
-    Bounds, Contents, Owner, Part, ReadRows, contents_of, for_each_block, key_types, lists_all_keys, may_be_among,
-    overlaps, read_column, readable, rest_column,
+    Bounds, Contents, Owner, Part, ReadRows, contents_of, for_each_block, key_types, overlaps, read_column, readable,
+    rest_column,
 };
-use tracehouse_store::{HotBatch, OpenFile, SpanFile};
+use tracehouse_store::{FileContents, HotBatch, NameList, OpenFile, SpanFile};
 use tracehouse_traceql::{Attribute, AttributeScope, FieldExpr};
 
 use crate::candidates::Scan;
@@ -30,8 +30,12 @@ use crate::row_eval::RowExpression;
 
 type Result<T, E = ParquetError> = std::result::Result<T, E>;
 
-/// Most names of one kind that are listed.
+/// Most names of one kind that are listed …
 pub(crate) const NAMES_MAX: usize = 10_000;
+/// … and the bytes that they may take together …
+const NAMES_BYTES_MAX: usize = 1 << 20;
+/// … as senders choose names. Longer ones help nobody to choose.
+const NAME_BYTES_MAX: usize = 1024;
 /// Keys of matching spans are looked for on so many of the newest of them.
 const SPANS_FOR_KEYS_MAX: usize = 20_000;
 /// Rows that are turned into spans at once.
@@ -43,51 +47,97 @@ const KNOWN_BYTES_MAX: usize = 16 << 20;
 /// Longer values help nobody to choose.
 const VALUE_BYTES_MAX: usize = 256;
 
+/// What is listed by its name.
+trait Named: Ord {
+    fn name(&self) -> &str;
+}
+
+impl Named for String {
+    fn name(&self) -> &str {
+        self
+    }
+}
+
+impl Named for AttributeKey {
+    fn name(&self) -> &str {
+        &self.key
+    }
+}
+
 /// The first names of some kind, in their order.
 struct Names<T> {
     seen: BTreeSet<T>,
-    complete: bool,
+    bytes: usize,
+    /// The first of those for which there was no room.
+    left_out: Option<T>,
+    has_too_long: bool,
 }
 
-impl<T: Ord> Names<T> {
+impl<T: Named> Names<T> {
     fn new() -> Self {
-        Self { seen: BTreeSet::new(), complete: true }
+        Self { seen: BTreeSet::new(), bytes: 0, left_out: None, has_too_long: false }
     }
 
     fn add(&mut self, name: T) {
-        let full = self.seen.len() >= NAMES_MAX;
-        if full && self.seen.last().is_some_and(|last| *last < name) {
-            self.complete = false;
-        } else if self.seen.insert(name) && full {
-            self.seen.pop_last();
-            self.complete = false;
+        let bytes = name.name().len();
+        self.has_too_long |= bytes > NAME_BYTES_MAX;
+        let is_beyond = self.left_out.as_ref().is_some_and(|left_out| *left_out <= name);
+        if bytes > NAME_BYTES_MAX || is_beyond || !self.seen.insert(name) {
+            return;
+        }
+        self.bytes += bytes;
+        while self.seen.len() > NAMES_MAX || self.bytes > NAMES_BYTES_MAX {
+            let Some(last) = self.seen.pop_last() else { break };
+            self.bytes -= last.name().len();
+            self.left_out = Some(last);
         }
     }
 
-    fn listing(self, question: Question<'_>) -> Listing<T> {
-        let partial_reason = question.reach.partial_reason();
-        let complete = self.complete && partial_reason.is_none();
+    fn listing(self, question: Question<'_>, covered: &Covered) -> Listing<T> {
+        let partial_reason = question.reach.partial_reason().or_else(|| covered.partial_reason());
+        let has_all = self.left_out.is_none() && !self.has_too_long;
+        let complete = has_all && covered.is_all && partial_reason.is_none();
         Listing { items: self.seen.into_iter().collect(), complete, partial_reason }
     }
 }
 
-/// Shows the batches in memory and what occurs in the files with spans that begin in a range of times, as wholes. Whether
-/// that was all of it.
+/// What was looked at for names.
+struct Covered {
+    /// False if a file was left out, or does not list all that occurs in it.
+    is_all: bool,
+    files: usize,
+    /// Files that list only a part of the names that occur in them.
+    cut: usize,
+}
+
+impl Covered {
+    fn partial_reason(&self) -> Option<String> {
+        let Self { files, cut, .. } = self;
+        (*cut > 0)
+            .then(|| format!("{cut} of {files} files list only a part of their names, which are too many or too long"))
+    }
+}
+
+/// Shows the batches in memory and what occurs in the files with spans that begin in a range of times, as wholes.
 fn each_in_range(
     question: Question<'_>,
     range: &Range<i64>,
-    mut look_at_file: impl FnMut(&Contents) -> bool,
+    mut look_at_file: impl FnMut(&FileContents) -> bool,
     mut look_at_batch: impl FnMut(&SpanBatch),
-) -> bool {
-    let mut complete = true;
+) -> Covered {
+    let mut covered = Covered { is_all: true, files: 0, cut: 0 };
     for file in question.snapshot.files.iter().filter(|file| overlaps(file, range)) {
         if question.bounds.exceeded() {
-            return false;
+            covered.is_all = false;
+            break;
         }
-        complete &= look_at_file(&contents_of(file));
+        let lists_all = contents_of(file).known().map(&mut look_at_file);
+        covered.files += 1;
+        covered.cut += usize::from(lists_all == Some(false));
+        covered.is_all &= lists_all == Some(true);
     }
     hot_in_range(question, range).for_each(|hot| look_at_batch(&hot.spans));
-    complete
+    covered
 }
 
 fn hot_in_range<'a>(
@@ -105,27 +155,24 @@ pub(crate) fn services(question: Question<'_>, range: &Range<i64>) -> Listing<St
             names.borrow_mut().add(name.to_owned());
         }
     };
-    let of_file = |contents: &Contents| {
-        let Some(contents) = contents.known() else { return false };
+    let of_file = |contents: &FileContents| {
         contents.services.keys().for_each(|name| add(name));
-        contents.complete
+        contents.lists_all(NameList::Services)
     };
     let of_batch = |spans: &SpanBatch| {
         spans.resources.service_name.iter().for_each(|&code| add(spans.strings.get(code)));
     };
-    let complete = each_in_range(question, range, of_file, of_batch);
-    let names = names.into_inner();
-    Names { complete: names.complete && complete, ..names }.listing(question)
+    let covered = each_in_range(question, range, of_file, of_batch);
+    names.into_inner().listing(question, &covered)
 }
 
 pub(crate) fn operations(question: Question<'_>, range: &Range<i64>, service: Option<&str>) -> Listing<String> {
     let names = RefCell::new(Names::new());
-    let of_file = |contents: &Contents| {
-        let Some(contents) = contents.known() else { return false };
+    let of_file = |contents: &FileContents| {
         let wanted = |name: &str| service.is_none_or(|service| service == name);
         let operations = contents.services.iter().filter(|(name, _)| wanted(name)).flat_map(|(_, names)| names);
         operations.for_each(|name| names.borrow_mut().add(name.clone()));
-        contents.complete
+        contents.lists_all(NameList::Operations)
     };
     let of_batch = |spans: &SpanBatch| {
         let code = service.map(|service| spans.strings.find(service.as_bytes()));
@@ -137,9 +184,8 @@ pub(crate) fn operations(question: Question<'_>, range: &Range<i64>, service: Op
         codes.dedup();
         codes.into_iter().for_each(|code| names.borrow_mut().add(spans.strings.get(code).to_owned()));
     };
-    let complete = each_in_range(question, range, of_file, of_batch);
-    let names = names.into_inner();
-    Names { complete: names.complete && complete, ..names }.listing(question)
+    let covered = each_in_range(question, range, of_file, of_batch);
+    names.into_inner().listing(question, &covered)
 }
 
 pub(crate) fn attribute_keys(
@@ -154,14 +200,13 @@ pub(crate) fn attribute_keys(
             keys.borrow_mut().add(AttributeKey { scope, key: key.to_owned() });
         }
     };
-    let of_file = |contents: &Contents| {
-        let Some(contents) = contents.known() else { return false };
+    let of_file = |contents: &FileContents| {
         contents.span_keys.iter().for_each(|key| add(Scope::Span, &key.key));
         contents.resource_keys.iter().for_each(|key| add(Scope::Resource, &key.key));
         contents.scope_keys.iter().for_each(|key| add(Scope::Instrumentation, key));
         contents.event_keys.iter().for_each(|key| add(Scope::Event, key));
         contents.link_keys.iter().for_each(|key| add(Scope::Link, key));
-        lists_all_keys(contents)
+        contents.lists_all_keys()
     };
     let of_batch = |spans: &SpanBatch| {
         for (scope, lists) in all_lists(spans) {
@@ -169,9 +214,8 @@ pub(crate) fn attribute_keys(
             codes.into_iter().for_each(|code| add(scope, spans.strings.get(code)));
         }
     };
-    let complete = each_in_range(question, range, of_file, of_batch);
-    let keys = keys.into_inner();
-    Names { complete: keys.complete && complete, ..keys }.listing(question)
+    let covered = each_in_range(question, range, of_file, of_batch);
+    keys.into_inner().listing(question, &covered)
 }
 
 fn all_lists(spans: &SpanBatch) -> [(Scope, &AttributeLists); 5] {
@@ -217,8 +261,8 @@ pub(crate) fn attribute_keys_of(
             reach.attempt(file, part, rows, |open| keys.add_row_group(&scan, &contents, open, row_group));
         }
     }
-    let complete = keys.keys.complete && !keys.enough() && !bounds.exceeded();
-    Names { complete, ..keys.keys }.listing(question)
+    let covered = Covered { is_all: !keys.enough() && !bounds.exceeded(), files: 0, cut: 0 };
+    keys.keys.listing(question, &covered)
 }
 
 struct KeysOfSpans {
@@ -422,7 +466,7 @@ fn file_has(contents: &Contents, scope: Scope, key: &str) -> bool {
         Scope::Either => has(Owner::Span) || has(Owner::Resource),
         Scope::Span => has(Owner::Span),
         Scope::Resource => has(Owner::Resource),
-        Scope::Instrumentation => contents.known().is_none_or(|known| may_be_among(&known.scope_keys, key)),
+        Scope::Instrumentation => contents.known().is_none_or(|known| known.may_have(NameList::ScopeKeys, key)),
         // They stand inside lists, where the groups of a count find them.
         Scope::Event | Scope::Link => false,
     }

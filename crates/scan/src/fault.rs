@@ -35,23 +35,22 @@ impl From<ParquetError> for Fault {
         if let Some(out_of_memory) = cause.downcast_ref::<OutOfMemory>() {
             return Fault::Memory(*out_of_memory);
         }
-        let reason = chain(cause.as_ref());
+        let cause = innermost(cause.as_ref()).to_string();
         if is_damage(&error) {
-            Fault::Damage(reason.trim_start_matches("damaged: ").to_owned())
+            Fault::Damage(cause.trim_start_matches("damaged: ").to_owned())
         } else {
-            Fault::Machine(reason)
+            Fault::Machine(cause)
         }
     }
 }
 
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
+/// What went wrong: readers wrap each other's errors, and each says it once more.
+fn innermost<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    let mut innermost = error;
+    while let Some(inner) = innermost.source() {
+        innermost = inner;
     }
-    text
+    innermost
 }
 
 /// A question without memory, for functions that read.

@@ -1,6 +1,6 @@
 //! Where a file holds the values of a key.
 
-use tracehouse_store::{ColumnType, FileContents, KeyCount, Layout};
+use tracehouse_store::{ColumnType, KeyCount, Layout, NameList};
 
 use crate::fault::Contents;
 
@@ -19,12 +19,12 @@ impl KeyTypes {
 /// How a key of spans or resources occurs.
 pub fn key_types(owner: Owner, key: &str, contents: &Contents) -> KeyTypes {
     let Some(contents) = contents.known() else { return KeyTypes::UNKNOWN };
-    let keys = match owner {
-        Owner::Span => &contents.span_keys,
-        Owner::Resource => &contents.resource_keys,
+    let (keys, list) = match owner {
+        Owner::Span => (&contents.span_keys, NameList::SpanKeys),
+        Owner::Resource => (&contents.resource_keys, NameList::ResourceKeys),
     };
     let mut types = keys.iter().filter(|known| known.key == key).map(|known| known.value_type);
-    let cut = keys.len() >= FileContents::KEYS_MAX;
+    let cut = !contents.lists_all(list);
     match (types.next(), types.next()) {
         (None, _) => KeyTypes { may_occur: cut, only: None },
         (Some(only), None) if !cut => KeyTypes { may_occur: true, only },
@@ -34,7 +34,11 @@ pub fn key_types(owner: Owner, key: &str, contents: &Contents) -> KeyTypes {
 
 /// Whether an owner may have attributes that stand in no column of their own.
 pub fn has_rest(owner: Owner, contents: &Contents, layout: &Layout) -> bool {
-    let Some(contents) = contents.known().filter(|contents| contents.complete) else { return true };
+    let list = match owner {
+        Owner::Span => NameList::SpanKeys,
+        Owner::Resource => NameList::ResourceKeys,
+    };
+    let Some(contents) = contents.known().filter(|contents| contents.lists_all(list)) else { return true };
     let apart = |key: &KeyCount, column: Option<(usize, ColumnType)>| {
         column.is_none_or(|(_, known)| key.value_type != Some(known))
     };
@@ -42,16 +46,6 @@ pub fn has_rest(owner: Owner, contents: &Contents, layout: &Layout) -> bool {
         Owner::Span => contents.span_keys.iter().any(|key| apart(key, layout.span_column(&key.key))),
         Owner::Resource => contents.resource_keys.iter().any(|key| apart(key, layout.resource_column(&key.key))),
     }
-}
-
-/// Whether a key of events, links or scopes may occur, given those that are listed.
-pub fn may_be_among(listed: &[String], key: &str) -> bool {
-    listed.len() >= FileContents::KEYS_MAX || listed.iter().any(|known| known == key)
-}
-
-/// Whether all keys that occur in a file are listed.
-pub fn lists_all_keys(contents: &FileContents) -> bool {
-    contents.complete && contents.span_keys.len() < FileContents::KEYS_MAX
 }
 
 /// Of what the attributes are that a key stands among.

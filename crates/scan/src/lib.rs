@@ -31,8 +31,7 @@ pub use columns::{ReadRows, SPARSE_SHARE, read_column, selection_of, selection_o
 pub use fault::{Contents, Fault, contents_of, may_contain, no_room, open, read_rows, readable, row_bytes};
 pub use held::{Held, Reservation};
 pub use keys::{
-    KeyTypes, Owner, column_name, column_of_key, columns_of_key, has_rest, key_types, lists_all_keys, may_be_among,
-    own_column, rest_column,
+    KeyTypes, Owner, column_name, column_of_key, columns_of_key, has_rest, key_types, own_column, rest_column,
 };
 pub use pieces::{Done, Piece, each_row_group};
 pub use reach::{Part, Reach, overlaps};

@@ -15,6 +15,9 @@ const SPANS_PER_FILE: u64 = 512 * 1024;
 /// Files of one size class are merged when there are so many of them.
 const FILES_PER_MERGE_MIN: usize = 4;
 const FILES_PER_MERGE_MAX: usize = 16;
+/// Row groups of files that are merged, together: where texts are long there are more of them for the same spans, and each
+/// makes the end of the file larger.
+const ROW_GROUPS_PER_MERGE_MAX: u32 = 64;
 
 /// The tenant, the hour (since the epoch) and the size class of files that are merged with each other.
 pub(crate) type MergeKey = (TenantId, i64, u32);
@@ -67,10 +70,12 @@ fn choose_among(mut group: Vec<Arc<SpanFile>>, effort: Effort) -> Option<Vec<Arc
 
 /// As many files from the first on as make one of the intended size.
 fn that_fit(files: &[Arc<SpanFile>]) -> &[Arc<SpanFile>] {
-    let mut spans = 0;
+    let (mut spans, mut row_groups) = (0, 0);
     let fits = |file: &&Arc<SpanFile>| {
         spans += file.record.spans;
-        spans == file.record.spans || spans <= SPANS_PER_FILE * 5 / 4
+        row_groups += file.record.row_groups;
+        let is_first = spans == file.record.spans;
+        is_first || (spans <= SPANS_PER_FILE * 5 / 4 && row_groups <= ROW_GROUPS_PER_MERGE_MAX)
     };
     let count = files.iter().take(FILES_PER_MERGE_MAX).take_while(fits).count();
     &files[..count]

@@ -114,7 +114,7 @@ fn merge(shared: &Shared, inputs: &[Arc<SpanFile>], report: &mut CompactReport) 
     let mut cursors = Vec::new();
     for (number, file) in inputs.iter().enumerate() {
         let contents = file.contents().map_err(|error| leave_out(shared, file, error.source))?;
-        counts.add_file(&contents.span_keys, &contents.resource_keys, file.record.spans);
+        counts.add_file(&contents, file.record.spans);
         let cursor = file
             .open()
             .map_err(|error| error.source)
@@ -147,8 +147,7 @@ fn merge(shared: &Shared, inputs: &[Arc<SpanFile>], report: &mut CompactReport) 
 /// How many rows of one of so many inputs are read at a time.
 fn stream_rows(file: &OpenFile, inputs: usize) -> usize {
     const ROWS_MIN: u64 = 64;
-    let bytes_per_row = file.uncompressed_bytes() / file.rows().max(1) + 1;
-    let fitting = STREAM_BYTES / inputs as u64 / bytes_per_row;
+    let fitting = STREAM_BYTES / inputs as u64 / file.row_bytes();
     (fitting.max(ROWS_MIN) as usize).min(STREAM_ROWS)
 }
 

@@ -61,15 +61,14 @@ impl<'a> StoredCopies<'a> {
 
     /// Whether a file of the same time may hold spans of a trace.
     pub(crate) fn may_hold(&self, trace: TraceId) -> bool {
-        self.files.iter().any(|file| file.may_contain(trace).unwrap_or(false))
+        self.files.iter().any(|file| may_hold(file, trace))
     }
 
     /// The spans of the groups that have a twin in a file, in no order. A file that can't be read can't be looked at: its
     /// twins are found when it is read again.
     pub(crate) fn find(mut self, groups: &[TraceGroup<'_>]) -> Vec<RowRef> {
         for file in std::mem::take(&mut self.files) {
-            let inside: Vec<&TraceGroup<'_>> =
-                groups.iter().filter(|group| file.may_contain(group.trace).unwrap_or(false)).collect();
+            let inside: Vec<&TraceGroup<'_>> = groups.iter().filter(|group| may_hold(file, group.trace)).collect();
             if inside.is_empty() {
                 continue;
             }
@@ -99,7 +98,7 @@ impl<'a> StoredCopies<'a> {
 
     /// Reads the content of the stored spans, some at a time, and compares.
     fn compare(&mut self, open: &OpenFile, row_group: usize, suspected: &[Suspected]) -> Result<(), ParquetError> {
-        let bytes_per_row = open.uncompressed_bytes() / open.rows().max(1) + 1;
+        let bytes_per_row = open.row_bytes();
         let at_once = ((COMPARED_BYTES_MAX / bytes_per_row) as usize).clamp(1, COMPARED_AT_ONCE_MAX);
         for some in suspected.chunks(at_once) {
             let ranges = ranges_of(some.iter().map(|suspected| suspected.stored));
@@ -116,6 +115,11 @@ impl<'a> StoredCopies<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether a file may hold spans of a trace. One that can't be read can't be looked at.
+fn may_hold(file: &SpanFile, trace: TraceId) -> bool {
+    file.filter().is_ok_and(|filter| filter.may_contain(trace))
 }
 
 /// A stored span and the sent ones that have its key.

@@ -58,8 +58,8 @@ pub use config::{Durability, StoreConfig};
 pub use disk::{Disk, DiskError, DiskFaults, DiskStep};
 pub use error::{AppendError, OpenError, ReadError, WriteError};
 pub use file::{
-    Batches, ColumnType, Damage, DistinctValues, FileContents, KeyCount, Layout, NumberedColumn, OpenFile, Projection,
-    PromotedAttribute, StringForm, TraceRows, is_damage,
+    Batches, ColumnType, Damage, DistinctValues, FileContents, KeyCount, Layout, NameList, NumberedColumn, OpenFile,
+    Projection, PromotedAttribute, StringForm, TraceRows, is_damage,
 };
 pub use flush::FlushReport;
 pub use folder::open_folder;

@@ -180,7 +180,26 @@ impl SpanFile {
     }
 
     /// Whether spans of a trace may be inside; wrong for few that are not. May read the file.
+    ///
+    /// Filters are kept as long as there is room. A question for one trace asks all files, so it must not put out of memory
+    /// what others need: without room it reads the page of the filter that tells.
     pub fn may_contain(&self, trace: TraceId) -> Result<bool, ReadError> {
+        let filters = &self.access.filters;
+        if let Some(known) = filters.get(&self.number) {
+            return Ok(known.value.may_contain(trace));
+        }
+        if self.record.tail_bytes > 0 {
+            let open = self.open()?;
+            let has_room = |bytes: u32| filters.weight() + u64::from(bytes) <= filters.capacity();
+            if !open.filter_bytes().is_none_or(has_room) && !open.is_remote() {
+                match open.filter_may_contain(trace) {
+                    Ok(Some(may_contain)) => return Ok(may_contain),
+                    Err(error) if !is_damage(&error) => return Err(self.read_error(error)),
+                    // The whole is made anew from the rows.
+                    _ => {}
+                }
+            }
+        }
         Ok(self.filter()?.may_contain(trace))
     }
 
@@ -193,7 +212,8 @@ impl SpanFile {
         })
     }
 
-    fn filter(&self) -> Result<Arc<TraceFilter>, ReadError> {
+    /// The filter over trace ids, which stays in memory: for whoever asks for many traces.
+    pub(crate) fn filter(&self) -> Result<Arc<TraceFilter>, ReadError> {
         keep(&self.access.filters, self.number, TraceFilter::memory_bytes, || {
             let read = |open: &OpenFile| open.read_filter();
             let legacy = |legacy: &LegacyDescription| TraceFilter::from_bytes(&legacy.trace_filter);

@@ -90,6 +90,6 @@ fn facts_of(file: &OpenFile) -> Facts {
         row_groups: u32::try_from(file.row_groups()).unwrap_or(0),
         tail_bytes: file.tail_bytes(),
         id: file.file_id().map(str::to_owned),
-        merged_from: file.sections().map(|sections| sections.merged_from.clone()).unwrap_or_default(),
+        merged_from: file.merged_from().unwrap_or_default(),
     }
 }

@@ -16,7 +16,8 @@ pub(super) fn services(found: Listing<String>) -> GetServicesResponse {
 
 /// Why a list is not everything, if it isn't.
 pub(super) fn cut_reason<T>(found: &Listing<T>) -> Option<String> {
-    (!found.complete).then(|| format!("the first {} of more names", found.items.len()))
+    let unread = found.partial_reason.clone();
+    unread.or_else(|| (!found.complete).then(|| format!("the first {} of more names", found.items.len())))
 }
 
 /// Operations are not kept by kind, so all of a service are listed whatever kind is asked for, and their kind is empty.

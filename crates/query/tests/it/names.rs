@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tracehouse_model::{AnyValue, ManualClock, Span, TenantId, status};
-use tracehouse_query::{Among, AttributeValueSeen, Listing, QueryEngine, QueryLimits, Scope};
+use tracehouse_model::{AnyValue, AttributeValue, ManualClock, Span, SpanBatch, SpanFields, SpanId, TenantId, status};
+use tracehouse_query::{Among, AttributeValueSeen, Listing, QueryEngine, QueryLimits, Scope, SearchRequest};
 
 use crate::corpus::{Layout, shop};
-use crate::shop::{NOON, Shop, many_spans};
+use crate::shop::{NOON, Shop, many_spans, trace_id};
 
 const TRACES: u64 = 300;
 const LAYOUTS: [Layout; 3] = [Layout::Memory, Layout::Files, Layout::Mixed];
@@ -159,4 +159,70 @@ async fn what_is_cut_says_so() {
     let keys = engine.attribute_keys(&tenant, None, &among("{ duration > 1ms && ")).await.expect("keys");
     assert!(!keys.complete);
     assert!(engine.services(&tenant, &none).await.expect("services").complete);
+}
+
+/// Spans with names, services and keys that come once, and ordinary ones.
+fn hostile_batch() -> SpanBatch {
+    let mut batch = SpanBatch::new();
+    for number in 0..20_000u64 {
+        let hostile = batch.strings.intern_str(&format!("zz-hostile-{number:0200}"));
+        let name = if number % 2 == 0 { hostile } else { batch.strings.intern_str("GET /") };
+        let service_key = batch.strings.intern_str("service.name");
+        let service = if number % 4 == 0 { hostile } else { batch.strings.intern_str("cart") };
+        batch.resources.attributes.push(service_key, AttributeValue::String(service));
+        let resource = batch.finish_resource(0, 0);
+        let scope = batch.finish_scope(0, 0, 0, 0);
+        let usual = batch.strings.intern_str("http.route");
+        batch.attributes.push(usual, AttributeValue::Int(1));
+        batch.attributes.push(hostile, AttributeValue::Int(1));
+        batch.finish_span(SpanFields {
+            trace_id: trace_id(number + 1),
+            span_id: SpanId((number + 1).to_be_bytes()),
+            start_unix_nanos: NOON,
+            name,
+            resource,
+            scope,
+            ..SpanFields::default()
+        });
+    }
+    batch
+}
+
+/// Names that are more than an answer lists, and more than a file says of itself: what is listed stays small, with the usual
+/// ones among it, and the answer says that it is not all, and why. What is not listed is found all the same.
+#[tokio::test]
+async fn hostile_names_are_left_out_and_the_answer_says_so() {
+    let shop = Shop::open().await;
+    shop.append(hostile_batch()).await;
+    let (tenant, all) = (TenantId::default(), Among::default());
+    for stored in [false, true] {
+        if stored {
+            shop.store.flush().await.expect("flushes");
+        }
+        let services = shop.engine.services(&tenant, &all).await.expect("services");
+        let operations = shop.engine.operations(&tenant, None, &all).await.expect("operations");
+        let keys = shop.engine.attribute_keys(&tenant, None, &all).await.expect("keys");
+        let keys = Listing {
+            items: keys.items.into_iter().map(|key| key.key).collect(),
+            complete: keys.complete,
+            partial_reason: keys.partial_reason,
+        };
+        for (listing, usual) in [(services, "cart"), (operations, "GET /"), (keys, "http.route")] {
+            assert!(listing.items.iter().map(String::len).sum::<usize>() <= 1 << 20, "{usual}");
+            assert!(!listing.complete, "{usual}");
+            assert!(listing.items.iter().any(|name| name == usual), "{usual}");
+            let reason = listing.partial_reason.unwrap_or_default();
+            assert_eq!(reason.starts_with("1 of 1 files list only a part of their names"), stored, "{reason}");
+        }
+        let hostile = format!("zz-hostile-{:0200}", 19_996);
+        for traceql in [
+            format!("{{ name = \"{hostile}\" }}"),
+            format!("{{ resource.service.name = \"{hostile}\" }}"),
+            format!("{{ span.{hostile} = 1 }}"),
+        ] {
+            let request = SearchRequest { traceql: Some(traceql.clone()), limit: 10, ..SearchRequest::default() };
+            let found = shop.engine.search(&tenant, request).await.expect("an answer");
+            assert_eq!(found.traces.len(), 1, "{traceql}");
+        }
+    }
 }

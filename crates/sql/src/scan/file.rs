@@ -12,7 +12,7 @@ use datafusion::common::Result as StatementResult;
 use parquet::arrow::arrow_reader::RowSelection;
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{SpanId, TraceId};
-use tracehouse_store::{Batches, ColumnType, FileContents, OpenFile, Projection, SpanFile, StringForm};
+use tracehouse_store::{Batches, ColumnType, FileContents, NameList, OpenFile, Projection, SpanFile, StringForm};
 
 use super::sources::{is_columnar, made_from, may_occur, stored_columns, without_dictionary};
 use super::spans::{SpanRows, parent_column};
@@ -60,20 +60,18 @@ pub(super) fn may_match(scan: &Scan, file: &SpanFile) -> StatementResult<bool> {
 /// All values that the one column of a condition has in a file, if they are known.
 fn known_values(condition: &Condition, contents: &FileContents) -> Option<ArrayRef> {
     let [column] = condition.columns.as_slice() else { return None };
-    if !contents.complete {
-        return None;
-    }
     match column {
-        Column::ServiceName => {
+        Column::ServiceName if contents.lists_all(NameList::Services) => {
             // Only services whose name is a text are listed.
-            let only_texts = contents
-                .resource_keys
-                .iter()
-                .all(|known| known.key != "service.name" || known.value_type == Some(ColumnType::String));
+            let only_texts = contents.lists_all(NameList::ResourceKeys)
+                && contents
+                    .resource_keys
+                    .iter()
+                    .all(|known| known.key != "service.name" || known.value_type == Some(ColumnType::String));
             let names = contents.services.keys().map(|name| Some(name.as_str()));
             only_texts.then(|| Arc::new(names.chain([Some(""), None]).collect::<StringViewArray>()) as ArrayRef)
         }
-        Column::Name | Column::SpanName => {
+        Column::Name | Column::SpanName if contents.lists_all(NameList::Operations) => {
             let names = contents.services.values().flatten().map(|name| Some(name.as_str()));
             Some(Arc::new(names.collect::<StringViewArray>()))
         }

@@ -8,7 +8,7 @@ use arrow::compute::kernels::zip::zip;
 use arrow::compute::{cast, is_not_null};
 use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type};
 use tracehouse_model::{AnyValue, Threshold};
-use tracehouse_store::{ColumnType, FileContents, KeyCount, Layout};
+use tracehouse_store::{ColumnType, FileContents, Layout, NameList};
 
 use super::spans::{probabilities, weights};
 use super::values::{ValueBuilder, hex_column};
@@ -49,14 +49,14 @@ impl<'a> AttributeSources<'a> {
         if attribute.scope != AttributeScope::Resource {
             let column = layout.span_column(key).map(|(_, value_type)| value_type);
             sources.extend(column.map(|value_type| Source::Column(Layout::span_column_name(key), value_type)));
-            if in_rest(&contents.span_keys, key, column, contents) {
+            if in_rest(NameList::SpanKeys, key, column, contents) {
                 sources.push(Source::SpanRest);
             }
         }
         if attribute.scope != AttributeScope::Span {
             let column = layout.resource_column(key).map(|(_, value_type)| value_type);
             sources.extend(column.map(|value_type| Source::Column(Layout::resource_column_name(key), value_type)));
-            if in_rest(&contents.resource_keys, key, column, contents) {
+            if in_rest(NameList::ResourceKeys, key, column, contents) {
                 sources.push(Source::ResourceRest);
             }
         }
@@ -93,15 +93,16 @@ impl<'a> AttributeSources<'a> {
 
 /// Whether a key may occur in a file at all.
 pub(super) fn may_occur(attribute: &AttributeColumn, contents: &FileContents) -> bool {
-    let listed = |keys: &[KeyCount]| in_rest(keys, &attribute.key, None, contents);
-    (attribute.scope != AttributeScope::Resource && listed(&contents.span_keys))
-        || (attribute.scope != AttributeScope::Span && listed(&contents.resource_keys))
+    let listed = |list: NameList| in_rest(list, &attribute.key, None, contents);
+    (attribute.scope != AttributeScope::Resource && listed(NameList::SpanKeys))
+        || (attribute.scope != AttributeScope::Span && listed(NameList::ResourceKeys))
 }
 
 /// Whether values of a key may stand among the residual attributes, given the type of its own column.
-fn in_rest(keys: &[KeyCount], key: &str, column: Option<ColumnType>, contents: &FileContents) -> bool {
-    let all_listed = contents.complete && keys.len() < FileContents::KEYS_MAX;
-    !all_listed || keys.iter().any(|known| known.key == key && (column.is_none() || known.value_type != column))
+fn in_rest(list: NameList, key: &str, column: Option<ColumnType>, contents: &FileContents) -> bool {
+    let keys = if list == NameList::SpanKeys { &contents.span_keys } else { &contents.resource_keys };
+    !contents.lists_all(list)
+        || keys.iter().any(|known| known.key == key && (column.is_none() || known.value_type != column))
 }
 
 /// Names of the stored columns that a columnar column is made from. Parents are read apart.

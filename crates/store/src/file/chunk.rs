@@ -17,6 +17,7 @@ use parquet::schema::types::ColumnDescPtr;
 use tracehouse_model::{SeededMap, StringCode, StringTable};
 
 use super::hybrid::{bits_for, put_hybrid, put_run};
+use super::index::{ChunkEntry, PageEntry, ValueRange};
 use super::page_header::{PageHeader, PageKind};
 
 /// The defined values of a column, in row order.
@@ -77,6 +78,7 @@ struct Dictionary {
 }
 
 const ABSENT: u32 = u32::MAX;
+const TRACE_ID_BYTES: usize = 16;
 /// Bytes of a page before compression: a lookup decompresses one page of each column, a header takes about 30 bytes.
 pub(crate) const PAGE_BYTES: f64 = 12.0 * 1024.0;
 /// Texts compress by what they have in common with those before them.
@@ -122,9 +124,20 @@ impl ChunkWriter {
         }
         self.write_pages(&descriptor, column, &mut pages, &mut chunk)?;
         let statistics = self.statistics(column);
+        let entry = ChunkEntry {
+            offset: 0,
+            uncompressed_bytes: chunk.uncompressed,
+            text_bytes: self.text_bytes(&descriptor, column),
+            positions: column.positions() as u64,
+            is_compressed: chunk.compressed_pages,
+            has_dictionary: self.dictionary.used,
+            range: self.value_range(column),
+            pages: pages.entries,
+            trace_ranges: pages.trace_ranges,
+        };
         let close = chunk.close(descriptor, column, statistics, self.dictionary.used)?;
         self.forget_dictionary();
-        Ok(WrittenChunk { bytes: Bytes::from(pages.bytes), close, checksums: pages.checksums })
+        Ok(WrittenChunk { bytes: Bytes::from(pages.bytes), close, entry })
     }
 
     fn build_dictionary(&mut self, column: &Column<'_>) {
@@ -213,7 +226,7 @@ impl ChunkWriter {
             num_values: self.dictionary.entries as u32,
             encoding: Encoding::PLAIN,
         };
-        chunk.dictionary_written(&pages.write(&header, &body));
+        chunk.dictionary_written(&pages.write(&header, &body, 0));
         Ok(())
     }
 
@@ -262,7 +275,12 @@ impl ChunkWriter {
                 num_values: (page_end - position) as u32,
                 encoding,
             };
-            chunk.page_written(&pages.write(&header, &body), rows, &column.values, value..value + defined);
+            let first_row = chunk.rows as u32;
+            chunk.page_written(&pages.write(&header, &body, first_row), rows, &column.values, value..value + defined);
+            if let Values::Fixed { bytes, width: TRACE_ID_BYTES, sorted: true, .. } = &column.values {
+                let id = |at: usize| &bytes[at * TRACE_ID_BYTES..(at + 1) * TRACE_ID_BYTES];
+                pages.add_trace_range(id(value), id(value + defined - 1));
+            }
             (position, value) = (page_end, value + defined);
         }
         Ok(())
@@ -344,6 +362,31 @@ impl ChunkWriter {
         Ok(Encoding::PLAIN)
     }
 
+    /// How long the texts of lists and maps are, which readers copy for each element.
+    fn text_bytes(&self, descriptor: &ColumnDescPtr, column: &Column<'_>) -> Option<u64> {
+        let Values::Strings(codes, strings) = &column.values else { return None };
+        if descriptor.max_rep_level() == 0 {
+            return None;
+        }
+        Some(codes.iter().map(|&code| strings.bytes(code).len() as u64).sum())
+    }
+
+    fn value_range(&self, column: &Column<'_>) -> ValueRange {
+        match &column.values {
+            Values::Ints(ints, _) if !ints.is_empty() => {
+                let (min, max) = min_max(ints);
+                ValueRange::Ints(min, max)
+            }
+            Values::Strings(codes, strings) if codes.len() == column.positions() => match self.dictionary.codes[..] {
+                [code] if strings.bytes(code).len() <= STATISTICS_BYTES_MAX => {
+                    ValueRange::OneText(strings.bytes(code).to_vec())
+                }
+                _ => ValueRange::Unknown,
+            },
+            _ => ValueRange::Unknown,
+        }
+    }
+
     fn statistics(&self, column: &Column<'_>) -> Option<Statistics> {
         let nulls = Some((column.positions() - column.values.len()) as u64);
         match &column.values {
@@ -405,15 +448,16 @@ impl Column<'_> {
 pub(crate) struct WrittenChunk {
     pub(crate) bytes: Bytes,
     pub(crate) close: ColumnCloseResult,
-    /// CRC-32C of each page with its header.
-    pub(crate) checksums: Vec<u32>,
+    /// For the index of the file; the offset is not known yet.
+    pub(super) entry: ChunkEntry,
 }
 
 /// Puts pages one after the other.
 #[derive(Default)]
 struct PagesWriter {
     bytes: Vec<u8>,
-    checksums: Vec<u32>,
+    entries: Vec<PageEntry>,
+    trace_ranges: Vec<[u8; 2 * TRACE_ID_BYTES]>,
 }
 
 /// Where a page was written.
@@ -425,17 +469,22 @@ struct WrittenPage {
 }
 
 impl PagesWriter {
-    fn write(&mut self, header: &PageHeader, body: &[u8]) -> WrittenPage {
+    fn add_trace_range(&mut self, min: &[u8], max: &[u8]) {
+        let mut range = [0; 2 * TRACE_ID_BYTES];
+        range[..TRACE_ID_BYTES].copy_from_slice(min);
+        range[TRACE_ID_BYTES..].copy_from_slice(max);
+        self.trace_ranges.push(range);
+    }
+
+    fn write(&mut self, header: &PageHeader, body: &[u8], first_row: u32) -> WrittenPage {
         let offset = self.bytes.len();
         header.write(&mut self.bytes);
         let header_bytes = self.bytes.len() - offset;
         self.bytes.extend_from_slice(body);
-        self.checksums.push(crc32c::crc32c(&self.bytes[offset..]));
-        WrittenPage {
-            offset,
-            bytes: self.bytes.len() - offset,
-            uncompressed_bytes: header_bytes + header.uncompressed_bytes as usize,
-        }
+        let bytes = self.bytes.len() - offset;
+        let crc32c = crc32c::crc32c(&self.bytes[offset..]);
+        self.entries.push(PageEntry { bytes: bytes as u32, first_row, crc32c });
+        WrittenPage { offset, bytes, uncompressed_bytes: header_bytes + header.uncompressed_bytes as usize }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What of a file can't be read.
 
-use std::fmt;
+use std::error::Error;
+use std::{fmt, io};
 
 use arrow::array::BooleanBufferBuilder;
 use arrow::buffer::BooleanBuffer;
@@ -23,15 +24,28 @@ impl Damaged {
 /// not mounted or a broken connection may pass, and must never condemn a file.
 pub fn is_damage(error: &ParquetError) -> bool {
     match error {
-        ParquetError::External(cause) => {
-            let of_machine = cause.downcast_ref::<object_store::Error>().is_some()
-                || cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.raw_os_error().is_some());
-            !of_machine
-        }
+        ParquetError::External(cause) => !is_of_machine(&**cause, 0),
         // A later version of Tracehouse wrote it.
         ParquetError::NYI(_) => false,
         _ => true,
     }
+}
+
+/// Readers wrap errors of other readers in their own.
+fn is_of_machine(error: &(dyn Error + 'static), depth: usize) -> bool {
+    const DEPTH_MAX: usize = 16;
+    let is_of_machine_inside = |inner: Option<&(dyn Error + 'static)>| {
+        depth < DEPTH_MAX && inner.is_some_and(|inner| is_of_machine(inner, depth + 1))
+    };
+    let is_of_later_version = matches!(error.downcast_ref(), Some(ParquetError::NYI(_)));
+    if is_of_later_version || error.is::<object_store::Error>() {
+        return true;
+    }
+    if let Some(error) = error.downcast_ref::<io::Error>() {
+        let inner = error.get_ref().map(|inner| inner as &(dyn Error + 'static));
+        return error.raw_os_error().is_some() || is_of_machine_inside(inner);
+    }
+    is_of_machine_inside(error.source())
 }
 
 /// Which rows of a file can't be read, and in which columns: found out by reading every page of it.
@@ -89,5 +103,27 @@ impl Damage {
         names.truncate(SHOWN_MAX);
         let shown = names.join(", ");
         if more > 0 { format!("{shown} and {more} more") } else { shown }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_machine_are_no_damage_however_they_are_wrapped() {
+        const EIO: i32 = 5;
+        const EMFILE: i32 = 24;
+        for code in [EIO, EMFILE] {
+            let plain = ParquetError::from(io::Error::from_raw_os_error(code));
+            assert!(!is_damage(&plain), "{plain}");
+            let wrapped = ParquetError::from(io::Error::other(plain));
+            assert!(!is_damage(&wrapped), "{wrapped}");
+        }
+        let remote = object_store::Error::NotImplemented { operation: "get".into(), implementer: "a test".into() };
+        assert!(!is_damage(&ParquetError::External(Box::new(remote))));
+        assert!(!is_damage(&ParquetError::NYI("a later version".into())));
+        assert!(is_damage(&ParquetError::from(io::Error::from(io::ErrorKind::UnexpectedEof))));
+        assert!(is_damage(&Damaged::error("a page")));
     }
 }

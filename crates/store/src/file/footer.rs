@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parquet::errors::{ParquetError, Result};
+use parquet::errors::Result;
 use parquet::file::FOOTER_SIZE;
 use parquet::file::metadata::{FooterTail, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::damage::Damaged;
-use super::layout::{LAYOUT_FOOTER_KEY, LAYOUT_VERSION, LAYOUT_VERSION_MIN, Layout};
-use super::page_checksums::PageChecksums;
-use super::seal::{SEAL_KEY, SECTIONS_KEY, Seal, Sections, TailReader};
+use super::index::FileIndex;
+use super::layout::LAYOUT_FOOTER_KEY;
+use super::older::{SECTIONS_KEY, index_of_version_1, index_of_version_2};
+use super::pages::PageFile;
+use super::seal::{SEAL_KEY, Seal, TailReader};
+use super::shape::Shape;
 use super::source::FileSource;
 
 /// What a file must be.
@@ -25,14 +28,11 @@ pub(crate) struct Expected<'a> {
 
 /// What the end of a file says.
 pub(super) struct Footer {
-    pub(super) source: Arc<FileSource>,
-    pub(super) metadata: Arc<ParquetMetaData>,
-    pub(super) layout: Layout,
-    /// `None` for layout version 1.
-    pub(super) sections: Option<Sections>,
-    pub(super) checksums: Option<Arc<PageChecksums>>,
-    /// Bytes that are held for the checksums.
-    pub(super) tail_bytes: usize,
+    pub(super) file: Arc<PageFile>,
+    /// The id in the seal; `None` for layout version 1.
+    pub(super) file_id: Option<String>,
+    /// 0 for layout version 1.
+    pub(super) tail_bytes: u32,
 }
 
 /// So much is read of the end of a file of which nothing is known.
@@ -50,74 +50,72 @@ impl Footer {
 
     fn read_once(source: &FileSource, expected: &Expected<'_>) -> Result<Self> {
         let tail = read_tail(source, expected.tail_bytes)?;
-        let (metadata, tail) = if is_as_expected(&tail, expected) {
-            (decode(&tail, PageIndexPolicy::Required)?, tail)
-        } else {
-            let metadata = decode(&tail, PageIndexPolicy::Skip)?;
-            let layout = layout_of(&metadata)?;
-            if layout.version == 1 {
-                return Self::of_version_1(source, layout);
+        let (tail, file_id) = match expected.file_id.filter(|id| is_sealed(&tail, id)) {
+            Some(id) => (tail, id.to_owned()),
+            None => {
+                let metadata = decode(&tail, PageIndexPolicy::Skip)?;
+                if Shape::of(layout_of(&metadata)?)?.layout.version == 1 {
+                    return Self::of_version_1(source);
+                }
+                sealed(source, &metadata, tail, expected)?
             }
-            sealed(source, metadata, tail, expected)?
         };
-        let layout = layout_of(&metadata)?;
-        let wrong = |error: serde_json::Error| Damaged::error(format!("the places of sections: {error}"));
-        let sections: Sections =
-            serde_json::from_str(value_of(&metadata, SECTIONS_KEY).unwrap_or_default()).map_err(wrong)?;
-        let section = sections.page_checksums;
-        let bytes = tail.get_bytes(section.offset, section.bytes as usize)?;
-        let leaves = metadata.file_metadata().schema_descr().num_columns();
-        let checksums = PageChecksums::read(bytes, leaves, metadata.num_row_groups())?;
-        Ok(Self {
-            source: Arc::new(source.clone()),
-            metadata: Arc::new(metadata),
-            layout,
-            sections: Some(sections),
-            tail_bytes: tail.bytes.len(),
-            checksums: Some(Arc::new(checksums)),
-        })
+        let index = if FileIndex::is_at_begin_of(&tail.bytes) {
+            FileIndex::read(&tail.bytes)?
+        } else {
+            let metadata = decode(&tail, PageIndexPolicy::Required)?;
+            let sections = value_of(&metadata, SECTIONS_KEY).ok_or_else(|| Damaged::error("the file has no index"))?;
+            index_of_version_2(&metadata, layout_of(&metadata)?, sections, &tail)?
+        };
+        let shape = Shape::of(index.layout()?)?;
+        if index.leaves() != shape.leaves() && index.row_groups() > 0 {
+            return Err(Damaged::error("the index has other columns than the layout"));
+        }
+        let tail_bytes = u32::try_from(tail.bytes.len()).unwrap_or(0);
+        let file = Arc::new(PageFile { source: source.clone(), index, shape });
+        Ok(Self { file, file_id: Some(file_id), tail_bytes })
     }
 
-    /// The id in the seal; `None` for layout version 1.
-    pub(super) fn file_id(&self) -> Option<&str> {
-        Some(Seal::parse(value_of(&self.metadata, SEAL_KEY)?)?.file_id)
-    }
-
-    fn of_version_1(source: &FileSource, layout: Layout) -> Result<Self> {
+    fn of_version_1(source: &FileSource) -> Result<Self> {
         let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required);
-        let metadata = Arc::new(reader.parse_and_finish(source)?);
-        let source = Arc::new(source.clone());
-        Ok(Self { source, metadata, layout, sections: None, checksums: None, tail_bytes: 0 })
+        let metadata = reader.parse_and_finish(source)?;
+        let layout = layout_of(&metadata)?;
+        let shape = Shape::of(layout)?;
+        if !shape.is_that_of(metadata.file_metadata().schema_descr()) {
+            return Err(Damaged::error("the file has other columns than its layout"));
+        }
+        let index = index_of_version_1(&metadata, layout)?;
+        let file = Arc::new(PageFile { source: source.clone(), index, shape });
+        Ok(Self { file, file_id: None, tail_bytes: 0 })
     }
 }
 
 /// Whether a tail has the seal of the file that it should be, which is the usual case: nothing has to be decoded to see it.
-fn is_as_expected(tail: &TailReader, expected: &Expected<'_>) -> bool {
-    let seal = expected.file_id.and_then(|id| Seal::find(&tail.bytes, id));
-    seal.is_some_and(|(seal, text)| seal.holds(text, &tail.bytes))
+fn is_sealed(tail: &TailReader, file_id: &str) -> bool {
+    Seal::find(&tail.bytes, file_id).is_some_and(|(seal, text)| seal.holds(text, &tail.bytes))
 }
 
-/// Checks the seal; gives the metadata with the page indexes, and the whole tail.
+/// Checks the seal; gives the whole tail, and the id in the seal.
 fn sealed(
     source: &FileSource,
-    metadata: ParquetMetaData,
+    metadata: &ParquetMetaData,
     tail: TailReader,
     expected: &Expected<'_>,
-) -> Result<(ParquetMetaData, TailReader)> {
-    let text = value_of(&metadata, SEAL_KEY).unwrap_or_default().to_owned();
-    let seal = Seal::parse(&text).ok_or_else(|| Damaged::error("the footer has no seal"))?;
+) -> Result<(TailReader, String)> {
+    let text = value_of(metadata, SEAL_KEY).unwrap_or_default();
+    let seal = Seal::parse(text).ok_or_else(|| Damaged::error("the footer has no seal"))?;
     let tail = match u32::try_from(seal.tail_bytes) {
         Ok(length) if u64::from(length) == tail.bytes.len() as u64 => tail,
         Ok(length) if length >= FOOTER_SIZE as u32 => read_tail(source, length)?,
         _ => return Err(Damaged::error("the seal has an impossible length")),
     };
-    if !seal.holds(&text, &tail.bytes) {
+    if !seal.holds(text, &tail.bytes) {
         return Err(Damaged::error("the footer has another checksum than when it was written"));
     }
     if let Some(file_id) = expected.file_id.filter(|id| *id != seal.file_id) {
         return Err(Damaged::error(format!("this is the file {}, not {file_id}", seal.file_id)));
     }
-    Ok((decode(&tail, PageIndexPolicy::Required)?, tail))
+    Ok((tail, seal.file_id.to_owned()))
 }
 
 /// The last so many bytes of a file; with 0, as many as its footer takes.
@@ -154,15 +152,7 @@ fn value_of<'a>(metadata: &'a ParquetMetaData, key: &str) -> Option<&'a str> {
     pairs.iter().find(|pair| pair.key == key)?.value.as_deref()
 }
 
-fn layout_of(metadata: &ParquetMetaData) -> Result<Layout> {
-    let text = value_of(metadata, LAYOUT_FOOTER_KEY)
-        .ok_or_else(|| Damaged::error("not a file of spans: its footer has no layout"))?;
-    let layout: Layout = serde_json::from_str(text).map_err(|error| Damaged::error(format!("the layout: {error}")))?;
-    if !(LAYOUT_VERSION_MIN..=LAYOUT_VERSION).contains(&layout.version) {
-        let version = layout.version;
-        return Err(ParquetError::NYI(format!(
-            "the file has layout version {version}; this build reads versions {LAYOUT_VERSION_MIN} to {LAYOUT_VERSION}"
-        )));
-    }
-    Ok(layout)
+/// The layout, as JSON.
+fn layout_of(metadata: &ParquetMetaData) -> Result<&str> {
+    value_of(metadata, LAYOUT_FOOTER_KEY).ok_or_else(|| Damaged::error("not a file of spans: its footer has no layout"))
 }

@@ -8,9 +8,9 @@ use parquet::schema::types::Type;
 use serde::{Deserialize, Serialize};
 use tracehouse_model::ValueTag;
 
-/// Version of the layout of files that are written, in the footer of every file. Files of version 1 have the same columns,
-/// but no checksums, and what the catalogue says of them stands in the catalogue alone.
-pub(crate) const LAYOUT_VERSION: u32 = 2;
+/// Version of the layout of files that are written, in the footer of every file. Files of older versions have the same columns,
+/// but no index; what else they lack, [`super::older`] says.
+pub(crate) const LAYOUT_VERSION: u32 = 3;
 /// The oldest version that is read.
 pub(crate) const LAYOUT_VERSION_MIN: u32 = 1;
 /// Footer key under which the layout stands as JSON.

@@ -8,19 +8,23 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::RowGroups;
-use parquet::basic::{Compression, Encoding};
+use parquet::basic::Encoding;
 use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
-use parquet::errors::{ParquetError, Result};
-use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use parquet::errors::Result;
+use parquet::file::metadata::{FileMetaData, ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::ChunkReader;
+use parquet::schema::types::{SchemaDescriptor, Type};
 
+use super::batches::Cause;
 use super::damage::Damaged;
-use super::page_checksums::PageChecksums;
+use super::index::{FileIndex, PagePlace};
 use super::page_header::{PageHeader, PageKind};
+use super::shape::Shape;
 use super::source::FileSource;
 
 /// Larger pages are not ours: one of texts ends with the row that fills it, and a row comes from one request.
@@ -29,36 +33,44 @@ const PAGE_BYTES_MAX: usize = 1024 * 1024 * 1024;
 const READ_AT_ONCE_BYTES_MAX: u64 = 64 * 1024;
 
 /// What is needed to read pages of a file.
-#[derive(Clone)]
 pub(super) struct PageFile {
-    pub(super) source: Arc<FileSource>,
-    pub(super) metadata: Arc<ParquetMetaData>,
-    /// `None`: the file has none, as it is of layout version 1.
-    pub(super) checksums: Option<Arc<PageChecksums>>,
+    pub(super) source: FileSource,
+    pub(super) index: FileIndex,
+    pub(super) shape: Arc<Shape>,
 }
 
 /// A row group that is to be read.
 pub(super) struct RowGroupPages {
-    pub(super) file: PageFile,
+    pub(super) file: Arc<PageFile>,
     pub(super) row_group: usize,
+    /// Is told why a page can't be read.
+    pub(super) cause: Cause,
 }
+
+/// What readers ask the metadata for only if they number rows, which ours don't.
+static NO_METADATA: LazyLock<ParquetMetaData> = LazyLock::new(|| {
+    let nothing = Type::group_type_builder("spans").build().expect("a schema may be empty");
+    let schema = Arc::new(SchemaDescriptor::new(Arc::new(nothing)));
+    ParquetMetaData::new(FileMetaData::new(1, 0, None, None, schema, None), Vec::new())
+});
 
 impl RowGroups for RowGroupPages {
     fn num_rows(&self) -> usize {
-        self.file.metadata.row_group(self.row_group).num_rows() as usize
+        self.file.index.rows_of(self.row_group)
     }
 
     fn column_chunks(&self, leaf: usize) -> Result<Box<dyn PageIterator>> {
         let pages = CheckedPages::new(self.file.clone(), self.row_group, leaf)?;
+        let pages = CheckedPages { cause: Some(self.cause.clone()), ..pages };
         Ok(Box::new(OneChunk(Some(Box::new(pages)))))
     }
 
     fn row_groups(&self) -> Box<dyn Iterator<Item = &RowGroupMetaData> + '_> {
-        Box::new(std::iter::once(self.file.metadata.row_group(self.row_group)))
+        Box::new(std::iter::empty())
     }
 
     fn metadata(&self) -> &ParquetMetaData {
-        &self.file.metadata
+        &NO_METADATA
     }
 }
 
@@ -74,38 +86,24 @@ impl Iterator for OneChunk {
 
 impl PageIterator for OneChunk {}
 
-/// Where a page is, and what must be in it.
-#[derive(Clone, Debug)]
-pub(super) struct PagePlace {
-    offset: u64,
-    bytes: usize,
-    /// Rows of the row group; all of them for a dictionary.
-    pub(super) rows: std::ops::Range<usize>,
-    pub(super) is_dictionary: bool,
-    /// CRC-32C of header and body, if the file has it.
-    crc32c: Option<u32>,
-}
-
 /// The pages of a column in a row group, in order.
 pub(super) struct CheckedPages {
-    file: PageFile,
-    row_group: usize,
+    file: Arc<PageFile>,
     leaf: usize,
     compressed: bool,
+    /// Where all pages are in the file.
+    range: Range<u64>,
     places: VecDeque<PagePlace>,
-    /// The whole column, if it is small, once it was read: and where it begins.
-    read_at_once: Option<(u64, Bytes)>,
+    /// The whole column, if it is small, once it was read.
+    read_at_once: Option<Bytes>,
+    cause: Option<Cause>,
 }
 
 impl CheckedPages {
-    pub(super) fn new(file: PageFile, row_group: usize, leaf: usize) -> Result<Self> {
-        let compressed = match file.metadata.row_group(row_group).column(leaf).compression() {
-            Compression::UNCOMPRESSED => false,
-            Compression::ZSTD(_) => true,
-            other => return Err(ParquetError::NYI(format!("pages compressed with {other:?}"))),
-        };
-        let places = places(&file, row_group, leaf)?;
-        Ok(Self { file, row_group, leaf, compressed, places, read_at_once: None })
+    pub(super) fn new(file: Arc<PageFile>, row_group: usize, leaf: usize) -> Result<Self> {
+        let chunk = file.index.chunk(row_group, leaf);
+        let (compressed, range, places) = (chunk.is_compressed(), chunk.byte_range(), chunk.places()?);
+        Ok(Self { file, leaf, compressed, range, places, read_at_once: None, cause: None })
     }
 
     pub(super) fn places(&self) -> impl Iterator<Item = &PagePlace> {
@@ -125,8 +123,7 @@ impl CheckedPages {
             tracing::warn!(offset = place.offset, "a page of a stored file was read wrong once");
             return Ok(page);
         }
-        let row_group = self.file.metadata.row_group(self.row_group);
-        let column = row_group.column(self.leaf).column_path().string();
+        let column = self.file.shape.leaf(self.leaf).path().string();
         Err(Damaged::error(format!(
             "the page of {column} at {} has another checksum than when it was written",
             place.offset
@@ -134,16 +131,15 @@ impl CheckedPages {
     }
 
     fn read(&mut self, place: &PagePlace) -> Result<Bytes> {
-        let chunk = self.file.metadata.row_group(self.row_group).column(self.leaf);
-        let (begin, length) = chunk.byte_range();
+        let (begin, length) = (self.range.start, self.range.end - self.range.start);
         if length > READ_AT_ONCE_BYTES_MAX {
             return self.file.source.get_bytes(place.offset, place.bytes);
         }
-        let (begin, bytes) = match &mut self.read_at_once {
+        let bytes = match &mut self.read_at_once {
             Some(read) => read,
-            none => none.insert((begin, self.file.source.get_bytes(begin, length as usize)?)),
+            none => none.insert(self.file.source.get_bytes(begin, length as usize)?),
         };
-        let at = place.offset.checked_sub(*begin).and_then(|at| usize::try_from(at).ok());
+        let at = place.offset.checked_sub(begin).and_then(|at| usize::try_from(at).ok());
         let inside = at.and_then(|at| Some(at..at.checked_add(place.bytes).filter(|end| *end <= bytes.len())?));
         inside.map(|inside| bytes.slice(inside)).ok_or_else(|| Damaged::error("a page lies outside of its column"))
     }
@@ -182,40 +178,6 @@ fn data_page(buf: Bytes, num_values: u32, encoding: Encoding) -> Page {
     }
 }
 
-/// Where the pages of a column are.
-fn places(file: &PageFile, row_group: usize, leaf: usize) -> Result<VecDeque<PagePlace>> {
-    let metadata = file.metadata.row_group(row_group);
-    let chunk = metadata.column(leaf);
-    let rows = metadata.num_rows() as usize;
-    let missing = || Damaged::error("the file has no index of its pages");
-    let index = file.metadata.offset_index().and_then(|index| index.get(row_group)?.get(leaf)).ok_or_else(missing)?;
-    let mut checksums = match &file.checksums {
-        Some(checksums) => Some(checksums.of_chunk(row_group, leaf).ok_or_else(missing)?),
-        None => None,
-    };
-    let mut next_checksum = || match &mut checksums {
-        Some(checksums) => checksums.next().map(Some).ok_or_else(missing),
-        None => Ok(None),
-    };
-    let mut places = VecDeque::new();
-    let locations = index.page_locations();
-    if let Some(offset) = chunk.dictionary_page_offset() {
-        let end = locations.first().map_or(offset + chunk.compressed_size(), |first| first.offset);
-        let (offset, bytes) = (offset as u64, usize::try_from(end - offset).map_err(|_| missing())?);
-        places.push_back(PagePlace { offset, bytes, rows: 0..rows, is_dictionary: true, crc32c: next_checksum()? });
-    }
-    for (number, page) in locations.iter().enumerate() {
-        let begin = page.first_row_index as usize;
-        let end = locations.get(number + 1).map_or(rows, |next| next.first_row_index as usize);
-        let (offset, bytes) = (page.offset as u64, page.compressed_page_size as usize);
-        if begin > end || end > rows {
-            return Err(Damaged::error("the index of pages contradicts itself"));
-        }
-        places.push_back(PagePlace { offset, bytes, rows: begin..end, is_dictionary: false, crc32c: next_checksum()? });
-    }
-    Ok(places)
-}
-
 impl Iterator for CheckedPages {
     type Item = Result<Page>;
 
@@ -227,7 +189,11 @@ impl Iterator for CheckedPages {
 impl PageReader for CheckedPages {
     fn get_next_page(&mut self) -> Result<Option<Page>> {
         let Some(place) = self.places.pop_front() else { return Ok(None) };
-        self.decoded(&place).map(Some)
+        let page = self.decoded(&place).map(Some);
+        page.map_err(|error| match &self.cause {
+            Some(cause) => cause.keep(error),
+            None => error,
+        })
     }
 
     fn peek_next_page(&mut self) -> Result<Option<PageMetadata>> {

@@ -2,40 +2,27 @@
 //!
 //! ```text
 //! PAR1, row groups, trace filter, names,            read when they are needed, each with a checksum
-//! page checksums, page indexes, footer, length, PAR1    the tail: read as one when the file is opened
+//! index, page indexes, footer, length, PAR1         the tail: read as one when the file is opened
 //! ```
 //!
-//! The footer's key-value metadata says where the sections are ([`Sections`]) and bears the seal: the file's id, the length of
-//! the tail, and the CRC-32C of the tail, for which the digits of the checksum count as zeros. So no bit of the tail can
-//! change unnoticed, and a file under another's name is noticed too. Other engines read past all of this.
+//! The footer's key-value metadata bears the seal: the file's id, the length of the tail, and the CRC-32C of the tail, for
+//! which the digits of the checksum count as zeros. So no bit of the tail can change unnoticed, and a file under another's
+//! name is noticed too. Other engines read past all of this.
 
 use std::io::{self, Write};
 
 use bytes::Bytes;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::reader::{ChunkReader, Length};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::damage::Damaged;
 
-/// Footer keys.
-pub(super) const SECTIONS_KEY: &str = "tracehouse.sections";
+/// Footer key.
 pub(super) const SEAL_KEY: &str = "tracehouse.seal";
 
-/// Where the sections of a file are.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Sections {
-    pub(super) trace_filter: Section,
-    pub(super) names: Section,
-    /// At the begin of the tail, whose checksum is the seal's.
-    pub(super) page_checksums: Section,
-    /// Ids of the files that this one was merged from.
-    #[serde(default)]
-    pub(crate) merged_from: Vec<String>,
-}
-
 /// A stretch of a file.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub(super) struct Section {
     pub(super) offset: u64,
     pub(super) bytes: u32,
@@ -54,7 +41,7 @@ const TAIL_DIGITS: usize = 10;
 
 /// The text of a seal that is to be completed by [`complete`].
 pub(super) fn open_seal(file_id: &str) -> String {
-    format!("id={file_id} tail={:0TAIL_DIGITS$} crc32c={:0CRC_DIGITS$}", 0, 0)
+    Seal { file_id, tail_bytes: 0, crc32c: 0 }.text()
 }
 
 /// What a seal says.
@@ -66,12 +53,19 @@ pub(super) struct Seal<'a> {
 }
 
 impl<'a> Seal<'a> {
+    fn text(&self) -> String {
+        let Self { file_id, tail_bytes, crc32c } = self;
+        format!("id={file_id} tail={tail_bytes:0TAIL_DIGITS$} crc32c={crc32c:0CRC_DIGITS$x}")
+    }
+
+    /// Takes what [`Self::text`] gives and nothing else that would mean the same.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         let mut parts = text.split(' ');
         let file_id = parts.next()?.strip_prefix("id=")?;
         let tail_bytes = parts.next()?.strip_prefix("tail=")?.parse().ok()?;
         let crc32c = u32::from_str_radix(parts.next()?.strip_prefix("crc32c=")?, 16).ok()?;
-        parts.next().is_none().then_some(Self { file_id, tail_bytes, crc32c })
+        let seal = Self { file_id, tail_bytes, crc32c };
+        (seal.text() == text).then_some(seal)
     }
 
     /// The seal of a file of known id in its tail, with its text.

@@ -36,7 +36,7 @@ impl TraceRows {
                 self.rows += 1;
                 continue;
             }
-            let id = id.and_then(|id| id.try_into().ok()).map(TraceId).ok_or_else(super::read::wrong_column)?;
+            let id = id.and_then(|id| id.try_into().ok()).map(TraceId).ok_or_else(super::batches::wrong_column)?;
             match self.traces.last() {
                 Some(last) if *last == id => {}
                 Some(last) if *last > id => {

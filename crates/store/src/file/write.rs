@@ -8,18 +8,17 @@ use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::SchemaDescriptor;
-use tracehouse_model::{SeededMap, SeededSet, SpanBatch, StringCode, StringTable, Threshold, kind, status};
+use tracehouse_model::{SeededMap, SpanBatch, StringCode, StringTable, Threshold, kind, status};
 
 use super::attributes_columns::{AttributeColumns, MapColumns};
 use super::chunk::{ChunkWriter, Column, IntEncoding, Values};
-use super::contents::FileContents;
+use super::index::{Described, IndexWriter};
 use super::layout::{LAYOUT_FOOTER_KEY, Layout};
 use super::order::{RowRef, parent_offsets};
-use super::page_checksums::PageChecksumsWriter;
 use super::promote::AttributeCounts;
-use super::seal::{SEAL_KEY, SECTIONS_KEY, SealingSink, Section, Sections, open_seal};
-use super::trace_filter::TraceFilter;
-use crate::objects::hour_of;
+use super::seal::{SEAL_KEY, SealingSink, Section, open_seal};
+use super::summary::{Summary, WrittenFile};
+use super::trace_filter::FilterPages;
 
 /// Rows of a row group: large enough for dictionaries to pay, small enough to hold in memory.
 pub(crate) const ROWS_PER_ROW_GROUP: usize = 128 * 1024;
@@ -46,25 +45,12 @@ pub(crate) struct SpanFileWriter<W: Write + Send> {
     file: SerializedFileWriter<SealingSink<W>>,
     descriptor: SchemaDescriptor,
     layout: Layout,
+    layout_json: String,
     chunks: ChunkWriter,
-    checksums: PageChecksumsWriter,
+    index: IndexWriter,
     summary: Summary,
     id: String,
     merged_from: Vec<String>,
-}
-
-/// What the catalogue needs to know of a file.
-pub(crate) struct WrittenFile {
-    pub(crate) spans: u64,
-    pub(crate) start_min: i64,
-    pub(crate) start_max: i64,
-    /// Bit `i` is set if a span begins in minute `i` of the hour of `start_min`; all are if spans begin in other hours too.
-    pub(crate) minutes: u64,
-    pub(crate) row_groups: u32,
-    /// How much of the file's end is read to open it.
-    pub(crate) tail_bytes: u32,
-    pub(crate) trace_filter: TraceFilter,
-    pub(crate) contents: FileContents,
 }
 
 /// Batches whose strings were merged into one table: `remaps[batch][code in the batch] = code in the table`.
@@ -114,10 +100,10 @@ impl<W: Write + Send> SpanFileWriter<W> {
     /// `id`: of the file, which stands in its seal. `merged_from`: ids of the files whose spans it takes over.
     pub(crate) fn new(sink: W, layout: Layout, packing: Packing, id: &str, merged_from: Vec<String>) -> Result<Self> {
         let schema = layout.schema()?;
-        let footer = serde_json::to_string(&layout).map_err(|error| ParquetError::External(Box::new(error)))?;
+        let layout_json = serde_json::to_string(&layout).map_err(|error| ParquetError::External(Box::new(error)))?;
         let properties = WriterProperties::builder()
             .set_created_by(concat!("tracehouse ", env!("CARGO_PKG_VERSION")).to_owned())
-            .set_key_value_metadata(Some(vec![KeyValue::new(LAYOUT_FOOTER_KEY.to_owned(), footer)]))
+            .set_key_value_metadata(Some(vec![KeyValue::new(LAYOUT_FOOTER_KEY.to_owned(), layout_json.clone())]))
             .set_sorting_columns(Some(vec![
                 SortingColumn { column_idx: 0, descending: false, nulls_first: false },
                 SortingColumn { column_idx: 4, descending: false, nulls_first: false },
@@ -126,8 +112,8 @@ impl<W: Write + Send> SpanFileWriter<W> {
         let descriptor = SchemaDescriptor::new(schema.clone());
         let file = SerializedFileWriter::new(SealingSink::new(sink), schema, Arc::new(properties))?;
         let chunks = ChunkWriter::new(packing.zstd_level, packing.page_scale)?;
-        let (checksums, summary) = (PageChecksumsWriter::default(), Summary::default());
-        Ok(Self { file, descriptor, layout, chunks, checksums, summary, id: id.to_owned(), merged_from })
+        let (index, summary, id) = (IndexWriter::default(), Summary::default(), id.to_owned());
+        Ok(Self { file, descriptor, layout, layout_json, chunks, index, summary, id, merged_from })
     }
 
     /// Writes rows of the batches as one row group. `strings` must have been merged from the same batches.
@@ -142,23 +128,34 @@ impl<W: Write + Send> SpanFileWriter<W> {
         }
         let mut group = Group { batches, rows, strings };
         self.summary.add(&group);
+        self.index.begin_row_group(rows.len())?;
+        let end = self.write_columns(&mut group)?;
+        assert_eq!(self.file.bytes_written() as u64, end, "the index says where columns are");
+        Ok(())
+    }
+
+    /// Gives where the row group ends in the file, by the index.
+    fn write_columns(&mut self, group: &mut Group<'_>) -> Result<u64> {
+        let offset = self.file.bytes_written() as u64;
         let row_group = self.file.next_row_group()?;
         let mut columns = GroupWriter {
             row_group,
             descriptor: &self.descriptor,
             chunks: &mut self.chunks,
-            checksums: &mut self.checksums,
+            index: &mut self.index,
             next_leaf: 0,
+            offset,
         };
-        columns.write_ids(&group)?;
-        columns.write_times_and_names(&mut group)?;
-        columns.write_counts_and_scope(&group)?;
-        let attributes = AttributeColumns::collect(&mut group, &self.layout);
-        columns.write_attributes(&attributes, &group)?;
-        columns.write_events(&mut group)?;
-        columns.write_links(&mut group)?;
+        columns.write_ids(group)?;
+        columns.write_times_and_names(group)?;
+        columns.write_counts_and_scope(group)?;
+        let attributes = AttributeColumns::collect(group, &self.layout);
+        columns.write_attributes(&attributes, group)?;
+        columns.write_events(group)?;
+        columns.write_links(group)?;
+        let end = columns.offset;
         columns.row_group.close()?;
-        Ok(())
+        Ok(end)
     }
 
     /// Writes the sections and the sealed footer; returns the sink and what the catalogue needs to know.
@@ -166,17 +163,17 @@ impl<W: Write + Send> SpanFileWriter<W> {
         let mut written = std::mem::take(&mut self.summary).finish(counts);
         let names = serde_json::to_vec(&written.contents).map_err(|error| ParquetError::External(Box::new(error)))?;
         let names = zstd::bulk::compress(&names, NAMES_ZSTD_LEVEL)?;
-        let trace_filter = self.write_section(&written.trace_filter.to_bytes())?;
+        let trace_filter = self.write_section(&FilterPages::pack(&written.trace_filter))?;
         let names = self.write_section(&names)?;
         // What follows is held back until it is sealed.
         self.file.flush()?;
         self.file.inner_mut().begin_tail();
-        let page_checksums = self.write_section(&self.checksums.to_bytes())?;
-        let merged_from = std::mem::take(&mut self.merged_from);
-        let sections = Sections { trace_filter, names, page_checksums, merged_from };
-        let sections = serde_json::to_string(&sections).map_err(|error| ParquetError::External(Box::new(error)))?;
+        let (layout, merged_from) = (&*self.layout_json, &*self.merged_from);
+        let described =
+            Described { layout, trace_filter, names, merged_from, has_checksums: true, has_filter_pages: true };
+        let index = std::mem::take(&mut self.index).finish(&described)?;
+        self.file.write_all(&index)?;
         let seal = open_seal(&self.id);
-        self.file.append_key_value_metadata(KeyValue::new(SECTIONS_KEY.to_owned(), sections));
         self.file.append_key_value_metadata(KeyValue::new(SEAL_KEY.to_owned(), seal.clone()));
         written.row_groups = self.file.flushed_row_groups().len() as u32;
         let (sink, tail_bytes) = self.file.into_inner()?.finish(&seal)?;
@@ -196,15 +193,19 @@ pub(super) struct GroupWriter<'a, W: Write + Send> {
     row_group: SerializedRowGroupWriter<'a, W>,
     descriptor: &'a SchemaDescriptor,
     chunks: &'a mut ChunkWriter,
-    checksums: &'a mut PageChecksumsWriter,
+    index: &'a mut IndexWriter,
     next_leaf: usize,
+    /// Where the next column will begin in the file.
+    offset: u64,
 }
 
 impl<W: Write + Send> GroupWriter<'_, W> {
     fn put_column(&mut self, column: Column<'_>) -> Result<()> {
-        let chunk = self.chunks.write(self.descriptor.column(self.next_leaf), &column)?;
+        let mut chunk = self.chunks.write(self.descriptor.column(self.next_leaf), &column)?;
         self.next_leaf += 1;
-        self.checksums.add_chunk(&chunk.checksums);
+        chunk.entry.offset = self.offset;
+        self.index.add_chunk(&chunk.entry)?;
+        self.offset += chunk.bytes.len() as u64;
         self.row_group.append_column(&chunk.bytes, chunk.close)
     }
 
@@ -385,126 +386,6 @@ impl ListLevels {
         for _ in 1..elements {
             self.definition.push(1);
             self.repetition.push(1);
-        }
-    }
-}
-
-const NANOS_PER_MINUTE: i64 = 60_000_000_000;
-const MINUTES_PER_HOUR: i64 = 60;
-
-/// Gathers, over all row groups, what the catalogue needs to know.
-#[derive(Default)]
-struct Summary {
-    spans: u64,
-    start: Option<(i64, i64)>,
-    minutes: u64,
-    trace_hashes: Vec<u64>,
-    operations: SeededMap<String, SeededSet<String>>,
-    scope_keys: SeededSet<String>,
-    event_keys: SeededSet<String>,
-    link_keys: SeededSet<String>,
-    cut: bool,
-}
-
-impl Summary {
-    fn add(&mut self, group: &Group<'_>) {
-        self.spans += group.rows.len() as u64;
-        let mut last_trace = None;
-        let mut pairs: SeededSet<(StringCode, StringCode)> = SeededSet::default();
-        let mut last_pair = None;
-        let (mut start_min, mut start_max) = self.start.unwrap_or((i64::MAX, i64::MIN));
-        for at in group.rows {
-            let (batch, row) = (group.batches[at.batch as usize], at.row as usize);
-            let trace = batch.trace_id[row];
-            if last_trace != Some(trace) {
-                self.trace_hashes.push(trace.hash64());
-                last_trace = Some(trace);
-            }
-            start_min = start_min.min(batch.start_unix_nanos[row]);
-            start_max = start_max.max(batch.start_unix_nanos[row]);
-            self.minutes |= 1 << batch.start_unix_nanos[row].div_euclid(NANOS_PER_MINUTE).rem_euclid(MINUTES_PER_HOUR);
-            let remap = &group.strings.remaps[at.batch as usize];
-            let pair = (remap[batch.service_name(row) as usize], remap[batch.name[row] as usize]);
-            if last_pair != Some(pair) {
-                pairs.insert(pair);
-                last_pair = Some(pair);
-            }
-        }
-        self.start = Some((start_min, start_max));
-        self.add_operations(&pairs, &group.strings.table);
-        self.add_keys(group);
-    }
-
-    fn add_operations(&mut self, pairs: &SeededSet<(StringCode, StringCode)>, strings: &StringTable) {
-        for &(service, operation) in pairs {
-            let services = self.operations.len();
-            let service = strings.get(service);
-            if !self.operations.contains_key(service) {
-                if services >= FileContents::SERVICES_MAX {
-                    self.cut = true;
-                    continue;
-                }
-                self.operations.insert(service.to_owned(), SeededSet::default());
-            }
-            let operations = self.operations.get_mut(service).expect("inserted above");
-            if operations.len() < FileContents::OPERATIONS_PER_SERVICE_MAX {
-                operations.insert(strings.get(operation).to_owned());
-            } else {
-                self.cut = true;
-            }
-        }
-    }
-
-    fn add_keys(&mut self, group: &Group<'_>) {
-        for batch in group.batches {
-            let owners = [
-                (&mut self.scope_keys, &batch.scopes.attributes),
-                (&mut self.event_keys, &batch.events.attributes),
-                (&mut self.link_keys, &batch.links.attributes),
-            ];
-            for (keys, lists) in owners {
-                let codes: SeededSet<StringCode> = lists.keys().iter().copied().collect();
-                for code in codes {
-                    let key = batch.strings.get(code);
-                    if keys.len() < FileContents::KEYS_MAX {
-                        if !keys.contains(key) {
-                            keys.insert(key.to_owned());
-                        }
-                    } else {
-                        self.cut = true;
-                    }
-                }
-            }
-        }
-    }
-
-    fn finish(mut self, counts: &AttributeCounts) -> WrittenFile {
-        self.trace_hashes.dedup();
-        let sorted = |names: SeededSet<String>| {
-            let mut names: Vec<String> = names.into_iter().collect();
-            names.sort_unstable();
-            names
-        };
-        let (start_min, start_max) = self.start.unwrap_or_default();
-        let of_one_hour = hour_of(start_min) == hour_of(start_max);
-        let contents = FileContents {
-            services: self.operations.into_iter().map(|(service, names)| (service, sorted(names))).collect(),
-            span_keys: counts.span_keys(FileContents::KEYS_MAX),
-            resource_keys: counts.resource_keys(FileContents::KEYS_MAX),
-            scope_keys: sorted(self.scope_keys),
-            event_keys: sorted(self.event_keys),
-            link_keys: sorted(self.link_keys),
-            complete: !self.cut,
-        };
-        WrittenFile {
-            spans: self.spans,
-            start_min,
-            start_max,
-            minutes: if of_one_hour { self.minutes } else { u64::MAX },
-            row_groups: 0,
-            tail_bytes: 0,
-            trace_filter: TraceFilter::build(&self.trace_hashes),
-            contents,
         }
     }
 }

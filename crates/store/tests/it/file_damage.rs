@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use tracehouse_catalogue::{Catalogue, FileRecord, RetirementReason};
-use tracehouse_model::{Randomness, Span, SystemRandomness, TenantId};
-use tracehouse_store::{Store, WriteError};
+use tracehouse_model::{Randomness, Span, SystemRandomness, TenantId, TraceId};
+use tracehouse_store::{NameList, Projection, Store, WriteError};
 
 use crate::spans::{HOUR, NOON, assert_same_spans, batch_of, by_key, key_of, plain_span};
 use crate::world::{World, all_spans, append, readable_spans, until};
@@ -220,6 +220,37 @@ async fn a_file_of_version_1_is_read() {
     let trace = spans[0].trace_id;
     let found = merged.files[0].open().expect("it opens").read_trace(trace, 100).expect("it can be read");
     assert_eq!(found.map(|spans| spans.len()), Some(8));
+}
+
+/// Files of layout version 2, without an index: what they say of themselves counts, and so do their checksums.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_version_2_is_read() {
+    let world = World::with_data("tests/data/version-2");
+    let store = world.open().await;
+    let snapshot = store.snapshot(&TenantId::default());
+    let spans = all_spans(&snapshot);
+    assert_eq!((snapshot.files.len(), spans.len()), (2, 400));
+    assert!(spans.iter().all(|span| span.name.starts_with("operation ") && span.attributes.len() == 3));
+    assert_eq!(spans.iter().filter(|span| !span.events.is_empty()).count(), 133);
+    for file in snapshot.files.iter() {
+        let contents = file.contents().expect("the names can be read");
+        assert_eq!(contents.services.values().map(Vec::len).collect::<Vec<_>>(), [7]);
+        assert!(contents.lists_all_keys() && contents.lists_all(NameList::Services));
+        let found = (1..=1000u128)
+            .filter(|trace| file.may_contain(TraceId(trace.to_be_bytes())).expect("the filter can be read"));
+        assert!((25..30).contains(&found.count()), "25 traces are inside, and few others seem to be");
+    }
+    let copy = World::with_data("tests/data/version-2");
+    edit(&copy.store_dir().join(&snapshot.files[0].record.path), |bytes| bytes[100] ^= 1);
+    let of_copy = copy.open().await.snapshot(&TenantId::default());
+    let error = of_copy.files[0].open().and_then(|open| {
+        open.read_rows(0, 0..200, Projection::All).map_err(|error| of_copy.files[0].read_error(error))
+    });
+    assert!(error.is_err(), "a flipped bit is noticed");
+    store.compact().await.expect("the merge succeeds");
+    let merged = store.snapshot(&TenantId::default());
+    assert_eq!(merged.files.len(), 1);
+    assert_same_spans("merged", &all_spans(&merged), &by_key(&spans), 1);
 }
 
 fn metadata_of(path: &Path) -> ParquetMetaData {

@@ -1,0 +1,155 @@
+//! What follows from a file's layout alone: its schema, and the Arrow types of its columns. Most files of a tenant have the
+//! same layout, so this is made once for all of them.
+
+use std::ops::Range;
+use std::sync::{Arc, LazyLock};
+
+use arrow::datatypes::{DataType, Field, Fields};
+use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels, parquet_to_arrow_schema};
+use parquet::basic::Type as Physical;
+use parquet::errors::{ParquetError, Result};
+use parquet::schema::types::{ColumnDescriptor, SchemaDescPtr, SchemaDescriptor};
+use quick_cache::sync::Cache;
+use tracehouse_model::SeededMap;
+
+use super::damage::Damaged;
+use super::layout::{LAYOUT_VERSION, LAYOUT_VERSION_MIN, Layout};
+
+pub(super) struct Shape {
+    pub(super) layout: Layout,
+    schema: SchemaDescPtr,
+    /// The top-level columns as Arrow has them by default.
+    fields: Fields,
+    /// By name of a top-level column: its place, and its leaves.
+    roots: SeededMap<String, (usize, Range<usize>)>,
+    /// Arrow types of some columns, for readers.
+    levels: Cache<Vec<u32>, Arc<FieldLevels>>,
+}
+
+/// Shapes that are kept: for layouts of several tenants, of files now and some time ago.
+const SHAPES_MAX: usize = 32;
+/// Choices of columns for which the types are kept, in each shape.
+const LEVELS_MAX: usize = 16;
+
+/// By the layout as text.
+static SHAPES: LazyLock<Cache<String, Arc<Shape>>> = LazyLock::new(|| Cache::new(SHAPES_MAX));
+
+impl Shape {
+    /// The shape of a layout, which is given as JSON.
+    pub(super) fn of(layout: &str) -> Result<Arc<Self>> {
+        SHAPES.get_or_insert_with(layout, || Self::make(layout).map(Arc::new))
+    }
+
+    fn make(layout: &str) -> Result<Self> {
+        let layout: Layout =
+            serde_json::from_str(layout).map_err(|error| Damaged::error(format!("the layout: {error}")))?;
+        if !(LAYOUT_VERSION_MIN..=LAYOUT_VERSION).contains(&layout.version) {
+            let version = layout.version;
+            return Err(ParquetError::NYI(format!(
+                "the file has layout version {version}; this build reads versions {LAYOUT_VERSION_MIN} to {LAYOUT_VERSION}"
+            )));
+        }
+        let schema = SchemaDescriptor::new(layout.schema()?);
+        let fields = parquet_to_arrow_schema(&schema, None)?.fields().clone();
+        let mut roots: SeededMap<String, (usize, Range<usize>)> = SeededMap::default();
+        for leaf in 0..schema.num_columns() {
+            let name = schema.get_column_root(leaf).name();
+            match roots.get_mut(name) {
+                Some((_, leaves)) => leaves.end = leaf + 1,
+                None => {
+                    roots.insert(name.to_owned(), (schema.get_column_root_idx(leaf), leaf..leaf + 1));
+                }
+            }
+        }
+        Ok(Self { layout, schema: Arc::new(schema), fields, roots, levels: Cache::new(LEVELS_MAX) })
+    }
+
+    /// About what this takes in memory.
+    pub(super) fn memory_bytes(&self) -> usize {
+        /// Of a leaf in the schema, in the Arrow fields, and in what was made for choices of columns.
+        const BYTES_PER_LEAF: usize = 2_000;
+        self.leaves() * BYTES_PER_LEAF + size_of::<Self>()
+    }
+
+    pub(super) fn leaves(&self) -> usize {
+        self.schema.num_columns()
+    }
+
+    pub(super) fn leaf(&self, leaf: usize) -> &ColumnDescriptor {
+        self.schema.columns()[leaf].as_ref()
+    }
+
+    /// Whether a file with these columns has this shape.
+    pub(super) fn is_that_of(&self, schema: &SchemaDescriptor) -> bool {
+        let same = |(left, right): (&Arc<ColumnDescriptor>, &Arc<ColumnDescriptor>)| {
+            left.path() == right.path() && left.physical_type() == right.physical_type()
+        };
+        self.leaves() == schema.num_columns() && self.schema.columns().iter().zip(schema.columns()).all(same)
+    }
+
+    /// The leaves of a top-level column.
+    pub(super) fn leaves_of(&self, column_name: &str) -> Range<usize> {
+        self.roots.get(column_name).map_or(0..0, |(_, leaves)| leaves.clone())
+    }
+
+    /// The leaf of a column that is no list, map or the like.
+    pub(super) fn only_leaf_of(&self, column_name: &str) -> Option<usize> {
+        let leaves = self.leaves_of(column_name);
+        let leaf = leaves.start;
+        (leaves.len() == 1 && self.leaf(leaf).path().parts().len() == 1).then_some(leaf)
+    }
+
+    /// The places of top-level columns, ascending. Names that are none are left out.
+    pub(super) fn roots<'a>(&self, column_names: impl Iterator<Item = &'a str>) -> Vec<usize> {
+        let mut roots: Vec<usize> =
+            column_names.filter_map(|name| self.roots.get(name)).map(|(root, _)| *root).collect();
+        roots.sort_unstable();
+        roots.dedup();
+        roots
+    }
+
+    pub(super) fn all_roots(&self) -> Range<usize> {
+        0..self.fields.len()
+    }
+
+    /// The Arrow types that top-level columns, given ascending, are read as: texts as dictionaries of the file where
+    /// `as_dictionary` says so of their leaf, else as views.
+    pub(super) fn levels(
+        &self,
+        roots: impl Iterator<Item = usize>,
+        as_dictionary: impl Fn(usize) -> bool,
+    ) -> Result<Arc<FieldLevels>> {
+        let key: Vec<u32> = roots
+            .map(|root| {
+                let is_text = self.fields[root].data_type() == &DataType::Utf8;
+                let leaf = || self.leaves_of(self.fields[root].name()).start;
+                (root as u32) << 1 | u32::from(is_text && as_dictionary(leaf()))
+            })
+            .collect();
+        self.levels.get_or_insert_with(&key, || self.make_levels(&key).map(Arc::new))
+    }
+
+    fn make_levels(&self, key: &[u32]) -> Result<FieldLevels> {
+        let mut fields: Vec<_> = self.fields.iter().cloned().collect();
+        for choice in key {
+            let field = &mut fields[(choice >> 1) as usize];
+            if field.data_type() == &DataType::Utf8 {
+                let text_type = if choice & 1 == 1 {
+                    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+                } else {
+                    DataType::Utf8View
+                };
+                *field = Arc::new(Field::new(field.name(), text_type, field.is_nullable()));
+            }
+        }
+        let roots = key.iter().map(|choice| (choice >> 1) as usize);
+        let mask = ProjectionMask::roots(&self.schema, roots);
+        parquet_to_arrow_field_levels(&self.schema, mask, Some(&fields.into()))
+    }
+
+    /// Whether a leaf holds the texts of lists or maps.
+    pub(super) fn is_nested_text(&self, leaf: usize) -> bool {
+        let leaf = self.leaf(leaf);
+        leaf.physical_type() == Physical::BYTE_ARRAY && leaf.path().parts().len() > 1
+    }
+}

@@ -1,0 +1,149 @@
+//! What the catalogue, and a file itself, say of the file.
+
+use tracehouse_model::{SeededSet, StringCode, StringTable};
+
+use super::contents::{FileContents, NameList, NameSet, ServiceNames};
+use super::promote::AttributeCounts;
+use super::trace_filter::TraceFilter;
+use super::write::Group;
+use crate::objects::hour_of;
+
+/// What the catalogue needs to know of a file.
+pub(crate) struct WrittenFile {
+    pub(crate) spans: u64,
+    pub(crate) start_min: i64,
+    pub(crate) start_max: i64,
+    /// Bit `i` is set if a span begins in minute `i` of the hour of `start_min`; all are if spans begin in other hours too.
+    pub(crate) minutes: u64,
+    pub(crate) row_groups: u32,
+    /// How much of the file's end is read to open it.
+    pub(crate) tail_bytes: u32,
+    pub(crate) trace_filter: TraceFilter,
+    pub(crate) contents: FileContents,
+}
+
+const NANOS_PER_MINUTE: i64 = 60_000_000_000;
+const MINUTES_PER_HOUR: i64 = 60;
+
+/// Gathers, over all row groups, what is said of a file.
+pub(super) struct Summary {
+    spans: u64,
+    start: Option<(i64, i64)>,
+    minutes: u64,
+    trace_hashes: Vec<u64>,
+    services: ServiceNames,
+    scope_keys: NameSet,
+    event_keys: NameSet,
+    link_keys: NameSet,
+}
+
+impl Default for Summary {
+    fn default() -> Self {
+        Self {
+            spans: 0,
+            start: None,
+            minutes: 0,
+            trace_hashes: Vec::new(),
+            services: ServiceNames::default(),
+            scope_keys: NameSet::of_keys(),
+            event_keys: NameSet::of_keys(),
+            link_keys: NameSet::of_keys(),
+        }
+    }
+}
+
+impl Summary {
+    pub(super) fn add(&mut self, group: &Group<'_>) {
+        self.spans += group.rows.len() as u64;
+        let mut last_trace = None;
+        // In order of appearance, so that equal data has equal files even where names are left out.
+        let mut pairs = Vec::new();
+        let mut seen_pairs: SeededSet<(StringCode, StringCode)> = SeededSet::default();
+        let mut last_pair = None;
+        let (mut start_min, mut start_max) = self.start.unwrap_or((i64::MAX, i64::MIN));
+        for at in group.rows {
+            let (batch, row) = (group.batches[at.batch as usize], at.row as usize);
+            let trace = batch.trace_id[row];
+            if last_trace != Some(trace) {
+                self.trace_hashes.push(trace.hash64());
+                last_trace = Some(trace);
+            }
+            start_min = start_min.min(batch.start_unix_nanos[row]);
+            start_max = start_max.max(batch.start_unix_nanos[row]);
+            self.minutes |= 1 << batch.start_unix_nanos[row].div_euclid(NANOS_PER_MINUTE).rem_euclid(MINUTES_PER_HOUR);
+            let remap = &group.strings.remaps[at.batch as usize];
+            let pair = (remap[batch.service_name(row) as usize], remap[batch.name[row] as usize]);
+            if last_pair != Some(pair) {
+                if seen_pairs.insert(pair) {
+                    pairs.push(pair);
+                }
+                last_pair = Some(pair);
+            }
+        }
+        self.start = Some((start_min, start_max));
+        self.add_services(&pairs, &group.strings.table);
+        self.add_keys(group);
+    }
+
+    fn add_services(&mut self, pairs: &[(StringCode, StringCode)], strings: &StringTable) {
+        for &(service, operation) in pairs {
+            self.services.add(strings.get(service), strings.get(operation));
+        }
+    }
+
+    fn add_keys(&mut self, group: &Group<'_>) {
+        for batch in group.batches {
+            let owners = [
+                (&mut self.scope_keys, &batch.scopes.attributes),
+                (&mut self.event_keys, &batch.events.attributes),
+                (&mut self.link_keys, &batch.links.attributes),
+            ];
+            for (keys, lists) in owners {
+                let mut codes: Vec<StringCode> = lists.keys().to_vec();
+                codes.sort_unstable();
+                codes.dedup();
+                for code in codes {
+                    keys.add(batch.strings.get(code));
+                }
+            }
+        }
+    }
+
+    pub(super) fn finish(mut self, counts: &AttributeCounts) -> WrittenFile {
+        self.trace_hashes.dedup();
+        let (start_min, start_max) = self.start.unwrap_or_default();
+        let of_one_hour = hour_of(start_min) == hour_of(start_max);
+        let (span_keys, span_keys_cut) = counts.span_keys();
+        let (resource_keys, resource_keys_cut) = counts.resource_keys();
+        let cut = [
+            (NameList::Services, self.services.is_cut()),
+            (NameList::Operations, self.services.operations_are_cut()),
+            (NameList::SpanKeys, span_keys_cut),
+            (NameList::ResourceKeys, resource_keys_cut),
+            (NameList::ScopeKeys, self.scope_keys.is_cut()),
+            (NameList::EventKeys, self.event_keys.is_cut()),
+            (NameList::LinkKeys, self.link_keys.is_cut()),
+        ];
+        let cut: Vec<NameList> = cut.into_iter().filter_map(|(list, is_cut)| is_cut.then_some(list)).collect();
+        let contents = FileContents {
+            services: self.services.sorted(),
+            span_keys,
+            resource_keys,
+            scope_keys: self.scope_keys.sorted(),
+            event_keys: self.event_keys.sorted(),
+            link_keys: self.link_keys.sorted(),
+            complete: cut.is_empty(),
+            cut,
+        };
+        WrittenFile {
+            spans: self.spans,
+            start_min,
+            start_max,
+            minutes: if of_one_hour { self.minutes } else { u64::MAX },
+            row_groups: 0,
+            tail_bytes: 0,
+            trace_filter: TraceFilter::build(&self.trace_hashes),
+            contents,
+        }
+    }
+}
