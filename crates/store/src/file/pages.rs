@@ -154,7 +154,7 @@ impl CheckedPages {
             return Err(Damaged::error("the header of a page contradicts the page"));
         }
         if self.compressed {
-            buf = decompress(&buf)?;
+            buf = decompress(&buf, PAGE_BYTES_MAX, "a page")?;
         }
         if header.uncompressed_bytes as usize != buf.len() {
             return Err(Damaged::error("a page has another size than its header says"));
@@ -219,19 +219,20 @@ thread_local! {
     static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-fn decompress(page: &Bytes) -> Result<Bytes> {
-    let length = zstd::zstd_safe::get_frame_content_size(page)
+/// Decompresses what says of itself that it takes no more than so many bytes. `what`: of what errors tell.
+pub(super) fn decompress(packed: &[u8], bytes_max: usize, what: &str) -> Result<Bytes> {
+    let length = zstd::zstd_safe::get_frame_content_size(packed)
         .ok()
         .flatten()
         .and_then(|length| usize::try_from(length).ok())
-        .filter(|&length| length <= PAGE_BYTES_MAX)
-        .ok_or_else(|| Damaged::error("a page does not say how large it is, or is too large"))?;
+        .filter(|&length| length <= bytes_max)
+        .ok_or_else(|| Damaged::error(format!("{what} can't be decompressed: the size is missing or too large")))?;
     DECOMPRESSOR.with_borrow_mut(|kept| {
         let decompressor = match kept {
             Some(decompressor) => decompressor,
             None => kept.insert(zstd::bulk::Decompressor::new()?),
         };
-        let decompressed = decompressor.decompress(page, length);
-        Ok(Bytes::from(decompressed.map_err(|error| Damaged::error(format!("a page can't be decompressed: {error}")))?))
+        let decompressed = decompressor.decompress(packed, length);
+        Ok(Bytes::from(decompressed.map_err(|error| Damaged::error(format!("{what} can't be decompressed: {error}")))?))
     })
 }

@@ -21,7 +21,7 @@ use super::footer::{Expected, Footer};
 use super::index::Chunk as IndexedChunk;
 use super::layout::{Layout, column};
 use super::numbered::{Chunk, DistinctValues, NumberedColumn};
-use super::pages::{CheckedPages, PageFile, RowGroupPages};
+use super::pages::{CheckedPages, PageFile, RowGroupPages, decompress};
 use super::seal::Section;
 use super::source::FileSource;
 use super::trace_filter::{FilterPages, TraceFilter};
@@ -56,7 +56,7 @@ pub struct OpenFile {
 }
 
 /// Uncompressed names of a file may take no more.
-const NAMES_BYTES_MAX: u64 = 64 << 20;
+const NAMES_BYTES_MAX: usize = 64 << 20;
 
 /// In which form [`OpenFile::scan`] gives top-level string columns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -150,11 +150,9 @@ impl OpenFile {
             return Ok(None);
         }
         let packed = self.read_section(self.file.index.names(), "the names")?;
-        let wrong = |what: &str| Damaged::error(format!("the names can't be read: {what}"));
-        let length = zstd::zstd_safe::get_frame_content_size(&packed).ok().flatten();
-        let length = length.filter(|length| *length <= NAMES_BYTES_MAX).ok_or_else(|| wrong("they are too many"))?;
-        let names = zstd::bulk::decompress(&packed, length as usize).map_err(|error| wrong(&error.to_string()))?;
-        serde_json::from_slice(&names).map(Some).map_err(|error| wrong(&error.to_string()))
+        let names = decompress(&packed, NAMES_BYTES_MAX, "the list of names")?;
+        let wrong = |error: serde_json::Error| Damaged::error(format!("the names can't be read: {error}"));
+        serde_json::from_slice(&names).map(Some).map_err(wrong)
     }
 
     /// The filter over trace ids, read from the file; `None` if it is of layout version 1.
