@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 use crate::error::SqlError;
 use crate::functions::AttributeFunction;
 use crate::limits::{Amounts, is_bounded, is_left_out, left_out};
+use crate::size::check_size;
 
 /// Longer statements are refused: planning takes time and depth of stack by their length.
 const STATEMENT_BYTES_MAX: usize = 64 * 1024;
@@ -41,7 +42,7 @@ pub(crate) fn parse(text: &str) -> Result<Parsed, SqlError> {
             "the statement has {length} bytes; at most {STATEMENT_BYTES_MAX} are read; shorten it"
         )));
     }
-    let wrong = |error| SqlError::of(&error, 0);
+    let wrong = |error| SqlError::of_statement(&error);
     let parser = DFParserBuilder::new(text).with_recursion_limit(NESTING_MAX).build();
     let mut statements = parser.and_then(|mut parser| parser.parse_statements()).map_err(wrong)?;
     let statement = statements.pop_front().ok_or_else(|| SqlError::Invalid("the statement is empty".into()))?;
@@ -51,6 +52,7 @@ pub(crate) fn parse(text: &str) -> Result<Parsed, SqlError> {
     }
     check(&statement)?;
     let (statement, calls) = with_attributes_spelled_out(statement)?;
+    check_size(&statement)?;
     Ok(Parsed { statement, amounts: Amounts::new(text.len(), calls) })
 }
 

@@ -11,7 +11,8 @@ use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
 
-use super::{Amounts, bytes_of, elements_of, too_large, widest};
+use super::{Bounds, bytes_of, elements_of, too_large, widest};
+use crate::watch::Watch;
 
 /// Functions of DataFusion that are left out: a number among their arguments says how much they make, or a few long
 /// texts take them minutes that nothing can interrupt.
@@ -31,7 +32,7 @@ const LEFT_OUT: [&str; 12] = [
     "arrow_try_cast",
 ];
 
-/// Whether a call may make much of little, so that it counts for [`Amounts`].
+/// Whether a call may make much of little, so that it counts for [`super::Amounts`].
 pub(crate) fn is_bounded(name: &str) -> bool {
     estimate_of(&name.to_lowercase()).is_some()
 }
@@ -47,10 +48,10 @@ pub(crate) fn left_out(name: &str) -> String {
 }
 
 /// All of these functions that may be called, those that can make much of little bounded.
-pub(crate) fn bounded_functions(functions: Vec<Arc<ScalarUDF>>, amounts: Amounts) -> Vec<Arc<ScalarUDF>> {
+pub(crate) fn bounded_functions(functions: Vec<Arc<ScalarUDF>>, bounds: &Bounds) -> Vec<Arc<ScalarUDF>> {
     let kept = functions.into_iter().filter(|function| !is_left_out(function.name()));
     let bounded = kept.map(|function| match estimate_of(function.name()) {
-        Some(estimate) => Arc::new(ScalarUDF::from(Bounded { function, amounts, estimate })),
+        Some(estimate) => Arc::new(ScalarUDF::from(Bounded { function, bounds: bounds.clone(), estimate })),
         None => function,
     });
     bounded.collect()
@@ -168,13 +169,13 @@ fn scalar_elements(value: &ScalarValue) -> usize {
 #[derive(Debug)]
 struct Bounded {
     function: Arc<ScalarUDF>,
-    amounts: Amounts,
+    bounds: Bounds,
     estimate: Estimate,
 }
 
 impl PartialEq for Bounded {
     fn eq(&self, other: &Self) -> bool {
-        self.function == other.function && self.amounts == other.amounts
+        self.function == other.function && self.bounds.amounts == other.bounds.amounts
     }
 }
 
@@ -221,7 +222,7 @@ impl ScalarUDFImpl for Bounded {
     }
 
     fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        invoke_bounded(call, self.amounts, self.name(), self.estimate, &|call| self.function.invoke_with_args(call))
+        invoke_bounded(call, &self.bounds, self.name(), self.estimate, &|call| self.function.invoke_with_args(call))
     }
 }
 
@@ -230,11 +231,13 @@ pub(super) type Invoke<'a> = dyn Fn(ScalarFunctionArgs) -> Result<ColumnarValue>
 /// The result of a call, made in as many parts as are sure to be small enough. Fails once they are too large together.
 fn invoke_bounded(
     call: ScalarFunctionArgs,
-    amounts: Amounts,
+    bounds: &Bounds,
     name: &str,
     estimate: Estimate,
     invoke: &Invoke<'_>,
 ) -> Result<ColumnarValue> {
+    bounds.watch.check()?;
+    let amounts = bounds.amounts;
     let constant = call.args.iter().all(|value| matches!(value, ColumnarValue::Scalar(_)));
     let rows = if constant { amounts.rows_per_batch } else { call.number_rows };
     let bytes_max = amounts.call_bytes_max;
@@ -253,7 +256,7 @@ fn invoke_bounded(
         let detail = format!("{name} would compare more than {bytes_max} pairs of elements in one batch of rows");
         return Err(DataFusionError::ResourcesExhausted(detail));
     }
-    let mut parts = Parts { name, bytes_max, bytes: 0, arrays: Vec::new() };
+    let mut parts = Parts { name, watch: &bounds.watch, bytes_max, bytes: 0, arrays: Vec::new() };
     parts.add(&call, 0, rows, estimate, invoke)?;
     let arrays: Vec<&dyn Array> = parts.arrays.iter().map(|array| array.as_ref()).collect();
     Ok(ColumnarValue::Array(concat(&arrays)?))
@@ -262,6 +265,7 @@ fn invoke_bounded(
 /// The result of a call so far.
 struct Parts<'a> {
     name: &'a str,
+    watch: &'a Watch,
     bytes_max: usize,
     bytes: usize,
     arrays: Vec<ArrayRef>,
@@ -291,6 +295,7 @@ impl Parts<'_> {
             self.add(call, first, half, estimate, invoke)?;
             return self.add(call, first + half, rows - half, estimate, invoke);
         }
+        self.watch.check()?;
         let made = invoke(ScalarFunctionArgs { args, number_rows: rows, ..call.clone() })?.into_array(rows)?;
         self.bytes += bytes_of(&made);
         if self.bytes > self.bytes_max {
@@ -304,9 +309,9 @@ impl Parts<'_> {
 /// For operators, whose result is as large as both sides together.
 pub(super) fn invoke_sum(
     call: ScalarFunctionArgs,
-    amounts: Amounts,
+    bounds: &Bounds,
     name: &str,
     invoke: &Invoke<'_>,
 ) -> Result<ColumnarValue> {
-    invoke_bounded(call, amounts, name, |call| call.bytes_of_all(), invoke)
+    invoke_bounded(call, bounds, name, |call| call.bytes_of_all(), invoke)
 }

@@ -1,6 +1,7 @@
 //! Operators that make more bytes than they are given, planned as bounded functions: `||`, `@>`, and lists and maps.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -16,7 +17,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
-use super::Amounts;
+use super::Bounds;
 use super::functions::invoke_sum;
 
 /// Stands before DataFusion's own planners, which would take its functions without bounds.
@@ -26,8 +27,8 @@ pub(crate) struct BoundedOperators {
 }
 
 impl BoundedOperators {
-    pub(crate) fn new(functions: &[Arc<ScalarUDF>], amounts: Amounts) -> Self {
-        let text = Arc::new(ScalarUDF::from(TextConcat::new(amounts)));
+    pub(crate) fn new(functions: &[Arc<ScalarUDF>], bounds: &Bounds) -> Self {
+        let text = Arc::new(ScalarUDF::from(TextConcat::new(bounds.clone())));
         let all = functions.iter().chain([&text]).map(|function| (function.name().to_owned(), function.clone()));
         Self { functions: all.collect() }
     }
@@ -88,15 +89,29 @@ impl ExprPlanner for BoundedOperators {
 const TEXT_CONCAT: &str = "||";
 
 /// `left || right` of texts, null if one of them is; `concat` leaves nulls out.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 struct TextConcat {
-    amounts: Amounts,
+    bounds: Bounds,
     signature: Signature,
 }
 
+impl PartialEq for TextConcat {
+    fn eq(&self, other: &Self) -> bool {
+        self.bounds.amounts == other.bounds.amounts
+    }
+}
+
+impl Eq for TextConcat {}
+
+impl Hash for TextConcat {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.bounds.amounts.hash(state);
+    }
+}
+
 impl TextConcat {
-    fn new(amounts: Amounts) -> Self {
-        Self { amounts, signature: Signature::user_defined(Volatility::Immutable) }
+    fn new(bounds: Bounds) -> Self {
+        Self { bounds, signature: Signature::user_defined(Volatility::Immutable) }
     }
 }
 
@@ -134,7 +149,7 @@ impl ScalarUDFImpl for TextConcat {
     }
 
     fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        invoke_sum(call, self.amounts, self.name(), &|call| concat_texts(&call))
+        invoke_sum(call, &self.bounds, self.name(), &|call| concat_texts(&call))
     }
 }
 

@@ -15,6 +15,7 @@ use super::exec::SpansExec;
 use super::predicate::Predicate;
 use crate::scan::{ROWS_PER_STEP, Scan, ScanReport};
 use crate::tables::{AttributeColumn, Column, Table};
+use crate::watch::Watch;
 
 /// A table, with the columns for attributes that a statement asks for behind those that everybody sees.
 #[derive(Clone)]
@@ -22,12 +23,13 @@ pub(crate) struct SpansTable {
     table: Table,
     snapshot: Snapshot,
     report: Arc<ScanReport>,
+    watch: Arc<Watch>,
     pub(super) columns: Vec<Column>,
 }
 
 impl SpansTable {
-    pub(crate) fn new(table: Table, snapshot: Snapshot, report: Arc<ScanReport>) -> Self {
-        Self { table, snapshot, report, columns: table.columns() }
+    pub(crate) fn new(table: Table, snapshot: Snapshot, report: Arc<ScanReport>, watch: Arc<Watch>) -> Self {
+        Self { table, snapshot, report, watch, columns: table.columns() }
     }
 
     /// The place of a column for an attribute, which is added if it is new.
@@ -90,6 +92,7 @@ impl TableProvider for SpansTable {
             rows_per_step: session.config_options().execution.batch_size.get().min(ROWS_PER_STEP),
             rows_max: limit,
             report: self.report.clone(),
+            watch: self.watch.clone(),
         };
         Ok(Arc::new(SpansExec::new(Arc::new(scan))))
     }

@@ -19,6 +19,7 @@ use crate::plan::Predicate;
 use crate::scan::file::FileScan;
 use crate::scan::spans::SpanRows;
 use crate::tables::{Column, Table};
+use crate::watch::Watch;
 
 pub(crate) use values::ValueBuilder;
 
@@ -40,6 +41,7 @@ pub(crate) struct Scan {
     /// Each partition may stop after so many rows.
     pub(crate) rows_max: Option<usize>,
     pub(crate) report: Arc<ScanReport>,
+    pub(crate) watch: Arc<Watch>,
 }
 
 impl std::fmt::Debug for Scan {
@@ -137,6 +139,7 @@ impl Scanner {
 
     /// Does a bounded piece of work. Blocks on the disk or the network.
     pub(crate) fn step(&mut self) -> Result<Step> {
+        self.scan.watch.check()?;
         if self.rows_left == 0 {
             return Ok(Step::End);
         }
