@@ -37,7 +37,8 @@ class Tracehouse:
 
     # Life
 
-    def start(self):
+    def start(self, before_exec=None):
+        """Starts the server; `before_exec` is called in the new process before that becomes the server."""
         config_path = self.folder / "tracehouse.yaml"
         # JSON is YAML.
         config_path.write_text(json.dumps(self.config))
@@ -46,7 +47,9 @@ class Tracehouse:
         for flag in ("--listen", "--otlp-grpc", "--otlp-http"):
             command += [flag, "127.0.0.1:0"]
         with open(self.log_path, "a") as log, open(banner_path, "w") as banner:
-            self.process = subprocess.Popen(command, stdout=banner, stderr=log, env=clean_environment())
+            self.process = subprocess.Popen(
+                command, stdout=banner, stderr=log, env=clean_environment(), preexec_fn=before_exec
+            )
         self._await_banner(banner_path)
         return self
 

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracehouse_api::ApiState;
 use tracehouse_catalogue::{Catalogue, SqliteCatalogue};
+use tracehouse_memory::Pool;
 use tracehouse_model::{Clock, Randomness, SystemClock, SystemRandomness, TenantId};
 use tracehouse_pipeline::Pipeline;
 use tracehouse_query::QueryEngine;
@@ -187,7 +188,8 @@ impl<'a> Node<'a> {
     pub(crate) async fn start_query(&mut self) -> anyhow::Result<()> {
         let store = self.store.clone().context("the store is not open")?;
         let engine = QueryEngine::new(store.clone(), self.config.query.limits(), self.clock.clone());
-        let sql = SqlEngine::new(store.clone(), self.config.query.sql.limits(), self.clock.clone())?;
+        let memory = Pool::new(self.config.query.limits().memory_bytes_max);
+        let sql = SqlEngine::with_pool(store.clone(), self.config.query.sql.limits(), &memory, self.clock.clone())?;
         let state = ApiState::new(engine, sql, store, self.prometheus.clone(), self.clock.clone(), TenantId::default());
         self.front.open(tracehouse_api::router(state));
         Ok(())

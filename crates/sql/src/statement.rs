@@ -140,6 +140,36 @@ fn too_deep(what: &str, most: usize) -> ControlFlow<SqlError> {
     )))
 }
 
+/// LIKE and SIMILAR TO as operators, which are bounded when they are planned. A text that is only looked for at the beginning,
+/// at the end or anywhere needs no bound, and DataFusion knows how to do it well.
+fn as_operator(expr: &mut Expr) -> Option<Expr> {
+    let (operator, left, pattern) = match expr {
+        Expr::Like { negated, any: false, expr, pattern, escape_char: None } if !is_simple(pattern) => {
+            let operator = if *negated { BinaryOperator::PGNotLikeMatch } else { BinaryOperator::PGLikeMatch };
+            (operator, expr, pattern)
+        }
+        Expr::ILike { negated, any: false, expr, pattern, escape_char: None } if !is_simple(pattern) => {
+            let operator = if *negated { BinaryOperator::PGNotILikeMatch } else { BinaryOperator::PGILikeMatch };
+            (operator, expr, pattern)
+        }
+        Expr::SimilarTo { negated, expr, pattern, escape_char: None } => {
+            let operator = if *negated { BinaryOperator::PGRegexNotMatch } else { BinaryOperator::PGRegexMatch };
+            (operator, expr, pattern)
+        }
+        _ => return None,
+    };
+    let nothing = || Box::new(Expr::Value(Value::Null.into()));
+    let (left, right) = (std::mem::replace(left, nothing()), std::mem::replace(pattern, nothing()));
+    Some(Expr::BinaryOp { left, op: operator, right })
+}
+
+/// Whether a pattern of LIKE has its wildcards only at its ends, and only `%`.
+fn is_simple(pattern: &Expr) -> bool {
+    let Expr::Value(value) = pattern else { return false };
+    let Value::SingleQuotedString(text) = &value.value else { return false };
+    !text.trim_matches('%').contains(['%', '_', '\\'])
+}
+
 impl VisitorMut for SpellOut {
     type Break = SqlError;
 
@@ -190,6 +220,9 @@ impl VisitorMut for SpellOut {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<SqlError> {
         self.depth -= 1;
+        if let Some(matching) = as_operator(expr) {
+            *expr = matching;
+        }
         let Expr::Function(call) = expr else { return ControlFlow::Continue(()) };
         let Some((ObjectNamePart::Identifier(name), table)) = call.name.0.split_last() else {
             return ControlFlow::Continue(());

@@ -11,6 +11,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
 
+use super::patterns::{Syntax, invoke_in_steps, matches_pattern};
 use super::{Bounds, bytes_of, elements_of, too_large, widest};
 use crate::watch::Watch;
 
@@ -50,9 +51,14 @@ pub(crate) fn left_out(name: &str) -> String {
 /// All of these functions that may be called, those that can make much of little bounded.
 pub(crate) fn bounded_functions(functions: Vec<Arc<ScalarUDF>>, bounds: &Bounds) -> Vec<Arc<ScalarUDF>> {
     let kept = functions.into_iter().filter(|function| !is_left_out(function.name()));
-    let bounded = kept.map(|function| match estimate_of(function.name()) {
-        Some(estimate) => Arc::new(ScalarUDF::from(Bounded { function, bounds: bounds.clone(), estimate })),
-        None => function,
+    let bounded = kept.map(|function| {
+        let matches = matches_pattern(function.name());
+        let estimate: Estimate = match estimate_of(function.name()) {
+            Some(estimate) => estimate,
+            None if matches => |_| 0,
+            None => return function,
+        };
+        Arc::new(ScalarUDF::from(Bounded { function, bounds: bounds.clone(), estimate, matches }))
     });
     bounded.collect()
 }
@@ -171,6 +177,8 @@ struct Bounded {
     function: Arc<ScalarUDF>,
     bounds: Bounds,
     estimate: Estimate,
+    /// Whether it matches patterns.
+    matches: bool,
 }
 
 impl PartialEq for Bounded {
@@ -222,7 +230,11 @@ impl ScalarUDFImpl for Bounded {
     }
 
     fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        invoke_bounded(call, &self.bounds, self.name(), self.estimate, &|call| self.function.invoke_with_args(call))
+        let invoke = |call| {
+            let invoke = |call| self.function.invoke_with_args(call);
+            invoke_bounded(call, &self.bounds, self.name(), self.estimate, &invoke)
+        };
+        if self.matches { invoke_in_steps(call, &self.bounds, Syntax::Regular, &invoke) } else { invoke(call) }
     }
 }
 
@@ -281,11 +293,7 @@ impl Parts<'_> {
         estimate: Estimate,
         invoke: &Invoke<'_>,
     ) -> Result<()> {
-        let part = |value: &ColumnarValue| match value {
-            ColumnarValue::Array(values) => ColumnarValue::Array(values.slice(first, rows)),
-            ColumnarValue::Scalar(value) => ColumnarValue::Scalar(value.clone()),
-        };
-        let args: Vec<ColumnarValue> = call.args.iter().map(part).collect();
+        let args: Vec<ColumnarValue> = call.args.iter().map(|value| part_of(value, first, rows)).collect();
         let left = self.bytes_max - self.bytes;
         if estimate(&Call { args: &args, rows }) > left {
             if rows < 2 {
@@ -303,6 +311,14 @@ impl Parts<'_> {
         }
         self.arrays.push(made);
         Ok(())
+    }
+}
+
+/// Some rows of an argument.
+pub(super) fn part_of(value: &ColumnarValue, first: usize, rows: usize) -> ColumnarValue {
+    match value {
+        ColumnarValue::Array(values) => ColumnarValue::Array(values.slice(first, rows)),
+        ColumnarValue::Scalar(value) => ColumnarValue::Scalar(value.clone()),
     }
 }
 

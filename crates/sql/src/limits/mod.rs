@@ -3,6 +3,7 @@
 
 mod functions;
 mod operators;
+mod patterns;
 mod sizes;
 mod windows;
 

@@ -77,13 +77,15 @@ impl TableProvider for SpansTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let columns = match projection {
+        let columns: Vec<Column> = match projection {
             Some(places) => places.iter().map(|&place| self.columns[place].clone()).collect(),
             None => self.columns.clone(),
         };
+        let predicate = Predicate::new(filters, &self.columns, session)?;
         let scan = Scan {
             table: self.table,
-            predicate: Predicate::new(filters, &self.columns, session)?,
+            long_texts: Scan::long_texts_of(&columns, &predicate),
+            predicate,
             filters: filters.iter().map(ToString::to_string).collect(),
             schema: Arc::new(Schema::new(columns.iter().map(Column::field).collect::<Vec<_>>())),
             columns,

@@ -11,12 +11,12 @@ use arrow::datatypes::{DataType, Int32Type, Schema};
 use datafusion::common::Result as StatementResult;
 use parquet::arrow::arrow_reader::RowSelection;
 use parquet::errors::{ParquetError, Result};
-use tracehouse_model::{SpanId, TraceId};
+use tracehouse_model::{SpanBatch, SpanId, TraceId};
 use tracehouse_store::{Batches, ColumnType, FileContents, OpenFile, Projection, SpanFile, StringForm};
 
 use super::sources::{is_columnar, made_from, may_occur, stored_columns, without_dictionary};
 use super::spans::{SpanRows, parent_column};
-use super::{ROWS_PER_STEP, Scan, ScanError};
+use super::{ROWS_PER_STEP, STEP_BYTES_MAX, Scan, ScanError};
 use crate::plan::{Condition, Ranges};
 use crate::tables::Column;
 
@@ -98,8 +98,14 @@ struct RowGroup {
 enum Reading {
     /// Column by column. With the numbers of the rows, if parents are wanted.
     Columns { reader: Option<Batches>, row_numbers: Vec<usize>, rows_done: usize },
-    /// As whole spans, from this row on.
-    Spans { next_row: usize },
+    /// As whole spans, from this row on, after those that were read already.
+    Spans { next_row: usize, read: Option<ReadSpans> },
+}
+
+/// Spans that were read together, and which of them are wanted and not given yet.
+struct ReadSpans {
+    spans: SpanBatch,
+    rows: std::vec::IntoIter<usize>,
 }
 
 impl FileScan {
@@ -140,7 +146,7 @@ impl FileScan {
             return Ok(None);
         }
         let rows = self.open.rows_of(number);
-        let reading = Reading::Spans { next_row: 0 };
+        let reading = Reading::Spans { next_row: 0, read: None };
         let mut row_group = RowGroup { number, rows, wanted: None, parents: None, reading };
         if let Some(traces) = &scan.predicate.traces {
             let wanted = self.rows_of_traces(traces, number, rows)?;
@@ -340,20 +346,44 @@ fn next_spans(
     contents: &FileContents,
     scan: &Scan,
 ) -> std::result::Result<Option<RecordBatch>, ScanError> {
-    let rows_total = row_group.rows;
-    let Reading::Spans { next_row } = &mut row_group.reading else { return Ok(None) };
-    let window = *next_row..rows_total.min(*next_row + scan.rows_per_step);
-    *next_row = window.end;
-    if window.is_empty() {
-        return Ok(None);
+    let Reading::Spans { next_row, read } = &mut row_group.reading else { return Ok(None) };
+    let spans = match read {
+        Some(spans) => spans,
+        None => {
+            let window = *next_row..row_group.rows.min(*next_row + scan.rows_per_step);
+            *next_row = window.end;
+            if window.is_empty() {
+                return Ok(None);
+            }
+            let wanted: Vec<usize> = match &row_group.wanted {
+                Some(wanted) => {
+                    wanted.slice(window.start, window.len()).set_indices().map(|at| window.start + at).collect()
+                }
+                None => window.collect(),
+            };
+            let (Some(&first), Some(&last)) = (wanted.first(), wanted.last()) else {
+                return Ok(Some(RecordBatch::new_empty(scan.schema.clone())));
+            };
+            let stored = stored_names(&needed_columns(scan), open, contents);
+            let spans = open.read_rows(row_group.number, first..last + 1, Projection::Only(&stored))?;
+            let rows: Vec<usize> = wanted.iter().map(|row| row - first).collect();
+            read.insert(ReadSpans { spans, rows: rows.into_iter() })
+        }
+    };
+    let waiting = spans.rows.as_slice().iter().copied();
+    let fitting = scan.long_texts.spans_that_fit(scan.table, &spans.spans, waiting, STEP_BYTES_MAX);
+    let mut rows = SpanRows::new(scan.table, &spans.spans, spans.rows.by_ref().take(fitting));
+    let undecided = |condition: &&Condition| !condition.columns.iter().all(|column| is_columnar(column, scan.table));
+    rows.retain(scan.predicate.conditions.iter().filter(undecided))?;
+    let batch = scan.batch_of(&rows)?;
+    if spans.rows.len() == 0 {
+        *read = None;
     }
-    let wanted: Vec<usize> = match &row_group.wanted {
-        Some(wanted) => wanted.slice(window.start, window.len()).set_indices().map(|at| window.start + at).collect(),
-        None => window.collect(),
-    };
-    let (Some(&first), Some(&last)) = (wanted.first(), wanted.last()) else {
-        return Ok(Some(RecordBatch::new_empty(scan.schema.clone())));
-    };
+    Ok(Some(batch))
+}
+
+/// Columns of a table that have to be read: those that are wanted, and those that filters look at.
+fn needed_columns(scan: &Scan) -> Vec<Column> {
     let mut needed = scan.columns.clone();
     needed.extend(scan.predicate.conditions.iter().flat_map(|condition| condition.columns.iter().cloned()));
     match scan.table {
@@ -361,12 +391,7 @@ fn next_spans(
         crate::tables::Table::Events => needed.push(Column::EventTime),
         crate::tables::Table::Links => needed.push(Column::LinkedSpanId),
     }
-    let stored = stored_names(&needed, open, contents);
-    let spans = open.read_rows(row_group.number, first..last + 1, Projection::Only(&stored))?;
-    let mut rows = SpanRows::new(scan.table, &spans, wanted.iter().map(|row| row - first));
-    let undecided = |condition: &&Condition| !condition.columns.iter().all(|column| is_columnar(column, scan.table));
-    rows.retain(scan.predicate.conditions.iter().filter(undecided))?;
-    Ok(Some(scan.batch_of(&rows)?))
+    needed
 }
 
 /// Names of the stored columns that columns of a table need in a file.

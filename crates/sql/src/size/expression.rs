@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CaseWhen, Expr, Function, NamedWindowExpr, Query, Value, Visit, Visitor, WindowType,
+    CaseWhen, Expr, Function, NamedWindowExpr, Query, Value, Visit, Visitor, WindowType,
 };
 
 use super::amount::{Amount, check_expressions};
@@ -50,9 +50,6 @@ const WRITTEN_TWICE: [&str; 8] = ["coalesce", "nvl", "ifnull", "nvl2", "nullif",
 const COMPARISON_WITH_ALL: u64 = 4;
 /// A condition of CASE stands in each of its alternatives, where these are truth values.
 const CASE_OF_CONDITIONS: u64 = 4;
-/// A pattern with alternatives becomes a comparison with each.
-const ALTERNATIVES: u64 = 4;
-
 /// An expression, or several together.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sized {
@@ -157,8 +154,6 @@ impl Sizes {
                 operands.times(CASE_OF_CONDITIONS)
             }
             Expr::AnyOp { .. } | Expr::AllOp { .. } => operands.times(COMPARISON_WITH_ALL),
-            Expr::BinaryOp { op, .. } if is_pattern_match(op) => operands.times(ALTERNATIVES),
-            Expr::SimilarTo { .. } | Expr::RLike { .. } => operands.times(ALTERNATIVES),
             Expr::Function(call) => return self.sized_call(call, operands, visible),
             Expr::Identifier(name) => Sized { parts: visible.parts_of(std::slice::from_ref(name)), ..operands },
             Expr::CompoundIdentifier(name) => Sized { parts: visible.parts_of(name), ..operands },
@@ -243,15 +238,4 @@ fn may_be_condition(conditions: &[CaseWhen], else_result: Option<&Expr>) -> bool
     let is_other =
         |result: &Expr| matches!(result, Expr::Value(value) if !matches!(value.value, Value::Boolean(_) | Value::Null));
     !conditions.iter().map(|when| &when.result).chain(else_result).any(is_other)
-}
-
-fn is_pattern_match(op: &BinaryOperator) -> bool {
-    matches!(
-        op,
-        BinaryOperator::PGRegexMatch
-            | BinaryOperator::PGRegexIMatch
-            | BinaryOperator::PGRegexNotMatch
-            | BinaryOperator::PGRegexNotIMatch
-            | BinaryOperator::Regexp
-    )
 }
