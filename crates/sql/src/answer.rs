@@ -1,6 +1,6 @@
 //! Collects an answer within its limits.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::cast;
@@ -9,9 +9,10 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::StreamExt;
-use std::sync::Arc;
+use tracehouse_memory::Account;
 
 use crate::limits::bytes_of_batch;
+use crate::watch::{Stopped, Watch};
 
 /// Rows as they came, until a limit.
 pub(crate) struct Collected {
@@ -20,7 +21,15 @@ pub(crate) struct Collected {
     pub(crate) rows: usize,
     /// What ended it before the last row.
     pub(crate) cut: Option<Cut>,
+    pub(crate) memory: AnswerMemory,
 }
+
+/// What an answer takes of the memory for queries; it goes back when the last clone is dropped.
+#[derive(Debug, Clone, Default)]
+pub struct AnswerMemory(#[expect(dead_code, reason = "it is held, not looked at")] Option<Arc<Account>>);
+
+/// An answer is there twice while it is written: as rows and as the text or message that is made of them.
+const COPIES_OF_ANSWER: usize = 2;
 
 pub(crate) enum Cut {
     Rows,
@@ -28,17 +37,19 @@ pub(crate) enum Cut {
     Time,
 }
 
-/// At most so many rows, so many bytes, for so long.
+/// At most so many rows, so many bytes, for as long as the watch allows.
 pub(crate) async fn collect(
     mut stream: SendableRecordBatchStream,
     rows_max: usize,
     bytes_max: usize,
-    time_left: Duration,
+    watch: &Watch,
 ) -> Result<Collected> {
     let schema = plain_schema(&stream.schema());
-    let mut collected = Collected { schema: schema.clone(), batches: Vec::new(), rows: 0, cut: None };
+    let memory = AnswerMemory::default();
+    let mut collected = Collected { schema: schema.clone(), batches: Vec::new(), rows: 0, cut: None, memory };
+    let mut account = watch.account();
     let mut bytes = 0;
-    let deadline = tokio::time::sleep(time_left);
+    let deadline = tokio::time::sleep(watch.time_left());
     tokio::pin!(deadline);
     loop {
         let batch = tokio::select! {
@@ -49,11 +60,21 @@ pub(crate) async fn collect(
             }
         };
         let Some(batch) = batch else { break };
-        let batch = batch?;
+        let batch = match batch {
+            Err(error) if Stopped::of(&error) == Some(Stopped::TimeIsUp) => {
+                collected.cut = Some(Cut::Time);
+                break;
+            }
+            batch => batch?,
+        };
         let room = rows_max - collected.rows;
         let wanted = batch.slice(0, batch.num_rows().min(room));
         let fitting = first_rows(&wanted, bytes_max - bytes);
-        bytes += bytes_of_batch(&fitting);
+        let fitting_bytes = bytes_of_batch(&fitting);
+        account.try_grow(COPIES_OF_ANSWER * fitting_bytes).map_err(|error| {
+            DataFusionError::ResourcesExhausted(format!("an answer of {} rows or more: {error}", collected.rows))
+        })?;
+        bytes += fitting_bytes;
         collected.rows += fitting.num_rows();
         if fitting.num_rows() > 0 {
             collected.batches.push(plain(&fitting, &schema)?);
@@ -71,6 +92,7 @@ pub(crate) async fn collect(
             break;
         }
     }
+    collected.memory = AnswerMemory(Some(Arc::new(account)));
     Ok(collected)
 }
 

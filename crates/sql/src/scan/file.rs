@@ -11,12 +11,12 @@ use arrow::datatypes::{DataType, Int32Type, Schema};
 use datafusion::common::Result as StatementResult;
 use parquet::arrow::arrow_reader::RowSelection;
 use parquet::errors::{ParquetError, Result};
-use tracehouse_model::{SpanId, TraceId};
+use tracehouse_model::{SpanBatch, SpanId, TraceId};
 use tracehouse_store::{Batches, ColumnType, FileContents, OpenFile, Projection, SpanFile, StringForm};
 
 use super::sources::{is_columnar, made_from, may_occur, stored_columns, without_dictionary};
 use super::spans::{SpanRows, parent_column};
-use super::{ROWS_PER_STEP, Scan, ScanError};
+use super::{ROWS_PER_STEP, STEP_BYTES_MAX, Scan, ScanError};
 use crate::plan::{Condition, Ranges};
 use crate::tables::Column;
 
@@ -109,8 +109,16 @@ struct RowGroup {
 enum Reading {
     /// Column by column. With the numbers of the rows, if parents are wanted.
     Columns { reader: Option<Batches>, row_numbers: Vec<usize>, rows_done: usize },
-    /// As whole spans, from this row on.
-    Spans { next_row: usize },
+    /// As whole spans, from this row on, after those that were read already.
+    Spans { next_row: usize, read: Option<ReadSpans> },
+}
+
+/// Spans that were read together, and which of them are wanted and not given yet.
+struct ReadSpans {
+    /// The row of the first of them.
+    first_row: usize,
+    spans: SpanBatch,
+    rows: std::vec::IntoIter<usize>,
 }
 
 impl FileScan {
@@ -179,7 +187,7 @@ impl FileScan {
             return Ok(None);
         }
         let rows = self.open.rows_of(number);
-        let reading = Reading::Spans { next_row: self.first_row };
+        let reading = Reading::Spans { next_row: self.first_row, read: None };
         let wanted = self.rows_left(number, rows);
         let mut row_group = RowGroup { number, rows, wanted, parents: None, reading };
         if self.first_row == 0
@@ -253,7 +261,10 @@ impl RowGroup {
     /// Rows before this one were given.
     fn rows_given(&self) -> usize {
         match &self.reading {
-            Reading::Spans { next_row } => *next_row,
+            Reading::Spans { next_row, read } => {
+                let waiting = read.as_ref().and_then(|read| Some(read.first_row + read.rows.as_slice().first()?));
+                waiting.unwrap_or(*next_row)
+            }
             Reading::Columns { rows_done, .. } => match &self.wanted {
                 None => *rows_done,
                 Some(wanted) => {
@@ -410,21 +421,47 @@ fn next_spans(
     contents: &FileContents,
     scan: &Scan,
 ) -> std::result::Result<Option<RecordBatch>, ScanError> {
-    let rows_total = row_group.rows;
-    let Reading::Spans { next_row } = &mut row_group.reading else { return Ok(None) };
-    let window = *next_row..rows_total.min(*next_row + scan.rows_per_step);
-    let end = window.end;
-    if window.is_empty() {
-        return Ok(None);
+    let Reading::Spans { next_row, read } = &mut row_group.reading else { return Ok(None) };
+    let spans = match read {
+        Some(spans) => spans,
+        None => {
+            let window = *next_row..row_group.rows.min(*next_row + scan.rows_per_step);
+            let end = window.end;
+            if window.is_empty() {
+                return Ok(None);
+            }
+            let wanted: Vec<usize> = match &row_group.wanted {
+                Some(wanted) => {
+                    wanted.slice(window.start, window.len()).set_indices().map(|at| window.start + at).collect()
+                }
+                None => window.collect(),
+            };
+            let (Some(&first), Some(&last)) = (wanted.first(), wanted.last()) else {
+                *next_row = end;
+                return Ok(Some(RecordBatch::new_empty(scan.schema.clone())));
+            };
+            let stored = stored_names(&needed_columns(scan), open, contents);
+            let spans = open.read_rows(row_group.number, first..last + 1, Projection::Only(&stored))?;
+            // What was read is given: if reading had failed these rows would come again.
+            *next_row = end;
+            let rows: Vec<usize> = wanted.iter().map(|row| row - first).collect();
+            read.insert(ReadSpans { first_row: first, spans, rows: rows.into_iter() })
+        }
+    };
+    let waiting = spans.rows.as_slice().iter().copied();
+    let fitting = scan.long_texts.spans_that_fit(scan.table, &spans.spans, waiting, STEP_BYTES_MAX);
+    let mut rows = SpanRows::new(scan.table, &spans.spans, spans.rows.by_ref().take(fitting));
+    let undecided = |condition: &&Condition| !condition.columns.iter().all(|column| is_columnar(column, scan.table));
+    rows.retain(scan.predicate.conditions.iter().filter(undecided))?;
+    let batch = scan.batch_of(&rows)?;
+    if spans.rows.len() == 0 {
+        *read = None;
     }
-    let wanted: Vec<usize> = match &row_group.wanted {
-        Some(wanted) => wanted.slice(window.start, window.len()).set_indices().map(|at| window.start + at).collect(),
-        None => window.collect(),
-    };
-    let (Some(&first), Some(&last)) = (wanted.first(), wanted.last()) else {
-        *next_row = end;
-        return Ok(Some(RecordBatch::new_empty(scan.schema.clone())));
-    };
+    Ok(Some(batch))
+}
+
+/// Columns of a table that have to be read: those that are wanted, and those that filters look at.
+fn needed_columns(scan: &Scan) -> Vec<Column> {
     let mut needed = scan.columns.clone();
     needed.extend(scan.predicate.conditions.iter().flat_map(|condition| condition.columns.iter().cloned()));
     match scan.table {
@@ -432,14 +469,7 @@ fn next_spans(
         crate::tables::Table::Events => needed.push(Column::EventTime),
         crate::tables::Table::Links => needed.push(Column::LinkedSpanId),
     }
-    let stored = stored_names(&needed, open, contents);
-    let spans = open.read_rows(row_group.number, first..last + 1, Projection::Only(&stored))?;
-    // What was read is given: if reading had failed these rows would come again.
-    *next_row = end;
-    let mut rows = SpanRows::new(scan.table, &spans, wanted.iter().map(|row| row - first));
-    let undecided = |condition: &&Condition| !condition.columns.iter().all(|column| is_columnar(column, scan.table));
-    rows.retain(scan.predicate.conditions.iter().filter(undecided))?;
-    Ok(Some(scan.batch_of(&rows)?))
+    needed
 }
 
 /// Names of the stored columns that columns of a table need in a file.
