@@ -26,7 +26,18 @@ pub(crate) struct Shop {
 
 impl Shop {
     pub(crate) async fn open() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self::open_in(tempfile::tempdir().expect("a temporary folder")).await
+    }
+
+    /// The same store after a start, which knows nothing of its files but what the catalogue says.
+    pub(crate) async fn restart(self) -> Self {
+        self.store.shutdown().await.expect("stops");
+        let Self { store, engine, folder } = self;
+        drop((store, engine));
+        Self::open_in(folder).await
+    }
+
+    async fn open_in(folder: TempDir) -> Self {
         let root = folder.path().join("store");
         std::fs::create_dir_all(&root).expect("the folder can be made");
         let objects = Arc::new(LocalFileSystem::new_with_prefix(&root).expect("the folder is there"));

@@ -94,7 +94,7 @@ fn mistakes_are_named() {
         ("limits: { attributes_per_span_max: many }", &["limits.attributes_per_span_max: ", "many"]),
         ("listen: 3200", &["listen: "]),
         ("store: 5", &["store: expected a section with keys such as compaction_interval"]),
-        ("- a\n- b\n", &["the file: expected a section with keys such as data_dir, limits"]),
+        ("- a\n- b\n", &["the file: expected a section with keys such as data_dir, http, limits"]),
         ("log: { level: 'a=b=c' }", &["log.level: ", "is not a log level"]),
         ("log: { format: xml }", &["log.format: ", "text", "json"]),
         ("roles: [gateway]", &["roles: gateway needs log"]),

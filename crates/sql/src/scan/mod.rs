@@ -96,13 +96,15 @@ impl ScanReport {
         let mut failed = self.failed.lock().clone();
         failed.sort();
         failed.dedup();
+        // One guard: a second one in the same expression would wait for the first for ever.
+        let unreadable = self.unreadable.lock();
         Scanned {
             files: self.files.load(Ordering::Relaxed),
             row_groups: self.row_groups.load(Ordering::Relaxed),
             spans_hot: self.spans_hot.load(Ordering::Relaxed),
             failed,
-            damaged: self.unreadable.lock().keys().cloned().collect(),
-            spans_unreadable: self.unreadable.lock().values().sum(),
+            damaged: unreadable.keys().cloned().collect(),
+            spans_unreadable: unreadable.values().sum(),
         }
     }
 }
