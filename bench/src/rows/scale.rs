@@ -46,11 +46,8 @@ pub(super) async fn measure(arguments: &RunArguments) -> anyhow::Result<Vec<Row>
 /// Sends seven days of spans so often that so many files come of it.
 async fn fill(server: &Server, arguments: &RunArguments, files: u64, spans_per_file: u64) -> anyhow::Result<Stream> {
     let spans = HOURS * spans_per_file;
-    let dataset = crate::progress::generate(&Settings::new(
-        arguments.seed ^ 5,
-        spans,
-        spans as f64 / (HOURS as f64 * HOUR_S),
-    ));
+    let dataset =
+        crate::progress::generate(&Settings::new(arguments.seed ^ 5, spans, spans as f64 / (HOURS as f64 * HOUR_S)));
     let begin_ns = now_unix_ns() - (HOURS * 3_600 - 1_800) * 1_000_000_000;
     let mut stream = Stream { dataset, salt: 0, begin_ns };
     let requests = stream.dataset.templates.len() as u64;
@@ -68,8 +65,7 @@ fn series_path(stream: &Stream) -> String {
 }
 
 async fn start_and_memory(arguments: &RunArguments) -> anyhow::Result<Vec<Row>> {
-    let mut server =
-        Server::start_with(&arguments.server, arguments.data_parent.as_deref(), &[NO_MERGES]).await?;
+    let mut server = Server::start_with(&arguments.server, arguments.data_parent.as_deref(), &[NO_MERGES]).await?;
     let stream = fill(&server, arguments, arguments.files, SPANS_PER_SMALL_FILE).await?;
     let files = server.stored()?.files;
     let started = server.restart().await?;
@@ -80,7 +76,8 @@ async fn start_and_memory(arguments: &RunArguments) -> anyhow::Result<Vec<Row>> 
     let (answer, open_files) = watching_open_files(&server, &series_path(&stream)).await?;
     ensure!(answer["complete"] == true, "the series is partial: {}", answer["partialReason"]);
     let after_series_mib = server.memory_mib()?;
-    let ids: Vec<&str> = found["traces"].as_array().into_iter().flatten().filter_map(|t| t["traceId"].as_str()).collect();
+    let ids: Vec<&str> =
+        found["traces"].as_array().into_iter().flatten().filter_map(|t| t["traceId"].as_str()).collect();
     ensure!(!ids.is_empty(), "the search found no trace");
     let mut latencies = Latencies::default();
     for id in ids.iter().cycle().take(TRACES) {
@@ -111,9 +108,8 @@ async fn watching_open_files(server: &Server, path: &str) -> anyhow::Result<(Val
                 std::thread::sleep(Duration::from_millis(2));
             }
         });
-        let answer = tokio::task::block_in_place(|| {
-            tokio::runtime::Handle::current().block_on(server.api.get_json(path))
-        });
+        let answer =
+            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(server.api.get_json(path)));
         done.store(true, Ordering::Relaxed);
         answer
     })

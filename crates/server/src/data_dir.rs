@@ -81,11 +81,7 @@ impl DataDir {
 
     /// Where the parts of the store lie in it.
     pub(crate) fn store_paths(&self) -> StorePaths {
-        StorePaths {
-            store: self.path.join("store"),
-            log: self.path.join("log"),
-            catalogue: self.path.join(CATALOGUE),
-        }
+        StorePaths { store: self.path.join("store"), log: self.path.join("log"), catalogue: self.path.join(CATALOGUE) }
     }
 }
 

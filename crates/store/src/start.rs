@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use object_store::ObjectStore;
-use tracehouse_catalogue::{Catalogue, CatalogueContents, CatalogueError, Commit};
+use tracehouse_catalogue::{Catalogue, CatalogueError, Commit};
 use tracehouse_model::{Clock, Randomness};
 
 use crate::clock::{CLOCK_META, StoreClock};

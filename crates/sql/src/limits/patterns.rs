@@ -37,9 +37,6 @@ pub(super) enum Syntax {
     Wildcards,
 }
 
-/// The place of the pattern among the arguments of a function that matches one.
-const PATTERN_ARGUMENT: usize = 1;
-
 /// Functions whose second argument is a regular expression.
 pub(super) fn matches_pattern(name: &str) -> bool {
     matches!(name, "regexp_like" | "regexp_match" | "regexp_replace" | "regexp_count" | "regexp_instr")
