@@ -46,14 +46,19 @@ pub(crate) fn until_sent(response: Response, memory: Vec<Reservation>) -> Respon
             part.shrink_to(left);
             left -= part.bytes().min(left);
         }
-        Body::new(Held { body, _memory: memory })
+        Body::new(Held { body, _memory: Box::new(memory) })
     })
+}
+
+/// Keeps what an answer counts as until its last byte was sent, or nobody waits for it any more.
+pub(crate) fn held_until_sent(response: Response, memory: impl Send + 'static) -> Response {
+    response.map(|body| Body::new(Held { body, _memory: Box::new(memory) }))
 }
 
 /// A body with the memory for it.
 struct Held {
     body: Body,
-    _memory: Vec<Reservation>,
+    _memory: Box<dyn Send>,
 }
 
 impl HttpBody for Held {

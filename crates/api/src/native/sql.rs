@@ -10,7 +10,7 @@ use tracehouse_sql::{SqlAnswer, SqlRequest};
 use utoipa::ToSchema;
 
 use super::sql_values::write_rows;
-use crate::answer::{JSON, large};
+use crate::answer::{JSON, held_until_sent, large};
 use crate::problem::Problem;
 use crate::state::ApiState;
 use crate::tenant::Tenant;
@@ -87,7 +87,9 @@ pub(crate) async fn sql(
 }
 
 async fn json_answer(state: &ApiState, headers: &HeaderMap, answer: SqlAnswer) -> Result<Response, Problem> {
-    large(state, headers, answer.rows, JSON, move || json_of(&answer)).await
+    let memory = answer.memory.clone();
+    let response = large(state, headers, answer.rows, JSON, move || json_of(&answer)).await?;
+    Ok(held_until_sent(response, memory))
 }
 
 /// As [`SqlAnswerBody`], written without a value for each cell.
@@ -116,7 +118,9 @@ fn json_of(answer: &SqlAnswer) -> Vec<u8> {
 async fn arrow_answer(state: &ApiState, headers: &HeaderMap, answer: SqlAnswer) -> Result<Response, Problem> {
     let partial = answer.partial_reason.as_deref().and_then(|reason| HeaderValue::from_str(reason).ok());
     let content_type = HeaderValue::from_static(ARROW_STREAM);
-    let mut response = large(state, headers, answer.rows, content_type, move || arrow_of(&answer)).await?;
+    let memory = answer.memory.clone();
+    let response = large(state, headers, answer.rows, content_type, move || arrow_of(&answer)).await?;
+    let mut response = held_until_sent(response, memory);
     if let Some(partial) = partial {
         response.headers_mut().insert(PARTIAL_HEADER, partial);
     }
