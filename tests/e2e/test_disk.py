@@ -170,8 +170,9 @@ def test_a_damaged_file_stops_nothing_else(new_tracehouse, damage):
     damage(damaged)
     server.start()
     server.get("/readyz")
-    assert damaged.name in server.log() and "ERROR" in server.log()
-    assert server.metric_sum("tracehouse_store_damaged_files_total") == 1
+    # A start opens no file: it names one that is missing; what else is wrong is found by who reads it.
+    server.search(limit=100)
+    wait_until(lambda: damaged.name in server.log() and "ERROR" in server.log(), "the damage is not named")
     rest = [number for number in files.values() if number != lost]
     check_rest(server, rest, lost)
     # New spans come, files are merged, and the next start does not stumble again.
@@ -190,7 +191,10 @@ def test_a_damaged_file_stops_nothing_else(new_tracehouse, damage):
 
 
 def check_rest(server, rest, lost):
-    assert all(is_whole(server, number) for number in rest)
+    for number in rest:
+        # Spans of it might have been in the file that can't be read.
+        found = trace_as_protobuf(server, f"{number:032x}", may_be_partial=True)
+        assert len(by_span(found)) == 5
     server.get(f"/api/v2/traces/{lost:032x}", expect=404)
     found = server.search(limit=100)
     assert {trace["traceId"] for trace in found["traces"]} == {f"{number:032x}" for number in rest}
@@ -216,7 +220,7 @@ def test_damage_within_a_file_that_is_read(new_tracehouse):
     found = server.search(limit=100)["traces"]
     assert {trace["traceId"] for trace in found} >= {f"{number:032x}" for number in files.values() if number != lost}
     report = server.compact()
-    assert server.metric_sum("tracehouse_store_damaged_files_total") == 1, report
+    wait_until(lambda: server.metric_sum("tracehouse_store_damaged_files_total") == 1, f"it is not counted: {report}")
     assert damaged.name in server.log()
     check_rest(server, [number for number in files.values() if number != lost], lost)
 

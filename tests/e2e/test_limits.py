@@ -368,7 +368,7 @@ def test_slow_clients_do_not_block_others(tracehouse):
     """Some announce a megabyte and send a byte now and then, some never finish their headers, some only connect."""
     address = tracehouse.otlp_http.removeprefix("http://").split(":")
     head = (
-        f"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\nContent-Length: {MIB}\r\n\r\n"
+        f"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-protobuf\r\nContent-Length: {MIB}\r\n\r\n"
     ).encode()
     clients = []
     try:
@@ -396,7 +396,7 @@ def test_too_many_bytes_at_once_are_refused_for_now(new_tracehouse):
     body = request_of(3 * MIB).SerializeToString()
     address = server.otlp_http.removeprefix("http://").split(":")
     head = (
-        "POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\n"
+        "POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-protobuf\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     ).encode()
     holders = []

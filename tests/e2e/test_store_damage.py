@@ -201,6 +201,21 @@ def test_a_damaged_file_and_the_json_of_a_check(new_tracehouse):
     assert all_there(server, range(1, 7)) and troubles(server) == ""
 
 
+def test_a_check_names_a_damaged_log(new_tracehouse):
+    server = new_tracehouse(NO_MERGES).start()
+    for number in range(1, 4):
+        spans = [span(number.to_bytes(16), b"\x01" * 8, middle_of_hour(number))]
+        server.post_otlp(request(spans).SerializeToString())
+    server.kill()
+    assert server.command("store", "check").returncode == 0, "spans that are only in the log are no fault"
+    [segment] = sorted((server.data_dir / "log").glob("*.wal"))
+    content = bytearray(segment.read_bytes())
+    content[len(content.rstrip(b"\0")) // 2] ^= 1
+    segment.write_bytes(content)
+    assert "bytes are damaged" in server.command("store", "check", expect=1).stdout
+    assert segment.read_bytes() == content, "nothing is changed"
+
+
 def test_a_store_in_use_is_left_alone(new_tracehouse):
     server = new_tracehouse(NO_MERGES).start()
     for arguments in (("check",), ("repair",), ("trust-clock",)):

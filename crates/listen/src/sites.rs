@@ -241,7 +241,7 @@ fn wrong_media_type(request: &Parts) -> Option<String> {
     let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     // A page can send only text/plain, forms and nothing at all without asking first.
     let known = essence.starts_with("application/") && essence != "application/x-www-form-urlencoded";
-    (!known).then(|| essence)
+    (!known).then_some(essence)
 }
 
 /// Texts of others in our messages.
@@ -299,11 +299,14 @@ mod tests {
         )
     }
 
+    /// Method, headers, status of the answer.
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], u16);
+
     #[test]
     fn pages_of_other_origins_are_refused() {
         let sites = sites(&[], &[], true);
         let json = ("content-type", "application/json");
-        let cases: [(&str, &[(&str, &str)], u16); 14] = [
+        let cases: [Case<'_>; 14] = [
             ("GET", &[("host", OWN)], 200),
             ("POST", &[("host", OWN), json], 200),
             ("GET", &[("host", OWN), ("origin", "http://127.0.0.1:3200")], 200),
@@ -384,7 +387,7 @@ mod tests {
     #[test]
     fn what_changes_says_what_it_is() {
         let sites = sites(&[], &[], true);
-        let cases: [(&str, &[(&str, &str)], u16); 12] = [
+        let cases: [Case<'_>; 12] = [
             ("POST", &[("content-type", "application/json; charset=utf-8")], 200),
             ("POST", &[("content-type", "application/x-protobuf")], 200),
             ("POST", &[("content-type", "application/grpc+proto")], 200),

@@ -41,7 +41,7 @@ fn delete(shared: &Shared, files: &[RetiredFile]) -> Result<(), WriteError> {
             }
         }
     }
-    files.iter().filter_map(|file| file.file.as_ref()).for_each(|file| file.close());
+    files.iter().filter_map(|file| file.file.as_ref()).for_each(|file| file.let_go());
     if let Err(error) = shared.runtime.block_on(shared.catalogue.forget(&deleted)) {
         // They are gone already; to delete them once more is no error.
         let gone = files.iter().filter(|file| deleted.contains(&file.id)).cloned();

@@ -241,9 +241,15 @@ impl SpanFile {
         })
     }
 
-    /// Lets go of all that is in memory of the file: the disk's room is not free while it is open.
-    pub(crate) fn close(&self) {
+    /// Reads the file anew from now on.
+    fn close(&self) {
         self.access.handles.close(self.number);
+        self.let_go();
+    }
+
+    /// Lets go of all that is in memory of a file that is deleted: the disk's room is not free while it is open. Who reads it
+    /// reads on.
+    pub(crate) fn let_go(&self) {
         self.access.footers.remove(&self.number);
         self.access.names.remove(&self.number);
         self.access.filters.remove(&self.number);

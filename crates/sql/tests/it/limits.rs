@@ -272,7 +272,7 @@ async fn a_file_that_cannot_be_read_is_named() {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
                 folders.push(path);
-            } else {
+            } else if path.extension().is_some_and(|extension| extension == "parquet") {
                 files.push(path);
             }
         }

@@ -69,6 +69,13 @@ impl PooledFile {
     }
 }
 
+/// The handle of a file that nobody reads any more is closed: of a deleted one, the disk's room is free then.
+impl Drop for PooledFile {
+    fn drop(&mut self) {
+        self.handles.close(self.number);
+    }
+}
+
 impl FileSource {
     /// A file whose handle is kept under a number as long as there is room.
     pub(crate) fn pooled(
