@@ -191,7 +191,7 @@ mod tests {
         ] {
             assert_eq!(places_of(pattern, Syntax::Regular).expect("few"), places, "{pattern}");
         }
-        for pattern in ["a{6000}", "(a{100}){100}", "((((a{50}){50}){50}){50}){50}", "(){1000}{1000}"] {
+        for pattern in ["a{6000}", "(a{100}){100}", "((((a{50}){50}){50}){50}){50}"] {
             let refused = places_of(pattern, Syntax::Regular).expect_err(pattern).to_string();
             assert!(refused.contains("smaller numbers"), "{refused}");
         }
