@@ -1,13 +1,15 @@
 """A server with default settings in a memory group of 2 GiB is never killed, whatever is asked of it."""
 
+import gzip
 import os
 from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
 import requests
 
 from memory_group import MemoryGroup
-from otlp import middle_of_hour, request, span
+from otlp import HOUR_NANOS, middle_of_hour, request, span
 
 GIB = 2**30
 GROUP_BYTES = 2 * GIB
@@ -26,10 +28,20 @@ def group():
 
 
 @pytest.fixture
-def grouped(group, new_tracehouse):
-    """A server with default settings in the group, and with spans of many users over an hour. It must outlive the test."""
+def empty(group, new_tracehouse):
+    """A server with default settings in the group. It must outlive the test."""
     server = new_tracehouse()
     server.start(before_exec=group.enter)
+    yield server
+    assert server.process.poll() is None, f"the server ended with {server.process.returncode}: {server.log()[-5_000:]}"
+    assert group.kills() == 0
+    assert server.get("/readyz").status_code == 200
+    server.kill()
+
+
+@pytest.fixture
+def grouped(empty):
+    """The same with spans of many users over an hour."""
     start = middle_of_hour()
     for first in range(0, SPANS, SPANS_PER_REQUEST):
         spans = [
@@ -43,13 +55,9 @@ def grouped(group, new_tracehouse):
             )
             for number in range(first + 1, first + SPANS_PER_REQUEST + 1)
         ]
-        server.post_otlp(request(spans).SerializeToString())
-    server.start_nanos = start
-    yield server
-    assert server.process.poll() is None, f"the server ended with {server.process.returncode}: {server.log()[-5_000:]}"
-    assert group.kills() == 0
-    assert server.get("/readyz").status_code == 200
-    server.kill()
+        empty.post_otlp(request(spans).SerializeToString())
+    empty.start_nanos = start
+    return empty
 
 
 def at_once(count, ask):
@@ -148,3 +156,125 @@ def test_heavy_series_at_once(grouped):
             return 504
 
     assert set(at_once(16, ask)) <= ANSWERS
+
+
+def test_series_over_many_files(empty):
+    """Each hour of ten days in a file of its own, and each file with users of its own."""
+    files, users = 240, 200
+    for hours_ago in range(1, files + 1):
+        start = middle_of_hour(hours_ago)
+        spans = [
+            span(
+                (hours_ago * users + number).to_bytes(16),
+                (hours_ago * users + number).to_bytes(8),
+                start + number,
+                duration_nanos=1_000 + number,
+                attributes={"user": f"user-{hours_ago}-{number}"},
+            )
+            for number in range(1, users + 1)
+        ]
+        empty.post_otlp(request(spans).SerializeToString())
+        empty.flush()
+    end = middle_of_hour(0) // 10**9
+
+    def ask(number):
+        begin = end - (files + 2) * HOUR_NANOS // 10**9
+        parameters = {"q": SERIES[number % 3], "start": begin, "end": end, "step": "120s"}
+        return empty.get("/api/v1/metrics", params=parameters, expect=None).status_code
+
+    assert set(at_once(8, ask)) <= ANSWERS
+
+
+def read(server, path, headers=None):
+    """The status of an answer that is read to its end, and how many bytes it has."""
+    with requests.get(server.url + path, headers=headers or {}, stream=True, timeout=120) as answer:
+        return answer.status_code, sum(len(part) for part in answer.iter_content(1 << 20))
+
+
+def read_by_grpc(server, trace):
+    """Jaeger's GetTrace, its messages as bytes: the id of the trace is the first field."""
+    options = [("grpc.max_receive_message_length", -1)]
+    with grpc.insecure_channel(server.url.removeprefix("http://"), options=options) as channel:
+        get_trace = channel.unary_stream("/jaeger.api_v3.QueryService/GetTrace")
+        try:
+            return 200, sum(len(message) for message in get_trace(b"\x0a\x20" + trace.encode(), timeout=120))
+        except grpc.RpcError as error:
+            assert error.code().name in {"RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED"}, error
+            return 503, 0
+
+
+def ways_to_a_trace(server, trace, span_id):
+    """A trace in every interface, each a function that reads it."""
+    protobuf = {"Accept": "application/protobuf"}
+    paths = [
+        (f"/api/v1/traces/{trace}", None),
+        (f"/api/v1/traces/{trace}/spans/{span_id}", None),
+        (f"/api/v1/traces/{trace}/find?q=nowhere", None),
+        (f"/api/traces/{trace}", None),
+        (f"/api/traces/{trace}", protobuf),
+        (f"/api/v2/traces/{trace}", None),
+        (f"/api/v2/traces/{trace}", protobuf),
+        (f"/jaeger/api/traces/{trace}", None),
+        (f"/jaeger/api/v3/traces/{trace}", None),
+        (f"/zipkin/api/v2/trace/{trace}", None),
+    ]
+    ways = [lambda path=path, headers=headers: read(server, path, headers) for path, headers in paths]
+    return [*ways, lambda: read_by_grpc(server, trace)]
+
+
+def send_trace(server, trace, spans, spans_per_request, attributes_of):
+    """One trace of so many spans, each the child of the one before; `attributes_of` gives a span's by its number."""
+    start = middle_of_hour()
+    for first in range(0, spans, spans_per_request):
+        of_request = [
+            span(
+                trace,
+                (number + 1).to_bytes(8),
+                start + number * 1_000,
+                parent_span_id=number.to_bytes(8) if number else b"",
+                attributes=attributes_of(number),
+            )
+            for number in range(first, min(spans, first + spans_per_request))
+        ]
+        body = gzip.compress(request(of_request).SerializeToString(), 1)
+        server.post_otlp(body, headers={"Content-Encoding": "gzip"})
+
+
+def test_a_trace_of_long_texts_in_every_interface(empty):
+    """60,000 spans with 16 KiB each: a gigabyte, but less than a hundredth of that on the wire."""
+    trace = (7).to_bytes(16)
+    send_trace(empty, trace, 60_000, 3_750, lambda number: {"text": f"{number:08}" + "x" * 16_376})
+    for flushed in (False, True):
+        if flushed:
+            empty.flush()
+        ways = ways_to_a_trace(empty, trace.hex(), f"{30_000:016x}")
+        for answered in [way() for way in ways] + at_once(len(ways), lambda number, ways=ways: ways[number]()):
+            assert answered[0] in ANSWERS, answered
+        statements = [
+            "SELECT attr('text') FROM spans",
+            "SELECT attributes, name FROM spans",
+            "SELECT max(attributes), min(attr('text')) FROM spans",
+            "SELECT attr('text'), count(*) FROM spans GROUP BY 1",
+            "SELECT span_id FROM spans ORDER BY attr('text') DESC",
+            "SELECT count(*) FROM spans WHERE attributes LIKE '%y%x%y%'",
+            "SELECT count(DISTINCT attr('text')) FROM spans",
+            "SELECT a.attributes FROM spans a JOIN spans b ON a.span_id = b.parent_span_id",
+        ]
+        for statement in statements:
+            assert sql(empty, statement).status_code in ANSWERS, statement
+        statuses = at_once(len(statements), lambda number: sql(empty, statements[number]).status_code)
+        assert set(statuses) <= ANSWERS
+
+
+def test_a_trace_of_many_spans_at_once(empty):
+    trace = (8).to_bytes(16)
+    send_trace(empty, trace, 600_000, 50_000, lambda number: {"user": f"user-{number % USERS}"})
+    ways = ways_to_a_trace(empty, trace.hex(), f"{300_000:016x}")
+    for flushed in (False, True):
+        if flushed:
+            empty.flush()
+        whole = f"/api/v1/traces/{trace.hex()}?limit=1000000"
+        for answered in at_once(16, lambda _, whole=whole: read(empty, whole)):
+            assert answered[0] in ANSWERS, answered
+        for answered in at_once(len(ways), lambda number: ways[number]()):
+            assert answered[0] in ANSWERS, answered

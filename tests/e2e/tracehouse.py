@@ -38,7 +38,7 @@ class Tracehouse:
     # Life
 
     def start(self, env=None, before_exec=None):
-        """Starts the process, with further environment variables; `before_exec` is called in it before it becomes the server."""
+        """Starts the server, with further environment variables; `before_exec` is called in the new process before that."""
         config_path = self.folder / "tracehouse.yaml"
         # JSON is YAML.
         config_path.write_text(json.dumps(self.config))

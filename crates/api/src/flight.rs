@@ -29,7 +29,8 @@ use prost::Message;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
 use tracehouse_model::TenantId;
-use tracehouse_sql::{AnswerMemory, SqlError, SqlRequest, TABLES};
+use tracehouse_query::Reservation;
+use tracehouse_sql::{SqlError, SqlRequest, TABLES};
 
 use crate::state::ApiState;
 use crate::tenant::TENANT_HEADER;
@@ -78,7 +79,7 @@ impl FlightSql {
 }
 
 /// `memory`: what the rows count as, kept until the last message was taken.
-fn batches(schema: SchemaRef, batches: Vec<RecordBatch>, memory: AnswerMemory) -> DoGet {
+fn batches(schema: SchemaRef, batches: Vec<RecordBatch>, memory: Reservation) -> DoGet {
     let rows = stream::iter(batches.into_iter().map(Ok::<_, FlightError>));
     let encoded = FlightDataEncoderBuilder::new().with_schema(schema).build(rows);
     let held = encoded.inspect(move |_| {
@@ -197,7 +198,7 @@ impl FlightSqlService for FlightSql {
     async fn do_get_catalogs(&self, query: CommandGetCatalogs, _: Request<Ticket>) -> Result<DoGet, Status> {
         let mut catalogues = query.into_builder();
         catalogues.append(CATALOGUE);
-        Ok(batches(catalogues.schema(), vec![catalogues.build().map_err(arrow_status_of)?], AnswerMemory::default()))
+        Ok(batches(catalogues.schema(), vec![catalogues.build().map_err(arrow_status_of)?], Reservation::default()))
     }
 
     async fn get_flight_info_schemas(
@@ -211,7 +212,7 @@ impl FlightSqlService for FlightSql {
     async fn do_get_schemas(&self, query: CommandGetDbSchemas, _: Request<Ticket>) -> Result<DoGet, Status> {
         let mut schemas = query.into_builder();
         schemas.append(CATALOGUE, SCHEMA);
-        Ok(batches(schemas.schema(), vec![schemas.build().map_err(arrow_status_of)?], AnswerMemory::default()))
+        Ok(batches(schemas.schema(), vec![schemas.build().map_err(arrow_status_of)?], Reservation::default()))
     }
 
     async fn get_flight_info_tables(
@@ -228,7 +229,7 @@ impl FlightSqlService for FlightSql {
             let schema = self.schema(request.metadata(), &format!("SELECT * FROM {table}")).await?;
             tables.append(CATALOGUE, SCHEMA, table, "TABLE", &schema).map_err(arrow_status_of)?;
         }
-        Ok(batches(tables.schema(), vec![tables.build().map_err(arrow_status_of)?], AnswerMemory::default()))
+        Ok(batches(tables.schema(), vec![tables.build().map_err(arrow_status_of)?], Reservation::default()))
     }
 
     async fn get_flight_info_table_types(
@@ -242,7 +243,7 @@ impl FlightSqlService for FlightSql {
     async fn do_get_table_types(&self, query: CommandGetTableTypes, _: Request<Ticket>) -> Result<DoGet, Status> {
         let mut types = query.into_builder();
         types.append("TABLE");
-        Ok(batches(types.schema(), vec![types.build().map_err(arrow_status_of)?], AnswerMemory::default()))
+        Ok(batches(types.schema(), vec![types.build().map_err(arrow_status_of)?], Reservation::default()))
     }
 
     async fn get_flight_info_sql_info(
@@ -256,7 +257,7 @@ impl FlightSqlService for FlightSql {
     async fn do_get_sql_info(&self, query: CommandGetSqlInfo, _: Request<Ticket>) -> Result<DoGet, Status> {
         let asked = query.into_builder(about_the_server());
         let schema = asked.schema();
-        Ok(batches(schema, vec![asked.build().map_err(arrow_status_of)?], AnswerMemory::default()))
+        Ok(batches(schema, vec![asked.build().map_err(arrow_status_of)?], Reservation::default()))
     }
 
     async fn register_sql_info(&self, _: i32, _: &SqlInfo) {}

@@ -9,7 +9,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::StreamExt;
-use tracehouse_memory::Account;
+use tracehouse_scan::Reservation;
 
 use crate::limits::bytes_of_batch;
 use crate::watch::{Stopped, Watch};
@@ -21,12 +21,9 @@ pub(crate) struct Collected {
     pub(crate) rows: usize,
     /// What ended it before the last row.
     pub(crate) cut: Option<Cut>,
-    pub(crate) memory: AnswerMemory,
+    /// What the rows take of the memory for queries.
+    pub(crate) memory: Reservation,
 }
-
-/// What an answer takes of the memory for queries; it goes back when the last clone is dropped.
-#[derive(Debug, Clone, Default)]
-pub struct AnswerMemory(#[expect(dead_code, reason = "it is held, not looked at")] Option<Arc<Account>>);
 
 /// An answer is there twice while it is written: as rows and as the text or message that is made of them.
 const COPIES_OF_ANSWER: usize = 2;
@@ -34,6 +31,7 @@ const COPIES_OF_ANSWER: usize = 2;
 pub(crate) enum Cut {
     Rows,
     Bytes,
+    Memory,
     Time,
 }
 
@@ -45,9 +43,9 @@ pub(crate) async fn collect(
     watch: &Watch,
 ) -> Result<Collected> {
     let schema = plain_schema(&stream.schema());
-    let memory = AnswerMemory::default();
+    let memory = Reservation::default();
     let mut collected = Collected { schema: schema.clone(), batches: Vec::new(), rows: 0, cut: None, memory };
-    let mut account = watch.account();
+    let mut held = watch.hold_answer();
     let mut bytes = 0;
     let deadline = tokio::time::sleep(watch.time_left());
     tokio::pin!(deadline);
@@ -71,9 +69,13 @@ pub(crate) async fn collect(
         let wanted = batch.slice(0, batch.num_rows().min(room));
         let fitting = first_rows(&wanted, bytes_max - bytes);
         let fitting_bytes = bytes_of_batch(&fitting);
-        account.try_grow(COPIES_OF_ANSWER * fitting_bytes).map_err(|error| {
-            DataFusionError::ResourcesExhausted(format!("an answer of {} rows or more: {error}", collected.rows))
-        })?;
+        if let Err(error) = watch.take_for_answer(&mut held, COPIES_OF_ANSWER * fitting_bytes) {
+            if collected.rows == 0 {
+                return Err(DataFusionError::ResourcesExhausted(format!("the first rows of the answer: {error}")));
+            }
+            collected.cut = Some(Cut::Memory);
+            break;
+        }
         bytes += fitting_bytes;
         collected.rows += fitting.num_rows();
         if fitting.num_rows() > 0 {
@@ -92,7 +94,7 @@ pub(crate) async fn collect(
             break;
         }
     }
-    collected.memory = AnswerMemory(Some(Arc::new(account)));
+    collected.memory = Reservation::of(held);
     Ok(collected)
 }
 

@@ -21,9 +21,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tracehouse_memory::Pool;
 use tracehouse_model::{Clock, TenantId};
+use tracehouse_scan::Reservation;
 use tracehouse_store::Store;
 
-use crate::answer::{AnswerMemory, Collected, Cut, collect, plain_schema};
+use crate::answer::{Collected, Cut, collect, plain_schema};
 use crate::error::SqlError;
 use crate::functions::functions;
 use crate::limits::{Amounts, BoundedOperators, Bounds, bounded_functions, check_windows};
@@ -93,7 +94,7 @@ pub struct SqlAnswer {
     pub scanned: Scanned,
     pub elapsed: Duration,
     /// What the rows take of the memory for queries. Keep it for as long as the answer, or a text made of it, is there.
-    pub memory: AnswerMemory,
+    pub memory: Reservation,
 }
 
 /// Answers SQL over what a store holds.
@@ -367,6 +368,11 @@ fn partial_reason(collected: &Collected, scanned: &Scanned, limits: &SqlLimits) 
         Some(Cut::Bytes) => reasons.push(format!(
             "{rows} of an unknown number of rows: an answer may have {} bytes; ask for fewer rows or columns",
             limits.answer_bytes_max
+        )),
+        Some(Cut::Memory) => reasons.push(format!(
+            "{rows} of an unknown number of rows: further ones have no room in the {} bytes for SQL; ask for fewer rows or \
+             columns",
+            limits.memory_bytes_max
         )),
         Some(Cut::Time) => reasons.push(format!(
             "{rows} of an unknown number of rows: {} s had passed; ask for a shorter range of start_time",

@@ -37,7 +37,6 @@ mod statement;
 mod tables;
 mod watch;
 
-pub use answer::AnswerMemory;
 pub use engine::{SqlAnswer, SqlEngine, SqlLimits, SqlRequest};
 pub use error::SqlError;
 pub use scan::Scanned;

@@ -1,13 +1,14 @@
 //! One statement while it runs: its time, whether anybody waits for it, and its memory.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryLimit, MemoryPool, MemoryReservation};
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use tracehouse_memory::{Account, Pool, Tally, limit_bytes, over_limit};
+use tracehouse_memory::{Account, OutOfMemory, Pool, Tally, limit_bytes, over_limit};
+use tracehouse_scan::Held;
 
 /// What a statement may allocate beside what its operators ask for: its plan, and the batches that are on their way.
 const UNASKED_BYTES_MAX: usize = 16 << 20;
@@ -23,6 +24,8 @@ pub(crate) struct Watch {
     pool: Pool,
     /// What operators asked for.
     asked: Mutex<Account>,
+    /// What was taken for the answer, which has it for longer than the statement runs.
+    answer_bytes: AtomicUsize,
     /// What was allocated all the same.
     unasked: Mutex<Account>,
     /// `None` if too many are counted already.
@@ -55,6 +58,7 @@ impl Watch {
             stopped: AtomicBool::new(false),
             pool: pool.clone(),
             asked: Mutex::new(pool.account()),
+            answer_bytes: AtomicUsize::new(0),
             unasked: Mutex::new(pool.account()),
             tally: Tally::begin(),
         }
@@ -98,9 +102,16 @@ impl Watch {
         Tally::leave();
     }
 
-    /// An account of its own, for what outlives the statement.
-    pub(crate) fn account(&self) -> Account {
-        self.pool.account()
+    /// For the answer, which outlives the statement.
+    pub(crate) fn hold_answer(&self) -> Held {
+        Held::of(&self.pool)
+    }
+
+    /// Takes memory for a part of the answer, before it is allocated.
+    pub(crate) fn take_for_answer(&self, held: &mut Held, bytes: usize) -> std::result::Result<(), OutOfMemory> {
+        held.take(bytes)?;
+        self.answer_bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
     }
 
     /// What it has allocated, or asked for.
@@ -110,7 +121,8 @@ impl Watch {
 
     fn count_unasked(&self) -> Result<()> {
         let Some(tally) = &self.tally else { return Ok(()) };
-        let free = self.asked.lock().bytes() + UNASKED_BYTES_MAX;
+        let asked = self.asked.lock().bytes() + self.answer_bytes.load(Ordering::Relaxed);
+        let free = asked + UNASKED_BYTES_MAX;
         let unasked = tally.bytes().saturating_sub(free);
         let grown = self.unasked.lock().try_resize(unasked);
         grown.map_err(|error| {

@@ -15,7 +15,7 @@ use tracehouse_query::{
     MetricsAnswer, MetricsRequest, ParentRow, QueryError, Reservation, Scope, SearchAnswer, SearchRequest, Series,
     ServiceCount, Trace, TraceDetail, TraceSummary, Weighting,
 };
-use tracehouse_sql::{AnswerMemory, Scanned, SqlAnswer, SqlError, SqlRequest};
+use tracehouse_sql::{Scanned, SqlAnswer, SqlError, SqlRequest};
 use tracehouse_store::{CompactReport, FlushReport};
 
 pub(crate) const TRACE: &str = "5b8efff798038103d269b633813fc60c";
@@ -229,7 +229,7 @@ impl Answers for Fake {
             partial_reason,
             scanned: Scanned::default(),
             elapsed: Duration::from_nanos(5),
-            memory: AnswerMemory::default(),
+            memory: Reservation::default(),
         })
     }
 

@@ -51,7 +51,7 @@ fn relations_that_grow() -> Vec<String> {
             last,
         ),
         format!("SELECT count(*) FROM {}", vec!["traces"; 700].join(" NATURAL JOIN ")),
-        vec!["SELECT * FROM traces"; 390].join(" UNION ALL "),
+        vec!["SELECT * FROM traces"; 250].join(" UNION ALL "),
         format!("SELECT * FROM {}", (0..150).map(|at| format!("spans AS s{at}")).collect::<Vec<_>>().join(", ")),
         format!(
             "SELECT s0.name FROM spans AS s0{}",
@@ -186,7 +186,7 @@ async fn expressions_that_are_written_out_often_are_refused() {
 /// As much as is allowed of each, and the most that one statement allocates for its plan.
 #[tokio::test]
 async fn plans_that_are_allowed_stay_small() {
-    const PLAN_BYTES_MAX: usize = 256 << 20;
+    const PLAN_BYTES_MAX: usize = 128 << 20;
     let shop = Shop::open(SqlLimits::default()).await;
     let union = |count: usize| vec!["SELECT name, duration_nanos AS n FROM spans"; count].join(" UNION ALL ");
     let numbers = |count: usize| (0..count).map(|number| number.to_string()).collect::<Vec<_>>().join(",");
@@ -194,14 +194,14 @@ async fn plans_that_are_allowed_stay_small() {
         (1..count).map(|at| format!(" JOIN spans AS s{at} ON s{at}.span_id = s0.span_id")).collect::<String>()
     };
     for statement in [
-        union(390),
-        vec!["SELECT * FROM traces"; 300].join(" UNION ALL "),
+        union(300),
+        vec!["SELECT * FROM traces"; 150].join(" UNION ALL "),
         format!("WITH t AS ({}) SELECT count(*) FROM t WHERE n > 5", union(300)),
         format!("WITH t AS ({}) SELECT count(*) FROM t WHERE n IN ({})", union(10), numbers(350)),
         format!("SELECT count(*) FROM spans WHERE duration_nanos IN ({})", numbers(9_000)),
         format!("SELECT s0.name FROM spans AS s0{} WHERE s0.kind = 'x'", joins(24)),
-        levels(7, &union(1), |below| format!("SELECT * FROM {below} UNION ALL SELECT * FROM {below}"), "SELECT count(*) FROM LAST"),
-        levels(12, "SELECT name AS b FROM spans", |below| format!("SELECT b || b AS b FROM {below}"), "SELECT b FROM LAST WHERE b = 'x'"),
+        levels(5, &union(1), |below| format!("SELECT * FROM {below} UNION ALL SELECT * FROM {below}"), "SELECT count(*) FROM LAST"),
+        levels(8, "SELECT name AS b FROM spans", |below| format!("SELECT b || b AS b FROM {below}"), "SELECT b FROM LAST WHERE b = 'x'"),
         "SELECT count(*) FROM spans GROUP BY CUBE (name, kind, status, service_name, scope_name, span_id, trace_id, trace_state)".to_owned(),
         format!("SELECT {} FROM spans", nested(10, "name", |inner| format!("coalesce({inner}, kind)"))),
     ] {
