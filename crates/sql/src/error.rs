@@ -29,7 +29,11 @@ impl SqlError {
     /// Why a statement with these limits ended, as its author should read it.
     pub(crate) fn of(error: &DataFusionError, limits: &SqlLimits) -> Self {
         if let DataFusionError::ResourcesExhausted(detail) = error.find_root() {
-            let detail = detail.lines().next().unwrap_or_default().to_owned();
+            let detail = match detail.lines().next().unwrap_or_default() {
+                // DataFusion's advice is about files that nothing is written to here.
+                line if line.contains("DiskManager") => "further rows to sort or to group have no room".to_owned(),
+                line => line.to_owned(),
+            };
             return SqlError::Memory { bytes_max: limits.memory_bytes_max, detail };
         }
         match Stopped::of(error) {

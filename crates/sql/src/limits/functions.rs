@@ -66,12 +66,14 @@ pub(crate) fn bounded_functions(functions: Vec<Arc<ScalarUDF>>, bounds: &Bounds)
 /// An upper bound for the bytes that a call makes.
 type Estimate = fn(&Call<'_>) -> usize;
 
-/// The functions whose result may be much larger than their largest argument. All others give numbers, one of their
-/// arguments, or a part of one.
+/// The functions whose result may be much larger than their largest argument, or that copy it to give a part of it. All others
+/// give numbers, one of their arguments, or a part of one.
 fn estimate_of(name: &str) -> Option<Estimate> {
     let estimate: Estimate = match name {
         "concat" | "overlay" | "make_array" | "map" | "array_append" | "array_prepend" | "array_concat"
         | "array_union" | "arrays_zip" => |call| call.bytes_of_all(),
+        // They give a part of a list, but compare copies of all its elements.
+        "array_distinct" | "array_except" | "array_intersect" | "array_sort" => |call| call.bytes_of_all(),
         "concat_ws" => |call| call.bytes_of_all().saturating_add(call.bytes(0).saturating_mul(call.args.len())),
         // A character becomes another, of at most four bytes.
         "translate" => |call| call.bytes(0).saturating_mul(4),

@@ -2,10 +2,10 @@
 
 use crate::error::SqlError;
 
-/// Most tables, joins, queries and unions of a plan, each as often as it is named. Planning takes up to 100 KiB for each.
-const RELATIONS_MAX: u64 = 1_000;
-/// Most parts of all expressions of a plan: columns, values, operators, calls.
-const EXPRESSIONS_MAX: u64 = 20_000;
+/// Most tables, joins, queries and unions of a plan, each as often as it is named.
+const RELATIONS_MAX: u64 = 2_000;
+/// Most parts of all expressions of a plan: columns, values, operators, calls. Planning takes 5 to 15 KiB for each.
+const EXPRESSIONS_MAX: u64 = 12_000;
 /// Most columns that the relations of a plan have together: each knows the names and types of all of its own.
 const FIELDS_MAX: u64 = 100_000;
 

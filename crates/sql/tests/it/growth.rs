@@ -51,7 +51,7 @@ fn relations_that_grow() -> Vec<String> {
             last,
         ),
         format!("SELECT count(*) FROM {}", vec!["traces"; 700].join(" NATURAL JOIN ")),
-        vec!["SELECT * FROM traces"; 250].join(" UNION ALL "),
+        vec!["SELECT * FROM traces"; 350].join(" UNION ALL "),
         format!("SELECT * FROM {}", (0..150).map(|at| format!("spans AS s{at}")).collect::<Vec<_>>().join(", ")),
         format!(
             "SELECT s0.name FROM spans AS s0{}",
@@ -194,10 +194,10 @@ async fn plans_that_are_allowed_stay_small() {
         (1..count).map(|at| format!(" JOIN spans AS s{at} ON s{at}.span_id = s0.span_id")).collect::<String>()
     };
     for statement in [
-        union(300),
+        union(390),
         vec!["SELECT * FROM traces"; 150].join(" UNION ALL "),
         format!("WITH t AS ({}) SELECT count(*) FROM t WHERE n > 5", union(300)),
-        format!("WITH t AS ({}) SELECT count(*) FROM t WHERE n IN ({})", union(10), numbers(350)),
+        format!("WITH t AS ({}) SELECT count(*) FROM t WHERE n IN ({})", union(10), numbers(300)),
         format!("SELECT count(*) FROM spans WHERE duration_nanos IN ({})", numbers(9_000)),
         format!("SELECT s0.name FROM spans AS s0{} WHERE s0.kind = 'x'", joins(24)),
         levels(5, &union(1), |below| format!("SELECT * FROM {below} UNION ALL SELECT * FROM {below}"), "SELECT count(*) FROM LAST"),
