@@ -37,8 +37,8 @@ class Tracehouse:
 
     # Life
 
-    def start(self, env=None):
-        """Starts the process, with further environment variables."""
+    def start(self, env=None, before_exec=None):
+        """Starts the server, with further environment variables; `before_exec` is called in the new process before that."""
         config_path = self.folder / "tracehouse.yaml"
         # JSON is YAML.
         config_path.write_text(json.dumps(self.config))
@@ -47,7 +47,10 @@ class Tracehouse:
         for flag in ("--listen", "--otlp-grpc", "--otlp-http"):
             command += [flag, "127.0.0.1:0"]
         with open(self.log_path, "a") as log, open(banner_path, "w") as banner:
-            self.process = subprocess.Popen(command, stdout=banner, stderr=log, env=clean_environment() | (env or {}))
+            environment = clean_environment() | (env or {})
+            self.process = subprocess.Popen(
+                command, stdout=banner, stderr=log, env=environment, preexec_fn=before_exec
+            )
         self._await_banner(banner_path)
         return self
 

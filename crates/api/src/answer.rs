@@ -3,9 +3,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use futures::stream;
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Frame, SizeHint};
@@ -81,8 +82,8 @@ pub(crate) fn json(value: &impl Serialize) -> Response {
     bytes(JSON, serde_json::to_vec(value).expect("writing plain data to memory can't fail"))
 }
 
-fn bytes(content_type: HeaderValue, body: Vec<u8>) -> Response {
-    let mut response = body.into_response();
+fn bytes(content_type: HeaderValue, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     // More spans of a trace may come at any time.
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -117,6 +118,14 @@ pub(crate) async fn large(
         response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     Ok(response)
+}
+
+/// An answer that is written part by part while it is sent, so that it never is in memory as a whole.
+pub(crate) fn in_parts(content_type: HeaderValue, parts: impl Iterator<Item = Vec<u8>> + Send + 'static) -> Response {
+    let written = stream::try_unfold(parts, |mut parts| {
+        tokio::task::spawn_blocking(move || parts.next().map(|part| (Bytes::from(part), parts)))
+    });
+    bytes(content_type, Body::from_stream(written))
 }
 
 /// Runs work that takes long on a thread of its own, few at once.

@@ -29,6 +29,7 @@ use prost::Message;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
 use tracehouse_model::TenantId;
+use tracehouse_query::Reservation;
 use tracehouse_sql::{SqlError, SqlRequest, TABLES};
 
 use crate::state::ApiState;
@@ -71,16 +72,20 @@ impl FlightSql {
         let request = SqlRequest { query, rows_max: ROWS_MAX };
         let answer = self.state.answers.sql(&tenant, request).await.map_err(status)?;
         match answer.partial_reason {
-            None => Ok(batches(answer.schema, answer.batches)),
+            None => Ok(batches(answer.schema, answer.batches, answer.memory)),
             Some(reason) => Err(Status::resource_exhausted(format!("the answer is not complete: {reason}"))),
         }
     }
 }
 
-fn batches(schema: SchemaRef, batches: Vec<RecordBatch>) -> DoGet {
+/// `memory`: what the rows count as, kept until the last message was taken.
+fn batches(schema: SchemaRef, batches: Vec<RecordBatch>, memory: Reservation) -> DoGet {
     let rows = stream::iter(batches.into_iter().map(Ok::<_, FlightError>));
     let encoded = FlightDataEncoderBuilder::new().with_schema(schema).build(rows);
-    Response::new(encoded.map_err(Status::from).boxed())
+    let held = encoded.inspect(move |_| {
+        let _ = &memory;
+    });
+    Response::new(held.map_err(Status::from).boxed())
 }
 
 /// Where to get the rows of a command: here, with the command as the ticket.
@@ -193,7 +198,7 @@ impl FlightSqlService for FlightSql {
     async fn do_get_catalogs(&self, query: CommandGetCatalogs, _: Request<Ticket>) -> Result<DoGet, Status> {
         let mut catalogues = query.into_builder();
         catalogues.append(CATALOGUE);
-        Ok(batches(catalogues.schema(), vec![catalogues.build().map_err(arrow_status_of)?]))
+        Ok(batches(catalogues.schema(), vec![catalogues.build().map_err(arrow_status_of)?], Reservation::default()))
     }
 
     async fn get_flight_info_schemas(
@@ -207,7 +212,7 @@ impl FlightSqlService for FlightSql {
     async fn do_get_schemas(&self, query: CommandGetDbSchemas, _: Request<Ticket>) -> Result<DoGet, Status> {
         let mut schemas = query.into_builder();
         schemas.append(CATALOGUE, SCHEMA);
-        Ok(batches(schemas.schema(), vec![schemas.build().map_err(arrow_status_of)?]))
+        Ok(batches(schemas.schema(), vec![schemas.build().map_err(arrow_status_of)?], Reservation::default()))
     }
 
     async fn get_flight_info_tables(
@@ -224,7 +229,7 @@ impl FlightSqlService for FlightSql {
             let schema = self.schema(request.metadata(), &format!("SELECT * FROM {table}")).await?;
             tables.append(CATALOGUE, SCHEMA, table, "TABLE", &schema).map_err(arrow_status_of)?;
         }
-        Ok(batches(tables.schema(), vec![tables.build().map_err(arrow_status_of)?]))
+        Ok(batches(tables.schema(), vec![tables.build().map_err(arrow_status_of)?], Reservation::default()))
     }
 
     async fn get_flight_info_table_types(
@@ -238,7 +243,7 @@ impl FlightSqlService for FlightSql {
     async fn do_get_table_types(&self, query: CommandGetTableTypes, _: Request<Ticket>) -> Result<DoGet, Status> {
         let mut types = query.into_builder();
         types.append("TABLE");
-        Ok(batches(types.schema(), vec![types.build().map_err(arrow_status_of)?]))
+        Ok(batches(types.schema(), vec![types.build().map_err(arrow_status_of)?], Reservation::default()))
     }
 
     async fn get_flight_info_sql_info(
@@ -252,7 +257,7 @@ impl FlightSqlService for FlightSql {
     async fn do_get_sql_info(&self, query: CommandGetSqlInfo, _: Request<Ticket>) -> Result<DoGet, Status> {
         let asked = query.into_builder(about_the_server());
         let schema = asked.schema();
-        Ok(batches(schema, vec![asked.build().map_err(arrow_status_of)?]))
+        Ok(batches(schema, vec![asked.build().map_err(arrow_status_of)?], Reservation::default()))
     }
 
     async fn register_sql_info(&self, _: i32, _: &SqlInfo) {}

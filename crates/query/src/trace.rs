@@ -367,6 +367,8 @@ pub(crate) fn span(
     let first = |span: &Span| (span.start_unix_nanos, std::cmp::Reverse(span.duration_nanos));
     match copies.into_iter().min_by_key(first) {
         Some(span) => Ok(Some(span)),
+        // It may be where nobody looked for want of memory.
+        None if question.bounds.exceeded() => Err(QueryError::Memory),
         None => question.reach.partial_reason().map_or(Ok(None), |reason| Err(QueryError::Unreadable(reason))),
     }
 }

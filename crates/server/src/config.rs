@@ -36,6 +36,9 @@ pub struct Config {
     /// The roles that this process runs; a role needs those it depends on.
     pub roles: Vec<String>,
     pub http: Http,
+    /// What the whole process may have allocated; above it queries end with an error or a partial answer. No key: 60 % of
+    /// the memory of its memory group (cgroup), or else of the machine.
+    pub memory_bytes_max: Option<Size>,
     pub otlp: Otlp,
     /// The tenants that may send spans, as named in X-Scope-OrgID (default is the one of requests that name none); an empty
     /// list takes any, up to limits.tenants_max.
@@ -109,7 +112,7 @@ pub struct QuerySettings {
     pub at_once_max: usize,
     /// Longest time; an answer over HTTP or gRPC ends after a minute in any case.
     pub time_max: Period,
-    /// Most memory for what it gathers.
+    /// Most memory for what all queries gather together, SQL statements among them.
     pub memory_bytes_max: Size,
     /// Most bytes that it may read of the stored files.
     pub scanned_bytes_max: Size,
@@ -124,7 +127,7 @@ pub struct SqlSettings {
     pub at_once_max: usize,
     /// Longest time of a statement; an answer over HTTP ends after a minute in any case.
     pub time_max: Period,
-    /// Most memory of all statements together, for what they sort, group and join.
+    /// Most memory of all statements together, a share of `query.memory_bytes_max`.
     pub memory_bytes_max: Size,
     /// Most rows of an answer.
     pub rows_max: usize,
@@ -207,6 +210,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 3200)),
             roles: crate::roles::ROLES.iter().map(|role| role.name.to_owned()).collect(),
             http: Http::default(),
+            memory_bytes_max: None,
             otlp: Otlp::default(),
             tenants: Vec::new(),
             limits: LimitSettings::default(),

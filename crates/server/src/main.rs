@@ -1,8 +1,8 @@
 use std::process::ExitCode;
 
-/// Returns memory to the system sooner and splits it less than the C library's allocator.
+/// Counts what the whole process has allocated: `memory_bytes_max` bounds it.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tracehouse_memory::CountingAllocator = tracehouse_memory::CountingAllocator;
 
 fn main() -> ExitCode {
     tracehouse_server::run()

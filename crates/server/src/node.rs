@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tracehouse_api::ApiState;
 use tracehouse_catalogue::{Catalogue, SqliteCatalogue};
 use tracehouse_listen::{OriginPattern, Port, Sites};
+use tracehouse_memory::Pool;
 use tracehouse_model::{Clock, Randomness, SystemClock, SystemRandomness, TenantId};
 use tracehouse_pipeline::{Pipeline, TenantGate};
 use tracehouse_query::QueryEngine;
@@ -188,8 +189,10 @@ impl<'a> Node<'a> {
     /// Starts the queries and opens the front to the APIs and the user interface.
     pub(crate) async fn start_query(&mut self) -> anyhow::Result<()> {
         let store = self.store.clone().context("the store is not open")?;
-        let engine = QueryEngine::new(store.clone(), self.config.query.limits(), self.clock.clone());
-        let sql = SqlEngine::new(store.clone(), self.config.query.sql.limits(), self.clock.clone())?;
+        let limits = self.config.query.limits();
+        let memory = Pool::new(limits.memory_bytes_max);
+        let engine = QueryEngine::with_pool(store.clone(), limits, memory.clone(), self.clock.clone());
+        let sql = SqlEngine::with_pool(store.clone(), self.config.query.sql.limits(), &memory, self.clock.clone())?;
         let state = ApiState::new(engine, sql, store, self.prometheus.clone(), self.clock.clone(), TenantId::default());
         self.front.open(tracehouse_api::router(state));
         Ok(())

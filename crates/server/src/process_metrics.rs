@@ -29,6 +29,8 @@ pub(crate) fn describe() {
     describe_gauge!("process_virtual_memory_bytes", Unit::Bytes, "Address space of the process");
     describe_gauge!("process_threads", "Threads of the process");
     describe_gauge!("process_open_fds", "Open file descriptors of the process");
+    describe_gauge!("tracehouse_memory_allocated_bytes", Unit::Bytes, "What the process has allocated and not freed");
+    describe_gauge!("tracehouse_memory_limit_bytes", Unit::Bytes, "What the process may have allocated; 0 is no limit");
 }
 
 /// Reads the process's figures and sets the gauges. Takes some tens of microseconds.
@@ -43,6 +45,9 @@ pub(crate) fn record() {
         ("process_threads", sample.threads),
         ("process_open_fds", sample.open_fds),
     ];
+    let limit = tracehouse_memory::limit_bytes();
+    metrics::gauge!("tracehouse_memory_allocated_bytes").set(tracehouse_memory::in_use_bytes() as f64);
+    metrics::gauge!("tracehouse_memory_limit_bytes").set(if limit == usize::MAX { 0.0 } else { limit as f64 });
     for (name, value) in gauges {
         if let Some(value) = value {
             metrics::gauge!(name).set(value);

@@ -62,6 +62,8 @@ pub(crate) fn serve(options: &ServeOptions) -> anyhow::Result<()> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    let memory_bytes_max = loaded.config.memory_bytes_max.map(|size| size.0);
+    tracehouse_memory::set_limit_bytes(memory_bytes_max.unwrap_or_else(tracehouse_memory::default_limit_bytes));
     let prometheus = install_metrics()?;
     let runtimes = Runtimes::new(&loaded.config)?;
     let outcome = runtimes.background.block_on(run(loaded.config, &runtimes, prometheus));

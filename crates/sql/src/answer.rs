@@ -1,6 +1,6 @@
 //! Collects an answer within its limits.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::cast;
@@ -9,9 +9,10 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::StreamExt;
-use std::sync::Arc;
+use tracehouse_scan::Reservation;
 
 use crate::limits::bytes_of_batch;
+use crate::watch::{Stopped, Watch};
 
 /// Rows as they came, until a limit.
 pub(crate) struct Collected {
@@ -20,25 +21,33 @@ pub(crate) struct Collected {
     pub(crate) rows: usize,
     /// What ended it before the last row.
     pub(crate) cut: Option<Cut>,
+    /// What the rows take of the memory for queries.
+    pub(crate) memory: Reservation,
 }
+
+/// An answer is there twice while it is written: as rows and as the text or message that is made of them.
+const COPIES_OF_ANSWER: usize = 2;
 
 pub(crate) enum Cut {
     Rows,
     Bytes,
+    Memory,
     Time,
 }
 
-/// At most so many rows, so many bytes, for so long.
+/// At most so many rows, so many bytes, for as long as the watch allows.
 pub(crate) async fn collect(
     mut stream: SendableRecordBatchStream,
     rows_max: usize,
     bytes_max: usize,
-    time_left: Duration,
+    watch: &Watch,
 ) -> Result<Collected> {
     let schema = plain_schema(&stream.schema());
-    let mut collected = Collected { schema: schema.clone(), batches: Vec::new(), rows: 0, cut: None };
+    let memory = Reservation::default();
+    let mut collected = Collected { schema: schema.clone(), batches: Vec::new(), rows: 0, cut: None, memory };
+    let mut held = watch.hold_answer();
     let mut bytes = 0;
-    let deadline = tokio::time::sleep(time_left);
+    let deadline = tokio::time::sleep(watch.time_left());
     tokio::pin!(deadline);
     loop {
         let batch = tokio::select! {
@@ -49,11 +58,25 @@ pub(crate) async fn collect(
             }
         };
         let Some(batch) = batch else { break };
-        let batch = batch?;
+        let batch = match batch {
+            Err(error) if Stopped::of(&error) == Some(Stopped::TimeIsUp) => {
+                collected.cut = Some(Cut::Time);
+                break;
+            }
+            batch => batch?,
+        };
         let room = rows_max - collected.rows;
         let wanted = batch.slice(0, batch.num_rows().min(room));
         let fitting = first_rows(&wanted, bytes_max - bytes);
-        bytes += bytes_of_batch(&fitting);
+        let fitting_bytes = bytes_of_batch(&fitting);
+        if let Err(error) = watch.take_for_answer(&mut held, COPIES_OF_ANSWER * fitting_bytes) {
+            if collected.rows == 0 {
+                return Err(DataFusionError::ResourcesExhausted(format!("the first rows of the answer: {error}")));
+            }
+            collected.cut = Some(Cut::Memory);
+            break;
+        }
+        bytes += fitting_bytes;
         collected.rows += fitting.num_rows();
         if fitting.num_rows() > 0 {
             collected.batches.push(plain(&fitting, &schema)?);
@@ -71,6 +94,7 @@ pub(crate) async fn collect(
             break;
         }
     }
+    collected.memory = Reservation::of(held);
     Ok(collected)
 }
 

@@ -10,25 +10,29 @@ use datafusion::common::DataFusionError;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::{SQLOptions, SessionContext};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
-use datafusion::optimizer::{Optimizer, OptimizerRule};
+use datafusion::optimizer::{Analyzer, Optimizer, OptimizerRule};
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use futures::future::BoxFuture;
 use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tracehouse_memory::Pool;
 use tracehouse_model::{Clock, TenantId};
+use tracehouse_scan::Reservation;
 use tracehouse_store::Store;
 
 use crate::answer::{Collected, Cut, collect, plain_schema};
 use crate::error::SqlError;
 use crate::functions::functions;
-use crate::limits::{Amounts, BoundedOperators, bounded_functions, check_windows};
-use crate::plan::{GuardBatches, ReadAttributesAsColumns, SpansTable};
+use crate::limits::{Amounts, BoundedOperators, Bounds, bounded_functions, check_windows};
+use crate::plan::{Checkpoint, GuardBatches, ReadAttributesAsColumns, SpansTable, watched, with_checkpoints};
 use crate::scan::{ScanReport, Scanned};
 use crate::statement::{Parsed, parse};
 use crate::tables::{TRACES_VIEW, Table};
+use crate::watch::Watch;
 
 /// What statements may use.
 #[derive(Debug, Clone)]
@@ -37,7 +41,7 @@ pub struct SqlLimits {
     pub concurrent_max: usize,
     /// Threads of each statement.
     pub threads: usize,
-    /// Memory of all statements together, for what they sort, group and join. Nothing is spilled to a disk.
+    /// Memory of all statements together: their share of what all queries may have. Nothing is spilled to a disk.
     pub memory_bytes_max: usize,
     /// A statement that takes longer is ended.
     pub time_max: Duration,
@@ -89,6 +93,8 @@ pub struct SqlAnswer {
     pub partial_reason: Option<String>,
     pub scanned: Scanned,
     pub elapsed: Duration,
+    /// What the rows take of the memory for queries. Keep it for as long as the answer, or a text made of it, is there.
+    pub memory: Reservation,
 }
 
 /// Answers SQL over what a store holds.
@@ -100,20 +106,32 @@ pub struct SqlEngine {
     slots: Arc<Semaphore>,
     /// One for each statement that has threads.
     alive: Arc<Semaphore>,
+    pool: Pool,
     environment: Arc<RuntimeEnv>,
 }
 
 impl SqlEngine {
-    /// Fails if what its statements share can't be set up.
+    /// With memory of its own. Fails if what its statements share can't be set up.
     pub fn new(store: Arc<Store>, limits: SqlLimits, clock: Arc<dyn Clock>) -> std::io::Result<Arc<Self>> {
+        let pool = Pool::new(limits.memory_bytes_max);
+        Self::with_pool(store, limits, &pool, clock)
+    }
+
+    /// With a share of the memory for all queries. Fails if what its statements share can't be set up.
+    pub fn with_pool(
+        store: Arc<Store>,
+        limits: SqlLimits,
+        pool: &Pool,
+        clock: Arc<dyn Clock>,
+    ) -> std::io::Result<Arc<Self>> {
         let environment = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(GreedyMemoryPool::new(limits.memory_bytes_max)))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build_arc()
             .map_err(std::io::Error::other)?;
         let slots = Arc::new(Semaphore::new(limits.concurrent_max));
         let alive = Arc::new(Semaphore::new(ENDING_SHARE * limits.concurrent_max));
-        Ok(Arc::new(Self { store, limits, clock, slots, alive, environment }))
+        let pool = pool.share(limits.memory_bytes_max);
+        Ok(Arc::new(Self { store, limits, clock, slots, alive, pool, environment }))
     }
 
     pub fn limits(&self) -> &SqlLimits {
@@ -132,7 +150,9 @@ impl SqlEngine {
     pub fn schema(&self, tenant: &TenantId, query: &str) -> BoxFuture<'_, Result<SchemaRef, SqlError>> {
         let session = self.session(tenant);
         let query = query.to_owned();
-        Box::pin(self.run(async move { Ok(plain_schema(session.plan(&query).await?.schema().as_arrow())) }))
+        let watch = session.watch.clone();
+        let work = async move { Ok(plain_schema(session.plan(&query).await?.schema().as_arrow())) };
+        Box::pin(self.run(watch, work))
     }
 
     async fn run_query(&self, session: Session, request: SqlRequest) -> Result<SqlAnswer, SqlError> {
@@ -142,10 +162,9 @@ impl SqlEngine {
             return Err(SqlError::Invalid(format!("limit must be from 1 to {most}, it is {asked}")));
         }
         let begin = self.clock.monotonic();
-        let limits = self.limits.clone();
-        let work = self.run(async move {
-            let report = session.report.clone();
-            let collected = answer(session, &request, &limits).await?;
+        let work = self.run(session.watch.clone(), async move {
+            let (report, limits) = (session.report.clone(), session.limits.clone());
+            let collected = answer(session, &request).await?;
             Ok((collected, report.so_far(), limits))
         });
         let answer = work.await;
@@ -153,8 +172,9 @@ impl SqlEngine {
         metrics::histogram!("tracehouse_query_seconds", "kind" => "sql").record(elapsed.as_secs_f64());
         let (collected, scanned, limits) = answer?;
         let partial_reason = partial_reason(&collected, &scanned, &limits);
-        let Collected { schema, batches, rows, .. } = collected;
-        Ok(SqlAnswer { schema, batches, rows, complete: partial_reason.is_none(), partial_reason, scanned, elapsed })
+        let complete = partial_reason.is_none();
+        let Collected { schema, batches, rows, memory, .. } = collected;
+        Ok(SqlAnswer { schema, batches, rows, complete, partial_reason, scanned, elapsed, memory })
     }
 
     fn session(&self, tenant: &TenantId) -> Session {
@@ -163,8 +183,8 @@ impl SqlEngine {
             tenant: tenant.clone(),
             report: Arc::default(),
             environment: self.environment.clone(),
-            partitions: self.limits.threads,
-            memory_bytes_max: self.limits.memory_bytes_max,
+            limits: SqlLimits { memory_bytes_max: self.pool.bytes_max(), ..self.limits.clone() },
+            watch: Arc::new(Watch::new(&self.pool, Instant::now() + self.limits.time_max)),
         }
     }
 
@@ -172,6 +192,7 @@ impl SqlEngine {
     /// statements. If nobody waits any more, or its time is up, it is dropped at its next step.
     async fn run<T: Send + 'static>(
         &self,
+        watch: Arc<Watch>,
         work: impl Future<Output = Result<T, SqlError>> + Send + 'static,
     ) -> Result<T, SqlError> {
         let one_of = |permits: &Arc<Semaphore>| {
@@ -179,7 +200,7 @@ impl SqlEngine {
             permit.map_err(|_| SqlError::Busy { running: self.limits.concurrent_max })
         };
         let _slot = one_of(&self.slots)?;
-        let threads = Threads::start(self.limits.threads, one_of(&self.alive)?)?;
+        let threads = Threads::start(self.limits.threads, one_of(&self.alive)?, watch)?;
         // A statement looks at the time itself, but only between its steps, some of which are long.
         let ended = tokio::time::timeout(self.limits.time_max + STEP_TIME_MAX, threads.spawn(work)?).await;
         let ended = ended.map_err(|_| SqlError::Timeout { seconds: self.limits.time_max.as_secs() })?;
@@ -191,37 +212,44 @@ impl SqlEngine {
 }
 
 /// The threads of one statement. When it is dropped they end, but nobody waits for them.
-struct Threads(Option<Runtime>);
+struct Threads {
+    runtime: Option<Runtime>,
+    watch: Arc<Watch>,
+}
 
 impl Threads {
-    fn start(count: usize, alive: OwnedSemaphorePermit) -> Result<Self, SqlError> {
+    fn start(count: usize, alive: OwnedSemaphorePermit, watch: Arc<Watch>) -> Result<Self, SqlError> {
+        let (begins, stops) = (watch.clone(), watch.clone());
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(count)
             .max_blocking_threads(2 * count)
             .thread_name("sql")
             .thread_stack_size(STACK_BYTES)
             .enable_time()
-            // It does nothing but own the permit: the last thread to end drops it.
+            .on_thread_start(move || begins.enter())
+            // It owns the permit and the watch: the last thread to end drops them.
             .on_thread_stop(move || {
-                let _ = &alive;
+                let _ = (&alive, &stops);
+                Watch::leave();
             })
             .build();
         let runtime = runtime.inspect_err(|error| tracing::error!(%error, "threads for SQL could not be started"));
-        Ok(Self(Some(runtime.map_err(|_| SqlError::Ended)?)))
+        Ok(Self { runtime: Some(runtime.map_err(|_| SqlError::Ended)?), watch })
     }
 
     fn spawn<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<tokio::task::JoinHandle<T>, SqlError> {
-        Ok(self.0.as_ref().ok_or(SqlError::Ended)?.spawn(work))
+        Ok(self.runtime.as_ref().ok_or(SqlError::Ended)?.spawn(work))
     }
 }
 
 impl Drop for Threads {
     /// A runtime must not wait for its threads inside another.
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
+        self.watch.stop();
+        if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
@@ -233,29 +261,36 @@ struct Session {
     tenant: TenantId,
     report: Arc<ScanReport>,
     environment: Arc<RuntimeEnv>,
-    partitions: usize,
-    memory_bytes_max: usize,
+    limits: SqlLimits,
+    watch: Arc<Watch>,
 }
 
 impl Session {
     async fn context(&self, amounts: Amounts) -> Result<SessionContext, DataFusionError> {
         let mut config = SessionConfig::new()
-            .with_target_partitions(self.partitions)
+            .with_target_partitions(self.limits.threads)
             .with_batch_size(amounts.rows_per_batch)
             .with_information_schema(true)
             .with_default_catalog_and_schema("tracehouse", "public");
         config.options_mut().sql_parser.collect_spans = true;
+        let environment =
+            RuntimeEnvBuilder::from_runtime_env(&self.environment).with_memory_pool(self.watch.clone()).build_arc()?;
+        let checkpoint = || Checkpoint::new(self.watch.clone());
+        let mut physical_rules = PhysicalOptimizer::new().rules;
+        physical_rules.push(Arc::new(GuardBatches::new(self.watch.clone())));
         let mut builder = SessionStateBuilder::new()
             .with_default_features()
             .with_config(config)
-            .with_runtime_env(self.environment.clone())
-            .with_optimizer_rules(optimizer_rules())
-            .with_physical_optimizer_rule(Arc::new(GuardBatches))
+            .with_runtime_env(environment)
+            .with_analyzer_rules(with_checkpoints(Analyzer::new().rules, || checkpoint()))
+            .with_optimizer_rules(with_checkpoints(watched(optimizer_rules(), &self.watch), || checkpoint()))
+            .with_physical_optimizer_rules(with_checkpoints(physical_rules, || checkpoint()))
             // Functions with functions as arguments call those as often as lists have elements.
             .with_higher_order_functions(Vec::new());
         let functions_of_datafusion = builder.scalar_functions().take().unwrap_or_default();
-        let bounded = bounded_functions(functions_of_datafusion, amounts);
-        let operators = Arc::new(BoundedOperators::new(&bounded, amounts));
+        let bounds = Bounds { amounts, watch: self.watch.clone() };
+        let bounded = bounded_functions(functions_of_datafusion, &bounds);
+        let operators = Arc::new(BoundedOperators::new(&bounded, &bounds));
         builder.expr_planners().get_or_insert_default().insert(0, operators);
         let context = SessionContext::new_with_state(builder.with_scalar_functions(bounded).build());
         for function in functions() {
@@ -264,7 +299,7 @@ impl Session {
         // On a thread of the statement: telling copies may read files.
         let snapshot = self.store.snapshot(&self.tenant);
         for table in Table::ALL {
-            let provider = SpansTable::new(table, snapshot.clone(), self.report.clone());
+            let provider = SpansTable::new(table, snapshot.clone(), self.report.clone(), self.watch.clone());
             context.register_table(table.name(), Arc::new(provider))?;
         }
         let traces = context.state().create_logical_plan(TRACES_VIEW).await?;
@@ -278,12 +313,13 @@ impl Session {
 
     async fn context_and_plan(&self, query: &str) -> Result<(SessionContext, LogicalPlan), SqlError> {
         let Parsed { statement, amounts } = parse(query)?;
-        let wrong = |error: DataFusionError| SqlError::of(&error, self.memory_bytes_max);
+        let wrong = |error: DataFusionError| SqlError::of(&error, &self.limits);
         let context = self.context(amounts).await.map_err(wrong)?;
         let plan = context.state().statement_to_plan(statement).await.map_err(wrong)?;
         // What the parser let through may still write deep inside, as SELECT INTO does.
         let reading = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         reading.verify_plan(&plan).map_err(wrong)?;
+        Checkpoint::new(self.watch.clone()).pass(&plan).map_err(wrong)?;
         check_windows(&plan).map_err(wrong)?;
         Ok((context, plan))
     }
@@ -297,10 +333,11 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     rules
 }
 
-async fn answer(session: Session, request: &SqlRequest, limits: &SqlLimits) -> Result<Collected, SqlError> {
-    let wrong = |error: DataFusionError| SqlError::of(&error, limits.memory_bytes_max);
+async fn answer(session: Session, request: &SqlRequest) -> Result<Collected, SqlError> {
+    let limits = &session.limits;
+    let wrong = |error: DataFusionError| SqlError::of(&error, limits);
     let timeout = || SqlError::Timeout { seconds: limits.time_max.as_secs() };
-    let begin = tokio::time::Instant::now();
+    let watch = session.watch.clone();
     let stream = async {
         let (context, mut plan) = session.context_and_plan(&request.query).await?;
         // One row more than is wanted tells whether there are more. Explanations must stay at the top of their plan.
@@ -311,9 +348,8 @@ async fn answer(session: Session, request: &SqlRequest, limits: &SqlLimits) -> R
         let frame = context.execute_logical_plan(plan).await.map_err(wrong)?;
         frame.execute_stream().await.map_err(wrong)
     };
-    let stream = tokio::time::timeout(limits.time_max, stream).await.map_err(|_| timeout())??;
-    let time_left = limits.time_max.saturating_sub(begin.elapsed());
-    let collected = collect(stream, request.rows_max, limits.answer_bytes_max, time_left).await.map_err(wrong)?;
+    let stream = tokio::time::timeout(watch.time_left(), stream).await.map_err(|_| timeout())??;
+    let collected = collect(stream, request.rows_max, limits.answer_bytes_max, &watch).await.map_err(wrong)?;
     if matches!(collected.cut, Some(Cut::Time)) && collected.rows == 0 {
         return Err(timeout());
     }
@@ -332,6 +368,11 @@ fn partial_reason(collected: &Collected, scanned: &Scanned, limits: &SqlLimits) 
         Some(Cut::Bytes) => reasons.push(format!(
             "{rows} of an unknown number of rows: an answer may have {} bytes; ask for fewer rows or columns",
             limits.answer_bytes_max
+        )),
+        Some(Cut::Memory) => reasons.push(format!(
+            "{rows} of an unknown number of rows: further ones have no room in the {} bytes for SQL; ask for fewer rows or \
+             columns",
+            limits.memory_bytes_max
         )),
         Some(Cut::Time) => reasons.push(format!(
             "{rows} of an unknown number of rows: {} s had passed; ask for a shorter range of start_time",

@@ -2,6 +2,9 @@
 
 use datafusion::common::DataFusionError;
 
+use crate::engine::SqlLimits;
+use crate::watch::Stopped;
+
 /// Why a statement was not answered at all. A partial answer is not an error.
 #[derive(Debug, thiserror::Error)]
 pub enum SqlError {
@@ -23,13 +26,28 @@ pub enum SqlError {
 }
 
 impl SqlError {
+    /// Why a statement with these limits ended, as its author should read it.
+    pub(crate) fn of(error: &DataFusionError, limits: &SqlLimits) -> Self {
+        if let DataFusionError::ResourcesExhausted(detail) = error.find_root() {
+            let detail = match detail.lines().next().unwrap_or_default() {
+                // DataFusion's advice is about files that nothing is written to here.
+                line if line.contains("DiskManager") => "further rows to sort or to group have no room".to_owned(),
+                line => line.to_owned(),
+            };
+            return SqlError::Memory { bytes_max: limits.memory_bytes_max, detail };
+        }
+        match Stopped::of(error) {
+            Some(Stopped::TimeIsUp) => SqlError::Timeout { seconds: limits.time_max.as_secs() },
+            // Nobody reads it.
+            Some(Stopped::NobodyWaits) => SqlError::Ended,
+            None => Self::of_statement(error),
+        }
+    }
+
     /// The part of a DataFusion error that helps the author of the statement.
-    pub(crate) fn of(error: &DataFusionError, bytes_max: usize) -> Self {
+    pub(crate) fn of_statement(error: &DataFusionError) -> Self {
         let place = place(error);
         match error.find_root() {
-            DataFusionError::ResourcesExhausted(detail) => {
-                SqlError::Memory { bytes_max, detail: detail.lines().next().unwrap_or_default().to_owned() }
-            }
             DataFusionError::Internal(detail) => {
                 tracing::error!(detail, "planning or running SQL failed inside");
                 SqlError::Invalid(format!("the statement can't be planned: {}", first_lines(detail)))

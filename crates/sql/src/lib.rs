@@ -11,9 +11,12 @@
 //! only the scan knows, and that is read from the attribute's own column in the files. Filters come to the scan whole:
 //! it decides them column by column and reads the other columns only for the rows that are left.
 //!
-//! What bounds a statement: rows that are gathered take their memory from a pool; `limits` bounds what one call of a
-//! function makes of one batch, and `plan::guard` what operators give to each other. Each statement has threads of its
-//! own, so that one whose time is up while it computes holds up no other.
+//! What bounds a statement: `size` refuses one whose plan would be too large, before anything is planned; rows that are
+//! gathered take their memory from the pool of all queries; `limits` bounds what one call of a function makes of one batch and
+//! how long it computes, and `plan::guard` what operators give to each other. Between its steps everything asks the
+//! statement's `watch` whether to go on: rules of the planner, scans, operators, calls. The watch knows the time, whether anybody
+//! waits, and what the statement's threads have allocated by the allocator's count. Each statement has threads of its own, so
+//! that one whose time is up while it computes holds up no other.
 //!
 //! Invariants: nothing is written, and nothing but the tenant's spans can be read; memory, time, threads and the size
 //! of an answer are bounded; an answer that is not whole says so.
@@ -29,8 +32,10 @@ mod functions;
 mod limits;
 mod plan;
 mod scan;
+mod size;
 mod statement;
 mod tables;
+mod watch;
 
 pub use engine::{SqlAnswer, SqlEngine, SqlLimits, SqlRequest};
 pub use error::SqlError;

@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 use crate::error::SqlError;
 use crate::functions::AttributeFunction;
 use crate::limits::{Amounts, is_bounded, is_left_out, left_out};
+use crate::size::check_size;
 
 /// Longer statements are refused: planning takes time and depth of stack by their length.
 const STATEMENT_BYTES_MAX: usize = 64 * 1024;
@@ -41,7 +42,7 @@ pub(crate) fn parse(text: &str) -> Result<Parsed, SqlError> {
             "the statement has {length} bytes; at most {STATEMENT_BYTES_MAX} are read; shorten it"
         )));
     }
-    let wrong = |error| SqlError::of(&error, 0);
+    let wrong = |error| SqlError::of_statement(&error);
     let parser = DFParserBuilder::new(text).with_recursion_limit(NESTING_MAX).build();
     let mut statements = parser.and_then(|mut parser| parser.parse_statements()).map_err(wrong)?;
     let statement = statements.pop_front().ok_or_else(|| SqlError::Invalid("the statement is empty".into()))?;
@@ -51,6 +52,7 @@ pub(crate) fn parse(text: &str) -> Result<Parsed, SqlError> {
     }
     check(&statement)?;
     let (statement, calls) = with_attributes_spelled_out(statement)?;
+    check_size(&statement)?;
     Ok(Parsed { statement, amounts: Amounts::new(text.len(), calls) })
 }
 
@@ -138,6 +140,36 @@ fn too_deep(what: &str, most: usize) -> ControlFlow<SqlError> {
     )))
 }
 
+/// LIKE and SIMILAR TO as operators, which are bounded when they are planned. A text that is only looked for at the beginning,
+/// at the end or anywhere needs no bound, and DataFusion knows how to do it well.
+fn as_operator(expr: &mut Expr) -> Option<Expr> {
+    let (operator, left, pattern) = match expr {
+        Expr::Like { negated, any: false, expr, pattern, escape_char: None } if !is_simple(pattern) => {
+            let operator = if *negated { BinaryOperator::PGNotLikeMatch } else { BinaryOperator::PGLikeMatch };
+            (operator, expr, pattern)
+        }
+        Expr::ILike { negated, any: false, expr, pattern, escape_char: None } if !is_simple(pattern) => {
+            let operator = if *negated { BinaryOperator::PGNotILikeMatch } else { BinaryOperator::PGILikeMatch };
+            (operator, expr, pattern)
+        }
+        Expr::SimilarTo { negated, expr, pattern, escape_char: None } => {
+            let operator = if *negated { BinaryOperator::PGRegexNotMatch } else { BinaryOperator::PGRegexMatch };
+            (operator, expr, pattern)
+        }
+        _ => return None,
+    };
+    let nothing = || Box::new(Expr::Value(Value::Null.into()));
+    let (left, right) = (std::mem::replace(left, nothing()), std::mem::replace(pattern, nothing()));
+    Some(Expr::BinaryOp { left, op: operator, right })
+}
+
+/// Whether a pattern of LIKE has its wildcards only at its ends, and only `%`.
+fn is_simple(pattern: &Expr) -> bool {
+    let Expr::Value(value) = pattern else { return false };
+    let Value::SingleQuotedString(text) = &value.value else { return false };
+    !text.trim_matches('%').contains(['%', '_', '\\'])
+}
+
 impl VisitorMut for SpellOut {
     type Break = SqlError;
 
@@ -188,6 +220,9 @@ impl VisitorMut for SpellOut {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<SqlError> {
         self.depth -= 1;
+        if let Some(matching) = as_operator(expr) {
+            *expr = matching;
+        }
         let Expr::Function(call) = expr else { return ControlFlow::Continue(()) };
         let Some((ObjectNamePart::Identifier(name), table)) = call.name.0.split_last() else {
             return ControlFlow::Continue(());

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use tracehouse_sql::{SqlAnswer, SqlRequest};
 use utoipa::ToSchema;
 
-use super::sql_values::write_rows;
-use crate::answer::{JSON, large};
+use super::sql_values::JsonRows;
+use crate::answer::{JSON, in_parts, large, until_sent};
 use crate::problem::Problem;
 use crate::state::ApiState;
 use crate::tenant::Tenant;
@@ -22,6 +22,11 @@ const JSON_ROWS_MAX: usize = 100_000;
 /// Where an answer as Arrow says that it is not whole: in the schema's metadata and in the header of the response.
 const PARTIAL_KEY: &str = "tracehouse.partial_reason";
 const PARTIAL_HEADER: &str = "x-tracehouse-partial-reason";
+
+/// A larger answer is written part by part while it is sent: its text may be several times as large as its rows.
+const AT_ONCE_BYTES_MAX: usize = 4 << 20;
+/// About the size of a part.
+const PART_BYTES: usize = 1 << 20;
 
 /// A statement and how many rows of its answer are wanted.
 #[derive(Deserialize, ToSchema)]
@@ -87,11 +92,18 @@ pub(crate) async fn sql(
 }
 
 async fn json_answer(state: &ApiState, headers: &HeaderMap, answer: SqlAnswer) -> Result<Response, Problem> {
-    large(state, headers, answer.rows, JSON, move || json_of(&answer)).await
+    let (rows, memory) = (answer.rows, answer.memory.clone());
+    let parts = json_parts(answer);
+    let response = if memory.bytes() > AT_ONCE_BYTES_MAX {
+        in_parts(JSON, parts)
+    } else {
+        large(state, headers, rows, JSON, move || parts.flatten().collect()).await?
+    };
+    Ok(until_sent(response, vec![memory]))
 }
 
 /// As [`SqlAnswerBody`], written without a value for each cell.
-fn json_of(answer: &SqlAnswer) -> Vec<u8> {
+fn json_parts(answer: SqlAnswer) -> impl Iterator<Item = Vec<u8>> + Send {
     let write = "writing plain data to memory can't fail";
     let columns: Vec<SqlColumn> = answer
         .schema
@@ -99,37 +111,50 @@ fn json_of(answer: &SqlAnswer) -> Vec<u8> {
         .iter()
         .map(|field| SqlColumn { name: field.name().clone(), column_type: type_name(field.data_type()) })
         .collect();
-    let mut out = br#"{"columns":"#.to_vec();
-    serde_json::to_writer(&mut out, &columns).expect(write);
-    out.extend_from_slice(br#","rows":["#);
-    write_rows(&answer.batches, &mut out);
-    out.extend_from_slice(br#"],"complete":"#);
-    serde_json::to_writer(&mut out, &answer.complete).expect(write);
-    out.extend_from_slice(br#","partialReason":"#);
-    serde_json::to_writer(&mut out, &answer.partial_reason).expect(write);
-    out.extend_from_slice(br#","elapsedNanos":"#);
-    serde_json::to_writer(&mut out, &u64::try_from(answer.elapsed.as_nanos()).unwrap_or(u64::MAX)).expect(write);
-    out.push(b'}');
-    out
+    let mut head = br#"{"columns":"#.to_vec();
+    serde_json::to_writer(&mut head, &columns).expect(write);
+    head.extend_from_slice(br#","rows":["#);
+    let mut tail = br#"],"complete":"#.to_vec();
+    serde_json::to_writer(&mut tail, &answer.complete).expect(write);
+    tail.extend_from_slice(br#","partialReason":"#);
+    serde_json::to_writer(&mut tail, &answer.partial_reason).expect(write);
+    tail.extend_from_slice(br#","elapsedNanos":"#);
+    serde_json::to_writer(&mut tail, &u64::try_from(answer.elapsed.as_nanos()).unwrap_or(u64::MAX)).expect(write);
+    tail.push(b'}');
+    [head].into_iter().chain(JsonRows::new(answer.batches, PART_BYTES)).chain([tail])
 }
 
 async fn arrow_answer(state: &ApiState, headers: &HeaderMap, answer: SqlAnswer) -> Result<Response, Problem> {
     let partial = answer.partial_reason.as_deref().and_then(|reason| HeaderValue::from_str(reason).ok());
     let content_type = HeaderValue::from_static(ARROW_STREAM);
-    let mut response = large(state, headers, answer.rows, content_type, move || arrow_of(&answer)).await?;
+    let (rows, memory) = (answer.rows, answer.memory.clone());
+    let parts = arrow_parts(answer);
+    let response = if memory.bytes() > AT_ONCE_BYTES_MAX {
+        in_parts(content_type, parts)
+    } else {
+        large(state, headers, rows, content_type, move || parts.flatten().collect()).await?
+    };
+    let mut response = until_sent(response, vec![memory]);
     if let Some(partial) = partial {
         response.headers_mut().insert(PARTIAL_HEADER, partial);
     }
     Ok(response)
 }
 
-fn arrow_of(answer: &SqlAnswer) -> Vec<u8> {
+/// A part for the schema, for each batch, and for the end.
+fn arrow_parts(answer: SqlAnswer) -> impl Iterator<Item = Vec<u8>> + Send {
     let metadata = answer.partial_reason.iter().map(|reason| (PARTIAL_KEY.to_owned(), reason.clone())).collect();
     let schema = Schema::new_with_metadata(answer.schema.fields().clone(), metadata);
     let write = "writing batches of one schema to memory can't fail";
     let mut writer = StreamWriter::try_new(Vec::new(), &schema).expect(write);
-    answer.batches.iter().for_each(|batch| writer.write(batch).expect(write));
-    writer.into_inner().expect(write)
+    let written = answer.batches.into_iter().map(Some).chain([None]);
+    written.map(move |batch| {
+        match batch {
+            Some(batch) => writer.write(&batch).expect(write),
+            None => writer.finish().expect(write),
+        }
+        std::mem::take(writer.get_mut())
+    })
 }
 
 /// A type as SQL names it.

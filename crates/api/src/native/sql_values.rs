@@ -5,13 +5,34 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-/// Writes the rows of batches as arrays, with commas between them.
-pub(super) fn write_rows(batches: &[RecordBatch], out: &mut Vec<u8>) {
-    let mut first = true;
-    for batch in batches {
+/// The rows of batches as arrays with commas between them, in parts of about so many bytes.
+pub(super) struct JsonRows {
+    batches: std::vec::IntoIter<RecordBatch>,
+    /// What is left of the batch that was begun.
+    rest: Option<RecordBatch>,
+    part_bytes: usize,
+    is_first: bool,
+}
+
+impl JsonRows {
+    pub(super) fn new(batches: Vec<RecordBatch>, part_bytes: usize) -> Self {
+        Self { batches: batches.into_iter(), rest: None, part_bytes, is_first: true }
+    }
+}
+
+impl Iterator for JsonRows {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let batch = self.rest.take().or_else(|| self.batches.next())?;
         let columns: Vec<Cells<'_>> = batch.columns().iter().map(Cells::new).collect();
+        let mut out = Vec::new();
         for row in 0..batch.num_rows() {
-            if !std::mem::take(&mut first) {
+            if out.len() >= self.part_bytes {
+                self.rest = Some(batch.slice(row, batch.num_rows() - row));
+                break;
+            }
+            if !std::mem::take(&mut self.is_first) {
                 out.push(b',');
             }
             out.push(b'[');
@@ -19,10 +40,11 @@ pub(super) fn write_rows(batches: &[RecordBatch], out: &mut Vec<u8>) {
                 if at > 0 {
                     out.push(b',');
                 }
-                column.write(row, out);
+                column.write(row, &mut out);
             }
             out.push(b']');
         }
+        Some(out)
     }
 }
 
@@ -135,12 +157,18 @@ mod tests {
             ("w", Arc::new(times)),
         ];
         let batch = RecordBatch::try_from_iter(columns).expect("columns of one length");
-        let mut out = Vec::new();
-        write_rows(&[batch.slice(0, 1), batch.slice(1, 1)], &mut out);
         let expected = concat!(
             r#"[-1,18446744073709551615,1.0,true,"a\"\n",[1,null],"2023-11-14T22:13:20.000000001Z"],"#,
             r#"[null,0,"NaN",false,"",null,"1970-01-01T00:00:00Z"]"#
         );
-        assert_eq!(String::from_utf8(out).expect("text"), expected);
+        for (batches, part_bytes, parts) in [
+            (vec![batch.slice(0, 1), batch.slice(1, 1)], usize::MAX, 2),
+            (vec![batch.clone()], usize::MAX, 1),
+            (vec![batch], 1, 2),
+        ] {
+            let written: Vec<Vec<u8>> = JsonRows::new(batches, part_bytes).collect();
+            assert_eq!(written.len(), parts);
+            assert_eq!(String::from_utf8(written.concat()).expect("text"), expected);
+        }
     }
 }

@@ -229,6 +229,7 @@ impl Answers for Fake {
             partial_reason,
             scanned: Scanned::default(),
             elapsed: Duration::from_nanos(5),
+            memory: Reservation::default(),
         })
     }
 

@@ -11,7 +11,9 @@ use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
 
-use super::{Amounts, bytes_of, elements_of, too_large, widest};
+use super::patterns::{Syntax, invoke_in_steps, matches_pattern};
+use super::{Bounds, bytes_of, elements_of, too_large, widest};
+use crate::watch::Watch;
 
 /// Functions of DataFusion that are left out: a number among their arguments says how much they make, or a few long
 /// texts take them minutes that nothing can interrupt.
@@ -31,7 +33,7 @@ const LEFT_OUT: [&str; 12] = [
     "arrow_try_cast",
 ];
 
-/// Whether a call may make much of little, so that it counts for [`Amounts`].
+/// Whether a call may make much of little, so that it counts for [`super::Amounts`].
 pub(crate) fn is_bounded(name: &str) -> bool {
     estimate_of(&name.to_lowercase()).is_some()
 }
@@ -47,11 +49,16 @@ pub(crate) fn left_out(name: &str) -> String {
 }
 
 /// All of these functions that may be called, those that can make much of little bounded.
-pub(crate) fn bounded_functions(functions: Vec<Arc<ScalarUDF>>, amounts: Amounts) -> Vec<Arc<ScalarUDF>> {
+pub(crate) fn bounded_functions(functions: Vec<Arc<ScalarUDF>>, bounds: &Bounds) -> Vec<Arc<ScalarUDF>> {
     let kept = functions.into_iter().filter(|function| !is_left_out(function.name()));
-    let bounded = kept.map(|function| match estimate_of(function.name()) {
-        Some(estimate) => Arc::new(ScalarUDF::from(Bounded { function, amounts, estimate })),
-        None => function,
+    let bounded = kept.map(|function| {
+        let matches = matches_pattern(function.name());
+        let estimate: Estimate = match estimate_of(function.name()) {
+            Some(estimate) => estimate,
+            None if matches => |_| 0,
+            None => return function,
+        };
+        Arc::new(ScalarUDF::from(Bounded { function, bounds: bounds.clone(), estimate, matches }))
     });
     bounded.collect()
 }
@@ -59,12 +66,14 @@ pub(crate) fn bounded_functions(functions: Vec<Arc<ScalarUDF>>, amounts: Amounts
 /// An upper bound for the bytes that a call makes.
 type Estimate = fn(&Call<'_>) -> usize;
 
-/// The functions whose result may be much larger than their largest argument. All others give numbers, one of their
-/// arguments, or a part of one.
+/// The functions whose result may be much larger than their largest argument, or that copy it to give a part of it. All others
+/// give numbers, one of their arguments, or a part of one.
 fn estimate_of(name: &str) -> Option<Estimate> {
     let estimate: Estimate = match name {
         "concat" | "overlay" | "make_array" | "map" | "array_append" | "array_prepend" | "array_concat"
         | "array_union" | "arrays_zip" => |call| call.bytes_of_all(),
+        // They give a part of a list, but compare copies of all its elements.
+        "array_distinct" | "array_except" | "array_intersect" | "array_sort" => |call| call.bytes_of_all(),
         "concat_ws" => |call| call.bytes_of_all().saturating_add(call.bytes(0).saturating_mul(call.args.len())),
         // A character becomes another, of at most four bytes.
         "translate" => |call| call.bytes(0).saturating_mul(4),
@@ -168,13 +177,15 @@ fn scalar_elements(value: &ScalarValue) -> usize {
 #[derive(Debug)]
 struct Bounded {
     function: Arc<ScalarUDF>,
-    amounts: Amounts,
+    bounds: Bounds,
     estimate: Estimate,
+    /// Whether it matches patterns.
+    matches: bool,
 }
 
 impl PartialEq for Bounded {
     fn eq(&self, other: &Self) -> bool {
-        self.function == other.function && self.amounts == other.amounts
+        self.function == other.function && self.bounds.amounts == other.bounds.amounts
     }
 }
 
@@ -221,7 +232,11 @@ impl ScalarUDFImpl for Bounded {
     }
 
     fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        invoke_bounded(call, self.amounts, self.name(), self.estimate, &|call| self.function.invoke_with_args(call))
+        let invoke = |call| {
+            let invoke = |call| self.function.invoke_with_args(call);
+            invoke_bounded(call, &self.bounds, self.name(), self.estimate, &invoke)
+        };
+        if self.matches { invoke_in_steps(call, &self.bounds, Syntax::Regular, &invoke) } else { invoke(call) }
     }
 }
 
@@ -230,11 +245,13 @@ pub(super) type Invoke<'a> = dyn Fn(ScalarFunctionArgs) -> Result<ColumnarValue>
 /// The result of a call, made in as many parts as are sure to be small enough. Fails once they are too large together.
 fn invoke_bounded(
     call: ScalarFunctionArgs,
-    amounts: Amounts,
+    bounds: &Bounds,
     name: &str,
     estimate: Estimate,
     invoke: &Invoke<'_>,
 ) -> Result<ColumnarValue> {
+    bounds.watch.check()?;
+    let amounts = bounds.amounts;
     let constant = call.args.iter().all(|value| matches!(value, ColumnarValue::Scalar(_)));
     let rows = if constant { amounts.rows_per_batch } else { call.number_rows };
     let bytes_max = amounts.call_bytes_max;
@@ -253,7 +270,7 @@ fn invoke_bounded(
         let detail = format!("{name} would compare more than {bytes_max} pairs of elements in one batch of rows");
         return Err(DataFusionError::ResourcesExhausted(detail));
     }
-    let mut parts = Parts { name, bytes_max, bytes: 0, arrays: Vec::new() };
+    let mut parts = Parts { name, watch: &bounds.watch, bytes_max, bytes: 0, arrays: Vec::new() };
     parts.add(&call, 0, rows, estimate, invoke)?;
     let arrays: Vec<&dyn Array> = parts.arrays.iter().map(|array| array.as_ref()).collect();
     Ok(ColumnarValue::Array(concat(&arrays)?))
@@ -262,6 +279,7 @@ fn invoke_bounded(
 /// The result of a call so far.
 struct Parts<'a> {
     name: &'a str,
+    watch: &'a Watch,
     bytes_max: usize,
     bytes: usize,
     arrays: Vec<ArrayRef>,
@@ -277,11 +295,7 @@ impl Parts<'_> {
         estimate: Estimate,
         invoke: &Invoke<'_>,
     ) -> Result<()> {
-        let part = |value: &ColumnarValue| match value {
-            ColumnarValue::Array(values) => ColumnarValue::Array(values.slice(first, rows)),
-            ColumnarValue::Scalar(value) => ColumnarValue::Scalar(value.clone()),
-        };
-        let args: Vec<ColumnarValue> = call.args.iter().map(part).collect();
+        let args: Vec<ColumnarValue> = call.args.iter().map(|value| part_of(value, first, rows)).collect();
         let left = self.bytes_max - self.bytes;
         if estimate(&Call { args: &args, rows }) > left {
             if rows < 2 {
@@ -291,6 +305,7 @@ impl Parts<'_> {
             self.add(call, first, half, estimate, invoke)?;
             return self.add(call, first + half, rows - half, estimate, invoke);
         }
+        self.watch.check()?;
         let made = invoke(ScalarFunctionArgs { args, number_rows: rows, ..call.clone() })?.into_array(rows)?;
         self.bytes += bytes_of(&made);
         if self.bytes > self.bytes_max {
@@ -301,12 +316,20 @@ impl Parts<'_> {
     }
 }
 
+/// Some rows of an argument.
+pub(super) fn part_of(value: &ColumnarValue, first: usize, rows: usize) -> ColumnarValue {
+    match value {
+        ColumnarValue::Array(values) => ColumnarValue::Array(values.slice(first, rows)),
+        ColumnarValue::Scalar(value) => ColumnarValue::Scalar(value.clone()),
+    }
+}
+
 /// For operators, whose result is as large as both sides together.
 pub(super) fn invoke_sum(
     call: ScalarFunctionArgs,
-    amounts: Amounts,
+    bounds: &Bounds,
     name: &str,
     invoke: &Invoke<'_>,
 ) -> Result<ColumnarValue> {
-    invoke_bounded(call, amounts, name, |call| call.bytes_of_all(), invoke)
+    invoke_bounded(call, bounds, name, |call| call.bytes_of_all(), invoke)
 }

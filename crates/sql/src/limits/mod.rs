@@ -3,12 +3,16 @@
 
 mod functions;
 mod operators;
+mod patterns;
 mod sizes;
 mod windows;
+
+use std::sync::Arc;
 
 use datafusion::common::DataFusionError;
 
 use crate::scan::ROWS_PER_STEP;
+use crate::watch::Watch;
 
 pub(crate) use functions::{bounded_functions, is_bounded, is_left_out, left_out};
 pub(crate) use operators::BoundedOperators;
@@ -41,6 +45,13 @@ impl Amounts {
         let call_bytes_max = (BATCH_BYTES_MAX / calls.max(1)).min(CALL_BYTES_MAX);
         Self { rows_per_batch: rows.max(1), call_bytes_max }
     }
+}
+
+/// What every function of a statement is called within.
+#[derive(Debug, Clone)]
+pub(crate) struct Bounds {
+    pub(crate) amounts: Amounts,
+    pub(crate) watch: Arc<Watch>,
 }
 
 /// The end of a statement whose `what` is too large.

@@ -1,9 +1,11 @@
-//! Operators that make more bytes than they are given, planned as bounded functions: `||`, `@>`, and lists and maps.
+//! Operators that make more bytes than they are given, or match patterns, planned as bounded functions: `||`, `@>`, `~`,
+//! `LIKE`, and lists and maps.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::utils::list_ndims;
 use datafusion::common::{DFSchema, Result, plan_datafusion_err, plan_err};
@@ -13,11 +15,12 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{BinaryExpr, Column};
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
-use super::Amounts;
+use super::Bounds;
 use super::functions::invoke_sum;
+use super::patterns::{Syntax, invoke_in_steps};
 
 /// Stands before DataFusion's own planners, which would take its functions without bounds.
 #[derive(Debug)]
@@ -25,10 +28,37 @@ pub(crate) struct BoundedOperators {
     functions: HashMap<String, Arc<ScalarUDF>>,
 }
 
+/// Operators over two texts that are planned as functions of their own.
+const OF_TEXTS: [Operator; 9] = [
+    Operator::StringConcat,
+    Operator::RegexMatch,
+    Operator::RegexIMatch,
+    Operator::RegexNotMatch,
+    Operator::RegexNotIMatch,
+    Operator::LikeMatch,
+    Operator::ILikeMatch,
+    Operator::NotLikeMatch,
+    Operator::NotILikeMatch,
+];
+
+fn matching(op: &BinaryOperator) -> Option<Operator> {
+    Some(match op {
+        BinaryOperator::PGRegexMatch => Operator::RegexMatch,
+        BinaryOperator::PGRegexIMatch => Operator::RegexIMatch,
+        BinaryOperator::PGRegexNotMatch => Operator::RegexNotMatch,
+        BinaryOperator::PGRegexNotIMatch => Operator::RegexNotIMatch,
+        BinaryOperator::PGLikeMatch => Operator::LikeMatch,
+        BinaryOperator::PGILikeMatch => Operator::ILikeMatch,
+        BinaryOperator::PGNotLikeMatch => Operator::NotLikeMatch,
+        BinaryOperator::PGNotILikeMatch => Operator::NotILikeMatch,
+        _ => return None,
+    })
+}
+
 impl BoundedOperators {
-    pub(crate) fn new(functions: &[Arc<ScalarUDF>], amounts: Amounts) -> Self {
-        let text = Arc::new(ScalarUDF::from(TextConcat::new(amounts)));
-        let all = functions.iter().chain([&text]).map(|function| (function.name().to_owned(), function.clone()));
+    pub(crate) fn new(functions: &[Arc<ScalarUDF>], bounds: &Bounds) -> Self {
+        let of_texts = OF_TEXTS.map(|operator| Arc::new(ScalarUDF::from(OfTexts::new(operator, bounds.clone()))));
+        let all = functions.iter().chain(&of_texts).map(|function| (function.name().to_owned(), function.clone()));
         Self { functions: all.collect() }
     }
 
@@ -42,11 +72,14 @@ impl ExprPlanner for BoundedOperators {
     fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
         let dimensions =
             |expr: &Expr| Ok::<u64, datafusion::common::DataFusionError>(list_ndims(&expr.get_type(schema)?));
+        if let Some(operator) = matching(&raw.op) {
+            return Ok(PlannerResult::Planned(self.call(name_of(operator), vec![raw.left, raw.right])?));
+        }
         let (name, arguments) = match raw.op {
             BinaryOperator::StringConcat => {
                 let (left, right) = (dimensions(&raw.left)?, dimensions(&raw.right)?);
                 let name = match left.cmp(&right) {
-                    _ if left + right == 0 => TEXT_CONCAT,
+                    _ if left + right == 0 => name_of(Operator::StringConcat),
                     std::cmp::Ordering::Equal => "array_concat",
                     std::cmp::Ordering::Greater => "array_append",
                     std::cmp::Ordering::Less => "array_prepend",
@@ -85,37 +118,69 @@ impl ExprPlanner for BoundedOperators {
     }
 }
 
-const TEXT_CONCAT: &str = "||";
+/// The name of an operator as a function, as it is written where that is possible.
+fn name_of(operator: Operator) -> &'static str {
+    match operator {
+        Operator::StringConcat => "||",
+        Operator::RegexMatch => "~",
+        Operator::RegexIMatch => "~*",
+        Operator::RegexNotMatch => "!~",
+        Operator::RegexNotIMatch => "!~*",
+        Operator::LikeMatch => "LIKE",
+        Operator::ILikeMatch => "ILIKE",
+        Operator::NotLikeMatch => "NOT LIKE",
+        _ => "NOT ILIKE",
+    }
+}
 
-/// `left || right` of texts, null if one of them is; `concat` leaves nulls out.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct TextConcat {
-    amounts: Amounts,
+/// An operator over two texts. `left || right` is null if one of them is; `concat` leaves nulls out.
+#[derive(Debug)]
+struct OfTexts {
+    operator: Operator,
+    bounds: Bounds,
     signature: Signature,
 }
 
-impl TextConcat {
-    fn new(amounts: Amounts) -> Self {
-        Self { amounts, signature: Signature::user_defined(Volatility::Immutable) }
+impl PartialEq for OfTexts {
+    fn eq(&self, other: &Self) -> bool {
+        self.operator == other.operator && self.bounds.amounts == other.bounds.amounts
+    }
+}
+
+impl Eq for OfTexts {}
+
+impl Hash for OfTexts {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.operator, self.bounds.amounts).hash(state);
+    }
+}
+
+impl OfTexts {
+    fn new(operator: Operator, bounds: Bounds) -> Self {
+        Self { operator, bounds, signature: Signature::user_defined(Volatility::Immutable) }
+    }
+
+    fn coercer<'a>(&'a self, left: &'a DataType, right: &'a DataType) -> BinaryTypeCoercer<'a> {
+        BinaryTypeCoercer::new(left, &self.operator, right)
     }
 }
 
 fn both<T>(values: &[T]) -> Result<[&T; 2]> {
     match values {
         [left, right] => Ok([left, right]),
-        _ => plan_err!("|| takes two texts"),
+        _ => plan_err!("the operator takes two texts"),
     }
 }
 
-impl ScalarUDFImpl for TextConcat {
+impl ScalarUDFImpl for OfTexts {
     fn name(&self) -> &str {
-        TEXT_CONCAT
+        name_of(self.operator)
     }
 
     /// As the operator would name its column.
     fn schema_name(&self, arguments: &[Expr]) -> Result<String> {
         let [left, right] = both(arguments)?;
-        Ok(format!("{} || {}", left.schema_name(), right.schema_name()))
+        Ok(format!("{} {} {}", left.schema_name(), self.name(), right.schema_name()))
     }
 
     fn signature(&self) -> &Signature {
@@ -124,34 +189,50 @@ impl ScalarUDFImpl for TextConcat {
 
     fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
         let [left, right] = both(arguments)?;
-        let (left, right) = BinaryTypeCoercer::new(left, &Operator::StringConcat, right).get_input_types()?;
+        let (left, right) = self.coercer(left, right).get_input_types()?;
         Ok(vec![left, right])
     }
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
         let [left, right] = both(arguments)?;
-        BinaryTypeCoercer::new(left, &Operator::StringConcat, right).get_result_type()
+        self.coercer(left, right).get_result_type()
     }
 
     fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        invoke_sum(call, self.amounts, self.name(), &|call| concat_texts(&call))
+        let invoke = |call| evaluate(self.operator, &call);
+        let syntax = match self.operator {
+            Operator::StringConcat => return invoke_sum(call, &self.bounds, self.name(), &invoke),
+            Operator::RegexMatch | Operator::RegexIMatch | Operator::RegexNotMatch | Operator::RegexNotIMatch => {
+                Syntax::Regular
+            }
+            _ => Syntax::Wildcards,
+        };
+        invoke_in_steps(call, &self.bounds, syntax, &invoke)
     }
 }
 
-fn concat_texts(call: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+/// DataFusion's own operator. A constant on the right stays one: a pattern is made ready only once.
+fn evaluate(operator: Operator, call: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let [left, right] = both(&call.args)?;
     let constant = call.args.iter().all(|value| matches!(value, ColumnarValue::Scalar(_)));
     let rows = if constant { 1 } else { call.number_rows };
-    let columns = call.args.iter().map(|value| value.to_array(rows)).collect::<Result<Vec<_>>>()?;
-    let field =
-        |(at, column): (usize, &arrow::array::ArrayRef)| Field::new(at.to_string(), column.data_type().clone(), true);
+    let mut columns: Vec<ArrayRef> = Vec::new();
+    let mut operand = |value: &ColumnarValue| -> Result<Arc<dyn PhysicalExpr>> {
+        Ok(match value {
+            ColumnarValue::Scalar(value) if !constant => Arc::new(Literal::new(value.clone())),
+            value => {
+                columns.push(value.to_array(rows)?);
+                Arc::new(Column::new(&(columns.len() - 1).to_string(), columns.len() - 1))
+            }
+        })
+    };
+    let (left, right) = (operand(left)?, operand(right)?);
+    let field = |(at, column): (usize, &ArrayRef)| Field::new(at.to_string(), column.data_type().clone(), true);
     let schema = Arc::new(Schema::new(columns.iter().enumerate().map(field).collect::<Vec<_>>()));
-    let (left, right) = (Arc::new(Column::new("0", 0)), Arc::new(Column::new("1", 1)));
-    let texts =
-        BinaryExpr::new(left, Operator::StringConcat, right).evaluate(&RecordBatch::try_new(schema, columns)?)?;
-    match texts {
-        ColumnarValue::Array(texts) if constant => {
-            Ok(ColumnarValue::Scalar(datafusion::common::ScalarValue::try_from_array(&texts, 0)?))
+    match BinaryExpr::new(left, operator, right).evaluate(&RecordBatch::try_new(schema, columns)?)? {
+        ColumnarValue::Array(values) if constant => {
+            Ok(ColumnarValue::Scalar(datafusion::common::ScalarValue::try_from_array(&values, 0)?))
         }
-        texts => Ok(texts),
+        values => Ok(values),
     }
 }

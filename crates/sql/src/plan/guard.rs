@@ -20,10 +20,13 @@ use futures::{StreamExt, stream};
 
 use super::compact::compact;
 use crate::limits::{BATCH_BYTES_MAX, bytes_of, bytes_of_batch, elements_of, too_large, widest};
+use crate::watch::Watch;
 
 /// What is looked at.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Guard {
+    /// What comes from where there is nothing to make it of: whether to go on.
+    Given,
     /// What an operator has made.
     Made,
     /// What a join has made.
@@ -43,13 +46,14 @@ pub(super) enum Guard {
 pub(super) struct GuardExec {
     input: Arc<dyn ExecutionPlan>,
     guard: Guard,
+    watch: Arc<Watch>,
     properties: Arc<PlanProperties>,
 }
 
 impl GuardExec {
-    pub(super) fn new(input: Arc<dyn ExecutionPlan>, guard: Guard) -> Self {
+    pub(super) fn new(input: Arc<dyn ExecutionPlan>, guard: Guard, watch: Arc<Watch>) -> Self {
         let properties = input.properties().clone();
-        Self { input, guard, properties }
+        Self { input, guard, watch, properties }
     }
 }
 
@@ -89,14 +93,14 @@ impl ExecutionPlan for GuardExec {
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match (children.pop(), children.is_empty()) {
-            (Some(input), true) => Ok(Arc::new(Self::new(input, self.guard.clone()))),
+            (Some(input), true) => Ok(Arc::new(Self::new(input, self.guard.clone(), self.watch.clone()))),
             _ => internal_err!("a guard has one child"),
         }
     }
 
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         match (children.pop(), children.is_empty()) {
-            (Some(input), true) => Ok(Arc::new(Self::new(input, self.guard.clone()))),
+            (Some(input), true) => Ok(Arc::new(Self::new(input, self.guard.clone(), self.watch.clone()))),
             _ => internal_err!("a guard has one child"),
         }
     }
@@ -106,8 +110,12 @@ impl ExecutionPlan for GuardExec {
         let reservation = MemoryConsumer::new("windows").register(context.memory_pool());
         let mut seen = Seen { guard: self.guard.clone(), rows_per_batch, widest: 0, bytes: 0, rows: 0, reservation };
         let input = self.input.execute(partition, context)?;
+        let watch = self.watch.clone();
         let divide = self.guard == Guard::Windowed;
-        let guarded = input.map(move |batch| seen.look_at(batch?));
+        let guarded = input.map(move |batch| {
+            watch.check()?;
+            seen.look_at(batch?)
+        });
         let guarded = guarded.flat_map(move |batch| {
             let rows = if divide { rows_per_batch } else { usize::MAX };
             stream::iter(divided(batch, rows))
@@ -160,7 +168,7 @@ impl Seen {
                 at_most("the rows that a join gives", bytes_of_batch(&batch))?;
                 return compact(batch);
             }
-            Guard::Windowed => {}
+            Guard::Windowed | Guard::Given => {}
             Guard::Repeated { views_are_copied } => {
                 let repeated = widest_row(&batch, views_are_copied).saturating_mul(self.rows_per_batch);
                 at_most("a large text or list, repeated in each row,", repeated)?;

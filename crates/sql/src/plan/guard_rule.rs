@@ -14,18 +14,28 @@ use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceC
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::unnest::UnnestExec;
 
+use super::exec::SpansExec;
 use super::guard::{Guard, GuardExec};
+use crate::watch::Watch;
 
 /// Most columns between two operators: every batch has all of them.
 const COLUMNS_MAX: usize = 1_000;
 
 /// The last of the rules: it hides operators from those that look for them.
 #[derive(Debug)]
-pub(crate) struct GuardBatches;
+pub(crate) struct GuardBatches {
+    watch: Arc<Watch>,
+}
+
+impl GuardBatches {
+    pub(crate) fn new(watch: Arc<Watch>) -> Self {
+        Self { watch }
+    }
+}
 
 impl PhysicalOptimizerRule for GuardBatches {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(plan.transform_up(|node| Ok(Transformed::yes(guarded(node)?)))?.data)
+        Ok(plan.transform_up(|node| Ok(Transformed::yes(self.guarded(node)?)))?.data)
     }
 
     fn name(&self) -> &str {
@@ -37,48 +47,60 @@ impl PhysicalOptimizerRule for GuardBatches {
     }
 }
 
-fn guarded(node: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    let columns = node.schema().fields().len();
-    if columns > COLUMNS_MAX {
-        return plan_err!("{columns} columns are too many; at most {COLUMNS_MAX} can be read or made at once");
-    }
-    let name = node.name().to_owned();
-    if name.contains("Join") {
-        let views_are_copied = matches!(name.as_str(), "CrossJoinExec" | "NestedLoopJoinExec");
-        let join = with_guarded_inputs(node, 0, &Guard::Repeated { views_are_copied })?;
-        // Joins whose inputs are in memory never wait: without giving way they could not be interrupted.
-        return Ok(over(Arc::new(CooperativeExec::new(join)), Guard::Joined));
-    }
-    if let Some(projection) = node.downcast_ref::<ProjectionExec>() {
-        let computes = projection.expr().iter().any(|made| made.expr.downcast_ref::<Column>().is_none());
-        return Ok(if computes { over(node, Guard::Made) } else { node });
-    }
-    if let Some(unnest) = node.downcast_ref::<UnnestExec>() {
-        let lists = unnest.list_column_indices().iter().map(|list| (list.index_in_input_schema, list.depth)).collect();
-        return Ok(over(with_guarded_inputs(node, 0, &Guard::Unnested { lists })?, Guard::Made));
-    }
-    match name.as_str() {
-        "WindowAggExec" | "BoundedWindowAggExec" => {
-            let all_rows_at_once = name == "WindowAggExec";
-            let guard = Guard::IntoWindows { texts: windows_with_texts(&node), all_rows_at_once };
-            let windows = with_guarded_inputs(node, 0, &guard)?;
-            Ok(over(windows, if all_rows_at_once { Guard::Windowed } else { Guard::Made }))
+impl GuardBatches {
+    fn guarded(&self, node: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        let columns = node.schema().fields().len();
+        if columns > COLUMNS_MAX {
+            return plan_err!("{columns} columns are too many; at most {COLUMNS_MAX} can be read or made at once");
         }
-        // The first input is what the subqueries are used in.
-        "ScalarSubqueryExec" => with_guarded_inputs(node, 1, &Guard::Repeated { views_are_copied: true }),
-        _ => Ok(node),
+        if node.children().is_empty() && node.downcast_ref::<SpansExec>().is_none() {
+            return Ok(self.over(node, Guard::Given));
+        }
+        let name = node.name().to_owned();
+        if name.contains("Join") {
+            let views_are_copied = matches!(name.as_str(), "CrossJoinExec" | "NestedLoopJoinExec");
+            let join = self.with_guarded_inputs(node, 0, &Guard::Repeated { views_are_copied })?;
+            // Joins whose inputs are in memory never wait: without giving way they could not be interrupted.
+            return Ok(self.over(Arc::new(CooperativeExec::new(join)), Guard::Joined));
+        }
+        if let Some(projection) = node.downcast_ref::<ProjectionExec>() {
+            let computes = projection.expr().iter().any(|made| made.expr.downcast_ref::<Column>().is_none());
+            return Ok(if computes { self.over(node, Guard::Made) } else { node });
+        }
+        if let Some(unnest) = node.downcast_ref::<UnnestExec>() {
+            let lists =
+                unnest.list_column_indices().iter().map(|list| (list.index_in_input_schema, list.depth)).collect();
+            return Ok(self.over(self.with_guarded_inputs(node, 0, &Guard::Unnested { lists })?, Guard::Made));
+        }
+        match name.as_str() {
+            "WindowAggExec" | "BoundedWindowAggExec" => {
+                let all_rows_at_once = name == "WindowAggExec";
+                let guard = Guard::IntoWindows { texts: windows_with_texts(&node), all_rows_at_once };
+                let windows = self.with_guarded_inputs(node, 0, &guard)?;
+                Ok(self.over(windows, if all_rows_at_once { Guard::Windowed } else { Guard::Made }))
+            }
+            // The first input is what the subqueries are used in.
+            "ScalarSubqueryExec" => self.with_guarded_inputs(node, 1, &Guard::Repeated { views_are_copied: true }),
+            _ => Ok(node),
+        }
     }
-}
 
-fn over(node: Arc<dyn ExecutionPlan>, guard: Guard) -> Arc<dyn ExecutionPlan> {
-    Arc::new(GuardExec::new(node, guard))
-}
+    fn over(&self, node: Arc<dyn ExecutionPlan>, guard: Guard) -> Arc<dyn ExecutionPlan> {
+        Arc::new(GuardExec::new(node, guard, self.watch.clone()))
+    }
 
-/// The node with a guard before each input, from the `first` on.
-fn with_guarded_inputs(node: Arc<dyn ExecutionPlan>, first: usize, guard: &Guard) -> Result<Arc<dyn ExecutionPlan>> {
-    let inputs = node.children().into_iter().cloned().enumerate();
-    let inputs = inputs.map(|(at, input)| if at < first { input } else { over(input, guard.clone()) }).collect();
-    node.replace_children(inputs, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))
+    /// The node with a guard before each input, from the `first` on.
+    fn with_guarded_inputs(
+        &self,
+        node: Arc<dyn ExecutionPlan>,
+        first: usize,
+        guard: &Guard,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let inputs = node.children().into_iter().cloned().enumerate();
+        let inputs =
+            inputs.map(|(at, input)| if at < first { input } else { self.over(input, guard.clone()) }).collect();
+        node.replace_children(inputs, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))
+    }
 }
 
 /// How many columns of texts or lists windows add to their input.

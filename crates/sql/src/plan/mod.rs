@@ -2,6 +2,7 @@
 //! batches.
 
 mod attribute_rule;
+mod checkpoint;
 mod compact;
 mod exec;
 mod guard;
@@ -10,6 +11,7 @@ mod predicate;
 mod table;
 
 pub(crate) use attribute_rule::ReadAttributesAsColumns;
+pub(crate) use checkpoint::{Checkpoint, watched, with_checkpoints};
 pub(crate) use guard_rule::GuardBatches;
 pub(crate) use predicate::{Condition, Predicate, Ranges};
 pub(crate) use table::SpansTable;

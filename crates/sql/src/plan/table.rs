@@ -15,6 +15,7 @@ use super::exec::SpansExec;
 use super::predicate::Predicate;
 use crate::scan::{ROWS_PER_STEP, Scan, ScanReport};
 use crate::tables::{AttributeColumn, Column, Table};
+use crate::watch::Watch;
 
 /// A table, with the columns for attributes that a statement asks for behind those that everybody sees.
 #[derive(Clone)]
@@ -22,12 +23,13 @@ pub(crate) struct SpansTable {
     table: Table,
     snapshot: Snapshot,
     report: Arc<ScanReport>,
+    watch: Arc<Watch>,
     pub(super) columns: Vec<Column>,
 }
 
 impl SpansTable {
-    pub(crate) fn new(table: Table, snapshot: Snapshot, report: Arc<ScanReport>) -> Self {
-        Self { table, snapshot, report, columns: table.columns() }
+    pub(crate) fn new(table: Table, snapshot: Snapshot, report: Arc<ScanReport>, watch: Arc<Watch>) -> Self {
+        Self { table, snapshot, report, watch, columns: table.columns() }
     }
 
     /// The place of a column for an attribute, which is added if it is new.
@@ -75,13 +77,15 @@ impl TableProvider for SpansTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let columns = match projection {
+        let columns: Vec<Column> = match projection {
             Some(places) => places.iter().map(|&place| self.columns[place].clone()).collect(),
             None => self.columns.clone(),
         };
+        let predicate = Predicate::new(filters, &self.columns, session)?;
         let scan = Scan {
             table: self.table,
-            predicate: Predicate::new(filters, &self.columns, session)?,
+            long_texts: Scan::long_texts_of(&columns, &predicate),
+            predicate,
             filters: filters.iter().map(ToString::to_string).collect(),
             schema: Arc::new(Schema::new(columns.iter().map(Column::field).collect::<Vec<_>>())),
             columns,
@@ -90,6 +94,7 @@ impl TableProvider for SpansTable {
             rows_per_step: session.config_options().execution.batch_size.get().min(ROWS_PER_STEP),
             rows_max: limit,
             report: self.report.clone(),
+            watch: self.watch.clone(),
         };
         Ok(Arc::new(SpansExec::new(Arc::new(scan))))
     }

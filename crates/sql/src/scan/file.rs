@@ -11,12 +11,13 @@ use arrow::datatypes::{DataType, Int32Type, Schema};
 use datafusion::common::Result as StatementResult;
 use parquet::arrow::arrow_reader::RowSelection;
 use parquet::errors::{ParquetError, Result};
-use tracehouse_model::{SpanId, TraceId};
+use tracehouse_model::{SpanBatch, SpanId, TraceId};
+use tracehouse_scan::row_bytes;
 use tracehouse_store::{Batches, ColumnType, FileContents, NameList, OpenFile, Projection, SpanFile, StringForm};
 
 use super::sources::{is_columnar, made_from, may_occur, stored_columns, without_dictionary};
 use super::spans::{SpanRows, parent_column};
-use super::{ROWS_PER_STEP, Scan, ScanError};
+use super::{ROWS_PER_STEP, STEP_BYTES_MAX, Scan, ScanError};
 use crate::plan::{Condition, Ranges};
 use crate::tables::Column;
 
@@ -107,8 +108,19 @@ struct RowGroup {
 enum Reading {
     /// Column by column. With the numbers of the rows, if parents are wanted.
     Columns { reader: Option<Batches>, row_numbers: Vec<usize>, rows_done: usize },
-    /// As whole spans, from this row on.
-    Spans { next_row: usize },
+    /// As whole spans, from this row on, after those that were read already.
+    Spans { next_row: usize, read: Option<Box<ReadSpans>> },
+}
+
+/// Spans that were read together.
+struct ReadSpans {
+    spans: SpanBatch,
+    /// The row in the row group that is the first of them.
+    first: usize,
+    /// Rows in the row group that are wanted and were not given yet.
+    wanted: std::vec::IntoIter<usize>,
+    /// The row in the row group to go on with after them.
+    end: usize,
 }
 
 impl FileScan {
@@ -177,7 +189,7 @@ impl FileScan {
             return Ok(None);
         }
         let rows = self.open.rows_of(number);
-        let reading = Reading::Spans { next_row: self.first_row };
+        let reading = Reading::Spans { next_row: self.first_row, read: None };
         let wanted = self.rows_left(number, rows);
         let mut row_group = RowGroup { number, rows, wanted, parents: None, reading };
         if self.first_row == 0
@@ -251,7 +263,7 @@ impl RowGroup {
     /// Rows before this one were given.
     fn rows_given(&self) -> usize {
         match &self.reading {
-            Reading::Spans { next_row } => *next_row,
+            Reading::Spans { next_row, .. } => *next_row,
             Reading::Columns { rows_done, .. } => match &self.wanted {
                 None => *rows_done,
                 Some(wanted) => {
@@ -287,7 +299,8 @@ impl RowGroup {
             holds.append_buffer(&self.evaluate(condition, &batch, &row_numbers, open, contents)?);
         } else {
             let names: Vec<&str> = stored.iter().map(String::as_str).collect();
-            for batch in open.scan(self.number, &names, selection, StringForm::Dictionary, ROWS_PER_STEP)? {
+            let rows = rows_together(open, self.number, &names, ROWS_PER_STEP);
+            for batch in open.scan(self.number, &names, selection, StringForm::Dictionary, rows)? {
                 let batch = batch.map_err(ParquetError::from)?;
                 let numbers = row_numbers.get(holds.len()..holds.len() + batch.num_rows()).ok_or_else(wrong_rows)?;
                 let held = self.evaluate(condition, &batch, numbers, open, contents)?;
@@ -370,7 +383,7 @@ impl RowGroup {
         };
         let stored = stored_names(&scan.columns, open, contents);
         let names: Vec<&str> = stored.iter().map(String::as_str).collect();
-        let rows = scan.rows_per_step;
+        let rows = rows_together(open, self.number, &names, scan.rows_per_step);
         let read = || open.scan(self.number, &names, self.selection(), StringForm::Dictionary, rows);
         let reader = if names.is_empty() { None } else { Some(read()?) };
         self.reading = Reading::Columns { reader, row_numbers, rows_done: 0 };
@@ -408,21 +421,46 @@ fn next_spans(
     contents: &FileContents,
     scan: &Scan,
 ) -> std::result::Result<Option<RecordBatch>, ScanError> {
-    let rows_total = row_group.rows;
-    let Reading::Spans { next_row } = &mut row_group.reading else { return Ok(None) };
-    let window = *next_row..rows_total.min(*next_row + scan.rows_per_step);
-    let end = window.end;
-    if window.is_empty() {
-        return Ok(None);
+    let Reading::Spans { next_row, read } = &mut row_group.reading else { return Ok(None) };
+    if read.is_none() {
+        let stored = stored_names(&needed_columns(scan), open, contents);
+        let names: Vec<&str> = stored.iter().map(String::as_str).collect();
+        let rows = rows_together(open, row_group.number, &names, scan.rows_per_step);
+        let window = *next_row..row_group.rows.min(*next_row + rows);
+        if window.is_empty() {
+            return Ok(None);
+        }
+        let wanted: Vec<usize> = match &row_group.wanted {
+            Some(wanted) => {
+                wanted.slice(window.start, window.len()).set_indices().map(|at| window.start + at).collect()
+            }
+            None => window.clone().collect(),
+        };
+        let (Some(&first), Some(&last)) = (wanted.first(), wanted.last()) else {
+            *next_row = window.end;
+            return Ok(Some(RecordBatch::new_empty(scan.schema.clone())));
+        };
+        let spans = open.read_rows(row_group.number, first..last + 1, Projection::Only(&stored))?;
+        *read = Some(Box::new(ReadSpans { spans, first, wanted: wanted.into_iter(), end: window.end }));
     }
-    let wanted: Vec<usize> = match &row_group.wanted {
-        Some(wanted) => wanted.slice(window.start, window.len()).set_indices().map(|at| window.start + at).collect(),
-        None => window.collect(),
-    };
-    let (Some(&first), Some(&last)) = (wanted.first(), wanted.last()) else {
-        *next_row = end;
-        return Ok(Some(RecordBatch::new_empty(scan.schema.clone())));
-    };
+    let Some(spans) = read else { return Ok(None) };
+    let waiting = spans.wanted.as_slice().iter().map(|row| row - spans.first);
+    let fitting = scan.long_texts.spans_that_fit(scan.table, &spans.spans, waiting, STEP_BYTES_MAX);
+    let given: Vec<usize> = spans.wanted.by_ref().take(fitting).map(|row| row - spans.first).collect();
+    // What was read is given: if reading had failed these rows would come again.
+    *next_row = spans.wanted.as_slice().first().copied().unwrap_or(spans.end);
+    let mut rows = SpanRows::new(scan.table, &spans.spans, given.into_iter());
+    let undecided = |condition: &&Condition| !condition.columns.iter().all(|column| is_columnar(column, scan.table));
+    rows.retain(scan.predicate.conditions.iter().filter(undecided))?;
+    let batch = scan.batch_of(&rows)?;
+    if spans.wanted.as_slice().is_empty() {
+        *read = None;
+    }
+    Ok(Some(batch))
+}
+
+/// Columns of a table that have to be read: those that are wanted, and those that filters look at.
+fn needed_columns(scan: &Scan) -> Vec<Column> {
     let mut needed = scan.columns.clone();
     needed.extend(scan.predicate.conditions.iter().flat_map(|condition| condition.columns.iter().cloned()));
     match scan.table {
@@ -430,14 +468,7 @@ fn next_spans(
         crate::tables::Table::Events => needed.push(Column::EventTime),
         crate::tables::Table::Links => needed.push(Column::LinkedSpanId),
     }
-    let stored = stored_names(&needed, open, contents);
-    let spans = open.read_rows(row_group.number, first..last + 1, Projection::Only(&stored))?;
-    // What was read is given: if reading had failed these rows would come again.
-    *next_row = end;
-    let mut rows = SpanRows::new(scan.table, &spans, wanted.iter().map(|row| row - first));
-    let undecided = |condition: &&Condition| !condition.columns.iter().all(|column| is_columnar(column, scan.table));
-    rows.retain(scan.predicate.conditions.iter().filter(undecided))?;
-    Ok(Some(scan.batch_of(&rows)?))
+    needed
 }
 
 /// Names of the stored columns that columns of a table need in a file.
@@ -447,6 +478,11 @@ fn stored_names(columns: &[Column], open: &OpenFile, contents: &FileContents) ->
     names.sort();
     names.dedup();
     names
+}
+
+/// How many rows are read together: fewer where they take much memory.
+fn rows_together(open: &OpenFile, row_group: usize, columns: &[&str], rows_max: usize) -> usize {
+    (STEP_BYTES_MAX / row_bytes(open, row_group, Some(columns))).clamp(1, rows_max)
 }
 
 fn rows_without_columns(rows: usize) -> Result<RecordBatch> {

@@ -18,13 +18,18 @@ use tracehouse_store::{HotBatch, Snapshot, SpanFile};
 
 use crate::plan::{Predicate, Ranges};
 use crate::scan::file::FileScan;
+pub(crate) use crate::scan::spans::LongTexts;
 use crate::scan::spans::SpanRows;
 use crate::tables::{Column, Table};
+use crate::watch::Watch;
 
 pub(crate) use values::ValueBuilder;
 
 /// Most rows that are looked at in one step.
 pub(crate) const ROWS_PER_STEP: usize = 8 * 1024;
+
+/// About the most bytes of the texts of one batch: what one row has beyond them is in one all the same.
+pub(crate) const STEP_BYTES_MAX: usize = 16 << 20;
 
 /// What is read, once for all partitions.
 pub(crate) struct Scan {
@@ -41,6 +46,16 @@ pub(crate) struct Scan {
     /// Each partition may stop after so many rows.
     pub(crate) rows_max: Option<usize>,
     pub(crate) report: Arc<ScanReport>,
+    pub(crate) watch: Arc<Watch>,
+    pub(crate) long_texts: LongTexts,
+}
+
+impl Scan {
+    /// How often rows write out their attributes: for the columns that are wanted, and for those that filters look at.
+    pub(crate) fn long_texts_of(columns: &[Column], predicate: &Predicate) -> LongTexts {
+        let looked_at = predicate.conditions.iter().flat_map(|condition| &condition.columns);
+        LongTexts::of(columns.iter().chain(looked_at))
+    }
 }
 
 impl std::fmt::Debug for Scan {
@@ -154,6 +169,7 @@ impl Scanner {
 
     /// Does a bounded piece of work. Blocks on the disk or the network.
     pub(crate) fn step(&mut self) -> Result<Step> {
+        self.scan.watch.check()?;
         if self.rows_left == 0 {
             return Ok(Step::End);
         }
@@ -165,6 +181,9 @@ impl Scanner {
                     self.current = None;
                     return Ok(Step::Nothing);
                 }
+                let fitting =
+                    self.scan.long_texts.spans_that_fit(self.scan.table, &batch.spans, rows.clone(), STEP_BYTES_MAX);
+                let rows = rows.start..rows.start + fitting;
                 *next_row = rows.end;
                 self.scan.report.spans_hot.fetch_add(rows.len() as u64, Ordering::Relaxed);
                 let mut rows = SpanRows::new(self.scan.table, &batch.spans, rows);

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, StringViewBuilder, TimestampNanosecondArray};
 use datafusion::common::Result;
-use tracehouse_model::{AnyValue, AttributeLists, SpanBatch, SpanId, StringCode, StringTable, Threshold, kind, status};
+use tracehouse_model::{
+    AnyValue, AttributeLists, AttributeValue, SpanBatch, SpanId, StringCode, StringTable, Threshold, kind, status,
+};
 
 use super::values::{ValueBuilder, hex_column, text_column};
 use crate::plan::Condition;
@@ -115,6 +117,85 @@ impl<'a> SpanRows<'a> {
         }
         values.finish()
     }
+}
+
+/// What columns make of the texts of a span: attributes are the only ones that may be long, and they are written out for each
+/// row, however many spans share them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LongTexts {
+    own: usize,
+    resource: usize,
+}
+
+impl LongTexts {
+    /// How often the attributes of a row are written out, at most.
+    pub(super) fn of<'c>(columns: impl Iterator<Item = &'c Column>) -> Self {
+        let mut texts = Self { own: 0, resource: 0 };
+        // Values of different keys are together no longer than all of them.
+        let (mut own_values, mut resource_values) = (false, false);
+        for column in columns {
+            match column {
+                Column::Attributes => texts.own += 1,
+                Column::ResourceAttributes => texts.resource += 1,
+                Column::Attribute(attribute) => {
+                    own_values |= attribute.scope != AttributeScope::Resource;
+                    resource_values |= attribute.scope != AttributeScope::Span;
+                }
+                _ => {}
+            }
+        }
+        Self { own: texts.own + usize::from(own_values), resource: texts.resource + usize::from(resource_values) }
+    }
+
+    /// How many of the first spans have rows of no more bytes; at least one.
+    pub(super) fn spans_that_fit(
+        &self,
+        table: Table,
+        spans: &SpanBatch,
+        mut rows: impl ExactSizeIterator<Item = usize>,
+        bytes_max: usize,
+    ) -> usize {
+        let all = rows.len();
+        if self.own + self.resource == 0 {
+            return all;
+        }
+        let mut bytes = 0;
+        let beyond = rows.position(|row| {
+            bytes += self.bytes_of(table, spans, row);
+            bytes > bytes_max
+        });
+        beyond.map_or(all, |fitting| fitting.max(1))
+    }
+
+    fn bytes_of(&self, table: Table, spans: &SpanBatch, row: usize) -> usize {
+        let (own, items) = match table {
+            Table::Spans => (bytes_of_lists(&spans.attributes, row..row + 1, &spans.strings), 1),
+            Table::Events => {
+                let items = spans.event_range(row);
+                (bytes_of_lists(&spans.events.attributes, items.clone(), &spans.strings), items.len())
+            }
+            Table::Links => {
+                let items = spans.link_range(row);
+                (bytes_of_lists(&spans.links.attributes, items.clone(), &spans.strings), items.len())
+            }
+        };
+        if self.resource == 0 {
+            return self.own * own;
+        }
+        let resource = spans.resource[row] as usize;
+        let inherited = bytes_of_lists(&spans.resources.attributes, resource..resource + 1, &spans.strings);
+        self.own * own + self.resource * items * inherited
+    }
+}
+
+fn bytes_of_lists(lists: &AttributeLists, owners: std::ops::Range<usize>, strings: &StringTable) -> usize {
+    let text = |value: AttributeValue| match value {
+        AttributeValue::String(code) | AttributeValue::Bytes(code) | AttributeValue::Json(code) => {
+            strings.bytes(code).len()
+        }
+        _ => 0,
+    };
+    owners.flat_map(|owner| lists.of(owner)).map(|(key, value)| strings.bytes(key).len() + text(value)).sum()
 }
 
 /// Parents as text; null for a root.

@@ -180,33 +180,86 @@ async fn statements_end_when_nobody_waits_for_them() {
 }
 
 /// Matches for minutes, at planning: nearly as many places of the pattern are reached at each letter as it has.
-fn match_without_pause() -> String {
+fn matches_for_minutes() -> String {
     let random = SystemRandomness::from_seed(3);
     let text: String = (0..50_000).map(|_| if random.next_u64().is_multiple_of(2) { 'a' } else { 'b' }).collect();
-    let calls: Vec<String> = (0..20).map(|last| format!("regexp_like(t, '[ab]*a[ab]{{5000}}c{last}')")).collect();
+    let calls: Vec<String> = (0..200).map(|last| format!("regexp_like(t, '[ab]*a[ab]{{2000}}c{last}')")).collect();
     format!("SELECT {} FROM (SELECT '{text}' AS t)", calls.join(", "))
 }
 
-/// What only computes can't be interrupted: it holds up nobody, and there is not too much of it.
+/// One match can't be interrupted, but between any two of them it is asked whether anybody waits.
 #[tokio::test]
-async fn statements_that_compute_hold_up_no_others() {
+async fn statements_that_compute_end_when_nobody_waits_for_them() {
     let shop = shop_with(SqlLimits { concurrent_max: 1, ..SqlLimits::default() }).await;
-    let (statement, tenant) = (match_without_pause(), TenantId::default());
+    let (statement, tenant) = (matches_for_minutes(), TenantId::default());
     let begin = || {
         let request = SqlRequest { query: statement.clone(), rows_max: 10 };
         tokio::time::timeout(Duration::from_millis(50), shop.engine.query(&tenant, request))
     };
     assert!(begin().await.is_err(), "it takes minutes");
     assert_eq!(shop.ask("SELECT count(*) FROM spans").await.rows, 1);
-    // Those that had begun to compute when nobody waited any more go on, and count.
-    for _ in 0..100 {
-        match begin().await {
-            Err(_) => {}
-            Ok(Err(SqlError::Busy { running: 1 })) => return,
-            Ok(other) => panic!("{other:?}"),
+    // Those that are still at a match count, so that only so many may be; then they have ended.
+    for _ in 0..4 {
+        let mut waits = 0;
+        loop {
+            match begin().await {
+                Err(_) => break,
+                Ok(Err(SqlError::Busy { running: 1 })) if waits < 600 => waits += 1,
+                Ok(other) => panic!("{other:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
-    panic!("any number of statements may compute at once");
+}
+
+#[tokio::test]
+async fn patterns_that_take_too_long_are_refused() {
+    let (shop, spans) = Shop::filled(Layout::Hot).await;
+    for condition in [
+        "name ~ 'a{100000}'",
+        "name ~* '(a{1,500}){1,500}'",
+        "name !~ '((a{50}){50}){50}'",
+        "name SIMILAR TO '(a{100}){100}'",
+        "regexp_like(name, '(a{100}){100}')",
+        "regexp_count(name, '(a{100}){100}') > 0",
+        "regexp_instr(name, '(a{100}){100}') > 0",
+        "regexp_match(name, '(a{100}){100}') IS NULL",
+        "regexp_replace(name, '(a{100}){100}', 'x') = name",
+        "name ~ ('(a{100}){100}' || span_id)",
+        "regexp_like('a', '(a{100}){100}')",
+        &format!("name LIKE '{}'", "%a_".repeat(2_000)),
+        &format!("name ILIKE '{}' || span_id", "%a_".repeat(2_000)),
+    ] {
+        match shop.try_ask(&format!("SELECT count(*) FROM spans WHERE {condition}"), 10).await {
+            Err(SqlError::Invalid(detail)) => assert!(detail.contains("are matched"), "{condition:.80}: {detail}"),
+            other => panic!("{condition:.80}: {other:?}"),
+        }
+    }
+    let long =
+        "SELECT string_agg(attributes, '') AS t FROM (SELECT a.attributes FROM spans AS a, generate_series(1, 40))";
+    let ended = shop.try_ask(&format!("SELECT t ~ '[ab]*a[ab]{{4000}}c' FROM ({long})"), 10).await;
+    assert!(matches!(&ended, Err(SqlError::Memory { detail, .. }) if detail.contains("too long")), "{ended:?}");
+    // The bounds change nothing else.
+    for (condition, expected) in [
+        ("name ~ '^GET'", "name LIKE 'GET%'"),
+        ("name ~* '^get'", "name LIKE 'GET%'"),
+        ("name !~ '^GET'", "name NOT LIKE 'GET%'"),
+        ("name SIMILAR TO '^(GET|POST).*'", "name LIKE 'GET%' OR name LIKE 'POST%'"),
+        ("name NOT SIMILAR TO '^GET.*'", "name NOT LIKE 'GET%'"),
+        ("name LIKE '%O_T%c_rt'", "name = 'POST /cart'"),
+        ("name NOT LIKE '%O_T%c_rt'", "name <> 'POST /cart'"),
+        ("name ILIKE 'p_st%'", "name = 'POST /cart'"),
+        ("name LIKE substr(name, 1, 2) || '%'", "true"),
+        ("name ~ ('^' || substr(name, 1, 2))", "true"),
+        ("status_message ~ 'x' IS NULL", "status_message IS NULL"),
+        ("regexp_like(name, '^(GET|SELECT)')", "name <> 'POST /cart'"),
+        ("regexp_count(name, 'T') = 1", "true"),
+    ] {
+        let counted = |condition| format!("SELECT count(*) FROM spans WHERE {condition}");
+        let (found, wanted) = (shop.rows(&counted(condition)).await, shop.rows(&counted(expected)).await);
+        assert_eq!(found, wanted, "{condition}");
+        assert_ne!(found, ["0"], "{condition} of {}", spans.len());
+    }
 }
 
 #[tokio::test]

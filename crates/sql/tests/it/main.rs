@@ -2,7 +2,12 @@
 
 mod amounts;
 mod answers;
+mod growth;
 mod limits;
 mod page;
 mod pushdown;
 mod shop;
+
+/// Counts what statements allocate.
+#[global_allocator]
+static ALLOCATOR: tracehouse_memory::CountingAllocator = tracehouse_memory::CountingAllocator;
