@@ -191,6 +191,18 @@ def test_a_damaged_file_stops_nothing_else(new_tracehouse, damage):
     assert duck.number(connection, "SELECT count(DISTINCT trace_id) FROM spans") == len(rest) + 1
 
 
+def test_a_pipe_in_place_of_a_file_keeps_nobody_waiting(new_tracehouse):
+    server = new_tracehouse(NO_MERGES).start()
+    files = four_files(server)
+    server.stop()
+    pipe, lost = next(iter(files.items()))
+    pipe.unlink()
+    os.mkfifo(pipe)
+    server.start()
+    check_rest(server, [number for number in files.values() if number != lost], lost)
+    server.stop()
+
+
 def check_rest(server, rest, lost):
     for number in rest:
         # Spans of it might have been in the file that can't be read.
@@ -277,8 +289,11 @@ def test_damage_within_the_log_costs_only_what_it_hit(new_tracehouse):
     assert "segment of the log is damaged" in server.log()
     assert segment.name in server.log()
     assert re.search(r"can't be read: record 2 with \d+ bytes of spans of tenant default. Its spans are lost", server.log())
+    lost, copies = server.json("/api/v1/status")["troubles"]
+    assert "1 record of the log could not be read" in lost and "1 copy of a damaged segment" in copies
     send(server, 4)
     server.restart()
+    assert server.json("/api/v1/status")["troubles"] == [copies], "until somebody has looked at it"
     assert all(is_whole(server, number) for number in (1, 3, 4))
 
 

@@ -91,8 +91,15 @@ def test_missing_files(new_tracehouse):
     kept = server.data_dir / "kept"
     files[2].rename(kept)
     server.start()
-    assert sum(is_there(server, number) for number in range(1, 7)) == 5
-    assert "1 stored file" in troubles(server) and "missing" in troubles(server)
+    missing = [number for number in range(1, 7) if not is_there(server, number)]
+    assert len(missing) == 1
+    for interface in ("/api/v1/traces/", "/api/traces/", "/jaeger/api/traces/", "/jaeger/api/v3/traces/", "/api/v2/trace/"):
+        answer = server.get(f"{interface}{missing[0]:032x}", expect=404)
+        assert "not among what can be read" in answer.text and f"{SPANS} of {6 * SPANS} spans" in answer.text, interface
+    for query in ("SELECT count(*) FROM spans", "SELECT count(span_id) FROM spans"):
+        answer = server.request("POST", "/api/v1/sql", json={"query": query}).json()
+        assert answer["rows"] == [[5 * SPANS]] and f"{SPANS} of {6 * SPANS} spans" in answer["partialReason"], query
+    assert "1 stored file that the catalogue lists is missing" in troubles(server)
     assert server.metrics()["tracehouse_store_missing_files"] == 1
     server.stop()
     files[4].rename(server.data_dir / "kept-too")

@@ -68,8 +68,9 @@ pub trait Answers: Send + Sync + 'static {
     /// The operator confirms that the machine's clock is right.
     async fn trust_clock(&self) -> Result<(), AdminError>;
     fn stored(&self, tenant: &TenantId) -> Stored;
-    /// What is wrong with the store and does not go away by itself, and what to do about it.
-    fn troubles(&self) -> Vec<String>;
+    /// What is wrong with the store and does not go away by itself, and what to do about it. `tenant`: without what is another's
+    /// business.
+    fn troubles(&self, tenant: Option<&TenantId>) -> Vec<String>;
     /// Whether spans can be taken in and queries answered; else why not.
     fn ready(&self) -> Result<(), String>;
 }
@@ -180,8 +181,8 @@ impl Answers for Engines {
         self.store.trust_clock().await.map_err(|error| AdminError(chain(&error)))
     }
 
-    fn troubles(&self) -> Vec<String> {
-        self.store.troubles()
+    fn troubles(&self, tenant: Option<&TenantId>) -> Vec<String> {
+        self.store.troubles_shown_to(tenant)
     }
 
     fn stored(&self, tenant: &TenantId) -> Stored {

@@ -79,10 +79,14 @@ pub(crate) async fn by_ids(state: &ApiState, tenant: &TenantId, ids: &[TraceId])
     Ok(whole)
 }
 
-/// The trace with this id.
+/// The trace with this id. If it is not there the problem says whether it may be in what can't be read.
 pub(crate) async fn by_id(state: &ApiState, tenant: &TenantId, id: TraceId) -> Result<Whole, Problem> {
     let whole = by_ids(state, tenant, &[id]).await?;
-    if whole.unknown.is_empty() { Ok(whole) } else { Err(unknown_trace(id)) }
+    match whole.partial_reason() {
+        _ if whole.unknown.is_empty() => Ok(whole),
+        Some(reason) => Err(QueryError::Unreadable(reason).into()),
+        None => Err(unknown_trace(id)),
+    }
 }
 
 /// Why a trace is not whole, if it isn't.

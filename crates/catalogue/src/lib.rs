@@ -186,8 +186,15 @@ pub enum CatalogueError {
     Damaged { path: String, finding: String },
     #[error("the catalogue {path} is of an older version; start the server once, or run `tracehouse store repair`")]
     Outdated { path: PathBuf },
+    #[error("the disk has no room for the catalogue; make some, a few MiB are enough to start")]
+    NoRoom(#[source] sqlx::Error),
+    #[error(
+        "the catalogue can't be written; check owner and rights of catalogue.sqlite, catalogue.sqlite-wal and \
+         catalogue.sqlite-shm in the data directory"
+    )]
+    ReadOnly(#[source] sqlx::Error),
     #[error("reading or writing the catalogue failed")]
-    Query(#[from] sqlx::Error),
+    Query(#[source] sqlx::Error),
     #[error("keeping the damaged catalogue {path} aside failed")]
     KeepAside { path: PathBuf, source: std::io::Error },
     #[error("file {0} was to be changed but is not live: another process changed the catalogue")]
@@ -201,4 +208,14 @@ pub enum CatalogueError {
          it was replaced while this one ran"
     )]
     PositionBack { log: String, known: u64, wanted: u64 },
+}
+
+impl From<sqlx::Error> for CatalogueError {
+    fn from(source: sqlx::Error) -> Self {
+        match sqlite::primary_code(&source) {
+            Some(sqlite::CODE_FULL) => Self::NoRoom(source),
+            Some(sqlite::CODE_READ_ONLY) => Self::ReadOnly(source),
+            _ => Self::Query(source),
+        }
+    }
 }

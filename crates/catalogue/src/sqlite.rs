@@ -27,6 +27,10 @@ pub struct SqliteCatalogue {
     readers: SqlitePool,
 }
 
+/// What SQLite says if the disk is full.
+pub(crate) const CODE_FULL: i64 = 13;
+/// What SQLite says if it may only read.
+pub(crate) const CODE_READ_ONLY: i64 = 8;
 /// What SQLite says of a file that it can't make sense of: SQLITE_CORRUPT and SQLITE_NOTADB.
 const DAMAGE_CODES: [i64; 2] = [11, 26];
 /// Set in `meta` once all rows of an older schema have their checksum.
@@ -79,7 +83,10 @@ impl SqliteCatalogue {
         let opened = SqlitePoolOptions::new().max_connections(1).connect_with(writing).await;
         let writer = opened.map_err(|source| match finding_of_damage(&source) {
             Some(finding) => CatalogueError::Damaged { path: shown_path.clone(), finding },
-            None => CatalogueError::Open { path: shown_path.clone(), source },
+            None => match CatalogueError::from(source) {
+                CatalogueError::Query(source) => CatalogueError::Open { path: shown_path.clone(), source },
+                said => said,
+            },
         })?;
         let reading = options.create_if_missing(false).read_only(true).row_buffer_size(Self::ROW_BUFFER);
         let readers = SqlitePoolOptions::new().max_connections(Self::READERS_MAX).connect_lazy_with(reading);
@@ -90,7 +97,7 @@ impl SqliteCatalogue {
     pub(crate) fn error(&self, source: sqlx::Error) -> CatalogueError {
         match finding_of_damage(&source) {
             Some(finding) => CatalogueError::Damaged { path: self.shown_path.clone(), finding },
-            None => CatalogueError::Query(source),
+            None => source.into(),
         }
     }
 
@@ -256,10 +263,15 @@ impl Catalogue for SqliteCatalogue {
 
 /// What SQLite says if an error means that the file is damaged.
 fn finding_of_damage(error: &sqlx::Error) -> Option<String> {
-    let database = error.as_database_error()?;
-    let code: i64 = database.code()?.parse().ok()?;
+    let is_damage = DAMAGE_CODES.contains(&primary_code(error)?);
+    is_damage.then(|| error.as_database_error().map_or_else(String::new, |error| error.message().to_owned()))
+}
+
+/// What kind of error SQLite gave; `None` if it is not SQLite's.
+pub(crate) fn primary_code(error: &sqlx::Error) -> Option<i64> {
+    let code: i64 = error.as_database_error()?.code()?.parse().ok()?;
     // Extended codes have the plain one in their lowest byte.
-    DAMAGE_CODES.contains(&(code & 0xff)).then(|| database.message().to_owned())
+    Some(code & 0xff)
 }
 
 async fn insert_file(transaction: &mut Transaction<'_, Sqlite>, file: &FileRecord) -> Result<(), CatalogueError> {

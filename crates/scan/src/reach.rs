@@ -16,13 +16,14 @@ const FILES_NAMED_MAX: usize = 1000;
 const REASON_CHARS_MAX: usize = 200;
 
 /// What of the files in a range of time a question could read. All threads that work for it share this.
+#[derive(Debug)]
 pub struct Reach {
     files: usize,
     spans: u64,
     lost: Mutex<Lost>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Lost {
     by_path: BTreeMap<String, OfFile>,
     /// Files and spans beyond those that are told apart.
@@ -30,6 +31,7 @@ struct Lost {
     further_spans: u64,
 }
 
+#[derive(Debug)]
 struct OfFile {
     /// Spans of the file as a whole.
     spans: u64,
@@ -55,11 +57,16 @@ pub enum Part {
 impl Reach {
     /// Of a question about spans that begin in a range of times.
     pub fn of(snapshot: &Snapshot, start: &Range<i64>) -> Self {
-        let in_range = snapshot.files.iter().filter(|file| overlaps(file, start));
-        let (files, spans) = in_range.fold((0, 0), |(files, spans), file| (files + 1, spans + file.record.spans));
+        Self::of_matching(snapshot, |first, last| last >= start.start && first < start.end)
+    }
+
+    /// Of a question about files that matter by the first and last start of their spans.
+    pub fn of_matching(snapshot: &Snapshot, matters: impl Fn(i64, i64) -> bool) -> Self {
+        let those = snapshot.files.iter().filter(|file| matters(file.record.start_min, file.record.start_max));
+        let (files, spans) = those.fold((0, 0), |(files, spans), file| (files + 1, spans + file.record.spans));
         let mut reach = Self { files, spans, lost: Mutex::default() };
         for file in snapshot.unreadable.iter() {
-            if file.start_max >= start.start && file.start_min < start.end {
+            if matters(file.start_min, file.start_max) {
                 reach.files += 1;
                 reach.spans += file.spans;
                 reach.add_missing(&file.path, file.spans, (file.start_min, file.start_max), &file.reason.to_string());
@@ -108,27 +115,47 @@ impl Reach {
         spans: u64,
         mut work: impl FnMut(&Arc<OpenFile>) -> Result<T, ParquetError>,
     ) -> Option<T> {
-        let mut done = |opened: Option<&Arc<OpenFile>>| {
-            let open = opened.map_or_else(|| open(file), |opened| Ok(opened.clone()))?;
+        let first = opened.map_or_else(|| open(file), |opened| Ok(opened.clone())).and_then(|open| {
             self.count_damage(file, &open, part);
             work(&open)
-        };
-        let error = match done(opened) {
+        });
+        let error = match first {
             Ok(done) => return Some(done),
             Err(error) => error,
         };
-        if is_no_room(&error) {
-            return None;
-        }
-        // Another thread may have found out meanwhile. Errors of the machine come once at times.
-        file.check(&error);
-        match done(None) {
+        let open = self.again(file, part, spans, &error)?;
+        match work(&open) {
             Ok(done) => Some(done),
             Err(error) => {
-                self.count(file, part, spans, &Fault::from(error));
+                self.leave_out(file, part, spans, error);
                 None
             }
         }
+    }
+
+    /// What follows once reading a part of a file has failed: the file to go on with, of which it is known by then what can't be
+    /// read. `None`: the part is left out, and the answer says so, or the question has no memory left.
+    pub fn again(&self, file: &Arc<SpanFile>, part: Part, spans: u64, error: &ParquetError) -> Option<Arc<OpenFile>> {
+        if is_no_room(error) {
+            return None;
+        }
+        // Another thread may have found out meanwhile. Errors of the machine come once at times.
+        file.check(error);
+        match open(file) {
+            Ok(open) => {
+                self.count_damage(file, &open, part);
+                Some(open)
+            }
+            Err(error) => {
+                self.leave_out(file, part, spans, error);
+                None
+            }
+        }
+    }
+
+    /// Counts a part as left out that could not be read the second time either.
+    pub fn leave_out(&self, file: &SpanFile, part: Part, spans: u64, error: ParquetError) {
+        self.count(file, part, spans, &Fault::from(error));
     }
 
     /// Opens a file. `None`: it can't be, and the answer says so.
@@ -136,8 +163,8 @@ impl Reach {
         self.attempt(file, Part::Nothing, file.record.spans, |open| Ok(open.clone()))
     }
 
-    /// Counts the rows of a part that are known to be damaged.
-    fn count_damage(&self, file: &SpanFile, open: &OpenFile, part: Part) {
+    /// Counts the rows of a part that are known to be damaged. Twice counts once.
+    pub fn count_damage(&self, file: &SpanFile, open: &OpenFile, part: Part) {
         let row_groups = match part {
             Part::Nothing => return,
             Part::RowGroup(row_group) => row_group..row_group + 1,

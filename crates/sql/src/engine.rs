@@ -380,16 +380,6 @@ fn partial_reason(collected: &Collected, scanned: &Scanned, limits: &SqlLimits) 
         )),
         None => {}
     }
-    if let Some(first) = scanned.damaged.first() {
-        let (spans, files) = (scanned.spans_unreadable, scanned.damaged.len());
-        reasons.push(format!("{spans} spans of {files} damaged files could not be read, the first of them {first}"));
-    }
-    if let Some(first) = scanned.failed.first() {
-        let (failed, read) = (scanned.failed.len(), scanned.files);
-        reasons.push(format!(
-            "{read} of {} files were read; {failed} could not be, the first of them {first}; see the server's log",
-            read + failed
-        ));
-    }
+    reasons.extend(scanned.unreadable.iter().cloned());
     (!reasons.is_empty()).then(|| reasons.join("; "))
 }

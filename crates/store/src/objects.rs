@@ -22,8 +22,9 @@
 //!   holds the same lock, so that a folder does not vanish between its making and the file that it is made for.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
@@ -74,6 +75,17 @@ impl Drop for SpooledFile {
             tracing::warn!(error = chain(&error), "removing a half-written file failed");
         }
     }
+}
+
+/// Opens a stored file. What is no file, such as a pipe that somebody put in its place, is an error: it could make who reads it
+/// wait for ever.
+fn open_file(path: &std::path::Path) -> io::Result<File> {
+    let waits_for_nobody = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(waits_for_nobody).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::other("what lies here is no file; put the stored file back"))
 }
 
 /// What stands behind the name of a local file that `*.parquet` must not match.
@@ -191,7 +203,7 @@ impl Objects {
             Some(root) => {
                 let path = root.join(&record.path);
                 let open = move || {
-                    let open_as = |suffix| File::open(with_suffix(&path, suffix));
+                    let open_as = |suffix| open_file(&with_suffix(&path, suffix));
                     // A query that began before a merge may open the file after it.
                     let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
                     open_as("")

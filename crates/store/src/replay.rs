@@ -6,7 +6,7 @@ use tracehouse_catalogue::LogPosition;
 
 use crate::error::OpenError;
 use crate::flush_round::{Which, flush};
-use crate::log::{LogSettings, Positions, RecordKind, Recovered, SegmentedLog, recover};
+use crate::log::{DAMAGED_FOLDER, LogSettings, Positions, RecordKind, Recovered, SegmentedLog, recover};
 use crate::store::Shared;
 
 impl Shared {
@@ -32,6 +32,7 @@ impl Shared {
         })?;
         self.state.advance(recovered.last_sequence);
         tell(&recovered);
+        let _ = self.log_troubles.set(troubles(&recovered));
         self.start_log(&recovered)
     }
 
@@ -63,6 +64,32 @@ impl Shared {
         self.set_log(Box::new(log));
         Ok(())
     }
+}
+
+/// What people have to know as long as the server runs, and copies of damaged segments until somebody has taken them away.
+fn troubles(recovered: &Recovered) -> Vec<String> {
+    let mut troubles = Vec::new();
+    if recovered.lost_records > 0 {
+        let lost = recovered.lost_records;
+        let records = if lost == 1 { "1 record".to_owned() } else { format!("{lost} records") };
+        troubles.push(format!(
+            "{records} of the log could not be read at the start: acknowledged spans in {} that were in no file yet are \
+             lost, and no answer can say which; the server's log names what is known",
+            if lost == 1 { "it" } else { "them" }
+        ));
+    }
+    if recovered.copies_aside > 0 {
+        let count = recovered.copies_aside;
+        let copies = if count == 1 {
+            "1 copy of a damaged segment".to_owned()
+        } else {
+            format!("{count} copies of damaged segments")
+        };
+        troubles.push(format!(
+            "the folder {DAMAGED_FOLDER} of the log holds {copies}: spans may be lost; take away what you have looked at"
+        ));
+    }
+    troubles
 }
 
 /// Tells the log of the server and the metrics what a recovery met.

@@ -75,6 +75,8 @@ pub(crate) struct Shared {
     pub(crate) keeper_wanted: Signal,
     pub(crate) retired: Mutex<Vec<RetiredFile>>,
     log: OnceLock<Box<dyn SpanLog>>,
+    /// What was wrong with the log when the store opened.
+    pub(crate) log_troubles: OnceLock<Vec<String>>,
     pub(crate) access: Arc<FileAccess>,
     stopping: AtomicBool,
     disk: Mutex<DiskCheck>,
@@ -221,9 +223,17 @@ impl Store {
     /// What is wrong and what to do about it; background work that fails and is tried again, and why. For status pages; empty if
     /// all is well.
     pub fn troubles(&self) -> Vec<String> {
+        self.troubles_shown_to(None)
+    }
+
+    /// The same without what is another tenant's business. `None`: all.
+    pub fn troubles_shown_to(&self, tenant: Option<&TenantId>) -> Vec<String> {
         let mut troubles = self.shared.absent.lock().troubles();
+        troubles.extend(self.shared.log_troubles.get().into_iter().flatten().cloned());
         troubles.extend(self.shared.store_clock.trouble());
-        troubles.extend(self.shared.troubles.tell());
+        // Who is alone may know everything.
+        let is_alone = tenant.is_some_and(|tenant| self.tenants().iter().all(|other| other == tenant));
+        troubles.extend(self.shared.troubles.tell(tenant.filter(|_| !is_alone)));
         troubles
     }
 
@@ -303,6 +313,7 @@ impl Shared {
             keeper_wanted: Signal::default(),
             retired: Mutex::default(),
             log: OnceLock::new(),
+            log_troubles: OnceLock::new(),
             access,
             stopping: AtomicBool::new(false),
             disk: Mutex::new(DiskCheck { next: Duration::ZERO, full: false }),

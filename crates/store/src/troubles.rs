@@ -36,6 +36,14 @@ pub(crate) enum Work {
 impl Work {
     const KINDS: [&'static str; 7] = ["commit", "flush", "carry", "merge", "expire", "delete", "clock"];
 
+    /// Whose spans it is about; `None`: everyone's.
+    fn tenant(&self) -> Option<&TenantId> {
+        match self {
+            Self::Flush(tenant) | Self::Carry(tenant) | Self::Merge(tenant, _) => Some(tenant),
+            Self::Commit | Self::Expire | Self::Delete | Self::RememberClock => None,
+        }
+    }
+
     /// A label of metrics.
     fn kind(&self) -> &'static str {
         match self {
@@ -134,18 +142,25 @@ impl Troubles {
         self.failing.lock().retain(|work, _| still_there(work));
     }
 
-    /// For people.
-    pub(crate) fn tell(&self) -> Vec<String> {
+    /// For people. `only`: those who may know of one tenant; of others they learn how many there are, and of the work for all
+    /// no reasons, which may name others' files.
+    pub(crate) fn tell(&self, only: Option<&TenantId>) -> Vec<String> {
         let failing = self.failing.lock();
-        let mut told: Vec<String> = failing
-            .iter()
-            .take(TOLD_MAX)
-            .map(|(work, trouble)| format!("{work} failed {} times: {}", trouble.failures, trouble.reason))
-            .collect();
-        if failing.len() > TOLD_MAX {
-            told.push(format!("{} more pieces of background work fail", failing.len() - TOLD_MAX));
+        let is_told = |work: &Work| only.is_none() || work.tenant().is_none_or(|tenant| Some(tenant) == only);
+        let (told, others): (Vec<_>, Vec<_>) = failing.iter().partition(|(work, _)| is_told(work));
+        let tell = |(work, trouble): &(&Work, &Trouble)| {
+            let may_know = only.is_none() || work.tenant().is_some();
+            let reason = if may_know { trouble.reason.as_str() } else { "the server's log has the reason" };
+            format!("{work} failed {} times: {reason}", trouble.failures)
+        };
+        let mut texts: Vec<String> = told.iter().take(TOLD_MAX).map(tell).collect();
+        if told.len() > TOLD_MAX {
+            texts.push(format!("{} more pieces of background work fail", told.len() - TOLD_MAX));
         }
-        told
+        if !others.is_empty() {
+            texts.push(format!("background work for other tenants fails too ({}); see the server's log", others.len()));
+        }
+        texts
     }
 
     pub(crate) fn report_gauges(&self) {
@@ -191,9 +206,25 @@ mod tests {
             let expected = (5.0 * 2f64.powi(at as i32)).min(300.0);
             assert!((0.74..1.27).contains(&(wait / expected)), "wait {at}: {wait} s, expected about {expected} s");
         }
-        assert_eq!(troubles.tell(), ["writing the spans of tenant default to files failed 12 times: no room"]);
+        assert_eq!(troubles.tell(None), ["writing the spans of tenant default to files failed 12 times: no room"]);
         assert_eq!(troubles.failing_tenants(), [(TenantId::default(), true)]);
         troubles.succeeded(&work);
-        assert!(troubles.tell().is_empty() && !troubles.is_failing(&work));
+        assert!(troubles.tell(None).is_empty() && !troubles.is_failing(&work));
+    }
+    #[test]
+    fn a_tenant_does_not_learn_who_the_others_are() {
+        let troubles = Troubles::new(Arc::new(ManualClock::default()), Arc::new(SystemRandomness::from_seed(1)));
+        let tenant = |name: &str| TenantId::new(name).expect("a name");
+        troubles.failed(Work::Flush(tenant("mine")), "no room for mine".into());
+        troubles.failed(Work::Merge(tenant("theirs"), 3), "no room for theirs".into());
+        troubles.failed(Work::Delete, "tenant=theirs is not writable".into());
+        let told = troubles.tell(Some(&tenant("mine")));
+        assert!(!told.concat().contains("theirs"), "{told:?}");
+        assert!(
+            told[0].contains("no room for mine") && told[1].contains("the server's log has the reason"),
+            "{told:?}"
+        );
+        assert!(told[2].contains("for other tenants fails too (1)"), "{told:?}");
+        assert_eq!(troubles.tell(None).len(), 3);
     }
 }

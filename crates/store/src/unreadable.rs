@@ -139,25 +139,34 @@ impl Absent {
         let mut troubles = Vec::new();
         if !self.missing.is_empty() {
             troubles.push(format!(
-                "{} that the catalogue lists are missing; put them back, or {REPAIR} --forget-missing",
-                files(self.missing.len())
+                "{} that the catalogue lists {} missing; put back what was there, or {REPAIR} --forget-missing",
+                files(self.missing.len()),
+                are(self.missing.len())
             ));
         }
         if !self.unknown.is_empty() {
             troubles.push(format!(
-                "{} are unknown to the catalogue, which may have been lost or restored from an older copy; to have \
-                 their spans again, {REPAIR}",
-                files(self.unknown.len())
+                "{} {} unknown to the catalogue, which may have been lost or restored from an older copy; to have \
+                 the spans again, {REPAIR}",
+                files(self.unknown.len()),
+                are(self.unknown.len())
             ));
         }
         if !self.damaged_rows.is_empty() {
-            troubles.push(format!("{} rows of the catalogue are damaged; {REPAIR}", self.damaged_rows.len()));
+            let count = self.damaged_rows.len();
+            let rows = if count == 1 { "row" } else { "rows" };
+            troubles.push(format!("{count} {rows} of the catalogue {} damaged; {REPAIR}", are(count)));
         }
         if !self.aside.is_empty() {
-            troubles.push(format!("{} are damaged and set aside; their spans are not shown", files(self.aside.len())));
+            let count = self.aside.len();
+            troubles.push(format!("{} {} damaged and set aside; the spans are not shown", files(count), are(count)));
         }
         troubles
     }
+}
+
+fn are(count: usize) -> &'static str {
+    if count == 1 { "is" } else { "are" }
 }
 
 fn files(count: usize) -> String {

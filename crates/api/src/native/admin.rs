@@ -54,7 +54,7 @@ pub(crate) async fn trust_clock(
     Parameters::strict(&uri, &[])?;
     refuse_other_sites(&headers)?;
     state.answers.trust_clock().await.map_err(|error| failed("change of the store's time", error))?;
-    Ok(json(&TrustClockAnswer { troubles: state.answers.troubles() }))
+    Ok(json(&TrustClockAnswer { troubles: state.answers.troubles(None) }))
 }
 
 /// A page of another site that someone has open must not start work here. Browsers send this header; programs don't.

@@ -28,6 +28,6 @@ pub(crate) async fn status(State(state): State<ApiState>, tenant: Tenant, uri: U
         bytes_stored: stored.bytes_stored,
         uptime_nanos: u64::try_from(now.saturating_sub(state.started).as_nanos()).unwrap_or(u64::MAX),
         ingest_spans_per_second: rate,
-        troubles: state.answers.troubles(),
+        troubles: state.answers.troubles(Some(&tenant.0)),
     }))
 }

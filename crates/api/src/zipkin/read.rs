@@ -9,7 +9,6 @@ use super::query::search_request;
 use super::span_json::trace_spans;
 use crate::answer::{JSON, json, large, until_sent, with_partial_header};
 use crate::dependencies;
-use crate::native::unknown_trace;
 use crate::params::{Parameters, TracePath};
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -120,10 +119,12 @@ pub(super) async fn trace(
     path: TracePath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let mut whole = whole::by_ids(&state, &tenant.0, &[path.trace_id]).await?;
+    let whole = whole::by_id(&state, &tenant.0, path.trace_id).await?;
     let (spans, partial, memory) = (whole.spans(), whole.partial_reason(), whole.memory());
-    let trace = whole.traces.pop().ok_or_else(|| unknown_trace(path.trace_id))?;
-    let make = move || serde_json::to_vec(&trace_spans(&trace)).expect("writing plain data to memory can't fail");
+    let make = move || {
+        let spans = whole.traces.first().map(trace_spans);
+        serde_json::to_vec(&spans).expect("writing plain data to memory can't fail")
+    };
     Ok(until_sent(with_partial_header(large(&state, &headers, spans, JSON, make).await?, partial), memory))
 }
 

@@ -261,7 +261,7 @@ impl Answers for Fake {
         if self.not_ready { Err(AdminError("the disk is full".to_owned())) } else { Ok(()) }
     }
 
-    fn troubles(&self) -> Vec<String> {
+    fn troubles(&self, _: Option<&TenantId>) -> Vec<String> {
         if self.not_ready { vec!["1 stored file is missing".to_owned()] } else { Vec::new() }
     }
 

@@ -85,6 +85,7 @@ impl TableProvider for SpansTable {
         let scan = Scan {
             table: self.table,
             long_texts: Scan::long_texts_of(&columns, &predicate),
+            reach: Scan::reach_of(&self.snapshot, &predicate),
             predicate,
             filters: filters.iter().map(ToString::to_string).collect(),
             schema: Arc::new(Schema::new(columns.iter().map(Column::field).collect::<Vec<_>>())),

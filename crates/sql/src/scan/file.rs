@@ -12,7 +12,7 @@ use datafusion::common::Result as StatementResult;
 use parquet::arrow::arrow_reader::RowSelection;
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{SpanBatch, SpanId, TraceId};
-use tracehouse_scan::row_bytes;
+use tracehouse_scan::{Part, contents_of, may_contain, row_bytes};
 use tracehouse_store::{Batches, ColumnType, FileContents, NameList, OpenFile, Projection, SpanFile, StringForm};
 
 use super::sources::{is_columnar, made_from, may_occur, stored_columns, without_dictionary};
@@ -28,8 +28,7 @@ const SPARSE_SHARE: usize = 8;
 pub(super) fn may_match(scan: &Scan, file: &SpanFile) -> StatementResult<bool> {
     let predicate = &scan.predicate;
     // A file whose names or filter can't be read may hold anything.
-    let may_contain = |id| file.may_contain(id).unwrap_or(true);
-    let has_trace = predicate.traces.as_ref().is_none_or(|traces| traces.iter().any(|&id| may_contain(id)));
+    let has_trace = predicate.traces.as_ref().is_none_or(|traces| traces.iter().any(|&id| may_contain(file, id)));
     let start_time = Some((file.record.start_min, file.record.start_max));
     if !has_trace || !predicate.may_hold(&Ranges { start_time, duration_nanos: None }) {
         return Ok(false);
@@ -37,16 +36,17 @@ pub(super) fn may_match(scan: &Scan, file: &SpanFile) -> StatementResult<bool> {
     if predicate.conditions.is_empty() {
         return Ok(true);
     }
-    let Ok(contents) = file.contents() else { return Ok(true) };
+    let contents = contents_of(file);
+    let Some(contents) = contents.known() else { return Ok(true) };
     for condition in &predicate.conditions {
         let absent = |column: &Column| {
             matches!(column, Column::Attribute(attribute)
-                if is_columnar(column, scan.table) && !may_occur(attribute, &contents))
+                if is_columnar(column, scan.table) && !may_occur(attribute, contents))
         };
         if !condition.columns.is_empty() && condition.columns.iter().all(absent) && !condition.holds_for_null()? {
             return Ok(false);
         }
-        if let Some(known) = known_values(condition, &contents) {
+        if let Some(known) = known_values(condition, contents) {
             let rows = known.len();
             // What fails for a value that no row may have is no reason to fail the statement.
             let none = condition.holds(vec![known], rows).is_ok_and(|holds| holds.count_set_bits() == 0);
@@ -129,25 +129,26 @@ impl FileScan {
         Self { file, open, contents, row_group: first_row_group, first_row: 0, current: None, traces: None }
     }
 
-    pub(super) fn path(&self) -> &str {
-        &self.file.record.path
-    }
-
-    /// The next rows, perhaps none; `None` at the end of the file. If the file turns out to be damaged, what of it can be read
-    /// is read from where the scan was.
-    pub(super) fn step(&mut self, scan: &Scan) -> std::result::Result<Option<RecordBatch>, ScanError> {
+    /// The next rows, perhaps none; `None` at the end of the file. What can't be read is left out, as [`Reach`] has it: if the
+    /// file turns out to be damaged, what of it can be read is read from where the scan was.
+    pub(super) fn step(&mut self, scan: &Scan) -> StatementResult<Option<RecordBatch>> {
         let error = match self.step_once(scan) {
+            Ok(batch) => return Ok(batch),
+            Err(ScanError::Statement(error)) => return Err(error),
             Err(ScanError::File(error)) => error,
-            outcome => return outcome,
         };
-        self.file.check(&error);
-        let reopened = self.file.open().map_err(|error| error.source)?;
-        // The same as before: nothing more is known than when reading failed.
-        if Arc::ptr_eq(&reopened, &self.open) {
-            return Err(error.into());
+        let rows = if self.row_group < self.open.row_groups() { self.open.rows_of(self.row_group) } else { 0 };
+        let (part, spans) = (Part::RowGroup(self.row_group), (rows - self.first_row.min(rows)) as u64);
+        if let Some(open) = scan.reach.again(&self.file, part, spans, &error) {
+            (self.open, self.traces, self.current) = (open, None, None);
+            match self.step_once(scan) {
+                Ok(batch) => return Ok(batch),
+                Err(ScanError::Statement(error)) => return Err(error),
+                Err(ScanError::File(error)) => scan.reach.leave_out(&self.file, part, spans, error),
+            }
         }
-        (self.open, self.traces, self.current) = (reopened, None, None);
-        self.step_once(scan)
+        self.next_row_group(scan);
+        Ok(Some(RecordBatch::new_empty(scan.schema.clone())))
     }
 
     fn step_once(&mut self, scan: &Scan) -> std::result::Result<Option<RecordBatch>, ScanError> {
@@ -192,11 +193,7 @@ impl FileScan {
         let reading = Reading::Spans { next_row: self.first_row, read: None };
         let wanted = self.rows_left(number, rows);
         let mut row_group = RowGroup { number, rows, wanted, parents: None, reading };
-        if self.first_row == 0
-            && let Some(readable) = self.open.readable(number)
-        {
-            scan.report.count_unreadable(self.path(), (rows - readable.count_set_bits()) as u64);
-        }
+        scan.reach.count_damage(&self.file, &self.open, Part::RowGroup(number));
         if let Some(traces) = &scan.predicate.traces {
             let of_traces = self.rows_of_traces(traces, number, rows)?;
             let wanted = row_group.wanted.map_or_else(|| of_traces.clone(), |wanted| &wanted & &of_traces);
@@ -233,7 +230,7 @@ impl FileScan {
     fn rows_of_traces(&mut self, traces: &[TraceId], number: usize, rows: usize) -> Result<BooleanBuffer> {
         if self.traces.is_none() {
             let mut found = Vec::new();
-            for &trace in traces.iter().filter(|&&trace| self.file.may_contain(trace).unwrap_or(true)) {
+            for &trace in traces.iter().filter(|&&trace| may_contain(&self.file, trace)) {
                 found.extend(self.open.find_trace(trace)?);
             }
             self.traces = Some(found);

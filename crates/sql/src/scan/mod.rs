@@ -5,7 +5,7 @@ mod sources;
 mod spans;
 mod values;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -14,6 +14,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::{DataFusionError, Result};
 use parking_lot::Mutex;
 use parquet::errors::ParquetError;
+use tracehouse_scan::Reach;
 use tracehouse_store::{HotBatch, Snapshot, SpanFile};
 
 use crate::plan::{Predicate, Ranges};
@@ -46,11 +47,20 @@ pub(crate) struct Scan {
     /// Each partition may stop after so many rows.
     pub(crate) rows_max: Option<usize>,
     pub(crate) report: Arc<ScanReport>,
+    pub(crate) reach: Arc<Reach>,
     pub(crate) watch: Arc<Watch>,
     pub(crate) long_texts: LongTexts,
 }
 
 impl Scan {
+    /// What a scan with a predicate asks for.
+    pub(crate) fn reach_of(snapshot: &Snapshot, predicate: &Predicate) -> Arc<Reach> {
+        let matters = |first: i64, last: i64| {
+            predicate.may_hold(&Ranges { start_time: Some((first, last)), duration_nanos: None })
+        };
+        Arc::new(Reach::of_matching(snapshot, matters))
+    }
+
     /// How often rows write out their attributes: for the columns that are wanted, and for those that filters look at.
     pub(crate) fn long_texts_of(columns: &[Column], predicate: &Predicate) -> LongTexts {
         let looked_at = predicate.conditions.iter().flat_map(|condition| &condition.columns);
@@ -70,9 +80,8 @@ pub(crate) struct ScanReport {
     files: AtomicUsize,
     row_groups: AtomicUsize,
     spans_hot: AtomicU64,
-    failed: Mutex<Vec<String>>,
-    /// Spans that can't be read, of files of which others can, by path and how many.
-    unreadable: Mutex<BTreeMap<String, u64>>,
+    /// How much of what they ask for the scans could read, each by itself.
+    reaches: Mutex<Vec<Arc<Reach>>>,
 }
 
 /// What the scans of a statement have read. A table that is named twice is scanned, and counted, twice.
@@ -83,28 +92,19 @@ pub struct Scanned {
     pub row_groups: usize,
     /// Spans in memory that were looked at.
     pub spans_hot: u64,
-    /// Paths of files that could not be read.
-    pub failed: Vec<String>,
-    /// Paths of files of which some spans could not be read.
-    pub damaged: Vec<String>,
-    /// How many spans these are.
-    pub spans_unreadable: u64,
+    /// What could not be read, with `N of M` and a reason, for each table that lacks something.
+    pub unreadable: Vec<String>,
 }
 
 impl ScanReport {
     pub(crate) fn so_far(&self) -> Scanned {
-        let mut failed = self.failed.lock().clone();
-        failed.sort();
-        failed.dedup();
-        // One guard: a second one in the same expression would wait for the first for ever.
-        let unreadable = self.unreadable.lock();
+        // A table that is named twice lacks the same twice.
+        let reasons: BTreeSet<String> = self.reaches.lock().iter().filter_map(|reach| reach.partial_reason()).collect();
         Scanned {
             files: self.files.load(Ordering::Relaxed),
             row_groups: self.row_groups.load(Ordering::Relaxed),
             spans_hot: self.spans_hot.load(Ordering::Relaxed),
-            failed,
-            damaged: unreadable.keys().cloned().collect(),
-            spans_unreadable: unreadable.values().sum(),
+            unreadable: reasons.into_iter().collect(),
         }
     }
 }
@@ -158,11 +158,8 @@ impl Scanner {
         let hot: Vec<_> = scan.snapshot.hot.iter().rev().skip(partition).step_by(scan.partitions).cloned().collect();
         let files: Vec<_> = scan.snapshot.files.iter().cloned().enumerate().collect();
         let rows_left = scan.rows_max.unwrap_or(usize::MAX);
-        for file in scan.snapshot.unreadable.iter().filter(|_| partition == 0) {
-            let ranges = Ranges { start_time: Some((file.start_min, file.start_max)), duration_nanos: None };
-            if scan.predicate.may_hold(&ranges) {
-                scan.report.failed.lock().push(file.path.clone());
-            }
+        if partition == 0 {
+            scan.report.reaches.lock().push(scan.reach.clone());
         }
         Self { scan, partition, hot: hot.into_iter(), files: files.into_iter(), current: None, rows_left }
     }
@@ -190,17 +187,10 @@ impl Scanner {
                 rows.retain(&self.scan.predicate.conditions)?;
                 self.scan.batch_of(&rows)?
             }
-            Unit::File(file) => match file.step(&self.scan) {
-                Ok(Some(batch)) => batch,
-                Ok(None) => {
+            Unit::File(file) => match file.step(&self.scan)? {
+                Some(batch) => batch,
+                None => {
                     self.current = None;
-                    return Ok(Step::Nothing);
-                }
-                Err(ScanError::Statement(error)) => return Err(error),
-                Err(ScanError::File(error)) => {
-                    let path = file.path().to_owned();
-                    self.current = None;
-                    self.scan.report.fail(path, &error);
                     return Ok(Step::Nothing);
                 }
             },
@@ -227,30 +217,19 @@ impl Scanner {
         }
         // Row groups of consecutive files go to different partitions, as most files have only one.
         let first = (self.partition + self.scan.partitions - number % self.scan.partitions) % self.scan.partitions;
-        match file.open() {
-            Ok(open) if first < open.row_groups() => {
-                if first == 0 {
-                    self.scan.report.files.fetch_add(1, Ordering::Relaxed);
-                }
-                self.current = Some(Unit::File(Box::new(FileScan::new(file, open, first))));
+        if let Some(open) = self.scan.reach.open(&file)
+            && first < open.row_groups()
+        {
+            if first == 0 {
+                self.scan.report.files.fetch_add(1, Ordering::Relaxed);
             }
-            Ok(_) => {}
-            Err(error) => self.scan.report.fail(error.path.clone(), &error.source),
+            self.current = Some(Unit::File(Box::new(FileScan::new(file, open, first))));
         }
         Ok(Step::Nothing)
     }
 }
 
 impl ScanReport {
-    fn fail(&self, path: String, error: &ParquetError) {
-        tracing::warn!(path, %error, "SQL could not read a file of spans; the answer says so");
-        self.failed.lock().push(path);
-    }
-
-    pub(super) fn count_unreadable(&self, path: &str, spans: u64) {
-        *self.unreadable.lock().entry(path.to_owned()).or_default() += spans;
-    }
-
     pub(super) fn count_row_group(&self) {
         self.row_groups.fetch_add(1, Ordering::Relaxed);
     }

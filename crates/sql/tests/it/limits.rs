@@ -1,11 +1,12 @@
 //! What is refused, cut or ended.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tracehouse_model::{Randomness, SystemRandomness, TenantId};
 use tracehouse_sql::{SqlError, SqlLimits, SqlRequest};
 
-use crate::shop::{LAYOUTS, Layout, Shop, many_spans};
+use crate::shop::{LAYOUTS, Layout, Shop, many_spans, many_spans_every};
 
 #[tokio::test]
 async fn nothing_can_be_written_or_reached() {
@@ -262,9 +263,7 @@ async fn patterns_that_take_too_long_are_refused() {
     }
 }
 
-#[tokio::test]
-async fn a_file_that_cannot_be_read_is_named() {
-    let (shop, _) = Shop::filled(Layout::Files).await;
+fn stored_files(shop: &Shop) -> Vec<PathBuf> {
     let mut folders = vec![shop.folder.path().join("store")];
     let mut files = Vec::new();
     while let Some(folder) = folders.pop() {
@@ -277,11 +276,62 @@ async fn a_file_that_cannot_be_read_is_named() {
             }
         }
     }
-    std::fs::write(&files[0], b"not a file of spans").expect("the file can be written");
-    let answer = shop.ask("SELECT name FROM spans").await;
-    let reason = answer.partial_reason.expect("the answer is not whole");
-    assert!(!answer.complete && answer.rows > 0, "{reason}");
-    assert!(reason.contains("1 could not be"), "{reason}");
+    files.sort();
+    files
+}
+
+/// Whatever is asked, also what could be answered without a look at the files.
+#[tokio::test]
+async fn a_file_that_cannot_be_read_is_named() {
+    for query in [
+        "SELECT name FROM spans",
+        "SELECT count(*) FROM spans",
+        "SELECT count(1) FROM (SELECT * FROM spans)",
+        "SELECT max(start_time), count(*) FROM spans HAVING count(*) > 0",
+        "SELECT (SELECT count(*) FROM spans) AS spans",
+        "SELECT count(*) FROM traces",
+    ] {
+        let (shop, spans) = Shop::filled(Layout::Files).await;
+        let files = stored_files(&shop);
+        std::fs::write(&files[0], b"not a file of spans").expect("the file can be written");
+        for attempt in ["the first time", "again"] {
+            let answer = shop.ask(query).await;
+            let reason = answer.partial_reason.unwrap_or_else(|| panic!("{query}: {attempt}: the answer is not whole"));
+            assert!(!answer.complete && answer.rows > 0, "{query}: {reason}");
+            let of_files = format!("of {} spans could not be read, in 1 of {} files", spans.len(), files.len());
+            assert!(reason.contains(&of_files), "{query}: {attempt}: {reason}");
+        }
+    }
+}
+
+/// Also by the statement that finds the damage, in the middle of a row group of which rows were given.
+#[tokio::test]
+async fn rows_that_a_damaged_page_holds_are_left_out_and_counted() {
+    const INTERVAL: i64 = 10_000_000;
+    const PARTS: usize = 12;
+    let mut partial = 0;
+    for part in 1..PARTS {
+        let shop = Shop::open(SqlLimits::default()).await;
+        let (batches, spans) = many_spans_every(INTERVAL, 8_000);
+        for batch in batches {
+            shop.append(batch).await;
+        }
+        shop.store.flush().await.expect("flushes");
+        let [file] = &stored_files(&shop)[..] else { panic!("all are in one hour") };
+        let mut bytes = std::fs::read(file).expect("the file can be read");
+        let at = bytes.len() * part / PARTS;
+        bytes[at] ^= 4;
+        std::fs::write(file, bytes).expect("the file can be written");
+        for attempt in ["the first time", "again"] {
+            let answer = shop.ask("SELECT span_id, name, attributes, start_time FROM spans").await;
+            assert_eq!(answer.complete, answer.rows == spans.len(), "{part}: {attempt}: {:?}", answer.partial_reason);
+            let Some(reason) = &answer.partial_reason else { continue };
+            let lost = spans.len() - answer.rows;
+            assert!(reason.starts_with(&format!("{lost} of {} spans", spans.len())), "{part}: {attempt}: {reason}");
+            partial += 1;
+        }
+    }
+    assert!(partial > PARTS / 2, "most of a file is pages of these columns: {partial}");
 }
 
 #[tokio::test]

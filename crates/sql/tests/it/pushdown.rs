@@ -59,14 +59,6 @@ async fn filters_keep_files_closed() {
 }
 
 #[tokio::test]
-async fn counting_everything_reads_nothing() {
-    let (shop, spans) = Shop::filled(Layout::Files).await;
-    let answer = shop.ask("SELECT count(*) FROM spans").await;
-    assert_eq!(crate::shop::rows_of(&answer), [spans.len().to_string()]);
-    assert_eq!(answer.scanned.row_groups, 0);
-}
-
-#[tokio::test]
 async fn a_limit_stops_early() {
     let (shop, _) = Shop::filled(Layout::Files).await;
     let answer = shop.ask("SELECT name FROM spans LIMIT 1").await;

@@ -133,12 +133,17 @@ pub(crate) fn trace_id(number: u64) -> TraceId {
 
 /// Batches of spans of many kinds over several hours, and the same spans one by one.
 pub(crate) fn many_spans(traces: u64) -> (Vec<SpanBatch>, Vec<Span>) {
+    many_spans_every(TRACE_INTERVAL, traces)
+}
+
+/// The same with another time between two traces.
+pub(crate) fn many_spans_every(interval: i64, traces: u64) -> (Vec<SpanBatch>, Vec<Span>) {
     let random = SystemRandomness::from_seed(11);
     let mut batches = Vec::new();
     for chunk in (0..traces).collect::<Vec<_>>().chunks(20) {
         let mut batch = SpanBatch::new();
         for &trace in chunk {
-            push_trace(&mut batch, trace, &random);
+            push_trace(&mut batch, trace, BEGIN + trace as i64 * interval, &random);
         }
         batches.push(batch);
     }
@@ -146,7 +151,7 @@ pub(crate) fn many_spans(traces: u64) -> (Vec<SpanBatch>, Vec<Span>) {
     (batches, spans)
 }
 
-fn push_trace(batch: &mut SpanBatch, trace: u64, random: &SystemRandomness) {
+fn push_trace(batch: &mut SpanBatch, trace: u64, start: i64, random: &SystemRandomness) {
     let below = |limit: u64| random.next_u64() % limit;
     if trace % 10 != 9 {
         let service = AnyValue::String(SERVICES[below(3) as usize].into());
@@ -158,7 +163,6 @@ fn push_trace(batch: &mut SpanBatch, trace: u64, random: &SystemRandomness) {
     let resource = batch.finish_resource(0, 0);
     let (name, version) = (batch.strings.intern_str("http"), batch.strings.intern_str("1.2"));
     let scope = batch.finish_scope(name, version, 0, 0);
-    let start = BEGIN + trace as i64 * TRACE_INTERVAL;
     for span in 0..1 + below(6) {
         push_attributes(batch, random);
         push_events_and_links(batch, trace, start, random);

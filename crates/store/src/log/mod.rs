@@ -22,7 +22,7 @@ use crate::error::AppendError;
 
 pub(crate) use inspect::inspect;
 pub(crate) use positions::{Positions, adopted, is_stored, stored};
-pub(crate) use recover::{Recovered, recover};
+pub(crate) use recover::{DAMAGED_FOLDER, Recovered, recover};
 pub(crate) use segment::RecordKind;
 pub(crate) use writer::{LogSettings, SegmentedLog};
 

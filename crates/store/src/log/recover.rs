@@ -16,7 +16,7 @@ use crate::disk::{Disk, DiskError};
 const DAMAGED_BYTES_MAX: u64 = 1 << 30;
 /// So many findings are named; of the rest the number is told.
 const FINDINGS_MAX: usize = 100;
-const DAMAGED_FOLDER: &str = "damaged";
+pub(crate) const DAMAGED_FOLDER: &str = "damaged";
 
 /// What a recovery met, apart from the batches.
 #[derive(Debug, Default)]
@@ -31,6 +31,8 @@ pub(crate) struct Recovered {
     pub(crate) lost_records: u64,
     /// Copies of segments, or of their ends, in which something could not be read.
     pub(crate) kept_aside: Vec<PathBuf>,
+    /// How many there are by now, with those of earlier starts.
+    pub(crate) copies_aside: usize,
     /// What is wrong, for people.
     pub(crate) findings: Vec<Finding>,
     pub(crate) findings_left_out: u64,
@@ -128,6 +130,8 @@ pub(crate) fn recover(
     if !segments.is_empty() {
         disk.sync_folder(folder)?;
     }
+    // Where there is no folder there are no copies.
+    recovery.recovered.copies_aside = fs::read_dir(folder.join(DAMAGED_FOLDER)).map_or(0, Iterator::count);
     Ok(recovery.recovered)
 }
 
