@@ -46,6 +46,7 @@ async fn misplaced_files_are_moved_back() {
             let store = world.open().await;
             assert_eq!((unreadable(&store), store.troubles()), (vec![], vec![]), "{what}");
             check_hours(what, &store, 0..3);
+            store.shutdown().await.expect("the store stops");
         }
     }
 }
