@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use tracehouse_catalogue::{Catalogue, CatalogueError, SqliteCatalogue};
 
+use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::file::FileSource;
 use crate::folder;
@@ -124,8 +125,7 @@ pub async fn check_store(paths: &StorePaths, quick: bool, progress: Progress<'_>
     if let Err(error) = folder::claim(&paths.store, &contents) {
         report.catalogue.push(error.to_string());
     }
-    let listing = if paths.store.is_dir() { survey::list(&paths.store) } else { Ok(survey::Listing::default()) };
-    let survey = Survey::new(contents, Some(listing.map_err(failed(&paths.store))?));
+    let survey = Survey::new(contents, Some(survey::list(&Disk::default(), &paths.store)?));
     for row in &survey.damaged_rows {
         let name = row.path.as_deref().or(row.id.as_deref()).unwrap_or("a file without a name");
         report.catalogue.push(format!("the row of {name} is damaged: {}", row.reason));

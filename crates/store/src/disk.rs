@@ -7,7 +7,7 @@
 //! Tests put [`DiskFaults`] before every step, to make it fail or to look at the folders at that moment.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, DirEntry, File, FileType, OpenOptions, Permissions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -64,7 +64,9 @@ pub struct DiskError {
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on the disk",
-        io::ErrorKind::PermissionDenied => "check that it belongs to the user that runs the server",
+        io::ErrorKind::PermissionDenied => {
+            "check that it belongs to the user that runs the server, who must be able to read and write it"
+        }
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
             "something else stands in its place: move that away"
         }
@@ -164,6 +166,14 @@ impl Disk {
 
     pub(crate) fn read(&self, path: &Path) -> Result<Vec<u8>, DiskError> {
         self.step("reading", DiskStep::Read(path), path, || fs::read(path))
+    }
+
+    /// The paths and kinds of all that is in a folder.
+    pub(crate) fn list(&self, path: &Path) -> Result<Vec<(PathBuf, FileType)>, DiskError> {
+        self.step("listing the folder", DiskStep::Read(path), path, || {
+            let kind_of = |entry: DirEntry| Ok((entry.path(), entry.file_type()?));
+            fs::read_dir(path)?.map(|entry| entry.and_then(kind_of)).collect()
+        })
     }
 
     pub(crate) fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {

@@ -36,7 +36,8 @@ pub enum OpenError {
     OtherStore { path: String, found: String, expected: String, listed: usize },
     #[error(
         "{missing} of the {listed} files that the catalogue lists are not in {path} ({head}, …); nothing was changed. Mount \
-         what is not mounted, or put them back; if they are gone for good run `tracehouse store repair --forget-missing`"
+         what is not mounted, or put them back (`tracehouse store repair` moves back those that lie elsewhere in the folder); \
+         if they are gone for good run `tracehouse store repair --forget-missing`"
     )]
     FilesMissing { path: String, missing: usize, listed: usize, head: String },
     #[error("removing the unfinished file {path} failed; check that the folder is writable")]

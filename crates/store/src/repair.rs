@@ -4,14 +4,16 @@
 //! interrupted, and a second run finds nothing left to do. The steps, in their order:
 //!
 //! 1. A catalogue that SQLite can't read is kept aside and made anew of what is left of it.
-//! 2. Files that changed their names get their own again.
+//! 2. Files that lie elsewhere than the catalogue says move back, and files that changed their names get their own again.
 //! 3. All listed files are read. Damage is remembered, and which files they were merged from.
 //! 4. Unknown files are adopted, the newest first: one that was merged into a file that is listed by then would double its
 //!    spans, so it is listed as replaced. Files set aside that can be read again are taken back.
 //! 5. Missing files that were merged into a listed one leave the list; so do all others if the operator says so.
 //! 6. The folder gets the store's name.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod moves;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,6 +33,8 @@ use crate::objects::{NANOS_PER_HOUR, RETIRED_SUFFIX, UNKNOWN_SUFFIX, id_of_path,
 use crate::repair_report::{Action, RepairReport};
 use crate::survey::{self, Survey, UnknownFile};
 use crate::verify::{Effort, Facts, Readable, verify};
+
+use moves::{Foreseen, Stuck};
 
 /// What a repair may do.
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,10 +64,15 @@ pub async fn repair_store(
         progress,
         report,
         contents: CatalogueContents::default(),
+        foreseen: HashMap::new(),
+        stuck: BTreeMap::new(),
     };
     repair.contents = repair.load().await?;
     let claimed = repair.refuse_another_folder()?;
+    repair.move_back_misplaced_files()?;
     repair.rename_swapped_files()?;
+    // A file that had another's name may have stood where one belongs.
+    repair.move_back_misplaced_files()?;
     let mut survey = repair.survey()?;
     let steps = survey.live.len() + survey.unknown.len() + survey.aside.len();
     let mut listed = repair.read_live_files(&mut survey, steps).await?;
@@ -155,6 +164,10 @@ struct Repair<'a> {
     progress: Progress<'a>,
     report: RepairReport,
     contents: CatalogueContents,
+    /// Files that a dry run takes to be moved, by their paths afterwards.
+    foreseen: HashMap<String, Foreseen>,
+    /// Misplaced files that could not be moved back, by their ids.
+    stuck: BTreeMap<String, Stuck>,
 }
 
 impl Repair<'_> {
@@ -174,8 +187,11 @@ impl Repair<'_> {
 
     fn survey(&self) -> Result<Survey, OpenError> {
         let root = &self.paths.store;
-        let listing = if root.is_dir() { survey::list(root) } else { Ok(survey::Listing::default()) };
-        Ok(Survey::new(self.contents.clone(), Some(listing.map_err(|source| self.failed(root, source))?)))
+        let mut listing = survey::list(&self.disk, root)?;
+        for (path, Foreseen { from, suffix }) in &self.foreseen {
+            survey::rename(&mut listing, (&from.0, from.1), (path, suffix));
+        }
+        Ok(Survey::new(self.contents.clone(), Some(listing)))
     }
 
     fn failed(&self, path: &Path, source: io::Error) -> OpenError {
@@ -196,6 +212,8 @@ impl Repair<'_> {
 
     /// Where a file lies now.
     fn place(&self, path: &str, suffix: &str) -> PathBuf {
+        let foreseen = self.foreseen.get(path).filter(|foreseen| foreseen.suffix == suffix);
+        let (path, suffix) = foreseen.map_or((path, suffix), |foreseen| (&*foreseen.from.0, foreseen.from.1));
         with_suffix(&self.paths.store.join(path), suffix)
     }
 
@@ -207,47 +225,6 @@ impl Repair<'_> {
     fn read(&self, path: &str, suffix: &str, effort: Effort) -> (Readable, Facts) {
         let place = self.place(path, suffix);
         verify(&|| Ok(FileSource::open_local(&place)?), effort)
-    }
-
-    /// Renames a file and makes that durable.
-    fn rename(&self, from: &Path, to: &Path) -> Result<(), OpenError> {
-        if self.options.dry_run {
-            return Ok(());
-        }
-        self.disk.rename(from, to)?;
-        Ok(self.disk.sync_folder(to.parent().unwrap_or(to))?)
-    }
-
-    /// Gives files that have another's name their own again. They all move aside first, since two may have changed places.
-    fn rename_swapped_files(&mut self) -> Result<(), OpenError> {
-        let survey = self.survey()?;
-        let suffix_of =
-            |path: &str| survey.renamed.iter().find(|(renamed, _)| renamed == path).map_or("", |found| found.1);
-        let live = survey.live.iter().map(|record| (record.path.clone(), suffix_of(&record.path)));
-        let unknown = survey.unknown.iter().map(|file| (file.path.clone(), file.names.best()));
-        let aside =
-            survey.aside.iter().filter_map(|record| Some((record.path.clone(), self.aside_suffix(&record.path)?)));
-        let mut moves = Vec::new();
-        for (path, suffix) in live.chain(unknown).chain(aside) {
-            let (_, facts) = self.read(&path, suffix, Effort::Footer);
-            let (Some(id), Some(named)) = (facts.id, id_of_path(&path)) else { continue };
-            if id == named {
-                continue;
-            }
-            let listed = self.contents.files.iter().find(|record| record.id == id).map(|record| record.path.clone());
-            let own = listed.unwrap_or_else(|| path.replace(named, &id));
-            moves.push((self.place(&path, suffix), own));
-        }
-        for (from, own) in &moves {
-            self.rename(from, &self.place(own, UNKNOWN_SUFFIX))?;
-        }
-        for (from, own) in moves {
-            self.report.did(Action::Rename { from, to: own.clone() });
-            if !self.place(&own, "").exists() {
-                self.rename(&self.place(&own, UNKNOWN_SUFFIX), &self.place(&own, ""))?;
-            }
-        }
-        Ok(())
     }
 
     /// Reads all listed files, remembers damage, and learns which files they were merged from.
@@ -325,16 +302,16 @@ impl Repair<'_> {
         listed: &mut Listed,
     ) -> Result<(), OpenError> {
         let path = &file.path;
+        let suffix = file.names.best();
+        let (readable, facts) = self.read(path, suffix, Effort::EveryPage);
+        if let Some(why) = self.belongs_elsewhere(path, facts.id.as_deref(), listed) {
+            self.report.left(path, why);
+            return Ok(());
+        }
         let (Some(id), Some((tenant, hour))) = (id_of_path(path), file.place.clone()) else {
             self.report.left(path, "its name is none of ours".into());
             return Ok(());
         };
-        if listed.live.contains(id) {
-            self.report.left(path, format!("another file with the id {id} is listed"));
-            return Ok(());
-        }
-        let suffix = file.names.best();
-        let (readable, facts) = self.read(path, suffix, Effort::EveryPage);
         let replaced_by = listed.replaced.get(id).cloned();
         // A merge that was never committed: what it read is still listed.
         let of_listed = facts.merged_from.iter().any(|merged| listed.live.contains(merged));
@@ -427,6 +404,10 @@ impl Repair<'_> {
     async fn drop_missing_files(&mut self, survey: &Survey, listed: &Listed) -> Result<(), OpenError> {
         for record in &survey.missing {
             let (path, spans) = (record.path.clone(), record.spans);
+            if let Some(stuck) = self.stuck.get(&record.id) {
+                self.report.left(&path, format!("it is missing here, and lies at {}", stuck.path));
+                continue;
+            }
             let reason = match listed.replaced.get(&record.id) {
                 Some(by) => {
                     self.report.did(Action::MarkReplaced { path, by: by.clone() });

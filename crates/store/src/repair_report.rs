@@ -51,6 +51,11 @@ pub enum Action {
         from: PathBuf,
         to: String,
     },
+    /// It lay elsewhere than the catalogue says, and was moved back.
+    MoveBack {
+        from: PathBuf,
+        to: String,
+    },
     RememberDamage {
         path: String,
         lost_spans: u64,
@@ -96,6 +101,7 @@ impl fmt::Display for Action {
             Self::Reindex { finding } => write!(formatter, "rebuild the catalogue's indexes ({finding})"),
             Self::NameStore { folder } => write!(formatter, "write the store's name into {}", folder.display()),
             Self::Rename { from, to } => write!(formatter, "rename {} to {to}", from.display()),
+            Self::MoveBack { from, to } => write!(formatter, "move {} back to {to}", from.display()),
             Self::RememberDamage { path, lost_spans } => {
                 write!(formatter, "remember that {lost_spans} spans of {path} can't be read")
             }

@@ -41,7 +41,7 @@ pub(crate) fn start(parts: Parts, runtime: tokio::runtime::Handle) -> Result<Arc
     let claim = local_root.as_ref().map_or(Ok(Claim::Settled), |root| folder::claim(root, &contents))?;
     let positions = contents.log_positions.clone();
     let store_clock = StoreClock::of_catalogue(clock.clone(), config.retention, &contents);
-    let listing = local_root.as_deref().map(list).transpose()?;
+    let listing = local_root.as_deref().map(|root| survey::list(&config.disk, root)).transpose()?;
     let mut survey = Survey::new(contents, listing);
     refuse_if_many_are_missing(&survey, local_root.as_deref())?;
 
@@ -57,16 +57,6 @@ pub(crate) fn start(parts: Parts, runtime: tokio::runtime::Handle) -> Result<Arc
     shared.remember_clock()?;
     shared.recover_log(&positions)?;
     Ok(Arc::new(shared))
-}
-
-fn folder_error(path: &Path) -> impl Fn(std::io::Error) -> OpenError {
-    let path = path.display().to_string();
-    move |source| OpenError::Folder { path: path.clone(), source }
-}
-
-/// All names in the folder. One that is not there yet holds nothing.
-fn list(root: &Path) -> Result<survey::Listing, OpenError> {
-    if root.is_dir() { survey::list(root).map_err(folder_error(root)) } else { Ok(survey::Listing::default()) }
 }
 
 fn refuse_if_many_are_missing(survey: &Survey, root: Option<&Path>) -> Result<(), OpenError> {

@@ -1,14 +1,14 @@
 //! What the catalogue lists and what lies in the store's folder, side by side. Opens no file.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use tracehouse_catalogue::{CatalogueContents, DamagedRow, FileRecord, RetirementReason};
 use tracehouse_model::TenantId;
 
-use crate::objects::{NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX, hour_of_path, split_suffix};
+use crate::disk::{Disk, DiskError};
+use crate::objects::{NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX, hour_of_path, id_of_path, split_suffix};
 
 /// Up to one in so many listed files may be missing; more means that the folder is not what the catalogue describes.
 const LISTED_PER_MISSING_MIN: usize = 20;
@@ -57,15 +57,13 @@ pub(crate) struct Survey {
     pub(crate) damaged_rows: Vec<DamagedRow>,
 }
 
-/// The names of all files in a folder. Fails rather than leave one out.
-pub(crate) fn list(root: &Path) -> io::Result<Listing> {
+/// The names of all files in a folder; one that is not there yet holds nothing. Fails rather than leave one out, and then
+/// names the folder at fault.
+pub(crate) fn list(disk: &Disk, root: &Path) -> Result<Listing, DiskError> {
     let mut listing = Listing::new();
-    let mut folders = vec![root.to_owned()];
+    let mut folders = if root.is_dir() { vec![root.to_owned()] } else { Vec::new() };
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            let path = entry.path();
-            let kind = entry.file_type()?;
+        for (path, kind) in disk.list(&folder)? {
             if kind.is_dir() || (kind.is_symlink() && fs::metadata(&path).is_ok_and(|target| target.is_dir())) {
                 folders.push(path);
                 continue;
@@ -76,6 +74,17 @@ pub(crate) fn list(root: &Path) -> io::Result<Listing> {
         }
     }
     Ok(listing)
+}
+
+/// Takes a file of a listing to be elsewhere.
+pub(crate) fn rename(listing: &mut Listing, from: (&str, &'static str), to: (&str, &'static str)) {
+    if let Some(names) = listing.get_mut(from.0) {
+        names.0.retain(|suffix| *suffix != from.1);
+        if names.0.is_empty() {
+            listing.remove(from.0);
+        }
+    }
+    listing.entry(to.0.to_owned()).or_default().0.push(to.1);
 }
 
 impl Survey {
@@ -107,8 +116,11 @@ impl Survey {
     /// knows everything else can say that it never knew a file.
     fn sort_strays(&mut self, strays: Listing) {
         let is_whole = self.damaged_rows.is_empty() && strays.values().all(|names| *names == Names(vec![NEW_SUFFIX]));
+        let missing: HashSet<&str> = self.missing.iter().map(|record| record.id.as_str()).collect();
         for (path, names) in strays {
-            if is_whole {
+            // One that is listed elsewhere was committed.
+            let is_listed = id_of_path(&path).is_some_and(|id| missing.contains(id));
+            if is_whole && !is_listed {
                 self.unfinished.push(path);
             } else {
                 let place = hour_of_path(&path);

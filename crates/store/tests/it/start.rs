@@ -1,6 +1,8 @@
 //! Catalogue and folder that do not fit together: a start refuses, or names what it can't show, and condemns nothing; a
 //! repair brings them together again.
 
+mod misplaced;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,8 +10,8 @@ use std::time::Duration;
 use tracehouse_catalogue::{Catalogue, FileRecord};
 use tracehouse_model::{Span, SystemRandomness, TenantId};
 use tracehouse_store::{
-    CheckReport, FileFinding, FileTrouble, OpenError, Projection, Readable, RepairOptions, RepairReport, Snapshot,
-    Store, StoreConfig, UnreadableReason, check_store, repair_store,
+    Action, CheckReport, FileFinding, FileTrouble, OpenError, Projection, Readable, RepairOptions, RepairReport,
+    Snapshot, Store, StoreConfig, UnreadableReason, check_store, repair_store,
 };
 
 use crate::spans::{HOUR, NOON, assert_same_spans, batch_of, by_key, plain_span};

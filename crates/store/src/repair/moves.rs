@@ -1,0 +1,192 @@
+//! How a repair moves files that have another's name, or lie elsewhere in the folder than the catalogue says: in another
+//! hour's or tenant's folder, or in one that was renamed. The catalogue decides where they belong, since a tenant's spans
+//! must not turn up at another's.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use crate::error::OpenError;
+use crate::keeper::chain;
+use crate::objects::{NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX, id_of_path};
+use crate::repair_report::Action;
+use crate::survey::{Survey, UnknownFile};
+use crate::verify::{Effort, Readable};
+
+use super::{Listed, Repair};
+
+/// Where a listed file belongs that is not there.
+struct Home {
+    path: String,
+    suffix: &'static str,
+}
+
+/// A misplaced file that was left where it is.
+pub(super) struct Stuck {
+    pub(super) path: String,
+    pub(super) why: String,
+}
+
+/// A move that a dry run only foresees: what stands behind the name afterwards, and path and ending before.
+pub(super) struct Foreseen {
+    pub(super) suffix: &'static str,
+    pub(super) from: (String, &'static str),
+}
+
+impl Repair<'_> {
+    /// Renames a file and makes that durable.
+    pub(super) fn rename(&self, from: &Path, to: &Path) -> Result<(), OpenError> {
+        if self.options.dry_run {
+            return Ok(());
+        }
+        let [old, new] = [from, to].map(|path| path.parent().unwrap_or(path));
+        self.make_folders(new)?;
+        self.disk.rename(from, to)?;
+        self.disk.sync_folder(new)?;
+        if old != new {
+            self.disk.sync_folder(old)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the folders from the store's down to one that are missing, and makes that durable.
+    fn make_folders(&self, folder: &Path) -> Result<(), OpenError> {
+        let missing: Vec<&Path> = folder.ancestors().take_while(|at| !at.is_dir()).collect();
+        for at in missing.into_iter().rev() {
+            self.disk.create_folder(at)?;
+            self.disk.sync_folder(at.parent().unwrap_or(at))?;
+        }
+        Ok(())
+    }
+
+    /// Gives files that have another's name their own again. They all move aside first, since two may have changed places.
+    pub(super) fn rename_swapped_files(&mut self) -> Result<(), OpenError> {
+        let survey = self.survey()?;
+        let suffix_of =
+            |path: &str| survey.renamed.iter().find(|(renamed, _)| renamed == path).map_or("", |found| found.1);
+        let live = survey.live.iter().map(|record| (record.path.clone(), suffix_of(&record.path)));
+        let unknown = survey.unknown.iter().map(|file| (file.path.clone(), file.names.best()));
+        let aside =
+            survey.aside.iter().filter_map(|record| Some((record.path.clone(), self.aside_suffix(&record.path)?)));
+        let mut moves = Vec::new();
+        for (path, suffix) in live.chain(unknown).chain(aside) {
+            let (_, facts) = self.read(&path, suffix, Effort::Footer);
+            let (Some(id), Some(named)) = (facts.id, id_of_path(&path)) else { continue };
+            if id == named {
+                continue;
+            }
+            let listed = self.contents.files.iter().find(|record| record.id == id).map(|record| record.path.clone());
+            let own = listed.unwrap_or_else(|| path.replace(named, &id));
+            moves.push((self.place(&path, suffix), own));
+        }
+        for (from, own) in &moves {
+            self.rename(from, &self.place(own, UNKNOWN_SUFFIX))?;
+        }
+        for (from, own) in moves {
+            self.report.did(Action::Rename { from, to: own.clone() });
+            if !self.place(&own, "").exists() {
+                self.rename(&self.place(&own, UNKNOWN_SUFFIX), &self.place(&own, ""))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves files back to where the catalogue lists them, if nothing is there.
+    pub(super) fn move_back_misplaced_files(&mut self) -> Result<(), OpenError> {
+        let survey = self.survey()?;
+        self.stuck.clear();
+        let mut homes = self.empty_homes(&survey);
+        if homes.is_empty() {
+            return Ok(());
+        }
+        // What a file says of itself comes before what its name says.
+        let mut found: Vec<(bool, String, &UnknownFile)> = Vec::new();
+        for file in &survey.unknown {
+            let (readable, facts) = self.read(&file.path, file.names.best(), Effort::Footer);
+            let (is_sealed, id) = (facts.id.is_some(), facts.id.or(id_of_path(&file.path).map(str::to_owned)));
+            let Some(id) = id.filter(|id| homes.contains_key(id)) else { continue };
+            if let Readable::OutOfReach { error } = readable {
+                let why = format!("it is out of reach: {error}");
+                self.stuck.insert(id, Stuck { path: file.path.clone(), why });
+                continue;
+            }
+            found.push((!is_sealed, id, file));
+        }
+        found.sort_by_key(|(only_named, ..)| *only_named);
+        for (_, id, file) in found {
+            let Some(home) = homes.remove(&id) else { continue };
+            self.stuck.remove(&id);
+            self.move_back(id, file, home)?;
+        }
+        Ok(())
+    }
+
+    /// The listed files that are not where they belong, by their ids.
+    fn empty_homes(&self, survey: &Survey) -> HashMap<String, Home> {
+        let suffixes = ["", NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX];
+        let is_empty = |path: &str| !suffixes.iter().any(|suffix| is_taken(&self.place(path, suffix)));
+        let live = survey.missing.iter().map(|record| (record, ""));
+        let others = survey.aside.iter().chain(&survey.retired).map(|record| (record, RETIRED_SUFFIX));
+        live.chain(others)
+            .filter(|(record, _)| is_empty(&record.path))
+            .map(|(record, suffix)| (record.id.clone(), Home { path: record.path.clone(), suffix }))
+            .collect()
+    }
+
+    fn move_back(&mut self, id: String, file: &UnknownFile, home: Home) -> Result<(), OpenError> {
+        let from = (file.path.clone(), file.names.best());
+        let (place, target) = (self.place(&from.0, from.1), self.place(&home.path, home.suffix));
+        let moved = match self.obstacle(&target) {
+            Some(why) => Err(why),
+            None => match self.rename(&place, &target) {
+                // It was moved, but may come back after a power failure.
+                Err(error) if target.exists() => return Err(error),
+                outcome => outcome.map_err(|error| chain(&error)),
+            },
+        };
+        match moved {
+            Ok(()) => {
+                self.report.did(Action::MoveBack { from: place, to: home.path.clone() });
+                if self.options.dry_run {
+                    self.foreseen.insert(home.path, Foreseen { suffix: home.suffix, from });
+                }
+            }
+            Err(why) => {
+                let why = format!("it belongs to {}, and could not be moved back: {why}", home.path);
+                self.stuck.insert(id, Stuck { path: from.0, why });
+            }
+        }
+        Ok(())
+    }
+
+    /// What stands where a file, or a folder above it, is to be.
+    fn obstacle(&self, target: &Path) -> Option<String> {
+        let in_the_way = |what: &Path| Some(format!("{} is in the way; move that elsewhere", what.display()));
+        if is_taken(target) {
+            return in_the_way(target);
+        }
+        let mut above = target.ancestors().skip(1).take_while(|at| *at != self.paths.store);
+        above.find(|at| is_taken(at) && !at.is_dir()).and_then(in_the_way)
+    }
+
+    /// Why an unknown file is not adopted: the catalogue lists another with its id.
+    pub(super) fn belongs_elsewhere(&self, path: &str, sealed_id: Option<&str>, listed: &Listed) -> Option<String> {
+        let ids = [sealed_id, id_of_path(path)];
+        if let Some(stuck) = ids.iter().flatten().find_map(|id| self.stuck.get(*id)).filter(|stuck| stuck.path == path)
+        {
+            return Some(stuck.why.clone());
+        }
+        ids.into_iter().flatten().find_map(|id| {
+            let other = self.contents.files.iter().find(|record| record.id == id).map(|record| &record.path);
+            match other {
+                Some(other) => Some(format!("another file with the id {id} is listed: {other}")),
+                None => listed.live.contains(id).then(|| format!("another file with the id {id} is listed")),
+            }
+        })
+    }
+}
+
+/// Whether something has this name, be it a link that leads nowhere.
+fn is_taken(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}

@@ -1,0 +1,129 @@
+//! Files that lie elsewhere in the store's folder than the catalogue says, and folders that can't be listed.
+
+use std::io;
+
+use super::*;
+use crate::disk_faults::Faults;
+
+const DAY: &str = "tenant=default/spans/date=2025-06-01";
+
+/// Moves a file or folder of the store, also into a folder that is not there yet.
+fn move_in_store(world: &World, from: &str, to: &str) {
+    let to = world.store_dir().join(to);
+    fs::create_dir_all(to.parent().expect("a path in the store")).expect("folders can be made");
+    fs::rename(world.store_dir().join(from), to).expect("it can be moved");
+}
+
+fn both_ways() -> [RepairOptions; 2] {
+    [false, true].map(|forget_missing| RepairOptions { forget_missing, ..RepairOptions::default() })
+}
+
+/// Before, a repair ended with an error of SQLite, whether or not missing files were to be forgotten.
+#[tokio::test(flavor = "multi_thread")]
+async fn misplaced_files_are_moved_back() {
+    let file = async |world: &World| record_of_hour(world, 1).await.path;
+    let name_of = |path: &str| path.rsplit('/').next().expect("a name").to_owned();
+    for options in both_ways() {
+        for what in ["another hour", "another tenant", "another name", "no hour", "a renamed day", "a renamed tenant"] {
+            let world = world_of_hours(3).await;
+            let (path, listed) = (file(&world).await, records(&world).await);
+            let before = everything_in(&world.store_dir());
+            let moved = match what {
+                "another hour" => (path.clone(), format!("{DAY}/hour=20/{}", name_of(&path))),
+                "another tenant" => (path.clone(), path.replace("tenant=default", "tenant=other")),
+                "another name" => (path.clone(), format!("{DAY}/hour=20/000000000001-0000000000000001.parquet")),
+                "no hour" => (path.clone(), format!("kept/{}", name_of(&path))),
+                "a renamed day" => (DAY.to_owned(), "tenant=default/spans/date=2025-06-02".to_owned()),
+                _ => ("tenant=default".to_owned(), "tenant=other".to_owned()),
+            };
+            move_in_store(&world, &moved.0, &moved.1);
+            let done = repair_fully(what, &world, options).await;
+            assert!(done.actions.iter().all(|action| matches!(action, Action::MoveBack { .. })), "{what}: {done:?}");
+            assert_eq!(done.left, [], "{what}");
+            assert_eq!(everything_in(&world.store_dir()), before, "{what}: all is where it was");
+            assert_eq!(records(&world).await, listed, "{what}: the list is as it was");
+            assert!(check(&world).await.is_sound(), "{what}");
+            let store = world.open().await;
+            assert_eq!((unreadable(&store), store.troubles()), (vec![], vec![]), "{what}");
+            check_hours(what, &store, 0..3);
+            store.shutdown().await.expect("the store stops");
+        }
+    }
+}
+
+/// Neither adopted where it lies, nor forgotten, nor moved over what is in its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_moved_back_is_left_as_it_is() {
+    for options in both_ways() {
+        let world = world_of_hours(3).await;
+        let (record, listed) = (record_of_hour(&world, 1).await, records(&world).await);
+        let elsewhere = record.path.replace("tenant=default", "tenant=other");
+        move_in_store(&world, &record.path, &elsewhere);
+        let hour = format!("{DAY}/hour=13");
+        fs::remove_dir(world.store_dir().join(&hour)).expect("it is empty");
+        fs::write(world.store_dir().join(&hour), "in the way").expect("it can be written");
+        let before = everything_in(&world.store_dir());
+        for dry_run in [true, false] {
+            let report = repair(&world, RepairOptions { dry_run, ..options }).await;
+            assert_eq!(report.actions, []);
+            let reason = report.left.iter().find(|left| left.path == elsewhere).map(|left| left.why.as_str());
+            assert!(reason.is_some_and(|why| why.contains("hour=13 is in the way")), "{report:?}");
+            assert_eq!(everything_in(&world.store_dir()), before);
+            assert_eq!(records(&world).await, listed);
+        }
+        fs::remove_file(world.store_dir().join(&hour)).expect("it is there");
+        repair_fully("out of the way", &world, options).await;
+        check_hours("out of the way", &*world.open().await, 0..3);
+    }
+}
+
+/// Also a file whose spans are not shown belongs where the catalogue lists it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_set_aside_is_moved_back_too() {
+    let world = world_of_hours(3).await;
+    let record = record_of_hour(&world, 1).await;
+    let path = world.store_dir().join(&record.path);
+    let whole = fs::read(&path).expect("the file is there");
+    fs::write(&path, &whole[..200]).expect("it can be written");
+    repair_fully("set aside", &world, RepairOptions::default()).await;
+    let elsewhere = record.path.replace("tenant=default", "tenant=other");
+    move_in_store(&world, &record.path, &elsewhere);
+    let done = repair_fully("misplaced", &world, RepairOptions::default()).await;
+    assert!(matches!(&done.actions[..], [Action::MoveBack { to, .. }] if *to == record.path), "{done:?}");
+    // A copy takes its place, elsewhere: it is moved back and read again.
+    fs::remove_file(path.with_extension("parquet.retired")).expect("it was moved back");
+    fs::write(world.store_dir().join(&elsewhere), whole).expect("it can be written");
+    let done = repair_fully("whole again", &world, RepairOptions::default()).await;
+    assert!(matches!(&done.actions[..], [Action::MoveBack { .. }, Action::TakeBack { .. }]), "{done:?}");
+    check_hours("whole again", &*world.open().await, 0..3);
+}
+
+/// A copy of a file whose own is in its place is no file of another tenant.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_a_listed_file_is_not_adopted() {
+    let world = world_of_hours(2).await;
+    let record = record_of_hour(&world, 1).await;
+    let copy = world.store_dir().join(record.path.replace("tenant=default", "tenant=other"));
+    fs::create_dir_all(copy.parent().expect("a folder")).expect("folders can be made");
+    fs::copy(world.store_dir().join(&record.path), &copy).expect("it can be copied");
+    for options in both_ways() {
+        let report = repair(&world, options).await;
+        assert_eq!((report.actions.len(), report.left.len()), (0, 1), "{report:?}");
+        assert!(report.left[0].why.contains(&record.path), "{report:?}");
+    }
+    assert_eq!(records(&world).await.len(), 2);
+}
+
+/// Before, the error named the store's folder only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_cannot_be_listed_is_named() {
+    let world = world_of_hours(2).await;
+    let faults = Faults::new();
+    faults.fail("read", "hour=13", io::ErrorKind::PermissionDenied);
+    let outcome = world.try_open(faults.config(&world), world.catalogue().await, world.clock.clone()).await;
+    let error = outcome.err().expect("the store must not start").to_string();
+    let folder = world.store_dir().join(DAY).join("hour=13");
+    assert!(error.contains(&folder.display().to_string()) && error.contains("belongs to the user"), "{error}");
+    faults.clear();
+    check_hours("listed again", &*world.open_with(faults.config(&world)).await, 0..2);
+}
