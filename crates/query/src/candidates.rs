@@ -8,7 +8,7 @@ use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Int64Type, TimestampNanosecondType};
 use parquet::errors::Result;
 use tracehouse_model::{SeededMap, SeededSet, SpanBatch, TraceId};
-use tracehouse_scan::{Bounds, Contents, for_each_block, overlaps, readable, selection_of};
+use tracehouse_scan::{Bounds, Contents, RowGroup, for_each_block, overlaps, readable, selection_of};
 use tracehouse_store::{OpenFile, Snapshot, SpanFile, StringForm};
 
 use crate::column_eval::{ColumnFilter, columns_of};
@@ -136,7 +136,7 @@ impl Scan<'_> {
             Some(filter) => {
                 // A root may be older than the range that is asked for.
                 let start = i64::MIN..i64::MAX;
-                ColumnFilter { filter, file: open, contents, row_group, start, bounds: self.bounds }.run()?.rows
+                ColumnFilter { filter, row_group: self.row_group(contents, open, row_group), start }.run()?.rows
             }
         };
         let columns = ["trace_id", "start_time", "duration_nanos"];
@@ -167,6 +167,10 @@ impl Scan<'_> {
         Ok(runs)
     }
 
+    fn row_group<'r>(&'r self, contents: &'r Contents, open: &'r OpenFile, number: usize) -> RowGroup<'r> {
+        RowGroup { bounds: self.bounds, open, contents, number }
+    }
+
     /// The rows of a row group that satisfy the condition.
     pub(crate) fn matching_rows(
         &self,
@@ -174,19 +178,8 @@ impl Scan<'_> {
         open: &OpenFile,
         row_group: usize,
     ) -> Result<BooleanBuffer> {
-        if let Some((min, max)) = open.int_range(row_group, "start_time")
-            && (max < self.start.start || min >= self.start.end)
-        {
-            return Ok(BooleanBuffer::new_unset(open.rows_of(row_group)));
-        }
-        let columns = ColumnFilter {
-            filter: self.filter,
-            file: open,
-            contents,
-            row_group,
-            start: self.start.clone(),
-            bounds: self.bounds,
-        };
+        let (filter, start) = (self.filter, self.start.clone());
+        let columns = ColumnFilter { filter, row_group: self.row_group(contents, open, row_group), start };
         let mask = columns.run()?;
         if mask.exact { Ok(mask.rows) } else { self.check_rows(open, row_group, &mask.rows) }
     }

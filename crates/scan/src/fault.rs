@@ -68,6 +68,9 @@ pub(crate) fn is_no_room(error: &ParquetError) -> bool {
 pub struct Contents(Option<Arc<FileContents>>);
 
 impl Contents {
+    /// Anything may occur.
+    pub const UNKNOWN: Self = Self(None);
+
     /// `None`: nothing is known, so anything may occur.
     pub fn known(&self) -> Option<&FileContents> {
         self.0.as_deref()

@@ -20,19 +20,19 @@ mod blocks;
 mod bounds;
 mod columns;
 mod fault;
+mod field;
 mod held;
-mod keys;
 mod pieces;
 mod reach;
+mod rows;
 
 pub use blocks::for_each_block;
 pub use bounds::{Bounds, Limits, Reading};
 pub use columns::{ReadRows, SPARSE_SHARE, read_column, selection_of, selection_of_range};
 pub use fault::{Contents, Fault, contents_of, may_contain, no_room, open, read_rows, readable, row_bytes};
+pub use field::{Field, Owner, PARENT, Place, Values, ValuesOfRows};
 pub use held::{Held, Reservation};
-pub use keys::{
-    KeyTypes, Owner, column_name, column_of_key, columns_of_key, has_rest, key_types, own_column, rest_column,
-};
 pub use pieces::{Done, Piece, each_row_group};
 pub use reach::{Part, Reach, overlaps};
+pub use rows::{Columns, RowGroup, Test, may_hold};
 pub use tracehouse_memory::{Account, OutOfMemory, Pool};

@@ -12,13 +12,13 @@ use tracehouse_scan::{
     Bounds, Contents, Held, Part, Piece, ReadRows, SPARSE_SHARE, for_each_block, no_room, read_column, selection_of,
 };
 use tracehouse_store::{Layout, NumberedColumn, OpenFile, Projection, SpanFile, StringForm};
-use tracehouse_traceql::{AttributeScope, Intrinsic};
+use tracehouse_traceql::Intrinsic;
 
 use super::gather::{Candidate, Gathered, GroupValue, NO_GROUP, Place};
 use super::measure::Cell;
 use super::series::{Run, sorted};
 use crate::candidates::Scan;
-use crate::column_eval::{column_of_attribute, columns_of};
+use crate::column_eval::{columns_of, field_of};
 use crate::compile::{Expression, Node};
 use crate::question::Question;
 use crate::request::Exemplar;
@@ -115,7 +115,7 @@ impl<'a> Rows<'a> {
     /// Shows a column of maps, batch by batch.
     pub(super) fn each_batch(&self, name: &str, look: impl FnMut(&ArrayRef) -> Result<()>) -> Result<()> {
         let rows = if self.sparse { ReadRows::Some(&self.wanted) } else { ReadRows::All(self.wanted.len()) };
-        read_column(self.bounds, self.open, self.row_group, name, &rows, true, look)
+        read_column(self.bounds, self.open, self.row_group, name, &rows, look)
     }
 
     /// Memory for some work on the rows.
@@ -402,16 +402,7 @@ fn column_of_field(field: &Expression, contents: &Contents, open: &OpenFile) -> 
         Node::Intrinsic(Intrinsic::Kind) => Some(Some("kind".to_owned())),
         Node::Intrinsic(Intrinsic::Duration) => Some(Some("duration_nanos".to_owned())),
         Node::Attribute { of_parent: false, scope, key } => {
-            let scoped = |scope| column_of_attribute(scope, &field.keys[*key], contents, open.layout());
-            match scope {
-                AttributeScope::Span | AttributeScope::Resource => scoped(*scope),
-                // Either place, if only one of them has the key in this file.
-                AttributeScope::Any => match (scoped(AttributeScope::Span)?, scoped(AttributeScope::Resource)?) {
-                    (column, None) | (None, column) => Some(column),
-                    _ => None,
-                },
-                _ => None,
-            }
+            field_of(*scope, &field.keys[*key])?.only_column(contents, open.layout())
         }
         _ => None,
     }

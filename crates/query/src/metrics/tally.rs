@@ -8,7 +8,7 @@ use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Int32Type, Int64Type};
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{AnyValue, SeededMap, kind, status};
-use tracehouse_scan::{Contents, Owner, has_rest, rest_column};
+use tracehouse_scan::{Contents, Owner};
 use tracehouse_store::{DistinctValues, Layout, NumberedColumn};
 
 use super::columns::{Kept, Rows, codes_of_array};
@@ -76,10 +76,10 @@ impl<'a> Slotted<'a> {
             let column = Layout::resource_column_name(&attribute.key);
             self.count_column(&column, &column, counts)?;
         }
-        if has_rest(Owner::Span, contents, layout) {
+        if Owner::Span.has_rest(contents, layout) {
             self.count_map(counts)?;
         }
-        if has_rest(Owner::Resource, contents, layout) {
+        if Owner::Resource.has_rest(contents, layout) {
             self.count_texts_of_json(counts)?;
         }
         Ok(())
@@ -251,7 +251,7 @@ impl<'a> Slotted<'a> {
     /// Attributes of spans without a column of their own.
     fn count_map(&self, counts: &mut Counts) -> Result<()> {
         let mut first = 0;
-        self.rows.each_batch(rest_column(Owner::Span), |array| {
+        self.rows.each_batch(Owner::Span.rest(), |array| {
             self.count_maps(array, first, counts)?;
             first += array.len();
             Ok(())
@@ -294,7 +294,7 @@ impl<'a> Slotted<'a> {
 
     /// Attributes of resources without a column of their own: one text for all of them, the same for many spans.
     fn count_texts_of_json(&self, counts: &mut Counts) -> Result<()> {
-        let array = self.rows.column(rest_column(Owner::Resource))?;
+        let array = self.rows.column(Owner::Resource.rest())?;
         self.count_codes(
             array,
             |text| GroupValue::String(text.into()),
