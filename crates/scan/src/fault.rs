@@ -28,13 +28,13 @@ pub enum Fault {
 
 impl From<ParquetError> for Fault {
     fn from(error: ParquetError) -> Self {
+        if let Some(out_of_memory) = out_of_memory(&error) {
+            return Fault::Memory(out_of_memory);
+        }
         let ParquetError::External(cause) = &error else {
             let reason = error.to_string();
             return if is_damage(&error) { Fault::Damage(reason) } else { Fault::Machine(reason) };
         };
-        if let Some(out_of_memory) = cause.downcast_ref::<OutOfMemory>() {
-            return Fault::Memory(*out_of_memory);
-        }
         let cause = innermost(cause.as_ref()).to_string();
         if is_damage(&error) {
             Fault::Damage(cause.trim_start_matches("damaged: ").to_owned())
@@ -58,9 +58,10 @@ pub fn no_room(error: OutOfMemory) -> ParquetError {
     ParquetError::External(Box::new(error))
 }
 
-/// Whether a question has no memory left.
-pub(crate) fn is_no_room(error: &ParquetError) -> bool {
-    matches!(error, ParquetError::External(cause) if cause.is::<OutOfMemory>())
+/// What an error says if it is that a question has no memory left.
+pub fn out_of_memory(error: &ParquetError) -> Option<OutOfMemory> {
+    let ParquetError::External(cause) = error else { return None };
+    cause.downcast_ref::<OutOfMemory>().copied()
 }
 
 /// What is known of what occurs in a file.

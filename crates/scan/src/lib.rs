@@ -29,7 +29,9 @@ mod rows;
 pub use blocks::for_each_block;
 pub use bounds::{Bounds, Limits, Reading};
 pub use columns::{ReadRows, SPARSE_SHARE, read_column, selection_of, selection_of_range};
-pub use fault::{Contents, Fault, contents_of, may_contain, no_room, open, read_rows, readable, row_bytes};
+pub use fault::{
+    Contents, Fault, contents_of, may_contain, no_room, open, out_of_memory, read_rows, readable, row_bytes,
+};
 pub use field::{Field, Owner, PARENT, Place, Values, ValuesOfRows};
 pub use held::{Held, Reservation};
 pub use pieces::{Done, Piece, each_row_group};
