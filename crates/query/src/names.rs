@@ -6,14 +6,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::AsArray;
-use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Float64Type, Int64Type};
 use parking_lot::Mutex;
 use parquet::errors::ParquetError;
 use tracehouse_model::{AnyValue, AttributeLists, SpanBatch};
-use tracehouse_scan::{
-    Bounds, Contents, Field, Part, ReadRows, contents_of, for_each_block, overlaps, read_column, readable,
-};
+use tracehouse_scan::{Bounds, Contents, Field, Part, ReadRows, RowGroup, contents_of, overlaps};
 use tracehouse_store::{FileContents, HotBatch, NameList, OpenFile, SpanFile};
 use tracehouse_traceql::{Attribute, FieldExpr};
 
@@ -277,8 +274,9 @@ impl KeysOfSpans {
     }
 
     fn add_row_group(&mut self, scan: &Scan<'_>, contents: &Contents, open: &OpenFile, row_group: usize) -> Result<()> {
-        let wanted = scan.matching_rows(contents, open, row_group)?;
-        for_each_block(scan.bounds, open, row_group, &wanted, None, ROWS_PER_BLOCK, |spans, _, inside| {
+        let row_group = RowGroup { bounds: scan.bounds, open, contents, number: row_group };
+        let wanted = scan.matching_rows(row_group)?;
+        row_group.each_block(&wanted, None, ROWS_PER_BLOCK, |spans, _, inside| {
             self.add(spans, inside.iter().copied());
             Ok(!self.enough())
         })
@@ -536,12 +534,11 @@ fn values_of_file(
             if bounds.exceeded() || values.full() {
                 return Ok(());
             }
-            let all = readable(open, row_group).unwrap_or_else(|| BooleanBuffer::new_set(open.rows_of(row_group)));
-            read_column(bounds, open, row_group, &place.column, &ReadRows::exactly(&all), |array| {
+            let row_group = RowGroup { bounds, open, contents, number: row_group };
+            for batch in row_group.read(&[&place.column], &ReadRows::exactly(&row_group.readable()), usize::MAX)? {
                 // Every value of a dictionary that we write is used by some row.
-                values.add_all(place.values(array)?.values);
-                Ok(())
-            })?;
+                values.add_all(place.values(batch?.column(0))?.values);
+            }
         }
     }
     Ok(())

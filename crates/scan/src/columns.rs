@@ -1,17 +1,15 @@
 //! For which rows of a row group columns are read, and how many at once.
 
-use arrow::array::{ArrayRef, BooleanArray, BooleanBufferBuilder};
+use arrow::array::{BooleanArray, BooleanBufferBuilder};
 use arrow::buffer::BooleanBuffer;
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
-use parquet::errors::{ParquetError, Result};
-use tracehouse_store::{OpenFile, StringForm};
+use tracehouse_store::OpenFile;
 
-use crate::bounds::Bounds;
 use crate::fault::row_bytes;
 use crate::field::Owner;
 
 /// With at most this share of the rows wanted, a column is read only for them.
-pub const SPARSE_SHARE: usize = 256;
+const SPARSE_SHARE: usize = 256;
 /// Columns that take more than this are read in batches of about so many bytes.
 const WHOLE_BYTES_MAX: u64 = 32 << 20;
 const BATCH_BYTES: usize = 8 << 20;
@@ -93,24 +91,4 @@ pub(crate) fn batch_rows(open: &OpenFile, row_group: usize, columns: &[&str]) ->
         (false, true) => fitting.max(1),
         (false, false) => usize::MAX,
     }
-}
-
-/// Shows a column, for the rows that `rows` says, batch by batch.
-pub fn read_column(
-    bounds: &Bounds,
-    open: &OpenFile,
-    row_group: usize,
-    name: &str,
-    rows: &ReadRows<'_>,
-    mut look: impl FnMut(&ArrayRef) -> Result<()>,
-) -> Result<()> {
-    let (form, batch_rows) = (StringForm::Dictionary, batch_rows(open, row_group, &[name]));
-    for batch in bounds.scan_in_batches(open, row_group, &[name], rows.selection(), form, batch_rows)? {
-        let batch = batch?;
-        if batch.num_columns() != 1 {
-            return Err(ParquetError::General(format!("the file has no column {name}")));
-        }
-        look(batch.column(0))?;
-    }
-    Ok(())
 }

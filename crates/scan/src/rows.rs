@@ -188,10 +188,15 @@ impl RowGroup<'_> {
         Ok(Columns { reading, columns: stored.len(), parents, given: 0, count, rows_max })
     }
 
+    /// Counts columns as read for all rows, and takes the memory for that.
+    pub fn hold_all(&self, columns: &[&str]) -> Result<Held> {
+        self.bounds.count_scanned(self.open.bytes_of(self.number, Some(columns)), 1, 1);
+        let bytes = self.open.bytes_in_memory(self.number, Some(columns));
+        self.bounds.held(usize::try_from(bytes).unwrap_or(usize::MAX)).map_err(no_room)
+    }
+
     fn parents(&self, rows: &ReadRows<'_>) -> Result<(ArrayRef, Held)> {
-        self.bounds.count_scanned(self.open.bytes_of(self.number, Some(&PARENT_COLUMNS)), 1, 1);
-        let bytes = self.open.bytes_in_memory(self.number, Some(&PARENT_COLUMNS));
-        let held = self.bounds.held(usize::try_from(bytes).unwrap_or(usize::MAX)).map_err(no_room)?;
+        let held = self.hold_all(&PARENT_COLUMNS)?;
         let parents = self.open.parents(self.number)?;
         let id = |parent: &SpanId| (!parent.is_none()).then_some(parent.0);
         let width = size_of::<SpanId>() as i32;

@@ -152,8 +152,8 @@ fn push_owner(batch: &mut SpanBatch, service: &str, random: &SystemRandomness) -
     put(&mut batch.strings, &mut batch.scopes.attributes, "scope.level", &AnyValue::Int(below(3) as i64));
     // Some scopes have no name, or no version.
     let name = ["http", "grpc"][below(2) as usize];
-    let name = batch.strings.intern_str(if batch.len() % 5 == 0 { "" } else { name });
-    let version = batch.strings.intern_str(if batch.len() % 3 == 0 { "" } else { "1.2" });
+    let name = batch.strings.intern_str(if batch.len().is_multiple_of(5) { "" } else { name });
+    let version = batch.strings.intern_str(if batch.len().is_multiple_of(3) { "" } else { "1.2" });
     (resource, batch.finish_scope(name, version, 0, 0))
 }
 
@@ -185,8 +185,8 @@ fn push_attributes(batch: &mut SpanBatch, random: &SystemRandomness) {
         let tags = ["a", "b", "c"].iter().take(1 + below(3) as usize);
         attribute("tags", AnyValue::Array(tags.map(|tag| text(tag)).collect()));
     }
-    if spans % 6 == 0 {
-        attribute("checks", AnyValue::Array(vec![AnyValue::Bool(true), AnyValue::Bool(spans % 12 == 0)]));
+    if spans.is_multiple_of(6) {
+        attribute("checks", AnyValue::Array(vec![AnyValue::Bool(true), AnyValue::Bool(spans.is_multiple_of(12))]));
     }
     if below(7) == 0 {
         attribute("big", AnyValue::Int([i64::MAX, i64::MIN, -1, 1 << 53][below(4) as usize]));

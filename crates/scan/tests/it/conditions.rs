@@ -133,8 +133,10 @@ fn value_of(span: &Span, field: Field<'_>) -> Option<AnyValue> {
     }
 }
 
-/// Conditions on a value as a text, `None` where there is none.
-const CONDITIONS: [(&str, fn(Option<&str>) -> bool); 9] = [
+/// Whether a condition holds for a value as a text, `None` where there is none.
+type Holds = fn(Option<&str>) -> bool;
+
+const CONDITIONS: [(&str, Holds); 9] = [
     ("= 7", |value| value == Some("7")),
     ("!= 7", |value| value.is_some_and(|value| value != "7")),
     ("is not 7, or not there", |value| value != Some("7")),
@@ -154,7 +156,7 @@ fn as_text(value: &AnyValue) -> String {
 }
 
 /// Looks at one value after the other, as TraceQL does.
-struct OneByOne(fn(Option<&str>) -> bool);
+struct OneByOne(Holds);
 
 impl Test for OneByOne {
     type Error = ParquetError;
@@ -192,7 +194,7 @@ fn any_value(array: &ArrayRef, at: usize) -> Option<AnyValue> {
 }
 
 /// Makes one array of texts of all values, null where there is none, as SQL does; says nothing of ranges.
-struct InColumns(fn(Option<&str>) -> bool);
+struct InColumns(Holds);
 
 impl Test for InColumns {
     type Error = ParquetError;

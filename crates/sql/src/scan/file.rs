@@ -9,9 +9,9 @@ use datafusion::common::Result as StatementResult;
 use parquet::errors::Result;
 use tracehouse_model::{SpanBatch, TraceId};
 use tracehouse_scan::{
-    Columns, Contents, Part, ReadRows, RowGroup, Test, Values, contents_of, may_contain, may_hold, row_bytes,
+    Columns, Contents, Held, Part, ReadRows, RowGroup, Test, Values, contents_of, may_contain, may_hold, row_bytes,
 };
-use tracehouse_store::{OpenFile, Projection, SpanFile};
+use tracehouse_store::{OpenFile, SpanFile};
 
 use super::sources::{is_columnar, stored_names};
 use super::spans::SpanRows;
@@ -112,6 +112,8 @@ struct ReadSpans {
     wanted: std::vec::IntoIter<usize>,
     /// The row in the row group to go on with after them.
     end: usize,
+    /// The memory for them.
+    _held: Held,
 }
 
 impl FileScan {
@@ -179,8 +181,7 @@ impl FileScan {
         }
         scan.reach.count_damage(&self.file, &self.open, Part::RowGroup(self.row_group));
         let of_traces = scan.predicate.traces.as_ref().map(|traces| self.rows_of_traces(traces)).transpose()?;
-        let (bounds, number) = (scan.watch.bounds(), self.row_group);
-        let row_group = RowGroup { bounds, open: &self.open, contents: &self.contents, number };
+        let row_group = self.rows(scan);
         let mut rows = row_group.readable();
         if let Some(of_traces) = of_traces {
             rows = &rows & &of_traces;
@@ -202,12 +203,17 @@ impl FileScan {
         let reading = if scan.in_columns() {
             let stored = stored_names(&scan.columns, self.open.layout(), &self.contents);
             let names: Vec<&str> = stored.iter().map(String::as_str).collect();
-            let together = rows_together(&self.open, number, &names, scan.rows_per_step);
+            let together = rows_together(&self.open, self.row_group, &names, scan.rows_per_step);
             Reading::Columns(Box::new(row_group.read(&names, &ReadRows::exactly(&rows), together)?))
         } else {
             Reading::Spans(None)
         };
         Ok(Some(Wanted { rows, reading }))
+    }
+
+    fn rows<'s>(&'s self, scan: &'s Scan) -> RowGroup<'s> {
+        let (bounds, number) = (scan.watch.bounds(), self.row_group);
+        RowGroup { bounds, open: &self.open, contents: &self.contents, number }
     }
 
     fn rows_of_traces(&mut self, traces: &[TraceId]) -> Result<BooleanBuffer> {
@@ -263,8 +269,9 @@ impl FileScan {
                 self.first_row = window.end;
                 return Ok(Some(RecordBatch::new_empty(scan.schema.clone())));
             };
-            let spans = self.open.read_rows(self.row_group, first..last + 1, Projection::Only(&stored))?;
-            *read = Some(Box::new(ReadSpans { spans, first, wanted: inside.into_iter(), end: window.end }));
+            let (spans, held) = self.rows(scan).spans(first..last + 1, Some(&stored))?;
+            *read =
+                Some(Box::new(ReadSpans { spans, first, wanted: inside.into_iter(), end: window.end, _held: held }));
         }
         let Some(spans) = read else { return Ok(None) };
         let waiting = spans.wanted.as_slice().iter().map(|row| row - spans.first);
