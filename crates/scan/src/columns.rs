@@ -8,8 +8,10 @@ use tracehouse_store::OpenFile;
 use crate::fault::row_bytes;
 use crate::field::Owner;
 
-/// With at most this share of the rows wanted, a column is read only for them.
+/// With at most this share of the rows wanted, a column is read only for them …
 const SPARSE_SHARE: usize = 256;
+/// … or with this one if it is of lists or maps, of which each row costs more than to leave it out.
+const SPARSE_SHARE_NESTED: usize = 8;
 /// Columns that take more than this are read in batches of about so many bytes.
 const WHOLE_BYTES_MAX: u64 = 32 << 20;
 const BATCH_BYTES: usize = 8 << 20;
@@ -34,9 +36,10 @@ pub enum ReadRows<'a> {
 }
 
 impl<'a> ReadRows<'a> {
-    /// For a question about some rows.
-    pub fn among(wanted: &'a BooleanBuffer) -> Self {
-        let few = wanted.count_set_bits() <= wanted.len() / SPARSE_SHARE;
+    /// For a question about some rows, which some columns answer.
+    pub fn among(wanted: &'a BooleanBuffer, columns: &[&str]) -> Self {
+        let share = if columns.iter().any(is_nested) { SPARSE_SHARE_NESTED } else { SPARSE_SHARE };
+        let few = wanted.count_set_bits() <= wanted.len() / share;
         if few { ReadRows::Some(wanted) } else { ReadRows::All(wanted.len()) }
     }
 
@@ -81,9 +84,14 @@ impl<'a> ReadRows<'a> {
     }
 }
 
+/// Whether a column is of lists or maps.
+fn is_nested(name: &&str) -> bool {
+    [Owner::Span.rest(), "events", "links"].contains(name)
+}
+
 /// How many rows of some columns are read at once: all, unless the columns are large, or lists or maps.
 pub(crate) fn batch_rows(open: &OpenFile, row_group: usize, columns: &[&str]) -> usize {
-    let nested = columns.iter().any(|name| [Owner::Span.rest(), "events", "links"].contains(name));
+    let nested = columns.iter().any(is_nested);
     let large = open.bytes_in_memory(row_group, Some(columns)) > WHOLE_BYTES_MAX;
     let fitting = BATCH_BYTES / row_bytes(open, row_group, Some(columns));
     match (nested, large) {

@@ -164,7 +164,7 @@ impl RowGroup<'_> {
         among: &BooleanBuffer,
         mut decide: impl FnMut(&RecordBatch) -> Result<BooleanArray, E>,
     ) -> Result<Decided, E> {
-        let rows = ReadRows::among(among);
+        let rows = ReadRows::among(among, columns);
         let mut parts = Vec::new();
         for batch in self.read(columns, &rows, usize::MAX)? {
             parts.push(decide(&batch?)?);

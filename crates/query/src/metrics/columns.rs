@@ -62,7 +62,7 @@ impl<'a> Rows<'a> {
         let count = wanted.count_set_bits();
         let positions =
             if count == wanted.len() { Vec::new() } else { wanted.set_indices().map(|row| row as u32).collect() };
-        Self { row_group, sparse: matches!(ReadRows::among(&wanted), ReadRows::Some(_)), positions, count, wanted }
+        Self { row_group, sparse: matches!(ReadRows::among(&wanted, &[]), ReadRows::Some(_)), positions, count, wanted }
     }
 
     pub(super) fn count(&self) -> usize {

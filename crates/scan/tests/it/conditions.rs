@@ -235,8 +235,9 @@ async fn one_condition_decides_the_same_rows_for_both_languages() {
             let row_group = RowGroup { bounds: &bounds, open: &opened, contents: &contents, number };
             let rows = row_group.rows();
             let batch = opened.read_rows(number, 0..rows, Projection::All).expect("they can be read");
-            let few = BooleanBuffer::collect_bool(rows, |row| row % 300 == 0);
-            for among in [row_group.readable(), few] {
+            // Few, and few for a column of maps alone.
+            let every = |nth: usize| BooleanBuffer::collect_bool(rows, |row| row % nth == 0);
+            for among in [row_group.readable(), every(300), every(9)] {
                 for (field, (what, holds)) in FIELDS.iter().flat_map(|field| CONDITIONS.map(|known| (*field, known))) {
                     let expected = BooleanBuffer::collect_bool(rows, |row| {
                         let value = value_of(&batch.span(row), field);

@@ -136,6 +136,13 @@ async fn time_memory_and_size_are_bounded() {
     let large = shop.try_ask("SELECT span_id, count(*) FROM spans GROUP BY span_id", 10).await;
     assert!(matches!(large, Err(SqlError::Memory { .. })), "{large:?}");
 
+    // What a scan reads is taken from the pool before it is read; no file is blamed.
+    let shop = shop_with(SqlLimits { memory_bytes_max: 500, ..SqlLimits::default() }).await;
+    shop.store.flush().await.expect("flushes");
+    let scanned = shop.try_ask("SELECT name FROM spans WHERE attr('http.route') LIKE '%9'", 10).await;
+    let Err(SqlError::Memory { detail, .. }) = scanned else { panic!("{scanned:?}") };
+    assert!(detail.starts_with("the scan: "), "{detail}");
+
     let shop = shop_with(SqlLimits { answer_bytes_max: 1_000, ..SqlLimits::default() }).await;
     let answer = shop.try_ask("SELECT attributes FROM spans", 100_000).await.expect("answers");
     assert!(!answer.complete && answer.rows > 0, "{:?}", answer.partial_reason);

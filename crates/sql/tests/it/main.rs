@@ -3,6 +3,7 @@
 mod amounts;
 mod answers;
 mod growth;
+mod languages;
 mod limits;
 mod page;
 mod pushdown;

@@ -35,6 +35,7 @@ pub(crate) const LAYOUTS: [Layout; 3] = [Layout::Hot, Layout::Files, Layout::Mix
 pub(crate) struct Shop {
     pub(crate) store: Arc<Store>,
     pub(crate) engine: Arc<SqlEngine>,
+    pub(crate) clock: Arc<ManualClock>,
     pub(crate) folder: TempDir,
 }
 
@@ -57,8 +58,8 @@ impl Shop {
         let randomness = Arc::new(SystemRandomness::from_seed(7));
         let store =
             Store::open(config, objects, Some(root), catalogue, clock.clone(), randomness).await.expect("opens");
-        let engine = SqlEngine::new(store.clone(), limits, clock).expect("threads can be started");
-        Self { store, engine, folder }
+        let engine = SqlEngine::new(store.clone(), limits, clock.clone()).expect("threads can be started");
+        Self { store, engine, clock, folder }
     }
 
     /// A shop with all spans in a layout, and the spans.
