@@ -120,14 +120,10 @@ fn assemble_portion(
         omitted += left_out;
         if gathered.is_empty() { gathered = part } else { gathered.append(&part) }
     }
-    for hot in &snapshot.hot {
-        if traces.iter().any(|&trace| hot.may_contain(trace)) {
-            let wanted = |row: &usize| traces.binary_search(&hot.spans.trace_id[*row]).is_ok();
-            let rows: Vec<usize> = (0..hot.spans.len()).filter(wanted).collect();
-            let left = spans_left(&gathered, bytes_max, bytes_of_hot_span(hot));
-            omitted += rows.len().saturating_sub(left) as u64;
-            gathered.append_rows(&hot.spans, rows.into_iter().take(left));
-        }
+    for (hot, rows) in snapshot.hot_rows(traces) {
+        let left = spans_left(&gathered, bytes_max, bytes_of_hot_span(&hot));
+        omitted += rows.len().saturating_sub(left) as u64;
+        gathered.append_rows(&hot.spans, rows.into_iter().take(left));
     }
     let mut assembled = arrange(&gathered);
     if let [only] = assembled.trees.as_mut_slice() {

@@ -27,6 +27,8 @@ const COPIES: usize = 3;
 /// The first portion, and how much larger the next may be: what the rows really take is known only when they were read.
 const FIRST_PORTION_ROWS: usize = 4096;
 const PORTION_GROWTH: usize = 4;
+/// About what a span in memory takes while it is looked up whether it is a copy of a stored one.
+const LOOKED_UP_BYTES_PER_SPAN: usize = 96;
 /// With less a trace is not begun to be read.
 const HELD_BYTES_MIN: usize = 64 << 10;
 /// About what a span takes beside its columns: in tables while the trace is put together.
@@ -57,12 +59,22 @@ struct Found<'a> {
 /// Reads a trace; `None` if there is no span of it.
 pub(crate) fn trace(question: Question<'_>, asked: TraceQuestion) -> std::result::Result<Option<Trace>, QueryError> {
     let found = find(question, asked.id);
-    let reading = Reading::new(question, asked, &found)?;
+    let hot = find_hot(question, asked.id)?;
+    let reading = Reading::new(question, asked, &found, &hot)?;
     let Some(reading) = reading else {
         let unread = question.reach.partial_reason();
         return unread.map_or(Ok(None), |reason| Err(QueryError::Unreadable(reason)));
     };
-    reading.run(&found)
+    reading.run(&found, &hot)
+}
+
+/// Spans of the trace in memory that are not stored.
+fn find_hot(question: Question<'_>, id: TraceId) -> std::result::Result<Vec<(Arc<HotBatch>, Vec<usize>)>, QueryError> {
+    let Question { snapshot, bounds, .. } = question;
+    let spans = |hot: &Arc<HotBatch>| hot.spans.trace_id.iter().filter(|of_span| **of_span == id).count();
+    let spans: usize = snapshot.hot.iter().filter(|hot| hot.may_contain(id)).map(spans).sum();
+    let _held = bounds.wait_for(spans * LOOKED_UP_BYTES_PER_SPAN).map_err(|_| QueryError::Memory)?;
+    Ok(snapshot.hot_rows(&[id]))
 }
 
 /// Where the trace stands in files that can be read.
@@ -103,10 +115,9 @@ impl<'a> Reading<'a> {
         question: Question<'a>,
         asked: TraceQuestion,
         found: &[Found<'_>],
+        hot: &[(Arc<HotBatch>, Vec<usize>)],
     ) -> std::result::Result<Option<Self>, QueryError> {
-        let Question { snapshot, bounds, reach } = question;
-        let hot = || snapshot.hot.iter().filter(|hot| hot.may_contain(asked.id));
-        let of_hot = |hot: &HotBatch| hot.spans.trace_id.iter().filter(|id| **id == asked.id).count();
+        let Question { bounds, reach, .. } = question;
         let (mut total, mut bytes) = (0u64, 0usize);
         for found in found {
             total += found.rows.len() as u64;
@@ -114,10 +125,9 @@ impl<'a> Reading<'a> {
             let rows = found.rows.len().min(asked.spans_max);
             bytes = bytes.saturating_add(rows.saturating_mul(asked.bytes_of_span(&open, found.row_group)));
         }
-        for hot in hot() {
-            let spans = of_hot(hot);
-            total += spans as u64;
-            bytes = bytes.saturating_add(spans.min(asked.spans_max) * COPIES * bytes_of_hot_span(hot));
+        for (hot, rows) in hot {
+            total += rows.len() as u64;
+            bytes = bytes.saturating_add(rows.len().min(asked.spans_max) * COPIES * bytes_of_hot_span(hot));
         }
         if total == 0 {
             return Ok(None);
@@ -146,14 +156,17 @@ impl<'a> Reading<'a> {
         true
     }
 
-    fn run(mut self, found: &[Found<'_>]) -> std::result::Result<Option<Trace>, QueryError> {
+    fn run(
+        mut self,
+        found: &[Found<'_>],
+        hot: &[(Arc<HotBatch>, Vec<usize>)],
+    ) -> std::result::Result<Option<Trace>, QueryError> {
         // Files first: of two copies the stored one stays, so that the answer does not depend on what is in memory.
         for found in found {
             self.read_found(found);
         }
-        let (snapshot, id) = (self.question.snapshot, self.asked.id);
-        for hot in snapshot.hot.iter().filter(|hot| hot.may_contain(id)) {
-            self.read_hot(hot);
+        for (hot, rows) in hot {
+            self.read_hot(hot, rows);
         }
         if self.gathered.is_empty() {
             let unread = self.question.reach.partial_reason();
@@ -162,8 +175,7 @@ impl<'a> Reading<'a> {
         Ok(Some(self.finish()))
     }
 
-    fn read_hot(&mut self, hot: &HotBatch) {
-        let rows: Vec<usize> = (0..hot.spans.len()).filter(|&row| hot.spans.trace_id[row] == self.asked.id).collect();
+    fn read_hot(&mut self, hot: &HotBatch, rows: &[usize]) {
         let mut wanted = rows.len().min(self.asked.spans_max - self.gathered.len().min(self.asked.spans_max));
         if wanted < rows.len() {
             self.cut = self.cut.or(Some(CUT_BY_LIMIT));
@@ -172,7 +184,7 @@ impl<'a> Reading<'a> {
             self.cut = self.cut.or(Some(CUT_BY_MEMORY));
             wanted /= 2;
         }
-        self.gathered.append_rows(&hot.spans, rows.into_iter().take(wanted));
+        self.gathered.append_rows(&hot.spans, rows.iter().copied().take(wanted));
     }
 
     fn room_for_spans(&mut self) -> usize {
