@@ -45,6 +45,33 @@ pub(crate) struct TraceTree {
     pub(crate) omitted: u64,
 }
 
+impl TraceTree {
+    pub(crate) fn omitted(&self) -> Omitted {
+        let all = if self.omitted > 0 { self.rows.len() as u64 + self.omitted } else { 0 };
+        Omitted { spans: self.omitted, of: all }
+    }
+}
+
+/// Spans that were not looked at as their traces are too large, among all spans of such traces.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Omitted {
+    spans: u64,
+    of: u64,
+}
+
+impl Omitted {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.spans += other.spans;
+        self.of += other.of;
+    }
+
+    /// `None` if all were looked at.
+    pub(crate) fn in_words(self) -> Option<String> {
+        let Self { spans, of } = self;
+        (spans > 0).then(|| format!("{spans} of {of} spans of very large traces were not looked at"))
+    }
+}
+
 /// Reads traces, which are given sorted, and gives them to `take`: all at once, or in portions if they take more memory than
 /// may be used at once. `columns` names the columns to read of a file, `None` for all. Of a trace that is larger
 /// than all memory for it, a part is read.

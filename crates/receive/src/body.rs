@@ -11,6 +11,9 @@ use crate::state::Shared;
 
 /// A sender that needs longer for one request is refused: it would hold room that others need.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often, and after which pauses, a body looks for room that others hold. Longer than those may stand still.
+const ROOM_ATTEMPTS_MAX: u32 = 15;
+const ROOM_PAUSE: Duration = Duration::from_millis(100);
 /// How much more memory than has come of it a body takes that is not complete.
 const GROWTH: usize = 4;
 /// A body that is not wanted is read all the same if it is no longer than this: else its connection has to end.
@@ -83,7 +86,7 @@ async fn read_untimed(
     if expected.max(first.len()) > bytes_max {
         return Err(too_large);
     }
-    arrival.grow_to(first.len()).await.map_err(|_| Refused::no_room())?;
+    make_room(&mut arrival, first.len(), shared).await?;
     arrival.moved(first.len());
     let Some(second) = next_piece(body).await? else { return Ok((first, arrival.complete())) };
     let most = if expected > 0 { expected } else { bytes_max };
@@ -96,7 +99,7 @@ async fn read_untimed(
         // Memory grows with what has come, not with what is announced, which costs a sender nothing.
         if bytes > whole.capacity() {
             let capacity = bytes.max((GROWTH * bytes).min(most));
-            arrival.grow_to(capacity).await.map_err(|_| Refused::no_room())?;
+            make_room(&mut arrival, capacity, shared).await?;
             whole.reserve_exact(capacity - whole.len());
         }
         pieces.drain(..).for_each(|piece| whole.extend_from_slice(&piece));
@@ -104,6 +107,24 @@ async fn read_untimed(
         pieces.extend(next_piece(body).await?);
     }
     Ok((whole.into(), arrival.complete()))
+}
+
+/// Makes room for a body. If bodies that are not complete hold it, some of them wait a moment: by then those move on or end.
+async fn make_room(arrival: &mut Arrival, bytes: usize, shared: &Shared) -> Result<(), Refused> {
+    if arrival.grow_to(bytes).await.is_ok() {
+        return Ok(());
+    }
+    let _waiting = shared.waiting_for_room.try_acquire().map_err(|_| Refused::no_room())?;
+    for _ in 0..ROOM_ATTEMPTS_MAX {
+        if !arrival.may_come_free(bytes) {
+            break;
+        }
+        tokio::time::sleep(ROOM_PAUSE).await;
+        if arrival.grow_to(bytes).await.is_ok() {
+            return Ok(());
+        }
+    }
+    Err(Refused::no_room())
 }
 
 /// Reads what is left of a body whose length is at most [`PASSED_OVER_BYTES_MAX`].

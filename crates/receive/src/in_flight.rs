@@ -191,6 +191,13 @@ impl Arrival {
         tokio::time::timeout(ENDING_MAX, wait).await.unwrap_or(Err(NoRoom))
     }
 
+    /// Whether bodies that are not complete hold so much room that it may come free soon.
+    pub(crate) fn may_come_free(&self, bytes: usize) -> bool {
+        let held = self.place.in_flight.held.lock();
+        let of_others = held.arriving.iter().filter(|(number, _)| **number != self.place.number);
+        self.reservation.bytes + of_others.map(|(_, body)| body.bytes).sum::<usize>() >= bytes
+    }
+
     /// The room of a body that is complete.
     pub(crate) fn complete(self) -> Reservation {
         self.reservation
@@ -336,6 +343,7 @@ mod tests {
         }
         let mut sent = in_flight.begin(&quiet);
         assert_eq!(sent.grow_to(MOVING_BYTES).await, Err(NoRoom), "all that are there may still move on");
+        assert!(sent.may_come_free(MOVING_BYTES) && !sent.may_come_free(11 * MOVING_BYTES));
         clock.advance(MOVING_TIME);
         let moving = bodies.pop().expect("the last one");
         moving.moved(2 * MOVING_BYTES);

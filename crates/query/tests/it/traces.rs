@@ -1,7 +1,7 @@
 //! Assembling traces: trees, fragments, copies, circles.
 
 use tracehouse_model::{SpanBatch, SpanFields, SpanId, TenantId, kind};
-use tracehouse_query::{ParentRow, Trace, TraceDetail};
+use tracehouse_query::{ParentRow, SearchRequest, Trace, TraceDetail};
 
 use crate::shop::{NOON, Shop, many_spans, trace_id};
 
@@ -78,6 +78,33 @@ async fn a_cut_trace_says_how_much_there_is() {
         assert_eq!((trace.spans.len(), trace.span_count), (20, 50));
         assert!(trace.partial_reason.is_some_and(|reason| reason.contains("20 of 50")));
         shop.store.flush().await.expect("flushes");
+    }
+}
+
+/// A span that is stored and was sent again just now is one, in traces and in lists of traces, whichever columns they read.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sent_again_comes_once() {
+    let shop = Shop::open().await;
+    let (batches, spans) = many_spans(60, 14);
+    for batch in &batches {
+        shop.append(batch.clone()).await;
+    }
+    shop.store.flush().await.expect("flushes");
+    for batch in batches.into_iter().rev() {
+        shop.append(batch).await;
+    }
+    let tenant = TenantId::default();
+    let request = SearchRequest { traceql: Some("{ }".into()), limit: 100, ..SearchRequest::default() };
+    let found = shop.engine.search(&tenant, request).await.expect("reads").traces;
+    assert_eq!(found.len(), 60);
+    for listed in found {
+        let sent = spans.iter().filter(|span| span.trace_id == listed.trace_id).count() as u64;
+        assert_eq!((listed.span_count, listed.matched_count), (sent, sent), "listed");
+        for detail in [TraceDetail::Whole, TraceDetail::Outline] {
+            let trace = shop.engine.trace(&tenant, listed.trace_id, 1000, detail).await.expect("reads");
+            let trace = trace.expect("it is there");
+            assert_eq!((trace.spans.len() as u64, trace.span_count), (sent, sent), "{detail:?}");
+        }
     }
 }
 
