@@ -93,7 +93,7 @@ impl QueryEngine {
     ) -> Result<Option<Trace>, QueryError> {
         let answer_bytes_max = self.limits.answer_bytes_max;
         self.run("trace", tenant, Copies::Left, EVER, move |question| {
-            trace::trace(question, TraceQuestion { id, detail, spans_max, answer_bytes_max })
+            trace::trace(question, TraceQuestion { id, detail, spans_max, answer_bytes_max, reads_whole: false })
         })
         .await
     }

@@ -16,6 +16,7 @@ use tracehouse_store::{HotBatch, OpenFile, Projection, SpanFile, StringForm};
 
 use crate::answer_text::TextEstimate;
 use crate::assemble::{bytes_of_hot_span, count_scanned, order};
+use crate::copies::Sources;
 use crate::error::QueryError;
 use crate::question::Question;
 use crate::request::{Trace, TraceDetail};
@@ -47,6 +48,8 @@ pub(crate) struct TraceQuestion {
     pub(crate) spans_max: usize,
     /// At most as many spans as make a text of this size.
     pub(crate) answer_bytes_max: usize,
+    /// Whether all columns are read, whatever the detail.
+    pub(crate) reads_whole: bool,
 }
 
 /// Where spans of a trace stand in a file.
@@ -60,12 +63,19 @@ struct Found<'a> {
 pub(crate) fn trace(question: Question<'_>, asked: TraceQuestion) -> std::result::Result<Option<Trace>, QueryError> {
     let found = find(question, asked.id);
     let hot = find_hot(question, asked.id)?;
-    let reading = Reading::new(question, asked, &found, &hot)?;
-    let Some(reading) = reading else {
+    let Some(reading) = Reading::new(question, asked, &found, &hot)? else {
         let unread = question.reach.partial_reason();
         return unread.map_or(Ok(None), |reason| Err(QueryError::Unreadable(reason)));
     };
-    reading.run(&found, &hot)
+    let (trace, unsure) = reading.run(&found, &hot)?;
+    if !unsure {
+        return Ok(Some(trace));
+    }
+    // Spans look like copies in the columns that were read: all columns tell, if there is room for them.
+    let whole = Reading::new(question, TraceQuestion { reads_whole: true, ..asked }, &found, &hot)?;
+    let whole = whole.map(|reading| reading.run(&found, &hot)).transpose()?;
+    let is_all = |trace: &Trace| trace.spans.len() as u64 == trace.span_count;
+    Ok(Some(whole.map(|(whole, _)| whole).filter(|whole| is_all(whole) || !is_all(&trace)).unwrap_or(trace)))
 }
 
 /// Spans of the trace in memory that are not stored.
@@ -93,6 +103,7 @@ struct Reading<'a> {
     question: Question<'a>,
     asked: TraceQuestion,
     gathered: SpanBatch,
+    sources: Sources,
     /// Spans of it that there are.
     total: u64,
     /// What the trace is expected to take, or does: its spans, copies of them while they are put together, and their text.
@@ -142,7 +153,8 @@ impl<'a> Reading<'a> {
         }
         let held = held.map_err(|_| QueryError::Memory)?;
         let (gathered, portion_rows) = (SpanBatch::new(), FIRST_PORTION_ROWS);
-        Ok(Some(Self { question, asked, gathered, total, held, charged: 0, portion_rows, cut: None }))
+        let sources = Sources::new(asked.reads_whole || asked.detail != TraceDetail::Outline);
+        Ok(Some(Self { question, asked, gathered, sources, total, held, charged: 0, portion_rows, cut: None }))
     }
 
     /// Counts what the trace takes; false if there is no room for it.
@@ -160,10 +172,13 @@ impl<'a> Reading<'a> {
         mut self,
         found: &[Found<'_>],
         hot: &[(Arc<HotBatch>, Vec<usize>)],
-    ) -> std::result::Result<Option<Trace>, QueryError> {
+    ) -> std::result::Result<(Trace, bool), QueryError> {
         // Files first: of two copies the stored one stays, so that the answer does not depend on what is in memory.
-        for found in found {
-            self.read_found(found);
+        for of_file in found.chunk_by(|one, other| Arc::ptr_eq(one.file, other.file)) {
+            for found in of_file {
+                self.read_found(found);
+            }
+            self.sources.end_file(self.gathered.len());
         }
         for (hot, rows) in hot {
             self.read_hot(hot, rows);
@@ -172,7 +187,7 @@ impl<'a> Reading<'a> {
             let unread = self.question.reach.partial_reason();
             return Err(unread.map_or(QueryError::Memory, QueryError::Unreadable));
         }
-        Ok(Some(self.finish()))
+        Ok(self.finish())
     }
 
     fn read_hot(&mut self, hot: &HotBatch, rows: &[usize]) {
@@ -253,9 +268,9 @@ impl<'a> Reading<'a> {
     }
 
     /// Puts the trace together, with as many spans as the text of the answer may have.
-    fn finish(mut self) -> Trace {
+    fn finish(mut self) -> (Trace, bool) {
         let gathered = std::mem::take(&mut self.gathered);
-        let (mut order, mut trees) = order(&gathered);
+        let (mut order, mut trees) = order(&gathered, &self.sources);
         let mut tree = trees.pop().expect("there are spans of one trace");
         let (kept, text_bytes) = self.kept_of(&gathered, &order);
         order.truncate(kept);
@@ -271,7 +286,7 @@ impl<'a> Reading<'a> {
         let unread = self.question.reach.partial_reason_within(of_trace);
         let cut = self.cut.filter(|_| shown < span_count).map(|why| format!("{shown} of {span_count} spans: {why}"));
         let reasons: Vec<String> = cut.into_iter().chain(unread).collect();
-        Trace {
+        let trace = Trace {
             trace_id: self.asked.id,
             parent: tree.parent,
             start_unix_nanos,
@@ -283,7 +298,8 @@ impl<'a> Reading<'a> {
             partial_reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
             memory: Reservation::of(self.held),
             spans,
-        }
+        };
+        (trace, tree.unsure)
     }
 
     /// How many spans, in their order, the text of the answer may have, and how long it is about.
@@ -337,6 +353,7 @@ impl TraceQuestion {
     fn columns(&self, open: &OpenFile) -> Option<Vec<String>> {
         match self.detail {
             TraceDetail::Whole | TraceDetail::Texts => None,
+            TraceDetail::Outline if self.reads_whole => None,
             TraceDetail::Outline => {
                 let has_column = open.layout().resource_column("service.name").is_some();
                 let service = if has_column { "resource.service.name" } else { "resource_attributes" };

@@ -108,6 +108,56 @@ async fn what_was_sent_again_comes_once() {
     }
 }
 
+/// Spans of the same ids, kind and start that differ in what a list of traces or an outline does not read.
+fn others_under_the_same_ids(flags: std::ops::Range<u32>) -> SpanBatch {
+    let mut batch = SpanBatch::new();
+    let resource = batch.finish_resource(0, 0);
+    let scope = batch.finish_scope(0, 0, 0, 0);
+    for flags in flags {
+        batch.finish_span(SpanFields {
+            trace_id: trace_id(1),
+            span_id: SpanId([7; 8]),
+            start_unix_nanos: NOON,
+            kind: kind::INTERNAL,
+            flags,
+            resource,
+            scope,
+            ..SpanFields::default()
+        });
+    }
+    batch
+}
+
+/// They are no copies of one another, wherever they lie and whatever is read of them; what is sent again is one.
+#[tokio::test(flavor = "multi_thread")]
+async fn others_under_the_same_ids_are_kept() {
+    let shop = Shop::open().await;
+    let tenant = TenantId::default();
+    let check = async |expected: usize, what: &str| {
+        for detail in [TraceDetail::Outline, TraceDetail::Whole] {
+            let trace = shop.engine.trace(&tenant, trace_id(1), 1000, detail).await.expect("reads").expect("is there");
+            assert_eq!((trace.spans.len(), trace.span_count), (expected, expected as u64), "{what}, {detail:?}");
+        }
+        let query = format!("{{ }} | count() = {expected}");
+        let request = SearchRequest { traceql: Some(query), limit: 100, ..SearchRequest::default() };
+        let found = shop.engine.search(&tenant, request).await.expect("reads").traces;
+        let counts: Vec<u64> = found.iter().map(|trace| trace.span_count).collect();
+        assert_eq!(counts, [expected as u64], "{what}, listed");
+    };
+    shop.append(others_under_the_same_ids(0..5)).await;
+    check(5, "in memory").await;
+    shop.store.flush().await.expect("flushes");
+    check(5, "in a file").await;
+    shop.append(others_under_the_same_ids(3..8)).await;
+    check(8, "in memory and in a file").await;
+    shop.store.flush().await.expect("flushes");
+    check(8, "in two files").await;
+    shop.append(others_under_the_same_ids(0..9)).await;
+    check(9, "in two files and in memory").await;
+    shop.store.compact().await.expect("merges");
+    check(9, "merged").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_span_comes_back_whole() {
     let shop = Shop::open().await;
