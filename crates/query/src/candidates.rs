@@ -8,8 +8,8 @@ use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Int64Type, TimestampNanosecondType};
 use parquet::errors::Result;
 use tracehouse_model::{SeededMap, SeededSet, SpanBatch, TraceId};
-use tracehouse_scan::{Bounds, Contents, for_each_block, overlaps, readable, selection_of};
-use tracehouse_store::{OpenFile, Snapshot, SpanFile, StringForm};
+use tracehouse_scan::{Bounds, ReadRows, RowGroup, overlaps};
+use tracehouse_store::{Snapshot, SpanFile};
 
 use crate::column_eval::{ColumnFilter, columns_of};
 use crate::compile::Expression;
@@ -82,24 +82,22 @@ impl Scan<'_> {
     /// here as a whole and are not what the driver of traces asks for.
     pub(crate) fn traces_in_row_group(
         &self,
-        contents: &Contents,
-        open: &OpenFile,
-        row_group: usize,
+        row_group: RowGroup<'_>,
         driver: &TraceDriver,
         elsewhere: impl Fn(TraceId) -> bool,
     ) -> Result<Vec<(TraceId, i64)>> {
-        let matching = self.matching_rows(contents, open, row_group)?;
+        let matching = self.matching_rows(row_group)?;
         if matching.count_set_bits() == 0 {
             return Ok(Vec::new());
         }
         let runs = if driver.looks_at_whole_traces() {
-            self.whole_runs(contents, open, row_group, driver, &matching)?
+            self.whole_runs(row_group, driver, &matching)?
         } else {
-            self.matching_runs(open, row_group, &matching)?
+            self.matching_runs(row_group, &matching)?
         };
         // A trace at an edge may go on in the next row group.
         let last = runs.len().saturating_sub(1);
-        let at_edge = |number: usize| (number == 0 && row_group > 0) || number == last;
+        let at_edge = |number: usize| (number == 0 && row_group.number > 0) || number == last;
         let kept = runs.iter().enumerate().filter(|(number, run)| {
             run.matching > 0 && (driver.is_none() || run.satisfies(driver) || at_edge(*number) || elsewhere(run.trace))
         });
@@ -107,11 +105,9 @@ impl Scan<'_> {
     }
 
     /// What the matching rows of a row group say about their traces.
-    fn matching_runs(&self, open: &OpenFile, row_group: usize, matching: &BooleanBuffer) -> Result<Vec<Run>> {
-        let columns = ["trace_id", "start_time"];
-        let reader = self.bounds.scan(open, row_group, &columns, Some(selection_of(matching)), StringForm::View)?;
+    fn matching_runs(&self, row_group: RowGroup<'_>, matching: &BooleanBuffer) -> Result<Vec<Run>> {
         let mut runs = Vec::new();
-        for batch in reader {
+        for batch in row_group.read(&["trace_id", "start_time"], &ReadRows::exactly(matching), usize::MAX)? {
             let batch = batch?;
             let ids = batch.column(0).as_fixed_size_binary();
             let starts = batch.column(1).as_primitive::<TimestampNanosecondType>();
@@ -123,34 +119,25 @@ impl Scan<'_> {
     }
 
     /// What all rows of a row group say about their traces.
-    fn whole_runs(
-        &self,
-        contents: &Contents,
-        open: &OpenFile,
-        row_group: usize,
-        driver: &TraceDriver,
-        matching: &BooleanBuffer,
-    ) -> Result<Vec<Run>> {
+    fn whole_runs(&self, row_group: RowGroup<'_>, driver: &TraceDriver, matching: &BooleanBuffer) -> Result<Vec<Run>> {
         let roots = match &driver.root {
             None => BooleanBuffer::new_unset(matching.len()),
             Some(filter) => {
                 // A root may be older than the range that is asked for.
-                let start = i64::MIN..i64::MAX;
-                ColumnFilter { filter, file: open, contents, row_group, start, bounds: self.bounds }.run()?.rows
+                ColumnFilter { filter, row_group, start: i64::MIN..i64::MAX }.run()?.rows
             }
         };
         let columns = ["trace_id", "start_time", "duration_nanos"];
-        let reader = self.bounds.scan(open, row_group, &columns, None, StringForm::View)?;
-        let readable = readable(open, row_group);
+        let readable = row_group.readable();
         let mut runs = Vec::new();
         let mut first = 0;
-        for batch in reader {
+        for batch in row_group.read(&columns, &ReadRows::All(readable.len()), usize::MAX)? {
             let batch = batch?;
             let ids = batch.column(0).as_fixed_size_binary();
             let starts = batch.column(1).as_primitive::<TimestampNanosecondType>();
             let durations = batch.column(2).as_primitive::<Int64Type>();
             for row in 0..ids.len() {
-                if readable.as_ref().is_some_and(|readable| !readable.value(first + row)) {
+                if !readable.value(first + row) {
                     continue;
                 }
                 let run = Run::of(trace_id(ids.value(row)), &mut runs);
@@ -168,35 +155,17 @@ impl Scan<'_> {
     }
 
     /// The rows of a row group that satisfy the condition.
-    pub(crate) fn matching_rows(
-        &self,
-        contents: &Contents,
-        open: &OpenFile,
-        row_group: usize,
-    ) -> Result<BooleanBuffer> {
-        if let Some((min, max)) = open.int_range(row_group, "start_time")
-            && (max < self.start.start || min >= self.start.end)
-        {
-            return Ok(BooleanBuffer::new_unset(open.rows_of(row_group)));
-        }
-        let columns = ColumnFilter {
-            filter: self.filter,
-            file: open,
-            contents,
-            row_group,
-            start: self.start.clone(),
-            bounds: self.bounds,
-        };
-        let mask = columns.run()?;
-        if mask.exact { Ok(mask.rows) } else { self.check_rows(open, row_group, &mask.rows) }
+    pub(crate) fn matching_rows(&self, row_group: RowGroup<'_>) -> Result<BooleanBuffer> {
+        let mask = ColumnFilter { filter: self.filter, row_group, start: self.start.clone() }.run()?;
+        if mask.exact { Ok(mask.rows) } else { self.check_rows(row_group, &mask.rows) }
     }
 
     /// Looks at rows one by one, for conditions that columns can't decide.
-    fn check_rows(&self, open: &OpenFile, row_group: usize, rows: &BooleanBuffer) -> Result<BooleanBuffer> {
+    fn check_rows(&self, row_group: RowGroup<'_>, rows: &BooleanBuffer) -> Result<BooleanBuffer> {
         let mut held = BooleanBufferBuilder::new(rows.len());
         held.append_n(rows.len(), false);
-        let columns = columns_of(self.filter, open.layout());
-        for_each_block(self.bounds, open, row_group, rows, Some(&columns), ROWS_PER_CHECK, |spans, block, inside| {
+        let columns = columns_of(self.filter, row_group.open.layout());
+        row_group.each_block(rows, Some(&columns), ROWS_PER_CHECK, |spans, block, inside| {
             let filter = RowExpression::new(self.filter, spans, None);
             for &row in inside.iter().filter(|&&row| filter.holds(row)) {
                 held.set_bit(block.start + row, true);

@@ -5,21 +5,17 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray};
-use arrow::buffer::BooleanBuffer;
-use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
+use arrow::array::AsArray;
+use arrow::datatypes::{Float64Type, Int64Type};
 use parking_lot::Mutex;
 use parquet::errors::ParquetError;
 use tracehouse_model::{AnyValue, AttributeLists, SpanBatch};
-use tracehouse_scan::{
-    Bounds, Contents, Owner, Part, ReadRows, contents_of, for_each_block, key_types, overlaps, read_column, readable,
-    rest_column,
-};
+use tracehouse_scan::{Bounds, Contents, Field, Part, ReadRows, RowGroup, contents_of, overlaps};
 use tracehouse_store::{FileContents, HotBatch, NameList, OpenFile, SpanFile};
-use tracehouse_traceql::{Attribute, AttributeScope, FieldExpr};
+use tracehouse_traceql::{Attribute, FieldExpr};
 
 use crate::candidates::Scan;
-use crate::column_eval::{column_of_attribute, columns_of_attribute, file_may_match};
+use crate::column_eval::file_may_match;
 use crate::compile::{Expression, attribute_scope};
 use crate::engine::compile;
 use crate::error::QueryError;
@@ -278,8 +274,9 @@ impl KeysOfSpans {
     }
 
     fn add_row_group(&mut self, scan: &Scan<'_>, contents: &Contents, open: &OpenFile, row_group: usize) -> Result<()> {
-        let wanted = scan.matching_rows(contents, open, row_group)?;
-        for_each_block(scan.bounds, open, row_group, &wanted, None, ROWS_PER_BLOCK, |spans, _, inside| {
+        let row_group = RowGroup { bounds: scan.bounds, open, contents, number: row_group };
+        let wanted = scan.matching_rows(row_group)?;
+        row_group.each_block(&wanted, None, ROWS_PER_BLOCK, |spans, _, inside| {
             self.add(spans, inside.iter().copied());
             Ok(!self.enough())
         })
@@ -372,7 +369,7 @@ pub(crate) fn attribute_values(
             break;
         }
         let contents = contents_of(file);
-        if !file_has(&contents, scope, key) {
+        if !stored_field(scope, key).is_some_and(|field| field.may_occur(&contents)) {
             continue;
         }
         let of_file = known.of_file(question, file, &contents, scope, key);
@@ -460,18 +457,6 @@ fn bytes_of((path, _, key): &Attributed, values: &FileValues) -> usize {
 /// Every time that is not before 1970.
 pub(crate) const ALL_TIME: Range<i64> = 0..i64::MAX;
 
-fn file_has(contents: &Contents, scope: Scope, key: &str) -> bool {
-    let has = |owner| key_types(owner, key, contents).may_occur;
-    match scope {
-        Scope::Either => has(Owner::Span) || has(Owner::Resource),
-        Scope::Span => has(Owner::Span),
-        Scope::Resource => has(Owner::Resource),
-        Scope::Instrumentation => contents.known().is_none_or(|known| known.may_have(NameList::ScopeKeys, key)),
-        // They stand inside lists, where the groups of a count find them.
-        Scope::Event | Scope::Link => false,
-    }
-}
-
 struct Values {
     /// Type and text.
     seen: BTreeSet<(&'static str, String)>,
@@ -494,6 +479,28 @@ impl Values {
         self.add_text(value.type_name(), &shown);
     }
 
+    fn add_all(&mut self, values: tracehouse_scan::Values) {
+        let array = match values {
+            tracehouse_scan::Values::Any(values) => {
+                return values.into_iter().flatten().for_each(|value| self.add(value));
+            }
+            tracehouse_scan::Values::Typed(array) => array,
+        };
+        let mut add_text = |text: &str| self.add_text("string", text);
+        if let Some(texts) = array.as_string_opt::<i32>() {
+            texts.iter().flatten().for_each(&mut add_text);
+        } else if let Some(texts) = array.as_string_view_opt() {
+            texts.iter().flatten().for_each(&mut add_text);
+        } else if let Some(ints) = array.as_primitive_opt::<Int64Type>() {
+            let distinct: BTreeSet<i64> = ints.iter().flatten().collect();
+            distinct.into_iter().for_each(|value| self.add(AnyValue::Int(value)));
+        } else if let Some(doubles) = array.as_primitive_opt::<Float64Type>() {
+            doubles.iter().flatten().for_each(|value| self.add(AnyValue::Double(value)));
+        } else if let Some(bools) = array.as_boolean_opt() {
+            bools.iter().flatten().for_each(|value| self.add(AnyValue::Bool(value)));
+        }
+    }
+
     fn add_text(&mut self, value_type: &'static str, shown: &str) {
         if !self.full() && shown.len() <= VALUE_BYTES_MAX {
             self.seen.insert((value_type, shown.to_owned()));
@@ -508,6 +515,11 @@ impl Values {
     }
 }
 
+/// What is asked for as files hold it; `None` for what stands inside lists, where the groups of a count find it.
+fn stored_field(scope: Scope, key: &str) -> Option<Field<'_>> {
+    crate::column_eval::field_of(attribute_scope(scope), key)
+}
+
 fn values_of_file(
     open: &OpenFile,
     contents: &Contents,
@@ -516,75 +528,18 @@ fn values_of_file(
     values: &mut Values,
     bounds: &Bounds,
 ) -> Result<()> {
-    let layout = open.layout();
-    let mut columns: Vec<String> = Vec::new();
-    let places = [(Scope::Span, AttributeScope::Span), (Scope::Resource, AttributeScope::Resource)];
-    for (_, place) in places.into_iter().filter(|(place, _)| scope == *place || scope == Scope::Either) {
-        match column_of_attribute(place, key, contents, layout) {
-            Some(alone) => columns.extend(alone),
-            None => columns.extend(columns_of_attribute(place, key, layout)),
-        }
-    }
-    if scope == Scope::Instrumentation {
-        columns.push("scope_attributes".into());
-    }
-    for column in columns {
+    let places = stored_field(scope, key).map(|field| field.places(contents, open.layout())).unwrap_or_default();
+    for place in places {
         for row_group in 0..open.row_groups() {
             if bounds.exceeded() || values.full() {
                 return Ok(());
             }
-            let all = readable(open, row_group).unwrap_or_else(|| BooleanBuffer::new_set(open.rows_of(row_group)));
-            let (rows, nested) = (ReadRows::usable(&all), column == rest_column(Owner::Span));
-            read_column(bounds, open, row_group, &column, &rows, nested, |array| {
-                if JSON_COLUMNS.contains(&column.as_str()) {
-                    values_of_texts(array, key, values);
-                } else {
-                    values_of_column(array, key, values);
-                }
-                Ok(())
-            })?;
-        }
-    }
-    Ok(())
-}
-
-/// Columns in which a text holds all attributes that have no column.
-const JSON_COLUMNS: [&str; 2] = ["resource_attributes", "scope_attributes"];
-
-fn values_of_texts(array: &arrow::array::ArrayRef, key: &str, values: &mut Values) {
-    let mut add = |text: &str| {
-        if let Ok(AnyValue::KeyValueList(entries)) = AnyValue::from_canonical_json(text) {
-            entries.into_iter().filter(|(known, _)| known == key).for_each(|(_, value)| values.add(value));
-        }
-    };
-    if let Some(dictionary) = array.as_dictionary_opt::<Int32Type>() {
-        dictionary.values().as_string::<i32>().iter().flatten().for_each(&mut add);
-    } else if let Some(views) = array.as_string_view_opt() {
-        let distinct: BTreeSet<&str> = views.iter().flatten().collect();
-        distinct.into_iter().for_each(&mut add);
-    }
-}
-
-fn values_of_column(array: &arrow::array::ArrayRef, key: &str, values: &mut Values) {
-    if let Some(dictionary) = array.as_dictionary_opt::<Int32Type>() {
-        // Every value of a dictionary that we write is used by some row.
-        let texts = dictionary.values().as_string::<i32>();
-        texts.iter().flatten().for_each(|text| values.add(AnyValue::String(text.to_owned())));
-    } else if let Some(views) = array.as_string_view_opt() {
-        views.iter().flatten().for_each(|text| values.add(AnyValue::String(text.to_owned())));
-    } else if let Some(ints) = array.as_primitive_opt::<Int64Type>() {
-        let distinct: BTreeSet<i64> = ints.iter().flatten().collect();
-        distinct.into_iter().for_each(|value| values.add(AnyValue::Int(value)));
-    } else if let Some(doubles) = array.as_primitive_opt::<Float64Type>() {
-        doubles.iter().flatten().for_each(|value| values.add(AnyValue::Double(value)));
-    } else if let Some(bools) = array.as_boolean_opt() {
-        bools.iter().flatten().for_each(|value| values.add(AnyValue::Bool(value)));
-    } else if let Some(map) = array.as_map_opt() {
-        let (keys, json) = (map.keys().as_string::<i32>(), map.values().as_string::<i32>());
-        for at in (0..keys.len()).filter(|&at| keys.value(at) == key) {
-            if let Ok(value) = AnyValue::from_canonical_json(json.value(at)) {
-                values.add(value);
+            let row_group = RowGroup { bounds, open, contents, number: row_group };
+            for batch in row_group.read(&[&place.column], &ReadRows::exactly(&row_group.readable()), usize::MAX)? {
+                // Every value of a dictionary that we write is used by some row.
+                values.add_all(place.values(batch?.column(0))?.values);
             }
         }
     }
+    Ok(())
 }

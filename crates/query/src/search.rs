@@ -135,8 +135,7 @@ impl Search<'_> {
         let many = self.answer.inspected.files > FILES_OF_SHORT_SEARCH;
         let (found, done) = each_row_group(bounds, reach, &[file], Vec::new, |piece, found: &mut Vec<_>| {
             let elsewhere = |trace| self.whereabouts.elsewhere(trace, file, many);
-            let (open, row_group) = (&*piece.open, piece.row_group);
-            found.extend(self.scan.traces_in_row_group(&piece.contents, open, row_group, self.trace, elsewhere)?);
+            found.extend(self.scan.traces_in_row_group(piece.rows(bounds), self.trace, elsewhere)?);
             Ok(())
         });
         self.answer.inspected.spans += done.rows;

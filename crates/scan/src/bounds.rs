@@ -1,5 +1,6 @@
 //! What a question may use, and work done side by side within that.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -37,6 +38,12 @@ pub struct Bounds {
     scanned_bytes: AtomicU64,
     /// Which bound was met first; 0 is none.
     met: AtomicU8,
+}
+
+impl fmt::Debug for Bounds {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Bounds").field("limits", &self.limits).finish_non_exhaustive()
+    }
 }
 
 const TIME: u8 = 1;

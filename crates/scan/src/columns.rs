@@ -1,16 +1,15 @@
-//! Reads a column of a row group for the rows in question, and puts what was found about them back in their places.
+//! For which rows of a row group columns are read, and how many at once.
 
-use arrow::array::{ArrayRef, BooleanArray, BooleanBufferBuilder};
+use arrow::array::{BooleanArray, BooleanBufferBuilder};
 use arrow::buffer::BooleanBuffer;
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
-use parquet::errors::{ParquetError, Result};
-use tracehouse_store::{OpenFile, StringForm};
+use tracehouse_store::OpenFile;
 
-use crate::bounds::Bounds;
 use crate::fault::row_bytes;
+use crate::field::Owner;
 
 /// With at most this share of the rows wanted, a column is read only for them.
-pub const SPARSE_SHARE: usize = 256;
+const SPARSE_SHARE: usize = 256;
 /// Columns that take more than this are read in batches of about so many bytes.
 const WHOLE_BYTES_MAX: u64 = 32 << 20;
 const BATCH_BYTES: usize = 8 << 20;
@@ -21,6 +20,11 @@ const NESTED_ROWS_MAX: usize = 4096;
 /// The rows that a selection wants.
 pub fn selection_of(rows: &BooleanBuffer) -> RowSelection {
     RowSelection::from_filters(&[BooleanArray::new(rows.clone(), None)])
+}
+
+/// The selection of a range of rows.
+pub fn selection_of_range(rows: &std::ops::Range<usize>) -> RowSelection {
+    RowSelection::from(vec![RowSelector::skip(rows.start), RowSelector::select(rows.len())])
 }
 
 /// For which rows a column is read: all, or only the wanted ones if they are few.
@@ -36,10 +40,18 @@ impl<'a> ReadRows<'a> {
         if few { ReadRows::Some(wanted) } else { ReadRows::All(wanted.len()) }
     }
 
-    /// For whoever looks at all that can be used: the rest isn't read.
-    pub fn usable(usable: &'a BooleanBuffer) -> Self {
-        let all = usable.count_set_bits() == usable.len();
-        if all { ReadRows::All(usable.len()) } else { ReadRows::Some(usable) }
+    /// For whoever looks at exactly these: the rest isn't read.
+    pub fn exactly(wanted: &'a BooleanBuffer) -> Self {
+        let all = wanted.count_set_bits() == wanted.len();
+        if all { ReadRows::All(wanted.len()) } else { ReadRows::Some(wanted) }
+    }
+
+    /// How many are read.
+    pub fn count(&self) -> usize {
+        match self {
+            ReadRows::All(rows) => *rows,
+            ReadRows::Some(wanted) => wanted.count_set_bits(),
+        }
     }
 
     /// What to read; `None`: all rows.
@@ -69,36 +81,14 @@ impl<'a> ReadRows<'a> {
     }
 }
 
-/// Shows a column, for the rows that `rows` says, batch by batch: in one, unless it is large or `nested` (lists, maps).
-pub fn read_column(
-    bounds: &Bounds,
-    open: &OpenFile,
-    row_group: usize,
-    name: &str,
-    rows: &ReadRows<'_>,
-    nested: bool,
-    mut look: impl FnMut(&ArrayRef) -> Result<()>,
-) -> Result<()> {
-    let selection = rows.selection();
-    let large = open.bytes_in_memory(row_group, Some(&[name])) > WHOLE_BYTES_MAX;
-    let fitting = (BATCH_BYTES / row_bytes(open, row_group, Some(&[name]))).max(1);
-    let batch_rows = match (nested, large) {
-        (true, _) => fitting.min(NESTED_ROWS_MAX),
-        (false, true) => fitting,
+/// How many rows of some columns are read at once: all, unless the columns are large, or lists or maps.
+pub(crate) fn batch_rows(open: &OpenFile, row_group: usize, columns: &[&str]) -> usize {
+    let nested = columns.iter().any(|name| [Owner::Span.rest(), "events", "links"].contains(name));
+    let large = open.bytes_in_memory(row_group, Some(columns)) > WHOLE_BYTES_MAX;
+    let fitting = BATCH_BYTES / row_bytes(open, row_group, Some(columns));
+    match (nested, large) {
+        (true, _) => fitting.clamp(1, NESTED_ROWS_MAX),
+        (false, true) => fitting.max(1),
         (false, false) => usize::MAX,
-    };
-    let form = StringForm::Dictionary;
-    for batch in bounds.scan_in_batches(open, row_group, &[name], selection, form, batch_rows)? {
-        let batch = batch?;
-        if batch.num_columns() != 1 {
-            return Err(ParquetError::General(format!("the file has no column {name}")));
-        }
-        look(batch.column(0))?;
     }
-    Ok(())
-}
-
-/// The selection of a range of rows.
-pub fn selection_of_range(rows: &std::ops::Range<usize>) -> RowSelection {
-    RowSelection::from(vec![RowSelector::skip(rows.start), RowSelector::select(rows.len())])
 }

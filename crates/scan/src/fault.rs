@@ -28,13 +28,13 @@ pub enum Fault {
 
 impl From<ParquetError> for Fault {
     fn from(error: ParquetError) -> Self {
+        if let Some(out_of_memory) = out_of_memory(&error) {
+            return Fault::Memory(out_of_memory);
+        }
         let ParquetError::External(cause) = &error else {
             let reason = error.to_string();
             return if is_damage(&error) { Fault::Damage(reason) } else { Fault::Machine(reason) };
         };
-        if let Some(out_of_memory) = cause.downcast_ref::<OutOfMemory>() {
-            return Fault::Memory(*out_of_memory);
-        }
         let cause = innermost(cause.as_ref()).to_string();
         if is_damage(&error) {
             Fault::Damage(cause.trim_start_matches("damaged: ").to_owned())
@@ -58,34 +58,43 @@ pub fn no_room(error: OutOfMemory) -> ParquetError {
     ParquetError::External(Box::new(error))
 }
 
-/// Whether a question has no memory left.
-pub(crate) fn is_no_room(error: &ParquetError) -> bool {
-    matches!(error, ParquetError::External(cause) if cause.is::<OutOfMemory>())
+/// What an error says if it is that a question has no memory left.
+pub fn out_of_memory(error: &ParquetError) -> Option<OutOfMemory> {
+    let ParquetError::External(cause) = error else { return None };
+    cause.downcast_ref::<OutOfMemory>().copied()
 }
 
 /// What is known of what occurs in a file. It is read when it is first asked for: most questions about a file that is open
 /// need none of it.
 #[derive(Clone)]
-pub struct Contents {
+pub struct Contents(Option<OfFile>);
+
+#[derive(Clone)]
+struct OfFile {
     file: Arc<SpanFile>,
     open: Option<Arc<OpenFile>>,
     known: OnceLock<Option<Arc<FileContents>>>,
 }
 
 impl Contents {
+    /// Anything may occur.
+    pub const UNKNOWN: Self = Self(None);
+
     /// Of a file that is open.
-    pub(crate) fn of_open(file: &Arc<SpanFile>, open: &Arc<OpenFile>) -> Self {
-        Self { open: Some(open.clone()), ..contents_of(file) }
+    pub fn of_open(file: &Arc<SpanFile>, open: &Arc<OpenFile>) -> Self {
+        Self(Some(OfFile { file: file.clone(), open: Some(open.clone()), known: OnceLock::new() }))
     }
 
     /// `None`: nothing is known, so anything may occur. May block on the disk or the network.
     pub fn known(&self) -> Option<&FileContents> {
-        self.known.get_or_init(|| self.file.contents().ok()).as_deref()
+        let OfFile { file, known, .. } = self.0.as_ref()?;
+        known.get_or_init(|| file.contents().ok()).as_deref()
     }
 
     /// Whether a column is known to hold all attributes of its key.
     pub(crate) fn stands_alone(&self, column: &str) -> bool {
-        self.open.as_ref().is_some_and(|open| open.holds_alone(column))
+        let open = self.0.as_ref().and_then(|of_file| of_file.open.as_ref());
+        open.is_some_and(|open| open.holds_alone(column))
     }
 }
 
@@ -96,7 +105,7 @@ pub fn open(file: &Arc<SpanFile>) -> Result<Arc<OpenFile>, ParquetError> {
 
 /// What occurs in a file. If that can't be read the spans may still be.
 pub fn contents_of(file: &Arc<SpanFile>) -> Contents {
-    Contents { file: file.clone(), open: None, known: OnceLock::new() }
+    Contents(Some(OfFile { file: file.clone(), open: None, known: OnceLock::new() }))
 }
 
 /// Whether a file may have spans of a trace: it may if that can't be read. May block on the disk or the network.

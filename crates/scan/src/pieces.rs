@@ -14,6 +14,7 @@ use tracehouse_store::{OpenFile, SpanFile};
 use crate::bounds::Bounds;
 use crate::fault::Contents;
 use crate::reach::{Part, Reach};
+use crate::rows::RowGroup;
 
 /// It is not worth a further thread to read fewer spans.
 const SPANS_PER_THREAD_MIN: u64 = 32 * 1024;
@@ -27,6 +28,13 @@ pub struct Piece<'f> {
     pub contents: Contents,
     pub row_group: usize,
     of_file: Arc<OfFile>,
+}
+
+impl Piece<'_> {
+    /// The row group, to look for rows in.
+    pub fn rows<'p>(&'p self, bounds: &'p Bounds) -> RowGroup<'p> {
+        RowGroup { bounds, open: &self.open, contents: &self.contents, number: self.row_group }
+    }
 }
 
 /// What is left to do of a file.

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use parquet::errors::ParquetError;
 use tracehouse_store::{OpenFile, Snapshot, SpanFile};
 
-use crate::fault::{Fault, is_no_room, open, readable};
+use crate::fault::{Fault, open, out_of_memory, readable};
 
 /// Of how many files the losses are told apart; those of further ones are only counted.
 const FILES_NAMED_MAX: usize = 1000;
@@ -136,7 +136,7 @@ impl Reach {
     /// What follows once reading a part of a file has failed: the file to go on with, of which it is known by then what can't be
     /// read. `None`: the part is left out, and the answer says so, or the question has no memory left.
     pub fn again(&self, file: &Arc<SpanFile>, part: Part, spans: u64, error: &ParquetError) -> Option<Arc<OpenFile>> {
-        if is_no_room(error) {
+        if out_of_memory(error).is_some() {
             return None;
         }
         // Another thread may have found out meanwhile. Errors of the machine come once at times.

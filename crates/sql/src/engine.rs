@@ -184,7 +184,7 @@ impl SqlEngine {
             report: Arc::default(),
             environment: self.environment.clone(),
             limits: SqlLimits { memory_bytes_max: self.pool.bytes_max(), ..self.limits.clone() },
-            watch: Arc::new(Watch::new(&self.pool, Instant::now() + self.limits.time_max)),
+            watch: Arc::new(Watch::new(&self.pool, Instant::now() + self.limits.time_max, self.clock.clone())),
         }
     }
 

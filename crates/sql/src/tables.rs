@@ -112,7 +112,15 @@ pub(crate) enum Column {
 
 impl Column {
     pub(crate) fn name(&self) -> String {
-        let name = match self {
+        match self {
+            Column::Attribute(attribute) => attribute.name(),
+            named => named.schema_name().unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// The name of a column that is in the schema of a table.
+    pub(crate) fn schema_name(&self) -> Option<&'static str> {
+        Some(match self {
             Column::TraceId => "trace_id",
             Column::SpanId => "span_id",
             Column::ParentSpanId => "parent_span_id",
@@ -135,9 +143,8 @@ impl Column {
             Column::LinkedTraceId => "linked_trace_id",
             Column::LinkedSpanId => "linked_span_id",
             Column::LinkedTraceState => "linked_trace_state",
-            Column::Attribute(attribute) => return attribute.name(),
-        };
-        name.to_owned()
+            Column::Attribute(_) => return None,
+        })
     }
 
     pub(crate) fn data_type(&self) -> DataType {
@@ -169,9 +176,12 @@ pub(crate) struct AttributeColumn {
 }
 
 impl AttributeColumn {
+    /// The key of the attribute that the column `service_name` is.
+    pub(crate) const SERVICE_NAME: &str = "service.name";
+
     /// What the column `service_name` is.
     pub(crate) fn service_name() -> Self {
-        Self { scope: AttributeScope::Resource, value_type: AttributeType::Text, key: "service.name".into() }
+        Self { scope: AttributeScope::Resource, value_type: AttributeType::Text, key: Self::SERVICE_NAME.into() }
     }
 
     fn name(&self) -> String {

@@ -1,14 +1,18 @@
 //! One statement while it runs: its time, whether anybody waits for it, and its memory.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use std::time::Duration;
 
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryLimit, MemoryPool, MemoryReservation};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracehouse_memory::{Account, OutOfMemory, Pool, Tally, limit_bytes, over_limit};
-use tracehouse_scan::Held;
+use tracehouse_model::Clock;
+use tracehouse_scan::{Bounds, Held, Limits};
 
 /// What a statement may allocate beside what its operators ask for: its plan, and the batches that are on their way.
 const UNASKED_BYTES_MAX: usize = 16 << 20;
@@ -24,6 +28,9 @@ pub(crate) struct Watch {
     pool: Pool,
     /// What operators asked for.
     asked: Mutex<Account>,
+    /// What its scans may use; the pool of it counts what they hold.
+    bounds: Bounds,
+    scan_pool: Pool,
     /// What was taken for the answer, which has it for longer than the statement runs.
     answer_bytes: AtomicUsize,
     /// What was allocated all the same.
@@ -52,8 +59,13 @@ impl Stopped {
 }
 
 impl Watch {
-    pub(crate) fn new(pool: &Pool, ends: Instant) -> Self {
+    pub(crate) fn new(pool: &Pool, ends: Instant, clock: Arc<dyn Clock>) -> Self {
+        // Its time is looked at here, between the steps of a scan.
+        let limits = Limits { threads: 1, time_max: Duration::MAX, scanned_bytes_max: u64::MAX };
+        let scan_pool = pool.share(pool.bytes_max());
         Self {
+            bounds: Bounds::new(limits, scan_pool.clone(), clock, Arc::default()),
+            scan_pool,
             ends,
             stopped: AtomicBool::new(false),
             pool: pool.clone(),
@@ -86,7 +98,7 @@ impl Watch {
     }
 
     /// Time until it ends.
-    pub(crate) fn time_left(&self) -> std::time::Duration {
+    pub(crate) fn time_left(&self) -> Duration {
         self.ends.saturating_duration_since(Instant::now())
     }
 
@@ -100,6 +112,11 @@ impl Watch {
     /// Called by each thread of the statement as it ends.
     pub(crate) fn leave() {
         Tally::leave();
+    }
+
+    /// What its scans may use.
+    pub(crate) fn bounds(&self) -> &Bounds {
+        &self.bounds
     }
 
     /// For the answer, which outlives the statement.
@@ -116,12 +133,13 @@ impl Watch {
 
     /// What it has allocated, or asked for.
     pub(crate) fn bytes(&self) -> usize {
-        self.asked.lock().bytes() + self.unasked.lock().bytes()
+        self.asked.lock().bytes() + self.scan_pool.bytes_taken() + self.unasked.lock().bytes()
     }
 
     fn count_unasked(&self) -> Result<()> {
         let Some(tally) = &self.tally else { return Ok(()) };
-        let asked = self.asked.lock().bytes() + self.answer_bytes.load(Ordering::Relaxed);
+        let for_answer = self.answer_bytes.load(Ordering::Relaxed);
+        let asked = self.asked.lock().bytes() + self.scan_pool.bytes_taken() + for_answer;
         let free = asked + UNASKED_BYTES_MAX;
         let unasked = tally.bytes().saturating_sub(free);
         let grown = self.unasked.lock().try_resize(unasked);

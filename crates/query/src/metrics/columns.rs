@@ -8,17 +8,15 @@ use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampNanosecondType};
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{SeededMap, SeededSet, SpanBatch, SpanId, Threshold, TraceId, kind, status};
-use tracehouse_scan::{
-    Bounds, Contents, Held, Part, Piece, ReadRows, SPARSE_SHARE, for_each_block, no_room, read_column, selection_of,
-};
-use tracehouse_store::{Layout, NumberedColumn, OpenFile, Projection, SpanFile, StringForm};
-use tracehouse_traceql::{AttributeScope, Intrinsic};
+use tracehouse_scan::{Columns, Held, Part, Piece, ReadRows, RowGroup, no_room};
+use tracehouse_store::{NumberedColumn, OpenFile, Projection, SpanFile, StringForm};
+use tracehouse_traceql::Intrinsic;
 
 use super::gather::{Candidate, Gathered, GroupValue, NO_GROUP, Place};
 use super::measure::Cell;
 use super::series::{Run, sorted};
 use crate::candidates::Scan;
-use crate::column_eval::{column_of_attribute, columns_of};
+use crate::column_eval::{columns_of, field_of};
 use crate::compile::{Expression, Node};
 use crate::question::Question;
 use crate::request::Exemplar;
@@ -50,9 +48,7 @@ impl<T> Deref for Kept<T> {
 
 /// Some rows of a row group, to read columns of.
 pub(super) struct Rows<'a> {
-    bounds: &'a Bounds,
-    open: &'a OpenFile,
-    row_group: usize,
+    row_group: RowGroup<'a>,
     wanted: BooleanBuffer,
     /// Whether columns are read for the wanted rows alone.
     sparse: bool,
@@ -62,11 +58,11 @@ pub(super) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    pub(super) fn new(bounds: &'a Bounds, open: &'a OpenFile, row_group: usize, wanted: BooleanBuffer) -> Self {
+    pub(super) fn new(row_group: RowGroup<'a>, wanted: BooleanBuffer) -> Self {
         let count = wanted.count_set_bits();
         let positions =
             if count == wanted.len() { Vec::new() } else { wanted.set_indices().map(|row| row as u32).collect() };
-        Self { bounds, open, row_group, sparse: count <= wanted.len() / SPARSE_SHARE, positions, count, wanted }
+        Self { row_group, sparse: matches!(ReadRows::among(&wanted), ReadRows::Some(_)), positions, count, wanted }
     }
 
     pub(super) fn count(&self) -> usize {
@@ -80,7 +76,7 @@ impl<'a> Rows<'a> {
 
     /// All rows of the row group.
     pub(super) fn all(self) -> Self {
-        Self::new(self.bounds, self.open, self.row_group, BooleanBuffer::new_set(self.wanted.len()))
+        Self::new(self.row_group, BooleanBuffer::new_set(self.wanted.len()))
     }
 
     /// What belongs to each wanted row, for each row of the row group.
@@ -93,8 +89,8 @@ impl<'a> Rows<'a> {
         spread
     }
 
-    pub(super) fn layout(&self) -> &Layout {
-        self.open.layout()
+    pub(super) fn row_group(&self) -> RowGroup<'a> {
+        self.row_group
     }
 
     /// The place in the row group of one of the rows.
@@ -104,23 +100,26 @@ impl<'a> Rows<'a> {
 
     /// A column; which of its entries belong to the rows is told by [`Rows::pick`].
     pub(super) fn column(&self, name: &str) -> Result<Kept<ArrayRef>> {
-        let selection = self.sparse.then(|| selection_of(&self.wanted));
-        let reading = self.bounds.scan(self.open, self.row_group, &[name], selection, StringForm::Dictionary)?;
+        let (RowGroup { bounds, open, number, .. }, selection) = (self.row_group, self.read_rows().selection());
+        let reading = bounds.scan(open, number, &[name], selection, StringForm::Dictionary)?;
         match reading.only_batch()? {
             Some((batch, held)) if batch.num_columns() == 1 => Ok(Kept { value: batch.column(0).clone(), held }),
             _ => Err(ParquetError::General(format!("column {name} has not as many rows as its row group"))),
         }
     }
 
-    /// Shows a column of maps, batch by batch.
-    pub(super) fn each_batch(&self, name: &str, look: impl FnMut(&ArrayRef) -> Result<()>) -> Result<()> {
-        let rows = if self.sparse { ReadRows::Some(&self.wanted) } else { ReadRows::All(self.wanted.len()) };
-        read_column(self.bounds, self.open, self.row_group, name, &rows, true, look)
+    /// A column of maps, batch by batch.
+    pub(super) fn batches(&self, name: &str) -> Result<Columns> {
+        self.row_group.read(&[name], &self.read_rows(), usize::MAX)
+    }
+
+    fn read_rows(&self) -> ReadRows<'_> {
+        if self.sparse { ReadRows::Some(&self.wanted) } else { ReadRows::All(self.wanted.len()) }
     }
 
     /// Memory for some work on the rows.
     pub(super) fn hold(&self, bytes: usize) -> Result<Held> {
-        self.bounds.held(bytes).map_err(no_room)
+        self.row_group.bounds.held(bytes).map_err(no_room)
     }
 
     /// Calls a function with the place of each row in an array that [`Rows::column`] gave.
@@ -135,38 +134,29 @@ impl<'a> Rows<'a> {
 
     /// A column of all rows as the numbers of its values, if the file numbers them.
     pub(super) fn numbered(&self, column: &str) -> Result<Option<Kept<NumberedColumn>>> {
-        let held = self.count_whole(column)?;
-        Ok(self.open.numbered(self.row_group, column)?.map(|value| Kept { value, held }))
+        let held = self.row_group.hold_all(&[column])?;
+        Ok(self.row_group.open.numbered(self.row_group.number, column)?.map(|value| Kept { value, held }))
     }
 
     /// The rows of the row group that have a value in a column; `None`: all have.
     pub(super) fn present(&self, column: &str) -> Result<Option<BooleanBuffer>> {
-        let _held = self.count_whole(column)?;
-        self.open.present(self.row_group, column)
-    }
-
-    /// Counts a column as read for all rows.
-    fn count_whole(&self, column: &str) -> Result<Held> {
-        let columns = [column];
-        self.bounds.count_scanned(self.open.bytes_of(self.row_group, Some(&columns)), 1, 1);
-        let bytes = self.open.bytes_in_memory(self.row_group, Some(&columns));
-        self.hold(usize::try_from(bytes).unwrap_or(usize::MAX))
+        let _held = self.row_group.hold_all(&[column])?;
+        self.row_group.open.present(self.row_group.number, column)
     }
 
     /// The text that all rows have in a column, if the file says so.
     pub(super) fn only_text(&self, column: &str) -> Option<&str> {
-        self.open.only_text(self.row_group, column)
+        self.row_group.open.only_text(self.row_group.number, column)
     }
 
     /// Smallest and largest value of a column of integers, if the file says.
     pub(super) fn int_range(&self, column: &str) -> Option<(i64, i64)> {
-        self.open.int_range(self.row_group, column)
+        self.row_group.open.int_range(self.row_group.number, column)
     }
 
     /// The rows as spans, block by block, with the places of the wanted ones in each.
     fn blocks(&self, columns: &[String], mut look: impl FnMut(&SpanBatch, &[usize])) -> Result<()> {
-        let (open, row_group) = (self.open, self.row_group);
-        for_each_block(self.bounds, open, row_group, &self.wanted, Some(columns), ROWS_PER_BLOCK, |spans, _, inside| {
+        self.row_group.each_block(&self.wanted, Some(columns), ROWS_PER_BLOCK, |spans, _, inside| {
             look(spans, inside);
             Ok(true)
         })
@@ -219,16 +209,15 @@ pub(super) fn gather_row_group<C: Cell>(
     piece: &Piece<'_>,
     gathered: &mut Gathered<C>,
 ) -> Result<()> {
-    let (open, row_group) = (&*piece.open, piece.row_group);
-    let wanted = scan.matching_rows(&piece.contents, open, row_group)?;
-    let rows = Rows::new(run.question.bounds, open, row_group, wanted);
+    let row_group = piece.rows(run.question.bounds);
+    let rows = Rows::new(row_group, scan.matching_rows(row_group)?);
     if rows.count() == 0 {
         return Ok(());
     }
     let _lists = rows.hold(rows.count() * (BYTES_PER_ROW + BYTES_PER_ROW_AND_FIELD * run.series.by.len()))?;
     let starts = if run.steps.count > 1 || gathered.wants_exemplars() { starts(&rows)? } else { Vec::new() };
     let weights = weights(&rows)?;
-    let fields = Fields::read(run, &piece.contents, &rows)?;
+    let fields = Fields::read(run, &rows)?;
     if run.question.bounds.exceeded() {
         // Some of the rows may not have been looked at.
         return Ok(());
@@ -242,7 +231,7 @@ pub(super) fn gather_row_group<C: Cell>(
         let weight = weights.as_ref().map_or(1.0, |weights| weights.of_rows[row]);
         gathered.add(group, step, value, weight);
         if gathered.wants_exemplars() {
-            let (file, row_group, row_in_group) = (piece.number, row_group as u32, rows.position(row));
+            let (file, row_group, row_in_group) = (piece.number, row_group.number as u32, rows.position(row));
             gathered.offer(group, starts[row], value, Place::Stored { file, row_group, row: row_in_group });
         }
     };
@@ -338,7 +327,7 @@ pub(super) struct Weights {
 /// For how many spans each row stands; `None`: nothing is known of any of them, each stands for itself.
 pub(super) fn weights(rows: &Rows<'_>) -> Result<Option<Weights>> {
     const COLUMN: &str = "sampling_threshold";
-    if rows.open.int_range(rows.row_group, COLUMN).is_none() {
+    if rows.int_range(COLUMN).is_none() {
         return Ok(None);
     }
     let column = rows.column(COLUMN)?;
@@ -360,13 +349,13 @@ struct Fields {
 }
 
 impl Fields {
-    fn read(run: &Run<'_>, contents: &Contents, rows: &Rows<'_>) -> Result<Self> {
+    fn read(run: &Run<'_>, rows: &Rows<'_>) -> Result<Self> {
         let by: Vec<&Expression> = run.series.by.iter().map(|field| &field.expression).collect();
         let mut codes: Vec<Option<Codes>> =
-            by.iter().map(|field| codes_from_column(field, contents, rows)).collect::<Result<_>>()?;
+            by.iter().map(|field| codes_from_column(field, rows)).collect::<Result<_>>()?;
         let mut values = match run.field {
             None => Some(Vec::new()),
-            Some(field) => numbers_from_column(field, contents, rows)?,
+            Some(field) => numbers_from_column(field, rows)?,
         };
         // What no column holds by itself is worked out from spans.
         let mut slow: Vec<(usize, Interner)> = Vec::new();
@@ -375,7 +364,7 @@ impl Fields {
         if !slow.is_empty() || slow_field.is_some() {
             let expressions = slow.iter().map(|(at, _)| by[*at]).chain(slow_field);
             let columns: SeededSet<String> =
-                expressions.flat_map(|field| columns_of(field, rows.open.layout())).collect();
+                expressions.flat_map(|field| columns_of(field, rows.row_group.open.layout())).collect();
             let mut numbers = Vec::with_capacity(rows.count());
             rows.blocks(&Vec::from_iter(columns), |spans, inside| {
                 for (at, interner) in &mut slow {
@@ -395,30 +384,21 @@ impl Fields {
 }
 
 /// The column that alone holds a field: `Some(None)` if no span of the file has the field.
-fn column_of_field(field: &Expression, contents: &Contents, open: &OpenFile) -> Option<Option<String>> {
+fn column_of_field(field: &Expression, row_group: RowGroup<'_>) -> Option<Option<String>> {
     match &field.node {
         Node::Intrinsic(Intrinsic::Name) => Some(Some("name".to_owned())),
         Node::Intrinsic(Intrinsic::Status) => Some(Some("status".to_owned())),
         Node::Intrinsic(Intrinsic::Kind) => Some(Some("kind".to_owned())),
         Node::Intrinsic(Intrinsic::Duration) => Some(Some("duration_nanos".to_owned())),
         Node::Attribute { of_parent: false, scope, key } => {
-            let scoped = |scope| column_of_attribute(scope, &field.keys[*key], contents, open.layout());
-            match scope {
-                AttributeScope::Span | AttributeScope::Resource => scoped(*scope),
-                // Either place, if only one of them has the key in this file.
-                AttributeScope::Any => match (scoped(AttributeScope::Span)?, scoped(AttributeScope::Resource)?) {
-                    (column, None) | (None, column) => Some(column),
-                    _ => None,
-                },
-                _ => None,
-            }
+            field_of(*scope, &field.keys[*key])?.only_column(row_group.contents, row_group.open.layout())
         }
         _ => None,
     }
 }
 
-fn codes_from_column(field: &Expression, contents: &Contents, rows: &Rows<'_>) -> Result<Option<Codes>> {
-    let Some(column) = column_of_field(field, contents, rows.open) else { return Ok(None) };
+fn codes_from_column(field: &Expression, rows: &Rows<'_>) -> Result<Option<Codes>> {
+    let Some(column) = column_of_field(field, rows.row_group) else { return Ok(None) };
     let Some(column) = column else { return Ok(Some(Codes::constant(GroupValue::Nil))) };
     let of_text = |text: &str| match &field.node {
         Node::Intrinsic(Intrinsic::Status) => status::from_name(text).map_or(GroupValue::Nil, GroupValue::Status),
@@ -464,8 +444,8 @@ pub(super) fn codes_of_array(array: Kept<ArrayRef>, rows: &Rows<'_>, of_text: im
     interner.finish(Some(held))
 }
 
-fn numbers_from_column(field: &Expression, contents: &Contents, rows: &Rows<'_>) -> Result<Option<Vec<f64>>> {
-    let Some(column) = column_of_field(field, contents, rows.open) else { return Ok(None) };
+fn numbers_from_column(field: &Expression, rows: &Rows<'_>) -> Result<Option<Vec<f64>>> {
+    let Some(column) = column_of_field(field, rows.row_group) else { return Ok(None) };
     let Some(column) = column else { return Ok(Some(vec![f64::NAN; rows.count()])) };
     let array = rows.column(&column)?;
     let mut numbers = Vec::with_capacity(rows.count());

@@ -324,11 +324,11 @@ impl Compare<'_> {
     }
 
     fn count_row_group(&self, scan: &Scan<'_>, piece: &Piece<'_>, counts: &mut Counts) -> Result<()> {
-        let (open, row_group) = (&*piece.open, piece.row_group);
-        let wanted = scan.matching_rows(&piece.contents, open, row_group)?;
+        let row_group = piece.rows(scan.bounds);
+        let wanted = scan.matching_rows(row_group)?;
         let selecting = Scan { filter: &self.plan.selection, start: scan.start.clone(), bounds: scan.bounds };
-        let selected = &selecting.matching_rows(&piece.contents, open, row_group)? & &wanted;
-        let rows = Rows::new(self.question.bounds, open, row_group, wanted.clone());
+        let selected = &selecting.matching_rows(row_group)? & &wanted;
+        let rows = Rows::new(row_group, wanted.clone());
         if rows.count() == 0 || self.question.bounds.exceeded() {
             return Ok(());
         }
@@ -342,7 +342,7 @@ impl Compare<'_> {
         let weights = weights(&rows)?;
         counts.unknown += weights.as_ref().map_or(rows.count(), |weights| weights.unknown) as u64;
         let weights = weights.map(|weights| weights.of_rows).unwrap_or_default();
-        Slotted::new(rows, slots, weights).count(&piece.contents, counts)
+        Slotted::new(rows, slots, weights).count(counts)
     }
 
     fn count_memory(&self, filter: &Expression, counts: &mut Counts) {

@@ -8,7 +8,7 @@ use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Int32Type, Int64Type};
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{AnyValue, SeededMap, kind, status};
-use tracehouse_scan::{Contents, Owner, has_rest, rest_column};
+use tracehouse_scan::{Owner, RowGroup};
 use tracehouse_store::{DistinctValues, Layout, NumberedColumn};
 
 use super::columns::{Kept, Rows, codes_of_array};
@@ -63,11 +63,12 @@ impl<'a> Slotted<'a> {
     }
 
     /// Counts the values of every intrinsic and attribute.
-    pub(super) fn count(&self, contents: &Contents, counts: &mut Counts) -> Result<()> {
+    pub(super) fn count(&self, counts: &mut Counts) -> Result<()> {
         for (label, column) in INTRINSICS {
             self.count_column(column, label, counts)?;
         }
-        let layout = self.rows.layout();
+        let RowGroup { open, contents, .. } = self.rows.row_group();
+        let layout = open.layout();
         for attribute in &layout.span {
             let column = Layout::span_column_name(&attribute.key);
             self.count_column(&column, &column, counts)?;
@@ -76,10 +77,10 @@ impl<'a> Slotted<'a> {
             let column = Layout::resource_column_name(&attribute.key);
             self.count_column(&column, &column, counts)?;
         }
-        if has_rest(Owner::Span, contents, layout) {
+        if Owner::Span.has_rest(contents, layout) {
             self.count_map(counts)?;
         }
-        if has_rest(Owner::Resource, contents, layout) {
+        if Owner::Resource.has_rest(contents, layout) {
             self.count_texts_of_json(counts)?;
         }
         Ok(())
@@ -251,11 +252,12 @@ impl<'a> Slotted<'a> {
     /// Attributes of spans without a column of their own.
     fn count_map(&self, counts: &mut Counts) -> Result<()> {
         let mut first = 0;
-        self.rows.each_batch(rest_column(Owner::Span), |array| {
-            self.count_maps(array, first, counts)?;
-            first += array.len();
-            Ok(())
-        })
+        for batch in self.rows.batches(Owner::Span.rest())? {
+            let batch = batch?;
+            self.count_maps(batch.column(0), first, counts)?;
+            first += batch.num_rows();
+        }
+        Ok(())
     }
 
     /// The same for some of the rows, from the one numbered `first` on.
@@ -294,7 +296,7 @@ impl<'a> Slotted<'a> {
 
     /// Attributes of resources without a column of their own: one text for all of them, the same for many spans.
     fn count_texts_of_json(&self, counts: &mut Counts) -> Result<()> {
-        let array = self.rows.column(rest_column(Owner::Resource))?;
+        let array = self.rows.column(Owner::Resource.rest())?;
         self.count_codes(
             array,
             |text| GroupValue::String(text.into()),

@@ -112,8 +112,7 @@ impl WholeTraces<'_> {
         }
         let (found, done) = each_row_group(bounds, reach, files, Vec::new, |piece, own: &mut Vec<(u32, TraceId)>| {
             let elsewhere = |trace| whereabouts.elsewhere(trace, piece.file, true);
-            let (open, row_group) = (&*piece.open, piece.row_group);
-            let matches = scan.traces_in_row_group(&piece.contents, open, row_group, &drivers.trace, elsewhere)?;
+            let matches = scan.traces_in_row_group(piece.rows(bounds), &drivers.trace, elsewhere)?;
             if hold(matches.len()) {
                 own.extend(matches.into_iter().map(|(trace, _)| (piece.number, trace)));
             }

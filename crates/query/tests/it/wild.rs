@@ -150,13 +150,16 @@ fn push_owner(batch: &mut SpanBatch, service: &str, random: &SystemRandomness) -
     }
     let resource = batch.finish_resource(0, 0);
     put(&mut batch.strings, &mut batch.scopes.attributes, "scope.level", &AnyValue::Int(below(3) as i64));
-    let name = batch.strings.intern_str(["http", "grpc"][below(2) as usize]);
-    let version = batch.strings.intern_str("1.2");
+    // Some scopes have no name, or no version.
+    let name = ["http", "grpc"][below(2) as usize];
+    let name = batch.strings.intern_str(if batch.len().is_multiple_of(5) { "" } else { name });
+    let version = batch.strings.intern_str(if batch.len().is_multiple_of(3) { "" } else { "1.2" });
     (resource, batch.finish_scope(name, version, 0, 0))
 }
 
 fn push_attributes(batch: &mut SpanBatch, random: &SystemRandomness) {
     let below = |limit: u64| random.next_u64() % limit;
+    let spans = batch.len();
     let mut attribute = |key: &str, value: AnyValue| put(&mut batch.strings, &mut batch.attributes, key, &value);
     attribute("http.route", text(&format!("/route/{}", below(12))));
     if below(2) == 0 {
@@ -181,6 +184,9 @@ fn push_attributes(batch: &mut SpanBatch, random: &SystemRandomness) {
     if below(6) == 0 {
         let tags = ["a", "b", "c"].iter().take(1 + below(3) as usize);
         attribute("tags", AnyValue::Array(tags.map(|tag| text(tag)).collect()));
+    }
+    if spans.is_multiple_of(6) {
+        attribute("checks", AnyValue::Array(vec![AnyValue::Bool(true), AnyValue::Bool(spans.is_multiple_of(12))]));
     }
     if below(7) == 0 {
         attribute("big", AnyValue::Int([i64::MAX, i64::MIN, -1, 1 << 53][below(4) as usize]));

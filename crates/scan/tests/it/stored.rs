@@ -11,7 +11,7 @@ use tracehouse_model::{ManualClock, SpanBatch, SpanFields, SpanId, SystemRandomn
 use tracehouse_scan::{Bounds, Limits, Pool};
 use tracehouse_store::{Snapshot, Store, StoreConfig};
 
-const NOON: i64 = 1_700_000_000_000_000_000;
+pub(crate) const NOON: i64 = 1_700_000_000_000_000_000;
 const HOUR: i64 = 3_600_000_000_000;
 
 pub(crate) struct Stored {
@@ -23,6 +23,23 @@ pub(crate) struct Stored {
 impl Stored {
     /// A file for each hour, with so many spans in each.
     pub(crate) async fn files(hours: u64, spans: u64) -> Self {
+        let mut batch = SpanBatch::new();
+        let (resource, scope) = (batch.finish_resource(0, 0), batch.finish_scope(0, 0, 0, 0));
+        for number in 0..hours * spans {
+            batch.finish_span(SpanFields {
+                trace_id: TraceId(u128::from(number + 1).to_be_bytes()),
+                span_id: SpanId((number + 1).to_be_bytes()),
+                start_unix_nanos: NOON + (number / spans) as i64 * HOUR,
+                resource,
+                scope,
+                ..SpanFields::default()
+            });
+        }
+        Self::of(batch).await
+    }
+
+    /// Some spans, in files.
+    pub(crate) async fn of(batch: SpanBatch) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let root = folder.path().join("store");
         std::fs::create_dir_all(&root).expect("the folder can be made");
@@ -40,18 +57,6 @@ impl Stored {
         let randomness = Arc::new(SystemRandomness::from_seed(7));
         let opened = Store::open(config, objects, Some(root), catalogue, clock.clone(), randomness);
         let store = opened.await.expect("opens");
-        let mut batch = SpanBatch::new();
-        let (resource, scope) = (batch.finish_resource(0, 0), batch.finish_scope(0, 0, 0, 0));
-        for number in 0..hours * spans {
-            batch.finish_span(SpanFields {
-                trace_id: TraceId(u128::from(number + 1).to_be_bytes()),
-                span_id: SpanId((number + 1).to_be_bytes()),
-                start_unix_nanos: NOON + (number / spans) as i64 * HOUR,
-                resource,
-                scope,
-                ..SpanFields::default()
-            });
-        }
         store.append(TenantId::default(), batch).await.expect("there is room");
         store.flush().await.expect("flushes");
         Self { store, clock, _folder: folder }

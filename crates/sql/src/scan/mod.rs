@@ -14,7 +14,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::{DataFusionError, Result};
 use parking_lot::Mutex;
 use parquet::errors::ParquetError;
-use tracehouse_scan::Reach;
+use tracehouse_scan::{Reach, out_of_memory};
 use tracehouse_store::{HotBatch, Snapshot, SpanFile};
 
 use crate::plan::{Predicate, Ranges};
@@ -127,7 +127,13 @@ pub(super) enum ScanError {
 
 impl From<ParquetError> for ScanError {
     fn from(error: ParquetError) -> Self {
-        ScanError::File(error)
+        match out_of_memory(&error) {
+            // The statement has none left. Nothing is wrong with the file.
+            Some(out_of_memory) => {
+                ScanError::Statement(DataFusionError::ResourcesExhausted(format!("the scan: {out_of_memory}")))
+            }
+            None => ScanError::File(error),
+        }
     }
 }
 

@@ -1,23 +1,19 @@
-//! Which columns of a file a column of a table comes from.
+//! Which columns of a file a column of a table comes from, and what it makes of their values.
 
-use parquet::errors::{ParquetError, Result};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
 use arrow::compute::kernels::zip::zip;
-use arrow::compute::{cast, is_not_null};
-use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type};
+use arrow::compute::{cast, is_not_null, take};
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{AnyValue, Threshold};
-use tracehouse_store::{ColumnType, FileContents, Layout, NameList};
+use tracehouse_scan::{Contents, Field, Owner, PARENT, Values};
+use tracehouse_store::Layout;
 
 use super::spans::{probabilities, weights};
 use super::values::{ValueBuilder, hex_column};
-use crate::functions::lookup;
 use crate::tables::{AttributeColumn, AttributeScope, AttributeType, Column, Table};
-
-/// The residual columns of a file.
-const SPAN_REST: &str = "span_attributes";
-const RESOURCE_REST: &str = "resource_attributes";
 
 /// Whether a column can be made from columns of a file, row by row, without making whole spans.
 pub(super) fn is_columnar(column: &Column, table: Table) -> bool {
@@ -30,164 +26,120 @@ pub(super) fn is_columnar(column: &Column, table: Table) -> bool {
     }
 }
 
-/// Where a file may hold the values of a key, in the order in which they count.
-pub(super) struct AttributeSources<'a> {
-    attribute: &'a AttributeColumn,
-    sources: Vec<Source>,
-}
-
-enum Source {
-    Column(String, ColumnType),
-    SpanRest,
-    ResourceRest,
-}
-
-impl<'a> AttributeSources<'a> {
-    pub(super) fn new(attribute: &'a AttributeColumn, layout: &Layout, contents: &FileContents) -> Self {
-        let key = &*attribute.key;
-        let mut sources = Vec::new();
-        if attribute.scope != AttributeScope::Resource {
-            let column = layout.span_column(key).map(|(_, value_type)| value_type);
-            sources.extend(column.map(|value_type| Source::Column(Layout::span_column_name(key), value_type)));
-            if in_rest(NameList::SpanKeys, key, column, contents) {
-                sources.push(Source::SpanRest);
+impl Column {
+    /// What a columnar column is in a file.
+    pub(super) fn stored_field(&self) -> Field<'_> {
+        match self {
+            Column::ParentSpanId => Field::Column(PARENT),
+            Column::SpanName => Field::Column("name"),
+            Column::Weight | Column::Probability => Field::Column("sampling_threshold"),
+            Column::ServiceName => Field::Attribute(&[Owner::Resource], AttributeColumn::SERVICE_NAME),
+            Column::Attribute(AttributeColumn { scope, key, .. }) => {
+                let owners: &[Owner] = match scope {
+                    AttributeScope::Any => &[Owner::Span, Owner::Resource],
+                    AttributeScope::Span => &[Owner::Span],
+                    AttributeScope::Resource => &[Owner::Resource],
+                };
+                Field::Attribute(owners, key)
             }
+            same => Field::Column(same.schema_name().unwrap_or_default()),
         }
-        if attribute.scope != AttributeScope::Span {
-            let column = layout.resource_column(key).map(|(_, value_type)| value_type);
-            sources.extend(column.map(|value_type| Source::Column(Layout::resource_column_name(key), value_type)));
-            if in_rest(NameList::ResourceKeys, key, column, contents) {
-                sources.push(Source::ResourceRest);
-            }
-        }
-        Self { attribute, sources }
     }
 
-    pub(super) fn stored(&self) -> Vec<String> {
-        let name = |source: &Source| match source {
-            Source::Column(name, _) => name.clone(),
-            Source::SpanRest => SPAN_REST.to_owned(),
-            Source::ResourceRest => RESOURCE_REST.to_owned(),
+    /// Values of a file as those of the column; null where they are of another type.
+    pub(super) fn made_of(&self, values: Values) -> Result<ArrayRef> {
+        let array = match (self, values) {
+            (Column::Attribute(attribute), values) => return of_type(values, attribute.value_type),
+            (Column::ServiceName, values) => return of_type(values, AttributeType::Text),
+            (_, Values::Typed(array)) => array,
+            (_, Values::Any(_)) => return Err(wrong_type(self)),
         };
-        self.sources.iter().map(name).collect()
+        let thresholds = || -> Result<Vec<Option<Threshold>>> {
+            let bits = array.as_primitive_opt::<Int64Type>().ok_or_else(|| wrong_type(self))?;
+            Ok(bits.iter().map(|bits| Threshold::new(bits? as u64)).collect())
+        };
+        match self {
+            Column::TraceId | Column::SpanId | Column::ParentSpanId => {
+                Ok(hex_column(array.as_fixed_size_binary_opt().ok_or_else(|| wrong_type(self))?.iter()))
+            }
+            Column::Weight => Ok(weights(thresholds()?.into_iter())),
+            Column::Probability => Ok(probabilities(thresholds()?.into_iter())),
+            _ => Ok(cast(&array, &self.data_type())?),
+        }
     }
 
-    /// The values in a batch, as a dictionary if that is how a text is stored.
-    fn values(&self, batch: &RecordBatch) -> Result<ArrayRef> {
-        let wanted = self.attribute.value_type;
-        let mut values: Option<ArrayRef> = None;
-        for source in &self.sources {
-            let next = match source {
-                Source::Column(name, value_type) => typed(stored(batch, name)?, *value_type, wanted)?,
-                Source::SpanRest => from_map(stored(batch, SPAN_REST)?, &self.attribute.key, wanted)?,
-                Source::ResourceRest => from_json(stored(batch, RESOURCE_REST)?, &self.attribute.key, wanted)?,
-            };
-            values = Some(match values {
-                None => next,
-                Some(first) => first_of(&first, &next)?,
+    /// The value of a span for which the file has none.
+    pub(super) fn of_none(&self) -> ArrayRef {
+        match self {
+            Column::Weight => weights(std::iter::once(None)),
+            _ => new_null_array(&self.data_type(), 1),
+        }
+    }
+
+    /// The column for the rows of a batch of its stored columns.
+    pub(super) fn made_from(&self, batch: &RecordBatch, layout: &Layout, contents: &Contents) -> Result<ArrayRef> {
+        let mut made: Option<ArrayRef> = None;
+        for place in self.stored_field().places(contents, layout) {
+            let absent = || ParquetError::General(format!("the file has no column {}", place.column));
+            let found = place.values(batch.column_by_name(&place.column).ok_or_else(absent)?)?;
+            let values = self.made_of(found.values)?;
+            let of_rows = found.numbers.map_or_else(|| Ok(values.clone()), |numbers| take(&values, numbers, None))?;
+            made = Some(match made {
+                None => of_rows,
+                Some(first) => first_of(first, of_rows)?,
             });
         }
-        Ok(values.unwrap_or_else(|| new_null_array(&wanted.data_type(), batch.num_rows())))
+        Ok(made.unwrap_or_else(|| new_null_array(&self.data_type(), batch.num_rows())))
     }
 }
 
-/// Whether a key may occur in a file at all.
-pub(super) fn may_occur(attribute: &AttributeColumn, contents: &FileContents) -> bool {
-    let listed = |list: NameList| in_rest(list, &attribute.key, None, contents);
-    (attribute.scope != AttributeScope::Resource && listed(NameList::SpanKeys))
-        || (attribute.scope != AttributeScope::Span && listed(NameList::ResourceKeys))
+/// Names of the stored columns that columns of a table need in a file, each once.
+pub(super) fn stored_names(columns: &[Column], layout: &Layout, contents: &Contents) -> Vec<String> {
+    let mut names: Vec<String> = columns.iter().flat_map(|column| stored_columns(column, layout, contents)).collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
-/// Whether values of a key may stand among the residual attributes, given the type of its own column.
-fn in_rest(list: NameList, key: &str, column: Option<ColumnType>, contents: &FileContents) -> bool {
-    let keys = if list == NameList::SpanKeys { &contents.span_keys } else { &contents.resource_keys };
-    !contents.lists_all(list)
-        || keys.iter().any(|known| known.key == key && (column.is_none() || known.value_type != column))
-}
-
-/// Names of the stored columns that a columnar column is made from. Parents are read apart.
-pub(super) fn stored_columns(column: &Column, layout: &Layout, contents: &FileContents) -> Vec<String> {
+fn stored_columns(column: &Column, layout: &Layout, contents: &Contents) -> Vec<String> {
     let one = |name: &str| vec![name.to_owned()];
     match column {
-        Column::ParentSpanId => Vec::new(),
-        Column::SpanName => one("name"),
-        Column::Weight | Column::Probability => one("sampling_threshold"),
-        Column::ServiceName => AttributeSources::new(&AttributeColumn::service_name(), layout, contents).stored(),
-        Column::Attribute(attribute) => AttributeSources::new(attribute, layout, contents).stored(),
         // Only read as whole spans.
         Column::Attributes => {
             let columns = layout.span.iter().map(|promoted| Layout::span_column_name(&promoted.key));
-            columns.chain([SPAN_REST.to_owned()]).collect()
+            columns.chain(one(Owner::Span.rest())).collect()
         }
         Column::ResourceAttributes => {
             let columns = layout.resource.iter().map(|promoted| Layout::resource_column_name(&promoted.key));
-            columns.chain([RESOURCE_REST.to_owned()]).collect()
+            columns.chain(one(Owner::Resource.rest())).collect()
         }
         Column::EventTime | Column::EventName => one("events"),
         Column::LinkedTraceId | Column::LinkedSpanId | Column::LinkedTraceState => one("links"),
-        same => one(&same.name()),
+        columnar => columnar.stored_field().places(contents, layout).into_iter().map(|place| place.column).collect(),
     }
 }
 
-/// A column of a table from what was read; texts may still be dictionaries.
-pub(super) fn made_from(
-    column: &Column,
-    batch: &RecordBatch,
-    layout: &Layout,
-    contents: &FileContents,
-) -> Result<ArrayRef> {
-    let ids = |name: &str| -> Result<ArrayRef> {
-        let ids = stored(batch, name)?.as_fixed_size_binary_opt().ok_or_else(|| wrong_type(name))?;
-        Ok(hex_column((0..ids.len()).map(|row| ids.value(row))))
+fn wrong_type(column: &Column) -> ParquetError {
+    ParquetError::General(format!("what {} is made from has another type than its file's layout says", column.name()))
+}
+
+/// Values of an attribute that are of the wanted type.
+fn of_type(values: Values, wanted: AttributeType) -> Result<ArrayRef> {
+    let array = match values {
+        Values::Typed(array) => array,
+        Values::Any(values) => return Ok(built(wanted, values.into_iter())),
     };
-    let thresholds = || -> Result<Vec<Option<Threshold>>> {
-        let name = "sampling_threshold";
-        let bits = stored(batch, name)?.as_primitive_opt::<Int64Type>().ok_or_else(|| wrong_type(name))?;
-        Ok(bits.iter().map(|bits| Threshold::new(bits? as u64)).collect())
-    };
-    match column {
-        Column::TraceId => ids("trace_id"),
-        Column::SpanId => ids("span_id"),
-        Column::Weight => Ok(weights(thresholds()?.into_iter())),
-        Column::Probability => Ok(probabilities(thresholds()?.into_iter())),
-        Column::ServiceName => AttributeSources::new(&AttributeColumn::service_name(), layout, contents).values(batch),
-        Column::Attribute(attribute) => AttributeSources::new(attribute, layout, contents).values(batch),
-        Column::SpanName => stored(batch, "name").cloned(),
-        Column::StartTime => Ok(cast(stored(batch, "start_time")?, &column.data_type())?),
-        same => stored(batch, &same.name()).cloned(),
-    }
-}
-
-/// A text column without its dictionary, as the table's schema has it.
-pub(super) fn without_dictionary(values: ArrayRef) -> Result<ArrayRef> {
-    match values.data_type() {
-        DataType::Dictionary(_, _) | DataType::Utf8 => Ok(cast(&values, &DataType::Utf8View)?),
-        _ => Ok(values),
-    }
-}
-
-fn stored<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
-    batch.column_by_name(name).ok_or_else(|| ParquetError::General(format!("the file has no column {name}")))
-}
-
-fn wrong_type(name: &str) -> ParquetError {
-    ParquetError::General(format!("column {name} has another type than its file's layout says"))
-}
-
-/// A promoted column as values of the wanted type.
-fn typed(column: &ArrayRef, stored: ColumnType, wanted: AttributeType) -> Result<ArrayRef> {
-    Ok(match (stored, wanted) {
-        (ColumnType::String, AttributeType::Text)
-        | (ColumnType::Int, AttributeType::Int)
-        | (ColumnType::Double, AttributeType::Float)
-        | (ColumnType::Bool, AttributeType::Bool) => column.clone(),
-        (ColumnType::Int | ColumnType::Bool, AttributeType::Text) => cast(column, &DataType::Utf8View)?,
-        (ColumnType::Int, AttributeType::Float) => cast(column, &DataType::Float64)?,
-        (ColumnType::Double, AttributeType::Text) => {
-            let doubles = column.as_primitive_opt::<Float64Type>().ok_or_else(|| wrong_type("of an attribute"))?;
+    Ok(match (array.data_type(), wanted) {
+        (DataType::Utf8 | DataType::Int64 | DataType::Boolean, AttributeType::Text) => {
+            cast(&array, &DataType::Utf8View)?
+        }
+        (DataType::Int64, AttributeType::Float) => cast(&array, &DataType::Float64)?,
+        (DataType::Float64, AttributeType::Text) => {
+            let doubles = array.as_primitive::<Float64Type>();
             built(wanted, doubles.iter().map(|double| double.map(AnyValue::Double)))
         }
-        _ => new_null_array(&wanted.data_type(), column.len()),
+        (known, _) if *known == wanted.data_type() => array,
+        _ => new_null_array(&wanted.data_type(), array.len()),
     })
 }
 
@@ -197,32 +149,8 @@ fn built(wanted: AttributeType, values: impl Iterator<Item = Option<AnyValue>>) 
     builder.finish()
 }
 
-/// Values of a key in a map from key to JSON.
-fn from_map(column: &ArrayRef, key: &str, wanted: AttributeType) -> Result<ArrayRef> {
-    let map = column.as_map_opt().ok_or_else(|| wrong_type(SPAN_REST))?;
-    let keys = map.keys().as_string_opt::<i32>().ok_or_else(|| wrong_type(SPAN_REST))?;
-    let values = map.values().as_string_opt::<i32>().ok_or_else(|| wrong_type(SPAN_REST))?;
-    let value = |window: &[i32]| {
-        let at = (window[0] as usize..window[1] as usize).find(|&at| keys.value(at) == key)?;
-        AnyValue::from_canonical_json(values.value(at)).ok()
-    };
-    Ok(built(wanted, map.value_offsets().windows(2).map(value)))
-}
-
-/// Values of a key in texts of JSON, which are few and repeat.
-fn from_json(column: &ArrayRef, key: &str, wanted: AttributeType) -> Result<ArrayRef> {
-    let Some(dictionary) = column.as_dictionary_opt::<Int32Type>() else {
-        let texts = column.as_string_view_opt().ok_or_else(|| wrong_type(RESOURCE_REST))?;
-        return Ok(built(wanted, texts.iter().map(|json| lookup(json?, key))));
-    };
-    let texts = dictionary.values().as_string_opt::<i32>().ok_or_else(|| wrong_type(RESOURCE_REST))?;
-    let values = built(wanted, texts.iter().map(|json| lookup(json?, key)));
-    Ok(arrow::compute::take(&values, dictionary.keys(), None)?)
-}
-
 /// The first values where they are there, else the second.
-fn first_of(first: &ArrayRef, second: &ArrayRef) -> Result<ArrayRef> {
-    let (first, second) = (without_dictionary(first.clone())?, without_dictionary(second.clone())?);
+fn first_of(first: ArrayRef, second: ArrayRef) -> Result<ArrayRef> {
     if first.null_count() == 0 {
         return Ok(first);
     }

@@ -59,9 +59,12 @@ impl<'a> SpanRows<'a> {
         };
         let thresholds = || rows().map(|row| Threshold::new(spans.sampling_threshold[row]));
         match column {
-            Column::TraceId => hex_column(rows().map(|row| spans.trace_id[row].0.as_slice())),
-            Column::SpanId => hex_column(rows().map(|row| spans.span_id[row].0.as_slice())),
-            Column::ParentSpanId => parent_column(rows().map(|row| spans.parent_span_id[row])),
+            Column::TraceId => hex_column(rows().map(|row| Some(spans.trace_id[row].0.as_slice()))),
+            Column::SpanId => hex_column(rows().map(|row| Some(spans.span_id[row].0.as_slice()))),
+            Column::ParentSpanId => {
+                let id = |parent: &'a SpanId| (!parent.is_none()).then_some(parent.0.as_slice());
+                hex_column(rows().map(|row| id(&spans.parent_span_id[row])))
+            }
             Column::StartTime => times(rows().map(|row| spans.start_unix_nanos[row]).collect()),
             Column::DurationNanos => {
                 Arc::new(Int64Array::from_iter_values(rows().map(|row| spans.duration_nanos[row])))
@@ -82,8 +85,8 @@ impl<'a> SpanRows<'a> {
             }
             Column::EventTime => times(items().map(|item| spans.events.time_unix_nanos[item]).collect()),
             Column::EventName => texts(&mut items().map(|item| spans.events.name[item]), false),
-            Column::LinkedTraceId => hex_column(items().map(|item| spans.links.trace_id[item].0.as_slice())),
-            Column::LinkedSpanId => hex_column(items().map(|item| spans.links.span_id[item].0.as_slice())),
+            Column::LinkedTraceId => hex_column(items().map(|item| Some(spans.links.trace_id[item].0.as_slice()))),
+            Column::LinkedSpanId => hex_column(items().map(|item| Some(spans.links.span_id[item].0.as_slice()))),
             Column::LinkedTraceState => texts(&mut items().map(|item| spans.links.trace_state[item]), true),
             Column::Attribute(attribute) => self.attribute(attribute),
         }
@@ -196,19 +199,6 @@ fn bytes_of_lists(lists: &AttributeLists, owners: std::ops::Range<usize>, string
         _ => 0,
     };
     owners.flat_map(|owner| lists.of(owner)).map(|(key, value)| strings.bytes(key).len() + text(value)).sum()
-}
-
-/// Parents as text; null for a root.
-pub(super) fn parent_column(parents: impl Iterator<Item = SpanId>) -> ArrayRef {
-    let mut builder = StringViewBuilder::new();
-    for parent in parents {
-        if parent.is_none() {
-            builder.append_null();
-        } else {
-            builder.append_value(parent.to_string());
-        }
-    }
-    Arc::new(builder.finish())
 }
 
 /// For how many spans each stands: 1 where that is unknown.

@@ -75,12 +75,16 @@ impl ValueBuilder {
     }
 }
 
-/// Ids as lowercase hexadecimal digits.
-pub(super) fn hex_column<'a>(ids: impl Iterator<Item = &'a [u8]>) -> ArrayRef {
+/// Ids as lowercase hexadecimal digits; null where there is none.
+pub(super) fn hex_column<'a>(ids: impl Iterator<Item = Option<&'a [u8]>>) -> ArrayRef {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut builder = StringViewBuilder::new();
     let mut text = String::with_capacity(32);
     for id in ids {
+        let Some(id) = id else {
+            builder.append_null();
+            continue;
+        };
         text.clear();
         for &byte in id {
             text.push(char::from(DIGITS[usize::from(byte >> 4)]));
