@@ -11,6 +11,7 @@ use tracehouse_model::{CopyKey, SeededMap, SeededSet, SeededState, SpanBatch, Tr
 
 use crate::copies::{StoredCopies, TraceGroup};
 use crate::file::RowRef;
+use crate::span_file::SpanFile;
 use crate::state::{HotBatch, Snapshot};
 
 /// Different spans under the same ids, kind and start of which each is compared with each.
@@ -26,13 +27,20 @@ pub(crate) struct HotCopies {
     oldest_sequence: u64,
 }
 
-type Replaced = (Arc<HotBatch>, Arc<HotBatch>);
+/// What [`HotCopies::take_out`] did.
+#[derive(Default)]
+pub(crate) struct TakenOut {
+    /// The batches that changed, old and new.
+    pub(crate) replaced: Vec<(Arc<HotBatch>, Arc<HotBatch>)>,
+    /// Files that the machine could not read, so that they may hold twins.
+    pub(crate) unread: Vec<Arc<SpanFile>>,
+}
 
 impl HotCopies {
-    /// Takes copies out of the batches of a snapshot that were not looked at yet; gives the batches that changed, old and new.
-    pub(crate) fn take_out(&mut self, snapshot: &mut Snapshot, now_unix_nanos: i64) -> Vec<Replaced> {
+    /// Takes copies out of the batches of a snapshot that were not looked at yet.
+    pub(crate) fn take_out(&mut self, snapshot: &mut Snapshot, now_unix_nanos: i64) -> TakenOut {
         self.forget_flushed(snapshot);
-        let mut replaced = Vec::new();
+        let mut taken_out = TakenOut::default();
         for at in 0..snapshot.hot.len() {
             let batch = snapshot.hot[at].clone();
             if batch.is_without_copies() {
@@ -40,19 +48,30 @@ impl HotCopies {
             }
             let mut is_copy = vec![false; batch.spans.len()];
             self.mark_in_memory(&snapshot.hot[..at], &batch.spans, &mut is_copy);
-            mark_stored(snapshot, &batch.spans, now_unix_nanos, &mut is_copy);
+            let unread = mark_stored(snapshot, &batch.spans, now_unix_nanos, &mut is_copy);
+            // What could not be compared with all files is looked at again.
+            let is_known = unread.is_empty();
+            taken_out.unread.extend(unread);
             let copies = is_copy.iter().filter(|copy| **copy).count();
-            if copies == 0 {
-                batch.set_without_copies();
-                continue;
+            let kept = match copies {
+                0 => batch.clone(),
+                _ => Arc::new(batch.only((0..is_copy.len()).filter(|&row| !is_copy[row]))),
+            };
+            if is_known {
+                kept.set_without_copies();
             }
-            let kept = Arc::new(batch.only((0..is_copy.len()).filter(|&row| !is_copy[row])));
-            kept.set_without_copies();
-            snapshot.hot[at] = kept.clone();
-            replaced.push((batch, kept));
+            if copies > 0 {
+                snapshot.hot[at] = kept.clone();
+                taken_out.replaced.push((batch, kept));
+            }
         }
         snapshot.hot.retain(|batch| !batch.spans.is_empty());
-        replaced
+        taken_out
+    }
+
+    /// Nothing is known of batches in memory any more.
+    pub(crate) fn forget(&mut self) {
+        self.keys.clear();
     }
 
     fn forget_flushed(&mut self, snapshot: &Snapshot) {
@@ -108,15 +127,18 @@ impl HotCopies {
     }
 }
 
-/// Marks spans with a twin in a file.
-fn mark_stored(snapshot: &Snapshot, spans: &SpanBatch, now_unix_nanos: i64, is_copy: &mut [bool]) {
+/// Marks spans with a twin in a file. Returns files that could not be looked into.
+fn mark_stored(
+    snapshot: &Snapshot,
+    spans: &SpanBatch,
+    now_unix_nanos: i64,
+    is_copy: &mut [bool],
+) -> Vec<Arc<SpanFile>> {
     let batches = [spans];
     let stored = StoredCopies::new(&snapshot.files, &batches, now_unix_nanos);
-    if stored.is_needless() {
-        return;
-    }
     let mut rows_of: SeededMap<TraceId, Option<Vec<RowRef>>> = SeededMap::default();
-    for (row, &trace) in spans.trace_id.iter().enumerate() {
+    let looked_for = if stored.is_needless() { &[][..] } else { &spans.trace_id };
+    for (row, &trace) in looked_for.iter().enumerate() {
         let rows = rows_of.entry(trace).or_insert_with(|| stored.may_hold(trace).then(Vec::new));
         if let Some(rows) = rows {
             rows.push(RowRef { batch: 0, row: row as u32 });
@@ -124,7 +146,9 @@ fn mark_stored(snapshot: &Snapshot, spans: &SpanBatch, now_unix_nanos: i64, is_c
     }
     let groups: Vec<TraceGroup<'_>> =
         rows_of.iter().filter_map(|(&trace, rows)| Some(TraceGroup { trace, rows: rows.as_deref()? })).collect();
-    for found in stored.find(&groups) {
-        is_copy[found.row as usize] = true;
+    let found = stored.find(&groups);
+    for copy in found.copies {
+        is_copy[copy.row as usize] = true;
     }
+    found.unread
 }
