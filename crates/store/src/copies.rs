@@ -8,7 +8,11 @@
 //!
 //! The bound: every file that was written within [`CHECKED_ALWAYS`] is looked at, and of older ones as many as
 //! [`OLDER_FILES_MAX`], newest first. Copies beyond that are found when their files are merged and when a trace is read.
+//!
+//! A file that the machine can't read now can't be looked into. Whoever meets one must hold it back ([`crate::held_back`]): it
+//! may hold twins of what is written meanwhile.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +22,7 @@ use parquet::arrow::arrow_reader::RowSelector;
 use parquet::errors::ParquetError;
 use tracehouse_model::{CopyKey, SeededMap, SpanBatch, TraceId, kind};
 
-use crate::file::{OpenFile, Projection, RowRef, StringForm, TraceRows};
+use crate::file::{OpenFile, Projection, RowRef, StringForm, TraceFilter, TraceRows, is_damage};
 use crate::span_file::SpanFile;
 
 /// Files that were written within so long are always looked at.
@@ -30,9 +34,9 @@ const OLDER_FILES_MAX: usize = 64;
 /// ids has more.
 const SPANS_OF_KEY_MAX: usize = 32;
 /// Spans whose content is read at once to be compared.
-const COMPARED_AT_ONCE_MAX: usize = 16 * 1024;
+pub(crate) const COMPARED_AT_ONCE_MAX: usize = 16 * 1024;
 /// Bytes of content that are read at once.
-const COMPARED_BYTES_MAX: u64 = 16 << 20;
+pub(crate) const COMPARED_BYTES_MAX: u64 = 16 << 20;
 /// About so many spans can be told apart in the time that it takes to look up one trace.
 const SPANS_PER_LOOK_UP: u64 = 4096;
 /// What a key is made of.
@@ -48,10 +52,24 @@ pub(crate) struct TraceGroup<'a> {
 
 /// Looks for twins of spans in files.
 pub(crate) struct StoredCopies<'a> {
-    /// Of one tenant.
-    files: Vec<&'a Arc<SpanFile>>,
+    /// Of one tenant, with spans of the same time.
+    files: Vec<Candidate<'a>>,
     batches: &'a [&'a SpanBatch],
-    found: Vec<RowRef>,
+    found: Found,
+}
+
+struct Candidate<'a> {
+    file: &'a Arc<SpanFile>,
+    filter: Arc<TraceFilter>,
+}
+
+/// What a search for twins came to.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// The spans that have a twin, in no order.
+    pub(crate) copies: Vec<RowRef>,
+    /// Files that could not be looked into. The machine is at fault: what is damaged shows its spans to nobody.
+    pub(crate) unread: Vec<Arc<SpanFile>>,
 }
 
 impl<'a> StoredCopies<'a> {
@@ -63,33 +81,50 @@ impl<'a> StoredCopies<'a> {
         starts: impl Iterator<Item = i64>,
         now_unix_nanos: i64,
     ) -> Self {
-        Self { files: candidates(files, starts, now_unix_nanos), batches, found: Vec::new() }
+        let mut met = of_the_same_minutes(files, starts);
+        bound(&mut met, now_unix_nanos);
+        Self::among(met, batches)
+    }
+
+    /// The same, without a bound on how many files are looked into.
+    pub(crate) fn among_all(files: &'a [Arc<SpanFile>], batches: &'a [&'a SpanBatch]) -> Self {
+        let starts = batches.iter().flat_map(|batch| batch.start_unix_nanos.iter().copied());
+        Self::among(of_the_same_minutes(files, starts), batches)
+    }
+
+    fn among(files: Vec<&'a Arc<SpanFile>>, batches: &'a [&'a SpanBatch]) -> Self {
+        let mut copies = Self { files: Vec::new(), batches, found: Found::default() };
+        for file in files {
+            match whole_or_what_is_left(file, || file.filter().map_err(|error| error.source)) {
+                Ok(filter) => copies.files.push(Candidate { file, filter }),
+                Err(error) => copies.found.not_read(file, &error),
+            }
+        }
+        copies
+    }
+
+    /// Whether a file of the same time may hold spans of a trace.
+    pub(crate) fn may_hold(&self, trace: TraceId) -> bool {
+        self.files.iter().any(|candidate| candidate.filter.may_contain(trace))
+    }
+
+    /// The spans of the groups that have a twin in a file. Who has none needs no groups.
+    pub(crate) fn find(mut self, groups: &[TraceGroup<'_>]) -> Found {
+        for Candidate { file, filter } in std::mem::take(&mut self.files) {
+            let inside: Vec<&TraceGroup<'_>> = groups.iter().filter(|group| filter.may_contain(group.trace)).collect();
+            if inside.is_empty() {
+                continue;
+            }
+            if let Err(error) = whole_or_what_is_left(file, || self.look_into(file, &inside)) {
+                self.found.not_read(file, &error);
+            }
+        }
+        self.found
     }
 
     /// Whether no file has spans of the same time: nothing has to be looked at.
     pub(crate) fn is_needless(&self) -> bool {
         self.files.is_empty()
-    }
-
-    /// Whether a file of the same time may hold spans of a trace.
-    pub(crate) fn may_hold(&self, trace: TraceId) -> bool {
-        self.files.iter().any(|file| may_hold(file, trace))
-    }
-
-    /// The spans of the groups that have a twin in a file, in no order. A file that can't be read can't be looked at: its
-    /// twins are found when it is read again.
-    pub(crate) fn find(mut self, groups: &[TraceGroup<'_>]) -> Vec<RowRef> {
-        for file in std::mem::take(&mut self.files) {
-            let inside: Vec<&TraceGroup<'_>> = groups.iter().filter(|group| may_hold(file, group.trace)).collect();
-            if inside.is_empty() {
-                continue;
-            }
-            if let Err(error) = self.look_into(file, &inside) {
-                metrics::counter!("tracehouse_store_copies_unchecked_total").increment(1);
-                tracing::warn!(path = file.record.path, %error, "a stored file could not be looked at for copies");
-            }
-        }
-        self.found
     }
 
     fn look_into(&mut self, file: &Arc<SpanFile>, groups: &[&TraceGroup<'_>]) -> Result<(), ParquetError> {
@@ -104,6 +139,10 @@ impl<'a> StoredCopies<'a> {
             for group in groups {
                 let Some(rows) = ids.traces.of(group.trace) else { continue };
                 suspected.extend(self.suspected(group, rows.clone(), &ids.keys[rows]));
+            }
+            // A row that can't be read is in no answer, so it is nobody's twin.
+            if let Some(readable) = open.readable(row_group) {
+                suspected.retain(|suspected| readable.value(suspected.stored as usize));
             }
             suspected.sort_unstable_by_key(|suspected| suspected.stored);
             self.compare(&open, row_group, &suspected)?;
@@ -132,7 +171,7 @@ impl<'a> StoredCopies<'a> {
     fn suspected(
         &self,
         group: &TraceGroup<'_>,
-        stored: std::ops::Range<usize>,
+        stored: Range<usize>,
         keys: &[CopyKey],
     ) -> impl Iterator<Item = Suspected> {
         /// Sent rows of a key, and how many stored ones were met.
@@ -165,16 +204,29 @@ impl<'a> StoredCopies<'a> {
             for Suspected { stored: row, sent } in some {
                 let Some(&at) = place.get(row) else { continue };
                 let is_copy = |sent: &RowRef| self.batches[sent.batch as usize].is_copy(sent.row as usize, &stored, at);
-                self.found.extend(sent.iter().copied().filter(is_copy));
+                self.found.copies.extend(sent.iter().copied().filter(is_copy));
             }
         }
         Ok(())
     }
 }
 
-/// Whether a file may hold spans of a trace. One that can't be read can't be looked at.
-fn may_hold(file: &SpanFile, trace: TraceId) -> bool {
-    file.filter().is_ok_and(|filter| filter.may_contain(trace))
+impl Found {
+    fn not_read(&mut self, file: &Arc<SpanFile>, error: &ParquetError) {
+        metrics::counter!("tracehouse_store_copies_unchecked_total").increment(1);
+        tracing::warn!(path = file.record.path, %error, "a stored file could not be looked at for copies");
+        if !is_damage(error) && !self.unread.iter().any(|other| Arc::ptr_eq(other, file)) {
+            self.unread.push(file.clone());
+        }
+    }
+}
+
+/// Reads a file; one that turns out to be damaged is checked, and what is left of it is read.
+pub(crate) fn whole_or_what_is_left<T>(
+    file: &SpanFile,
+    mut read: impl FnMut() -> Result<T, ParquetError>,
+) -> Result<T, ParquetError> {
+    read().or_else(|error| if file.check(&error) { read() } else { Err(error) })
 }
 
 /// A stored span and the sent ones that have its key.
@@ -197,6 +249,11 @@ impl StoredIds {
     pub(crate) fn read(open: &OpenFile) -> Result<Self, ParquetError> {
         let row_groups = (0..open.row_groups()).map(|row_group| RowGroupIds::read(open, row_group));
         Ok(Self { row_groups: row_groups.collect::<Result<_, _>>()? })
+    }
+
+    /// The traces of a row group, and the rows of each.
+    pub(crate) fn traces_of(&self, row_group: usize) -> impl Iterator<Item = (TraceId, Range<usize>)> {
+        self.row_groups[row_group].traces.iter()
     }
 
     /// What this takes in memory.
@@ -246,8 +303,8 @@ fn column<'b>(batch: &'b RecordBatch, name: &str) -> Result<&'b ArrayRef, Parque
 }
 
 /// Ascending rows as ranges.
-fn ranges_of(rows: impl Iterator<Item = u32>) -> Vec<std::ops::Range<usize>> {
-    let mut ranges: Vec<std::ops::Range<usize>> = Vec::new();
+fn ranges_of(rows: impl Iterator<Item = u32>) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
     for row in rows.map(|row| row as usize) {
         match ranges.last_mut() {
             Some(last) if last.end == row => last.end += 1,
@@ -258,11 +315,16 @@ fn ranges_of(rows: impl Iterator<Item = u32>) -> Vec<std::ops::Range<usize>> {
     ranges
 }
 
-/// Files that have spans of the same minutes, newest first, those written long ago bounded in number.
-fn candidates(files: &[Arc<SpanFile>], starts: impl Iterator<Item = i64>, now_unix_nanos: i64) -> Vec<&Arc<SpanFile>> {
+/// Files that have spans of the same minutes, newest first.
+fn of_the_same_minutes(files: &[Arc<SpanFile>], starts: impl Iterator<Item = i64>) -> Vec<&Arc<SpanFile>> {
     let minutes = Minutes::of(starts);
     let mut found: Vec<&Arc<SpanFile>> = files.iter().filter(|file| minutes.meet(file)).collect();
     found.sort_by_key(|file| std::cmp::Reverse(file.record.created_at));
+    found
+}
+
+/// Bounds the number of files that were written long ago. They are ordered, newest first.
+fn bound(found: &mut Vec<&Arc<SpanFile>>, now_unix_nanos: i64) {
     let always_since = now_unix_nanos.saturating_sub(CHECKED_ALWAYS.as_nanos() as i64);
     let always = found.partition_point(|file| file.record.created_at >= always_since);
     if found.len() > always + OLDER_FILES_MAX {
@@ -270,7 +332,6 @@ fn candidates(files: &[Arc<SpanFile>], starts: impl Iterator<Item = i64>, now_un
         metrics::counter!("tracehouse_store_copies_unchecked_total").increment(left_out as u64);
         found.truncate(always + OLDER_FILES_MAX);
     }
-    found
 }
 
 /// In which minutes spans begin: for each hour one bit a minute.

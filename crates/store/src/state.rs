@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::{Mutex, RwLock};
 use tracehouse_model::{SpanBatch, TenantId, TraceId};
 
-use crate::hot_copies::HotCopies;
+use crate::hot_copies::{HotCopies, TakenOut};
 use crate::log::DurableBatch;
 use crate::span_file::SpanFile;
 use crate::unreadable::Unreadable;
@@ -53,6 +53,10 @@ impl HotBatch {
 
     pub(crate) fn set_without_copies(&self) {
         self.without_copies.store(true, Ordering::Release);
+    }
+
+    fn set_unknown(&self) {
+        self.without_copies.store(false, Ordering::Release);
     }
 
     /// The batch with some of its rows alone, which are given in order.
@@ -129,23 +133,46 @@ impl State {
         Snapshot { taken_unix_nanos: now_unix_nanos, ..self.snapshot(tenant) }
     }
 
-    /// All spans of a tenant at this moment, each once: copies of others are taken out of what is in memory. May read files.
-    pub(crate) fn snapshot_without_copies(&self, tenant: &TenantId, now_unix_nanos: i64) -> Snapshot {
+    /// All spans of a tenant at this moment, each once: copies of others are taken out of what is in memory. May read files, and
+    /// gives those that it could not read: they may hold twins.
+    pub(crate) fn snapshot_without_copies(
+        &self,
+        tenant: &TenantId,
+        now_unix_nanos: i64,
+    ) -> (Snapshot, Vec<Arc<SpanFile>>) {
         let all_known = |snapshot: &Snapshot| snapshot.hot.iter().all(|batch| batch.is_without_copies());
         let snapshot = self.snapshot_as_sent(tenant, now_unix_nanos);
         if all_known(&snapshot) {
-            return snapshot;
+            return (snapshot, Vec::new());
         }
-        let copies = self.hot_copies.lock().entry(tenant.clone()).or_default().clone();
+        let copies = self.hot_copies_of(tenant);
         // One at a time for each tenant: what one has found the next need not look for.
         let mut copies = copies.lock();
         let mut snapshot = self.snapshot_as_sent(tenant, now_unix_nanos);
         if all_known(&snapshot) {
-            return snapshot;
+            return (snapshot, Vec::new());
         }
-        let replaced = copies.take_out(&mut snapshot, now_unix_nanos);
+        let TakenOut { replaced, unread } = copies.take_out(&mut snapshot, now_unix_nanos);
         self.replace_hot(tenant, &replaced);
-        snapshot
+        (snapshot, unread)
+    }
+
+    fn hot_copies_of(&self, tenant: &TenantId) -> Arc<Mutex<HotCopies>> {
+        self.hot_copies.lock().entry(tenant.clone()).or_default().clone()
+    }
+
+    /// Adds files of a tenant that were not written from what was in memory, and takes others away. What is in memory may hold
+    /// copies of them, so all of it is looked at again.
+    pub(crate) fn let_in(&self, tenant: &TenantId, add: Vec<Arc<SpanFile>>, remove: &[String]) {
+        let copies = self.hot_copies_of(tenant);
+        // Nobody may call a batch known that was not compared with these files.
+        let mut copies = copies.lock();
+        copies.forget();
+        let mut tenants = self.tenants.write();
+        tenants.change_files(add, remove);
+        for batch in tenants.by_id.get(tenant).iter().flat_map(|snapshot| &snapshot.hot) {
+            batch.set_unknown();
+        }
     }
 
     /// Puts batches in the place of others. One that is no longer in memory needs no replacement.
