@@ -6,6 +6,7 @@ import resource
 import socket
 import time
 
+import pytest
 import requests
 
 from otlp import middle_of_hour, request, span
@@ -109,6 +110,27 @@ def test_half_bodies_alone_keep_nobody_out_and_are_answered(tracehouse):
         last = half_open[-1]
         last.settimeout(60)
         assert last.recv(100).startswith(b"HTTP/1.1 408 ")
+
+
+def http_body(tenant, announced, sent):
+    """A request that announces so many bytes, with some of them."""
+    head = (
+        f"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-protobuf\r\n"
+        f"X-Scope-OrgID: {tenant}\r\nContent-Length: {announced}\r\n\r\n"
+    )
+    return head.encode() + bytes(sent)
+
+
+@pytest.mark.parametrize("sent", [1, MIB - 1], ids=["announced", "sent"])
+def test_large_half_bodies_of_two_tenants_keep_nobody_out(tracehouse, sent):
+    """More than all requests may take together, announced or really sent and never ended."""
+    in_flight_bytes_max = 96 * MIB
+    with steady_ingest(tracehouse) as sender, closed_at_last() as half_open:
+        for at in range(in_flight_bytes_max // MIB + 4):
+            half_open.append(begin(tracehouse.otlp_http, http_body(f"evil{at % 2}", MIB, sent)))
+        sender.wait_for(40)
+    ended = tracehouse.metrics().get("tracehouse_receive_still_bodies_ended_total", 0)
+    assert (ended > 0) == (sent > 1), "what was only announced takes no room"
 
 
 def test_without_file_handles_room_is_made_and_the_log_says_it_once(tracehouse):

@@ -65,8 +65,11 @@ pub fn rest_column(owner: Owner) -> &'static str {
 
 /// The column that alone holds a key: `Some(None)` if nothing in the file has it, `None` if it takes more than one column.
 pub fn column_of_key(owner: Owner, key: &str, contents: &Contents, layout: &Layout) -> Option<Option<String>> {
-    let types = key_types(owner, key, contents);
     let column = own_column(owner, key, layout);
+    if column.is_some() && contents.stands_alone(&column_name(owner, key)) {
+        return Some(Some(column_name(owner, key)));
+    }
+    let types = key_types(owner, key, contents);
     if !types.may_occur {
         return Some(None);
     }

@@ -3,7 +3,8 @@
 //! A copy begins when its twin began, so only files with spans of the same minutes can hold the twin; of those, only files
 //! whose filter may hold the trace are looked at; of those, ids, starts and kinds are compared in memory; and only where
 //! all of them are the same is the content read ([`SpanBatch::is_copy`] decides). New spans therefore cost a few filter
-//! look-ups for each trace, and files are read for traces that go on from one file into the next.
+//! look-ups for each trace, and files are read for traces that go on from one file into the next: where these are few the
+//! pages that they stand in, else what tells all spans of the file apart.
 //!
 //! The bound: every file that was written within [`CHECKED_ALWAYS`] is looked at, and of older ones as many as
 //! [`OLDER_FILES_MAX`], newest first. Copies beyond that are found when their files are merged and when a trace is read.
@@ -11,8 +12,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::AsArray;
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, TimestampNanosecondType};
+use parquet::arrow::arrow_reader::RowSelector;
 use parquet::errors::ParquetError;
 use tracehouse_model::{CopyKey, SeededMap, SpanBatch, TraceId, kind};
 
@@ -31,6 +33,10 @@ const SPANS_OF_KEY_MAX: usize = 32;
 const COMPARED_AT_ONCE_MAX: usize = 16 * 1024;
 /// Bytes of content that are read at once.
 const COMPARED_BYTES_MAX: u64 = 16 << 20;
+/// About so many spans can be told apart in the time that it takes to look up one trace.
+const SPANS_PER_LOOK_UP: u64 = 4096;
+/// What a key is made of.
+const KEY_COLUMNS: [&str; 3] = ["span_id", "start_time", "kind"];
 const NANOS_PER_MINUTE: i64 = 60_000_000_000;
 const MINUTES_PER_HOUR: i64 = 60;
 
@@ -49,9 +55,15 @@ pub(crate) struct StoredCopies<'a> {
 }
 
 impl<'a> StoredCopies<'a> {
-    /// `files`: all of the tenant; `now_unix_nanos`: by the clock that their `created_at` was taken from.
-    pub(crate) fn new(files: &'a [Arc<SpanFile>], batches: &'a [&'a SpanBatch], now_unix_nanos: i64) -> Self {
-        Self { files: candidates(files, batches, now_unix_nanos), batches, found: Vec::new() }
+    /// `files`: all of the tenant; `starts`: of the spans that may be copies; `now_unix_nanos`: by the clock that the files'
+    /// `created_at` was taken from.
+    pub(crate) fn new(
+        files: &'a [Arc<SpanFile>],
+        batches: &'a [&'a SpanBatch],
+        starts: impl Iterator<Item = i64>,
+        now_unix_nanos: i64,
+    ) -> Self {
+        Self { files: candidates(files, starts, now_unix_nanos), batches, found: Vec::new() }
     }
 
     /// Whether no file has spans of the same time: nothing has to be looked at.
@@ -82,18 +94,61 @@ impl<'a> StoredCopies<'a> {
 
     fn look_into(&mut self, file: &Arc<SpanFile>, groups: &[&TraceGroup<'_>]) -> Result<(), ParquetError> {
         let open = file.open().map_err(|error| error.source)?;
-        let ids = file.ids(&open)?;
+        let ids = match file.known_ids() {
+            None if groups.len() as u64 * SPANS_PER_LOOK_UP < file.record.spans => return self.look_up(&open, groups),
+            None => file.ids(&open)?,
+            Some(known) => known,
+        };
         for (row_group, ids) in ids.row_groups.iter().enumerate() {
             let mut suspected: Vec<Suspected> = Vec::new();
             for group in groups {
                 let Some(rows) = ids.traces.of(group.trace) else { continue };
-                let twins = ids.twins(rows, group.rows, self.batches);
-                suspected.extend(twins);
+                suspected.extend(self.suspected(group, rows.clone(), &ids.keys[rows]));
             }
             suspected.sort_unstable_by_key(|suspected| suspected.stored);
             self.compare(&open, row_group, &suspected)?;
         }
         Ok(())
+    }
+
+    /// Looks into the pages of a file in which the traces stand.
+    fn look_up(&mut self, open: &OpenFile, groups: &[&TraceGroup<'_>]) -> Result<(), ParquetError> {
+        for group in groups {
+            for (row_group, rows) in open.find_trace(group.trace)? {
+                let selection = vec![RowSelector::skip(rows.start), RowSelector::select(rows.len())];
+                let mut keys = Vec::with_capacity(rows.len());
+                let (form, at_once) = (StringForm::Dictionary, rows.len());
+                for batch in open.scan(row_group, &KEY_COLUMNS, Some(selection.into()), form, at_once)? {
+                    push_keys(&batch?, &mut keys)?;
+                }
+                let suspected: Vec<Suspected> = self.suspected(group, rows, &keys).collect();
+                self.compare(open, row_group, &suspected)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The stored spans of a trace that have the keys of sent ones. `keys`: those of the stored rows.
+    fn suspected(
+        &self,
+        group: &TraceGroup<'_>,
+        stored: std::ops::Range<usize>,
+        keys: &[CopyKey],
+    ) -> impl Iterator<Item = Suspected> {
+        /// Sent rows of a key, and how many stored ones were met.
+        type OfKey = (Vec<RowRef>, usize);
+        let mut by_key: SeededMap<CopyKey, OfKey> = SeededMap::default();
+        for &at in group.rows {
+            let (sent, _) = by_key.entry(self.batches[at.batch as usize].copy_key(at.row as usize)).or_default();
+            if sent.len() < SPANS_OF_KEY_MAX {
+                sent.push(at);
+            }
+        }
+        stored.zip(keys).filter_map(move |(row, key)| {
+            let (sent, met) = by_key.get_mut(key)?;
+            *met += 1;
+            (*met <= SPANS_OF_KEY_MAX).then(|| Suspected { stored: row as u32, sent: sent.clone() })
+        })
     }
 
     /// Reads the content of the stored spans, some at a time, and compares.
@@ -156,50 +211,38 @@ impl StoredIds {
 impl RowGroupIds {
     fn read(open: &OpenFile, row_group: usize) -> Result<Self, ParquetError> {
         let rows = open.rows_of(row_group).max(1);
-        let columns = ["trace_id", "span_id", "start_time", "kind"];
+        let columns: Vec<&str> = ["trace_id"].into_iter().chain(KEY_COLUMNS).collect();
         let mut ids = Self { traces: TraceRows::default(), keys: Vec::with_capacity(rows) };
         for batch in open.scan(row_group, &columns, None, StringForm::Dictionary, rows)? {
             let batch = batch?;
-            let column = |name: &str| batch.column_by_name(name).ok_or_else(|| wrong_column(name));
-            let wrong = |name: &'static str| move || wrong_column(name);
-            let trace_id = column("trace_id")?.as_fixed_size_binary_opt().ok_or_else(wrong("trace_id"))?;
-            let span_id = column("span_id")?.as_fixed_size_binary_opt().ok_or_else(wrong("span_id"))?;
-            let starts = column("start_time")?.as_primitive_opt::<TimestampNanosecondType>();
-            let starts = starts.ok_or_else(wrong("start_time"))?.values();
-            let kinds = column("kind")?.as_dictionary_opt::<Int32Type>().ok_or_else(wrong("kind"))?;
-            let names = kinds.values().as_string_opt::<i32>().ok_or_else(wrong("kind"))?;
-            let codes: Vec<u8> = names
-                .iter()
-                .map(|name| kind::from_name(name.unwrap_or_default()).unwrap_or(kind::UNSPECIFIED))
-                .collect();
-            ids.traces.push(trace_id, open.readable(row_group))?;
-            for row in 0..batch.num_rows() {
-                let id: [u8; 8] = span_id.value(row).try_into().map_err(|_| wrong_column("span_id"))?;
-                let code = codes.get(kinds.keys().value(row) as usize).copied().unwrap_or(kind::UNSPECIFIED);
-                ids.keys.push(CopyKey { span_id: u64::from_be_bytes(id), start_unix_nanos: starts[row], kind: code });
-            }
+            let traces = column(&batch, "trace_id")?.as_fixed_size_binary_opt();
+            ids.traces.push(traces.ok_or_else(|| wrong_column("trace_id"))?, open.readable(row_group))?;
+            push_keys(&batch, &mut ids.keys)?;
         }
         Ok(ids)
     }
+}
 
-    /// The stored spans among some rows that have the keys of sent ones.
-    fn twins(&self, stored: std::ops::Range<usize>, sent: &[RowRef], batches: &[&SpanBatch]) -> Vec<Suspected> {
-        /// Sent rows of a key, and how many stored ones were met.
-        type OfKey = (Vec<RowRef>, usize);
-        let mut by_key: SeededMap<CopyKey, OfKey> = SeededMap::default();
-        for &at in sent {
-            let (sent, _) = by_key.entry(batches[at.batch as usize].copy_key(at.row as usize)).or_default();
-            if sent.len() < SPANS_OF_KEY_MAX {
-                sent.push(at);
-            }
-        }
-        let suspected = |row: usize| {
-            let (sent, met) = by_key.get_mut(&self.keys[row])?;
-            *met += 1;
-            (*met <= SPANS_OF_KEY_MAX).then(|| Suspected { stored: row as u32, sent: sent.clone() })
-        };
-        stored.filter_map(suspected).collect()
+/// Adds the keys of spans of which [`KEY_COLUMNS`] were read.
+fn push_keys(batch: &RecordBatch, keys: &mut Vec<CopyKey>) -> Result<(), ParquetError> {
+    let wrong = |name: &'static str| move || wrong_column(name);
+    let span_id = column(batch, "span_id")?.as_fixed_size_binary_opt().ok_or_else(wrong("span_id"))?;
+    let starts = column(batch, "start_time")?.as_primitive_opt::<TimestampNanosecondType>();
+    let starts = starts.ok_or_else(wrong("start_time"))?.values();
+    let kinds = column(batch, "kind")?.as_dictionary_opt::<Int32Type>().ok_or_else(wrong("kind"))?;
+    let names = kinds.values().as_string_opt::<i32>().ok_or_else(wrong("kind"))?;
+    let code = |name: Option<&str>| kind::from_name(name.unwrap_or_default()).unwrap_or(kind::UNSPECIFIED);
+    let codes: Vec<u8> = names.iter().map(code).collect();
+    for row in 0..batch.num_rows() {
+        let id: [u8; 8] = span_id.value(row).try_into().map_err(|_| wrong_column("span_id"))?;
+        let code = codes.get(kinds.keys().value(row) as usize).copied().unwrap_or(kind::UNSPECIFIED);
+        keys.push(CopyKey { span_id: u64::from_be_bytes(id), start_unix_nanos: starts[row], kind: code });
     }
+    Ok(())
+}
+
+fn column<'b>(batch: &'b RecordBatch, name: &str) -> Result<&'b ArrayRef, ParquetError> {
+    batch.column_by_name(name).ok_or_else(|| wrong_column(name))
 }
 
 /// Ascending rows as ranges.
@@ -216,8 +259,8 @@ fn ranges_of(rows: impl Iterator<Item = u32>) -> Vec<std::ops::Range<usize>> {
 }
 
 /// Files that have spans of the same minutes, newest first, those written long ago bounded in number.
-fn candidates<'a>(files: &'a [Arc<SpanFile>], batches: &[&SpanBatch], now_unix_nanos: i64) -> Vec<&'a Arc<SpanFile>> {
-    let minutes = Minutes::of(batches);
+fn candidates(files: &[Arc<SpanFile>], starts: impl Iterator<Item = i64>, now_unix_nanos: i64) -> Vec<&Arc<SpanFile>> {
+    let minutes = Minutes::of(starts);
     let mut found: Vec<&Arc<SpanFile>> = files.iter().filter(|file| minutes.meet(file)).collect();
     found.sort_by_key(|file| std::cmp::Reverse(file.record.created_at));
     let always_since = now_unix_nanos.saturating_sub(CHECKED_ALWAYS.as_nanos() as i64);
@@ -234,10 +277,10 @@ fn candidates<'a>(files: &'a [Arc<SpanFile>], batches: &[&SpanBatch], now_unix_n
 struct Minutes(SeededMap<i64, u64>);
 
 impl Minutes {
-    fn of(batches: &[&SpanBatch]) -> Self {
+    fn of(starts: impl Iterator<Item = i64>) -> Self {
         let mut hours: SeededMap<i64, u64> = SeededMap::default();
         let mut last = (i64::MIN, i64::MIN);
-        for &start in batches.iter().flat_map(|batch| &batch.start_unix_nanos) {
+        for start in starts {
             let minute = start.div_euclid(NANOS_PER_MINUTE);
             if last.0 == minute {
                 continue;

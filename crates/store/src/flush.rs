@@ -86,7 +86,8 @@ fn write_files(
 /// Leaves out spans whose twins are in files.
 fn leave_out_stored(shared: &Shared, tenant: &TenantId, batches: &[&SpanBatch], ordered: &mut OrderedSpans) {
     let snapshot = shared.state.snapshot(tenant);
-    let stored = StoredCopies::new(&snapshot.files, batches, shared.clock.now_unix_nanos());
+    let starts = batches.iter().flat_map(|batch| batch.start_unix_nanos.iter().copied());
+    let stored = StoredCopies::new(&snapshot.files, batches, starts, shared.clock.now_unix_nanos());
     if stored.is_needless() {
         return;
     }

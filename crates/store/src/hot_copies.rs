@@ -1,8 +1,9 @@
 //! Takes copies out of the spans in memory before a query sees them.
 //!
-//! A batch is looked at once, when it is first asked for: the keys of its spans are looked up among those of all batches before it,
-//! and its traces among those of the files ([`crate::copies`]). A tenant that nobody asks about costs nothing; what is
-//! flushed is looked at by the flush.
+//! Whoever counts spans has each batch looked at once, when it is first asked for: the keys of its spans are looked up among
+//! those of all batches before it, and its traces among those of the files ([`crate::copies`]). A tenant that nobody asks
+//! about costs nothing; what is flushed is looked at by the flush. Whoever reads whole traces has only their spans looked
+//! at ([`Snapshot::hot_rows`]): a trace that has just come in is found without a look at all that came with it.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -108,23 +109,51 @@ impl HotCopies {
     }
 }
 
+impl Snapshot {
+    /// The rows of the spans in memory that belong to some traces, which are given sorted, without those that have a twin in a
+    /// file. Twins in memory are left, for whoever puts traces together finds them. May read files.
+    pub fn hot_rows(&self, traces: &[TraceId]) -> Vec<(Arc<HotBatch>, Vec<usize>)> {
+        let mut found = Vec::new();
+        for batch in self.hot.iter().filter(|batch| traces.iter().any(|&trace| batch.may_contain(trace))) {
+            let is_wanted = |row: &usize| traces.binary_search(&batch.spans.trace_id[*row]).is_ok();
+            let mut rows: Vec<usize> = (0..batch.spans.len()).filter(is_wanted).collect();
+            if !batch.is_without_copies() {
+                let copies = stored_twins(self, &batch.spans, &rows, self.taken_unix_nanos);
+                rows.retain(|row| !copies.contains(&(*row as u32)));
+            }
+            if !rows.is_empty() {
+                found.push((batch.clone(), rows));
+            }
+        }
+        found
+    }
+}
+
 /// Marks spans with a twin in a file.
 fn mark_stored(snapshot: &Snapshot, spans: &SpanBatch, now_unix_nanos: i64, is_copy: &mut [bool]) {
+    let rows: Vec<usize> = (0..spans.len()).collect();
+    for row in stored_twins(snapshot, spans, &rows, now_unix_nanos) {
+        is_copy[row as usize] = true;
+    }
+}
+
+/// Those of some rows that have a twin in a file.
+fn stored_twins(snapshot: &Snapshot, spans: &SpanBatch, rows: &[usize], now_unix_nanos: i64) -> SeededSet<u32> {
     let batches = [spans];
-    let stored = StoredCopies::new(&snapshot.files, &batches, now_unix_nanos);
+    let starts = rows.iter().map(|&row| spans.start_unix_nanos[row]);
+    let stored = StoredCopies::new(&snapshot.files, &batches, starts, now_unix_nanos);
     if stored.is_needless() {
-        return;
+        return SeededSet::default();
     }
     let mut rows_of: SeededMap<TraceId, Option<Vec<RowRef>>> = SeededMap::default();
-    for (row, &trace) in spans.trace_id.iter().enumerate() {
-        let rows = rows_of.entry(trace).or_insert_with(|| stored.may_hold(trace).then(Vec::new));
-        if let Some(rows) = rows {
-            rows.push(RowRef { batch: 0, row: row as u32 });
+    for &row in rows {
+        let trace = spans.trace_id[row];
+        let of_trace = rows_of.entry(trace).or_insert_with(|| stored.may_hold(trace).then(Vec::new));
+        if let Some(of_trace) = of_trace {
+            of_trace.push(RowRef { batch: 0, row: row as u32 });
         }
     }
     let groups: Vec<TraceGroup<'_>> =
         rows_of.iter().filter_map(|(&trace, rows)| Some(TraceGroup { trace, rows: rows.as_deref()? })).collect();
-    for found in stored.find(&groups) {
-        is_copy[found.row as usize] = true;
-    }
+    stored.find(&groups).into_iter().map(|found| found.row).collect()
 }

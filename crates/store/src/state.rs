@@ -80,6 +80,8 @@ pub struct Snapshot {
     pub files: Arc<Vec<Arc<SpanFile>>>,
     /// Files that can't be read, without which answers over their times are partial.
     pub unreadable: Arc<Vec<Unreadable>>,
+    /// When it was taken, for whoever looks for copies.
+    pub(crate) taken_unix_nanos: i64,
 }
 
 /// The moving set of hot batches and files. One lock guards both, so that no span is missed or seen twice while it moves
@@ -122,17 +124,22 @@ impl State {
         self.tenants.read().by_id.get(tenant).cloned().unwrap_or_default()
     }
 
+    /// All spans of a tenant at this moment, with copies of others among those in memory.
+    pub(crate) fn snapshot_as_sent(&self, tenant: &TenantId, now_unix_nanos: i64) -> Snapshot {
+        Snapshot { taken_unix_nanos: now_unix_nanos, ..self.snapshot(tenant) }
+    }
+
     /// All spans of a tenant at this moment, each once: copies of others are taken out of what is in memory. May read files.
     pub(crate) fn snapshot_without_copies(&self, tenant: &TenantId, now_unix_nanos: i64) -> Snapshot {
         let all_known = |snapshot: &Snapshot| snapshot.hot.iter().all(|batch| batch.is_without_copies());
-        let snapshot = self.snapshot(tenant);
+        let snapshot = self.snapshot_as_sent(tenant, now_unix_nanos);
         if all_known(&snapshot) {
             return snapshot;
         }
         let copies = self.hot_copies.lock().entry(tenant.clone()).or_default().clone();
         // One at a time for each tenant: what one has found the next need not look for.
         let mut copies = copies.lock();
-        let mut snapshot = self.snapshot(tenant);
+        let mut snapshot = self.snapshot_as_sent(tenant, now_unix_nanos);
         if all_known(&snapshot) {
             return snapshot;
         }

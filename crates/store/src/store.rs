@@ -178,6 +178,12 @@ impl Store {
         self.shared.state.snapshot_without_copies(tenant, self.shared.clock.now_unix_nanos())
     }
 
+    /// The same with copies of others among the spans in memory: for questions about whole traces, which take these with
+    /// [`Snapshot::hot_rows`].
+    pub fn snapshot_as_sent(&self, tenant: &TenantId) -> Snapshot {
+        self.shared.state.snapshot_as_sent(tenant, self.shared.clock.now_unix_nanos())
+    }
+
     /// The tenants that have spans, in memory or in files.
     pub fn tenants(&self) -> Vec<TenantId> {
         self.shared.state.tenants()

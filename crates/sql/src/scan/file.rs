@@ -25,7 +25,7 @@ use crate::tables::Column;
 const SPARSE_SHARE: usize = 8;
 
 /// Whether anything in a file may satisfy the filters, from what it says of itself. Reads no rows.
-pub(super) fn may_match(scan: &Scan, file: &SpanFile) -> StatementResult<bool> {
+pub(super) fn may_match(scan: &Scan, file: &Arc<SpanFile>) -> StatementResult<bool> {
     let predicate = &scan.predicate;
     // A file whose names or filter can't be read may hold anything.
     let has_trace = predicate.traces.as_ref().is_none_or(|traces| traces.iter().any(|&id| may_contain(file, id)));
