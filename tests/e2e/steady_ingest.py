@@ -27,7 +27,7 @@ EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 @contextlib.contextmanager
 def steady_ingest(server, tenant=WELL_BEHAVED, complete=True):
-    """Meanwhile the tenant sends. With `complete=False` its answers may be partial, as older spans of it may be missing;
+    """Meanwhile the tenant sends. With `complete=False` its answers may be partial, as its older spans may be missing;
     what it sends now never is."""
     sender = SteadySender(server, tenant, complete)
     sender.start()
@@ -119,7 +119,7 @@ class SteadySender(threading.Thread):
         while self.accepted < until and not self.faults:
             assert time.monotonic() < deadline, f"{self.accepted} of {until} batches are accepted"
             time.sleep(0.01)
-        assert self.faults == []
+        assert self.faults == [], self.faults
 
     def stop(self):
         self.halt.set()
@@ -145,8 +145,9 @@ class SteadySender(threading.Thread):
         answer = self.server.request("POST", "/api/v1/sql", json=asked, tenant=self.tenant).json()
         assert not (self.complete and answer.get("partialReason")), answer["partialReason"]
         expected = {self._trace(number).hex() for number in range(1, self.accepted + 1)}
-        assert len(answer["rows"]) == len(expected) and {trace for trace, _, _ in answer["rows"]} == expected
-        assert {tuple(counts) for _, *counts in answer["rows"]} == {(SPANS_PER_BATCH, SPANS_PER_BATCH)}
+        found = {trace: (spans, distinct) for trace, spans, distinct in answer["rows"]}
+        assert len(found) == len(answer["rows"]) and found.keys() == expected, found.keys() ^ expected
+        assert set(found.values()) == {(SPANS_PER_BATCH, SPANS_PER_BATCH)}, found
 
     def _check_series(self):
         begin = self.begin // 10**9
@@ -155,4 +156,4 @@ class SteadySender(threading.Thread):
         answer = self.server.json("/api/v1/metrics", params=asked, tenant=self.tenant)
         assert answer["complete"] or not self.complete, answer
         [series] = answer["series"]
-        assert series["values"] == [self.accepted * SPANS_PER_BATCH]
+        assert series["values"] == [self.accepted * SPANS_PER_BATCH], (series, self.accepted)

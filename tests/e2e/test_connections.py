@@ -28,6 +28,8 @@ HALF_OPEN = {
     "one byte of a preface": b"P",
     "all but one byte of a preface": PREFACE[:-1],
     "HTTP/2 without a request": PREFACE + EMPTY_SETTINGS,
+    # Its frame does not say that it is the last one.
+    "half a head of HTTP/2": PREFACE + EMPTY_SETTINGS + b"\x00\x00\x02\x01\x00\x00\x00\x00\x01\x82\x86",
     "half a head": b"GET /api/v1/services HTTP/1.1\r\nHost: localhost\r\nX-Wait: ",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "half a body": b"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

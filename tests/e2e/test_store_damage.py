@@ -306,7 +306,7 @@ WHOLE_FILES = 3
 
 
 def regions(path):
-    """A byte in each region of a file, by the region's name: the columns, what stands behind them, the footer, the ends."""
+    """A byte in each region of a file, by its name: the columns, what stands behind them, the footer, the ends."""
     size = path.stat().st_size
     metadata = pyarrow.parquet.read_metadata(path)
     footer = size - 8 - int.from_bytes(path.read_bytes()[-8:-4], "little")
