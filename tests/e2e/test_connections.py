@@ -1,19 +1,24 @@
 """Connections that cost their peers nothing: half open, silent, slow, never reading. Others are served as before."""
 
+import contextlib
 import os
 import resource
 import socket
-import threading
 import time
 
+import pytest
 import requests
 
 from otlp import middle_of_hour, request, span
+from process_clock import faster
+from steady_ingest import steady_ingest
 
 MIB = 2**20
 TRACE = bytes(range(1, 17))
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 EMPTY_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+# Kinds of frames of HTTP/2, and the flag of settings and pings that are answers.
+HEADERS, SETTINGS, PING, GOAWAY, ACK = 1, 4, 6, 7, 1
 HALF_OPEN_PER_PORT = 5000
 # For the test's own files, and the connections of those who behave well.
 HANDLES_OF_OTHERS = 1000
@@ -23,6 +28,8 @@ HALF_OPEN = {
     "one byte of a preface": b"P",
     "all but one byte of a preface": PREFACE[:-1],
     "HTTP/2 without a request": PREFACE + EMPTY_SETTINGS,
+    # Its frame does not say that it is the last one.
+    "half a head of HTTP/2": PREFACE + EMPTY_SETTINGS + b"\x00\x00\x02\x01\x00\x00\x00\x00\x01\x82\x86",
     "half a head": b"GET /api/v1/services HTTP/1.1\r\nHost: localhost\r\nX-Wait: ",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "half a body": b"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -54,60 +61,30 @@ def wait_until(condition, seconds_max, what):
         time.sleep(0.1)
 
 
-class WellBehaved(threading.Thread):
-    """Sends spans and asks for them, again and again; remembers what went wrong."""
-
-    def __init__(self, server):
-        super().__init__(daemon=True)
-        self.server, self.halt = server, threading.Event()
-        self.done, self.faults = 0, []
-        self.sender, self.asker = requests.Session(), requests.Session()
-
-    def run(self):
-        while not self.halt.is_set():
-            try:
-                self._once(self.done + 1)
-                self.done += 1
-            except Exception as fault:
-                self.faults.append(repr(fault))
-
-    def _once(self, number):
-        body = request([span(TRACE, number.to_bytes(8), middle_of_hour())]).SerializeToString()
-        headers = {"Content-Type": "application/x-protobuf"}
-        sent = self.sender.post(self.server.otlp_http + "/v1/traces", data=body, headers=headers, timeout=20)
-        assert sent.status_code == 200, sent.text
-        found = self.asker.get(self.server.url + "/api/v1/search", params={"limit": 1}, timeout=20)
-        assert found.status_code == 200 and found.json()["traces"], found.text
-
-    def stop(self):
-        self.halt.set()
-        self.join()
-        assert self.faults == [] and self.done > 0, (self.done, self.faults[:3])
-
-
 def test_half_open_connections_on_every_port_keep_nobody_out(tracehouse):
     _, handles = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (handles, handles))
     number = min(HALF_OPEN_PER_PORT, (handles - HANDLES_OF_OTHERS) // 3)
-    good = WellBehaved(tracehouse)
-    good.start()
-    half_open = []
-    try:
+    with steady_ingest(tracehouse) as sender, closed_at_last() as half_open:
         for at in range(number):
             sent = list(HALF_OPEN.values())[at % len(HALF_OPEN)]
             for url in ports(tracehouse).values():
                 half_open.append(begin(url, sent))
-        done = good.done
-        wait_until(lambda: good.done > done + 20 or good.faults, 30, "being served beside the half open")
+        sender.wait_for(20)
         for port in ports(tracehouse):
             assert number < HALF_OPEN_PER_PORT or connections_ended(tracehouse, port, "made_room") > 0, port
         # They go although nobody needs their places.
         for port in ports(tracehouse):
             wait_until(lambda port=port: open_connections(tracehouse, port) < 50, 90, f"closing those of {port}")
-        good.stop()
+
+
+@contextlib.contextmanager
+def closed_at_last():
+    connections = []
+    try:
+        yield connections
     finally:
-        good.halt.set()
-        for connection in half_open:
+        for connection in connections:
             connection.close()
 
 
@@ -126,28 +103,40 @@ def test_half_bodies_alone_keep_nobody_out_and_are_answered(tracehouse):
     _, handles = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (handles, handles))
     number = min(HALF_OPEN_PER_PORT, handles - HANDLES_OF_OTHERS)
-    good = WellBehaved(tracehouse)
-    good.start()
-    half_open = []
-    try:
+    with steady_ingest(tracehouse) as sender, closed_at_last() as half_open:
         for _ in range(number):
             half_open.append(begin(tracehouse.otlp_http, HALF_OPEN["half a body"]))
-        done = good.done
-        wait_until(lambda: good.done > done + 20 or good.faults, 30, "being served beside the half bodies")
+        sender.wait_for(20)
         last = half_open[-1]
         last.settimeout(60)
         assert last.recv(100).startswith(b"HTTP/1.1 408 ")
-        good.stop()
-    finally:
-        good.halt.set()
-        for connection in half_open:
-            connection.close()
+
+
+def http_body(tenant, announced, sent):
+    """A request that announces so many bytes, with some of them."""
+    head = (
+        f"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-protobuf\r\n"
+        f"X-Scope-OrgID: {tenant}\r\nContent-Length: {announced}\r\n\r\n"
+    )
+    return head.encode() + bytes(sent)
+
+
+@pytest.mark.parametrize("sent", [1, MIB - 1], ids=["announced", "sent"])
+def test_large_half_bodies_of_two_tenants_keep_nobody_out(tracehouse, sent):
+    """More than all requests may take together, announced or really sent and never ended."""
+    in_flight_bytes_max = 96 * MIB
+    with steady_ingest(tracehouse) as sender, closed_at_last() as half_open:
+        for at in range(in_flight_bytes_max // MIB + 4):
+            half_open.append(begin(tracehouse.otlp_http, http_body(f"evil{at % 2}", MIB, sent)))
+        sender.wait_for(40)
+    ended = tracehouse.metrics().get("tracehouse_receive_still_bodies_ended_total", 0)
+    assert (ended > 0) == (sent > 1), "what was only announced takes no room"
 
 
 def test_without_file_handles_room_is_made_and_the_log_says_it_once(tracehouse):
     """No handle is left for new connections, again and again."""
-    good = WellBehaved(tracehouse)
-    good._once(1)
+    one = request([span(TRACE, b"\x01" * 8, middle_of_hour())]).SerializeToString()
+    tracehouse.post_otlp(one)
     pid = tracehouse.process.pid
     limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     highest = max(int(handle) for handle in os.listdir(f"/proc/{pid}/fd"))
@@ -158,6 +147,7 @@ def test_without_file_handles_room_is_made_and_the_log_says_it_once(tracehouse):
         held.append(begin(tracehouse.url, b"P"))
         time.sleep(0.01)
     # Who was there is served, and who comes gets the place of one that says nothing.
+    tracehouse.post_otlp(one)
     assert tracehouse.search()["traces"]
     assert requests.get(tracehouse.url + "/healthz", timeout=20).status_code == 200
     assert connections_ended(tracehouse, "query", "made_room") > 0
@@ -167,17 +157,17 @@ def test_without_file_handles_room_is_made_and_the_log_says_it_once(tracehouse):
     for connection in held:
         connection.close()
     assert failures >= 5 and 1 <= messages <= failures / 5, (failures, messages)
-    good._once(2)
+    tracehouse.post_otlp(one)
 
 
 class RawHttp2:
-    """A client of HTTP/2 that lets nothing of an answer's body through: its windows are zero."""
+    """A client of HTTP/2 that lets nothing of an answer's body through, where its windows are zero."""
 
-    def __init__(self, url):
+    def __init__(self, url, window=0):
         self.authority = url.removeprefix("http://").encode()
-        self.socket = socket.create_connection(address_of(url))
-        initial_window_size = (4).to_bytes(2) + (0).to_bytes(4)
-        self.socket.sendall(PREFACE + self._frame(4, 0, 0, initial_window_size))
+        self.socket = socket.create_connection(address_of(url), timeout=30)
+        initial_window_size = (4).to_bytes(2) + window.to_bytes(4)
+        self.socket.sendall(PREFACE + self._frame(SETTINGS, 0, 0, initial_window_size))
 
     @staticmethod
     def _frame(kind, flags, stream, payload):
@@ -189,7 +179,34 @@ class RawHttp2:
         # The indexed fields are `:method: GET` and `:scheme: http` of HPACK's static table.
         head = b"\x82\x86" + literal(4, path.encode()) + literal(1, self.authority)
         end_of_stream_and_headers = 5
-        self.socket.sendall(self._frame(1, end_of_stream_and_headers, 2 * number + 1, head))
+        self.socket.sendall(self._frame(HEADERS, end_of_stream_and_headers, 2 * number + 1, head))
+
+    def ping(self):
+        self.socket.sendall(self._frame(PING, 0, 0, b"tracecat"))
+
+    def frame(self):
+        """The next frame: its kind, whether it is an answer to what this side sent, its stream. Pings are answered."""
+        head = self._exactly(9)
+        kind, flags, stream = head[3], head[4], int.from_bytes(head[5:])
+        payload = self._exactly(int.from_bytes(head[:3]))
+        if kind == PING and not flags & ACK:
+            self.socket.sendall(self._frame(PING, ACK, 0, payload))
+        return kind, kind in (SETTINGS, PING) and bool(flags & ACK), stream
+
+    def _exactly(self, count):
+        received = b""
+        while len(received) < count:
+            part = self.socket.recv(count - len(received))
+            assert part, "the server ended the connection"
+            received += part
+        return received
+
+    def frames_until(self, *wanted):
+        """The frames that come, up to this one."""
+        frames = []
+        while wanted not in frames:
+            frames.append(self.frame())
+        return frames
 
 
 def test_answers_that_nobody_reads_hold_little_and_not_for_long(tracehouse):
@@ -224,3 +241,27 @@ def test_answers_that_nobody_reads_hold_little_and_not_for_long(tracehouse):
     assert 3 * answer_bytes < max(held) < 2 * 64 * MIB + MIB, (max(held), answer_bytes)
     # And the server is as it was.
     assert len(tracehouse.get(path, headers={"Accept-Encoding": "identity"}).content) == answer_bytes
+
+
+# A second of the test is so many of the server. With more, answers to its pings would be late on a busy machine.
+TIMES_FASTER = 20
+# Each comes after half a minute of silence: together more than a connection without a request is kept.
+PINGS = 4
+
+
+def test_a_connection_at_rest_that_answers_pings_is_kept(new_tracehouse):
+    """For minutes of the server's own time, on every port."""
+    server = new_tracehouse().start(env=faster(TIMES_FASTER))
+    clients = {port: RawHttp2(url, window=MIB) for port, url in ports(server).items()}
+    came = {port: [] for port in clients}
+    for number in range(PINGS):
+        for client in clients.values():
+            client.get(0, "/healthz") if number == 0 else client.ping()
+        for port, client in clients.items():
+            came[port] += client.frames_until(PING, False, 0)
+    for port, client in clients.items():
+        client.get(1, "/healthz")
+        came[port] += client.frames_until(HEADERS, False, 3)
+        assert came[port].count((PING, True, 0)) == PINGS - 1 and (HEADERS, False, 1) in came[port]
+        assert (GOAWAY, False, 0) not in came[port]
+        assert connections_ended(server, port, "silent") == connections_ended(server, port, "idle") == 0

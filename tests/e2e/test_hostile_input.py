@@ -1,17 +1,14 @@
 """Input that was chosen to do harm is bounded, or refused with a reason; a well-behaved tenant goes on meanwhile."""
 
-import contextlib
 import gzip
 import json
 import os
 import random
-import threading
 import time
 from pathlib import Path
 
 import grpc
 import pytest
-import requests
 from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
@@ -19,58 +16,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from otlp import attributes, middle_of_hour, partial_success, request, span
+from steady_ingest import steady_ingest
 from tracehouse import Tracehouse
 
 MIB = 2**20
-GOOD = "well-behaved"
-WAIT_SECONDS_MAX = 20
-PROTOBUF = {"Content-Type": "application/x-protobuf"}
-
-
-class Sender(threading.Thread):
-    """A tenant that sends ten spans at a time, and remembers what it was told and how long that took."""
-
-    def __init__(self, server):
-        super().__init__()
-        self.server = server
-        self.stopping = threading.Event()
-        self.answers = []
-        self.waits = []
-        self.session = requests.Session()
-
-    def run(self):
-        headers = PROTOBUF | {"X-Scope-OrgID": GOOD}
-        while not self.stopping.wait(0.02):
-            number = len(self.answers) + 1
-            spans = [span(number.to_bytes(16), at.to_bytes(8), middle_of_hour() + at) for at in range(1, 11)]
-            body = request(spans).SerializeToString()
-            began = time.monotonic()
-            answer = self.session.post(self.server.otlp_http + "/v1/traces", data=body, headers=headers, timeout=60)
-            self.waits.append(time.monotonic() - began)
-            self.answers.append((answer.status_code, answer.content))
-
-
-@contextlib.contextmanager
-def well_behaved(server):
-    """Meanwhile a tenant sends as usual: all of it is taken, soon, and found."""
-    sender = Sender(server)
-    sender.start()
-    try:
-        yield sender
-    finally:
-        sender.stopping.set()
-        sender.join()
-    assert len(sender.answers) >= 5
-    assert all(answer == (200, b"") for answer in sender.answers), set(sender.answers)
-    assert max(sender.waits) < WAIT_SECONDS_MAX, sender.waits
-    last = len(sender.answers)
-    for number in (1, last // 2, last):
-        assert server.json(f"/api/v1/traces/{number:032x}", tenant=GOOD)["spanCount"] == 10
-    assert server.json("/api/v1/status", tenant=GOOD)["spansHot"] + stored(server) == 10 * last
-
-
-def stored(server):
-    return server.json("/api/v1/status", tenant=GOOD)["spansStored"]
 
 
 def post_until_taken(server, body, tenant):
@@ -148,7 +97,7 @@ def ordinary_names(number):
 def peak_with_names(server, make):
     """Takes 32 MB of spans into several files, merges them, starts again, asks for names; most memory meanwhile."""
     sent = number = 0
-    with well_behaved(server):
+    with steady_ingest(server) as sender:
         while sent < HOSTILE_BYTES:
             body = make(number)
             sent += len(body)
@@ -160,6 +109,7 @@ def peak_with_names(server, make):
         server.compact()
     _, peak = server.memory_bytes()
     server.restart()
+    sender.check()
     listed = [
         server.get(path, tenant="hostile")
         for path in ("/api/v1/services", "/api/v1/operations", "/api/v1/attributes/keys")
@@ -239,7 +189,7 @@ def test_a_hundred_thousand_chosen_ids(new_tracehouse):
     server = new_tracehouse().start()
     chosen = list(chosen_ids())
     assert len(set(chosen)) == CHOSEN_IDS
-    with well_behaved(server):
+    with steady_ingest(server):
         ordinary = take_and_read(server, "ordinary", ordinary_ids())
         assert take_and_read(server, "hostile", chosen) < 3 * ordinary + 2
 
@@ -254,9 +204,9 @@ def test_five_thousand_invented_tenants(new_tracehouse):
     """A thousand tenants have room; the names beyond are refused for good, over either protocol, and leave nothing."""
     server = new_tracehouse().start()
     body = request([span(b"\x01" * 16, b"\x02" * 8, middle_of_hour())]).SerializeToString()
-    with well_behaved(server) as sender:
-        while not sender.answers:
-            time.sleep(0.01)
+    with steady_ingest(server) as sender:
+        # It has the first of the places.
+        sender.wait_for(1)
         codes = [
             server.post_otlp(body, tenant=f"invented-{number}", expect=None).status_code for number in range(INVENTED)
         ]
@@ -276,6 +226,7 @@ def test_five_thousand_invented_tenants(new_tracehouse):
     assert server.search(tenant="one-more")["traces"] == []
     # Those that are known go on after a restart.
     server.restart()
+    sender.check()
     server.post_otlp(body, tenant="invented-5")
     server.post_otlp(body, tenant="invented-4999", expect=403)
 
@@ -342,7 +293,7 @@ def unfolding_requests():
 
 def test_requests_that_unfold_are_refused_early(new_tracehouse):
     server = new_tracehouse().start()
-    with well_behaved(server):
+    with steady_ingest(server):
         for what, body, content_type in unfolding_requests():
             packed = gzip.compress(body)
             assert len(packed) < MIB

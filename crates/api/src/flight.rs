@@ -28,12 +28,11 @@ use futures::{StreamExt, TryStreamExt, stream};
 use prost::Message;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
-use tracehouse_model::TenantId;
+use tracehouse_model::{TENANT_HEADER, TenantId};
 use tracehouse_query::Reservation;
 use tracehouse_sql::{SqlError, SqlRequest, TABLES};
 
 use crate::state::ApiState;
-use crate::tenant::TENANT_HEADER;
 
 /// The one catalogue and schema that there are.
 const CATALOGUE: &str = "tracehouse";
@@ -56,9 +55,9 @@ type DoGet = Response<<FlightSql as FlightService>::DoGetStream>;
 
 impl FlightSql {
     fn tenant(&self, metadata: &MetadataMap) -> Result<TenantId, Status> {
-        let Some(name) = metadata.get(TENANT_HEADER) else { return Ok(self.state.default_tenant.clone()) };
-        let name = name.to_str().map_err(|_| Status::invalid_argument("the tenant's name is not ASCII"))?;
-        TenantId::new(name).map_err(|error| Status::invalid_argument(error.to_string()))
+        let values = metadata.get_all(TENANT_HEADER).iter().map(|value| value.as_encoded_bytes());
+        let named = TenantId::in_header(values).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        Ok(named.unwrap_or_else(|| self.state.default_tenant.clone()))
     }
 
     async fn schema(&self, metadata: &MetadataMap, query: &str) -> Result<SchemaRef, Status> {

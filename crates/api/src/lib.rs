@@ -60,7 +60,6 @@ pub use engine::{AdminError, Answers, Stored};
 pub use openapi::openapi_json;
 pub use problem::Problem;
 pub use state::ApiState;
-pub use tenant::TENANT_HEADER;
 
 /// How long an answer to a question may take.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(60);

@@ -80,7 +80,7 @@ impl SqliteCatalogue {
                 // The log is cut off once a commit returns, so a commit must survive a power failure.
                 .synchronous(SqliteSynchronous::Full)
         };
-        let opened = SqlitePoolOptions::new().max_connections(1).connect_with(writing).await;
+        let opened = pool(1).connect_with(writing).await;
         let writer = opened.map_err(|source| match finding_of_damage(&source) {
             Some(finding) => CatalogueError::Damaged { path: shown_path.clone(), finding },
             None => match CatalogueError::from(source) {
@@ -89,7 +89,7 @@ impl SqliteCatalogue {
             },
         })?;
         let reading = options.create_if_missing(false).read_only(true).row_buffer_size(Self::ROW_BUFFER);
-        let readers = SqlitePoolOptions::new().max_connections(Self::READERS_MAX).connect_lazy_with(reading);
+        let readers = pool(Self::READERS_MAX).connect_lazy_with(reading);
         Ok(Self { shown_path, writer, readers })
     }
 
@@ -259,6 +259,12 @@ impl Catalogue for SqliteCatalogue {
         };
         row.map(describe).transpose().map_err(|error| self.error(error))
     }
+}
+
+/// Connections that stay. The task by which sqlx closes old ones looks at a count of idle connections that two threads may let
+/// wrap around; it then goes round without an end and keeps a processor busy.
+fn pool(connections_max: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new().max_connections(connections_max).idle_timeout(None).max_lifetime(None)
 }
 
 /// What SQLite says if an error means that the file is damaged.

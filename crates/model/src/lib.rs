@@ -45,7 +45,7 @@ pub use limits::Limits;
 pub use marks::Marks;
 pub use span::{Event, Link, Span};
 pub use strings::{StringCode, StringTable};
-pub use tenant::{TenantError, TenantId};
+pub use tenant::{TENANT_HEADER, TenantError, TenantId};
 pub use threshold::Threshold;
 
 /// Span kinds as OTLP numbers them.

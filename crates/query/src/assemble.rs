@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use tracehouse_model::{CopyKey, SeededMap, SeededSet, SpanBatch, TraceId, kind, status};
+use tracehouse_model::{SeededMap, SeededSet, SpanBatch, TraceId, kind, status};
 use tracehouse_scan::{Bounds, Held, Part, may_contain, row_bytes};
 use tracehouse_store::{HotBatch, OpenFile, Projection};
 
+use crate::copies::{Sources, WithoutCopies};
 use crate::question::Question;
 use crate::request::ParentRow;
 use crate::shares::assembled_bytes_max;
@@ -43,6 +44,35 @@ pub(crate) struct TraceTree {
     pub(crate) duplicates: u64,
     /// Spans that were not read: the trace is too large.
     pub(crate) omitted: u64,
+    /// Whether some of the copies only look like ones in the columns that were read.
+    pub(crate) unsure: bool,
+}
+
+impl TraceTree {
+    pub(crate) fn omitted(&self) -> Omitted {
+        let all = if self.omitted > 0 { self.rows.len() as u64 + self.omitted } else { 0 };
+        Omitted { spans: self.omitted, of: all }
+    }
+}
+
+/// Spans that were not looked at as their traces are too large, among all spans of such traces.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Omitted {
+    spans: u64,
+    of: u64,
+}
+
+impl Omitted {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.spans += other.spans;
+        self.of += other.of;
+    }
+
+    /// `None` if all were looked at.
+    pub(crate) fn in_words(self) -> Option<String> {
+        let Self { spans, of } = self;
+        (spans > 0).then(|| format!("{spans} of {of} spans of very large traces were not looked at"))
+    }
 }
 
 /// Reads traces, which are given sorted, and gives them to `take`: all at once, or in portions if they take more memory than
@@ -57,24 +87,61 @@ pub(crate) fn assemble_many(
 ) {
     let bounds = question.bounds;
     let bytes_max = assembled_bytes_max(bounds);
-    // With what they were tried before, if they are one trace.
-    let mut portions = vec![(traces, ASSEMBLED_BYTES.min(bytes_max), 0)];
-    while let Some((portion, bytes, tried)) = portions.pop() {
+    let mut portions =
+        vec![Portion { traces: traces.to_vec(), bytes: ASSEMBLED_BYTES.min(bytes_max), ..Portion::default() }];
+    while let Some(portion) = portions.pop() {
         if bounds.exceeded() {
             break;
         }
-        let Some(held) = hold_as_much_as_there_is(bounds, bytes) else { break };
+        let Some(held) = hold_as_much_as_there_is(bounds, portion.bytes) else { break };
         let bytes = held.used();
-        let (found, fits) = assemble_portion(question, whereabouts, portion, bytes, &columns);
-        if fits || (portion.len() == 1 && (bytes >= bytes_max || bytes <= tried)) {
+        let columns = |open: &OpenFile| if portion.read == Read::Whole { None } else { columns(open) };
+        let (mut found, fits) = assemble_portion(question, whereabouts, &portion, bytes, columns);
+        let is_one = portion.traces.len() == 1;
+        let is_last_try = is_one && (bytes >= bytes_max || bytes <= portion.tried);
+        if !fits && is_last_try && portion.read == Read::Whole {
+            portions.push(Portion { tried: 0, read: Read::Assuming, ..portion });
+        } else if fits || is_last_try {
+            let unsure = |tree: &TraceTree| tree.unsure && portion.read == Read::Wanted;
+            let again: Vec<TraceId> =
+                found.trees.iter().filter(|tree| unsure(tree)).map(|tree| tree.trace_id).collect();
+            found.trees.retain(|tree| !unsure(tree));
             take(&found);
-        } else if portion.len() == 1 {
-            portions.push((portion, bytes.saturating_mul(4).min(bytes_max), bytes));
+            if !again.is_empty() {
+                portions.push(Portion { traces: again, read: Read::Whole, bytes, tried: 0 });
+            }
+        } else if is_one {
+            portions.push(Portion { bytes: bytes.saturating_mul(4).min(bytes_max), tried: bytes, ..portion });
         } else {
-            let (first, second) = portion.split_at(portion.len() / 2);
-            portions.extend([(second, bytes, 0), (first, bytes, 0)]);
+            let mut first = portion.traces;
+            let second = first.split_off(first.len() / 2);
+            let read = portion.read;
+            portions.extend([second, first].map(|traces| Portion { traces, bytes, tried: 0, read }));
         }
     }
+}
+
+/// Traces that are put together at once.
+#[derive(Default)]
+struct Portion {
+    /// By id.
+    traces: Vec<TraceId>,
+    bytes: usize,
+    /// With what they were tried before, if they are one trace.
+    tried: usize,
+    read: Read,
+}
+
+/// What is read of spans.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Read {
+    /// The columns that were asked for.
+    #[default]
+    Wanted,
+    /// All, to tell copies from other spans that look like them.
+    Whole,
+    /// The columns that were asked for; what looks like a copy is one, as there is no room to read all of them.
+    Assuming,
 }
 
 /// Memory of so many bytes, or of fewer if others hold too much; ends the query if there is next to none.
@@ -94,11 +161,13 @@ fn hold_as_much_as_there_is(bounds: &Bounds, bytes: usize) -> Option<Held> {
 fn assemble_portion(
     question: Question<'_>,
     whereabouts: &Whereabouts<'_>,
-    traces: &[TraceId],
+    portion: &Portion,
     bytes: usize,
     columns: impl Fn(&OpenFile) -> Option<Vec<String>>,
 ) -> (Assembled, bool) {
     let Question { snapshot, bounds, reach } = question;
+    let traces = &*portion.traces;
+    let mut sources = Sources::new(portion.read == Read::Whole);
     let bytes_max = bytes / GATHERED_SHARE;
     let mut gathered = SpanBatch::new();
     let mut omitted = 0;
@@ -118,18 +187,19 @@ fn assemble_portion(
         });
         let Some((part, left_out)) = read else { continue };
         omitted += left_out;
-        if gathered.is_empty() { gathered = part } else { gathered.append(&part) }
-    }
-    for hot in &snapshot.hot {
-        if traces.iter().any(|&trace| hot.may_contain(trace)) {
-            let wanted = |row: &usize| traces.binary_search(&hot.spans.trace_id[*row]).is_ok();
-            let rows: Vec<usize> = (0..hot.spans.len()).filter(wanted).collect();
-            let left = spans_left(&gathered, bytes_max, bytes_of_hot_span(hot));
-            omitted += rows.len().saturating_sub(left) as u64;
-            gathered.append_rows(&hot.spans, rows.into_iter().take(left));
+        if gathered.is_empty() {
+            gathered = part
+        } else {
+            gathered.append(&part)
         }
+        sources.end_file(gathered.len());
     }
-    let mut assembled = arrange(&gathered);
+    for (hot, rows) in snapshot.hot_rows(traces) {
+        let left = spans_left(&gathered, bytes_max, bytes_of_hot_span(&hot));
+        omitted += rows.len().saturating_sub(left) as u64;
+        gathered.append_rows(&hot.spans, rows.into_iter().take(left));
+    }
+    let mut assembled = arrange(&gathered, &sources);
     if let [only] = assembled.trees.as_mut_slice() {
         only.omitted = omitted;
     }
@@ -165,22 +235,22 @@ pub(crate) fn count_scanned(bounds: &Bounds, open: &OpenFile, columns: Option<&[
 }
 
 /// Sorts spans into traces and those into trees.
-fn arrange(gathered: &SpanBatch) -> Assembled {
-    let (order, trees) = order(gathered);
+fn arrange(gathered: &SpanBatch, sources: &Sources) -> Assembled {
+    let (order, trees) = order(gathered, sources);
     let mut spans = SpanBatch::new();
     spans.append_rows(gathered, order.into_iter().map(|row| row as usize));
     Assembled { spans, trees }
 }
 
 /// The rows of spans, without copies, in the order of traces and of their trees.
-pub(crate) fn order(gathered: &SpanBatch) -> (Vec<u32>, Vec<TraceTree>) {
+pub(crate) fn order(gathered: &SpanBatch, sources: &Sources) -> (Vec<u32>, Vec<TraceTree>) {
     let mut rows: Vec<u32> = (0..gathered.len() as u32).collect();
     let trace_of = |row: &u32| gathered.trace_id[*row as usize];
     rows.sort_by_key(trace_of);
     let mut order: Vec<u32> = Vec::with_capacity(rows.len());
     let mut trees = Vec::new();
     for of_trace in rows.chunk_by(|one, other| trace_of(one) == trace_of(other)) {
-        let kept = without_copies(gathered, of_trace);
+        let WithoutCopies { kept, unsure } = WithoutCopies::of(gathered, of_trace, sources);
         let tree = Tree::of(gathered, &kept);
         let begin = order.len();
         order.extend(&tree.order);
@@ -200,36 +270,11 @@ pub(crate) fn order(gathered: &SpanBatch) -> (Vec<u32>, Vec<TraceTree>) {
             error_count: kept.iter().filter(is_error).count() as u64,
             duplicates: (of_trace.len() - kept.len()) as u64,
             omitted: 0,
+            unsure,
             parent: tree.parent,
         });
     }
     (order, trees)
-}
-
-/// Rows of the first copy of each span. Storage has left out the copies that it found; these are copies of long ago.
-fn without_copies(spans: &SpanBatch, rows: &[u32]) -> Vec<u32> {
-    /// Different spans under one key are compared each with each, so only so many are.
-    const SPANS_OF_KEY_MAX: usize = 32;
-    let mut seen: SeededMap<CopyKey, u32> = SeededMap::default();
-    seen.reserve(rows.len());
-    let mut others: SeededMap<CopyKey, Vec<u32>> = SeededMap::default();
-    let first = |row: &u32| {
-        let key = spans.copy_key(*row as usize);
-        let is_copy = |other: &u32| spans.is_copy(*row as usize, spans, *other as usize);
-        let known = *seen.entry(key).or_insert(*row);
-        if known == *row {
-            return true;
-        }
-        let others = others.entry(key).or_default();
-        if is_copy(&known) || others.iter().any(is_copy) {
-            return false;
-        }
-        if others.len() < SPANS_OF_KEY_MAX {
-            others.push(*row);
-        }
-        true
-    };
-    rows.iter().copied().filter(first).collect()
 }
 
 /// Spans in pre-order, and the place in that order of each one's parent.

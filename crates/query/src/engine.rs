@@ -92,15 +92,15 @@ impl QueryEngine {
         detail: TraceDetail,
     ) -> Result<Option<Trace>, QueryError> {
         let answer_bytes_max = self.limits.answer_bytes_max;
-        self.run("trace", tenant, EVER, move |question| {
-            trace::trace(question, TraceQuestion { id, detail, spans_max, answer_bytes_max })
+        self.run("trace", tenant, Copies::Left, EVER, move |question| {
+            trace::trace(question, TraceQuestion { id, detail, spans_max, answer_bytes_max, reads_whole: false })
         })
         .await
     }
 
     /// One span with all that belongs to it.
     pub async fn span(&self, tenant: &TenantId, id: TraceId, span: SpanId) -> Result<Option<Span>, QueryError> {
-        self.run("span", tenant, EVER, move |question| trace::span(question, id, span)).await
+        self.run("span", tenant, Copies::Left, EVER, move |question| trace::span(question, id, span)).await
     }
 
     /// The newest traces of which the conditions and the query leave spans.
@@ -108,14 +108,14 @@ impl QueryEngine {
         self.check(&request)?;
         let plan = plan_of(&request)?;
         let range = request.start_range();
-        self.run("search", tenant, range, move |question| Ok(search(question, &plan, &request))).await
+        self.run("search", tenant, Copies::Left, range, move |question| Ok(search(question, &plan, &request))).await
     }
 
     /// Time series of a TraceQL metrics query.
     pub async fn metrics(&self, tenant: &TenantId, request: MetricsRequest) -> Result<MetricsAnswer, QueryError> {
         let plan = MetricsPlan::of(compile(&request.traceql)?, &request)?;
         let range = plan.steps.range.clone();
-        self.run("metrics", tenant, range, move |question| Ok(metrics(question, &plan))).await
+        self.run("metrics", tenant, Copies::TakenOut, range, move |question| Ok(metrics(question, &plan))).await
     }
 
     /// How a TraceQL query would run over spans that begin in a range of times.
@@ -126,7 +126,7 @@ impl QueryEngine {
         range: Range<i64>,
     ) -> Result<Explanation, QueryError> {
         let query = compile(traceql)?;
-        self.run("explain", tenant, range.clone(), move |question| explain(question, &query, range)).await
+        self.run("explain", tenant, Copies::Left, range.clone(), move |question| explain(question, &query, range)).await
     }
 
     fn check(&self, request: &SearchRequest) -> Result<(), QueryError> {
@@ -149,7 +149,7 @@ impl QueryEngine {
         let range = range_of(among)?;
         let limits = self.limits_for_names();
         let work = move |question: Question<'_>| Ok(names::services(question, &range));
-        self.run_within("services", tenant, limits, range_of(among)?, work).await
+        self.run_within("services", tenant, Copies::Left, limits, range_of(among)?, work).await
     }
 
     /// Names of spans, of one service or of all.
@@ -164,7 +164,7 @@ impl QueryEngine {
         }
         let (service, range, limits) = (service.map(str::to_owned), range_of(among)?, self.limits_for_names());
         let work = move |question: Question<'_>| Ok(names::operations(question, &range, service.as_deref()));
-        self.run_within("operations", tenant, limits, range_of(among)?, work).await
+        self.run_within("operations", tenant, Copies::Left, limits, range_of(among)?, work).await
     }
 
     async fn names_of(&self, field: &str, tenant: &TenantId, among: &Among) -> Result<Listing<String>, QueryError> {
@@ -185,7 +185,8 @@ impl QueryEngine {
             None => Ok(names::attribute_keys(question, &range, scope)),
             Some(filter) => Ok(names::attribute_keys_of(question, scope, filter, &range)),
         };
-        self.run_within("attribute_keys", tenant, self.limits_for_names(), range_of(among)?, work).await
+        self.run_within("attribute_keys", tenant, Copies::TakenOut, self.limits_for_names(), range_of(among)?, work)
+            .await
     }
 
     /// Values of an attribute, at most `limit`.
@@ -203,7 +204,8 @@ impl QueryEngine {
         let (range, key, known) = (range_of(among)?, key.to_owned(), self.known_values.clone());
         let work =
             move |question: Question<'_>| Ok(names::attribute_values(question, &range, scope, &key, limit, &known));
-        self.run_within("attribute_values", tenant, self.limits_for_names(), range_of(among)?, work).await
+        self.run_within("attribute_values", tenant, Copies::TakenOut, self.limits_for_names(), range_of(among)?, work)
+            .await
     }
 
     /// Values of a field, which is named as in TraceQL, at most `limit`.
@@ -216,7 +218,7 @@ impl QueryEngine {
     ) -> Result<Listing<AttributeValueSeen>, QueryError> {
         let (range, field, conditions) = (range_of(among)?, field.to_owned(), conditions(among));
         let work = move |question: Question<'_>| names::field_values(question, &field, &conditions, &range, limit);
-        self.run_within("field_values", tenant, self.limits_for_names(), range_of(among)?, work).await
+        self.run_within("field_values", tenant, Copies::TakenOut, self.limits_for_names(), range_of(among)?, work).await
     }
 
     /// Somebody waits for names while typing.
@@ -228,10 +230,11 @@ impl QueryEngine {
         &self,
         kind: &'static str,
         tenant: &TenantId,
+        copies: Copies,
         range: Range<i64>,
         work: impl FnOnce(Question<'_>) -> Result<T, QueryError> + Send + 'static,
     ) -> Result<T, QueryError> {
-        self.run_within(kind, tenant, self.limits.clone(), range, work).await
+        self.run_within(kind, tenant, copies, self.limits.clone(), range, work).await
     }
 
     /// Runs a query about spans that begin in a range of times, on a thread of its own over one snapshot, within limits. If
@@ -240,6 +243,7 @@ impl QueryEngine {
         &self,
         kind: &'static str,
         tenant: &TenantId,
+        copies: Copies,
         limits: QueryLimits,
         range: Range<i64>,
         work: impl FnOnce(Question<'_>) -> Result<T, QueryError> + Send + 'static,
@@ -258,7 +262,10 @@ impl QueryEngine {
         let begin = self.clock.monotonic();
         let outcome = tokio::task::spawn_blocking(move || {
             let _slot = slot;
-            let snapshot = store.snapshot(&tenant);
+            let snapshot = match copies {
+                Copies::TakenOut => store.snapshot(&tenant),
+                Copies::Left => store.snapshot_as_sent(&tenant),
+            };
             let reach = Reach::of(&snapshot, &range);
             work(Question { snapshot: &snapshot, bounds: &bounds, reach: &reach })
         })
@@ -270,6 +277,15 @@ impl QueryEngine {
             Err(QueryError::Ended)
         })
     }
+}
+
+/// What a question needs to be done about copies of spans in memory.
+#[derive(Clone, Copy)]
+enum Copies {
+    /// It counts spans.
+    TakenOut,
+    /// It finds them itself, in the traces that it puts together, or they make no difference.
+    Left,
 }
 
 /// The range of a question that has none.

@@ -20,6 +20,7 @@ mod assemble;
 mod candidates;
 mod column_eval;
 mod compile;
+mod copies;
 mod drivers;
 mod engine;
 mod error;

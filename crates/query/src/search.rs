@@ -12,7 +12,7 @@ use tracehouse_model::{AnyValue, SeededMap, SeededSet, SpanBatch, TraceId, statu
 use tracehouse_scan::{Held, Reservation, contents_of, each_row_group};
 use tracehouse_store::{OpenFile, SpanFile};
 
-use crate::assemble::{TraceTree, assemble_many};
+use crate::assemble::{Omitted, TraceTree, assemble_many};
 use crate::candidates::{Candidates, Scan};
 use crate::column_eval::{columns_of, file_may_match};
 use crate::drivers::TraceDriver;
@@ -48,7 +48,7 @@ pub(crate) fn search(question: Question<'_>, plan: &Plan, request: &SearchReques
         answer: SearchAnswer::default(),
         held: question.bounds.hold(),
         at_once: request.limit.clamp(8, SETTLED_AT_ONCE_MAX),
-        omitted: 0,
+        omitted: Omitted::default(),
     };
     search.run()
 }
@@ -64,12 +64,12 @@ struct Search<'a> {
     /// What the answer takes.
     held: Held,
     at_once: usize,
-    /// Spans that were left out because their traces are too large.
-    omitted: u64,
+    /// Spans of traces that are too large, left out and all.
+    omitted: Omitted,
 }
 
 /// The line of a trace in a list, if it is in the answer, and how many of its spans could not be looked at.
-type Settled = (Option<TraceSummary>, u64);
+type Settled = (Option<TraceSummary>, Omitted);
 
 impl Search<'_> {
     fn run(mut self) -> SearchAnswer {
@@ -126,11 +126,7 @@ impl Search<'_> {
             let (read, total) = (inspected.files as usize, inspected.files_total as usize);
             bounds.exceeded().then(|| bounds.stopped(read, total, "files read"))
         };
-        let omitted = || {
-            (self.omitted > 0).then(|| {
-                format!("{} spans of very large traces were not looked at; open the trace by id", self.omitted)
-            })
-        };
+        let omitted = || self.omitted.in_words().map(|words| format!("{words}; open the trace by id"));
         self.question.reach.partial_reason().or_else(stopped).or_else(omitted)
     }
 
@@ -152,7 +148,7 @@ impl Search<'_> {
         while !ready.is_empty() && !self.is_done() {
             let rest = ready.split_off(self.at_once.min(ready.len()));
             for (summary, omitted) in self.summaries(&ready) {
-                self.omitted += omitted;
+                self.omitted.add(omitted);
                 let Some(summary) = summary.filter(|_| self.answer.traces.len() < self.request.limit) else { continue };
                 if self.question.bounds.take(&mut self.held, bytes_of(&summary)).is_err() {
                     return;
@@ -187,7 +183,7 @@ impl Search<'_> {
                         if bounds.take(&mut held.lock(), bytes).is_err() {
                             return;
                         }
-                        done.lock().insert(tree.trace_id, (summary, tree.omitted));
+                        done.lock().insert(tree.trace_id, (summary, tree.omitted()));
                     }
                 });
             },

@@ -16,6 +16,7 @@ use tracehouse_store::{HotBatch, OpenFile, Projection, SpanFile, StringForm};
 
 use crate::answer_text::TextEstimate;
 use crate::assemble::{bytes_of_hot_span, count_scanned, order};
+use crate::copies::Sources;
 use crate::error::QueryError;
 use crate::question::Question;
 use crate::request::{Trace, TraceDetail};
@@ -27,6 +28,8 @@ const COPIES: usize = 3;
 /// The first portion, and how much larger the next may be: what the rows really take is known only when they were read.
 const FIRST_PORTION_ROWS: usize = 4096;
 const PORTION_GROWTH: usize = 4;
+/// About what a span in memory takes while it is looked up whether it is a copy of a stored one.
+const LOOKED_UP_BYTES_PER_SPAN: usize = 96;
 /// With less a trace is not begun to be read.
 const HELD_BYTES_MIN: usize = 64 << 10;
 /// About what a span takes beside its columns: in tables while the trace is put together.
@@ -45,6 +48,8 @@ pub(crate) struct TraceQuestion {
     pub(crate) spans_max: usize,
     /// At most as many spans as make a text of this size.
     pub(crate) answer_bytes_max: usize,
+    /// Whether all columns are read, whatever the detail.
+    pub(crate) reads_whole: bool,
 }
 
 /// Where spans of a trace stand in a file.
@@ -57,12 +62,29 @@ struct Found<'a> {
 /// Reads a trace; `None` if there is no span of it.
 pub(crate) fn trace(question: Question<'_>, asked: TraceQuestion) -> std::result::Result<Option<Trace>, QueryError> {
     let found = find(question, asked.id);
-    let reading = Reading::new(question, asked, &found)?;
-    let Some(reading) = reading else {
+    let hot = find_hot(question, asked.id)?;
+    let Some(reading) = Reading::new(question, asked, &found, &hot)? else {
         let unread = question.reach.partial_reason();
         return unread.map_or(Ok(None), |reason| Err(QueryError::Unreadable(reason)));
     };
-    reading.run(&found)
+    let (trace, unsure) = reading.run(&found, &hot)?;
+    if !unsure {
+        return Ok(Some(trace));
+    }
+    // Spans look like copies in the columns that were read: all columns tell, if there is room for them.
+    let whole = Reading::new(question, TraceQuestion { reads_whole: true, ..asked }, &found, &hot)?;
+    let whole = whole.map(|reading| reading.run(&found, &hot)).transpose()?;
+    let is_all = |trace: &Trace| trace.spans.len() as u64 == trace.span_count;
+    Ok(Some(whole.map(|(whole, _)| whole).filter(|whole| is_all(whole) || !is_all(&trace)).unwrap_or(trace)))
+}
+
+/// Spans of the trace in memory that are not stored.
+fn find_hot(question: Question<'_>, id: TraceId) -> std::result::Result<Vec<(Arc<HotBatch>, Vec<usize>)>, QueryError> {
+    let Question { snapshot, bounds, .. } = question;
+    let spans = |hot: &Arc<HotBatch>| hot.spans.trace_id.iter().filter(|of_span| **of_span == id).count();
+    let spans: usize = snapshot.hot.iter().filter(|hot| hot.may_contain(id)).map(spans).sum();
+    let _held = bounds.wait_for(spans * LOOKED_UP_BYTES_PER_SPAN).map_err(|_| QueryError::Memory)?;
+    Ok(snapshot.hot_rows(&[id]))
 }
 
 /// Where the trace stands in files that can be read.
@@ -81,6 +103,7 @@ struct Reading<'a> {
     question: Question<'a>,
     asked: TraceQuestion,
     gathered: SpanBatch,
+    sources: Sources,
     /// Spans of it that there are.
     total: u64,
     /// What the trace is expected to take, or does: its spans, copies of them while they are put together, and their text.
@@ -103,10 +126,9 @@ impl<'a> Reading<'a> {
         question: Question<'a>,
         asked: TraceQuestion,
         found: &[Found<'_>],
+        hot: &[(Arc<HotBatch>, Vec<usize>)],
     ) -> std::result::Result<Option<Self>, QueryError> {
-        let Question { snapshot, bounds, reach } = question;
-        let hot = || snapshot.hot.iter().filter(|hot| hot.may_contain(asked.id));
-        let of_hot = |hot: &HotBatch| hot.spans.trace_id.iter().filter(|id| **id == asked.id).count();
+        let Question { bounds, reach, .. } = question;
         let (mut total, mut bytes) = (0u64, 0usize);
         for found in found {
             total += found.rows.len() as u64;
@@ -114,10 +136,9 @@ impl<'a> Reading<'a> {
             let rows = found.rows.len().min(asked.spans_max);
             bytes = bytes.saturating_add(rows.saturating_mul(asked.bytes_of_span(&open, found.row_group)));
         }
-        for hot in hot() {
-            let spans = of_hot(hot);
-            total += spans as u64;
-            bytes = bytes.saturating_add(spans.min(asked.spans_max) * COPIES * bytes_of_hot_span(hot));
+        for (hot, rows) in hot {
+            total += rows.len() as u64;
+            bytes = bytes.saturating_add(rows.len().min(asked.spans_max) * COPIES * bytes_of_hot_span(hot));
         }
         if total == 0 {
             return Ok(None);
@@ -132,7 +153,8 @@ impl<'a> Reading<'a> {
         }
         let held = held.map_err(|_| QueryError::Memory)?;
         let (gathered, portion_rows) = (SpanBatch::new(), FIRST_PORTION_ROWS);
-        Ok(Some(Self { question, asked, gathered, total, held, charged: 0, portion_rows, cut: None }))
+        let sources = Sources::new(asked.reads_whole || asked.detail != TraceDetail::Outline);
+        Ok(Some(Self { question, asked, gathered, sources, total, held, charged: 0, portion_rows, cut: None }))
     }
 
     /// Counts what the trace takes; false if there is no room for it.
@@ -146,24 +168,29 @@ impl<'a> Reading<'a> {
         true
     }
 
-    fn run(mut self, found: &[Found<'_>]) -> std::result::Result<Option<Trace>, QueryError> {
+    fn run(
+        mut self,
+        found: &[Found<'_>],
+        hot: &[(Arc<HotBatch>, Vec<usize>)],
+    ) -> std::result::Result<(Trace, bool), QueryError> {
         // Files first: of two copies the stored one stays, so that the answer does not depend on what is in memory.
-        for found in found {
-            self.read_found(found);
+        for of_file in found.chunk_by(|one, other| Arc::ptr_eq(one.file, other.file)) {
+            for found in of_file {
+                self.read_found(found);
+            }
+            self.sources.end_file(self.gathered.len());
         }
-        let (snapshot, id) = (self.question.snapshot, self.asked.id);
-        for hot in snapshot.hot.iter().filter(|hot| hot.may_contain(id)) {
-            self.read_hot(hot);
+        for (hot, rows) in hot {
+            self.read_hot(hot, rows);
         }
         if self.gathered.is_empty() {
             let unread = self.question.reach.partial_reason();
             return Err(unread.map_or(QueryError::Memory, QueryError::Unreadable));
         }
-        Ok(Some(self.finish()))
+        Ok(self.finish())
     }
 
-    fn read_hot(&mut self, hot: &HotBatch) {
-        let rows: Vec<usize> = (0..hot.spans.len()).filter(|&row| hot.spans.trace_id[row] == self.asked.id).collect();
+    fn read_hot(&mut self, hot: &HotBatch, rows: &[usize]) {
         let mut wanted = rows.len().min(self.asked.spans_max - self.gathered.len().min(self.asked.spans_max));
         if wanted < rows.len() {
             self.cut = self.cut.or(Some(CUT_BY_LIMIT));
@@ -172,7 +199,7 @@ impl<'a> Reading<'a> {
             self.cut = self.cut.or(Some(CUT_BY_MEMORY));
             wanted /= 2;
         }
-        self.gathered.append_rows(&hot.spans, rows.into_iter().take(wanted));
+        self.gathered.append_rows(&hot.spans, rows.iter().copied().take(wanted));
     }
 
     fn room_for_spans(&mut self) -> usize {
@@ -241,9 +268,9 @@ impl<'a> Reading<'a> {
     }
 
     /// Puts the trace together, with as many spans as the text of the answer may have.
-    fn finish(mut self) -> Trace {
+    fn finish(mut self) -> (Trace, bool) {
         let gathered = std::mem::take(&mut self.gathered);
-        let (mut order, mut trees) = order(&gathered);
+        let (mut order, mut trees) = order(&gathered, &self.sources);
         let mut tree = trees.pop().expect("there are spans of one trace");
         let (kept, text_bytes) = self.kept_of(&gathered, &order);
         order.truncate(kept);
@@ -259,7 +286,7 @@ impl<'a> Reading<'a> {
         let unread = self.question.reach.partial_reason_within(of_trace);
         let cut = self.cut.filter(|_| shown < span_count).map(|why| format!("{shown} of {span_count} spans: {why}"));
         let reasons: Vec<String> = cut.into_iter().chain(unread).collect();
-        Trace {
+        let trace = Trace {
             trace_id: self.asked.id,
             parent: tree.parent,
             start_unix_nanos,
@@ -271,7 +298,8 @@ impl<'a> Reading<'a> {
             partial_reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
             memory: Reservation::of(self.held),
             spans,
-        }
+        };
+        (trace, tree.unsure)
     }
 
     /// How many spans, in their order, the text of the answer may have, and how long it is about.
@@ -325,6 +353,7 @@ impl TraceQuestion {
     fn columns(&self, open: &OpenFile) -> Option<Vec<String>> {
         match self.detail {
             TraceDetail::Whole | TraceDetail::Texts => None,
+            TraceDetail::Outline if self.reads_whole => None,
             TraceDetail::Outline => {
                 let has_column = open.layout().resource_column("service.name").is_some();
                 let service = if has_column { "resource.service.name" } else { "resource_attributes" };

@@ -6,14 +6,16 @@ use http_body_util::BodyExt;
 use tracehouse_model::TenantId;
 
 use crate::exchange::Refused;
-use crate::in_flight::Reservation;
+use crate::in_flight::{Arrival, Reservation};
 use crate::state::Shared;
 
 /// A sender that needs longer for one request is refused: it would hold room that others need.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// Room taken at once for a body that says how long it is. A longer one takes the rest as it arrives, so that a
-/// sender can't block others by announcing much and sending nothing.
-const ANNOUNCED_BYTES_MAX: usize = 1024 * 1024;
+/// How often, and after which pauses, a body looks for room that others hold. Longer than those may stand still.
+const ROOM_ATTEMPTS_MAX: u32 = 15;
+const ROOM_PAUSE: Duration = Duration::from_millis(100);
+/// How much more memory than has come of it a body takes that is not complete.
+const GROWTH: usize = 4;
 /// A body that is not wanted is read all the same if it is no longer than this: else its connection has to end.
 pub(crate) const PASSED_OVER_BYTES_MAX: usize = 4096;
 const PASS_OVER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,20 +51,28 @@ pub(crate) fn grpc_frame(body: &[u8]) -> Option<GrpcFrame> {
     Some(GrpcFrame { compression_flag, length: u32::from_be_bytes(length) as usize })
 }
 
-/// Reads a whole body, with room taken for it.
+/// Reads a whole body, with room taken for what has come of it.
 pub(crate) async fn read(
     body: &mut Body,
     framing: Framing,
     tenant: &TenantId,
     shared: &Shared,
 ) -> Result<(Bytes, Reservation), Refused> {
-    tokio::time::timeout(READ_TIMEOUT, read_untimed(body, framing, tenant, shared)).await.unwrap_or(Err(Refused::Slow))
+    let arrival = shared.in_flight.begin(tenant);
+    let end = arrival.end();
+    tokio::select! {
+        biased;
+        () = end.notified() => Err(Refused::no_room()),
+        read = tokio::time::timeout(READ_TIMEOUT, read_untimed(body, framing, arrival, shared)) => {
+            read.unwrap_or(Err(Refused::Slow))
+        }
+    }
 }
 
 async fn read_untimed(
     body: &mut Body,
     framing: Framing,
-    tenant: &TenantId,
+    mut arrival: Arrival,
     shared: &Shared,
 ) -> Result<(Bytes, Reservation), Refused> {
     let bytes_max = shared.limits.request_bytes_max;
@@ -70,30 +80,51 @@ async fn read_untimed(
     if framing.expected_bytes(&[]).is_some_and(|bytes| bytes > bytes_max) {
         return Err(too_large);
     }
-    let announced = framing.expected_bytes(&[]).unwrap_or(0).min(ANNOUNCED_BYTES_MAX);
-    let mut reservation = shared.in_flight.reserve(tenant, announced).map_err(|_| Refused::no_room())?;
     // Most bodies come in one piece, which is then not copied.
-    let Some(first) = next_piece(body).await? else { return Ok((Bytes::new(), reservation)) };
+    let Some(first) = next_piece(body).await? else { return Ok((Bytes::new(), arrival.complete())) };
     let expected = framing.expected_bytes(&first).unwrap_or(0);
     if expected.max(first.len()) > bytes_max {
         return Err(too_large);
     }
-    reservation.grow_to(expected.min(ANNOUNCED_BYTES_MAX).max(first.len())).map_err(|_| Refused::no_room())?;
-    let Some(second) = next_piece(body).await? else { return Ok((first, reservation)) };
-    let mut whole = Vec::with_capacity(expected.min(ANNOUNCED_BYTES_MAX).max(first.len() + second.len()));
-    whole.extend_from_slice(&first);
-    drop(first);
-    let mut next = Some(second);
-    while let Some(piece) = next {
-        let bytes = whole.len() + piece.len();
+    make_room(&mut arrival, first.len(), shared).await?;
+    arrival.moved(first.len());
+    let Some(second) = next_piece(body).await? else { return Ok((first, arrival.complete())) };
+    let most = if expected > 0 { expected } else { bytes_max };
+    let (mut whole, mut pieces) = (Vec::new(), vec![first, second]);
+    while !pieces.is_empty() {
+        let bytes = whole.len() + pieces.iter().map(Bytes::len).sum::<usize>();
         if bytes > bytes_max {
             return Err(too_large);
         }
-        reservation.grow_to(bytes).map_err(|_| Refused::no_room())?;
-        whole.extend_from_slice(&piece);
-        next = next_piece(body).await?;
+        // Memory grows with what has come, not with what is announced, which costs a sender nothing.
+        if bytes > whole.capacity() {
+            let capacity = bytes.max((GROWTH * bytes).min(most));
+            make_room(&mut arrival, capacity, shared).await?;
+            whole.reserve_exact(capacity - whole.len());
+        }
+        pieces.drain(..).for_each(|piece| whole.extend_from_slice(&piece));
+        arrival.moved(bytes);
+        pieces.extend(next_piece(body).await?);
     }
-    Ok((whole.into(), reservation))
+    Ok((whole.into(), arrival.complete()))
+}
+
+/// Makes room for a body. If bodies that are not complete hold it, some of them wait a moment: by then those move on or end.
+async fn make_room(arrival: &mut Arrival, bytes: usize, shared: &Shared) -> Result<(), Refused> {
+    if arrival.grow_to(bytes).await.is_ok() {
+        return Ok(());
+    }
+    let _waiting = shared.waiting_for_room.try_acquire().map_err(|_| Refused::no_room())?;
+    for _ in 0..ROOM_ATTEMPTS_MAX {
+        if !arrival.may_come_free(bytes) {
+            break;
+        }
+        tokio::time::sleep(ROOM_PAUSE).await;
+        if arrival.grow_to(bytes).await.is_ok() {
+            return Ok(());
+        }
+    }
+    Err(Refused::no_room())
 }
 
 /// Reads what is left of a body whose length is at most [`PASSED_OVER_BYTES_MAX`].

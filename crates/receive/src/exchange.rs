@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use metrics::counter;
-use tracehouse_model::TenantId;
+use tracehouse_model::{TENANT_HEADER, TenantId};
 use tracing::debug;
 
 use crate::decoded::{DecodeError, Decoded};
@@ -22,7 +22,6 @@ const INLINE_BYTES_MAX: usize = 256 * 1024;
 /// The same for compressed bodies, which decompress to several times as much and at a lower speed.
 const INLINE_COMPRESSED_BYTES_MAX: usize = 32 * 1024;
 const NO_ROOM_RETRY: Duration = Duration::from_secs(1);
-const TENANT_HEADER: &str = "x-scope-orgid";
 
 /// How a request is encoded and came in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -147,14 +146,9 @@ impl From<Refusal> for Refused {
 
 /// The tenant that the headers name, if its spans are taken; the default tenant if they name none.
 pub(crate) fn tenant(headers: &HeaderMap, shared: &Shared) -> Result<TenantId, Refused> {
-    let tenant = match headers.get(TENANT_HEADER) {
-        Some(name) => {
-            let name =
-                name.to_str().map_err(|_| Refused::Tenant(format!("the header {TENANT_HEADER} is not ASCII")))?;
-            TenantId::new(name).map_err(|error| Refused::Tenant(error.to_string()))?
-        }
-        None => TenantId::default(),
-    };
+    let values = headers.get_all(TENANT_HEADER).iter().map(|value| value.as_bytes());
+    let named = TenantId::in_header(values).map_err(|error| Refused::Tenant(error.to_string()))?;
+    let tenant = named.unwrap_or_default();
     shared.sink.check_tenant(&tenant)?;
     Ok(tenant)
 }

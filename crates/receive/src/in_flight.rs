@@ -1,11 +1,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::gauge;
+use metrics::{counter, gauge};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tracehouse_model::{Clock, SeededMap, TenantId};
 
 const GAUGE: &str = "tracehouse_receive_in_flight_bytes";
+/// A body moves on as long as so many of its bytes …
+const MOVING_BYTES: usize = 16 * 1024;
+/// … take no longer than this. One that does not is ended when another needs its room.
+const MOVING_TIME: Duration = Duration::from_secs(1);
+/// Longest wait for the room of bodies that are being ended.
+const ENDING_MAX: Duration = Duration::from_secs(1);
 /// A tenant that was sent away counts as waiting for so long: senders come back after a second or a few.
 const WAITING: Duration = Duration::from_secs(10);
 
@@ -14,10 +21,15 @@ const WAITING: Duration = Duration::from_secs(10);
 ///
 /// A tenant may hold all of it while no other sends, and half while another does: one that sends as much as it can leaves
 /// room for those that send little. Its only request may be larger than half, or it could never be taken.
+///
+/// Bodies count by what has come of them, whatever they announce. Where there is no room, those that don't move on end
+/// first, the longest still first: what they hold costs their sender nothing.
 pub(crate) struct InFlight {
     bytes_max: usize,
     clock: Arc<dyn Clock>,
     held: Mutex<Held>,
+    /// Notified when room comes free that somebody waits for.
+    freed: Notify,
 }
 
 #[derive(Default)]
@@ -28,6 +40,19 @@ struct Held {
     /// The last tenant that was sent away while it held less than half, and until when, on the monotonic clock, it counts as
     /// waiting.
     waiting: Option<(TenantId, Duration)>,
+    /// Bodies that are not complete yet, by number.
+    arriving: SeededMap<u64, Arriving>,
+    next_arriving: u64,
+}
+
+/// A body that is not complete yet.
+struct Arriving {
+    bytes: usize,
+    /// When, on the monotonic clock, and with how many bytes it last had moved on.
+    mark: (Duration, usize),
+    /// Told when it is to end.
+    end: Arc<Notify>,
+    is_ending: bool,
 }
 
 /// There is no room; nothing was taken.
@@ -36,13 +61,27 @@ pub(crate) struct NoRoom;
 
 impl InFlight {
     pub(crate) fn new(bytes_max: usize, clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self { bytes_max, clock, held: Mutex::default() })
+        Arc::new(Self { bytes_max, clock, held: Mutex::default(), freed: Notify::new() })
     }
 
     pub(crate) fn bytes(&self) -> usize {
         self.held.lock().bytes
     }
 
+    /// Begins a body, of which nothing has come yet.
+    pub(crate) fn begin(self: &Arc<Self>, tenant: &TenantId) -> Arrival {
+        let reservation = Reservation { in_flight: self.clone(), tenant: tenant.clone(), bytes: 0 };
+        let end = Arc::new(Notify::new());
+        let mut held = self.held.lock();
+        let number = held.next_arriving;
+        held.next_arriving += 1;
+        let mark = (self.clock.monotonic(), 0);
+        held.arriving.insert(number, Arriving { bytes: 0, mark, end: end.clone(), is_ending: false });
+        drop(held);
+        Arrival { reservation, place: Place { in_flight: self.clone(), number }, end }
+    }
+
+    #[cfg(test)]
     pub(crate) fn reserve(self: &Arc<Self>, tenant: &TenantId, bytes: usize) -> Result<Reservation, NoRoom> {
         let mut reservation = Reservation { in_flight: self.clone(), tenant: tenant.clone(), bytes: 0 };
         reservation.grow_to(bytes)?;
@@ -68,6 +107,27 @@ impl InFlight {
         }
         Err(NoRoom)
     }
+
+    /// Ends bodies that don't move on, the longest still first, until so many bytes come free; whether any will.
+    fn end_still_ones(&self, bytes: usize) -> bool {
+        let mut held = self.held.lock();
+        let now = self.clock.monotonic();
+        let mut ending: usize = held.arriving.values().filter(|body| body.is_ending).map(|body| body.bytes).sum();
+        let is_still =
+            |body: &Arriving| !body.is_ending && body.bytes > 0 && now.saturating_sub(body.mark.0) > MOVING_TIME;
+        let mut still: Vec<&mut Arriving> = held.arriving.values_mut().filter(|body| is_still(body)).collect();
+        still.sort_unstable_by_key(|body| body.mark.0);
+        for body in still {
+            if ending >= bytes {
+                break;
+            }
+            ending += body.bytes;
+            body.is_ending = true;
+            body.end.notify_one();
+            counter!("tracehouse_receive_still_bodies_ended_total").increment(1);
+        }
+        ending > 0
+    }
 }
 
 impl Held {
@@ -90,6 +150,84 @@ impl Held {
             self.by_tenant.insert(tenant.clone(), own);
         }
         gauge!(GAUGE).set(self.bytes as f64);
+    }
+}
+
+/// A body while it arrives, with the room for what has come of it.
+pub(crate) struct Arrival {
+    reservation: Reservation,
+    place: Place,
+    end: Arc<Notify>,
+}
+
+impl Arrival {
+    /// Told when the body is to end, as others need its room.
+    pub(crate) fn end(&self) -> Arc<Notify> {
+        self.end.clone()
+    }
+
+    /// So many bytes of the body have come.
+    pub(crate) fn moved(&self, bytes: usize) {
+        self.place.moved(bytes);
+    }
+
+    /// Makes room for a body of so many bytes, waiting for that of others that end for it.
+    pub(crate) async fn grow_to(&mut self, bytes: usize) -> Result<(), NoRoom> {
+        let in_flight = self.place.in_flight.clone();
+        let wait = async {
+            loop {
+                let freed = in_flight.freed.notified();
+                tokio::pin!(freed);
+                freed.as_mut().enable();
+                if self.reservation.grow_to(bytes).is_ok() {
+                    return Ok(());
+                }
+                if !in_flight.end_still_ones(bytes.saturating_sub(self.reservation.bytes)) {
+                    return Err(NoRoom);
+                }
+                freed.await;
+            }
+        };
+        tokio::time::timeout(ENDING_MAX, wait).await.unwrap_or(Err(NoRoom))
+    }
+
+    /// Whether bodies that are not complete hold so much room that it may come free soon.
+    pub(crate) fn may_come_free(&self, bytes: usize) -> bool {
+        let held = self.place.in_flight.held.lock();
+        let of_others = held.arriving.iter().filter(|(number, _)| **number != self.place.number);
+        self.reservation.bytes + of_others.map(|(_, body)| body.bytes).sum::<usize>() >= bytes
+    }
+
+    /// The room of a body that is complete.
+    pub(crate) fn complete(self) -> Reservation {
+        self.reservation
+    }
+}
+
+/// A body's place among those that arrive.
+struct Place {
+    in_flight: Arc<InFlight>,
+    number: u64,
+}
+
+impl Place {
+    fn moved(&self, bytes: usize) {
+        let now = self.in_flight.clock.monotonic();
+        if let Some(body) = self.in_flight.held.lock().arriving.get_mut(&self.number) {
+            body.bytes = bytes;
+            if bytes >= body.mark.1 + MOVING_BYTES {
+                body.mark = (now, bytes);
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let ended = self.in_flight.held.lock().arriving.remove(&self.number);
+        if ended.is_some_and(|body| body.is_ending) {
+            self.in_flight.freed.notify_waiters();
+        }
     }
 }
 
@@ -183,6 +321,65 @@ mod tests {
         assert_eq!(large.grow_to(90), Ok(()));
         drop((quiet, large));
         assert_eq!(in_flight.bytes(), 0);
+    }
+
+    /// A body of which so many bytes have come.
+    async fn body(in_flight: &Arc<InFlight>, of: &TenantId, bytes: usize) -> Arrival {
+        let mut body = in_flight.begin(of);
+        body.grow_to(bytes).await.expect("room");
+        body.moved(bytes);
+        body
+    }
+
+    #[tokio::test]
+    async fn still_bodies_end_where_others_need_their_room() {
+        let clock = Arc::new(ManualClock::default());
+        let in_flight = InFlight::new(10 * MOVING_BYTES, clock.clone());
+        let (one, two, quiet) = (tenant("one"), tenant("two"), tenant("quiet"));
+        let mut bodies = Vec::new();
+        for number in 0..10 {
+            bodies.push(body(&in_flight, if number % 2 == 0 { &one } else { &two }, MOVING_BYTES).await);
+            clock.advance(Duration::from_millis(1));
+        }
+        let mut sent = in_flight.begin(&quiet);
+        assert_eq!(sent.grow_to(MOVING_BYTES).await, Err(NoRoom), "all that are there may still move on");
+        assert!(sent.may_come_free(MOVING_BYTES) && !sent.may_come_free(11 * MOVING_BYTES));
+        clock.advance(MOVING_TIME);
+        let moving = bodies.pop().expect("the last one");
+        moving.moved(2 * MOVING_BYTES);
+        // Each ends when it is told to, as its request does.
+        let ends = bodies.into_iter().enumerate().map(|(number, body)| async move {
+            body.end().notified().await;
+            drop(body);
+            number
+        });
+        let mut ends: Vec<_> = ends.map(tokio::spawn).collect();
+        sent.grow_to(2 * MOVING_BYTES).await.expect("room of still ones");
+        let rest = ends.split_off(2);
+        for (number, end) in ends.into_iter().enumerate() {
+            assert_eq!(end.await.ok(), Some(number), "the longest still first");
+        }
+        assert!(rest.iter().all(|end| !end.is_finished()), "no more than needed");
+        assert!(in_flight.held.lock().arriving.contains_key(&moving.place.number), "one that moves goes on");
+        rest.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_drips_does_not_move_on() {
+        let clock = Arc::new(ManualClock::default());
+        let in_flight = InFlight::new(MOVING_BYTES, clock.clone());
+        let mut dripping = body(&in_flight, &tenant("loud"), 100).await;
+        for bytes in 101..104 {
+            clock.advance(MOVING_TIME / 2);
+            dripping.grow_to(bytes).await.expect("room");
+            dripping.moved(bytes);
+        }
+        assert!(in_flight.end_still_ones(1));
+        tokio::time::timeout(MOVING_TIME, dripping.end().notified()).await.expect("it is told to end");
+        let complete = dripping.complete();
+        assert!(in_flight.held.lock().arriving.is_empty(), "a complete body is none that arrives");
+        assert_eq!(in_flight.bytes(), 103);
+        drop(complete);
     }
 
     #[test]

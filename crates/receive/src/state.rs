@@ -18,13 +18,19 @@ pub(crate) struct Shared {
     pub(crate) in_flight: Arc<InFlight>,
     /// Large requests are decoded on blocking threads, this many at once.
     pub(crate) large_decodes: Semaphore,
+    /// Bodies that wait for room, of which a piece is in memory that does not count yet.
+    pub(crate) waiting_for_room: Semaphore,
 }
+
+/// So many bodies wait for room at once; others are sent away.
+const WAITING_FOR_ROOM_MAX: usize = 256;
 
 impl ReceiverState {
     pub fn new(sink: Arc<dyn SpanSink>, limits: Limits, clock: Arc<dyn Clock>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let in_flight = InFlight::new(limits.in_flight_bytes_max, clock);
-        let shared = Shared { sink, limits, in_flight, large_decodes: Semaphore::new(cores) };
+        let (large_decodes, waiting_for_room) = (Semaphore::new(cores), Semaphore::new(WAITING_FOR_ROOM_MAX));
+        let shared = Shared { sink, limits, in_flight, large_decodes, waiting_for_room };
         Self { shared: Arc::new(shared) }
     }
 

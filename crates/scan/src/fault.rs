@@ -3,7 +3,7 @@
 //! Whatever reads the disk is asked for here, so that one place decides what an error means.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::buffer::BooleanBuffer;
 use parquet::errors::ParquetError;
@@ -64,17 +64,37 @@ pub fn out_of_memory(error: &ParquetError) -> Option<OutOfMemory> {
     cause.downcast_ref::<OutOfMemory>().copied()
 }
 
-/// What is known of what occurs in a file.
+/// What is known of what occurs in a file. It is read when it is first asked for: most questions about a file that is open
+/// need none of it.
 #[derive(Clone)]
-pub struct Contents(Option<Arc<FileContents>>);
+pub struct Contents(Option<OfFile>);
+
+#[derive(Clone)]
+struct OfFile {
+    file: Arc<SpanFile>,
+    open: Option<Arc<OpenFile>>,
+    known: OnceLock<Option<Arc<FileContents>>>,
+}
 
 impl Contents {
     /// Anything may occur.
     pub const UNKNOWN: Self = Self(None);
 
-    /// `None`: nothing is known, so anything may occur.
+    /// Of a file that is open.
+    pub fn of_open(file: &Arc<SpanFile>, open: &Arc<OpenFile>) -> Self {
+        Self(Some(OfFile { file: file.clone(), open: Some(open.clone()), known: OnceLock::new() }))
+    }
+
+    /// `None`: nothing is known, so anything may occur. May block on the disk or the network.
     pub fn known(&self) -> Option<&FileContents> {
-        self.0.as_deref()
+        let OfFile { file, known, .. } = self.0.as_ref()?;
+        known.get_or_init(|| file.contents().ok()).as_deref()
+    }
+
+    /// Whether a column is known to hold all attributes of its key.
+    pub(crate) fn stands_alone(&self, column: &str) -> bool {
+        let open = self.0.as_ref().and_then(|of_file| of_file.open.as_ref());
+        open.is_some_and(|open| open.holds_alone(column))
     }
 }
 
@@ -83,9 +103,9 @@ pub fn open(file: &Arc<SpanFile>) -> Result<Arc<OpenFile>, ParquetError> {
     file.open().map_err(|error| error.source)
 }
 
-/// What occurs in a file. May block on the disk or the network. If it can't be read the spans may still be.
-pub fn contents_of(file: &SpanFile) -> Contents {
-    Contents(file.contents().ok())
+/// What occurs in a file. If that can't be read the spans may still be.
+pub fn contents_of(file: &Arc<SpanFile>) -> Contents {
+    Contents(Some(OfFile { file: file.clone(), open: None, known: OnceLock::new() }))
 }
 
 /// Whether a file may have spans of a trace: it may if that can't be read. May block on the disk or the network.

@@ -107,8 +107,17 @@ impl<'a> Field<'a> {
             Field::Attribute(owners, key) => (owners, key),
         };
         let mut places = Vec::new();
-        for &owner in owners.iter().filter(|owner| owner.may_have(key, contents)) {
+        for &owner in owners {
             let own = owner.column_of(key, layout);
+            // The file says so itself, mostly: its names need not be read.
+            let is_alone = own.as_ref().is_some_and(|(column, _)| contents.stands_alone(column));
+            if is_alone {
+                places.extend(own.map(|(column, _)| Place { column, owner: Some(owner), key: None }));
+                continue;
+            }
+            if !owner.may_have(key, contents) {
+                continue;
+            }
             let in_rest = owner.has_in_rest(key, own.as_ref().map(|(_, known)| *known), contents);
             places.extend(own.map(|(column, _)| Place { column, owner: Some(owner), key: None }));
             if in_rest {

@@ -12,7 +12,7 @@ use parquet::errors::ParquetError;
 use tracehouse_store::{OpenFile, SpanFile};
 
 use crate::bounds::Bounds;
-use crate::fault::{Contents, contents_of};
+use crate::fault::Contents;
 use crate::reach::{Part, Reach};
 use crate::rows::RowGroup;
 
@@ -136,8 +136,8 @@ impl<'f> Queue<'_, 'f> {
         };
         let file = self.files[number];
         let opening = Opening(self);
-        let (opened, contents) = (self.reach.open(file), contents_of(file));
-        let Some(open) = opened else { return Next::NothingReadable };
+        let Some(open) = self.reach.open(file) else { return Next::NothingReadable };
+        let contents = Contents::of_open(file, &open);
         let row_groups = open.row_groups();
         let of_file = Arc::new(OfFile { row_groups_left: AtomicUsize::new(row_groups) });
         let piece = |row_group| {

@@ -84,11 +84,11 @@ fn more(out: &mut impl Write, found: usize) -> io::Result<()> {
 fn repair(options: &RepairOptions) -> anyhow::Result<Ending> {
     let data_dir = take(&options.store)?;
     let wanted = tracehouse_store::RepairOptions { dry_run: options.dry_run, forget_missing: options.forget_missing };
-    let (clock, randomness) = (SystemClock::default(), SystemRandomness::default());
+    let (clock, randomness) = (Arc::new(SystemClock::default()), Arc::new(SystemRandomness::default()));
     let mut shown = Shown::default();
     let mut progress = |done, of| shown.files(done, of);
     let paths = data_dir.store_paths();
-    let report = block_on(async { Ok(repair_store(&paths, wanted, &clock, &randomness, &mut progress).await?) })?;
+    let report = block_on(async { Ok(repair_store(&paths, wanted, clock, randomness, &mut progress).await?) })?;
     let mut stdout = io::BufWriter::new(io::stdout().lock());
     if options.json {
         print_json(&mut stdout, &report)?;

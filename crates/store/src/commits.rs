@@ -62,8 +62,9 @@ impl Shared {
         let retired: HashSet<String> = commit.retire.into_iter().map(|(id, _)| id).collect();
         let mut replaced = self.state.all_files();
         replaced.retain(|file| retired.contains(&file.record.id));
-        self.state.change_files(files, &retired.into_iter().collect::<Vec<_>>());
+        self.state.change_files(files, &retired.iter().cloned().collect::<Vec<_>>());
         self.retire_later(&replaced);
+        self.let_go_of_held_back(&retired);
     }
 
     fn confirm_files(&self, files: &[FileRecord]) {
@@ -83,6 +84,9 @@ impl Shared {
 /// Whether the catalogue knows all that a commit was to tell it. Commits are atomic, so a part of it is none of it.
 fn was_done(contents: &CatalogueContents, commit: &Commit) -> bool {
     let known: HashSet<&str> = contents.files.iter().map(|file| file.id.as_str()).collect();
+    let live = contents.files.iter().filter(|file| file.retired.is_none());
+    let live: HashSet<&str> = live.map(|file| file.id.as_str()).collect();
     commit.add.iter().all(|record| known.contains(record.id.as_str()))
+        && commit.retire.iter().all(|(id, _)| !live.contains(id.as_str()))
         && commit.log_positions.iter().all(|position| is_stored(&contents.log_positions, position))
 }

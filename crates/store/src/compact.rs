@@ -21,6 +21,7 @@ use crate::objects::hour_of;
 use crate::span_file::SpanFile;
 use crate::store::Shared;
 use crate::troubles::Work;
+use crate::twins::LeftOut;
 
 /// What compaction did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -110,6 +111,28 @@ fn forget_settled(shared: &Shared, choices: &[Choice]) {
 }
 
 fn merge(shared: &Shared, inputs: &[Arc<SpanFile>], report: &mut CompactReport) -> Result<(), WriteError> {
+    let Merged { record, duplicates } = write_merged(shared, inputs, &LeftOut::default())?;
+    let (spans, bytes) = (record.spans, record.bytes);
+    if replace(shared, inputs, record)? {
+        report.merges += 1;
+        report.files_before += inputs.len() as u64;
+        report.files_after += 1;
+        report.spans += spans;
+        report.bytes_before += inputs.iter().map(|file| file.record.bytes).sum::<u64>();
+        report.bytes_after += bytes;
+        report.duplicates += duplicates;
+    }
+    Ok(())
+}
+
+/// A file that was written from others and is not committed yet.
+pub(crate) struct Merged {
+    pub(crate) record: FileRecord,
+    duplicates: u64,
+}
+
+/// Writes the spans of files into one, each once; `without`: rows of the first that are left out.
+pub(crate) fn write_merged(shared: &Shared, inputs: &[Arc<SpanFile>], without: &LeftOut) -> Result<Merged, WriteError> {
     let mut counts = AttributeCounts::default();
     let mut cursors = Vec::new();
     for (number, file) in inputs.iter().enumerate() {
@@ -127,21 +150,11 @@ fn merge(shared: &Shared, inputs: &[Arc<SpanFile>], report: &mut CompactReport) 
     let hour = hour_of(first.start_min);
     let merged_from = inputs.iter().map(|file| file.record.id.clone()).collect();
     let output = FileOutput::create(shared, &first.tenant, hour, &counts, Packing::COMPACTED, merged_from)?;
-    let mut merge = Merge { output, inputs, shared, gathered: Gathered::default(), duplicates: 0 };
+    let mut merge = Merge { output, inputs, without, shared, gathered: Gathered::default(), duplicates: 0 };
     merge.run(cursors)?;
     let (output, duplicates) = (merge.output, merge.duplicates);
     let record = output.finish(shared, &counts, level)?;
-    let (spans, bytes) = (record.spans, record.bytes);
-    if replace(shared, inputs, record)? {
-        report.merges += 1;
-        report.files_before += inputs.len() as u64;
-        report.files_after += 1;
-        report.spans += spans;
-        report.bytes_before += inputs.iter().map(|file| file.record.bytes).sum::<u64>();
-        report.bytes_after += bytes;
-        report.duplicates += duplicates;
-    }
-    Ok(())
+    Ok(Merged { record, duplicates })
 }
 
 /// How many rows of one of so many inputs are read at a time.
@@ -193,18 +206,21 @@ struct InputCursor {
     /// Memory of a row of the batch, on average.
     row_bytes: usize,
     row: usize,
+    /// Rows of the file before the batch.
+    rows_before: usize,
 }
 
 impl InputCursor {
     fn open(number: usize, mut stream: SpanStream) -> Result<Self, ParquetError> {
         let batch = stream.next().transpose()?.unwrap_or_default();
-        let mut cursor = Self { number, stream, batch: Arc::default(), row_bytes: 0, row: 0 };
+        let mut cursor = Self { number, stream, batch: Arc::default(), row_bytes: 0, row: 0, rows_before: 0 };
         cursor.enter(batch);
         Ok(cursor)
     }
 
     fn enter(&mut self, batch: SpanBatch) {
         self.row_bytes = batch.memory_bytes() / batch.len().max(1);
+        self.rows_before += self.batch.len();
         self.row = 0;
         self.batch = Arc::new(batch);
     }
@@ -265,6 +281,8 @@ struct Gathered {
 struct Merge<'a> {
     output: FileOutput,
     inputs: &'a [Arc<SpanFile>],
+    /// Rows of the first input.
+    without: &'a LeftOut,
     shared: &'a Shared,
     gathered: Gathered,
     duplicates: u64,
@@ -296,7 +314,8 @@ impl Merge<'_> {
             let input = &mut cursors[cursor];
             let (batch, row) = (&input.batch, input.row);
             let is_copy_of = |(known, at): &(Arc<SpanBatch>, usize)| batch.is_copy(row, known, *at);
-            if seen.insert(batch.copy_key(row), (batch.clone(), row), is_copy_of) {
+            let is_left_out = cursor == 0 && self.without.has(input.rows_before + row);
+            if !is_left_out && seen.insert(batch.copy_key(row), (batch.clone(), row), is_copy_of) {
                 let number = self.gathered.number_of(cursor, batch);
                 self.gathered.rows.push(RowRef { batch: number, row: row as u32 });
                 self.gathered.bytes += input.row_bytes;

@@ -3,20 +3,26 @@
 //! A copy begins when its twin began, so only files with spans of the same minutes can hold the twin; of those, only files
 //! whose filter may hold the trace are looked at; of those, ids, starts and kinds are compared in memory; and only where
 //! all of them are the same is the content read ([`SpanBatch::is_copy`] decides). New spans therefore cost a few filter
-//! look-ups for each trace, and files are read for traces that go on from one file into the next.
+//! look-ups for each trace, and files are read for traces that go on from one file into the next: where these are few the
+//! pages that they stand in, else what tells all spans of the file apart.
 //!
 //! The bound: every file that was written within [`CHECKED_ALWAYS`] is looked at, and of older ones as many as
 //! [`OLDER_FILES_MAX`], newest first. Copies beyond that are found when their files are merged and when a trace is read.
+//!
+//! A file that the machine can't read now can't be looked into. Whoever meets one must hold it back ([`crate::held_back`]): it
+//! may hold twins of what is written meanwhile.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::AsArray;
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, TimestampNanosecondType};
+use parquet::arrow::arrow_reader::RowSelector;
 use parquet::errors::ParquetError;
 use tracehouse_model::{CopyKey, SeededMap, SpanBatch, TraceId, kind};
 
-use crate::file::{OpenFile, Projection, RowRef, StringForm, TraceRows};
+use crate::file::{OpenFile, Projection, RowRef, StringForm, TraceFilter, TraceRows, is_damage};
 use crate::span_file::SpanFile;
 
 /// Files that were written within so long are always looked at.
@@ -28,9 +34,13 @@ const OLDER_FILES_MAX: usize = 64;
 /// ids has more.
 const SPANS_OF_KEY_MAX: usize = 32;
 /// Spans whose content is read at once to be compared.
-const COMPARED_AT_ONCE_MAX: usize = 16 * 1024;
+pub(crate) const COMPARED_AT_ONCE_MAX: usize = 16 * 1024;
 /// Bytes of content that are read at once.
-const COMPARED_BYTES_MAX: u64 = 16 << 20;
+pub(crate) const COMPARED_BYTES_MAX: u64 = 16 << 20;
+/// About so many spans can be told apart in the time that it takes to look up one trace.
+const SPANS_PER_LOOK_UP: u64 = 4096;
+/// What a key is made of.
+const KEY_COLUMNS: [&str; 3] = ["span_id", "start_time", "kind"];
 const NANOS_PER_MINUTE: i64 = 60_000_000_000;
 const MINUTES_PER_HOUR: i64 = 60;
 
@@ -42,16 +52,74 @@ pub(crate) struct TraceGroup<'a> {
 
 /// Looks for twins of spans in files.
 pub(crate) struct StoredCopies<'a> {
-    /// Of one tenant.
-    files: Vec<&'a Arc<SpanFile>>,
+    /// Of one tenant, with spans of the same time.
+    files: Vec<Candidate<'a>>,
     batches: &'a [&'a SpanBatch],
-    found: Vec<RowRef>,
+    found: Found,
+}
+
+struct Candidate<'a> {
+    file: &'a Arc<SpanFile>,
+    filter: Arc<TraceFilter>,
+}
+
+/// What a search for twins came to.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// The spans that have a twin, in no order.
+    pub(crate) copies: Vec<RowRef>,
+    /// Files that could not be looked into. The machine is at fault: what is damaged shows its spans to nobody.
+    pub(crate) unread: Vec<Arc<SpanFile>>,
 }
 
 impl<'a> StoredCopies<'a> {
-    /// `files`: all of the tenant; `now_unix_nanos`: by the clock that their `created_at` was taken from.
-    pub(crate) fn new(files: &'a [Arc<SpanFile>], batches: &'a [&'a SpanBatch], now_unix_nanos: i64) -> Self {
-        Self { files: candidates(files, batches, now_unix_nanos), batches, found: Vec::new() }
+    /// `files`: all of the tenant; `starts`: of the spans that may be copies; `now_unix_nanos`: by the clock that the files'
+    /// `created_at` was taken from.
+    pub(crate) fn new(
+        files: &'a [Arc<SpanFile>],
+        batches: &'a [&'a SpanBatch],
+        starts: impl Iterator<Item = i64>,
+        now_unix_nanos: i64,
+    ) -> Self {
+        let mut met = of_the_same_minutes(files, starts);
+        bound(&mut met, now_unix_nanos);
+        Self::among(met, batches)
+    }
+
+    /// The same, without a bound on how many files are looked into.
+    pub(crate) fn among_all(files: &'a [Arc<SpanFile>], batches: &'a [&'a SpanBatch]) -> Self {
+        let starts = batches.iter().flat_map(|batch| batch.start_unix_nanos.iter().copied());
+        Self::among(of_the_same_minutes(files, starts), batches)
+    }
+
+    fn among(files: Vec<&'a Arc<SpanFile>>, batches: &'a [&'a SpanBatch]) -> Self {
+        let mut copies = Self { files: Vec::new(), batches, found: Found::default() };
+        for file in files {
+            match whole_or_what_is_left(file, || file.filter().map_err(|error| error.source)) {
+                Ok(filter) => copies.files.push(Candidate { file, filter }),
+                Err(error) => copies.found.not_read(file, &error),
+            }
+        }
+        copies
+    }
+
+    /// Whether a file of the same time may hold spans of a trace.
+    pub(crate) fn may_hold(&self, trace: TraceId) -> bool {
+        self.files.iter().any(|candidate| candidate.filter.may_contain(trace))
+    }
+
+    /// The spans of the groups that have a twin in a file. Who has none needs no groups.
+    pub(crate) fn find(mut self, groups: &[TraceGroup<'_>]) -> Found {
+        for Candidate { file, filter } in std::mem::take(&mut self.files) {
+            let inside: Vec<&TraceGroup<'_>> = groups.iter().filter(|group| filter.may_contain(group.trace)).collect();
+            if inside.is_empty() {
+                continue;
+            }
+            if let Err(error) = whole_or_what_is_left(file, || self.look_into(file, &inside)) {
+                self.found.not_read(file, &error);
+            }
+        }
+        self.found
     }
 
     /// Whether no file has spans of the same time: nothing has to be looked at.
@@ -59,41 +127,67 @@ impl<'a> StoredCopies<'a> {
         self.files.is_empty()
     }
 
-    /// Whether a file of the same time may hold spans of a trace.
-    pub(crate) fn may_hold(&self, trace: TraceId) -> bool {
-        self.files.iter().any(|file| may_hold(file, trace))
-    }
-
-    /// The spans of the groups that have a twin in a file, in no order. A file that can't be read can't be looked at: its
-    /// twins are found when it is read again.
-    pub(crate) fn find(mut self, groups: &[TraceGroup<'_>]) -> Vec<RowRef> {
-        for file in std::mem::take(&mut self.files) {
-            let inside: Vec<&TraceGroup<'_>> = groups.iter().filter(|group| may_hold(file, group.trace)).collect();
-            if inside.is_empty() {
-                continue;
-            }
-            if let Err(error) = self.look_into(file, &inside) {
-                metrics::counter!("tracehouse_store_copies_unchecked_total").increment(1);
-                tracing::warn!(path = file.record.path, %error, "a stored file could not be looked at for copies");
-            }
-        }
-        self.found
-    }
-
     fn look_into(&mut self, file: &Arc<SpanFile>, groups: &[&TraceGroup<'_>]) -> Result<(), ParquetError> {
         let open = file.open().map_err(|error| error.source)?;
-        let ids = file.ids(&open)?;
+        let ids = match file.known_ids() {
+            None if groups.len() as u64 * SPANS_PER_LOOK_UP < file.record.spans => return self.look_up(&open, groups),
+            None => file.ids(&open)?,
+            Some(known) => known,
+        };
         for (row_group, ids) in ids.row_groups.iter().enumerate() {
             let mut suspected: Vec<Suspected> = Vec::new();
             for group in groups {
                 let Some(rows) = ids.traces.of(group.trace) else { continue };
-                let twins = ids.twins(rows, group.rows, self.batches);
-                suspected.extend(twins);
+                suspected.extend(self.suspected(group, rows.clone(), &ids.keys[rows]));
+            }
+            // A row that can't be read is in no answer, so it is nobody's twin.
+            if let Some(readable) = open.readable(row_group) {
+                suspected.retain(|suspected| readable.value(suspected.stored as usize));
             }
             suspected.sort_unstable_by_key(|suspected| suspected.stored);
             self.compare(&open, row_group, &suspected)?;
         }
         Ok(())
+    }
+
+    /// Looks into the pages of a file in which the traces stand.
+    fn look_up(&mut self, open: &OpenFile, groups: &[&TraceGroup<'_>]) -> Result<(), ParquetError> {
+        for group in groups {
+            for (row_group, rows) in open.find_trace(group.trace)? {
+                let selection = vec![RowSelector::skip(rows.start), RowSelector::select(rows.len())];
+                let mut keys = Vec::with_capacity(rows.len());
+                let (form, at_once) = (StringForm::Dictionary, rows.len());
+                for batch in open.scan(row_group, &KEY_COLUMNS, Some(selection.into()), form, at_once)? {
+                    push_keys(&batch?, &mut keys)?;
+                }
+                let suspected: Vec<Suspected> = self.suspected(group, rows, &keys).collect();
+                self.compare(open, row_group, &suspected)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The stored spans of a trace that have the keys of sent ones. `keys`: those of the stored rows.
+    fn suspected(
+        &self,
+        group: &TraceGroup<'_>,
+        stored: Range<usize>,
+        keys: &[CopyKey],
+    ) -> impl Iterator<Item = Suspected> {
+        /// Sent rows of a key, and how many stored ones were met.
+        type OfKey = (Vec<RowRef>, usize);
+        let mut by_key: SeededMap<CopyKey, OfKey> = SeededMap::default();
+        for &at in group.rows {
+            let (sent, _) = by_key.entry(self.batches[at.batch as usize].copy_key(at.row as usize)).or_default();
+            if sent.len() < SPANS_OF_KEY_MAX {
+                sent.push(at);
+            }
+        }
+        stored.zip(keys).filter_map(move |(row, key)| {
+            let (sent, met) = by_key.get_mut(key)?;
+            *met += 1;
+            (*met <= SPANS_OF_KEY_MAX).then(|| Suspected { stored: row as u32, sent: sent.clone() })
+        })
     }
 
     /// Reads the content of the stored spans, some at a time, and compares.
@@ -110,16 +204,29 @@ impl<'a> StoredCopies<'a> {
             for Suspected { stored: row, sent } in some {
                 let Some(&at) = place.get(row) else { continue };
                 let is_copy = |sent: &RowRef| self.batches[sent.batch as usize].is_copy(sent.row as usize, &stored, at);
-                self.found.extend(sent.iter().copied().filter(is_copy));
+                self.found.copies.extend(sent.iter().copied().filter(is_copy));
             }
         }
         Ok(())
     }
 }
 
-/// Whether a file may hold spans of a trace. One that can't be read can't be looked at.
-fn may_hold(file: &SpanFile, trace: TraceId) -> bool {
-    file.filter().is_ok_and(|filter| filter.may_contain(trace))
+impl Found {
+    fn not_read(&mut self, file: &Arc<SpanFile>, error: &ParquetError) {
+        metrics::counter!("tracehouse_store_copies_unchecked_total").increment(1);
+        tracing::warn!(path = file.record.path, %error, "a stored file could not be looked at for copies");
+        if !is_damage(error) && !self.unread.iter().any(|other| Arc::ptr_eq(other, file)) {
+            self.unread.push(file.clone());
+        }
+    }
+}
+
+/// Reads a file; one that turns out to be damaged is checked, and what is left of it is read.
+pub(crate) fn whole_or_what_is_left<T>(
+    file: &SpanFile,
+    mut read: impl FnMut() -> Result<T, ParquetError>,
+) -> Result<T, ParquetError> {
+    read().or_else(|error| if file.check(&error) { read() } else { Err(error) })
 }
 
 /// A stored span and the sent ones that have its key.
@@ -144,6 +251,11 @@ impl StoredIds {
         Ok(Self { row_groups: row_groups.collect::<Result<_, _>>()? })
     }
 
+    /// The traces of a row group, and the rows of each.
+    pub(crate) fn traces_of(&self, row_group: usize) -> impl Iterator<Item = (TraceId, Range<usize>)> {
+        self.row_groups[row_group].traces.iter()
+    }
+
     /// What this takes in memory.
     pub(crate) fn bytes(&self) -> usize {
         let of_row_group = |ids: &RowGroupIds| {
@@ -156,55 +268,43 @@ impl StoredIds {
 impl RowGroupIds {
     fn read(open: &OpenFile, row_group: usize) -> Result<Self, ParquetError> {
         let rows = open.rows_of(row_group).max(1);
-        let columns = ["trace_id", "span_id", "start_time", "kind"];
+        let columns: Vec<&str> = ["trace_id"].into_iter().chain(KEY_COLUMNS).collect();
         let mut ids = Self { traces: TraceRows::default(), keys: Vec::with_capacity(rows) };
         for batch in open.scan(row_group, &columns, None, StringForm::Dictionary, rows)? {
             let batch = batch?;
-            let column = |name: &str| batch.column_by_name(name).ok_or_else(|| wrong_column(name));
-            let wrong = |name: &'static str| move || wrong_column(name);
-            let trace_id = column("trace_id")?.as_fixed_size_binary_opt().ok_or_else(wrong("trace_id"))?;
-            let span_id = column("span_id")?.as_fixed_size_binary_opt().ok_or_else(wrong("span_id"))?;
-            let starts = column("start_time")?.as_primitive_opt::<TimestampNanosecondType>();
-            let starts = starts.ok_or_else(wrong("start_time"))?.values();
-            let kinds = column("kind")?.as_dictionary_opt::<Int32Type>().ok_or_else(wrong("kind"))?;
-            let names = kinds.values().as_string_opt::<i32>().ok_or_else(wrong("kind"))?;
-            let codes: Vec<u8> = names
-                .iter()
-                .map(|name| kind::from_name(name.unwrap_or_default()).unwrap_or(kind::UNSPECIFIED))
-                .collect();
-            ids.traces.push(trace_id, open.readable(row_group))?;
-            for row in 0..batch.num_rows() {
-                let id: [u8; 8] = span_id.value(row).try_into().map_err(|_| wrong_column("span_id"))?;
-                let code = codes.get(kinds.keys().value(row) as usize).copied().unwrap_or(kind::UNSPECIFIED);
-                ids.keys.push(CopyKey { span_id: u64::from_be_bytes(id), start_unix_nanos: starts[row], kind: code });
-            }
+            let traces = column(&batch, "trace_id")?.as_fixed_size_binary_opt();
+            ids.traces.push(traces.ok_or_else(|| wrong_column("trace_id"))?, open.readable(row_group))?;
+            push_keys(&batch, &mut ids.keys)?;
         }
         Ok(ids)
     }
+}
 
-    /// The stored spans among some rows that have the keys of sent ones.
-    fn twins(&self, stored: std::ops::Range<usize>, sent: &[RowRef], batches: &[&SpanBatch]) -> Vec<Suspected> {
-        /// Sent rows of a key, and how many stored ones were met.
-        type OfKey = (Vec<RowRef>, usize);
-        let mut by_key: SeededMap<CopyKey, OfKey> = SeededMap::default();
-        for &at in sent {
-            let (sent, _) = by_key.entry(batches[at.batch as usize].copy_key(at.row as usize)).or_default();
-            if sent.len() < SPANS_OF_KEY_MAX {
-                sent.push(at);
-            }
-        }
-        let suspected = |row: usize| {
-            let (sent, met) = by_key.get_mut(&self.keys[row])?;
-            *met += 1;
-            (*met <= SPANS_OF_KEY_MAX).then(|| Suspected { stored: row as u32, sent: sent.clone() })
-        };
-        stored.filter_map(suspected).collect()
+/// Adds the keys of spans of which [`KEY_COLUMNS`] were read.
+fn push_keys(batch: &RecordBatch, keys: &mut Vec<CopyKey>) -> Result<(), ParquetError> {
+    let wrong = |name: &'static str| move || wrong_column(name);
+    let span_id = column(batch, "span_id")?.as_fixed_size_binary_opt().ok_or_else(wrong("span_id"))?;
+    let starts = column(batch, "start_time")?.as_primitive_opt::<TimestampNanosecondType>();
+    let starts = starts.ok_or_else(wrong("start_time"))?.values();
+    let kinds = column(batch, "kind")?.as_dictionary_opt::<Int32Type>().ok_or_else(wrong("kind"))?;
+    let names = kinds.values().as_string_opt::<i32>().ok_or_else(wrong("kind"))?;
+    let code = |name: Option<&str>| kind::from_name(name.unwrap_or_default()).unwrap_or(kind::UNSPECIFIED);
+    let codes: Vec<u8> = names.iter().map(code).collect();
+    for row in 0..batch.num_rows() {
+        let id: [u8; 8] = span_id.value(row).try_into().map_err(|_| wrong_column("span_id"))?;
+        let code = codes.get(kinds.keys().value(row) as usize).copied().unwrap_or(kind::UNSPECIFIED);
+        keys.push(CopyKey { span_id: u64::from_be_bytes(id), start_unix_nanos: starts[row], kind: code });
     }
+    Ok(())
+}
+
+fn column<'b>(batch: &'b RecordBatch, name: &str) -> Result<&'b ArrayRef, ParquetError> {
+    batch.column_by_name(name).ok_or_else(|| wrong_column(name))
 }
 
 /// Ascending rows as ranges.
-fn ranges_of(rows: impl Iterator<Item = u32>) -> Vec<std::ops::Range<usize>> {
-    let mut ranges: Vec<std::ops::Range<usize>> = Vec::new();
+fn ranges_of(rows: impl Iterator<Item = u32>) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
     for row in rows.map(|row| row as usize) {
         match ranges.last_mut() {
             Some(last) if last.end == row => last.end += 1,
@@ -215,11 +315,16 @@ fn ranges_of(rows: impl Iterator<Item = u32>) -> Vec<std::ops::Range<usize>> {
     ranges
 }
 
-/// Files that have spans of the same minutes, newest first, those written long ago bounded in number.
-fn candidates<'a>(files: &'a [Arc<SpanFile>], batches: &[&SpanBatch], now_unix_nanos: i64) -> Vec<&'a Arc<SpanFile>> {
-    let minutes = Minutes::of(batches);
+/// Files that have spans of the same minutes, newest first.
+fn of_the_same_minutes(files: &[Arc<SpanFile>], starts: impl Iterator<Item = i64>) -> Vec<&Arc<SpanFile>> {
+    let minutes = Minutes::of(starts);
     let mut found: Vec<&Arc<SpanFile>> = files.iter().filter(|file| minutes.meet(file)).collect();
     found.sort_by_key(|file| std::cmp::Reverse(file.record.created_at));
+    found
+}
+
+/// Bounds the number of files that were written long ago. They are ordered, newest first.
+fn bound(found: &mut Vec<&Arc<SpanFile>>, now_unix_nanos: i64) {
     let always_since = now_unix_nanos.saturating_sub(CHECKED_ALWAYS.as_nanos() as i64);
     let always = found.partition_point(|file| file.record.created_at >= always_since);
     if found.len() > always + OLDER_FILES_MAX {
@@ -227,17 +332,16 @@ fn candidates<'a>(files: &'a [Arc<SpanFile>], batches: &[&SpanBatch], now_unix_n
         metrics::counter!("tracehouse_store_copies_unchecked_total").increment(left_out as u64);
         found.truncate(always + OLDER_FILES_MAX);
     }
-    found
 }
 
 /// In which minutes spans begin: for each hour one bit a minute.
 struct Minutes(SeededMap<i64, u64>);
 
 impl Minutes {
-    fn of(batches: &[&SpanBatch]) -> Self {
+    fn of(starts: impl Iterator<Item = i64>) -> Self {
         let mut hours: SeededMap<i64, u64> = SeededMap::default();
         let mut last = (i64::MIN, i64::MIN);
-        for &start in batches.iter().flat_map(|batch| &batch.start_unix_nanos) {
+        for start in starts {
             let minute = start.div_euclid(NANOS_PER_MINUTE);
             if last.0 == minute {
                 continue;

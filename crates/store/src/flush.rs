@@ -68,7 +68,7 @@ fn write_files(
     let rows =
         (0u32..).zip(&batches).flat_map(|(batch, spans)| (0..spans.len() as u32).map(move |row| RowRef { batch, row }));
     let mut ordered = order_spans(&batches, rows);
-    leave_out_stored(shared, tenant, &batches, &mut ordered);
+    leave_out_stored(shared, tenant, &batches, &mut ordered)?;
     report.duplicates += ordered.duplicates;
     let mut strings = MergedStrings::of(&batches);
     let mut counts = AttributeCounts::default();
@@ -83,22 +83,35 @@ fn write_files(
     Ok(())
 }
 
-/// Leaves out spans whose twins are in files.
-fn leave_out_stored(shared: &Shared, tenant: &TenantId, batches: &[&SpanBatch], ordered: &mut OrderedSpans) {
-    let snapshot = shared.state.snapshot(tenant);
-    let stored = StoredCopies::new(&snapshot.files, batches, shared.clock.now_unix_nanos());
-    if stored.is_needless() {
-        return;
+/// Leaves out spans whose twins are in files. A file that can't be looked into now is held back until it was compared.
+fn leave_out_stored(
+    shared: &Shared,
+    tenant: &TenantId,
+    batches: &[&SpanBatch],
+    ordered: &mut OrderedSpans,
+) -> Result<(), WriteError> {
+    loop {
+        let snapshot = shared.state.snapshot(tenant);
+        let starts = batches.iter().flat_map(|batch| batch.start_unix_nanos.iter().copied());
+        let stored = StoredCopies::new(&snapshot.files, batches, starts, shared.clock.now_unix_nanos());
+        let trace_of = |rows: &[RowRef]| batches[rows[0].batch as usize].trace_id[rows[0].row as usize];
+        let all = ordered.trace_starts.windows(2).map(|trace| &ordered.rows[trace[0]..trace[1]]);
+        let groups: Vec<TraceGroup<'_>> = all
+            .filter(|rows| !stored.is_needless() && !rows.is_empty())
+            .map(|rows| TraceGroup { trace: trace_of(rows), rows })
+            .filter(|group| stored.may_hold(group.trace))
+            .collect();
+        let found = stored.find(&groups);
+        if !found.copies.is_empty() {
+            let copies: SeededSet<RowRef> = found.copies.into_iter().collect();
+            ordered.leave_out(|at| copies.contains(at));
+        }
+        // With fewer files each time: one that a merge took away meanwhile is no longer among them either.
+        if found.unread.is_empty() {
+            return Ok(());
+        }
+        shared.hold_back(&found.unread)?;
     }
-    let trace_of = |rows: &[RowRef]| batches[rows[0].batch as usize].trace_id[rows[0].row as usize];
-    let all = ordered.trace_starts.windows(2).map(|trace| &ordered.rows[trace[0]..trace[1]]);
-    let groups: Vec<TraceGroup<'_>> = all
-        .filter(|rows| !rows.is_empty())
-        .map(|rows| TraceGroup { trace: trace_of(rows), rows })
-        .filter(|group| stored.may_hold(group.trace))
-        .collect();
-    let copies: SeededSet<RowRef> = stored.find(&groups).into_iter().collect();
-    ordered.leave_out(|at| copies.contains(at));
 }
 
 /// Spans (as ranges among the ordered ones, each of one trace) by the hour in which they begin. A span's own start decides,

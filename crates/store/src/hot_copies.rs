@@ -1,16 +1,18 @@
 //! Takes copies out of the spans in memory before a query sees them.
 //!
-//! A batch is looked at once, when it is first asked for: the keys of its spans are looked up among those of all batches before it,
-//! and its traces among those of the files ([`crate::copies`]). A tenant that nobody asks about costs nothing; what is
-//! flushed is looked at by the flush.
+//! Whoever counts spans has each batch looked at once, when it is first asked for: the keys of its spans are looked up among
+//! those of all batches before it, and its traces among those of the files ([`crate::copies`]). A tenant that nobody asks
+//! about costs nothing; what is flushed is looked at by the flush. Whoever reads whole traces has only their spans looked
+//! at ([`Snapshot::hot_rows`]): a trace that has just come in is found without a look at all that came with it.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use tracehouse_model::{CopyKey, SeededMap, SeededSet, SeededState, SpanBatch, TraceId};
 
-use crate::copies::{StoredCopies, TraceGroup};
+use crate::copies::{Found, StoredCopies, TraceGroup};
 use crate::file::RowRef;
+use crate::span_file::SpanFile;
 use crate::state::{HotBatch, Snapshot};
 
 /// Different spans under the same ids, kind and start of which each is compared with each.
@@ -26,13 +28,20 @@ pub(crate) struct HotCopies {
     oldest_sequence: u64,
 }
 
-type Replaced = (Arc<HotBatch>, Arc<HotBatch>);
+/// What [`HotCopies::take_out`] did.
+#[derive(Default)]
+pub(crate) struct TakenOut {
+    /// The batches that changed, old and new.
+    pub(crate) replaced: Vec<(Arc<HotBatch>, Arc<HotBatch>)>,
+    /// Files that the machine could not read, so that they may hold twins.
+    pub(crate) unread: Vec<Arc<SpanFile>>,
+}
 
 impl HotCopies {
-    /// Takes copies out of the batches of a snapshot that were not looked at yet; gives the batches that changed, old and new.
-    pub(crate) fn take_out(&mut self, snapshot: &mut Snapshot, now_unix_nanos: i64) -> Vec<Replaced> {
+    /// Takes copies out of the batches of a snapshot that were not looked at yet.
+    pub(crate) fn take_out(&mut self, snapshot: &mut Snapshot, now_unix_nanos: i64) -> TakenOut {
         self.forget_flushed(snapshot);
-        let mut replaced = Vec::new();
+        let mut taken_out = TakenOut::default();
         for at in 0..snapshot.hot.len() {
             let batch = snapshot.hot[at].clone();
             if batch.is_without_copies() {
@@ -40,19 +49,30 @@ impl HotCopies {
             }
             let mut is_copy = vec![false; batch.spans.len()];
             self.mark_in_memory(&snapshot.hot[..at], &batch.spans, &mut is_copy);
-            mark_stored(snapshot, &batch.spans, now_unix_nanos, &mut is_copy);
+            let unread = mark_stored(snapshot, &batch.spans, now_unix_nanos, &mut is_copy);
+            // What could not be compared with all files is looked at again.
+            let is_known = unread.is_empty();
+            taken_out.unread.extend(unread);
             let copies = is_copy.iter().filter(|copy| **copy).count();
-            if copies == 0 {
-                batch.set_without_copies();
-                continue;
+            let kept = match copies {
+                0 => batch.clone(),
+                _ => Arc::new(batch.only((0..is_copy.len()).filter(|&row| !is_copy[row]))),
+            };
+            if is_known {
+                kept.set_without_copies();
             }
-            let kept = Arc::new(batch.only((0..is_copy.len()).filter(|&row| !is_copy[row])));
-            kept.set_without_copies();
-            snapshot.hot[at] = kept.clone();
-            replaced.push((batch, kept));
+            if copies > 0 {
+                snapshot.hot[at] = kept.clone();
+                taken_out.replaced.push((batch, kept));
+            }
         }
         snapshot.hot.retain(|batch| !batch.spans.is_empty());
-        replaced
+        taken_out
+    }
+
+    /// Nothing is known of batches in memory any more.
+    pub(crate) fn forget(&mut self) {
+        self.keys.clear();
     }
 
     fn forget_flushed(&mut self, snapshot: &Snapshot) {
@@ -108,23 +128,58 @@ impl HotCopies {
     }
 }
 
-/// Marks spans with a twin in a file.
-fn mark_stored(snapshot: &Snapshot, spans: &SpanBatch, now_unix_nanos: i64, is_copy: &mut [bool]) {
-    let batches = [spans];
-    let stored = StoredCopies::new(&snapshot.files, &batches, now_unix_nanos);
-    if stored.is_needless() {
-        return;
+impl Snapshot {
+    /// The rows of the spans in memory that belong to some traces, which are given sorted, without those that have a twin in a
+    /// file. Twins in memory are left, for whoever puts traces together finds them. May read files.
+    pub fn hot_rows(&self, traces: &[TraceId]) -> Vec<(Arc<HotBatch>, Vec<usize>)> {
+        let mut found = Vec::new();
+        for batch in self.hot.iter().filter(|batch| traces.iter().any(|&trace| batch.may_contain(trace))) {
+            let is_wanted = |row: &usize| traces.binary_search(&batch.spans.trace_id[*row]).is_ok();
+            let mut rows: Vec<usize> = (0..batch.spans.len()).filter(is_wanted).collect();
+            if !batch.is_without_copies() {
+                // Answers say of what can't be read, or doesn't count, that it is missing.
+                let copies = stored_twins(self, &batch.spans, &rows, self.taken_unix_nanos).copies;
+                let copies: SeededSet<u32> = copies.into_iter().map(|copy| copy.row).collect();
+                rows.retain(|row| !copies.contains(&(*row as u32)));
+            }
+            if !rows.is_empty() {
+                found.push((batch.clone(), rows));
+            }
+        }
+        found
     }
+}
+
+/// Marks spans with a twin in a file. Returns files that could not be looked into.
+fn mark_stored(
+    snapshot: &Snapshot,
+    spans: &SpanBatch,
+    now_unix_nanos: i64,
+    is_copy: &mut [bool],
+) -> Vec<Arc<SpanFile>> {
+    let rows: Vec<usize> = (0..spans.len()).collect();
+    let found = stored_twins(snapshot, spans, &rows, now_unix_nanos);
+    for copy in found.copies {
+        is_copy[copy.row as usize] = true;
+    }
+    found.unread
+}
+
+/// Looks for those of some rows that have a twin in a file.
+fn stored_twins(snapshot: &Snapshot, spans: &SpanBatch, rows: &[usize], now_unix_nanos: i64) -> Found {
+    let batches = [spans];
+    let starts = rows.iter().map(|&row| spans.start_unix_nanos[row]);
+    let stored = StoredCopies::new(&snapshot.files, &batches, starts, now_unix_nanos);
     let mut rows_of: SeededMap<TraceId, Option<Vec<RowRef>>> = SeededMap::default();
-    for (row, &trace) in spans.trace_id.iter().enumerate() {
-        let rows = rows_of.entry(trace).or_insert_with(|| stored.may_hold(trace).then(Vec::new));
-        if let Some(rows) = rows {
-            rows.push(RowRef { batch: 0, row: row as u32 });
+    let looked_for = if stored.is_needless() { &[][..] } else { rows };
+    for &row in looked_for {
+        let trace = spans.trace_id[row];
+        let of_trace = rows_of.entry(trace).or_insert_with(|| stored.may_hold(trace).then(Vec::new));
+        if let Some(of_trace) = of_trace {
+            of_trace.push(RowRef { batch: 0, row: row as u32 });
         }
     }
     let groups: Vec<TraceGroup<'_>> =
         rows_of.iter().filter_map(|(&trace, rows)| Some(TraceGroup { trace, rows: rows.as_deref()? })).collect();
-    for found in stored.find(&groups) {
-        is_copy[found.row as usize] = true;
-    }
+    stored.find(&groups)
 }

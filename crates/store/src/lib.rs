@@ -33,6 +33,7 @@ mod flush;
 mod flush_round;
 mod flusher;
 mod folder;
+mod held_back;
 mod hot_copies;
 mod keeper;
 mod log;
@@ -48,6 +49,7 @@ mod state;
 mod store;
 mod survey;
 mod troubles;
+mod twins;
 mod unreadable;
 mod verify;
 

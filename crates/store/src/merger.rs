@@ -1,8 +1,9 @@
-//! When small files are merged.
+//! When small files are merged, and files that were out of reach are compared with the others.
 
 use std::time::Duration;
 
 use crate::compact::{Effort, compact};
+use crate::held_back::compare_held_back;
 use crate::keeper::{chain, contained};
 use crate::store::Shared;
 
@@ -13,6 +14,7 @@ pub(crate) fn run_merger(shared: &Shared) {
     let mut last = shared.clock.monotonic();
     while !shared.stopping() {
         shared.merger_wanted.wait(TICK);
+        compare_held_back(shared);
         let now = shared.clock.monotonic();
         if now.saturating_sub(last) < shared.config.compaction_interval {
             continue;

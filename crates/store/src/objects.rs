@@ -118,6 +118,13 @@ impl Objects {
         Ok(Self { store, local_root, spool, runtime, disk, durable_folders: Mutex::default() })
     }
 
+    /// For who only reads: nothing is made or removed.
+    pub(crate) fn to_read(store: Arc<dyn ObjectStore>, local_root: PathBuf, runtime: tokio::runtime::Handle) -> Self {
+        let spool = local_root.join(".spool");
+        let disk = Disk::default();
+        Self { store, local_root: Some(local_root), spool, runtime, disk, durable_folders: Mutex::default() }
+    }
+
     /// A place to write a file before it has its name.
     pub(crate) fn spool(&self, id: &str) -> SpooledFile {
         SpooledFile { path: self.spool.join(format!("{id}.tmp")), disk: self.disk.clone() }

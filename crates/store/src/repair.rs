@@ -8,9 +8,11 @@
 //! 3. All listed files are read. Damage is remembered, and which files they were merged from.
 //! 4. Unknown files are adopted, the newest first: one that was merged into a file that is listed by then would double its
 //!    spans, so it is listed as replaced. Files set aside that can be read again are taken back.
+//!    Each is compared with the others of its tenant before it counts: spans inside may have been stored again meanwhile.
 //! 5. Missing files that were merged into a listed one leave the list; so do all others if the operator says so.
 //! 6. The folder gets the store's name.
 
+mod compare;
 mod moves;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -29,8 +31,10 @@ use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::file::FileSource;
 use crate::folder::{self, STORE_META};
+use crate::held_back::{HELD_BACK_META, ids_of};
 use crate::objects::{NANOS_PER_HOUR, RETIRED_SUFFIX, UNKNOWN_SUFFIX, id_of_path, time_of_id, with_suffix};
 use crate::repair_report::{Action, RepairReport};
+use crate::store::Shared;
 use crate::survey::{self, Survey, UnknownFile};
 use crate::verify::{Effort, Facts, Readable, verify};
 
@@ -49,8 +53,8 @@ pub struct RepairOptions {
 pub async fn repair_store(
     paths: &StorePaths,
     options: RepairOptions,
-    clock: &dyn Clock,
-    randomness: &dyn Randomness,
+    clock: Arc<dyn Clock>,
+    randomness: Arc<dyn Randomness>,
     progress: Progress<'_>,
 ) -> Result<RepairReport, OpenError> {
     let mut report = RepairReport::default();
@@ -60,6 +64,8 @@ pub async fn repair_store(
         options,
         catalogue,
         clock,
+        randomness,
+        shared: None,
         disk: Disk::default(),
         progress,
         report,
@@ -80,7 +86,7 @@ pub async fn repair_store(
     repair.take_back_files_set_aside(&survey, &listed, steps).await?;
     repair.drop_missing_files(&survey, &listed).await?;
     (repair.progress)(steps, steps);
-    repair.claim_folder(claimed, randomness).await?;
+    repair.claim_folder(claimed).await?;
     if let Some(catalogue) = &repair.catalogue {
         catalogue.close().await;
     }
@@ -159,7 +165,10 @@ struct Repair<'a> {
     options: RepairOptions,
     /// `None`: there is none, and in a dry run none is made.
     catalogue: Option<Arc<SqliteCatalogue>>,
-    clock: &'a dyn Clock,
+    clock: Arc<dyn Clock>,
+    randomness: Arc<dyn Randomness>,
+    /// The store without threads and log, once there is something to compare.
+    shared: Option<Arc<Shared>>,
     disk: Disk,
     progress: Progress<'a>,
     report: RepairReport,
@@ -230,32 +239,57 @@ impl Repair<'_> {
     /// Reads all listed files, remembers damage, and learns which files they were merged from.
     async fn read_live_files(&mut self, survey: &mut Survey, steps: usize) -> Result<Listed, OpenError> {
         let mut listed = Listed::default();
+        let held_back = ids_of(self.contents.meta.get(HELD_BACK_META));
+        let (mut whole, mut to_compare) = (Vec::new(), Vec::new());
         for (number, record) in survey.live.iter().enumerate() {
             (self.progress)(number, steps);
             let suffix = survey.renamed.iter().find(|(path, _)| *path == record.path).map_or("", |found| found.1);
             let (readable, facts) = self.read(&record.path, suffix, Effort::EveryPage);
-            match readable {
-                Readable::Part { lost_spans, .. } if lost_spans != record.lost_spans => {
-                    let lost = vec![(record.id.clone(), lost_spans)];
-                    self.commit(Commit { lost_spans: lost, ..Commit::default() }).await?;
-                    self.report.did(Action::RememberDamage { path: record.path.clone(), lost_spans });
-                }
-                Readable::Nothing { what } => {
-                    self.set_aside(record, &what).await?;
-                    continue;
-                }
-                Readable::OutOfReach { error } => {
-                    self.report.left(&record.path, format!("it is out of reach: {error}"));
-                }
-                Readable::All | Readable::Part { .. } => {}
-            }
+            let Some(lost_spans) = self.remember_damage(record, readable).await? else { continue };
             if !suffix.is_empty() {
                 self.report.did(Action::Rename { from: self.place(&record.path, suffix), to: record.path.clone() });
                 self.rename(&self.place(&record.path, suffix), &self.place(&record.path, ""))?;
             }
             listed.add(&record.id, &record.path, &facts);
+            let is_mended = lost_spans < record.lost_spans;
+            let list = if is_mended || held_back.contains(&record.id) { &mut to_compare } else { &mut whole };
+            list.push(FileRecord { lost_spans, ..record.clone() });
+        }
+        if !(to_compare.is_empty() && survey.unknown.is_empty() && survey.aside.is_empty()) {
+            self.begin_to_compare(whole, survey)?;
+        }
+        // What can be read again counts only once it was compared.
+        let meta = to_compare.iter().flat_map(|record| self.expect(record)).last().into_iter().collect();
+        let lost_spans = to_compare.iter().map(|record| (record.id.clone(), record.lost_spans)).collect();
+        self.commit(Commit { meta, lost_spans, ..Commit::default() }).await?;
+        for record in to_compare {
+            self.compare(record).await;
         }
         Ok(listed)
+    }
+
+    /// Remembers how much more of a listed file can't be read, and says how much that is by now; `None`: all of it.
+    async fn remember_damage(&mut self, record: &FileRecord, found: Readable) -> Result<Option<u64>, OpenError> {
+        let lost_spans = match found {
+            Readable::All => 0,
+            Readable::Part { lost_spans, .. } => lost_spans,
+            Readable::Nothing { what } => {
+                self.set_aside(record, &what).await?;
+                return Ok(None);
+            }
+            Readable::OutOfReach { error } => {
+                self.report.left(&record.path, format!("it is out of reach: {error}"));
+                record.lost_spans
+            }
+        };
+        if lost_spans > record.lost_spans {
+            let lost = vec![(record.id.clone(), lost_spans)];
+            self.commit(Commit { lost_spans: lost, ..Commit::default() }).await?;
+        }
+        if lost_spans != record.lost_spans {
+            self.report.did(Action::RememberDamage { path: record.path.clone(), lost_spans });
+        }
+        Ok(Some(lost_spans))
     }
 
     async fn set_aside(&mut self, record: &FileRecord, what: &str) -> Result<(), OpenError> {
@@ -345,7 +379,8 @@ impl Repair<'_> {
             retired: reason.map(|reason| Retirement { at: now, reason }),
         };
         let drop_damaged = damaged_rows.iter().filter(|row| is_row_of(row, file)).map(|row| row.row).collect();
-        self.commit(Commit { add: vec![record], drop_damaged, ..Commit::default() }).await?;
+        let meta = if reason.is_none() { self.expect(&record) } else { Vec::new() };
+        self.commit(Commit { add: vec![record.clone()], drop_damaged, meta, ..Commit::default() }).await?;
         match (reason, readable) {
             (None, _) => {
                 listed.add(id, path, &facts);
@@ -353,6 +388,7 @@ impl Repair<'_> {
                 if !suffix.is_empty() {
                     self.rename(&self.place(path, suffix), &self.place(path, ""))?;
                 }
+                self.compare(record).await;
             }
             (Some(RetirementReason::Replaced), _) => {
                 let by = replaced_by.unwrap_or_else(|| facts.merged_from.join(", "));
@@ -392,11 +428,14 @@ impl Repair<'_> {
                 continue;
             }
             let (restore, lost) = (vec![record.id.clone()], vec![(record.id.clone(), lost_spans)]);
-            self.commit(Commit { restore, lost_spans: lost, ..Commit::default() }).await?;
+            let record = FileRecord { lost_spans, retired: None, ..record.clone() };
+            let meta = self.expect(&record);
+            self.commit(Commit { restore, lost_spans: lost, meta, ..Commit::default() }).await?;
             self.report.did(Action::TakeBack { path: record.path.clone(), spans: facts.spans - lost_spans });
             if !suffix.is_empty() {
                 self.rename(&self.place(&record.path, suffix), &self.place(&record.path, ""))?;
             }
+            self.compare(record).await;
         }
         Ok(())
     }
@@ -433,7 +472,7 @@ impl Repair<'_> {
     }
 
     /// Writes the store's name where it is missing, if the folder is the right one.
-    async fn claim_folder(&mut self, claimed: Claimed, randomness: &dyn Randomness) -> Result<(), OpenError> {
+    async fn claim_folder(&mut self, claimed: Claimed) -> Result<(), OpenError> {
         let root = &self.paths.store;
         self.contents = self.load().await?;
         if claimed == Claimed::Settled || (self.survey()?.too_many_missing() && !self.options.forget_missing) {
@@ -441,7 +480,7 @@ impl Repair<'_> {
         }
         let marker = folder::read_marker(root).map_err(|source| self.failed(root, source))?;
         let known = self.contents.meta.get(STORE_META).cloned();
-        let id = marker.clone().or(known).unwrap_or_else(|| folder::new_store_id(randomness));
+        let id = marker.clone().or(known).unwrap_or_else(|| folder::new_store_id(&*self.randomness));
         if marker.is_none() && !self.options.dry_run {
             folder::mark(&self.disk, root, &id)?;
         }

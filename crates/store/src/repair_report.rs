@@ -72,6 +72,11 @@ pub enum Action {
         path: String,
         spans: u64,
     },
+    /// So many of its spans are in another file too: it was written anew without them.
+    LeaveOutCopies {
+        path: String,
+        spans: u64,
+    },
     /// Its spans are in another file.
     MarkReplaced {
         path: String,
@@ -102,12 +107,18 @@ impl fmt::Display for Action {
             Self::NameStore { folder } => write!(formatter, "write the store's name into {}", folder.display()),
             Self::Rename { from, to } => write!(formatter, "rename {} to {to}", from.display()),
             Self::MoveBack { from, to } => write!(formatter, "move {} back to {to}", from.display()),
+            Self::RememberDamage { path, lost_spans: 0 } => {
+                write!(formatter, "remember that all spans of {path} can be read again")
+            }
             Self::RememberDamage { path, lost_spans } => {
                 write!(formatter, "remember that {lost_spans} spans of {path} can't be read")
             }
             Self::SetAside { path, what } => write!(formatter, "set {path} aside: {what}"),
             Self::TakeBack { path, spans } => write!(formatter, "take back {path} with {spans} spans"),
             Self::Adopt { path, spans } => write!(formatter, "adopt {path} with {spans} spans"),
+            Self::LeaveOutCopies { path, spans } => {
+                write!(formatter, "leave out {spans} spans of {path} that another file holds too")
+            }
             Self::MarkReplaced { path, by } => write!(formatter, "mark {path} as replaced: its spans are in {by}"),
             Self::Forget { path, spans } => write!(formatter, "forget the missing {path} with {spans} spans"),
             Self::DropRow { name } => write!(formatter, "drop the damaged row of {name}"),

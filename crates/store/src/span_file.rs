@@ -17,7 +17,7 @@ use tracehouse_model::TraceId;
 use crate::copies::StoredIds;
 use crate::describe::describe_rows;
 use crate::error::ReadError;
-use crate::file::{Damage, Expected, FileContents, FileSource, Handles, OpenFile, TraceFilter, is_damage};
+use crate::file::{Damage, Expected, FileContents, FileSource, Handles, KeptFile, OpenFile, TraceFilter, is_damage};
 
 /// A file of spans that queries may read.
 pub struct SpanFile {
@@ -62,7 +62,7 @@ enum Condition {
 pub(crate) struct FileAccess {
     open: Box<OpenSource>,
     handles: Arc<Handles>,
-    footers: Kept<OpenFile>,
+    footers: Kept<KeptFile>,
     names: Kept<FileContents>,
     filters: Kept<TraceFilter>,
     ids: Kept<StoredIds>,
@@ -246,6 +246,11 @@ impl SpanFile {
         }
     }
 
+    /// What tells its spans apart, if that is in memory.
+    pub(crate) fn known_ids(&self) -> Option<Arc<StoredIds>> {
+        self.access.ids.get(&self.number).map(|known| known.value)
+    }
+
     /// What tells its spans apart.
     pub(crate) fn ids(&self, open: &OpenFile) -> Result<Arc<StoredIds>, ParquetError> {
         keep(&self.access.ids, self.number, StoredIds::bytes, || StoredIds::read(open).map(Arc::new))
@@ -253,20 +258,29 @@ impl SpanFile {
 
     /// The file with its footer read, from memory if it was used recently. Blocks on the disk or the network.
     pub fn open(&self) -> Result<Arc<OpenFile>, ReadError> {
-        keep(&self.access.footers, self.number, OpenFile::memory_bytes, || {
-            let source = (self.access.open)(&self.record, self.number, &self.access.handles);
-            let source = source.map_err(|source| self.read_error(source))?;
-            let expected = Expected { file_id: Some(&self.record.id), tail_bytes: self.record.tail_bytes };
-            let open = OpenFile::open(source, &expected).map_err(|source| {
-                if is_damage(&source) {
-                    self.suspect(Condition::Unreadable);
-                }
-                self.read_error(source)
-            })?;
-            if let Condition::Checked(damage) = &*self.condition.lock() {
-                open.set_damage(damage.clone());
+        let mut opened = None;
+        let kept = keep(&self.access.footers, self.number, KeptFile::memory_bytes, || {
+            let open = Arc::new(self.open_anew()?);
+            let kept = KeptFile::of(&open);
+            opened = Some(open);
+            Ok(Arc::new(kept))
+        })?;
+        let open = opened.unwrap_or_else(|| kept.open());
+        if let Condition::Checked(damage) = &*self.condition.lock() {
+            open.set_damage(damage.clone());
+        }
+        Ok(open)
+    }
+
+    fn open_anew(&self) -> Result<OpenFile, ReadError> {
+        let source = (self.access.open)(&self.record, self.number, &self.access.handles);
+        let source = source.map_err(|source| self.read_error(source))?;
+        let expected = Expected { file_id: Some(&self.record.id), tail_bytes: self.record.tail_bytes };
+        OpenFile::open(source, &expected).map_err(|source| {
+            if is_damage(&source) {
+                self.suspect(Condition::Unreadable);
             }
-            Ok(Arc::new(open))
+            self.read_error(source)
         })
     }
 

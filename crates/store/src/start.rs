@@ -16,10 +16,10 @@ use crate::config::StoreConfig;
 use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::folder::{self, Claim, STORE_META};
+use crate::held_back::HELD_BACK_META;
 use crate::objects::Objects;
 use crate::store::Shared;
 use crate::survey::{self, Survey};
-use crate::unreadable::Absent;
 
 /// So many missing files are named when a start is refused.
 const NAMED_MAX: usize = 5;
@@ -40,6 +40,7 @@ pub(crate) fn start(parts: Parts, runtime: tokio::runtime::Handle) -> Result<Arc
     let contents = runtime.block_on(catalogue.load())?;
     let claim = local_root.as_ref().map_or(Ok(Claim::Settled), |root| folder::claim(root, &contents))?;
     let positions = contents.log_positions.clone();
+    let held_back = contents.meta.get(HELD_BACK_META).cloned();
     let store_clock = StoreClock::of_catalogue(clock.clone(), config.retention, &contents);
     let listing = local_root.as_deref().map(|root| survey::list(&config.disk, root)).transpose()?;
     let mut survey = Survey::new(contents, listing);
@@ -53,7 +54,7 @@ pub(crate) fn start(parts: Parts, runtime: tokio::runtime::Handle) -> Result<Arc
     let spool = local_root.as_ref().map_or_else(|| config.log_dir.join("spool"), |root| root.join(".spool"));
     let objects = Objects::new(objects, local_root, spool, runtime.clone(), config.disk.clone())?;
     let shared = Shared::new(config, Arc::new(objects), catalogue, clock, store_clock, randomness, runtime);
-    shared.take_in(&mut survey)?;
+    shared.take_in(&mut survey, held_back.as_ref())?;
     shared.remember_clock()?;
     shared.recover_log(&positions)?;
     Ok(Arc::new(shared))
@@ -90,8 +91,9 @@ fn settle(
 }
 
 impl Shared {
-    /// Makes the files of a survey visible, or the reason why they are not.
-    fn take_in(&self, survey: &mut Survey) -> Result<(), OpenError> {
+    /// Makes the files of a survey visible, or the reason why they are not. `held_back`: what the catalogue remembers of files
+    /// that are to be compared first.
+    fn take_in(&self, survey: &mut Survey, held_back: Option<&String>) -> Result<(), OpenError> {
         for path in &survey.unfinished {
             let deleted = self.objects.delete(path);
             deleted.map_err(|source| OpenError::Unfinished { path: path.clone(), source: Box::new(source) })?;
@@ -111,10 +113,13 @@ impl Shared {
             self.objects.hide(&record.path);
             self.schedule_deletion(record.id, record.path);
         }
+        let absent = self.hold_back_at_start(survey, held_back)?;
         let live = std::mem::take(&mut survey.live).into_iter().map(|record| self.span_file(record)).collect();
         self.state.change_files(live, &[]);
-        let absent = Absent::of(survey);
         absent.tell();
+        if !absent.held_back.is_empty() {
+            self.merger_wanted.raise();
+        }
         self.set_absent(absent);
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::{Mutex, RwLock};
 use tracehouse_model::{SpanBatch, TenantId, TraceId};
 
-use crate::hot_copies::HotCopies;
+use crate::hot_copies::{HotCopies, TakenOut};
 use crate::log::DurableBatch;
 use crate::span_file::SpanFile;
 use crate::unreadable::Unreadable;
@@ -55,6 +55,10 @@ impl HotBatch {
         self.without_copies.store(true, Ordering::Release);
     }
 
+    fn set_unknown(&self) {
+        self.without_copies.store(false, Ordering::Release);
+    }
+
     /// The batch with some of its rows alone, which are given in order.
     pub(crate) fn only(&self, rows: impl IntoIterator<Item = usize>) -> Self {
         let mut spans = SpanBatch::new();
@@ -80,6 +84,8 @@ pub struct Snapshot {
     pub files: Arc<Vec<Arc<SpanFile>>>,
     /// Files that can't be read, without which answers over their times are partial.
     pub unreadable: Arc<Vec<Unreadable>>,
+    /// When it was taken, for whoever looks for copies.
+    pub(crate) taken_unix_nanos: i64,
 }
 
 /// The moving set of hot batches and files. One lock guards both, so that no span is missed or seen twice while it moves
@@ -122,23 +128,51 @@ impl State {
         self.tenants.read().by_id.get(tenant).cloned().unwrap_or_default()
     }
 
-    /// All spans of a tenant at this moment, each once: copies of others are taken out of what is in memory. May read files.
-    pub(crate) fn snapshot_without_copies(&self, tenant: &TenantId, now_unix_nanos: i64) -> Snapshot {
+    /// All spans of a tenant at this moment, with copies of others among those in memory.
+    pub(crate) fn snapshot_as_sent(&self, tenant: &TenantId, now_unix_nanos: i64) -> Snapshot {
+        Snapshot { taken_unix_nanos: now_unix_nanos, ..self.snapshot(tenant) }
+    }
+
+    /// All spans of a tenant at this moment, each once: copies of others are taken out of what is in memory. May read files, and
+    /// gives those that it could not read: they may hold twins.
+    pub(crate) fn snapshot_without_copies(
+        &self,
+        tenant: &TenantId,
+        now_unix_nanos: i64,
+    ) -> (Snapshot, Vec<Arc<SpanFile>>) {
         let all_known = |snapshot: &Snapshot| snapshot.hot.iter().all(|batch| batch.is_without_copies());
-        let snapshot = self.snapshot(tenant);
+        let snapshot = self.snapshot_as_sent(tenant, now_unix_nanos);
         if all_known(&snapshot) {
-            return snapshot;
+            return (snapshot, Vec::new());
         }
-        let copies = self.hot_copies.lock().entry(tenant.clone()).or_default().clone();
+        let copies = self.hot_copies_of(tenant);
         // One at a time for each tenant: what one has found the next need not look for.
         let mut copies = copies.lock();
-        let mut snapshot = self.snapshot(tenant);
+        let mut snapshot = self.snapshot_as_sent(tenant, now_unix_nanos);
         if all_known(&snapshot) {
-            return snapshot;
+            return (snapshot, Vec::new());
         }
-        let replaced = copies.take_out(&mut snapshot, now_unix_nanos);
+        let TakenOut { replaced, unread } = copies.take_out(&mut snapshot, now_unix_nanos);
         self.replace_hot(tenant, &replaced);
-        snapshot
+        (snapshot, unread)
+    }
+
+    fn hot_copies_of(&self, tenant: &TenantId) -> Arc<Mutex<HotCopies>> {
+        self.hot_copies.lock().entry(tenant.clone()).or_default().clone()
+    }
+
+    /// Adds files of a tenant that were not written from what was in memory, and takes others away. What is in memory may hold
+    /// copies of them, so all of it is looked at again.
+    pub(crate) fn let_in(&self, tenant: &TenantId, add: Vec<Arc<SpanFile>>, remove: &[String]) {
+        let copies = self.hot_copies_of(tenant);
+        // Nobody may call a batch known that was not compared with these files.
+        let mut copies = copies.lock();
+        copies.forget();
+        let mut tenants = self.tenants.write();
+        tenants.change_files(add, remove);
+        for batch in tenants.by_id.get(tenant).iter().flat_map(|snapshot| &snapshot.hot) {
+            batch.set_unknown();
+        }
     }
 
     /// Puts batches in the place of others. One that is no longer in memory needs no replacement.

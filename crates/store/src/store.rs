@@ -82,6 +82,8 @@ pub(crate) struct Shared {
     disk: Mutex<DiskCheck>,
     /// Files that can't be read, whose absence makes answers partial.
     pub(crate) absent: Mutex<Absent>,
+    /// Files that a query could not look into for copies, and that are to be held back.
+    pub(crate) unread: Mutex<Vec<Arc<SpanFile>>>,
 }
 
 /// Runs on a thread of its own until the store stops.
@@ -175,7 +177,15 @@ impl Store {
 
     /// All spans of a tenant at this moment, each once. May read files to tell copies, so not for the threads of a runtime.
     pub fn snapshot(&self, tenant: &TenantId) -> Snapshot {
-        self.shared.state.snapshot_without_copies(tenant, self.shared.clock.now_unix_nanos())
+        let (snapshot, unread) = self.shared.state.snapshot_without_copies(tenant, self.shared.clock.now_unix_nanos());
+        self.shared.hold_back_soon(unread);
+        snapshot
+    }
+
+    /// The same with copies of others among the spans in memory: for questions about whole traces, which take these with
+    /// [`Snapshot::hot_rows`].
+    pub fn snapshot_as_sent(&self, tenant: &TenantId) -> Snapshot {
+        self.shared.state.snapshot_as_sent(tenant, self.shared.clock.now_unix_nanos())
     }
 
     /// The tenants that have spans, in memory or in files.
@@ -318,6 +328,7 @@ impl Shared {
             stopping: AtomicBool::new(false),
             disk: Mutex::new(DiskCheck { next: Duration::ZERO, full: false }),
             absent: Mutex::default(),
+            unread: Mutex::default(),
         }
     }
 

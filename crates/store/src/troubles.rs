@@ -27,6 +27,8 @@ pub(crate) enum Work {
     Carry(TenantId),
     /// Merging files of a tenant and an hour (since the epoch).
     Merge(TenantId, i64),
+    /// Comparing a tenant's file with the others, after it could not be read for a while.
+    Compare(TenantId, String),
     Expire,
     Delete,
     /// Writing down in the catalogue what time it is.
@@ -34,12 +36,14 @@ pub(crate) enum Work {
 }
 
 impl Work {
-    const KINDS: [&'static str; 7] = ["commit", "flush", "carry", "merge", "expire", "delete", "clock"];
+    const KINDS: [&'static str; 8] = ["commit", "flush", "carry", "merge", "compare", "expire", "delete", "clock"];
 
     /// Whose spans it is about; `None`: everyone's.
     fn tenant(&self) -> Option<&TenantId> {
         match self {
-            Self::Flush(tenant) | Self::Carry(tenant) | Self::Merge(tenant, _) => Some(tenant),
+            Self::Flush(tenant) | Self::Carry(tenant) | Self::Merge(tenant, _) | Self::Compare(tenant, _) => {
+                Some(tenant)
+            }
             Self::Commit | Self::Expire | Self::Delete | Self::RememberClock => None,
         }
     }
@@ -51,6 +55,7 @@ impl Work {
             Self::Flush(_) => "flush",
             Self::Carry(_) => "carry",
             Self::Merge(..) => "merge",
+            Self::Compare(..) => "compare",
             Self::Expire => "expire",
             Self::Delete => "delete",
             Self::RememberClock => "clock",
@@ -65,6 +70,12 @@ impl fmt::Display for Work {
             Self::Flush(tenant) => write!(formatter, "writing the spans of tenant {tenant} to files"),
             Self::Carry(tenant) => write!(formatter, "repeating the spans of tenant {tenant} in the log"),
             Self::Merge(tenant, hour) => write!(formatter, "merging the files of tenant {tenant} and hour {hour}"),
+            Self::Compare(tenant, file) => {
+                write!(
+                    formatter,
+                    "comparing the file {file} of tenant {tenant}, which was out of reach, with the others"
+                )
+            }
             Self::Expire => write!(formatter, "taking out files beyond retention or the disk budget"),
             Self::Delete => write!(formatter, "deleting files that no longer count"),
             Self::RememberClock => write!(formatter, "writing down the time"),
@@ -101,7 +112,9 @@ impl Troubles {
             Work::Commit | Work::Flush(_) | Work::Carry(_) => {
                 metrics::counter!("tracehouse_store_flush_failures_total", "work" => work.kind()).increment(1);
             }
-            Work::Merge(..) => metrics::counter!("tracehouse_store_compaction_failures_total").increment(1),
+            Work::Merge(..) | Work::Compare(..) => {
+                metrics::counter!("tracehouse_store_compaction_failures_total").increment(1)
+            }
             Work::Expire | Work::Delete | Work::RememberClock => {
                 metrics::counter!("tracehouse_store_removal_failures_total", "work" => work.kind()).increment(1);
             }

@@ -41,6 +41,8 @@ pub enum UnreadableReason {
     Unknown,
     /// It is damaged and was set aside.
     SetAside,
+    /// It was out of reach, and was not compared with the other files since: spans in it may have been sent again.
+    HeldBack,
 }
 
 impl fmt::Display for UnreadableReason {
@@ -49,6 +51,7 @@ impl fmt::Display for UnreadableReason {
             Self::Missing => "missing",
             Self::Unknown => "unknown to the catalogue",
             Self::SetAside => "damaged and set aside",
+            Self::HeldBack => "not compared with the others yet, after it was out of reach",
         })
     }
 }
@@ -56,7 +59,9 @@ impl fmt::Display for UnreadableReason {
 /// All such files of a store.
 #[derive(Debug, Default)]
 pub(crate) struct Absent {
-    missing: Vec<FileRecord>,
+    pub(crate) missing: Vec<FileRecord>,
+    /// There again, but not compared with the files that were written meanwhile: see [`crate::held_back`].
+    pub(crate) held_back: Vec<FileRecord>,
     aside: Vec<FileRecord>,
     unknown: Vec<UnknownFile>,
     damaged_rows: Vec<DamagedRow>,
@@ -69,6 +74,7 @@ impl Absent {
     pub(crate) fn of(survey: &mut Survey) -> Self {
         Self {
             missing: std::mem::take(&mut survey.missing),
+            held_back: Vec::new(),
             aside: std::mem::take(&mut survey.aside),
             unknown: std::mem::take(&mut survey.unknown),
             damaged_rows: std::mem::take(&mut survey.damaged_rows),
@@ -80,7 +86,8 @@ impl Absent {
         let mut tenants: BTreeMap<TenantId, Vec<Unreadable>> = BTreeMap::new();
         let listed = self.missing.iter().map(|record| (record, UnreadableReason::Missing));
         let aside = self.aside.iter().map(|record| (record, UnreadableReason::SetAside));
-        for (record, reason) in listed.chain(aside) {
+        let held_back = self.held_back.iter().map(|record| (record, UnreadableReason::HeldBack));
+        for (record, reason) in listed.chain(aside).chain(held_back) {
             let (path, spans) = (record.path.clone(), record.spans);
             let file = Unreadable { path, spans, start_min: record.start_min, start_max: record.start_max, reason };
             tenants.entry(record.tenant.clone()).or_default().push(file);
@@ -102,6 +109,7 @@ impl Absent {
 
     fn report_gauges(&self) {
         metrics::gauge!("tracehouse_store_missing_files").set(self.missing.len() as f64);
+        metrics::gauge!("tracehouse_store_held_back_files").set(self.held_back.len() as f64);
         metrics::gauge!("tracehouse_store_set_aside_files").set(self.aside.len() as f64);
         metrics::gauge!("tracehouse_store_unknown_files").set(self.unknown.len() as f64);
         metrics::gauge!("tracehouse_catalogue_damaged_rows").set(self.damaged_rows.len() as f64);
@@ -181,7 +189,7 @@ impl Shared {
         self.publish_absent(&known);
     }
 
-    fn publish_absent(&self, absent: &Absent) {
+    pub(crate) fn publish_absent(&self, absent: &Absent) {
         absent.report_gauges();
         self.state.set_unreadable(absent.by_tenant());
     }
@@ -189,11 +197,13 @@ impl Shared {
     /// A file was set aside while the store runs.
     pub(crate) fn add_set_aside(&self, record: FileRecord) {
         let mut absent = self.absent.lock();
+        absent.held_back.retain(|held_back| held_back.id != record.id);
         absent.aside.push(record);
         self.publish_absent(&absent);
     }
 
-    /// Looks whether missing files came back. Called again and again by the keeper.
+    /// Looks whether missing files came back: they are compared with the others before they count. Called again and again by
+    /// the keeper.
     pub(crate) fn look_for_missing_files(&self) {
         let mut absent = self.absent.lock();
         let now = self.clock.monotonic();
@@ -211,9 +221,9 @@ impl Shared {
         for record in &back {
             tracing::info!(path = record.path, "a stored file that was missing is there again");
         }
-        let back = back.into_iter().map(|record| self.span_file(record)).collect();
-        self.state.change_files(back, &[]);
+        absent.held_back.extend(back);
         self.publish_absent(&absent);
+        self.merger_wanted.raise();
     }
 
     /// Lets go of files that retention would not have kept until now. Unknown ones stay on the disk: nothing here deletes
@@ -224,7 +234,8 @@ impl Shared {
         let is_old_place = |file: &UnknownFile| {
             file.place.as_ref().is_some_and(|(_, hour)| (hour + 1) * NANOS_PER_HOUR <= oldest_kept)
         };
-        let missing: Vec<FileRecord> = absent.missing.iter().filter(|record| is_old(record)).cloned().collect();
+        let listed = absent.missing.iter().chain(&absent.held_back);
+        let missing: Vec<FileRecord> = listed.filter(|record| is_old(record)).cloned().collect();
         let aside: Vec<FileRecord> = absent.aside.iter().filter(|record| is_old(record)).cloned().collect();
         let unknown = absent.unknown.len();
         absent.unknown.retain(|file| !is_old_place(file));
@@ -240,6 +251,7 @@ impl Shared {
             self.runtime.block_on(self.catalogue.commit(commit))?;
         }
         absent.missing.retain(|record| !is_old(record));
+        absent.held_back.retain(|record| !is_old(record));
         absent.aside.retain(|record| !is_old(record));
         for record in missing.into_iter().chain(aside) {
             self.schedule_deletion(record.id, record.path);

@@ -20,6 +20,7 @@ use std::ops::Range;
 use tracehouse_scan::{Held, Reservation};
 use tracehouse_traceql::{MetricsExpr, Query, QueryExpr};
 
+use crate::assemble::Omitted;
 use crate::error::QueryError;
 use crate::question::Question;
 use crate::request::{Inspected, MetricsAnswer, MetricsRequest, Series, Weighting};
@@ -148,9 +149,9 @@ pub(crate) struct Met {
 }
 
 impl Met {
-    fn omitted(&mut self, spans: u64) {
-        if spans > 0 {
-            self.partial(|| format!("{spans} spans of very large traces were not looked at"));
+    fn omitted(&mut self, omitted: Omitted) {
+        if let Some(words) = omitted.in_words() {
+            self.partial(|| words);
         }
     }
 

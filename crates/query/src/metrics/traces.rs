@@ -1,7 +1,6 @@
 //! Gathers from whole traces, for pipelines that no span alone decides.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tracehouse_model::{SeededSet, SpanBatch, TraceId};
@@ -13,7 +12,7 @@ use super::gather::Gathered;
 use super::measure::Cell;
 use super::series::{Run, SeriesPlan};
 use super::{Met, Steps};
-use crate::assemble::assemble_many;
+use crate::assemble::{Omitted, assemble_many};
 use crate::candidates::{Candidates, Scan};
 use crate::column_eval::columns_of;
 use crate::evaluate::{Evaluation, union_of};
@@ -66,7 +65,7 @@ impl WholeTraces<'_> {
         let (candidates, _held) = self.candidates(&whereabouts, files, met);
         let of_files = candidates.chunk_by(|one, other| one.0 == other.0);
         let portions: Vec<&[(u32, TraceId)]> = of_files.flat_map(|of_file| of_file.chunks(TRACES_AT_ONCE)).collect();
-        let omitted = AtomicU64::new(0);
+        let omitted: Mutex<Omitted> = Mutex::default();
         let (all, done) = bounds.gather(portions.len(), begin, |portion, own| {
             let traces: Vec<TraceId> = portions[portion].iter().map(|(_, trace)| *trace).collect();
             assemble_many(self.question, &whereabouts, &traces, &columns, |found| {
@@ -75,7 +74,7 @@ impl WholeTraces<'_> {
                     let evaluation = Evaluation::new(&found.spans, tree, &facts);
                     let spansets = evaluation.run(&self.series.plan.stages, &self.steps.range);
                     look(&found.spans, &facts, union_of(&spansets), own);
-                    omitted.fetch_add(tree.omitted, Ordering::Relaxed);
+                    omitted.lock().add(tree.omitted());
                 }
             });
         });

@@ -1,7 +1,7 @@
 //! Assembling traces: trees, fragments, copies, circles.
 
 use tracehouse_model::{SpanBatch, SpanFields, SpanId, TenantId, kind};
-use tracehouse_query::{ParentRow, Trace, TraceDetail};
+use tracehouse_query::{ParentRow, SearchRequest, Trace, TraceDetail};
 
 use crate::shop::{NOON, Shop, many_spans, trace_id};
 
@@ -79,6 +79,83 @@ async fn a_cut_trace_says_how_much_there_is() {
         assert!(trace.partial_reason.is_some_and(|reason| reason.contains("20 of 50")));
         shop.store.flush().await.expect("flushes");
     }
+}
+
+/// A span that is stored and was sent again just now is one, in traces and in lists of traces, whichever columns they read.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sent_again_comes_once() {
+    let shop = Shop::open().await;
+    let (batches, spans) = many_spans(60, 14);
+    for batch in &batches {
+        shop.append(batch.clone()).await;
+    }
+    shop.store.flush().await.expect("flushes");
+    for batch in batches.into_iter().rev() {
+        shop.append(batch).await;
+    }
+    let tenant = TenantId::default();
+    let request = SearchRequest { traceql: Some("{ }".into()), limit: 100, ..SearchRequest::default() };
+    let found = shop.engine.search(&tenant, request).await.expect("reads").traces;
+    assert_eq!(found.len(), 60);
+    for listed in found {
+        let sent = spans.iter().filter(|span| span.trace_id == listed.trace_id).count() as u64;
+        assert_eq!((listed.span_count, listed.matched_count), (sent, sent), "listed");
+        for detail in [TraceDetail::Whole, TraceDetail::Outline] {
+            let trace = shop.engine.trace(&tenant, listed.trace_id, 1000, detail).await.expect("reads");
+            let trace = trace.expect("it is there");
+            assert_eq!((trace.spans.len() as u64, trace.span_count), (sent, sent), "{detail:?}");
+        }
+    }
+}
+
+/// Spans of the same ids, kind and start that differ in what a list of traces or an outline does not read.
+fn others_under_the_same_ids(flags: std::ops::Range<u32>) -> SpanBatch {
+    let mut batch = SpanBatch::new();
+    let resource = batch.finish_resource(0, 0);
+    let scope = batch.finish_scope(0, 0, 0, 0);
+    for flags in flags {
+        batch.finish_span(SpanFields {
+            trace_id: trace_id(1),
+            span_id: SpanId([7; 8]),
+            start_unix_nanos: NOON,
+            kind: kind::INTERNAL,
+            flags,
+            resource,
+            scope,
+            ..SpanFields::default()
+        });
+    }
+    batch
+}
+
+/// They are no copies of one another, wherever they lie and whatever is read of them; what is sent again is one.
+#[tokio::test(flavor = "multi_thread")]
+async fn others_under_the_same_ids_are_kept() {
+    let shop = Shop::open().await;
+    let tenant = TenantId::default();
+    let check = async |expected: usize, what: &str| {
+        for detail in [TraceDetail::Outline, TraceDetail::Whole] {
+            let trace = shop.engine.trace(&tenant, trace_id(1), 1000, detail).await.expect("reads").expect("is there");
+            assert_eq!((trace.spans.len(), trace.span_count), (expected, expected as u64), "{what}, {detail:?}");
+        }
+        let query = format!("{{ }} | count() = {expected}");
+        let request = SearchRequest { traceql: Some(query), limit: 100, ..SearchRequest::default() };
+        let found = shop.engine.search(&tenant, request).await.expect("reads").traces;
+        let counts: Vec<u64> = found.iter().map(|trace| trace.span_count).collect();
+        assert_eq!(counts, [expected as u64], "{what}, listed");
+    };
+    shop.append(others_under_the_same_ids(0..5)).await;
+    check(5, "in memory").await;
+    shop.store.flush().await.expect("flushes");
+    check(5, "in a file").await;
+    shop.append(others_under_the_same_ids(3..8)).await;
+    check(8, "in memory and in a file").await;
+    shop.store.flush().await.expect("flushes");
+    check(8, "in two files").await;
+    shop.append(others_under_the_same_ids(0..9)).await;
+    check(9, "in two files and in memory").await;
+    shop.store.compact().await.expect("merges");
+    check(9, "merged").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,7 +20,7 @@ use crate::plan::{Condition, Ranges};
 use crate::tables::Column;
 
 /// Whether anything in a file may satisfy the filters, from what it says of itself. Reads no rows.
-pub(super) fn may_match(scan: &Scan, file: &SpanFile) -> StatementResult<bool> {
+pub(super) fn may_match(scan: &Scan, file: &Arc<SpanFile>) -> StatementResult<bool> {
     let predicate = &scan.predicate;
     // A file whose names or filter can't be read may hold anything.
     let has_trace = predicate.traces.as_ref().is_none_or(|traces| traces.iter().any(|&id| may_contain(file, id)));
@@ -118,7 +118,7 @@ struct ReadSpans {
 
 impl FileScan {
     pub(super) fn new(file: Arc<SpanFile>, open: Arc<OpenFile>, first_row_group: usize) -> Self {
-        let contents = contents_of(&file);
+        let contents = Contents::of_open(&file, &open);
         Self { file, open, contents, row_group: first_row_group, first_row: 0, current: None, traces: None }
     }
 

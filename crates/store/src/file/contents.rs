@@ -98,6 +98,16 @@ impl FileContents {
         is_listed || !self.lists_all(list)
     }
 
+    /// The type that all values of a key of spans or resources have, if it is known and one that columns have.
+    pub fn only_type(&self, list: NameList, key: &str) -> Option<ColumnType> {
+        let keys = if list == NameList::SpanKeys { &self.span_keys } else { &self.resource_keys };
+        let mut types = keys.iter().filter(|known| known.key == key).map(|known| known.value_type);
+        match (types.next(), types.next()) {
+            (Some(only), None) if self.lists_all(list) => only,
+            _ => None,
+        }
+    }
+
     /// Whether all keys of attributes are listed, of whatever they are attributes.
     pub fn lists_all_keys(&self) -> bool {
         use NameList::{EventKeys, LinkKeys, ResourceKeys, ScopeKeys, SpanKeys};

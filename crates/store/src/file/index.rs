@@ -24,6 +24,10 @@ use parquet::errors::{ParquetError, Result};
 use super::damage::Damaged;
 use super::seal::Section;
 
+mod packed;
+
+pub(super) use packed::PackedIndex;
+
 /// The last two digits are the version of this format.
 const MAGIC: [u8; 8] = *b"THINDX01";
 const HEAD_BYTES: usize = 8 + 4 * COUNTS + 2 * SECTION_BYTES;
@@ -51,6 +55,9 @@ mod flag {
     pub(super) const INTS: u32 = 4;
     /// The range is where the text stands that every row has.
     pub(super) const ONE_TEXT: u32 = 8;
+    /// No attribute of the file with the column's key stands in another column. Files that were written before there was this
+    /// flag don't say so.
+    pub(super) const ALONE: u32 = 16;
 }
 
 /// A page, as the index has it.
@@ -114,6 +121,8 @@ pub(super) struct Described<'a> {
     pub(super) has_checksums: bool,
     /// Whether the trace filter stands in pages with a checksum each.
     pub(super) has_filter_pages: bool,
+    /// For each column whether it alone holds the attributes of its key; empty if that is not known.
+    pub(super) alone: &'a [bool],
 }
 
 impl IndexWriter {
@@ -154,7 +163,13 @@ impl IndexWriter {
         Ok(())
     }
 
-    pub(super) fn finish(self, described: &Described<'_>) -> Result<Vec<u8>> {
+    pub(super) fn finish(mut self, described: &Described<'_>) -> Result<Vec<u8>> {
+        for (chunk, _) in
+            self.chunks.chunks_exact_mut(CHUNK_BYTES).zip(described.alone.iter().cycle()).filter(|(_, alone)| **alone)
+        {
+            let flags = &mut chunk[CHUNK_BYTES - 4..];
+            flags[0] |= flag::ALONE as u8;
+        }
         let merged_from =
             serde_json::to_vec(described.merged_from).map_err(|error| ParquetError::External(Box::new(error)))?;
         let row_groups = self.row_groups.len() / ROW_GROUP_BYTES;
@@ -231,10 +246,19 @@ impl FileIndex {
         if !bytes.starts_with(&MAGIC) {
             return Err(ParquetError::NYI("the file has the index of a later version".into()));
         }
-        Self::take_apart(bytes).ok_or_else(|| Damaged::error("the index of the file contradicts itself"))
+        let index =
+            Self::take_apart(bytes).map(|(index, end)| Self { bytes: Bytes::copy_from_slice(&bytes[..end]), ..index });
+        index.ok_or_else(|| Damaged::error("the index of the file contradicts itself"))
     }
 
-    fn take_apart(bytes: &[u8]) -> Option<Self> {
+    /// Takes bytes that are an index and nothing else.
+    fn of_bytes(bytes: Bytes) -> Option<Self> {
+        let (index, _) = Self::take_apart(&bytes)?;
+        Some(Self { bytes, ..index })
+    }
+
+    /// Where the parts of the index are, and where it ends.
+    fn take_apart(bytes: &[u8]) -> Option<(Self, usize)> {
         bytes.get(..HEAD_BYTES)?;
         let count = |number: usize| u32_at(bytes, 8 + 4 * number) as usize;
         let chunks = count(0).checked_mul(count(1))?;
@@ -244,7 +268,7 @@ impl FileIndex {
             end = begin.checked_add(items.checked_mul(bytes_of_item)?)?;
             Some(begin..end)
         };
-        let mut index = Self {
+        let index = Self {
             bytes: Bytes::new(),
             leaves: count(1),
             flags: u32_at(bytes, 8 + 4 * 7),
@@ -256,8 +280,7 @@ impl FileIndex {
             layout: region(count(5), 1)?,
             merged_from: region(count(6), 1)?,
         };
-        index.bytes = Bytes::copy_from_slice(bytes.get(..end)?);
-        Some(index)
+        (end <= bytes.len()).then_some((index, end))
     }
 
     /// What this takes in memory.
@@ -380,6 +403,11 @@ impl<'a> Chunk<'a> {
 
     pub(super) fn has_dictionary(&self) -> bool {
         self.has(flag::DICTIONARY)
+    }
+
+    /// Whether it alone holds the attributes of its key.
+    pub(super) fn is_alone(&self) -> bool {
+        self.has(flag::ALONE)
     }
 
     /// Minimum and maximum of integers, if they are known.

@@ -38,6 +38,7 @@ pub use layout::{ColumnType, Layout, PromotedAttribute};
 pub use numbered::{DistinctValues, NumberedColumn};
 pub(crate) use order::{OrderedSpans, RowRef, SeenSpans, order_spans};
 pub(crate) use promote::AttributeCounts;
+pub(crate) use read::KeptFile;
 pub use read::{OpenFile, Projection, StringForm};
 pub(crate) use source::{FileSource, Handles};
 pub(crate) use spans::SpanStream;

@@ -34,8 +34,15 @@ struct Sections {
 /// `layout`: as JSON.
 pub(super) fn index_of_version_1(metadata: &ParquetMetaData, layout: &str) -> Result<FileIndex> {
     let (trace_filter, names) = (Section::default(), Section::default());
-    let described =
-        Described { layout, trace_filter, names, merged_from: &[], has_checksums: false, has_filter_pages: false };
+    let described = Described {
+        layout,
+        trace_filter,
+        names,
+        merged_from: &[],
+        has_checksums: false,
+        has_filter_pages: false,
+        alone: &[],
+    };
     index_of(metadata, &described, &mut std::iter::repeat(0))
 }
 
@@ -57,6 +64,7 @@ pub(super) fn index_of_version_2(
         merged_from: &sections.merged_from,
         has_checksums: true,
         has_filter_pages: false,
+        alone: &[],
     };
     let leaves = metadata.file_metadata().schema_descr().num_columns();
     let mut checksums = page_checksums(&numbers, leaves * metadata.num_row_groups())?;

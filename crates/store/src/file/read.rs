@@ -18,11 +18,12 @@ use super::batches::{Batches, RowReader, Rows, contained, mask_of, missing_rows}
 use super::contents::FileContents;
 use super::damage::{Damage, Damaged, DamagedPage, is_damage};
 use super::footer::{Expected, Footer};
-use super::index::Chunk as IndexedChunk;
+use super::index::{Chunk as IndexedChunk, PackedIndex};
 use super::layout::{Layout, column};
 use super::numbered::{Chunk, DistinctValues, NumberedColumn};
 use super::pages::{CheckedPages, PageFile, RowGroupPages, decompress};
 use super::seal::Section;
+use super::shape::Shape;
 use super::source::FileSource;
 use super::trace_filter::{FilterPages, TraceFilter};
 
@@ -55,6 +56,75 @@ pub struct OpenFile {
     damage: OnceLock<Arc<Damage>>,
 }
 
+/// A file whose end has been read, as it is kept in memory while nobody reads it. Many are small: of these the index is packed,
+/// so that more have room.
+pub(crate) enum KeptFile {
+    Whole(Arc<OpenFile>),
+    Packed(Box<PackedFile>),
+}
+
+pub(crate) struct PackedFile {
+    source: FileSource,
+    index: PackedIndex,
+    shape: Arc<Shape>,
+    file_id: Option<String>,
+    tail_bytes: u32,
+    memory_bytes: usize,
+}
+
+/// Larger indexes stay as they are: to unpack one takes as long as it is.
+const PACKED_INDEX_BYTES_MAX: usize = 16 << 10;
+
+impl KeptFile {
+    pub(crate) fn of(open: &Arc<OpenFile>) -> Self {
+        let PageFile { source, index, shape } = &*open.file;
+        if index.memory_bytes() > PACKED_INDEX_BYTES_MAX {
+            return Self::Whole(open.clone());
+        }
+        let packed = PackedIndex::of(index);
+        let texts = open.file_id.as_ref().map_or(0, String::len);
+        let memory_bytes = packed.memory_bytes() + shape_bytes(shape) + texts + size_of::<PackedFile>() + SOURCE_BYTES;
+        Self::Packed(Box::new(PackedFile {
+            source: source.clone(),
+            index: packed,
+            shape: shape.clone(),
+            file_id: open.file_id.clone(),
+            tail_bytes: open.tail_bytes,
+            memory_bytes,
+        }))
+    }
+
+    /// The file as it was opened. Of one that was packed nothing is known that was found out about its damage.
+    pub(crate) fn open(&self) -> Arc<OpenFile> {
+        match self {
+            Self::Whole(open) => open.clone(),
+            Self::Packed(packed) => Arc::new(packed.open()),
+        }
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Whole(open) => open.memory_bytes(),
+            Self::Packed(packed) => packed.memory_bytes,
+        }
+    }
+}
+
+impl PackedFile {
+    fn open(&self) -> OpenFile {
+        let file = PageFile { source: self.source.clone(), index: self.index.unpack(), shape: self.shape.clone() };
+        OpenFile::of(Arc::new(file), self.file_id.clone(), self.tail_bytes)
+    }
+}
+
+/// About what a source takes: with what opens it, if it is one of many.
+const SOURCE_BYTES: usize = 256;
+
+/// The share of one file in its shape, which all open files of the same layout share.
+fn shape_bytes(shape: &Arc<Shape>) -> usize {
+    shape.memory_bytes() / Arc::strong_count(shape).max(1)
+}
+
 /// Uncompressed names of a file may take no more.
 const NAMES_BYTES_MAX: usize = 64 << 20;
 
@@ -69,10 +139,12 @@ pub enum StringForm {
 impl OpenFile {
     pub(crate) fn open(source: FileSource, expected: &Expected<'_>) -> Result<Self> {
         let Footer { file, file_id, tail_bytes } = contained(|| Footer::read(source, expected))?;
-        // The shape is shared with all open files of the same layout.
-        let shape_bytes = file.shape.memory_bytes() / Arc::strong_count(&file.shape).max(1);
-        let memory_bytes = file.index.memory_bytes() + shape_bytes + size_of::<Self>();
-        Ok(Self { file, file_id, tail_bytes, memory_bytes, damage: OnceLock::new() })
+        Ok(Self::of(file, file_id, tail_bytes))
+    }
+
+    fn of(file: Arc<PageFile>, file_id: Option<String>, tail_bytes: u32) -> Self {
+        let memory_bytes = file.index.memory_bytes() + shape_bytes(&file.shape) + size_of::<Self>() + SOURCE_BYTES;
+        Self { file, file_id, tail_bytes, memory_bytes, damage: OnceLock::new() }
     }
 
     /// From now on rows that can't be read come as nulls; [`OpenFile::readable`] tells which they are. The first call counts.
@@ -231,6 +303,11 @@ impl OpenFile {
             bytes.fold(0, u64::saturating_add) / (self.rows_of(row_group) as u64).max(1) + 1
         };
         (0..self.row_groups()).map(of_row_group).max().unwrap_or(1)
+    }
+
+    /// Whether a column alone holds the attributes of its key, whatever their type; false if that is not known.
+    pub fn holds_alone(&self, column_name: &str) -> bool {
+        self.row_groups() > 0 && self.leaf(column_name).is_some_and(|leaf| self.file.index.chunk(0, leaf).is_alone())
     }
 
     /// Minimum and maximum of an `INT64` column in a row group, if the file says.

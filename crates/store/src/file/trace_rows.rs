@@ -24,6 +24,13 @@ impl TraceRows {
         Some(self.first_rows[at] as usize..end as usize)
     }
 
+    /// All traces and the rows of each, in their order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (TraceId, Range<usize>)> {
+        let ends = self.first_rows.iter().skip(1).copied().chain([self.rows]);
+        let rows = self.first_rows.iter().zip(ends).map(|(&first, end)| first as usize..end as usize);
+        self.traces.iter().copied().zip(rows)
+    }
+
     /// What this takes in memory.
     pub fn bytes(&self) -> usize {
         self.traces.capacity() * size_of::<TraceId>() + self.first_rows.capacity() * size_of::<u32>()

@@ -8,12 +8,13 @@ use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::SchemaDescriptor;
-use tracehouse_model::{SeededMap, SpanBatch, StringCode, StringTable, Threshold, kind, status};
+use tracehouse_model::{SeededMap, SeededSet, SpanBatch, StringCode, StringTable, Threshold, kind, status};
 
 use super::attributes_columns::{AttributeColumns, MapColumns};
 use super::chunk::{ChunkWriter, Column, IntEncoding, Values};
+use super::contents::{FileContents, NameList};
 use super::index::{Described, IndexWriter};
-use super::layout::{LAYOUT_FOOTER_KEY, Layout};
+use super::layout::{LAYOUT_FOOTER_KEY, Layout, PromotedAttribute};
 use super::order::{RowRef, parent_offsets};
 use super::promote::AttributeCounts;
 use super::seal::{SEAL_KEY, SealingSink, Section, open_seal};
@@ -168,9 +169,15 @@ impl<W: Write + Send> SpanFileWriter<W> {
         // What follows is held back until it is sealed.
         self.file.flush()?;
         self.file.inner_mut().begin_tail();
-        let (layout, merged_from) = (&*self.layout_json, &*self.merged_from);
-        let described =
-            Described { layout, trace_filter, names, merged_from, has_checksums: true, has_filter_pages: true };
+        let described = Described {
+            layout: &self.layout_json,
+            trace_filter,
+            names,
+            merged_from: &self.merged_from,
+            has_checksums: true,
+            has_filter_pages: true,
+            alone: &self.alone(&written.contents),
+        };
         let index = std::mem::take(&mut self.index).finish(&described)?;
         self.file.write_all(&index)?;
         let seal = open_seal(&self.id);
@@ -179,6 +186,20 @@ impl<W: Write + Send> SpanFileWriter<W> {
         let (sink, tail_bytes) = self.file.into_inner()?.finish(&seal)?;
         written.tail_bytes = tail_bytes;
         Ok((sink, written))
+    }
+
+    /// For each column whether it alone holds the attributes of its key.
+    fn alone(&self, contents: &FileContents) -> Vec<bool> {
+        let Layout { span, resource, .. } = &self.layout;
+        let of = |list, keys: &[PromotedAttribute], name: fn(&str) -> String| {
+            let alone = keys.iter().filter(move |own| contents.only_type(list, &own.key) == Some(own.value_type));
+            alone.map(|own| name(&own.key)).collect::<Vec<String>>()
+        };
+        let mut names: SeededSet<String> = SeededSet::default();
+        names.extend(of(NameList::SpanKeys, span, Layout::span_column_name));
+        names.extend(of(NameList::ResourceKeys, resource, Layout::resource_column_name));
+        let columns = self.descriptor.columns().iter().map(|column| column.path().parts());
+        columns.map(|parts| matches!(parts, [name] if names.contains(name))).collect()
     }
 
     fn write_section(&mut self, content: &[u8]) -> Result<Section> {

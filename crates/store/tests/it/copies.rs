@@ -1,6 +1,6 @@
 //! Spans that are sent more than once: each counts once, in memory and in files, wherever its twin went.
 
-use tracehouse_model::{AnyValue, Span, TenantId};
+use tracehouse_model::{AnyValue, Span, TenantId, TraceId};
 use tracehouse_store::Snapshot;
 
 use crate::spans::{NOON, batch_of, plain_span};
@@ -58,6 +58,31 @@ async fn a_copy_counts_once_wherever_its_twin_lies() {
     let restarted = crashed.open().await;
     assert_eq!(rows(&restarted.snapshot(&tenant)), 600, "twins in files, copies in the log");
     assert_eq!(all_spans(&restarted.snapshot(&tenant)).len(), 600);
+}
+
+/// Questions about whole traces don't have everything in memory looked at, only the traces: those of their spans that are
+/// stored don't come twice. Few traces are looked up in their pages, many by what tells all spans apart.
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_in_memory_of_some_traces_are_those_that_are_not_stored() {
+    let world = World::new();
+    let store = world.open().await;
+    let tenant = TenantId::default();
+    let spans = spans();
+    append(&store, batch_of(&spans[..300])).await;
+    store.flush().await.expect("the flush succeeds");
+    append(&store, batch_of(&spans[200..400])).await;
+    let found = |traces: std::ops::Range<u128>| {
+        let snapshot = store.snapshot_as_sent(&tenant);
+        assert_eq!(hot_spans(&snapshot).len(), 200, "what was sent again is there");
+        let traces: Vec<TraceId> = traces.map(|trace| TraceId(trace.to_be_bytes())).collect();
+        snapshot.hot_rows(&traces).iter().map(|(_, rows)| rows.len()).sum::<usize>()
+    };
+    // Traces of 20 spans: the first 15 are stored, 11 to 20 were sent afterwards.
+    assert_eq!(found(1..11), 0, "stored only");
+    assert_eq!(found(15..16), 0, "sent again");
+    assert_eq!(found(16..17), 20, "new");
+    assert_eq!(found(1..31), 100, "all");
+    assert_eq!(rows(&store.snapshot(&tenant)), 400, "whoever counts has them taken out");
 }
 
 /// An SDK that uses ids again, or a proxy that changes what it passes on, makes other spans: none is thrown away.

@@ -135,6 +135,7 @@ async fn a_file_that_is_gone_is_not_condemned() {
     assert_same_spans("the others", &found, &by_key(&spans_but(&[(1, 0)])), 1);
     fs::rename(&kept, &path).expect("it can be moved");
     let store = reopened(&world, store).await;
+    until("it counts again", || store.snapshot(&TenantId::default()).unreadable.is_empty()).await;
     assert_same_spans("all", &all_spans(&store.snapshot(&TenantId::default())), &by_key(&spans_but(&[])), 1);
 }
 
@@ -253,7 +254,7 @@ async fn a_file_of_version_2_is_read() {
     assert_same_spans("merged", &all_spans(&merged), &by_key(&spans), 1);
 }
 
-fn metadata_of(path: &Path) -> ParquetMetaData {
+pub(crate) fn metadata_of(path: &Path) -> ParquetMetaData {
     let mut reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required);
     reader.try_parse(&fs::File::open(path).expect("the file is there")).expect("the footer can be read");
     reader.finish().expect("the footer can be read")

@@ -1,10 +1,12 @@
 //! Catalogue and folder that do not fit together: a start refuses, or names what it can't show, and condemns nothing; a
 //! repair brings them together again.
 
+mod doubled;
 mod misplaced;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracehouse_catalogue::{Catalogue, FileRecord};
@@ -103,8 +105,8 @@ async fn check(world: &World) -> CheckReport {
 }
 
 async fn repair(world: &World, options: RepairOptions) -> RepairReport {
-    let randomness = SystemRandomness::from_seed(1);
-    let outcome = repair_store(&world.paths(), options, &*world.clock, &randomness, &mut |_, _| {}).await;
+    let (clock, randomness) = (world.clock.clone(), Arc::new(SystemRandomness::from_seed(1)));
+    let outcome = repair_store(&world.paths(), options, clock, randomness, &mut |_, _| {}).await;
     outcome.expect("the repair can be done")
 }
 
@@ -156,8 +158,8 @@ async fn the_folder_of_another_store_is_refused() {
     assert!(matches!(error, OpenError::OtherStore { listed: 3, .. }), "{error:?}");
     let options = RepairOptions { forget_missing: true, ..RepairOptions::default() };
     let mut progress = |_, _| {};
-    let repaired =
-        repair_store(&world.paths(), options, &*world.clock, &SystemRandomness::from_seed(1), &mut progress).await;
+    let (clock, randomness) = (world.clock.clone(), Arc::new(SystemRandomness::from_seed(1)));
+    let repaired = repair_store(&world.paths(), options, clock, randomness, &mut progress).await;
     assert!(matches!(repaired, Err(OpenError::OtherStore { .. })), "nor is it repaired");
     assert_eq!(everything_in(&world.store_dir()), before);
     fs::remove_dir_all(world.store_dir()).expect("it can be removed");

@@ -1,0 +1,309 @@
+//! The index of a file in few bytes, as it is kept in memory while nobody reads the file.
+//!
+//! Most numbers of an index are small or follow from those before them. Each is kept as its difference from what is expected,
+//! seven bits a byte (LEB128), checksums and ids as they are: a third of the bytes, taken apart again in microseconds. The
+//! layout is left out, as the shape of the file says the same.
+
+use bytes::Bytes;
+
+use super::{
+    CHUNK_BYTES, COUNTS, FileIndex, HEAD_BYTES, MAGIC, PAGE_BYTES, ROW_GROUP_BYTES, SECTION_BYTES, TRACE_RANGE_BYTES,
+    put, u32_at, u64_at,
+};
+
+/// See the module's documentation.
+pub(in crate::file) struct PackedIndex(Box<[u8]>);
+
+/// Where the sections stand in the head.
+const SECTIONS: std::ops::Range<usize> = 8 + 4 * COUNTS..HEAD_BYTES;
+
+impl PackedIndex {
+    pub(in crate::file) fn of(index: &FileIndex) -> Self {
+        let bytes = &index.bytes;
+        let mut out = Vec::with_capacity(bytes.len() / 2);
+        let counts = [index.row_groups(), index.leaves, index.pages.len() / PAGE_BYTES];
+        let lengths = [index.trace_ranges.len() / TRACE_RANGE_BYTES, index.texts.len(), index.merged_from.len()];
+        for count in counts.into_iter().chain(lengths) {
+            push(&mut out, count as u64);
+        }
+        push(&mut out, u64::from(index.flags));
+        out.extend_from_slice(&bytes[SECTIONS]);
+        for number in bytes[index.row_groups.clone()].chunks_exact(4) {
+            push(&mut out, u64::from(u32_at(number, 0)));
+        }
+        let (mut before, rows) = (Chunk::default(), |at: usize| index.rows_of(at / index.leaves.max(1)) as u64);
+        for (at, chunk) in bytes[index.chunks.clone()].chunks_exact(CHUNK_BYTES).enumerate() {
+            let chunk = Chunk::read(chunk);
+            chunk.pack(&before, rows(at), &mut out);
+            before = chunk;
+        }
+        let mut first_row = 0;
+        for page in bytes[index.pages.clone()].chunks_exact(PAGE_BYTES) {
+            push(&mut out, u64::from(u32_at(page, 0)));
+            push_signed(&mut out, i64::from(u32_at(page, 4)) - first_row);
+            out.extend_from_slice(&page[8..]);
+            first_row = i64::from(u32_at(page, 4));
+        }
+        for part in [&index.trace_ranges, &index.texts, &index.merged_from] {
+            out.extend_from_slice(&bytes[part.clone()]);
+        }
+        Self(out.into())
+    }
+
+    pub(in crate::file) fn memory_bytes(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(in crate::file) fn unpack(&self) -> FileIndex {
+        let mut packed = Packed(&self.0);
+        let [row_groups, leaves, pages, trace_ranges, texts, merged_from, flags] =
+            std::array::from_fn(|_| packed.next() as u32);
+        let chunks = row_groups as usize * leaves as usize;
+        let in_order = [row_groups, leaves, pages, trace_ranges, texts, 0, merged_from, flags];
+        let numbers = row_groups as usize * ROW_GROUP_BYTES + chunks * CHUNK_BYTES + pages as usize * PAGE_BYTES;
+        let mut out = Vec::with_capacity(HEAD_BYTES + numbers + packed.0.len());
+        out.extend_from_slice(&MAGIC);
+        put(&mut out, &in_order);
+        out.extend_from_slice(packed.take(2 * SECTION_BYTES));
+        let begin = out.len();
+        for _ in 0..2 * row_groups {
+            put(&mut out, &[packed.next() as u32]);
+        }
+        let mut before = Chunk::default();
+        for chunk in 0..chunks {
+            let rows = u32_at(&out, begin + chunk / leaves as usize * ROW_GROUP_BYTES);
+            before = Chunk::unpack(&before, u64::from(rows), &mut packed);
+            before.write(&mut out);
+        }
+        let mut first_row = 0;
+        for _ in 0..pages {
+            let bytes = packed.next() as u32;
+            first_row += packed.next_signed();
+            put(&mut out, &[bytes, first_row as u32]);
+            out.extend_from_slice(packed.take(4));
+        }
+        // Trace ranges, texts and ids as they are.
+        out.extend_from_slice(packed.0);
+        FileIndex::of_bytes(Bytes::from(out)).expect("an index that was taken apart before")
+    }
+}
+
+/// The numbers of a chunk.
+#[derive(Default)]
+struct Chunk {
+    offset: u64,
+    stored_bytes: u64,
+    uncompressed_bytes: u64,
+    text_bytes: u64,
+    positions: u64,
+    range: [u64; 2],
+    first_page: u32,
+    flags: u32,
+}
+
+impl Chunk {
+    fn read(bytes: &[u8]) -> Self {
+        let number = |at: usize| u64_at(bytes, 8 * at);
+        Self {
+            offset: number(0),
+            stored_bytes: number(1),
+            uncompressed_bytes: number(2),
+            text_bytes: number(3),
+            positions: number(4),
+            range: [number(5), number(6)],
+            first_page: u32_at(bytes, CHUNK_BYTES - 8),
+            flags: u32_at(bytes, CHUNK_BYTES - 4),
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let [min, max] = self.range;
+        let numbers =
+            [self.offset, self.stored_bytes, self.uncompressed_bytes, self.text_bytes, self.positions, min, max];
+        numbers.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
+        put(out, &[self.first_page, self.flags]);
+    }
+
+    fn pack(&self, before: &Self, rows: u64, out: &mut Vec<u8>) {
+        push_signed(out, self.offset.wrapping_sub(before.end()) as i64);
+        push(out, self.stored_bytes);
+        push_signed(out, self.uncompressed_bytes.wrapping_sub(self.stored_bytes) as i64);
+        // That it is not known is the largest number.
+        push(out, self.text_bytes.wrapping_add(1));
+        push_signed(out, self.positions.wrapping_sub(rows) as i64);
+        push_signed(out, self.range[0] as i64);
+        push_signed(out, self.range[1].wrapping_sub(self.range[0]) as i64);
+        push_signed(out, i64::from(self.first_page) - i64::from(before.first_page));
+        push(out, u64::from(self.flags));
+    }
+
+    fn unpack(before: &Self, rows: u64, packed: &mut Packed<'_>) -> Self {
+        let offset = before.end().wrapping_add(packed.next_signed() as u64);
+        let stored_bytes = packed.next();
+        let uncompressed_bytes = stored_bytes.wrapping_add(packed.next_signed() as u64);
+        let text_bytes = packed.next().wrapping_sub(1);
+        let positions = rows.wrapping_add(packed.next_signed() as u64);
+        let min = packed.next_signed() as u64;
+        let max = min.wrapping_add(packed.next_signed() as u64);
+        let first_page = (i64::from(before.first_page) + packed.next_signed()) as u32;
+        let flags = packed.next() as u32;
+        Self { offset, stored_bytes, uncompressed_bytes, text_bytes, positions, range: [min, max], first_page, flags }
+    }
+
+    /// Where the next one begins, if it follows at once.
+    fn end(&self) -> u64 {
+        self.offset.wrapping_add(self.stored_bytes)
+    }
+}
+
+fn push(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+/// Small numbers of either sign become small ones.
+fn push_signed(out: &mut Vec<u8>, number: i64) {
+    push(out, (number << 1 ^ number >> 63) as u64);
+}
+
+/// What is left to unpack.
+struct Packed<'a>(&'a [u8]);
+
+impl<'a> Packed<'a> {
+    #[inline]
+    fn next(&mut self) -> u64 {
+        let (mut number, mut shift) = (0, 0);
+        while let [byte, rest @ ..] = self.0 {
+            self.0 = rest;
+            number |= u64::from(byte & 0x7f) << shift;
+            if *byte < 0x80 {
+                break;
+            }
+            shift += 7;
+        }
+        number
+    }
+
+    #[inline]
+    fn next_signed(&mut self) -> i64 {
+        let number = self.next();
+        (number >> 1) as i64 ^ -((number & 1) as i64)
+    }
+
+    fn take(&mut self, bytes: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(bytes);
+        self.0 = rest;
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{ChunkEntry, Described, IndexWriter, PageEntry, Section, ValueRange};
+    use super::*;
+
+    const LAYOUT: &str = "{\"left out\":true}";
+
+    fn page() -> impl Strategy<Value = PageEntry> {
+        (any::<u32>(), any::<u32>(), any::<u32>()).prop_map(|(bytes, first_row, crc32c)| PageEntry {
+            bytes,
+            first_row,
+            crc32c,
+        })
+    }
+
+    fn chunk() -> impl Strategy<Value = ChunkEntry> {
+        let range = prop_oneof![
+            Just(ValueRange::Unknown),
+            (any::<i64>(), any::<i64>()).prop_map(|(min, max)| ValueRange::Ints(min, max)),
+            ".{0,9}".prop_map(|text| ValueRange::OneText(text.into_bytes())),
+        ];
+        let numbers = (any::<u64>(), any::<u64>(), any::<Option<u64>>(), any::<u64>());
+        let lists = (prop::collection::vec(page(), 0..5), prop::collection::vec(any::<[u8; 32]>(), 0..3));
+        (numbers, any::<[bool; 2]>(), range, lists).prop_map(
+            |(numbers, [is_compressed, has_dictionary], range, lists)| {
+                let (offset, uncompressed_bytes, text_bytes, positions) = numbers;
+                let (pages, trace_ranges) = lists;
+                ChunkEntry {
+                    offset,
+                    uncompressed_bytes,
+                    text_bytes,
+                    positions,
+                    is_compressed,
+                    has_dictionary,
+                    range,
+                    pages,
+                    trace_ranges,
+                }
+            },
+        )
+    }
+
+    proptest! {
+        /// Whatever the numbers are, they come back: only the layout is gone.
+        #[test]
+        fn what_is_packed_comes_back(groups in prop::collection::vec((any::<u32>(), prop::collection::vec(chunk(), 3)), 0..4)) {
+            let mut writer = IndexWriter::default();
+            for (rows, chunks) in &groups {
+                writer.begin_row_group(*rows as usize)?;
+                chunks.iter().try_for_each(|chunk| writer.add_chunk(chunk))?;
+            }
+            let section = |offset| Section { offset, bytes: 7, crc32c: 0xfedc_ba98 };
+            let described = Described {
+                layout: LAYOUT,
+                trace_filter: section(u64::MAX),
+                names: section(1),
+                merged_from: &["one".to_owned()],
+                has_checksums: true,
+                has_filter_pages: true,
+                alone: &[false, true, false],
+            };
+            let index = FileIndex::read(&writer.finish(&described)?)?;
+            let unpacked = PackedIndex::of(&index).unpack();
+            let without_layout = [&index.bytes[..index.layout.start], &index.bytes[index.layout.end..]].concat();
+            let count_of_layout = 8 + 4 * 5..8 + 4 * 6;
+            let mut expected = without_layout;
+            expected[count_of_layout].fill(0);
+            prop_assert_eq!(unpacked.bytes.as_ref(), expected.as_slice());
+        }
+    }
+
+    #[test]
+    fn a_usual_index_takes_a_third() -> parquet::errors::Result<()> {
+        let mut writer = IndexWriter::default();
+        writer.begin_row_group(4_000)?;
+        for leaf in 0..100u64 {
+            let page =
+                |at: u32| PageEntry { bytes: 700 + at, first_row: 2_000 * at, crc32c: 0x9e37_79b9u32.wrapping_mul(at) };
+            writer.add_chunk(&ChunkEntry {
+                offset: 4 + leaf * 1_401,
+                uncompressed_bytes: 16_000,
+                text_bytes: (leaf % 2 == 0).then_some(40_000),
+                positions: 4_000,
+                is_compressed: true,
+                has_dictionary: true,
+                range: ValueRange::Unknown,
+                pages: vec![page(0), page(1)],
+                trace_ranges: Vec::new(),
+            })?;
+        }
+        let described = Described {
+            layout: "",
+            trace_filter: Section::default(),
+            names: Section::default(),
+            merged_from: &[],
+            has_checksums: true,
+            has_filter_pages: true,
+            alone: &[],
+        };
+        let index = FileIndex::read(&writer.finish(&described)?)?;
+        let packed = PackedIndex::of(&index).memory_bytes();
+        assert!(packed * 3 < index.bytes.len(), "{packed} of {}", index.bytes.len());
+        Ok(())
+    }
+}
