@@ -147,10 +147,13 @@ impl<'a> Field<'a> {
 
     /// All texts that are values of it in a file, if the file lists them. There may be spans without a value.
     pub(crate) fn known_texts(self, contents: &Contents) -> Option<KnownTexts<'_>> {
-        let known = contents.known()?;
+        // Names are asked for only where they help: to read them takes as long as to read a column.
         match self {
-            Field::Column("name") if known.lists_all(NameList::Operations) => Some(KnownTexts::Operations(known)),
-            Field::Attribute(owners, SERVICE_NAME) if known.lists_all(NameList::Services) => {
+            Field::Column("name") => {
+                contents.known().filter(|known| known.lists_all(NameList::Operations)).map(KnownTexts::Operations)
+            }
+            Field::Attribute(owners, SERVICE_NAME) => {
+                let known = contents.known().filter(|known| known.lists_all(NameList::Services))?;
                 let of_others =
                     owners.iter().any(|owner| *owner != Owner::Resource && owner.may_have(SERVICE_NAME, contents));
                 // Only services whose name is a text are listed.
