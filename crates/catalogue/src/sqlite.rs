@@ -393,3 +393,67 @@ async fn put_meta(transaction: &mut Transaction<'_, Sqlite>, name: &str, value: 
     .await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use tracehouse_model::TenantId;
+
+    use super::*;
+
+    fn file(number: usize) -> FileRecord {
+        FileRecord {
+            id: format!("{number:012x}-{number:016x}"),
+            tenant: TenantId::default(),
+            path: format!("tenant=default/{number}.parquet"),
+            level: 0,
+            tier: "hot".into(),
+            spans: 1,
+            bytes: 1,
+            start_min: 0,
+            start_max: 0,
+            created_at: 0,
+            minutes: FileRecord::MINUTES_UNKNOWN,
+            row_groups: 1,
+            tail_bytes: 1,
+            lost_spans: 0,
+            retired: None,
+        }
+    }
+
+    fn adding(files: std::ops::Range<usize>) -> Commit {
+        Commit { add: files.map(file).collect(), ..Commit::default() }
+    }
+
+    /// SQLite says the same if the disk is full: that it is, and nothing of the commit stays.
+    #[tokio::test]
+    async fn a_full_disk_is_told_and_can_be_read() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let catalogue = SqliteCatalogue::open(&folder.path().join("catalogue.sqlite")).await.expect("it opens");
+        catalogue.commit(adding(0..3)).await.expect("there is room");
+        // As many pages as there are.
+        let pages: i64 = sqlx::query("PRAGMA page_count").fetch_one(&catalogue.writer).await.expect("a number").get(0);
+        let limit = |pages: i64| sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+        sqlx::query(limit(pages)).execute(&catalogue.writer).await.expect("it can be set");
+        let error = catalogue.commit(adding(3..2000)).await.expect_err("there is no room");
+        assert!(matches!(&error, CatalogueError::NoRoom(_)), "{error:?}");
+        assert!(error.to_string().contains("make some"), "{error}");
+        assert_eq!(catalogue.load().await.expect("it can be read").files.len(), 3, "all of a commit or nothing");
+        sqlx::query(limit(1 << 20)).execute(&catalogue.writer).await.expect("it can be set");
+        catalogue.commit(adding(3..2000)).await.expect("there is room again");
+        assert_eq!(catalogue.load().await.expect("it can be read").files.len(), 2000);
+    }
+
+    #[tokio::test]
+    async fn a_catalogue_that_may_only_be_read_says_what_to_look_at() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("catalogue.sqlite");
+        let catalogue = SqliteCatalogue::open(&path).await.expect("it opens");
+        catalogue.commit(adding(0..3)).await.expect("there is room");
+        catalogue.close().await;
+        let catalogue = SqliteCatalogue::open_read_only(&path).await.expect("it opens");
+        let error = catalogue.commit(adding(3..4)).await.expect_err("it may only be read");
+        assert!(matches!(&error, CatalogueError::ReadOnly(_)), "{error:?}");
+        assert!(error.to_string().contains("check owner and rights of catalogue.sqlite"), "{error}");
+        assert_eq!(catalogue.load().await.expect("it can be read").files.len(), 3);
+    }
+}

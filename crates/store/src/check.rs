@@ -1,16 +1,17 @@
 //! Looks whether catalogue, folder and log of a store that does not run are sound and fit together. Changes nothing.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
-use tracehouse_catalogue::{Catalogue, CatalogueError, SqliteCatalogue};
+use tracehouse_catalogue::{Catalogue, CatalogueContents, CatalogueError, SqliteCatalogue};
 
 use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::file::FileSource;
 use crate::folder;
-use crate::log::inspect;
+use crate::keeper::chain;
+use crate::log::{LOG_META, LogMark, Positions, inspect};
 use crate::objects::with_suffix;
 use crate::survey::{self, Survey};
 use crate::verify::{Effort, Readable, verify};
@@ -101,19 +102,11 @@ impl fmt::Display for Readable {
 /// Checks a store; `quick`: only the ends of files are read. Blocks its thread on the disk: for a command of its own.
 pub async fn check_store(paths: &StorePaths, quick: bool, progress: Progress<'_>) -> Result<CheckReport, OpenError> {
     let mut report = CheckReport::default();
-    let failed = |path: &Path| {
-        let path = path.display().to_string();
-        move |source| OpenError::Folder { path, source }
-    };
-    for segment in inspect(&paths.log).map_err(failed(&paths.log))? {
-        if segment.damaged_bytes > 0 {
-            report.log.push(format!("{}: {} bytes are damaged", segment.path.display(), segment.damaged_bytes));
-        }
-    }
     let catalogue = match SqliteCatalogue::open_read_only(&paths.catalogue).await {
         Ok(catalogue) => catalogue,
         Err(error @ CatalogueError::Damaged { .. }) => {
             report.catalogue.push(error.to_string());
+            check_log(paths, &CatalogueContents::default(), &mut report)?;
             return Ok(report);
         }
         Err(error) => return Err(error.into()),
@@ -122,10 +115,12 @@ pub async fn check_store(paths: &StorePaths, quick: bool, progress: Progress<'_>
         report.catalogue.push(error.to_string());
     }
     let contents = catalogue.load().await?;
+    check_log(paths, &contents, &mut report)?;
     if let Err(error) = folder::claim(&paths.store, &contents) {
         report.catalogue.push(error.to_string());
     }
-    let survey = Survey::new(contents, Some(survey::list(&Disk::default(), &paths.store)?));
+    let survey = Survey::new(contents, &paths.store, Some(survey::list(&Disk::default(), &paths.store)?));
+    report.catalogue.extend(survey.unlisted.iter().map(|error| chain(error)));
     for row in &survey.damaged_rows {
         let name = row.path.as_deref().or(row.id.as_deref()).unwrap_or("a file without a name");
         report.catalogue.push(format!("the row of {name} is damaged: {}", row.reason));
@@ -134,10 +129,28 @@ pub async fn check_store(paths: &StorePaths, quick: bool, progress: Progress<'_>
     Ok(report)
 }
 
+fn check_log(paths: &StorePaths, contents: &CatalogueContents, report: &mut CheckReport) -> Result<(), OpenError> {
+    let positions = Positions::new(&contents.log_positions);
+    let mark = contents.meta.get(LOG_META).and_then(|mark| LogMark::parse(mark));
+    let found = inspect(&paths.log, &positions, mark)
+        .map_err(|source| OpenError::Folder { path: paths.log.display().to_string(), source })?;
+    for segment in found.segments.iter().filter(|segment| segment.damaged_bytes > 0) {
+        report.log.push(format!("{}: {} bytes are damaged", segment.path.display(), segment.damaged_bytes));
+    }
+    report.log.extend(found.lost.iter().map(ToString::to_string));
+    report.log.extend(found.end_lost.map(|lost| lost.to_string()));
+    Ok(())
+}
+
 fn check_files(paths: &StorePaths, survey: &Survey, effort: Effort, progress: Progress<'_>, report: &mut CheckReport) {
     let mut find =
         |path: &str, spans, trouble| report.findings.push(FileFinding { path: path.to_owned(), spans, trouble });
     survey.missing.iter().for_each(|record| find(&record.path, record.spans, FileTrouble::Missing));
+    let out_of_reach = || Readable::OutOfReach { error: "its folder can't be listed".into() };
+    survey
+        .out_of_reach
+        .iter()
+        .for_each(|record| find(&record.path, record.spans, FileTrouble::Damaged(out_of_reach())));
     survey.unknown.iter().for_each(|file| find(&file.path, 0, FileTrouble::Unknown));
     survey.aside.iter().for_each(|record| find(&record.path, record.spans, FileTrouble::SetAside));
     let mut whole = 0;

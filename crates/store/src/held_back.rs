@@ -13,6 +13,7 @@ use tracehouse_catalogue::{CatalogueError, Commit, FileRecord, RetirementReason}
 
 use crate::compact::write_merged;
 use crate::error::WriteError;
+use crate::file::is_damage;
 use crate::keeper::{chain, contained, look_after_damage};
 use crate::span_file::SpanFile;
 use crate::store::Shared;
@@ -47,7 +48,7 @@ pub(crate) fn ids_of(remembered: Option<&String>) -> HashSet<String> {
 
 /// What the catalogue has to remember when one file is compared.
 fn to_remember(absent: &Absent, compared: Option<&str>) -> (String, String) {
-    let files = absent.missing.iter().chain(&absent.held_back);
+    let files = absent.missing.iter().chain(&absent.out_of_reach).chain(&absent.held_back);
     let ids = files.map(|record| record.id.as_str()).filter(|id| Some(*id) != compared);
     (HELD_BACK_META.to_owned(), ids.collect::<Vec<_>>().join(" "))
 }
@@ -115,6 +116,12 @@ pub(crate) fn foresee(shared: &Shared, record: &FileRecord) -> Result<LetIn, Wri
 
 /// What has to be written anew. Another file that can't be read is held back itself.
 fn compare(shared: &Shared, file: &Arc<SpanFile>) -> Result<Vec<Rewrite>, WriteError> {
+    // Also if there is nothing to compare it with: one that can't be read does not count.
+    if let Err(error) = file.open()
+        && !is_damage(&error.source)
+    {
+        return Err(error.source.into());
+    }
     for _ in 0..ATTEMPTS_MAX {
         let others = shared.state.snapshot(&file.record.tenant).files;
         match untangle(file, &others) {
@@ -234,6 +241,7 @@ impl Shared {
         let held_back: Vec<FileRecord> = survey.live.extract_if(.., |record| known.contains(&record.id)).collect();
         let mut absent = Absent::of(survey);
         absent.held_back = held_back;
+        absent.look_after(self.clock.monotonic());
         let meta = to_remember(&absent, None);
         if ids_of(Some(&meta.1)) != known {
             let commit = Commit { meta: vec![meta], ..Commit::default() };

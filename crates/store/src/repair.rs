@@ -196,11 +196,11 @@ impl Repair<'_> {
 
     fn survey(&self) -> Result<Survey, OpenError> {
         let root = &self.paths.store;
-        let mut listing = survey::list(&self.disk, root)?;
+        let mut listing = survey::list_all(&self.disk, root)?;
         for (path, Foreseen { from, suffix }) in &self.foreseen {
             survey::rename(&mut listing, (&from.0, from.1), (path, suffix));
         }
-        Ok(Survey::new(self.contents.clone(), Some(listing)))
+        Ok(Survey::new(self.contents.clone(), root, Some(listing)))
     }
 
     fn failed(&self, path: &Path, source: io::Error) -> OpenError {

@@ -6,12 +6,12 @@ use tracehouse_catalogue::LogPosition;
 
 use crate::error::OpenError;
 use crate::flush_round::{Which, flush};
-use crate::log::{DAMAGED_FOLDER, LogSettings, Positions, RecordKind, Recovered, SegmentedLog, recover};
+use crate::log::{DAMAGED_FOLDER, LogMark, LogSettings, Positions, RecordKind, Recovered, SegmentedLog, recover};
 use crate::store::Shared;
 
 impl Shared {
     /// Replays what the log holds beyond the catalogue's positions, flushing as needed, and starts the log.
-    pub(crate) fn recover_log(&self, positions: &[LogPosition]) -> Result<(), OpenError> {
+    pub(crate) fn recover_log(&self, positions: &[LogPosition], mark: Option<LogMark>) -> Result<(), OpenError> {
         let disk = &self.config.disk;
         let folder = self.config.log_dir.clone();
         disk.settle_folder(&folder)?;
@@ -21,7 +21,7 @@ impl Shared {
         // knows as stored.
         let flush_at = self.config.flush_bytes.min(self.config.hot_bytes_max / 2);
         let mut not_flushed_bytes = 0;
-        let recovered = recover(disk, &folder, &positions, |batch| {
+        let recovered = recover(disk, &folder, &positions, mark, |batch| {
             self.state.add_hot(vec![batch]);
             let hot_bytes = self.state.hot_bytes();
             if hot_bytes.saturating_sub(not_flushed_bytes) >= flush_at {
@@ -69,6 +69,7 @@ impl Shared {
 /// What people have to know as long as the server runs, and copies of damaged segments until somebody has taken them away.
 fn troubles(recovered: &Recovered) -> Vec<String> {
     let mut troubles = Vec::new();
+    troubles.extend(recovered.end_lost.map(|lost| lost.to_string()));
     if recovered.lost_records > 0 {
         let lost = recovered.lost_records;
         let records = if lost == 1 { "1 record".to_owned() } else { format!("{lost} records") };

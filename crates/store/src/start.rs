@@ -17,6 +17,8 @@ use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::folder::{self, Claim, STORE_META};
 use crate::held_back::HELD_BACK_META;
+use crate::keeper::chain;
+use crate::log::{LOG_META, LogMark};
 use crate::objects::Objects;
 use crate::store::Shared;
 use crate::survey::{self, Survey};
@@ -40,10 +42,15 @@ pub(crate) fn start(parts: Parts, runtime: tokio::runtime::Handle) -> Result<Arc
     let contents = runtime.block_on(catalogue.load())?;
     let claim = local_root.as_ref().map_or(Ok(Claim::Settled), |root| folder::claim(root, &contents))?;
     let positions = contents.log_positions.clone();
+    let mark = contents.meta.get(LOG_META).and_then(|mark| LogMark::parse(mark));
     let held_back = contents.meta.get(HELD_BACK_META).cloned();
     let store_clock = StoreClock::of_catalogue(clock.clone(), config.retention, &contents);
     let listing = local_root.as_deref().map(|root| survey::list(&config.disk, root)).transpose()?;
-    let mut survey = Survey::new(contents, listing);
+    let mut survey = Survey::new(contents, local_root.as_deref().unwrap_or(Path::new("")), listing);
+    if survey.live.is_empty() && !survey.out_of_reach.is_empty() {
+        // Nothing that is stored can be read.
+        return Err(survey.unlisted.swap_remove(0).into());
+    }
     refuse_if_many_are_missing(&survey, local_root.as_deref())?;
 
     // Catalogue and folder belong together: from here on things are changed.
@@ -56,7 +63,9 @@ pub(crate) fn start(parts: Parts, runtime: tokio::runtime::Handle) -> Result<Arc
     let shared = Shared::new(config, Arc::new(objects), catalogue, clock, store_clock, randomness, runtime);
     shared.take_in(&mut survey, held_back.as_ref())?;
     shared.remember_clock()?;
-    shared.recover_log(&positions)?;
+    shared.recover_log(&positions, mark)?;
+    // Before anything is acknowledged.
+    shared.remember_clock()?;
     Ok(Arc::new(shared))
 }
 
@@ -113,6 +122,9 @@ impl Shared {
             self.objects.hide(&record.path);
             self.schedule_deletion(record.id, record.path);
         }
+        for error in &survey.unlisted {
+            tracing::error!(error = chain(error), "the files in a folder of the store are not shown");
+        }
         let absent = self.hold_back_at_start(survey, held_back)?;
         let live = std::mem::take(&mut survey.live).into_iter().map(|record| self.span_file(record)).collect();
         self.state.change_files(live, &[]);
@@ -124,9 +136,22 @@ impl Shared {
         Ok(())
     }
 
-    /// Lets the catalogue remember what time it is.
+    /// Lets the catalogue remember what time it is, and how far the log has come.
     pub(crate) fn remember_clock(&self) -> Result<(), CatalogueError> {
-        let meta = vec![(CLOCK_META.to_owned(), self.store_clock.to_remember())];
+        self.remember(false)
+    }
+
+    /// The same, when the log has ended.
+    pub(crate) fn remember_end(&self) -> Result<(), CatalogueError> {
+        self.remember(true)
+    }
+
+    fn remember(&self, is_last: bool) -> Result<(), CatalogueError> {
+        let mut meta = vec![(CLOCK_META.to_owned(), self.store_clock.to_remember())];
+        if let Some(log) = self.started_log() {
+            let mark = LogMark { reached: self.state.last_sequence(), bytes: log.disk_bytes(), is_last };
+            meta.push((LOG_META.to_owned(), mark.to_string()));
+        }
         self.runtime.block_on(self.catalogue.commit(Commit { meta, ..Commit::default() }))
     }
 }

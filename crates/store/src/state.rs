@@ -236,6 +236,11 @@ impl State {
         tenants.last_sequence = tenants.last_sequence.max(sequence);
     }
 
+    /// The highest number that the log has given to a record that is durable.
+    pub(crate) fn last_sequence(&self) -> u64 {
+        self.tenants.read().last_sequence
+    }
+
     pub(crate) fn hot_bytes_of(&self, tenant: &TenantId) -> usize {
         self.tenants.read().hot_bytes_of.get(tenant).copied().unwrap_or(0)
     }

@@ -273,7 +273,7 @@ impl Store {
                 }
             }
             let flushed = flush(shared, Which::All).map(|_| ());
-            shared.remember_clock()?;
+            shared.remember_end()?;
             flushed
         })
         .await

@@ -28,7 +28,15 @@ impl Names {
 }
 
 /// Files by the path of their own name.
-pub(crate) type Listing = HashMap<String, Names>;
+type Files = HashMap<String, Names>;
+
+/// What lies in the store's folder.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    files: Files,
+    /// Folders that could not be listed, and why.
+    pub(crate) unlisted: Vec<DiskError>,
+}
 
 /// A file that the catalogue does not know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +55,10 @@ pub(crate) struct Survey {
     /// Live files that stand under another name than their own, and what stands behind it.
     pub(crate) renamed: Vec<(String, &'static str)>,
     pub(crate) missing: Vec<FileRecord>,
+    /// Live files of which nobody knows whether they are there: their folder could not be listed.
+    pub(crate) out_of_reach: Vec<FileRecord>,
+    /// Such folders, and why.
+    pub(crate) unlisted: Vec<DiskError>,
     /// Damaged, kept aside.
     pub(crate) aside: Vec<FileRecord>,
     /// Replaced or expired; they wait for their deletion.
@@ -57,47 +69,66 @@ pub(crate) struct Survey {
     pub(crate) damaged_rows: Vec<DamagedRow>,
 }
 
-/// The names of all files in a folder; one that is not there yet holds nothing. Fails rather than leave one out, and then
-/// names the folder at fault.
+/// The names of all files in a folder; one that is not there yet holds nothing. A folder inside that can't be listed costs what
+/// is in it.
 pub(crate) fn list(disk: &Disk, root: &Path) -> Result<Listing, DiskError> {
-    let mut listing = Listing::new();
+    let mut listing = Listing::default();
     let mut folders = if root.is_dir() { vec![root.to_owned()] } else { Vec::new() };
     while let Some(folder) = folders.pop() {
-        for (path, kind) in disk.list(&folder)? {
+        let inside = match disk.list(&folder) {
+            Err(error) if folder != *root => {
+                listing.unlisted.push(error);
+                continue;
+            }
+            inside => inside?,
+        };
+        for (path, kind) in inside {
             if kind.is_dir() || (kind.is_symlink() && fs::metadata(&path).is_ok_and(|target| target.is_dir())) {
                 folders.push(path);
                 continue;
             }
             let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy();
             let Some((own_name, suffix)) = split_suffix(&name) else { continue };
-            listing.entry(own_name.to_owned()).or_default().0.push(suffix);
+            listing.files.entry(own_name.to_owned()).or_default().0.push(suffix);
         }
     }
     Ok(listing)
 }
 
+/// The same, for who must know of every file.
+pub(crate) fn list_all(disk: &Disk, root: &Path) -> Result<Listing, DiskError> {
+    let mut listing = list(disk, root)?;
+    listing.unlisted.pop().map_or(Ok(listing), Err)
+}
+
 /// Takes a file of a listing to be elsewhere.
 pub(crate) fn rename(listing: &mut Listing, from: (&str, &'static str), to: (&str, &'static str)) {
-    if let Some(names) = listing.get_mut(from.0) {
+    let files = &mut listing.files;
+    if let Some(names) = files.get_mut(from.0) {
         names.0.retain(|suffix| *suffix != from.1);
         if names.0.is_empty() {
-            listing.remove(from.0);
+            files.remove(from.0);
         }
     }
-    listing.entry(to.0.to_owned()).or_default().0.push(to.1);
+    files.entry(to.0.to_owned()).or_default().0.push(to.1);
 }
 
 impl Survey {
-    /// Compares the catalogue with the folder. Without a listing (an object store) all files are taken to be there.
-    pub(crate) fn new(contents: CatalogueContents, listing: Option<Listing>) -> Self {
+    /// Compares the catalogue with the store's folder. Without a listing (an object store) all files are taken to be there.
+    pub(crate) fn new(contents: CatalogueContents, root: &Path, listing: Option<Listing>) -> Self {
         let mut survey = Self { damaged_rows: contents.damaged_rows, ..Self::default() };
         let is_remote = listing.is_none();
-        let mut left = listing.unwrap_or_default();
+        let Listing { files: mut left, unlisted } = listing.unwrap_or_default();
+        let is_unlisted = |record: &FileRecord| {
+            let path = root.join(&record.path);
+            unlisted.iter().any(|folder| path.starts_with(&folder.path))
+        };
         for record in contents.files {
             let names = left.remove(&record.path);
             match record.retired.as_ref().map(|retirement| retirement.reason) {
                 Some(RetirementReason::Damaged) => survey.aside.push(record),
                 Some(RetirementReason::Replaced | RetirementReason::Expired) => survey.retired.push(record),
+                None if names.is_none() && is_unlisted(&record) => survey.out_of_reach.push(record),
                 None if names.is_none() && !is_remote => survey.missing.push(record),
                 None => {
                     let stands_under = names.map_or("", |names| names.best());
@@ -108,14 +139,16 @@ impl Survey {
                 }
             }
         }
+        survey.unlisted = unlisted;
         survey.sort_strays(left);
         survey
     }
 
     /// A file that was never committed is told from one whose catalogue was lost by its name; but only a catalogue that
     /// knows everything else can say that it never knew a file.
-    fn sort_strays(&mut self, strays: Listing) {
-        let is_whole = self.damaged_rows.is_empty() && strays.values().all(|names| *names == Names(vec![NEW_SUFFIX]));
+    fn sort_strays(&mut self, strays: Files) {
+        let is_known = self.damaged_rows.is_empty() && self.unlisted.is_empty();
+        let is_whole = is_known && strays.values().all(|names| *names == Names(vec![NEW_SUFFIX]));
         let missing: HashSet<&str> = self.missing.iter().map(|record| record.id.as_str()).collect();
         for (path, names) in strays {
             // One that is listed elsewhere was committed.
@@ -133,7 +166,8 @@ impl Survey {
 
     /// Whether so many files are missing that the folder can't be the right one, or not all of it.
     pub(crate) fn too_many_missing(&self) -> bool {
-        let (missing, listed) = (self.missing.len(), self.missing.len() + self.live.len());
+        let (missing, there) = (self.missing.len(), self.live.len() + self.out_of_reach.len());
+        let listed = missing + there;
         missing > 0 && (missing == listed || (missing > 1 && missing * LISTED_PER_MISSING_MIN > listed))
     }
 }

@@ -43,6 +43,8 @@ pub enum UnreadableReason {
     SetAside,
     /// It was out of reach, and was not compared with the other files since: spans in it may have been sent again.
     HeldBack,
+    /// The folder in which the catalogue lists it can't be listed.
+    OutOfReach,
 }
 
 impl fmt::Display for UnreadableReason {
@@ -51,6 +53,7 @@ impl fmt::Display for UnreadableReason {
             Self::Missing => "missing",
             Self::Unknown => "unknown to the catalogue",
             Self::SetAside => "damaged and set aside",
+            Self::OutOfReach => "in a folder that can't be listed",
             Self::HeldBack => "not compared with the others yet, after it was out of reach",
         })
     }
@@ -60,6 +63,8 @@ impl fmt::Display for UnreadableReason {
 #[derive(Debug, Default)]
 pub(crate) struct Absent {
     pub(crate) missing: Vec<FileRecord>,
+    /// In folders that could not be listed.
+    pub(crate) out_of_reach: Vec<FileRecord>,
     /// There again, but not compared with the files that were written meanwhile: see [`crate::held_back`].
     pub(crate) held_back: Vec<FileRecord>,
     aside: Vec<FileRecord>,
@@ -74,6 +79,7 @@ impl Absent {
     pub(crate) fn of(survey: &mut Survey) -> Self {
         Self {
             missing: std::mem::take(&mut survey.missing),
+            out_of_reach: std::mem::take(&mut survey.out_of_reach),
             held_back: Vec::new(),
             aside: std::mem::take(&mut survey.aside),
             unknown: std::mem::take(&mut survey.unknown),
@@ -82,12 +88,18 @@ impl Absent {
         }
     }
 
+    /// Missing files are not looked for at once.
+    pub(crate) fn look_after(&mut self, now: Duration) {
+        self.look_at = now + LOOK_INTERVAL;
+    }
+
     fn by_tenant(&self) -> BTreeMap<TenantId, Vec<Unreadable>> {
         let mut tenants: BTreeMap<TenantId, Vec<Unreadable>> = BTreeMap::new();
         let listed = self.missing.iter().map(|record| (record, UnreadableReason::Missing));
         let aside = self.aside.iter().map(|record| (record, UnreadableReason::SetAside));
         let held_back = self.held_back.iter().map(|record| (record, UnreadableReason::HeldBack));
-        for (record, reason) in listed.chain(aside).chain(held_back) {
+        let out_of_reach = self.out_of_reach.iter().map(|record| (record, UnreadableReason::OutOfReach));
+        for (record, reason) in listed.chain(aside).chain(held_back).chain(out_of_reach) {
             let (path, spans) = (record.path.clone(), record.spans);
             let file = Unreadable { path, spans, start_min: record.start_min, start_max: record.start_max, reason };
             tenants.entry(record.tenant.clone()).or_default().push(file);
@@ -109,6 +121,7 @@ impl Absent {
 
     fn report_gauges(&self) {
         metrics::gauge!("tracehouse_store_missing_files").set(self.missing.len() as f64);
+        metrics::gauge!("tracehouse_store_out_of_reach_files").set(self.out_of_reach.len() as f64);
         metrics::gauge!("tracehouse_store_held_back_files").set(self.held_back.len() as f64);
         metrics::gauge!("tracehouse_store_set_aside_files").set(self.aside.len() as f64);
         metrics::gauge!("tracehouse_store_unknown_files").set(self.unknown.len() as f64);
@@ -150,6 +163,15 @@ impl Absent {
                 "{} that the catalogue lists {} missing; put back what was there, or {REPAIR} --forget-missing",
                 files(self.missing.len()),
                 are(self.missing.len())
+            ));
+        }
+        if !self.out_of_reach.is_empty() {
+            let count = self.out_of_reach.len();
+            let lie = if count == 1 { "lies" } else { "lie" };
+            troubles.push(format!(
+                "{} {lie} in folders that can't be listed, which the server's log names; let the server's user own and read \
+                 them",
+                files(count)
             ));
         }
         if !self.unknown.is_empty() {
@@ -207,14 +229,13 @@ impl Shared {
     pub(crate) fn look_for_missing_files(&self) {
         let mut absent = self.absent.lock();
         let now = self.clock.monotonic();
-        if absent.missing.is_empty() || now < absent.look_at {
+        if (absent.missing.is_empty() && absent.out_of_reach.is_empty()) || now < absent.look_at {
             return;
         }
-        absent.look_at = now + LOOK_INTERVAL;
-        let missing = std::mem::take(&mut absent.missing);
-        let (back, missing): (Vec<_>, Vec<_>) =
-            missing.into_iter().partition(|record| self.objects.is_there(&record.path));
-        absent.missing = missing;
+        absent.look_after(now);
+        let is_there = |record: &mut FileRecord| self.objects.is_there(&record.path);
+        let mut back: Vec<FileRecord> = absent.missing.extract_if(.., is_there).collect();
+        back.extend(absent.out_of_reach.extract_if(.., is_there));
         if back.is_empty() {
             return;
         }
@@ -234,7 +255,7 @@ impl Shared {
         let is_old_place = |file: &UnknownFile| {
             file.place.as_ref().is_some_and(|(_, hour)| (hour + 1) * NANOS_PER_HOUR <= oldest_kept)
         };
-        let listed = absent.missing.iter().chain(&absent.held_back);
+        let listed = absent.missing.iter().chain(&absent.held_back).chain(&absent.out_of_reach);
         let missing: Vec<FileRecord> = listed.filter(|record| is_old(record)).cloned().collect();
         let aside: Vec<FileRecord> = absent.aside.iter().filter(|record| is_old(record)).cloned().collect();
         let unknown = absent.unknown.len();
@@ -252,6 +273,7 @@ impl Shared {
         }
         absent.missing.retain(|record| !is_old(record));
         absent.held_back.retain(|record| !is_old(record));
+        absent.out_of_reach.retain(|record| !is_old(record));
         absent.aside.retain(|record| !is_old(record));
         for record in missing.into_iter().chain(aside) {
             self.schedule_deletion(record.id, record.path);

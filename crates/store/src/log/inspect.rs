@@ -6,8 +6,19 @@ use std::path::{Path, PathBuf};
 
 use tracehouse_model::SpanBatch;
 
+use super::Positions;
+use super::continuity::{Continuity, EndLost, LogMark, LostRecords};
 use super::scan::{Part, Scan};
 use super::segment::{self, SegmentName};
+
+/// What a log holds.
+#[derive(Debug, Default)]
+pub(crate) struct LogFinding {
+    pub(crate) segments: Vec<SegmentFinding>,
+    /// Records that should be there and are not.
+    pub(crate) lost: Vec<LostRecords>,
+    pub(crate) end_lost: Option<EndLost>,
+}
 
 /// What a segment of the log holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,21 +33,35 @@ pub(crate) struct SegmentFinding {
 }
 
 /// Looks through all segments. A folder that is not there holds none.
-pub(crate) fn inspect(folder: &Path) -> io::Result<Vec<SegmentFinding>> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
+pub(crate) fn inspect(folder: &Path, positions: &Positions, mark: Option<LogMark>) -> io::Result<LogFinding> {
     let mut segments: Vec<(SegmentName, PathBuf)> = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        segments.extend(SegmentName::of(&path).map(|name| (name, path)));
+    match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        entries => {
+            for entry in entries? {
+                let path = entry?.path();
+                segments.extend(SegmentName::of(&path).map(|name| (name, path)));
+            }
+        }
     }
     segments.sort_unstable();
-    segments.into_iter().map(|(name, path)| inspect_segment(name, path)).collect()
+    let (mut finding, mut continuity, mut told) = (LogFinding::default(), Continuity::new(positions, mark), 0);
+    for (name, path) in segments {
+        finding.lost.extend(continuity.meet(name.first_sequence));
+        told = told.max(name.first_sequence.saturating_sub(1));
+        let segment = inspect_segment(name, path, |sequence| {
+            finding.lost.extend(continuity.meet(sequence));
+            continuity.pass(sequence);
+            told = told.max(sequence);
+        })?;
+        finding.segments.push(segment);
+    }
+    finding.end_lost = continuity.end(told);
+    Ok(finding)
 }
 
-fn inspect_segment(name: SegmentName, path: PathBuf) -> io::Result<SegmentFinding> {
+/// `meet` is told the number of each record that is there, or was.
+fn inspect_segment(name: SegmentName, path: PathBuf, mut meet: impl FnMut(u64)) -> io::Result<SegmentFinding> {
     let bytes = fs::read(&path)?;
     let mut finding = SegmentFinding { path, ..SegmentFinding::default() };
     let numbers = name.first_sequence..u64::MAX;
@@ -44,7 +69,8 @@ fn inspect_segment(name: SegmentName, path: PathBuf) -> io::Result<SegmentFindin
         let is_readable =
             |body| segment::split_body(body).is_some_and(|(_, _, spans)| SpanBatch::decode(spans).is_ok());
         match part {
-            Part::Record { body, .. } => {
+            Part::Record { sequence, body } => {
+                meet(sequence);
                 finding.damaged_bytes += std::mem::take(&mut finding.torn_bytes);
                 if is_readable(body) {
                     finding.records += 1;
@@ -52,7 +78,10 @@ fn inspect_segment(name: SegmentName, path: PathBuf) -> io::Result<SegmentFindin
                     finding.damaged_bytes += range.len() as u64;
                 }
             }
-            Part::Damaged { .. } => finding.damaged_bytes += range.len() as u64,
+            Part::Damaged { sequence, .. } => {
+                meet(sequence);
+                finding.damaged_bytes += range.len() as u64;
+            }
             // Nothing but records behind it makes it damage.
             Part::CutOff { .. } | Part::Unknown => finding.torn_bytes += range.len() as u64,
         }

@@ -5,8 +5,9 @@
 //! replayed at start.
 //!
 //! `segment` is the format, `scan` finds the records of a segment, `recover` reads the log after a start, `inspect` reads it
-//! without changing it, `writer` appends to it.
+//! without changing it, `continuity` tells what is missing, `writer` appends to it.
 
+mod continuity;
 mod inspect;
 mod positions;
 mod recover;
@@ -20,6 +21,7 @@ use tracehouse_model::{SpanBatch, TenantId};
 
 use crate::error::AppendError;
 
+pub(crate) use continuity::{LOG_META, LogMark};
 pub(crate) use inspect::inspect;
 pub(crate) use positions::{Positions, adopted, is_stored, stored};
 pub(crate) use recover::{DAMAGED_FOLDER, Recovered, recover};

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tracehouse_model::{SpanBatch, TenantId};
 
+use super::continuity::{Continuity, EndLost, LogMark, LostRecords};
 use super::scan::{Part, Scan};
 use super::segment::{self, HEADER_BYTES, MAGIC, RecordKind, SegmentName};
 use super::{DurableBatch, Positions};
@@ -36,8 +37,12 @@ pub(crate) struct Recovered {
     /// What is wrong, for people.
     pub(crate) findings: Vec<Finding>,
     pub(crate) findings_left_out: u64,
+    /// The log ends before it should.
+    pub(crate) end_lost: Option<EndLost>,
     /// Segments that are still needed, with the last number in each.
     pub(crate) segments: Vec<(PathBuf, u64)>,
+    /// Segments that are not. They go once the log goes on in a new one: without any, it would look as if all were lost.
+    pub(crate) needless: Vec<PathBuf>,
 }
 
 /// Something in the log that should not be so.
@@ -50,7 +55,9 @@ pub(crate) enum Finding {
     /// Bytes between records are none.
     Unknown { segment: PathBuf, offset: u64, bytes: u64 },
     /// Records that are missing, by their numbers.
-    Lost { first: u64, last: u64 },
+    Lost(LostRecords),
+    /// The log ends before it should.
+    EndLost(EndLost),
 }
 
 /// What the header and the beginning of a record that can't be read still say.
@@ -99,12 +106,8 @@ impl fmt::Display for Finding {
                     "{bytes} bytes from {offset} on of the log segment {segment} are no record that can be told"
                 )
             }
-            Self::Lost { first, last } => {
-                write!(
-                    formatter,
-                    "records {first} to {last} of the log are lost; spans in them that stand in no file are gone"
-                )
-            }
+            Self::Lost(lost) => lost.fmt(formatter),
+            Self::EndLost(lost) => lost.fmt(formatter),
         }
     }
 }
@@ -116,17 +119,19 @@ pub(crate) fn recover(
     disk: &Disk,
     folder: &Path,
     positions: &Positions,
+    mark: Option<LogMark>,
     replay: impl FnMut(DurableBatch),
 ) -> Result<Recovered, DiskError> {
     let segments = list(folder)?;
     let recovered = Recovered { last_sequence: positions.highest(), ..Recovered::default() };
-    let next_sequence = positions.all() + 1;
-    let mut recovery = Recovery { disk, folder, positions, replay, recovered, next_sequence };
+    let continuity = Continuity::new(positions, mark);
+    let mut recovery = Recovery { disk, folder, positions, replay, recovered, continuity, told: 0 };
     for (at, segment) in segments.iter().enumerate() {
         let behind = segments[at + 1..].iter().find(|other| other.bytes > MAGIC.len() as u64);
         let end = behind.map_or(u64::MAX, |other| other.name.first_sequence);
         recovery.segment(segment, end, at + 1 == segments.len())?;
     }
+    recovery.end(mark);
     if !segments.is_empty() {
         disk.sync_folder(folder)?;
     }
@@ -169,8 +174,9 @@ struct Recovery<'a, Replay> {
     positions: &'a Positions,
     replay: Replay,
     recovered: Recovered,
-    /// The number that follows the last one met, or the first that is not stored.
-    next_sequence: u64,
+    continuity: Continuity<'a>,
+    /// The highest number that the log tells of.
+    told: u64,
 }
 
 impl<Replay: FnMut(DurableBatch)> Recovery<'_, Replay> {
@@ -181,15 +187,14 @@ impl<Replay: FnMut(DurableBatch)> Recovery<'_, Replay> {
         let mut is_damaged = begin == 0 && bytes.len() >= MAGIC.len();
         let mut last_sequence = None;
         let mut tail = None;
-        if bytes.len() > begin {
-            self.number(name.first_sequence);
-        }
+        self.number(name.first_sequence);
+        self.told = self.told.max(name.first_sequence.saturating_sub(1));
         for (range, part) in Scan::new(&bytes, name.salt, name.first_sequence..end) {
             let reaches_end = range.end == bytes.len();
             match part {
                 Part::Record { sequence, body } => {
                     self.number(sequence);
-                    self.next_sequence = self.next_sequence.max(sequence + 1);
+                    self.pass(sequence);
                     last_sequence = Some(sequence);
                     is_damaged |= !self.record(path, sequence, body);
                 }
@@ -203,7 +208,7 @@ impl<Replay: FnMut(DurableBatch)> Recovery<'_, Replay> {
                 }
                 Part::Damaged { sequence, body } => {
                     self.number(sequence);
-                    self.next_sequence = self.next_sequence.max(sequence + 1);
+                    self.pass(sequence);
                     last_sequence = Some(sequence);
                     is_damaged = true;
                     self.damaged_record(path, sequence, body);
@@ -235,17 +240,31 @@ impl<Replay: FnMut(DurableBatch)> Recovery<'_, Replay> {
         if is_damaged {
             self.keep_aside(path, &bytes)?;
         }
-        self.finish(path, last_sequence)
+        self.finish(path, last_sequence);
+        Ok(())
     }
 
     /// A record with this number is there: those before it should have been met.
     fn number(&mut self, sequence: u64) {
-        if sequence > self.next_sequence {
-            let (first, last) = (self.next_sequence, sequence - 1);
-            self.recovered.lost_records += sequence - first;
-            self.find(Finding::Lost { first, last });
-            self.next_sequence = sequence;
+        if let Some(lost) = self.continuity.meet(sequence) {
+            self.recovered.lost_records += lost.count();
+            self.find(Finding::Lost(lost));
         }
+    }
+
+    fn pass(&mut self, sequence: u64) {
+        self.continuity.pass(sequence);
+        self.told = self.told.max(sequence);
+    }
+
+    /// All segments were read.
+    fn end(&mut self, mark: Option<LogMark>) {
+        // A number that was given is not given again.
+        self.recovered.last_sequence = self.recovered.last_sequence.max(mark.map_or(0, |mark| mark.reached));
+        let Some(lost) = self.continuity.end(self.told) else { return };
+        self.recovered.lost_records += lost.lost.map_or(0, LostRecords::count);
+        self.recovered.end_lost = Some(lost);
+        self.find(Finding::EndLost(lost));
     }
 
     /// Returns whether the record could be read, or need not be.
@@ -340,13 +359,12 @@ impl<Replay: FnMut(DurableBatch)> Recovery<'_, Replay> {
         Ok(())
     }
 
-    fn finish(&mut self, path: &Path, last_sequence: Option<u64>) -> Result<(), DiskError> {
+    fn finish(&mut self, path: &Path, last_sequence: Option<u64>) {
         self.recovered.last_sequence = self.recovered.last_sequence.max(last_sequence.unwrap_or(0));
         match last_sequence.filter(|&last| last > self.positions.all()) {
             Some(last) => self.recovered.segments.push((path.to_owned(), last)),
-            None => drop(self.disk.remove_file(path)?),
+            None => self.recovered.needless.push(path.to_owned()),
         }
-        Ok(())
     }
 }
 

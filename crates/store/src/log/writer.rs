@@ -84,6 +84,12 @@ impl SegmentedLog {
         });
         let (sender, receiver) = channel();
         let segment = Segment::create(&settings, recovered.last_sequence + 1)?;
+        for path in &recovered.needless {
+            settings.disk.remove_file(path)?;
+        }
+        if !recovered.needless.is_empty() {
+            settings.disk.sync_folder(&folder)?;
+        }
         let mut writer = Writer {
             segment,
             next_sequence: recovered.last_sequence + 1,

@@ -14,6 +14,7 @@ mod histories;
 mod leftovers;
 mod log_damage;
 mod log_faults;
+mod log_lost;
 mod power_cut;
 mod pressure;
 mod retention;

@@ -497,7 +497,10 @@ async fn merged_files_and_what_they_were_merged_from_are_not_both_adopted() {
             repair_fully(&what, &world, RepairOptions::default()).await;
             let store = world.open().await;
             check_hours(&what, &store, 0..2);
-            assert_eq!((unreadable(&store), store.troubles()), (vec![], vec![]), "{what}");
+            let mut troubles = store.troubles();
+            // The older catalogue is of a running store, whose log is gone.
+            troubles.retain(|trouble| !older || !trouble.starts_with("the log ends"));
+            assert_eq!((unreadable(&store), troubles), (vec![], vec![]), "{what}");
             store.compact().await.expect("the merge succeeds");
             check_hours(&what, &store, 0..2);
         }

@@ -4,8 +4,10 @@ use std::io;
 
 use super::*;
 use crate::disk_faults::Faults;
+use crate::world::{tenant, until_in_time};
 
 const DAY: &str = "tenant=default/spans/date=2025-06-01";
+const FIRST_HOUR: &str = "tenant=default/spans/date=2025-06-01/hour=12";
 
 /// Moves a file or folder of the store, also into a folder that is not there yet.
 fn move_in_store(world: &World, from: &str, to: &str) {
@@ -114,16 +116,54 @@ async fn a_copy_of_a_listed_file_is_not_adopted() {
     assert_eq!(records(&world).await.len(), 2);
 }
 
-/// Before, the error named the store's folder only.
+/// Nothing that is stored can be read: it is no use to start.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_that_cannot_be_listed_is_named() {
+async fn a_store_of_which_no_folder_can_be_listed_is_refused() {
     let world = world_of_hours(2).await;
     let faults = Faults::new();
-    faults.fail("read", "hour=13", io::ErrorKind::PermissionDenied);
+    faults.fail("read", "tenant=default", io::ErrorKind::PermissionDenied);
     let outcome = world.try_open(faults.config(&world), world.catalogue().await, world.clock.clone()).await;
     let error = outcome.err().expect("the store must not start").to_string();
-    let folder = world.store_dir().join(DAY).join("hour=13");
+    let folder = world.store_dir().join("tenant=default");
     assert!(error.contains(&folder.display().to_string()) && error.contains("belongs to the user"), "{error}");
     faults.clear();
     check_hours("listed again", &*world.open_with(faults.config(&world)).await, 0..2);
+}
+
+/// Before, one folder that could not be listed kept all tenants' files from being read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_cannot_be_listed_costs_what_is_in_it() {
+    let world = world_of_hours(3).await;
+    let other = tenant(1);
+    let store = world.open().await;
+    let spans = spans_of_hour(0);
+    store.append(other.clone(), batch_of(&spans)).await.expect("the store takes it");
+    store.shutdown().await.expect("the store stops");
+    let of_default = async || {
+        let all = records(&world).await.into_iter();
+        all.filter(|record| record.tenant == TenantId::default()).collect::<Vec<_>>()
+    };
+    let listed = of_default().await;
+    for (part, of_other, hours) in [("tenant=team-a", 0, vec![0, 1, 2]), (FIRST_HOUR, spans.len(), vec![1, 2])] {
+        let faults = Faults::new();
+        faults.fail("read", part, io::ErrorKind::PermissionDenied);
+        let store = world.open_with(faults.config(&world)).await;
+        check_hours(part, &store, hours.iter().copied());
+        assert_eq!(all_spans(&store.snapshot(&other)).len(), of_other, "{part}");
+        let missed = [unreadable(&store).len(), store.snapshot(&other).unreadable.len()];
+        assert_eq!(missed.iter().sum::<usize>(), 1, "{part}: {missed:?}");
+        assert_eq!(missed[0], 3 - hours.len(), "{part}: {missed:?}");
+        let troubles = store.troubles();
+        assert!(troubles.len() == 1 && troubles[0].contains("can't be listed"), "{troubles:?}");
+        // What comes in for it is taken.
+        faults.clear();
+        store.append(other.clone(), batch_of(&spans_of_hour(0))).await.expect("the store takes it");
+        store.flush().await.expect("the flush succeeds");
+        until_in_time(&world, "it is back", || store.troubles().is_empty() && unreadable(&store).is_empty()).await;
+        until_in_time(&world, "it is back", || store.snapshot(&other).unreadable.is_empty()).await;
+        check_hours(part, &store, 0..3);
+        assert_same_spans(part, &all_spans(&store.snapshot(&other)), &by_key(&spans), 1);
+        store.shutdown().await.expect("the store stops");
+        assert_eq!(of_default().await, listed, "{part}: nothing was condemned");
+    }
 }
