@@ -1,6 +1,5 @@
 """Connections that cost their peers nothing: half open, silent, slow, never reading. Others are served as before."""
 
-import contextlib
 import os
 import resource
 import socket
@@ -9,19 +8,25 @@ import time
 import pytest
 import requests
 
+from half_requests import (
+    EMPTY_SETTINGS,
+    PREFACE,
+    address_of,
+    begin,
+    closed_at_last,
+    connections_max,
+    half_body,
+    half_streams,
+)
 from otlp import middle_of_hour, request, span
 from process_clock import faster
 from steady_ingest import steady_ingest
 
 MIB = 2**20
 TRACE = bytes(range(1, 17))
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-EMPTY_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 # Kinds of frames of HTTP/2, and the flag of settings and pings that are answers.
 HEADERS, SETTINGS, PING, GOAWAY, ACK = 1, 4, 6, 7, 1
 HALF_OPEN_PER_PORT = 5000
-# For the test's own files, and the connections of those who behave well.
-HANDLES_OF_OTHERS = 1000
 
 HALF_OPEN = {
     "nothing": b"",
@@ -35,11 +40,6 @@ HALF_OPEN = {
     "half a body": b"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     b"Content-Length: 1000\r\n\r\n{",
 }
-
-
-def address_of(url):
-    host, port = url.removeprefix("http://").rsplit(":", 1)
-    return host, int(port)
 
 
 def ports(server):
@@ -62,9 +62,7 @@ def wait_until(condition, seconds_max, what):
 
 
 def test_half_open_connections_on_every_port_keep_nobody_out(tracehouse):
-    _, handles = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (handles, handles))
-    number = min(HALF_OPEN_PER_PORT, (handles - HANDLES_OF_OTHERS) // 3)
+    number = min(HALF_OPEN_PER_PORT, connections_max() // 3)
     with steady_ingest(tracehouse) as sender, closed_at_last() as half_open:
         for at in range(number):
             sent = list(HALF_OPEN.values())[at % len(HALF_OPEN)]
@@ -78,31 +76,9 @@ def test_half_open_connections_on_every_port_keep_nobody_out(tracehouse):
             wait_until(lambda port=port: open_connections(tracehouse, port) < 50, 90, f"closing those of {port}")
 
 
-@contextlib.contextmanager
-def closed_at_last():
-    connections = []
-    try:
-        yield connections
-    finally:
-        for connection in connections:
-            connection.close()
-
-
-def begin(url, sent):
-    """A connection that was begun with this; it may have been closed to make room for others."""
-    connection = socket.create_connection(address_of(url), timeout=30)
-    try:
-        connection.sendall(sent)
-    except ConnectionError:
-        pass
-    return connection
-
-
 def test_half_bodies_alone_keep_nobody_out_and_are_answered(tracehouse):
     """Each is a request that has begun: the server waits for its rest, which is no work."""
-    _, handles = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (handles, handles))
-    number = min(HALF_OPEN_PER_PORT, handles - HANDLES_OF_OTHERS)
+    number = min(HALF_OPEN_PER_PORT, connections_max())
     with steady_ingest(tracehouse) as sender, closed_at_last() as half_open:
         for _ in range(number):
             half_open.append(begin(tracehouse.otlp_http, HALF_OPEN["half a body"]))
@@ -131,6 +107,52 @@ def test_large_half_bodies_of_two_tenants_keep_nobody_out(tracehouse, sent):
         sender.wait_for(40)
     ended = tracehouse.metrics().get("tracehouse_receive_still_bodies_ended_total", 0)
     assert (ended > 0) == (sent > 1), "what was only announced takes no room"
+
+
+def requests_ended(server, reason):
+    counts = server.metrics().items()
+    return sum(count for name, count in counts if name.startswith("tracehouse_requests_ended") and reason in name)
+
+
+HALF_STREAMS = {
+    "otlp_grpc": (b"/opentelemetry.proto.collector.trace.v1.TraceService/Export", b"application/grpc", b""),
+    "otlp_http": (b"/v1/traces", b"application/json", b""),
+    "query": (b"/api/v1/sql", b"application/json", b"{"),
+}
+HALF_STREAMS_CONNECTIONS = 300
+STREAMS = 128
+
+
+def test_half_streams_on_every_port_keep_nobody_out(tracehouse):
+    """More than have room together, again and again: each connection is begun anew when its requests have ended."""
+    with steady_ingest(tracehouse) as sender, closed_at_last() as held:
+        for at in range(HALF_STREAMS_CONNECTIONS):
+            for port, url in ports(tracehouse).items():
+                path, content_type, data = HALF_STREAMS[port]
+                held.append(begin(url, half_streams(path, content_type, STREAMS, data=data)))
+        sender.wait_for(20)
+        assert requests_ended(tracehouse, "made_room") > 0
+
+
+def test_half_bodies_with_large_heads_keep_nobody_out(tracehouse):
+    number = min(1000, connections_max())
+    with steady_ingest(tracehouse) as sender, closed_at_last() as held:
+        for _ in range(number):
+            held.append(begin(tracehouse.otlp_http, half_body("/v1/traces", 30_000)))
+        sender.wait_for(20)
+        assert requests_ended(tracehouse, "made_room") > 0
+
+
+def test_half_bodies_on_the_query_port_keep_no_question_out(tracehouse):
+    """More than all bodies may hold together, really sent and never ended."""
+    bodies_bytes_max = 64 * MIB
+    with steady_ingest(tracehouse), closed_at_last() as held:
+        for _ in range(bodies_bytes_max // MIB + 4):
+            held.append(begin(tracehouse.url, half_body("/api/v1/sql", 0, MIB, b"{" + b" " * (MIB - 10))))
+        for _ in range(5):
+            answer = tracehouse.request("POST", "/api/v1/sql", json={"query": "SELECT count(*) FROM spans"}, expect=None)
+            assert answer.status_code == 200, answer.text
+    assert tracehouse.metrics()["tracehouse_api_still_bodies_ended_total"] > 0
 
 
 def test_without_file_handles_room_is_made_and_the_log_says_it_once(tracehouse):

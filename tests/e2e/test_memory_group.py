@@ -8,8 +8,10 @@ import grpc
 import pytest
 import requests
 
+from half_requests import begin, closed_at_last, half_body, half_streams
 from memory_group import MemoryGroup
 from otlp import HOUR_NANOS, middle_of_hour, request, span
+from steady_ingest import steady_ingest
 
 GIB = 2**30
 GROUP_BYTES = 2 * GIB
@@ -286,3 +288,24 @@ def test_a_trace_of_many_spans_at_once(empty):
             assert answered[1] in ANSWERS, answered
         for answered in at_once(len(ways), lambda number: ways[number]()):
             assert answered[1] in ANSWERS, answered
+
+
+MIB = 2**20
+# How many connections begin with what.
+HALF_REQUESTS = {
+    "streams with small heads": (1200, half_streams(b"/v1/traces", b"application/json", 256)),
+    "streams with large heads": (200, half_streams(b"/v1/traces", b"application/json", 256, fields=150)),
+    "large heads and bodies": (1200, half_body("/v1/traces", 30_000)),
+}
+
+
+@pytest.mark.parametrize("what", HALF_REQUESTS)
+def test_requests_that_are_begun_and_never_finished(empty, what):
+    """Tens of thousands of them, for each of which the server waits."""
+    connections, sent = HALF_REQUESTS[what]
+    before = empty.memory_bytes()[0]
+    with steady_ingest(empty), closed_at_last() as held:
+        for _ in range(connections):
+            held.append(begin(empty.otlp_http, sent))
+            # The limit of 64 MiB, and what connections and spans need.
+            assert empty.memory_bytes()[1] - before < 600 * MIB

@@ -71,6 +71,7 @@ const URI_BYTES_MAX: usize = 16 * 1024;
 /// Everything that is answered on the query port.
 pub fn router(state: ApiState) -> Router {
     meter::describe();
+    let bodies = Bodies::new(state.clock.clone());
     let questions = Router::new()
         .merge(native::routes().layer(map_response(say_length)).layer(compression()))
         .merge(routes_of_others().layer(map_response(say_length)).layer(compression().no_zstd()))
@@ -97,7 +98,7 @@ pub fn router(state: ApiState) -> Router {
         .with_state(state.clone())
         // gRPC has its own compression, limits of time and kinds of errors.
         .merge(flight::routes(state))
-        .layer(from_fn_with_state(Bodies::new(), bodies::limit))
+        .layer(from_fn_with_state(bodies, bodies::limit))
 }
 
 fn routes_of_others() -> Router<ApiState> {

@@ -11,6 +11,10 @@ const SECONDS: &str = "tracehouse_http_request_duration_seconds";
 
 pub(crate) fn describe() {
     describe_counter!(REQUESTS, "Requests answered by the query API and UI, by route, method and status");
+    describe_counter!(
+        "tracehouse_api_still_bodies_ended_total",
+        "Bodies of requests that did not move on, ended because others needed their room"
+    );
     describe_histogram!(SECONDS, Unit::Seconds, "Time until the head of an answer was ready, by route");
 }
 

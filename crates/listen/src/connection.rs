@@ -27,12 +27,17 @@ const KIB: u32 = 1024;
 /// One stream may send this much before the server has read any of it: a usual request arrives in one flight.
 const STREAM_WINDOW_BYTES: u32 = 1024 * KIB;
 const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * KIB;
-/// Larger frames than HTTP/2's default of 16 KiB, so that a request of a megabyte is not read in 64 pieces.
-const FRAME_BYTES_MAX: u32 = 256 * KIB;
-const STREAMS_PER_CONNECTION_MAX: u32 = 256;
-const HEADER_LIST_BYTES_MAX: u32 = 32 * KIB;
+/// Larger frames than HTTP/2's default of 16 KiB, so that a request of a megabyte is not read in 64 pieces. Each connection
+/// may hold all but the last byte of one.
+const FRAME_BYTES_MAX: u32 = 64 * KIB;
+/// As many as clients expect; those that want more at once open further connections or wait.
+const STREAMS_PER_CONNECTION_MAX: u32 = 128;
+/// An address of 16 KiB and whatever else.
+const HEADER_LIST_BYTES_MAX: u32 = 24 * KIB;
 /// The longest head of a request in HTTP/1, so that a slow one does not hold more.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
+const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// What a connection of HTTP/1 reads at once. It keeps a buffer of this size, also while it is at rest.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// What a stream may hold of an answer that the peer's window does not let go, besides one piece.
 const SEND_BUFFER_BYTES_MAX: usize = 256 * 1024;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -164,7 +169,11 @@ where
 fn http1_builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     // hyper's own time for a head begins with the end of the request before, and so would end connections at rest.
-    builder.timer(TokioTimer::new()).header_read_timeout(None).max_header_size(HEAD_BYTES_MAX);
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_header_size(HEAD_BYTES_MAX)
+        .max_buf_size(BUFFER_BYTES_MAX);
     builder
 }
 

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+use crate::begun::{RequestRoom, SharedByRequests};
 use crate::exchange::{Debt, Exchange, Phase, Progress};
 use crate::unread::{Budget, CONNECTION_BYTES_MAX, Room, Shared};
 
@@ -77,6 +78,7 @@ pub(crate) struct Connections {
     places: usize,
     look_interval: Duration,
     pub(crate) room: Room,
+    pub(crate) request_room: RequestRoom,
     /// Numbers whatever a peer does that moves its requests on; later is larger.
     moves: AtomicU64,
     open: Mutex<Open>,
@@ -167,16 +169,25 @@ fn network(address: IpAddr) -> IpAddr {
 }
 
 impl Connections {
-    pub(crate) fn new(name: &'static str, places: usize, look_interval: Duration, shared: Arc<Shared>) -> Arc<Self> {
-        Arc::new(Self {
+    pub(crate) fn new(
+        name: &'static str,
+        places: usize,
+        look_interval: Duration,
+        shared: Arc<Shared>,
+        shared_by_requests: Arc<SharedByRequests>,
+    ) -> Arc<Self> {
+        let connections = Arc::new(Self {
             name,
             places,
             look_interval,
             room: Room::new(shared),
+            request_room: RequestRoom::new(shared_by_requests.clone()),
             moves: AtomicU64::new(0),
             open: Mutex::default(),
             leaving: AtomicUsize::new(0),
-        })
+        });
+        shared_by_requests.join(&connections);
+        connections
     }
 
     pub(crate) fn enter(self: &Arc<Self>, address: IpAddr) -> Place {
@@ -202,6 +213,12 @@ impl Connections {
     /// Counts a request that was refused or ended because of what its peer does or leaves undone.
     pub(crate) fn count_request_ended(&self, reason: &'static str) {
         counter!("tracehouse_requests_ended_total", "port" => self.name, "reason" => reason).increment(1);
+    }
+
+    /// All requests that have begun and whose answers are not all written.
+    pub(crate) fn exchanges(&self) -> Vec<Arc<Exchange>> {
+        let open = self.open.lock();
+        open.connections.values().flat_map(|connection| connection.living_exchanges()).collect()
     }
 
     fn next_move(&self) -> u64 {
@@ -356,7 +373,7 @@ impl Connection {
         })
     }
 
-    fn close(&self, how: Closing) {
+    pub(crate) fn close(&self, how: Closing) {
         *self.closing.lock() = Some(how);
         self.closing_set.notify_one();
     }
@@ -459,7 +476,13 @@ impl Connection {
 impl Connections {
     pub(crate) fn for_tests(places: usize, shared: Arc<Shared>) -> Arc<Self> {
         const NEVER: Duration = Duration::from_secs(1 << 30);
-        Self::new("test", places, NEVER, shared)
+        Self::new("test", places, NEVER, shared, SharedByRequests::new(1 << 30))
+    }
+
+    /// With little room for requests.
+    pub(crate) fn with_requests(shared_by_requests: Arc<SharedByRequests>) -> Arc<Self> {
+        const NEVER: Duration = Duration::from_secs(1 << 30);
+        Self::new("test", 64, NEVER, Shared::new(1 << 30), shared_by_requests)
     }
 
     /// What every connection's task does every few seconds.

@@ -1,13 +1,15 @@
 //! The record of one request and its answer.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
-use crate::connections::Connection;
+use crate::begun::{Begun, MOVING_BYTES};
+use crate::connections::{Closing, Connection, reason};
 
 /// What an exchange waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +36,27 @@ pub(crate) struct Exchange {
     body_is_left: AtomicBool,
     body_waker: Mutex<Option<Waker>>,
     answer_waker: Mutex<Option<Waker>>,
-    /// Ends the task of its stream, in HTTP/2.
-    stream_end: OnceLock<Arc<Notify>>,
+    /// Ends the task of its stream, in HTTP/2, while that runs.
+    stream_end: OnceLock<Weak<Notify>>,
+    /// What it holds, unless it had no room.
+    begun: OnceLock<Begun>,
+    moved: Mutex<Moved>,
+    /// Whether its task has run …
+    is_started: AtomicBool,
+    /// … and whether it should do nothing when it does.
+    is_refused: AtomicBool,
+}
+
+/// When the peer last had moved a request on by as much as it should, and what came since.
+struct Moved {
+    at: Instant,
+    bytes_since: usize,
+}
+
+impl Moved {
+    fn now() -> Self {
+        Self { at: Instant::now(), bytes_since: 0 }
+    }
 }
 
 /// What looks at an exchange have found.
@@ -80,15 +101,56 @@ impl Exchange {
             body_waker: Mutex::default(),
             answer_waker: Mutex::default(),
             stream_end: OnceLock::new(),
+            begun: OnceLock::new(),
+            moved: Mutex::new(Moved::now()),
+            is_started: AtomicBool::new(false),
+            is_refused: AtomicBool::new(false),
         });
         connection.begin(&exchange);
         exchange
     }
 
     /// It has a stream of its own, whose task ends when this is told.
-    pub(crate) fn set_stream(&self, end: Arc<Notify>) {
+    pub(crate) fn set_stream(&self, end: &Arc<Notify>) {
         // It is set once, by the task itself.
-        let _ = self.stream_end.set(end);
+        let _ = self.stream_end.set(Arc::downgrade(end));
+    }
+
+    /// It has room until it is dropped.
+    pub(crate) fn set_begun(&self, begun: Begun) {
+        // It is set once, when it begins.
+        let _ = self.begun.set(begun);
+    }
+
+    pub(crate) fn begun(&self) -> Option<&Begun> {
+        self.begun.get()
+    }
+
+    /// When the peer last did what it owes.
+    pub(crate) fn moved_at(&self) -> Instant {
+        self.moved.lock().at
+    }
+
+    /// Its task runs, if this is true.
+    pub(crate) fn start(&self) -> bool {
+        self.is_started.store(true, Ordering::SeqCst);
+        !self.is_refused.load(Ordering::SeqCst)
+    }
+
+    /// Whether nothing was done for it yet.
+    pub(crate) fn is_unstarted(&self) -> bool {
+        !self.is_started.load(Ordering::SeqCst)
+    }
+
+    /// Ends it because others need its room.
+    pub(crate) fn end_for_room(&self) {
+        self.connection.port.count_request_ended(reason::MADE_ROOM);
+        let is_unstarted = self.is_unstarted();
+        self.is_refused.store(true, Ordering::SeqCst);
+        // What is left of an answer after its stream, and all in HTTP/1, is only ended with the connection.
+        if !self.end_stream() && !is_unstarted {
+            self.connection.close(Closing::AtOnce(reason::MADE_ROOM));
+        }
     }
 
     pub(crate) fn has_stream(&self) -> bool {
@@ -146,6 +208,7 @@ impl Exchange {
         let after = Phase::AwaitingReader as u8;
         let before = self.phase.swap(after, Ordering::Relaxed);
         if before == Phase::Working as u8 {
+            *self.moved.lock() = Moved::now();
             self.connection.count_work(Phase::Working, Phase::AwaitingReader);
         }
     }
@@ -183,6 +246,11 @@ impl Exchange {
         if bytes > 0 {
             self.moved_bytes.fetch_add(bytes, Ordering::Relaxed);
             self.connection.moved();
+            let mut moved = self.moved.lock();
+            moved.bytes_since += bytes;
+            if moved.bytes_since >= MOVING_BYTES {
+                *moved = Moved::now();
+            }
         }
     }
 
@@ -224,7 +292,7 @@ impl Exchange {
 
     /// Ends its stream, if it has one of its own.
     pub(crate) fn end_stream(&self) -> bool {
-        let Some(end) = self.stream_end.get() else { return false };
+        let Some(end) = self.stream_end.get().and_then(Weak::upgrade) else { return false };
         end.notify_one();
         true
     }

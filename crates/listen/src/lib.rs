@@ -4,11 +4,12 @@
 //! HTTP/2, without TLS. The way of a connection: [`serve`] accepts it, [`connections`] gives it a place and makes room when
 //! there are few, [`preface`] tells which protocol it speaks, [`connection`] drives it. The way of a request on it:
 //! [`reception`] has [`sites`] judge it and [`exchange`] record it until the last byte of its answer is written;
-//! [`request_body`] is what the router reads, [`answer_body`] what it gives, counted by [`unread`].
+//! [`request_body`] is what the router reads, [`answer_body`] what it gives, counted by [`unread`]; what requests hold besides is
+//! counted by [`begun`], which makes room among them.
 //!
 //! Invariants: whatever a peer does or leaves undone ends in bounded time, and ends nothing but the request it concerns where
 //! the protocol allows that; what peers have not taken of their answers is bounded for each connection, each port and the
-//! process before it is made; a port with few places left closes connections whose peers owe something or are at rest, never
+//! process before it is made, and so is what requests hold that wait for them; a port with few places left closes connections whose peers owe something or are at rest, never
 //! one that the server works for; connections never take the file handles that the store needs; a fault that repeats is
 //! written to the log once with a count.
 //!
@@ -21,6 +22,7 @@
 //! `test_other_sites.py` of the repository with real sockets.
 
 mod answer_body;
+mod begun;
 mod connection;
 mod connections;
 mod exchange;

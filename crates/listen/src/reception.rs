@@ -1,6 +1,5 @@
 //! Takes each request of a connection: judges it, records it, passes it on.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use hyper::body::Incoming;
 use tower::ServiceExt;
 
 use crate::answer_body::AnswerBody;
+use crate::begun::{Begun, unshared};
 use crate::connection::stream_end;
 use crate::connections::{Connection, reason};
 use crate::exchange::Exchange;
@@ -34,26 +34,43 @@ pub(crate) struct Reception {
 
 impl hyper::service::Service<Request<Incoming>> for Reception {
     type Response = Response<AnswerBody>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Infallible>> + Send>>;
+    /// How a stream of HTTP/2 is reset that was never looked at.
+    type Error = h2::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, h2::Error>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         // Here and not when it is first polled: from now on the connection is not idle.
         let exchange = Exchange::begin(&self.connection);
         let port = self.port.clone();
+        let (head, body) = request.into_parts();
+        let is_http1 = head.version < Version::HTTP_2;
+        let head = if is_http1 { head } else { unshared(head) };
+        let has_room = Begun::take(&self.connection, &head).map(|begun| exchange.set_begun(begun)).is_some();
+        if !has_room {
+            self.connection.port.count_request_ended(reason::NO_ROOM);
+            if !is_http1 {
+                return Box::pin(std::future::ready(Err(h2::Reason::REFUSED_STREAM.into())));
+            }
+        }
         Box::pin(async move {
             if let Some(end) = stream_end() {
-                exchange.set_stream(end);
+                exchange.set_stream(&end);
             }
-            let (head, body) = request.into_parts();
+            // In HTTP/1 it runs as soon as it is there.
+            if !exchange.start() && !is_http1 {
+                return Err(h2::Reason::REFUSED_STREAM.into());
+            }
             let body = RequestBody::new(Body::new(body), exchange.clone());
-            let is_http1 = head.version < Version::HTTP_2;
             let (response, reader) = match port.sites.judge(&head) {
                 Verdict::Answered(response) => {
                     drop(body);
                     (response, None)
                 }
-                Verdict::Allowed(reader) => (answer(&port.router, head, body, &exchange).await, reader),
+                Verdict::Allowed(reader) if has_room => (answer(&port.router, head, body, &exchange).await, reader),
+                Verdict::Allowed(reader) => {
+                    drop(body);
+                    (refusal::too_many_requests(), reader)
+                }
             };
             exchange.answer();
             let (mut response, whole) = counted(response, &exchange);

@@ -28,6 +28,14 @@ pub(crate) fn no_room() -> Response {
     response
 }
 
+/// Requests wait for their peers, and hold all they may.
+pub(crate) fn too_many_requests() -> Response {
+    let detail = "too many requests have begun and wait for their clients; send this one again in a moment";
+    let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, detail);
+    response.headers_mut().insert(RETRY_AFTER, NO_ROOM_RETRY_SECONDS.into());
+    response
+}
+
 /// The body of a request in HTTP/1 did not come.
 pub(crate) fn late_body() -> Response {
     problem(StatusCode::REQUEST_TIMEOUT, &crate::request_body::LateBody.to_string())

@@ -11,6 +11,9 @@ use http_body::{Body as _, Frame, SizeHint};
 
 use crate::exchange::Exchange;
 
+/// A shorter piece is copied: it would keep the whole buffer that it came in.
+const SHARED_PIECE_BYTES_MIN: usize = 16 * 1024;
+
 /// The peer stopped in the middle of a body, or sent it too slowly.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LateBody;
@@ -22,6 +25,10 @@ impl fmt::Display for LateBody {
 }
 
 impl std::error::Error for LateBody {}
+
+fn unshared(piece: Bytes) -> Bytes {
+    if piece.len() < SHARED_PIECE_BYTES_MIN { Bytes::copy_from_slice(&piece) } else { piece }
+}
 
 pub(crate) struct RequestBody {
     body: Body,
@@ -58,7 +65,7 @@ impl http_body::Body for RequestBody {
                 let piece = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
                 self.exchange.body_came(piece.map_or(0, Bytes::len));
                 self.is_read = frame.is_none();
-                Poll::Ready(frame)
+                Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(unshared))))
             }
             Poll::Pending => {
                 self.exchange.await_body(context.waker());

@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::{debug, warn};
 
+use crate::begun::SharedByRequests;
 use crate::connection::serve_connection;
 use crate::connections::{Connections, LOOK_INTERVAL};
 use crate::handles::connections_per_port;
@@ -52,7 +53,8 @@ impl Port {
 
     async fn serve_with(self, listener: TcpListener, connections_max: usize, shutdown: impl Future<Output = ()>) {
         let port = Arc::new(self);
-        let connections = Connections::new(port.name, connections_max, LOOK_INTERVAL, Shared::of_process());
+        let (answers, requests) = (Shared::of_process(), SharedByRequests::of_process());
+        let connections = Connections::new(port.name, connections_max, LOOK_INTERVAL, answers, requests);
         let places = Arc::new(Semaphore::new(connections_max));
         let (stop, stopping) = watch::channel(false);
         let faults = Repeated::new(QUIET_AFTER_FAULT);
@@ -142,6 +144,11 @@ fn describe() {
     describe_counter!(
         "tracehouse_requests_ended_total",
         "Requests that were refused or ended for what their clients left undone, by port and reason"
+    );
+    describe_gauge!(
+        "tracehouse_requests_begun_bytes",
+        Unit::Bytes,
+        "Memory of requests that are not answered as a whole, besides their bodies and answers"
     );
     describe_gauge!(
         "tracehouse_answers_waiting_bytes",

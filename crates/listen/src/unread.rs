@@ -32,7 +32,7 @@ impl Budget {
         Self { bytes_max, held: AtomicUsize::new(0), short: AtomicBool::new(false) }
     }
 
-    fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }
 
@@ -49,7 +49,7 @@ impl Budget {
     }
 
     /// Takes room if there is enough; if nothing is held, `first_is_free` says whether there always is.
-    fn take(&self, bytes: usize, first_is_free: bool) -> bool {
+    pub(crate) fn take(&self, bytes: usize, first_is_free: bool) -> bool {
         let grown = |held: usize| {
             let sum = held.saturating_add(bytes);
             (sum <= self.bytes_max || (first_is_free && held == 0)).then_some(sum)
@@ -61,7 +61,7 @@ impl Budget {
         self.held.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn give_back(&self, bytes: usize) {
+    pub(crate) fn give_back(&self, bytes: usize) {
         let before = self.held.fetch_sub(bytes, Ordering::Relaxed);
         if before - bytes <= self.bytes_max / 2 {
             self.short.store(false, Ordering::Relaxed);

@@ -16,6 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::begun::SharedByRequests;
 use crate::connections::Connections;
 use crate::sites::Sites;
 use crate::unread::Shared;
@@ -46,6 +47,15 @@ struct Client {
 
 impl Harness {
     fn new() -> Self {
+        Self::with(Connections::for_tests(64, Shared::new(2 * LARGE)))
+    }
+
+    /// With as much room for requests as a port has for itself.
+    fn with_little_room_for_requests() -> Self {
+        Self::with(Connections::with_requests(SharedByRequests::new(0)))
+    }
+
+    fn with(connections: Arc<Connections>) -> Self {
         let router = Router::new()
             .route("/large", get(async || Bytes::from_static(&LARGE_ANSWER)))
             .route("/piece", get(async || Bytes::from(vec![7; PIECE])))
@@ -56,7 +66,7 @@ impl Harness {
             .route("/never", get(async || std::future::pending::<()>().await));
         let port = Arc::new(Port { name: "test", router, sites: Sites::default() });
         let (stop, stopping) = watch::channel(false);
-        Self { connections: Connections::for_tests(64, Shared::new(2 * LARGE)), port, stopping, _stop: stop }
+        Self { connections, port, stopping, _stop: stop }
     }
 
     /// A connection, and why it ended.
@@ -115,6 +125,11 @@ impl Client {
     async fn ask(&mut self, path: &str) -> http::Response<RecvStream> {
         let request = http::Request::get(format!("http://localhost{path}"));
         self.begin(request, true).await.0.await.expect("the head of an answer needs no window")
+    }
+
+    async fn ask_or_reset(&mut self, path: &str) -> Result<(), h2::Error> {
+        let request = http::Request::get(format!("http://localhost{path}"));
+        self.begin(request, true).await.0.await.map(drop)
     }
 
     async fn ask_and_read(&mut self, path: &str) -> usize {
@@ -439,6 +454,61 @@ async fn room_is_made_by_who_is_waited_for_and_never_by_who_is_worked_for() {
     assert_eq!(harness.connections.make_room(), 0);
     assert!(!working.served.is_finished());
     drop(pending);
+}
+
+#[tokio::test]
+async fn half_requests_give_room_to_whole_ones() {
+    let harness = Harness::with_little_room_for_requests();
+    let mut crowds = Vec::new();
+    let mut half = Vec::new();
+    for _ in 0..8 {
+        let mut crowd = harness.http2(DEFAULT_WINDOW).await;
+        for _ in 0..STREAMS_PER_CONNECTION_MAX {
+            half.push(crowd.begin(posted(), false).await);
+        }
+        harness.until(|| harness.connections.requests() > half.len() / 2 && harness.connections.working() == 0).await;
+        crowds.push(crowd);
+    }
+    let mut client = harness.http2(DEFAULT_WINDOW).await;
+    for _ in 0..100 {
+        assert_eq!(client.ask_and_read("/small").await, 5);
+        let (answer, mut body) = client.begin(posted(), false).await;
+        body.send_data(Bytes::from_static(b"[1]"), true).expect("the stream is open");
+        assert_eq!(read(answer.await.expect("it is answered").into_body()).await.expect("it is whole"), 3);
+    }
+    assert!(harness.connections.requests() < half.len());
+    drop((half, crowds, client));
+    harness.until(|| harness.connections.request_room.held() == 0).await;
+}
+
+#[tokio::test]
+async fn without_room_for_a_request_it_is_refused_and_may_be_sent_again() {
+    let harness = Harness::with_little_room_for_requests();
+    let mut working = Vec::new();
+    let mut pending = Vec::new();
+    let refused = loop {
+        let mut client = harness.http2(DEFAULT_WINDOW).await;
+        for _ in 1..STREAMS_PER_CONNECTION_MAX {
+            pending.push(client.begin(http::Request::get("http://localhost/never"), true).await.0);
+        }
+        let ended = client.ask_or_reset("/small").await;
+        working.push(client);
+        if let Err(error) = ended {
+            break error;
+        }
+    };
+    assert_eq!(refused.reason(), Some(h2::Reason::REFUSED_STREAM));
+    let (mut stream, _served) = harness.connect();
+    stream.write_all(REQUEST).await.expect("the pipe has room");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.expect("the answer comes"));
+    }
+    let head = String::from_utf8(head).expect("a head is ASCII");
+    assert!(head.starts_with("HTTP/1.1 503") && head.contains("retry-after"), "{head}");
+    drop((pending, working));
+    harness.until(|| harness.connections.request_room.held() == 0).await;
+    ask_over_http1(&harness, &mut stream).await;
 }
 
 #[tokio::test]
