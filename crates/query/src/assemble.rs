@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use tracehouse_model::{SeededMap, SeededSet, SpanBatch, TraceId, kind, status};
 use tracehouse_scan::{Bounds, Held, Part, may_contain, row_bytes};
-use tracehouse_store::{HotBatch, OpenFile, Projection};
+use tracehouse_store::{HotBatch, HotRows, OpenFile, Projection};
 
 use crate::copies::{Sources, WithoutCopies};
 use crate::question::Question;
@@ -194,10 +194,10 @@ fn assemble_portion(
         }
         sources.end_file(gathered.len());
     }
-    for (hot, rows) in snapshot.hot_rows(traces) {
-        let left = spans_left(&gathered, bytes_max, bytes_of_hot_span(&hot));
+    for HotRows { batch, rows } in snapshot.hot_rows(traces) {
+        let left = spans_left(&gathered, bytes_max, bytes_of_hot_span(&batch));
         omitted += rows.len().saturating_sub(left) as u64;
-        gathered.append_rows(&hot.spans, rows.into_iter().take(left));
+        gathered.append_rows(&batch.spans, rows.into_iter().take(left));
     }
     let mut assembled = arrange(&gathered, &sources);
     if let [only] = assembled.trees.as_mut_slice() {

@@ -12,7 +12,7 @@ use tracehouse_model::{Span, SpanBatch, SpanId, TraceId, status};
 use tracehouse_scan::{
     Held, Part, Reservation, may_contain, no_room, read_rows, readable, row_bytes, selection_of_range,
 };
-use tracehouse_store::{HotBatch, OpenFile, Projection, SpanFile, StringForm};
+use tracehouse_store::{HotBatch, HotRows, OpenFile, Projection, SpanFile, StringForm};
 
 use crate::answer_text::TextEstimate;
 use crate::assemble::{bytes_of_hot_span, count_scanned, order};
@@ -79,7 +79,7 @@ pub(crate) fn trace(question: Question<'_>, asked: TraceQuestion) -> std::result
 }
 
 /// Spans of the trace in memory that are not stored.
-fn find_hot(question: Question<'_>, id: TraceId) -> std::result::Result<Vec<(Arc<HotBatch>, Vec<usize>)>, QueryError> {
+fn find_hot(question: Question<'_>, id: TraceId) -> std::result::Result<Vec<HotRows>, QueryError> {
     let Question { snapshot, bounds, .. } = question;
     let spans = |hot: &Arc<HotBatch>| hot.spans.trace_id.iter().filter(|of_span| **of_span == id).count();
     let spans: usize = snapshot.hot.iter().filter(|hot| hot.may_contain(id)).map(spans).sum();
@@ -126,7 +126,7 @@ impl<'a> Reading<'a> {
         question: Question<'a>,
         asked: TraceQuestion,
         found: &[Found<'_>],
-        hot: &[(Arc<HotBatch>, Vec<usize>)],
+        hot: &[HotRows],
     ) -> std::result::Result<Option<Self>, QueryError> {
         let Question { bounds, reach, .. } = question;
         let (mut total, mut bytes) = (0u64, 0usize);
@@ -136,9 +136,9 @@ impl<'a> Reading<'a> {
             let rows = found.rows.len().min(asked.spans_max);
             bytes = bytes.saturating_add(rows.saturating_mul(asked.bytes_of_span(&open, found.row_group)));
         }
-        for (hot, rows) in hot {
+        for HotRows { batch, rows } in hot {
             total += rows.len() as u64;
-            bytes = bytes.saturating_add(rows.len().min(asked.spans_max) * COPIES * bytes_of_hot_span(hot));
+            bytes = bytes.saturating_add(rows.len().min(asked.spans_max) * COPIES * bytes_of_hot_span(batch));
         }
         if total == 0 {
             return Ok(None);
@@ -168,11 +168,7 @@ impl<'a> Reading<'a> {
         true
     }
 
-    fn run(
-        mut self,
-        found: &[Found<'_>],
-        hot: &[(Arc<HotBatch>, Vec<usize>)],
-    ) -> std::result::Result<(Trace, bool), QueryError> {
+    fn run(mut self, found: &[Found<'_>], hot: &[HotRows]) -> std::result::Result<(Trace, bool), QueryError> {
         // Files first: of two copies the stored one stays, so that the answer does not depend on what is in memory.
         for of_file in found.chunk_by(|one, other| Arc::ptr_eq(one.file, other.file)) {
             for found in of_file {
@@ -180,8 +176,8 @@ impl<'a> Reading<'a> {
             }
             self.sources.end_file(self.gathered.len());
         }
-        for (hot, rows) in hot {
-            self.read_hot(hot, rows);
+        for HotRows { batch, rows } in hot {
+            self.read_hot(batch, rows);
         }
         if self.gathered.is_empty() {
             let unread = self.question.reach.partial_reason();

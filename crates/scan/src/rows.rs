@@ -24,6 +24,9 @@ use crate::held::Held;
 /// The columns that tell the parent of a span.
 const PARENT_COLUMNS: [&str; 3] = ["span_id", "parent_span_id", "parent_offset"];
 
+/// Columns of so few values that most row groups have each of them: it is not worth it to look at the values first.
+const COLUMNS_OF_FEW_VALUES: [&str; 2] = ["kind", "status"];
+
 /// A condition on the value of one field, as a language has it.
 pub trait Test {
     type Error: From<ParquetError>;
@@ -39,8 +42,10 @@ pub trait Test {
         None
     }
 
-    /// Whether it may hold for a whole number in a range.
-    fn may_hold_within(&self, least: i64, greatest: i64) -> bool;
+    /// Whether it may hold for a whole number in a range, if it can tell.
+    fn may_hold_within(&self, _least: i64, _greatest: i64) -> bool {
+        true
+    }
 }
 
 /// Whether a test of a field may hold for any span of a file, from what is known of what occurs in it.
@@ -131,7 +136,7 @@ impl RowGroup<'_> {
 
     /// Whether the file says which values a column has, and a test holds for none of them.
     fn rules_out<T: Test>(&self, place: &Place<'_>, test: &T) -> Result<bool> {
-        if place.key.is_some() {
+        if place.key.is_some() || COLUMNS_OF_FEW_VALUES.contains(&place.column.as_str()) {
             return Ok(false);
         }
         let values = match self.open.distinct_values(self.number, &place.column)? {

@@ -128,10 +128,17 @@ impl HotCopies {
     }
 }
 
+/// Some rows of a batch in memory.
+pub struct HotRows {
+    pub batch: Arc<HotBatch>,
+    /// Ascending.
+    pub rows: Vec<usize>,
+}
+
 impl Snapshot {
     /// The rows of the spans in memory that belong to some traces, which are given sorted, without those that have a twin in a
     /// file. Twins in memory are left, for whoever puts traces together finds them. May read files.
-    pub fn hot_rows(&self, traces: &[TraceId]) -> Vec<(Arc<HotBatch>, Vec<usize>)> {
+    pub fn hot_rows(&self, traces: &[TraceId]) -> Vec<HotRows> {
         let mut found = Vec::new();
         for batch in self.hot.iter().filter(|batch| traces.iter().any(|&trace| batch.may_contain(trace))) {
             let is_wanted = |row: &usize| traces.binary_search(&batch.spans.trace_id[*row]).is_ok();
@@ -143,7 +150,7 @@ impl Snapshot {
                 rows.retain(|row| !copies.contains(&(*row as u32)));
             }
             if !rows.is_empty() {
-                found.push((batch.clone(), rows));
+                found.push(HotRows { batch: batch.clone(), rows });
             }
         }
         found

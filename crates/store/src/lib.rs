@@ -65,6 +65,7 @@ pub use file::{
 };
 pub use flush::FlushReport;
 pub use folder::open_folder;
+pub use hot_copies::HotRows;
 pub use repair::{RepairOptions, repair_store};
 pub use repair_report::{Action, Left, RepairReport};
 pub use span_file::SpanFile;

@@ -216,10 +216,6 @@ impl Test for InColumns {
     fn of_none(&self) -> Result<bool> {
         Ok(self.0(None))
     }
-
-    fn may_hold_within(&self, _: i64, _: i64) -> bool {
-        true
-    }
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use tracehouse_store::{OpenFile, SpanFile};
 
 use super::sources::{is_columnar, stored_names};
 use super::spans::SpanRows;
-use super::{STEP_BYTES_MAX, Scan, ScanError};
+use super::{STEP_BYTES_MAX, Scan, ScanError, ScanResult};
 use crate::plan::{Condition, Ranges};
 use crate::tables::Column;
 
@@ -59,19 +59,14 @@ struct ColumnTest<'a> {
 impl Test for ColumnTest<'_> {
     type Error = ScanError;
 
-    fn of(&self, values: Values) -> std::result::Result<BooleanArray, ScanError> {
+    fn of(&self, values: Values) -> ScanResult<BooleanArray> {
         let values = self.column.made_of(values)?;
         let (rows, nulls) = (values.len(), values.logical_nulls());
         Ok(BooleanArray::new(self.condition.holds(vec![values], rows)?, nulls))
     }
 
-    fn of_none(&self) -> std::result::Result<bool, ScanError> {
+    fn of_none(&self) -> ScanResult<bool> {
         Ok(self.condition.holds(vec![self.column.of_none()], 1)?.value(0))
-    }
-
-    /// Ranges were looked at before, for all conditions together.
-    fn may_hold_within(&self, _: i64, _: i64) -> bool {
-        true
     }
 }
 
@@ -144,7 +139,7 @@ impl FileScan {
         Ok(Some(RecordBatch::new_empty(scan.schema.clone())))
     }
 
-    fn step_once(&mut self, scan: &Scan) -> std::result::Result<Option<RecordBatch>, ScanError> {
+    fn step_once(&mut self, scan: &Scan) -> ScanResult<Option<RecordBatch>> {
         if self.row_group >= self.open.row_groups() {
             return Ok(None);
         }
@@ -173,7 +168,7 @@ impl FileScan {
     }
 
     /// Decides which rows of a row group are wanted, and begins to read them.
-    fn begin(&mut self, scan: &Scan) -> std::result::Result<Option<Wanted>, ScanError> {
+    fn begin(&mut self, scan: &Scan) -> ScanResult<Option<Wanted>> {
         let range = |column: &str| self.open.int_range(self.row_group, column);
         let ranges = Ranges { start_time: range("start_time"), duration_nanos: range("duration_nanos") };
         if !scan.predicate.may_hold(&ranges) {
@@ -237,7 +232,7 @@ impl FileScan {
         wanted: &BooleanBuffer,
         columns: &mut Columns,
         scan: &Scan,
-    ) -> std::result::Result<Option<RecordBatch>, ScanError> {
+    ) -> ScanResult<Option<RecordBatch>> {
         let Some(batch) = columns.next().transpose()? else { return Ok(None) };
         let made = scan.columns.iter().map(|column| column.made_from(&batch, self.open.layout(), &self.contents));
         let given = scan.batch(made.collect::<Result<Vec<_>>>()?, batch.num_rows())?;
@@ -254,7 +249,7 @@ impl FileScan {
         wanted: &BooleanBuffer,
         read: &mut Option<Box<ReadSpans>>,
         scan: &Scan,
-    ) -> std::result::Result<Option<RecordBatch>, ScanError> {
+    ) -> ScanResult<Option<RecordBatch>> {
         if read.is_none() {
             let stored = stored_names(&needed_columns(scan), self.open.layout(), &self.contents);
             let names: Vec<&str> = stored.iter().map(String::as_str).collect();
@@ -292,11 +287,7 @@ impl FileScan {
 }
 
 /// The rows of some for which a condition on columns of a file holds.
-fn holding(
-    condition: &Condition,
-    row_group: &RowGroup<'_>,
-    among: &BooleanBuffer,
-) -> std::result::Result<BooleanBuffer, ScanError> {
+fn holding(condition: &Condition, row_group: &RowGroup<'_>, among: &BooleanBuffer) -> ScanResult<BooleanBuffer> {
     if let [column] = condition.columns.as_slice() {
         return row_group.holding(column.stored_field(), &ColumnTest { condition, column }, among);
     }

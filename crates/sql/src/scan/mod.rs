@@ -125,6 +125,8 @@ pub(super) enum ScanError {
     Statement(DataFusionError),
 }
 
+pub(super) type ScanResult<T> = std::result::Result<T, ScanError>;
+
 impl From<ParquetError> for ScanError {
     fn from(error: ParquetError) -> Self {
         match out_of_memory(&error) {

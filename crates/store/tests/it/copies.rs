@@ -75,7 +75,7 @@ async fn spans_in_memory_of_some_traces_are_those_that_are_not_stored() {
         let snapshot = store.snapshot_as_sent(&tenant);
         assert_eq!(hot_spans(&snapshot).len(), 200, "what was sent again is there");
         let traces: Vec<TraceId> = traces.map(|trace| TraceId(trace.to_be_bytes())).collect();
-        snapshot.hot_rows(&traces).iter().map(|(_, rows)| rows.len()).sum::<usize>()
+        snapshot.hot_rows(&traces).iter().map(|hot| hot.rows.len()).sum::<usize>()
     };
     // Traces of 20 spans: the first 15 are stored, 11 to 20 were sent afterwards.
     assert_eq!(found(1..11), 0, "stored only");
