@@ -169,7 +169,8 @@ fn take_room_of_others(connection: &Connection, bytes: usize, now: Instant) -> O
     let requests = connection.requests();
     let is_in_vain = |search: &VainSearch| now.saturating_duration_since(search.at) < VAIN_SEARCH_PAUSE;
     let mut vain_search = room.vain_search.lock();
-    if vain_search.as_ref().is_some_and(|search| is_in_vain(search) && search.requests <= requests) {
+    // A connection's only request is tried in any case: it is as dear to a peer as a connection.
+    if requests > 1 && vain_search.as_ref().is_some_and(|search| is_in_vain(search) && search.requests <= requests) {
         return None;
     }
     make_room(&ports, connection, bytes.max(ROOM_BYTES_MIN), now);
@@ -194,10 +195,11 @@ fn make_room(ports: &[Weak<Connections>], newcomer: &Connection, mut missing: us
             }
         }
     }
+    // Those that were told to end are in memory until their tasks have run.
+    let is_crowded = newcomers_requests > 1 && shared.leaving.load(Ordering::Relaxed) > LEAVING_BYTES_MAX;
     candidates.sort_unstable_by_key(|(order, _)| *order);
     for (_, exchange) in candidates {
-        // Those that were told to end are in memory until their tasks have run.
-        if missing == 0 || shared.leaving.load(Ordering::Relaxed) > LEAVING_BYTES_MAX {
+        if missing == 0 || is_crowded {
             break;
         }
         if let Some(begun) = exchange.begun() {
