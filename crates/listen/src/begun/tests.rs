@@ -155,7 +155,8 @@ fn heads_count_as_they_lie_in_memory() {
     };
     let distinct = |number: usize| format!("x-{number}");
     let same = |_: usize| "x-same".to_owned();
-    let cases: [(usize, &dyn Fn(usize) -> String, usize); 4] =
+    type Name<'a> = &'a dyn Fn(usize) -> String;
+    let cases: [(usize, Name<'_>, usize); 4] =
         [(0, &distinct, 0), (1, &distinct, 10_000), (400, &distinct, 1), (400, &same, 1)];
     for (fields, name, bytes) in cases {
         let head = head(fields, name, bytes);
