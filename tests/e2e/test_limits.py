@@ -402,7 +402,8 @@ def test_too_many_bytes_at_once_are_refused_for_now(new_tracehouse):
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     ).encode()
     holders = [socket.create_connection((address[0], int(address[1]))) for _ in range(2)]
-    sent, piece = len(body) // 2, 32 * 1024
+    # What moves on sends 16 KiB a second.
+    sent, piece = len(body) * 7 // 8, 17 * 1024
     for holder in holders:
         holder.sendall(head + body[:sent])
     deadline = time.monotonic() + 10
