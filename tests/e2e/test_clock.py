@@ -2,7 +2,9 @@
 
 import time
 
+import grpc
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from otlp import by_span, middle_of_hour, partial_success, request, span, trace_as_protobuf
 from process_clock import shifted
@@ -12,6 +14,11 @@ CONFIG = {"store": {"compaction_interval": "1h", "delete_grace": "100ms", "flush
 YEAR = 365 * 24 * 3600
 SPANS = 5
 DEADLINE_SECONDS = 30
+
+
+def clock_at(date):
+    """A clock that goes on from a date."""
+    return shifted(0) | {"FAKETIME": f"@{date} 00:00:00"}
 
 
 def send(server, number, hours_ago=1):
@@ -113,3 +120,51 @@ def test_the_operator_confirms_the_clock(new_tracehouse):
     server.command("store", "trust-clock")
     server.start()
     assert troubles(server) == "" and all_there(server, (1,))
+
+
+def refusal_by_grpc(server, body):
+    path = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+    with grpc.insecure_channel(server.otlp_grpc.removeprefix("http://")) as channel:
+        export = channel.unary_unary(path, lambda message: message, ExportTraceServiceResponse.FromString)
+        with pytest.raises(grpc.RpcError) as raised:
+            export(body, timeout=DEADLINE_SECONDS)
+    return raised.value
+
+
+@pytest.mark.parametrize("date", ["1970-01-02", "1980-01-06", "2015-01-01"])
+def test_a_new_store_with_a_clock_that_was_never_set(new_tracehouse, date):
+    """Once, every span was refused for good, as one of the future, and no sender sent it again."""
+    server = new_tracehouse(CONFIG).start(env=clock_at(date))
+    body = request([span(b"\x01" * 16, b"\x02" * 8, middle_of_hour())]).SerializeToString()
+    answer = server.post_otlp(body, expect=503)
+    assert int(answer.headers["Retry-After"]) > 0 and b"never set" in answer.content
+    refused = refusal_by_grpc(server, body)
+    assert refused.code() == grpc.StatusCode.UNAVAILABLE and "never set" in refused.details()
+    assert b"RetryInfo" in dict(refused.trailing_metadata())["grpc-status-details-bin"]
+    assert "never set" in troubles(server)
+    server.stop()
+    assert server.log().count("senders are asked to wait") == 1
+    server.start()
+    send(server, 1)
+    assert all_there(server, (1,)) and troubles(server) == ""
+
+
+def test_an_older_store_with_a_clock_that_was_never_set(new_tracehouse):
+    server = new_tracehouse(CONFIG).start()
+    send(server, 1)
+    server.flush()
+    server.stop()
+    server.start(env=clock_at("1970-01-02"))
+    send(server, 2)
+    assert all_there(server, (1, 2))
+
+
+def test_a_clock_before_1970(new_tracehouse):
+    """Once, the server started, and each request ended in a panic."""
+    server = new_tracehouse(CONFIG)
+    try:
+        server.start(env=clock_at("1969-06-01"))
+    except AssertionError:
+        assert "stands before 1970; set it" in server.log() and "panicked" not in server.log()
+    else:
+        raise AssertionError("the server must not start")

@@ -198,6 +198,8 @@ def test_a_lost_catalogue(new_tracehouse):
         server.start()
         assert not any(is_there(server, number) for number in range(1, 7))
         assert "6 stored files are unknown" in troubles(server)
+        answer = server.request("POST", "/api/v1/sql", json={"query": "SELECT count(*) FROM spans"}).json()
+        assert answer["partialReason"].startswith("an unknown number of spans could not be read, in 6 of 6 files")
         assert server.metrics()["tracehouse_store_unknown_files"] == 6
         server.stop()
         assert "does not know a stored file" in server.log()

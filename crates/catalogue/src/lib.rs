@@ -19,6 +19,7 @@
 //! Tests: `tests/it`, against a real SQLite file.
 
 mod rebuild;
+mod regular;
 mod rows;
 mod sqlite;
 
@@ -184,6 +185,11 @@ pub enum CatalogueError {
          it keeps the damaged catalogue aside, saves what can be read of it and lists the stored files anew"
     )]
     Damaged { path: String, finding: String },
+    #[error(
+        "{what} stands at {path}, and no file of the catalogue; nothing was changed. Move that away and put the file back. If \
+         there is none any more, `tracehouse store repair` lists the stored files anew"
+    )]
+    NoFile { path: PathBuf, what: &'static str },
     #[error("the catalogue {path} is of an older version; start the server once, or run `tracehouse store repair`")]
     Outdated { path: PathBuf },
     #[error("the disk has no room for the catalogue; make some, a few MiB are enough to start")]

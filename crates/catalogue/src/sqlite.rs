@@ -7,6 +7,7 @@ use futures::TryStreamExt;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Row, Sqlite, Transaction};
 
+use crate::regular::refuse_what_is_no_file;
 use crate::rows::{
     FILE_COLUMNS, file_checksum, file_from_row, meta_checksum, meta_from_row, position_checksum, position_from_row,
     unchecked_file_from_row,
@@ -68,6 +69,7 @@ impl SqliteCatalogue {
     }
 
     async fn connect(path: &Path, read_only: bool) -> Result<Self, CatalogueError> {
+        refuse_what_is_no_file(path)?;
         let shown_path = path.display().to_string();
         let options = SqliteConnectOptions::new().filename(path).busy_timeout(Self::BUSY_TIMEOUT);
         let writing = if read_only {

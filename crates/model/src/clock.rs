@@ -3,7 +3,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Where time comes from. Only this file reads the machine's clock, so that a simulation can replace it.
 pub trait Clock: Send + Sync {
-    /// Wall-clock time in nanoseconds since the Unix epoch. May jump in either direction.
+    /// Wall-clock time in nanoseconds since the Unix epoch; 0 if it stands before that. May jump in either direction.
     fn now_unix_nanos(&self) -> i64;
 
     /// Time since an arbitrary moment; never goes back.
@@ -13,6 +13,15 @@ pub trait Clock: Send + Sync {
     fn boot(&self) -> Option<BootTime> {
         None
     }
+}
+
+/// A clock that stands before this moment, 2020-01-01T00:00:00Z, was never set: the machine has no battery, and has not asked
+/// the network for the time yet.
+const SET_CLOCK_UNIX_NANOS_MIN: i64 = 1_577_836_800 * 1_000_000_000;
+
+/// Whether a time, in nanoseconds since the Unix epoch, can be that of a clock which was set.
+pub fn is_set_clock(unix_nanos: i64) -> bool {
+    unix_nanos >= SET_CLOCK_UNIX_NANOS_MIN
 }
 
 /// Time that was measured since the machine booted, suspended time included.

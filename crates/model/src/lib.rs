@@ -35,7 +35,7 @@ mod threshold;
 pub use any_value::{AnyValue, CanonicalJsonError};
 pub use attributes::{AttributeLists, AttributeValue, ValueTag};
 pub use batch::{Events, Links, Resources, Scopes, SpanBatch, SpanFields};
-pub use clock::{BootTime, Clock, ManualClock, Randomness, SystemClock, SystemRandomness};
+pub use clock::{BootTime, Clock, ManualClock, Randomness, SystemClock, SystemRandomness, is_set_clock};
 pub use copies::CopyKey;
 pub use encoding::DecodeError;
 pub use exact::ExactBatch;

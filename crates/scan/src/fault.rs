@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use arrow::buffer::BooleanBuffer;
 use parquet::errors::ParquetError;
 use tracehouse_model::{SpanBatch, TraceId};
-use tracehouse_store::{FileContents, OpenFile, Projection, SpanFile, is_damage};
+use tracehouse_store::{FileContents, OpenFile, Projection, SpanFile, is_absent, is_damage};
 
 use tracehouse_memory::OutOfMemory;
 
@@ -21,6 +21,9 @@ pub enum Fault {
     /// The machine is: the file may be whole.
     #[error("not readable at the moment: {0}")]
     Machine(String),
+    /// It is not there, or something else is in its place. The store names such a file once, and counts it as missing from then on.
+    #[error("missing: {0}")]
+    Absent(String),
     /// The question has no memory left. Nothing is wrong with the file.
     #[error(transparent)]
     Memory(#[from] OutOfMemory),
@@ -36,7 +39,9 @@ impl From<ParquetError> for Fault {
             return if is_damage(&error) { Fault::Damage(reason) } else { Fault::Machine(reason) };
         };
         let cause = innermost(cause.as_ref()).to_string();
-        if is_damage(&error) {
+        if is_absent(&error) {
+            Fault::Absent(cause)
+        } else if is_damage(&error) {
             Fault::Damage(cause.trim_start_matches("damaged: ").to_owned())
         } else {
             Fault::Machine(cause)

@@ -29,11 +29,13 @@ struct Lost {
     /// Files and spans beyond those that are told apart.
     further_files: usize,
     further_spans: u64,
+    /// Among those are files of which nobody knows how many spans they have.
+    further_unknown: bool,
 }
 
 #[derive(Debug)]
 struct OfFile {
-    /// Spans of the file as a whole.
+    /// Spans of the file as a whole; 0 if that is not known.
     spans: u64,
     /// First and last start of a span.
     start: (i64, i64),
@@ -80,6 +82,7 @@ impl Reach {
         if lost.by_path.len() >= FILES_NAMED_MAX {
             lost.further_files += 1;
             lost.further_spans += spans;
+            lost.further_unknown |= spans == 0;
             return;
         }
         let (parts, reason) = (BTreeMap::from([(Part::Whole, spans)]), shortened(reason));
@@ -189,7 +192,12 @@ impl Reach {
         let path = &file.record.path;
         let mut lost = self.lost.lock();
         if !lost.by_path.contains_key(path) {
-            tracing::error!(path, %fault, "a file could not be read for a question; its answer is partial");
+            if matches!(fault, Fault::Absent(_)) {
+                // The store says it, once and not for each question.
+                tracing::debug!(path, %fault, "a file could not be read for a question; its answer is partial");
+            } else {
+                tracing::error!(path, %fault, "a file could not be read for a question; its answer is partial");
+            }
             let kind = if matches!(fault, Fault::Damage(_)) { "damage" } else { "machine" };
             metrics::counter!("tracehouse_query_unreadable_files_total", "kind" => kind).increment(1);
             if lost.by_path.len() >= FILES_NAMED_MAX {
@@ -222,11 +230,14 @@ impl Reach {
         let (path, first) = those().next()?;
         let files = those().count() + lost.further_files;
         let spans = those().map(|(_, file)| file.lost()).sum::<u64>() + lost.further_spans;
+        let has_unknown = lost.further_unknown || those().any(|(_, file)| file.spans == 0);
         let (spans_all, files_all, reason) = (self.spans.max(spans), self.files.max(files), &first.reason);
-        Some(format!(
-            "{spans} of {spans_all} spans could not be read, in {files} of {files_all} files, the first of them {path}: \
-             {reason}"
-        ))
+        let what = match (spans, has_unknown) {
+            (0, true) => "an unknown number of spans".to_owned(),
+            (_, true) => format!("{spans} of {spans_all} spans and an unknown number of others"),
+            (_, false) => format!("{spans} of {spans_all} spans"),
+        };
+        Some(format!("{what} could not be read, in {files} of {files_all} files, the first of them {path}: {reason}"))
     }
 
     /// Files of which something could not be read.

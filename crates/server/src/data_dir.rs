@@ -1,10 +1,11 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use rustix::fs::Mode;
-use tracehouse_store::{Disk, StorePaths};
+use tracehouse_store::{Disk, StorePaths, open_regular};
 
 const LOCK: &str = "LOCK";
 /// What lies in the folder. Of the catalogue SQLite makes further files.
@@ -40,8 +41,14 @@ impl DataDir {
         // For what libraries make, SQLite above all: they ask for the rights that the user's settings leave.
         rustix::process::umask(RIGHTS_OF_OTHERS);
         let unwritable = || format!("data_dir {} cannot be written; check who owns it", path.display());
-        let lock = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path.join(LOCK));
-        let lock = lock.with_context(unwritable)?;
+        let lock_path = path.join(LOCK);
+        let lock = open_regular(&lock_path, OpenOptions::new().create(true).write(true).truncate(false).mode(0o600));
+        let lock = match lock {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                bail!("at {} {error}; move that away", lock_path.display())
+            }
+            lock => lock.with_context(unwritable)?,
+        };
         match lock.try_lock() {
             Ok(()) => {
                 let data_dir = Self { path: path.to_owned(), _lock: lock };
@@ -126,6 +133,26 @@ mod tests {
         loosen(&path, 0o755);
         drop(DataDir::take(&path).expect("nobody has it"));
         assert_eq!((mode(&path), mode(&path.join("store"))), (0o755, 0o700));
+    }
+
+    /// Once, a pipe in its place kept the server and every command waiting for ever.
+    #[test]
+    fn names_what_stands_in_the_place_of_the_lock() {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let lock = folder.path().join(LOCK);
+        rustix::fs::mknodat(rustix::fs::CWD, &lock, rustix::fs::FileType::Fifo, Mode::RWXU, 0).expect("can be made");
+        for take in [DataDir::take, DataDir::lock] {
+            let refused = take(folder.path()).map(|_| ()).expect_err("it is no file");
+            let expected = format!("at {} a pipe stands there, and no file; move that away", lock.display());
+            assert_eq!(refused.to_string(), expected);
+        }
+        fs::remove_file(&lock).expect("it is there");
+        // A link to a file is somebody's wish, and the file may hold something.
+        let elsewhere = folder.path().join("elsewhere");
+        fs::write(&elsewhere, "kept").expect("ours");
+        std::os::unix::fs::symlink(&elsewhere, &lock).expect("ours");
+        drop(DataDir::take(folder.path()).expect("it is a file"));
+        assert_eq!(fs::read_to_string(&elsewhere).expect("ours"), "kept");
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use std::io;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracehouse_model::{Clock, SystemClock};
 
 use crate::cli::ServeOptions;
 use crate::config::{self, Config};
@@ -85,6 +86,11 @@ fn install_metrics() -> anyhow::Result<PrometheusHandle> {
 }
 
 async fn run(config: Config, runtimes: &Runtimes, prometheus: PrometheusHandle) -> anyhow::Result<()> {
+    let clock = SystemClock::default();
+    if clock.now_unix_nanos() == 0 {
+        // Neither HTTP's dates nor the names of files know such times.
+        bail!("this machine's clock stands before 1970; set it, then start the server");
+    }
     let mut signals = Signals::new()?;
     let mut node = Node::new(config, runtimes, prometheus)?;
     let started = tokio::select! {

@@ -1,8 +1,9 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tracehouse_model::{SpanBatch, TenantId};
+use tracehouse_model::{Clock, SpanBatch, TenantId, is_set_clock};
 use tracehouse_pipeline::{Pipeline, TenantGate, TenantRefusal};
 use tracehouse_receive::{Accepted, Refusal, SpanSink};
 use tracehouse_store::{AppendError, Store};
@@ -13,6 +14,10 @@ pub(crate) struct StoreSink {
     tenants: TenantGate,
     pipeline: Pipeline,
     store: Arc<Store>,
+    /// By which spans are judged.
+    clock: Arc<dyn Clock>,
+    /// Whether the operator was told that the clock was never set.
+    clock_told: AtomicBool,
 }
 
 /// When to come back after an answer that needs a person or a restart.
@@ -21,7 +26,21 @@ const RETRY_AFTER_SHUTDOWN: Duration = Duration::from_secs(2);
 
 impl StoreSink {
     pub(crate) fn new(tenants: TenantGate, pipeline: Pipeline, store: Arc<Store>) -> Self {
-        Self { tenants, pipeline, store }
+        let clock = store.clock().latest();
+        Self { tenants, pipeline, store, clock, clock_told: AtomicBool::new(false) }
+    }
+
+    /// Fails while the clock was never set: it would take all spans for ones of the future, and refuse them for good.
+    fn check_clock(&self) -> Result<(), Refusal> {
+        if is_set_clock(self.clock.now_unix_nanos()) {
+            return Ok(());
+        }
+        if !self.clock_told.swap(true, Ordering::Relaxed) {
+            tracing::error!("this machine's clock stands before 2020, so it was never set: senders are asked to wait");
+        }
+        let reason = "this server's clock was never set, so the times of spans can't be judged; set it, by NTP for instance, \
+                      and send again";
+        Err(Refusal::Unavailable { retry_after: RETRY_AFTER_FAILURE, reason: reason.to_owned() })
     }
 }
 
@@ -32,6 +51,7 @@ impl SpanSink for StoreSink {
     }
 
     async fn accept(&self, tenant: TenantId, batch: SpanBatch) -> Result<Accepted, Refusal> {
+        self.check_clock()?;
         self.tenants.enter(&tenant).map_err(forbidden)?;
         let processed = self.pipeline.process(&tenant, batch);
         let traces = processed.batch.trace_id.clone();

@@ -13,6 +13,7 @@ use crate::folder;
 use crate::keeper::chain;
 use crate::log::{LOG_META, LogMark, Positions, inspect};
 use crate::objects::with_suffix;
+use crate::regular::what_is_no_file;
 use crate::survey::{self, Survey};
 use crate::verify::{Effort, Readable, verify};
 
@@ -65,6 +66,10 @@ pub struct FileFinding {
 pub enum FileTrouble {
     /// The catalogue lists it, and it is not there.
     Missing,
+    /// The catalogue lists it, and something that is no file is in its place.
+    NoFile {
+        what: String,
+    },
     /// It is there, and the catalogue does not list it.
     Unknown,
     /// It was found damaged before, and its spans are not shown.
@@ -80,6 +85,7 @@ impl fmt::Display for FileTrouble {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => formatter.write_str("missing"),
+            Self::NoFile { what } => write!(formatter, "missing: {what} is in its place; move that away"),
             Self::Unknown => formatter.write_str("unknown to the catalogue"),
             Self::SetAside => formatter.write_str("damaged and set aside"),
             Self::WrongName { id } => write!(formatter, "has the name of another file; it is {id}"),
@@ -104,7 +110,7 @@ pub async fn check_store(paths: &StorePaths, quick: bool, progress: Progress<'_>
     let mut report = CheckReport::default();
     let catalogue = match SqliteCatalogue::open_read_only(&paths.catalogue).await {
         Ok(catalogue) => catalogue,
-        Err(error @ CatalogueError::Damaged { .. }) => {
+        Err(error @ (CatalogueError::Damaged { .. } | CatalogueError::NoFile { .. })) => {
             report.catalogue.push(error.to_string());
             check_log(paths, &CatalogueContents::default(), &mut report)?;
             return Ok(report);
@@ -117,7 +123,7 @@ pub async fn check_store(paths: &StorePaths, quick: bool, progress: Progress<'_>
     let contents = catalogue.load().await?;
     check_log(paths, &contents, &mut report)?;
     if let Err(error) = folder::claim(&paths.store, &contents) {
-        report.catalogue.push(error.to_string());
+        report.catalogue.push(chain(&error));
     }
     let survey = Survey::new(contents, &paths.store, Some(survey::list(&Disk::default(), &paths.store)?));
     report.catalogue.extend(survey.unlisted.iter().map(|error| chain(error)));
@@ -134,8 +140,13 @@ fn check_log(paths: &StorePaths, contents: &CatalogueContents, report: &mut Chec
     let mark = contents.meta.get(LOG_META).and_then(|mark| LogMark::parse(mark));
     let found = inspect(&paths.log, &positions, mark)
         .map_err(|source| OpenError::Folder { path: paths.log.display().to_string(), source })?;
-    for segment in found.segments.iter().filter(|segment| segment.damaged_bytes > 0) {
-        report.log.push(format!("{}: {} bytes are damaged", segment.path.display(), segment.damaged_bytes));
+    for segment in &found.segments {
+        if segment.damaged_bytes > 0 {
+            report.log.push(format!("{}: {} bytes are damaged", segment.path.display(), segment.damaged_bytes));
+        }
+        if let Some(fault) = &segment.fault {
+            report.log.push(format!("{}: it could not be read: {fault}", segment.path.display()));
+        }
     }
     report.log.extend(found.lost.iter().map(ToString::to_string));
     report.log.extend(found.end_lost.map(|lost| lost.to_string()));
@@ -145,7 +156,11 @@ fn check_log(paths: &StorePaths, contents: &CatalogueContents, report: &mut Chec
 fn check_files(paths: &StorePaths, survey: &Survey, effort: Effort, progress: Progress<'_>, report: &mut CheckReport) {
     let mut find =
         |path: &str, spans, trouble| report.findings.push(FileFinding { path: path.to_owned(), spans, trouble });
-    survey.missing.iter().for_each(|record| find(&record.path, record.spans, FileTrouble::Missing));
+    for record in &survey.missing {
+        let in_its_place = what_is_no_file(&paths.store.join(&record.path));
+        let trouble = in_its_place.map_or(FileTrouble::Missing, |what| FileTrouble::NoFile { what: what.to_owned() });
+        find(&record.path, record.spans, trouble);
+    }
     let out_of_reach = || Readable::OutOfReach { error: "its folder can't be listed".into() };
     survey
         .out_of_reach

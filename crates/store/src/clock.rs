@@ -11,6 +11,7 @@
 //! - A wall clock that is behind is followed at once, since deleting later does no harm; what was known stays known, so that
 //!   a clock which was wrong for a moment is right again afterwards. If it stays behind for [`BEHIND_SETTLES_AFTER`], it was
 //!   the known time that was wrong, as after a first start with a clock of next year.
+//! - A clock that was never set tells no time: what a store knew from one is forgotten when a clock that was is there.
 //! - A new store knows no time. Nothing in it is old before it has lived as long as the retention.
 
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tracehouse_catalogue::{Catalogue, CatalogueContents, CatalogueError, Commit};
-use tracehouse_model::{BootTime, Clock};
+use tracehouse_model::{BootTime, Clock, is_set_clock};
 
 /// The wall clock is believed if it is no further ahead of the store's time than this.
 pub(crate) const AHEAD_MAX: Duration = Duration::from_secs(15 * 60);
@@ -27,6 +28,10 @@ pub(crate) const AHEAD_MAX: Duration = Duration::from_secs(15 * 60);
 pub(crate) const BEHIND_SETTLES_AFTER: Duration = Duration::from_secs(3600);
 /// How often the operator is told again of a clock that is not believed.
 const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(3600);
+
+/// What the operator is told of a clock that no spans can be judged by.
+const NEVER_SET: &str = "the machine's clock stands before 2020, so it was never set; no spans are taken until it is, as a date or \
+     NTP does it";
 
 /// What the catalogue remembers this under.
 pub(crate) const CLOCK_META: &str = "clock";
@@ -167,7 +172,11 @@ impl StoreClock {
 
     /// What is wrong with the wall clock, for the operator; `None` while it is believed.
     pub fn trouble(&self) -> Option<String> {
-        trouble(self.standing())
+        let standing = self.standing();
+        if !is_set_clock(self.reckoning.lock().known.max(self.wall.now_unix_nanos())) {
+            return Some(NEVER_SET.to_owned());
+        }
+        trouble(standing)
     }
 
     /// Spans that began before this moment are older than the retention. `None` while the store is too new to know.
@@ -240,6 +249,10 @@ impl Reckoning {
         self.known = self.known.saturating_add(signed_nanos(passed));
         self.lived = self.lived.saturating_add(passed);
         let wall = clock.now_unix_nanos();
+        if is_set_clock(wall) && !is_set_clock(self.known) {
+            // What was known came from a clock that nobody had set. As in a new store, nothing is old on account of this one.
+            (self.known, self.lived) = (wall, Duration::ZERO);
+        }
         let ahead = wall.saturating_sub(self.known);
         let near = signed_nanos(AHEAD_MAX);
         self.standing = if ahead > near {

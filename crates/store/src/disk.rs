@@ -13,6 +13,10 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::OFlags;
+
+use crate::regular::{open_new, open_regular, open_to_read};
+
 /// Folders are their owner's alone, and so are files: spans hold what their senders put into them.
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
@@ -137,7 +141,10 @@ impl Disk {
 
     /// Makes the names in a folder survive a power failure.
     pub(crate) fn sync_folder(&self, path: &Path) -> Result<(), DiskError> {
-        self.step("synchronising the folder", DiskStep::SyncFolder(path), path, || File::open(path)?.sync_all())
+        self.step("synchronising the folder", DiskStep::SyncFolder(path), path, || {
+            let folder_only = OFlags::DIRECTORY.bits().cast_signed();
+            OpenOptions::new().read(true).custom_flags(folder_only).open(path)?.sync_all()
+        })
     }
 
     /// Removes a folder if it is empty. Returns whether it is gone.
@@ -153,19 +160,20 @@ impl Disk {
     /// Makes a file, or empties the one that has the name.
     pub(crate) fn create_file(&self, path: &Path) -> Result<DiskFile, DiskError> {
         let file = self.step("making the file", DiskStep::CreateFile(path), path, || {
-            OpenOptions::new().create(true).write(true).truncate(true).mode(FILE_MODE).open(path)
+            open_new(path, OpenOptions::new().create(true).write(true).truncate(true).mode(FILE_MODE))
         })?;
         Ok(DiskFile { file, path: path.to_owned(), disk: self.clone() })
     }
 
     pub(crate) fn open_to_write(&self, path: &Path) -> Result<DiskFile, DiskError> {
-        let opened = OpenOptions::new().write(true).open(path);
+        let opened = open_regular(path, OpenOptions::new().write(true));
         let file = opened.map_err(|source| DiskError { action: "opening", path: path.to_owned(), source })?;
         Ok(DiskFile { file, path: path.to_owned(), disk: self.clone() })
     }
 
-    pub(crate) fn read(&self, path: &Path) -> Result<Vec<u8>, DiskError> {
-        self.step("reading", DiskStep::Read(path), path, || fs::read(path))
+    /// Opens a file to read it in pieces.
+    pub(crate) fn open_to_read(&self, path: &Path) -> Result<File, DiskError> {
+        self.step("reading", DiskStep::Read(path), path, || open_to_read(path))
     }
 
     /// The paths and kinds of all that is in a folder.
@@ -190,11 +198,12 @@ impl Disk {
     }
 
     /// Takes the rights of others from a file or folder that an earlier version made for all to read. Returns whether
-    /// there were any.
+    /// there were any. Whatever else stands there is not ours: a link may lead to a device that all others need.
     pub fn make_private(&self, path: &Path) -> Result<bool, DiskError> {
         let failed = |source| DiskError { action: "taking the rights of others from", path: path.to_owned(), source };
-        let mode = fs::metadata(path).map_err(failed)?.mode();
-        if mode & RIGHTS_OF_OTHERS == 0 {
+        let found = fs::metadata(path).map_err(failed)?;
+        let (is_ours, mode) = (found.is_file() || found.is_dir(), found.mode());
+        if !is_ours || mode & RIGHTS_OF_OTHERS == 0 {
             return Ok(false);
         }
         fs::set_permissions(path, Permissions::from_mode(mode & !RIGHTS_OF_OTHERS & 0o7777)).map_err(failed)?;
@@ -279,6 +288,12 @@ mod tests {
         assert!(disk.make_private(&inner).expect("ours"));
         assert_eq!(mode(&inner), 0o700);
         assert!(!disk.make_private(&inner).expect("ours"));
+        // Once, a link to a device took it from all other programs on the machine.
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("/dev/null", &link).expect("can be made");
+        let before = mode(&link);
+        assert!(!disk.make_private(&link).expect("it is left alone"));
+        assert_eq!(mode(&link), before);
     }
 
     #[test]
@@ -289,5 +304,8 @@ mod tests {
         let error = Disk::default().create_folder(&path).expect_err("a file is in the way");
         let text = error.to_string();
         assert!(text.contains("tenant=a") && text.contains("move that away"), "{text}");
+        let error = Disk::default().open_to_read(folder.path()).map(|_| ()).expect_err("a folder is no file");
+        let text = crate::keeper::chain(&error);
+        assert!(text.contains("move that away: a folder stands there, and no file"), "{text}");
     }
 }

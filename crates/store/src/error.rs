@@ -4,6 +4,7 @@ use tracehouse_catalogue::CatalogueError;
 use tracehouse_model::TenantId;
 
 use crate::disk::DiskError;
+use crate::folder::MARKER;
 
 /// Why a batch was not taken. Unless said otherwise a sender may try again.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -26,9 +27,16 @@ pub enum OpenError {
     Folder { path: String, source: std::io::Error },
     #[error(
         "the catalogue lists {listed} files, but the store's folder {path} is not there or is not the one they lie in; is a \
-         disk not mounted? Nothing was changed. Mount it, or if the folder is the right one run `tracehouse store repair`"
+         disk not mounted? Nothing was changed. Mount it. If the files lie in that folder, and only the file {MARKER} is \
+         missing, run `tracehouse store repair`; if they are gone for good, `tracehouse store repair --forget-missing`"
     )]
     NotMounted { path: String, listed: usize },
+    #[error(
+        "the catalogue lists {listed} files, and hardly any of them is in {path}: there is nothing to repair there. Nothing was \
+         changed. Mount the disk that holds them, put the folder back, or name the right data directory; if the files are gone \
+         for good, `tracehouse store repair --forget-missing` goes on without them"
+    )]
+    NothingToRepair { path: String, listed: usize },
     #[error(
         "the folder {path} belongs to the store {found}, but the catalogue lists {listed} files of the store {expected}; \
          nothing was changed. Use the catalogue and the folder that belong together"

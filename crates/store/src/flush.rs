@@ -29,6 +29,9 @@ pub struct FlushReport {
     pub bytes: u64,
     /// Copies of spans that were left out.
     pub duplicates: u64,
+    /// Tenants whose spans wait for the next flush, as this one has made files enough.
+    #[serde(skip)]
+    pub(crate) tenants_left: usize,
 }
 
 impl FlushReport {
@@ -42,7 +45,7 @@ impl FlushReport {
 
 /// A flush makes at most so many files for each tenant; spans of further hours share the last one. Only senders with
 /// very wrong clocks get there.
-const HOURS_PER_FLUSH_MAX: usize = 256;
+pub(crate) const HOURS_PER_FLUSH_MAX: usize = 256;
 
 /// Writes a tenant's spans to files, and says which. If that fails the files that are written already are removed again.
 pub(crate) fn write_tenant(

@@ -6,21 +6,26 @@
 //! ([`crate::carry`]).
 
 use tracehouse_catalogue::{Commit, FileRecord};
-use tracehouse_model::TenantId;
+use tracehouse_model::{SeededSet, TenantId};
 
 use crate::carry::carry_forward;
 use crate::error::WriteError;
-use crate::flush::{FlushReport, write_tenant};
+use crate::flush::{FlushReport, HOURS_PER_FLUSH_MAX, write_tenant};
 use crate::keeper::chain;
 use crate::log::stored;
+use crate::objects::hour_of;
 use crate::state::{State, TenantToFlush};
 use crate::store::Shared;
 use crate::troubles::Work;
 
-/// Tenants that are committed together: so many …
+/// Tenants that are committed together: so many, …
 const TENANTS_PER_COMMIT_MAX: usize = 64;
-/// … and with so many bytes in memory, if there is more than one.
+/// … with so many bytes in memory and with spans of so many hours, each of which makes a file, if there is more than one.
 const BYTES_PER_COMMIT_MAX: usize = 8 * 1024 * 1024;
+const FILES_PER_COMMIT_MAX: usize = 256;
+/// A flush that has made so many files leaves the other tenants to the next, which begins at once: what came in meanwhile is not to
+/// wait for senders whose spans are of all hours.
+const FILES_PER_FLUSH_MAX: u64 = 512;
 
 /// Whose spans are flushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,16 +48,18 @@ pub(crate) fn flush(shared: &Shared, which: Which) -> Result<FlushReport, WriteE
         Work::Flush(tenant) | Work::Carry(tenant) => has_spans(tenant),
         _ => true,
     });
-    // The many small ones are not to wait for the few large ones.
-    set.tenants.sort_by(|left, right| (left.bytes, &left.tenant).cmp(&(right.bytes, &right.tenant)));
+    // Who makes few files is not to wait for who makes many, nor the many small ones for the few large ones.
+    set.tenants.sort_by_cached_key(|due| (hours_of(due), due.bytes, due.tenant.clone()));
     let waits = |tenant: &TenantId| which == Which::Due && shared.troubles.must_wait(&Work::Flush(tenant.clone()));
     let (waiting, due): (Vec<_>, Vec<_>) = set.tenants.into_iter().partition(|due| waits(&due.tenant));
     let mut round =
         Round { shared, up_to: set.up_to, report: FlushReport::default(), not_stored: waiting, first_error: None };
-    let groups = groups(due);
-    let count = groups.len();
-    for (number, group) in groups.into_iter().enumerate() {
-        round.write_group(group, number + 1 == count)?;
+    let mut groups = groups(due).into_iter();
+    while let Some(group) = groups.next() {
+        round.write_group(group, groups.len() == 0)?;
+        if which == Which::Due && round.report.files >= FILES_PER_FLUSH_MAX {
+            round.leave(groups.by_ref().flatten().collect());
+        }
     }
     round.let_log_go()?;
     round.carry_if_needed();
@@ -68,16 +75,34 @@ impl Drop for EndOfFlush<'_> {
     }
 }
 
+/// In how many hours spans of a tenant begin: so many files they make.
+fn hours_of(due: &TenantToFlush) -> usize {
+    let mut hours: SeededSet<i64> = SeededSet::default();
+    let mut last = None;
+    for &start in due.batches.iter().flat_map(|batch| &batch.spans.start_unix_nanos) {
+        let hour = hour_of(start);
+        if last != Some(hour) {
+            hours.insert(hour);
+            last = Some(hour);
+        }
+    }
+    hours.len().min(HOURS_PER_FLUSH_MAX)
+}
+
 /// Tenants that are committed together, in their order.
 fn groups(tenants: Vec<TenantToFlush>) -> Vec<Vec<TenantToFlush>> {
     let mut groups: Vec<Vec<TenantToFlush>> = Vec::new();
-    let mut bytes = 0;
+    let (mut bytes, mut files) = (0, 0);
     for tenant in tenants {
-        bytes += tenant.bytes;
+        let hours = hours_of(&tenant);
+        (bytes, files) = (bytes + tenant.bytes, files + hours);
+        let has_room = |group: &Vec<TenantToFlush>| {
+            group.len() < TENANTS_PER_COMMIT_MAX && bytes <= BYTES_PER_COMMIT_MAX && files <= FILES_PER_COMMIT_MAX
+        };
         match groups.last_mut() {
-            Some(group) if group.len() < TENANTS_PER_COMMIT_MAX && bytes <= BYTES_PER_COMMIT_MAX => group.push(tenant),
+            Some(group) if has_room(group) => group.push(tenant),
             _ => {
-                bytes = tenant.bytes;
+                (bytes, files) = (tenant.bytes, hours);
                 groups.push(vec![tenant]);
             }
         }
@@ -126,6 +151,12 @@ impl Round<'_> {
         done.into_iter().for_each(|tenant| self.shared.troubles.succeeded(&Work::Flush(tenant)));
         self.report.add(&report);
         Ok(())
+    }
+
+    /// The next flush writes these.
+    fn leave(&mut self, tenants: Vec<TenantToFlush>) {
+        self.report.tenants_left += tenants.len();
+        self.not_stored.extend(tenants);
     }
 
     fn failed(&mut self, tenant: TenantToFlush, error: WriteError) {

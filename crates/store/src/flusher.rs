@@ -24,15 +24,17 @@ pub(crate) fn run_flusher(shared: &Shared) {
             Due::Later => {}
             Due::Now => {
                 // Whoever failed has said so; a panic outside one tenant's work has not.
-                let outcome = contained(|| {
-                    let _ = flush(shared, Which::Due);
-                    Ok(())
-                });
-                if let Err(error) = outcome {
-                    shared.troubles.failed(Work::Commit, chain(&error));
+                let outcome = contained(|| Ok(flush(shared, Which::Due).map_or(0, |report| report.tenants_left)));
+                match outcome {
+                    // Those that were left are due at once.
+                    Ok(1..) => shared.flush_wanted.raise(),
+                    // From its beginning: what came in meanwhile waits no longer than anything else.
+                    Ok(0) => last = now,
+                    Err(error) => {
+                        shared.troubles.failed(Work::Commit, chain(&error));
+                        last = now;
+                    }
                 }
-                // From its beginning: what came in meanwhile waits no longer than anything else.
-                last = now;
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Whose folder it is: a file in it names the store, and the catalogue knows that name too. A folder without it, while the
 //! catalogue lists files, is one where a disk is not mounted; with another name it belongs to another catalogue.
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,9 +13,12 @@ use tracehouse_model::Randomness;
 
 use crate::disk::{Disk, DiskError};
 use crate::error::OpenError;
+use crate::regular::open_to_read;
 
 /// The file in the store's folder that names the store.
 pub(crate) const MARKER: &str = "STORE_ID";
+/// More than a name takes is not read.
+const MARKER_BYTES_MAX: u64 = 256;
 /// What the catalogue remembers the store's name under.
 pub(crate) const STORE_META: &str = "store";
 
@@ -43,8 +46,7 @@ pub async fn open_folder(root: &Path, catalogue: &dyn Catalogue) -> Result<Arc<d
 
 /// Decides whether a folder is that of a catalogue. Changes nothing.
 pub(crate) fn claim(root: &Path, contents: &CatalogueContents) -> Result<Claim, OpenError> {
-    let failed = |source| OpenError::Folder { path: root.display().to_string(), source };
-    let marker = read_marker(root).map_err(failed)?;
+    let marker = read_marker(root)?;
     let known = contents.meta.get(STORE_META).cloned();
     let listed = contents.files.len() + contents.damaged_rows.len();
     let path = root.display().to_string();
@@ -61,11 +63,13 @@ pub(crate) fn claim(root: &Path, contents: &CatalogueContents) -> Result<Claim, 
     }
 }
 
-pub(crate) fn read_marker(root: &Path) -> io::Result<Option<String>> {
-    match fs::read_to_string(root.join(MARKER)) {
+pub(crate) fn read_marker(root: &Path) -> Result<Option<String>, DiskError> {
+    let path = root.join(MARKER);
+    let read = |file: File| io::read_to_string(file.take(MARKER_BYTES_MAX));
+    match open_to_read(&path).and_then(read) {
         Ok(text) => Ok(Some(text.trim().to_owned())),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-        Err(error) => Err(error),
+        Err(source) => Err(DiskError { action: "reading", path, source }),
     }
 }
 

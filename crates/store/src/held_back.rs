@@ -189,8 +189,19 @@ impl Shared {
     /// Takes files that can't be read now out of what is counted until they were compared with what is written meanwhile. The
     /// catalogue knows before anything is written.
     pub(crate) fn hold_back(&self, files: &[Arc<SpanFile>]) -> Result<(), WriteError> {
+        for record in self.hold_back_untold(files)? {
+            tracing::warn!(
+                path = record.path,
+                "a stored file can't be read now: it does not count until it was compared with what comes in meanwhile"
+            );
+        }
+        Ok(())
+    }
+
+    /// The same for whoever tells why; gives those that counted until now.
+    pub(crate) fn hold_back_untold(&self, files: &[Arc<SpanFile>]) -> Result<Vec<FileRecord>, WriteError> {
         if files.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let _no_other_change = self.files_lock.lock();
         let by_id: BTreeMap<&str, &Arc<SpanFile>> = files.iter().map(|file| (file.record.id.as_str(), file)).collect();
@@ -204,17 +215,12 @@ impl Shared {
             absent.held_back.truncate(known);
             return Err(error.into());
         }
-        for file in &live {
-            tracing::warn!(
-                path = file.record.path,
-                "a stored file can't be read now: it does not count until it was compared with what comes in meanwhile"
-            );
-        }
         let ids: Vec<String> = live.iter().map(|file| file.record.id.clone()).collect();
-        self.state.change_files(Vec::new(), &ids);
-        self.publish_absent(&absent);
+        // At once: no question may see them neither among the files nor among those that are missing.
+        absent.report_gauges();
+        self.state.change_files_and_unreadable(Vec::new(), &ids, absent.by_tenant());
         self.merger_wanted.raise();
-        Ok(())
+        Ok(live.into_iter().map(|file| file.record.clone()).collect())
     }
 
     /// The same, by the thread that merges: for whoever must not wait for the catalogue.
@@ -261,7 +267,7 @@ impl Shared {
         self.absent.lock().held_back.iter().any(|record| record.id == id)
     }
 
-    fn is_missing_again(&self, id: &str) {
+    pub(crate) fn is_missing_again(&self, id: &str) {
         let mut absent = self.absent.lock();
         let gone: Vec<FileRecord> = absent.held_back.extract_if(.., |record| record.id == id).collect();
         absent.missing.extend(gone);

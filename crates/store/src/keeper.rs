@@ -27,6 +27,7 @@ pub(crate) fn run_keeper(shared: &Shared) {
             clock_remembered = now;
             attempt(shared, Work::RememberClock, || Ok(shared.remember_clock()?));
         }
+        shared.look_for_files_not_found();
         shared.look_for_missing_files();
         look_after_damage(shared);
         attempt(shared, Work::Expire, || expire(shared));

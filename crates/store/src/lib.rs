@@ -39,6 +39,7 @@ mod keeper;
 mod log;
 mod merger;
 mod objects;
+mod regular;
 mod repair;
 mod repair_report;
 mod replay;
@@ -66,6 +67,7 @@ pub use file::{
 pub use flush::FlushReport;
 pub use folder::open_folder;
 pub use hot_copies::HotRows;
+pub use regular::{is_absent, open_regular};
 pub use repair::{RepairOptions, repair_store};
 pub use repair_report::{Action, Left, RepairReport};
 pub use span_file::SpanFile;

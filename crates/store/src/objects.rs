@@ -22,9 +22,8 @@
 //!   holds the same lock, so that a folder does not vanish between its making and the file that it is made for.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
@@ -39,6 +38,7 @@ use crate::disk::{Disk, DiskError};
 use crate::error::WriteError;
 use crate::file::{FileSource, Handles};
 use crate::keeper::chain;
+use crate::regular::{open_to_read, what_is_no_file};
 
 /// The object store, with a shortcut for the usual case that it is a local folder.
 pub(crate) struct Objects {
@@ -75,17 +75,6 @@ impl Drop for SpooledFile {
             tracing::warn!(error = chain(&error), "removing a half-written file failed");
         }
     }
-}
-
-/// Opens a stored file. What is no file, such as a pipe that somebody put in its place, is an error: it could make who reads it
-/// wait for ever.
-fn open_file(path: &std::path::Path) -> io::Result<File> {
-    let waits_for_nobody = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(waits_for_nobody).open(path)?;
-    if file.metadata()?.is_file() {
-        return Ok(file);
-    }
-    Err(io::Error::other("what lies here is no file; put the stored file back"))
 }
 
 /// What stands behind the name of a local file that `*.parquet` must not match.
@@ -185,7 +174,7 @@ impl Objects {
         const PARTS_IN_FLIGHT_MAX: usize = 4;
         let upload = self.store.put_multipart(&Path::from(path)).await?;
         let mut upload = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
-        let mut file = File::open(spooled)?;
+        let mut file = open_to_read(spooled)?;
         let mut part = vec![0; PART_BYTES];
         loop {
             let length = io::Read::read(&mut file, &mut part)?;
@@ -210,7 +199,7 @@ impl Objects {
             Some(root) => {
                 let path = root.join(&record.path);
                 let open = move || {
-                    let open_as = |suffix| open_file(&with_suffix(&path, suffix));
+                    let open_as = |suffix| open_to_read(&with_suffix(&path, suffix));
                     // A query that began before a merge may open the file after it.
                     let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
                     open_as("")
@@ -331,11 +320,13 @@ impl Objects {
         self.disk.rename(&with_suffix(&path, suffix), &path)
     }
 
-    /// Whether a local file is there, under any of its names. A file out of reach counts as one that is not.
+    /// Whether a local file is there, under any of its names, even if it can't be read now. One in a folder out of reach counts as
+    /// one that is not, and so does what is no file.
     pub(crate) fn is_there(&self, path: &str) -> bool {
         let Some(root) = &self.local_root else { return true };
         let path = root.join(path);
-        ["", RETIRED_SUFFIX, NEW_SUFFIX].iter().any(|suffix| with_suffix(&path, suffix).exists())
+        let is_file = |path: PathBuf| fs::symlink_metadata(&path).is_ok() && what_is_no_file(&path).is_none();
+        ["", RETIRED_SUFFIX, NEW_SUFFIX].iter().any(|suffix| is_file(with_suffix(&path, suffix)))
     }
 }
 

@@ -16,7 +16,6 @@ mod compare;
 mod moves;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,6 +32,7 @@ use crate::file::FileSource;
 use crate::folder::{self, STORE_META};
 use crate::held_back::{HELD_BACK_META, ids_of};
 use crate::objects::{NANOS_PER_HOUR, RETIRED_SUFFIX, UNKNOWN_SUFFIX, id_of_path, time_of_id, with_suffix};
+use crate::regular::what_is_no_file;
 use crate::repair_report::{Action, RepairReport};
 use crate::store::Shared;
 use crate::survey::{self, Survey, UnknownFile};
@@ -203,17 +203,16 @@ impl Repair<'_> {
         Ok(Survey::new(self.contents.clone(), root, Some(listing)))
     }
 
-    fn failed(&self, path: &Path, source: io::Error) -> OpenError {
-        OpenError::Folder { path: path.display().to_string(), source }
-    }
-
     /// A folder of another store is left alone. One without a name is the right one if the listed files lie in it.
     fn refuse_another_folder(&self) -> Result<Claimed, OpenError> {
         match folder::claim(&self.paths.store, &self.contents) {
             Ok(folder::Claim::Settled) => Ok(Claimed::Settled),
             Ok(_) => Ok(Claimed::Open),
-            Err(OpenError::NotMounted { .. }) if self.options.forget_missing || !self.survey()?.too_many_missing() => {
-                Ok(Claimed::Open)
+            Err(OpenError::NotMounted { path, listed }) => {
+                if self.options.forget_missing || !self.survey()?.too_many_missing() {
+                    return Ok(Claimed::Open);
+                }
+                Err(OpenError::NothingToRepair { path, listed })
             }
             Err(error) => Err(error),
         }
@@ -457,7 +456,14 @@ impl Repair<'_> {
                     RetirementReason::Expired
                 }
                 None => {
-                    self.report.left(&path, format!("it is missing, with {spans} spans; --forget-missing drops it"));
+                    let why = match what_is_no_file(&self.place(&path, "")) {
+                        Some(what) => {
+                            format!("{what} is in its place; move that away and put the file back, or if it is")
+                        }
+                        None => "it is missing; put it back, or if it is".to_owned(),
+                    };
+                    self.report
+                        .left(&path, format!("{why} gone for good with its {spans} spans, --forget-missing drops it"));
                     continue;
                 }
             };
@@ -478,7 +484,7 @@ impl Repair<'_> {
         if claimed == Claimed::Settled || (self.survey()?.too_many_missing() && !self.options.forget_missing) {
             return Ok(());
         }
-        let marker = folder::read_marker(root).map_err(|source| self.failed(root, source))?;
+        let marker = folder::read_marker(root)?;
         let known = self.contents.meta.get(STORE_META).cloned();
         let id = marker.clone().or(known).unwrap_or_else(|| folder::new_store_id(&*self.randomness));
         if marker.is_none() && !self.options.dry_run {

@@ -4,6 +4,7 @@
 //! caches of [`Budgets`] bytes, and are read again when they are needed after they had to go. Open handles are bounded in
 //! number, apart from those ([`crate::file::Handles`]).
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -18,6 +19,7 @@ use crate::copies::StoredIds;
 use crate::describe::describe_rows;
 use crate::error::ReadError;
 use crate::file::{Damage, Expected, FileContents, FileSource, Handles, KeptFile, OpenFile, TraceFilter, is_damage};
+use crate::regular::is_absent;
 
 /// A file of spans that queries may read.
 pub struct SpanFile {
@@ -69,6 +71,8 @@ pub(crate) struct FileAccess {
     next_number: AtomicU64,
     /// Files of which damage was found and that nobody has looked after yet.
     suspected: Mutex<Vec<Arc<SpanFile>>>,
+    /// By their numbers: files that were not there when they were to be read, and that nobody has looked for yet.
+    not_found: Mutex<BTreeMap<u64, Arc<SpanFile>>>,
     legacy: Box<ReadLegacy>,
 }
 
@@ -115,6 +119,7 @@ impl FileAccess {
             ids: kept(budgets.ids),
             next_number: AtomicU64::new(0),
             suspected: Mutex::default(),
+            not_found: Mutex::default(),
             legacy: Box::new(legacy),
         })
     }
@@ -122,6 +127,11 @@ impl FileAccess {
     /// Files of which damage was found since this was last asked.
     pub(crate) fn take_suspected(&self) -> Vec<Arc<SpanFile>> {
         std::mem::take(&mut *self.suspected.lock())
+    }
+
+    /// Files that were not there when they were to be read since this was last asked.
+    pub(crate) fn take_not_found(&self) -> Vec<Arc<SpanFile>> {
+        std::mem::take(&mut *self.not_found.lock()).into_values().collect()
     }
 
     pub(crate) fn report_gauges(&self) {
@@ -303,6 +313,7 @@ impl SpanFile {
     /// what can't be read; from then on whoever opens it gets what can. Returns whether it is worth reading it again: not if the
     /// machine is at fault, if nothing of the file can be read, or if it was read again already.
     pub fn check(&self, error: &ParquetError) -> bool {
+        self.note_absence(error);
         if !is_damage(error) || !matches!(*self.condition.lock(), Condition::Unsuspected) {
             return false;
         }
@@ -320,6 +331,15 @@ impl SpanFile {
                 tracing::warn!(path = self.record.path, %error, "a stored file could not be checked for damage");
                 false
             }
+        }
+    }
+
+    /// A file that is not there, or in whose place something else is, counts as missing once it was looked for.
+    fn note_absence(&self, error: &ParquetError) {
+        if is_absent(error)
+            && let Some(file) = self.itself.upgrade()
+        {
+            self.access.not_found.lock().insert(self.number, file);
         }
     }
 
@@ -347,6 +367,7 @@ impl SpanFile {
 
     /// An error of reading this file, with its name.
     pub fn read_error(&self, source: ParquetError) -> ReadError {
+        self.note_absence(&source);
         ReadError { path: self.record.path.clone(), source }
     }
 }

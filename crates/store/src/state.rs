@@ -332,14 +332,20 @@ impl State {
     }
 
     /// Puts these files that can't be read in the place of those known so far.
-    pub(crate) fn set_unreadable(&self, mut of_tenants: BTreeMap<TenantId, Vec<Unreadable>>) {
+    pub(crate) fn set_unreadable(&self, of_tenants: BTreeMap<TenantId, Vec<Unreadable>>) {
+        self.tenants.write().set_unreadable(of_tenants);
+    }
+
+    /// The same, when files can be read again or can't any more: an answer counts each once.
+    pub(crate) fn change_files_and_unreadable(
+        &self,
+        add: Vec<Arc<SpanFile>>,
+        remove: &[String],
+        of_tenants: BTreeMap<TenantId, Vec<Unreadable>>,
+    ) {
         let mut tenants = self.tenants.write();
-        for (tenant, snapshot) in &mut tenants.by_id {
-            snapshot.unreadable = Arc::new(of_tenants.remove(tenant).unwrap_or_default());
-        }
-        for (tenant, unreadable) in of_tenants {
-            tenants.by_id.entry(tenant).or_default().unreadable = Arc::new(unreadable);
-        }
+        tenants.change_files(add, remove);
+        tenants.set_unreadable(of_tenants);
     }
 
     pub(crate) fn all_files(&self) -> Vec<Arc<SpanFile>> {
@@ -367,6 +373,15 @@ impl Tenants {
             files.sort_by(|left, right| {
                 (right.record.start_max, &left.record.id).cmp(&(left.record.start_max, &right.record.id))
             });
+        }
+    }
+
+    fn set_unreadable(&mut self, mut of_tenants: BTreeMap<TenantId, Vec<Unreadable>>) {
+        for (tenant, snapshot) in &mut self.by_id {
+            snapshot.unreadable = Arc::new(of_tenants.remove(tenant).unwrap_or_default());
+        }
+        for (tenant, unreadable) in of_tenants {
+            self.by_id.entry(tenant).or_default().unreadable = Arc::new(unreadable);
         }
     }
 

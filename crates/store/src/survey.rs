@@ -9,6 +9,7 @@ use tracehouse_model::TenantId;
 
 use crate::disk::{Disk, DiskError};
 use crate::objects::{NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX, hour_of_path, id_of_path, split_suffix};
+use crate::regular::what_is_no_file;
 
 /// Up to one in so many listed files may be missing; more means that the folder is not what the catalogue describes.
 const LISTED_PER_MISSING_MIN: usize = 20;
@@ -69,8 +70,8 @@ pub(crate) struct Survey {
     pub(crate) damaged_rows: Vec<DamagedRow>,
 }
 
-/// The names of all files in a folder; one that is not there yet holds nothing. A folder inside that can't be listed costs what
-/// is in it.
+/// The names of all files in a folder; one that is not there yet holds nothing, and what is no file does not count. A folder
+/// inside that can't be listed costs what is in it.
 pub(crate) fn list(disk: &Disk, root: &Path) -> Result<Listing, DiskError> {
     let mut listing = Listing::default();
     let mut folders = if root.is_dir() { vec![root.to_owned()] } else { Vec::new() };
@@ -83,8 +84,14 @@ pub(crate) fn list(disk: &Disk, root: &Path) -> Result<Listing, DiskError> {
             inside => inside?,
         };
         for (path, kind) in inside {
-            if kind.is_dir() || (kind.is_symlink() && fs::metadata(&path).is_ok_and(|target| target.is_dir())) {
+            // What a link leads to counts, if it can be told.
+            let target = kind.is_symlink().then(|| fs::metadata(&path).map(|target| target.file_type()));
+            let kind = target.and_then(Result::ok).unwrap_or(kind);
+            if kind.is_dir() {
                 folders.push(path);
+                continue;
+            }
+            if !kind.is_file() && what_is_no_file(&path).is_some() {
                 continue;
             }
             let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy();

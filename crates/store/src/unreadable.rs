@@ -4,13 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracehouse_catalogue::{Commit, DamagedRow, FileRecord, RetirementReason};
 use tracehouse_model::TenantId;
 
 use crate::error::WriteError;
+use crate::keeper::chain;
 use crate::objects::NANOS_PER_HOUR;
+use crate::span_file::SpanFile;
 use crate::store::Shared;
 use crate::survey::{Survey, UnknownFile};
 
@@ -93,7 +96,7 @@ impl Absent {
         self.look_at = now + LOOK_INTERVAL;
     }
 
-    fn by_tenant(&self) -> BTreeMap<TenantId, Vec<Unreadable>> {
+    pub(crate) fn by_tenant(&self) -> BTreeMap<TenantId, Vec<Unreadable>> {
         let mut tenants: BTreeMap<TenantId, Vec<Unreadable>> = BTreeMap::new();
         let listed = self.missing.iter().map(|record| (record, UnreadableReason::Missing));
         let aside = self.aside.iter().map(|record| (record, UnreadableReason::SetAside));
@@ -119,7 +122,7 @@ impl Absent {
         tenants
     }
 
-    fn report_gauges(&self) {
+    pub(crate) fn report_gauges(&self) {
         metrics::gauge!("tracehouse_store_missing_files").set(self.missing.len() as f64);
         metrics::gauge!("tracehouse_store_out_of_reach_files").set(self.out_of_reach.len() as f64);
         metrics::gauge!("tracehouse_store_held_back_files").set(self.held_back.len() as f64);
@@ -130,13 +133,7 @@ impl Absent {
 
     /// Names the files in the log, as every start does.
     pub(crate) fn tell(&self) {
-        for record in self.missing.iter().take(NAMED_MAX) {
-            tracing::error!(
-                path = record.path,
-                spans = record.spans,
-                "a stored file is missing; it is read again if it comes back"
-            );
-        }
+        tell_missing(self.missing.iter());
         for file in self.unknown.iter().take(NAMED_MAX) {
             tracing::error!(path = file.path, "the catalogue does not know a stored file: its spans are not shown");
         }
@@ -195,6 +192,17 @@ impl Absent {
     }
 }
 
+/// Names missing files in the log.
+fn tell_missing<'a>(records: impl Iterator<Item = &'a FileRecord>) {
+    for record in records.take(NAMED_MAX) {
+        tracing::error!(
+            path = record.path,
+            spans = record.spans,
+            "a stored file is missing, or something else is in its place; it is read again if it comes back"
+        );
+    }
+}
+
 fn are(count: usize) -> &'static str {
     if count == 1 { "is" } else { "are" }
 }
@@ -222,6 +230,30 @@ impl Shared {
         absent.held_back.retain(|held_back| held_back.id != record.id);
         absent.aside.push(record);
         self.publish_absent(&absent);
+    }
+
+    /// Files that were not there when they were to be read count as missing from now on, if they are still not there.
+    /// Called again and again by the keeper.
+    pub(crate) fn look_for_files_not_found(&self) {
+        let not_found = self.access.take_not_found();
+        if not_found.is_empty() {
+            return;
+        }
+        let is_gone = |file: &Arc<SpanFile>| !self.objects.is_there(&file.record.path);
+        let gone: Vec<Arc<SpanFile>> = not_found.into_iter().filter(is_gone).collect();
+        // The catalogue is told first, so that they are compared when they come back, also after a restart.
+        if let Err(error) = self.hold_back(&gone) {
+            tracing::warn!(
+                error = chain(&error),
+                "a stored file is missing, which could not be noted; it is tried again"
+            );
+            return;
+        }
+        tell_missing(gone.iter().map(|file| &file.record));
+        for file in &gone {
+            file.let_go();
+            self.is_missing_again(&file.record.id);
+        }
     }
 
     /// Looks whether missing files came back: they are compared with the others before they count. Called again and again by

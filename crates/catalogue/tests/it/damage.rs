@@ -1,3 +1,7 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tracehouse_catalogue::{Catalogue, CatalogueError, Commit, RetirementReason, SqliteCatalogue, rebuild};
 
 use crate::{World, file, position};
@@ -121,4 +125,45 @@ async fn an_index_that_does_not_fit_is_found_and_built_anew() {
     catalogue.reindex().await.expect("it can be done at any time");
     catalogue.full_check().await.expect("all is sound");
     assert_eq!(catalogue.load().await.expect("loads").files.len(), 3);
+}
+
+/// Before, SQLite waited for ever for a pipe, and through a link that led nowhere it began a new catalogue.
+#[tokio::test]
+async fn what_is_no_file_is_refused_and_named() {
+    use std::os::unix::fs::symlink;
+    type Thing = (&'static str, fn(&Path));
+    const THINGS: [Thing; 4] = [
+        ("a pipe", |path| mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).expect("can be made")),
+        ("a device", |path| symlink("/dev/zero", path).expect("can be made")),
+        ("a folder", |path| fs::create_dir(path).expect("can be made")),
+        ("a link that leads to no file", |path| symlink("nothing", path).expect("can be made")),
+    ];
+    for ending in ["", "-wal", "-shm", "-journal"] {
+        for (what, put) in THINGS {
+            let world = world_of_three().await;
+            let place = PathBuf::from(format!("{}{ending}", world.path().display()));
+            let kept = world.path().with_extension("kept");
+            if ending.is_empty() {
+                fs::rename(&place, &kept).expect("it is there");
+            }
+            put(&place);
+            let refusals = [
+                SqliteCatalogue::open(&world.path()).await.err(),
+                SqliteCatalogue::open_read_only(&world.path()).await.err(),
+            ];
+            for refusal in refusals {
+                let said = refusal.expect("it must not open").to_string();
+                let names = said.contains(&format!("{what} stands at {},", place.display()));
+                assert!(names && said.contains("put the file back"), "{said}");
+            }
+            if ending.is_empty() {
+                fs::remove_file(&place).or_else(|_| fs::remove_dir(&place)).expect("it is there");
+                // A catalogue on another disk.
+                symlink(&kept, &place).expect("can be made");
+                let catalogue = world.open().await;
+                assert_eq!(catalogue.load().await.expect("loads").files.len(), 3);
+                catalogue.close().await;
+            }
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parquet::errors::ParquetError;
 use tracehouse_scan::{Done, Piece, Pool, Reach, each_row_group, no_room};
-use tracehouse_store::{Snapshot, SpanFile};
+use tracehouse_store::{Snapshot, SpanFile, Unreadable, UnreadableReason};
 
 use crate::stored::Stored;
 
@@ -139,4 +139,37 @@ async fn nobody_waits_any_more() {
         },
     );
     assert_eq!(done.files, 0);
+}
+
+/// Once, six files of which nothing was known were told as "0 of 0 spans".
+#[tokio::test]
+async fn files_of_unknown_size_are_not_said_to_be_empty() {
+    let stored = Stored::files(2, 3).await;
+    let unreadable = |number: i64, spans| Unreadable {
+        path: format!("{number}.parquet"),
+        spans,
+        start_min: number,
+        start_max: number,
+        reason: UnreadableReason::Unknown,
+    };
+    let cases = [
+        (vec![unreadable(1, 0)], "an unknown number of spans could not be read, in 1 of 3 files"),
+        (vec![unreadable(1, 0), unreadable(2, 0)], "an unknown number of spans could not be read, in 2 of 4 files"),
+        (
+            vec![unreadable(1, 0), unreadable(2, 4)],
+            "4 of 10 spans and an unknown number of others could not be read, in 2 of 4 files",
+        ),
+        (vec![unreadable(2, 4)], "4 of 10 spans could not be read, in 1 of 3 files"),
+        (
+            // More files than are told apart.
+            (0..1500).map(|number| unreadable(number, u64::from(number < 1200))).collect(),
+            "1200 of 1206 spans and an unknown number of others could not be read, in 1500 of 1502 files",
+        ),
+    ];
+    for (files, expected) in cases {
+        let mut snapshot = stored.snapshot();
+        snapshot.unreadable = Arc::new(files);
+        let reason = Reach::of(&snapshot, &EVER).partial_reason().expect("it is partial");
+        assert!(reason.starts_with(expected), "{reason}");
+    }
 }

@@ -13,6 +13,8 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::reader::{ChunkReader, Length};
 use quick_cache::sync::Cache;
 
+use crate::regular::open_to_read;
+
 /// A file that can be read from many threads at once.
 #[derive(Clone)]
 pub(crate) enum FileSource {
@@ -89,7 +91,7 @@ impl FileSource {
     }
 
     pub(crate) fn open_local(path: &std::path::Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        let file = open_to_read(path)?;
         let length = file.metadata()?.len();
         Ok(Self::Local { file: Arc::new(file), length })
     }

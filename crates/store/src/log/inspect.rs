@@ -8,8 +8,10 @@ use tracehouse_model::SpanBatch;
 
 use super::Positions;
 use super::continuity::{Continuity, EndLost, LogMark, LostRecords};
+use super::pieces::Pieces;
 use super::scan::{Part, Scan};
 use super::segment::{self, SegmentName};
+use crate::regular::open_to_read;
 
 /// What a log holds.
 #[derive(Debug, Default)]
@@ -21,7 +23,7 @@ pub(crate) struct LogFinding {
 }
 
 /// What a segment of the log holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct SegmentFinding {
     pub(crate) path: PathBuf,
     /// Records that can be read.
@@ -30,6 +32,8 @@ pub(crate) struct SegmentFinding {
     pub(crate) damaged_bytes: u64,
     /// Bytes at the end that are no record: one that was being written when the process ended.
     pub(crate) torn_bytes: u64,
+    /// Why it could not be read to its end.
+    pub(crate) fault: Option<io::Error>,
 }
 
 /// Looks through all segments. A folder that is not there holds none.
@@ -49,11 +53,13 @@ pub(crate) fn inspect(folder: &Path, positions: &Positions, mark: Option<LogMark
     for (name, path) in segments {
         finding.lost.extend(continuity.meet(name.first_sequence));
         told = told.max(name.first_sequence.saturating_sub(1));
-        let segment = inspect_segment(name, path, |sequence| {
+        let mut segment = SegmentFinding { path, ..SegmentFinding::default() };
+        let inspected = inspect_segment(name, &mut segment, |sequence| {
             finding.lost.extend(continuity.meet(sequence));
             continuity.pass(sequence);
             told = told.max(sequence);
-        })?;
+        });
+        segment.fault = inspected.err();
         finding.segments.push(segment);
     }
     finding.end_lost = continuity.end(told);
@@ -61,30 +67,31 @@ pub(crate) fn inspect(folder: &Path, positions: &Positions, mark: Option<LogMark
 }
 
 /// `meet` is told the number of each record that is there, or was.
-fn inspect_segment(name: SegmentName, path: PathBuf, mut meet: impl FnMut(u64)) -> io::Result<SegmentFinding> {
-    let bytes = fs::read(&path)?;
-    let mut finding = SegmentFinding { path, ..SegmentFinding::default() };
+fn inspect_segment(name: SegmentName, finding: &mut SegmentFinding, mut meet: impl FnMut(u64)) -> io::Result<()> {
+    let mut pieces = Pieces::of(open_to_read(&finding.path)?)?;
     let numbers = name.first_sequence..u64::MAX;
-    for (range, part) in Scan::new(&bytes, name.salt, numbers) {
+    for part in Scan::new(&mut pieces, name.salt, numbers)? {
+        let (range, part) = part?;
+        let bytes = range.end - range.start;
         let is_readable =
             |body| segment::split_body(body).is_some_and(|(_, _, spans)| SpanBatch::decode(spans).is_ok());
         match part {
             Part::Record { sequence, body } => {
                 meet(sequence);
                 finding.damaged_bytes += std::mem::take(&mut finding.torn_bytes);
-                if is_readable(body) {
+                if is_readable(&body) {
                     finding.records += 1;
                 } else {
-                    finding.damaged_bytes += range.len() as u64;
+                    finding.damaged_bytes += bytes;
                 }
             }
             Part::Damaged { sequence, .. } => {
                 meet(sequence);
-                finding.damaged_bytes += range.len() as u64;
+                finding.damaged_bytes += bytes;
             }
             // Nothing but records behind it makes it damage.
-            Part::CutOff { .. } | Part::Unknown => finding.torn_bytes += range.len() as u64,
+            Part::CutOff { .. } | Part::Unknown { .. } => finding.torn_bytes += bytes,
         }
     }
-    Ok(finding)
+    Ok(())
 }

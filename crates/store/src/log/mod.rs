@@ -4,11 +4,12 @@
 //! in files is told by the catalogue's positions, for each tenant and for everyone ([`Positions`]). Everything after them is
 //! replayed at start.
 //!
-//! `segment` is the format, `scan` finds the records of a segment, `recover` reads the log after a start, `inspect` reads it
-//! without changing it, `continuity` tells what is missing, `writer` appends to it.
+//! `segment` is the format, `pieces` reads a segment piece by piece, `scan` finds the records in it, `recover` reads the log
+//! after a start, `inspect` reads it without changing it, `continuity` tells what is missing, `writer` appends to it.
 
 mod continuity;
 mod inspect;
+mod pieces;
 mod positions;
 mod recover;
 mod scan;

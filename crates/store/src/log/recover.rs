@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tracehouse_model::{SpanBatch, TenantId};
 
 use super::continuity::{Continuity, EndLost, LogMark, LostRecords};
+use super::pieces::Pieces;
 use super::scan::{Part, Scan};
 use super::segment::{self, HEADER_BYTES, MAGIC, RecordKind, SegmentName};
 use super::{DurableBatch, Positions};
@@ -15,6 +16,8 @@ use crate::disk::{Disk, DiskError};
 
 /// Copies of damaged segments take at most so much; the oldest go first.
 const DAMAGED_BYTES_MAX: u64 = 1 << 30;
+/// So many zeros in a row are not written to a copy.
+const HOLE_BYTES_MIN: u64 = 1 << 16;
 /// So many findings are named; of the rest the number is told.
 const FINDINGS_MAX: usize = 100;
 pub(crate) const DAMAGED_FOLDER: &str = "damaged";
@@ -153,7 +156,9 @@ fn list(folder: &Path) -> Result<Vec<FoundSegment>, DiskError> {
         let entry = entry.map_err(failed)?;
         let path = entry.path();
         if let Some(name) = SegmentName::of(&path) {
-            segments.push(FoundSegment { name, path, bytes: entry.metadata().map_err(failed)?.len() });
+            // A link that leads nowhere is named when it is to be read.
+            let found = fs::metadata(&path).or_else(|_| entry.metadata()).map_err(failed)?;
+            segments.push(FoundSegment { name, path, bytes: found.len() });
         }
     }
     segments.sort_unstable_by_key(|segment| segment.name);
@@ -162,7 +167,7 @@ fn list(folder: &Path) -> Result<Vec<FoundSegment>, DiskError> {
 
 /// The end of a segment, which is no whole record.
 struct Tail {
-    range: Range<usize>,
+    range: Range<u64>,
     header: Option<RecordAtFault>,
     /// It looks like a write that a crash interrupted: a part of a record, or zeros. Anything else may have been a record.
     is_torn: bool,
@@ -182,63 +187,62 @@ struct Recovery<'a, Replay> {
 impl<Replay: FnMut(DurableBatch)> Recovery<'_, Replay> {
     fn segment(&mut self, segment: &FoundSegment, end: u64, is_last: bool) -> Result<(), DiskError> {
         let FoundSegment { name, path, .. } = segment;
-        let bytes = self.disk.read(path)?;
-        let begin = segment::begin(&bytes);
-        let mut is_damaged = begin == 0 && bytes.len() >= MAGIC.len();
+        let failed = |source| DiskError { action: "reading", path: path.clone(), source };
+        let mut pieces = Pieces::of(self.disk.open_to_read(path)?).map_err(failed)?;
+        let bytes = pieces.bytes();
+        let scan = Scan::new(&mut pieces, name.salt, name.first_sequence..end).map_err(failed)?;
+        let begin = scan.begin();
+        let mut is_damaged = begin == 0 && bytes >= MAGIC.len() as u64;
         let mut last_sequence = None;
         let mut tail = None;
         self.number(name.first_sequence);
         self.told = self.told.max(name.first_sequence.saturating_sub(1));
-        for (range, part) in Scan::new(&bytes, name.salt, name.first_sequence..end) {
-            let reaches_end = range.end == bytes.len();
+        for part in scan {
+            let (range, part) = part.map_err(failed)?;
+            let is_end = is_last && range.end == bytes;
             match part {
                 Part::Record { sequence, body } => {
                     self.number(sequence);
                     self.pass(sequence);
                     last_sequence = Some(sequence);
-                    is_damaged |= !self.record(path, sequence, body);
+                    is_damaged |= !self.record(path, sequence, &body);
                 }
                 // Pages of a file may reach the disk in any order.
-                Part::Damaged { sequence, body } if is_last && reaches_end => {
-                    tail = Some(Tail {
-                        range,
-                        header: Some(RecordAtFault::new(sequence, body.len(), body)),
-                        is_torn: false,
-                    });
+                Part::Damaged { sequence, body_bytes, head } if is_end => {
+                    let header = Some(RecordAtFault::new(sequence, body_bytes, &head));
+                    tail = Some(Tail { range, header, is_torn: false });
                 }
-                Part::Damaged { sequence, body } => {
+                Part::Damaged { sequence, body_bytes, head } => {
                     self.number(sequence);
                     self.pass(sequence);
                     last_sequence = Some(sequence);
                     is_damaged = true;
-                    self.damaged_record(path, sequence, body);
+                    self.damaged_record(path, sequence, body_bytes, &head);
                 }
-                Part::CutOff { sequence, body_bytes, body } => {
-                    let header = Some(RecordAtFault::new(sequence, body_bytes, body));
+                Part::CutOff { sequence, body_bytes, head } => {
+                    let header = Some(RecordAtFault::new(sequence, body_bytes, &head));
                     tail = Some(Tail { range, header, is_torn: true });
                 }
-                Part::Unknown if is_last && reaches_end => {
-                    let is_torn = range.len() < HEADER_BYTES || bytes[range.clone()].iter().all(|&byte| byte == 0);
+                Part::Unknown { is_zeros } if is_end => {
+                    let is_torn = is_zeros || range.end - range.start < HEADER_BYTES as u64;
                     tail = Some(Tail { range, header: None, is_torn });
                 }
-                Part::Unknown => {
+                Part::Unknown { .. } => {
                     is_damaged = true;
-                    let (offset, bytes) = (range.start as u64, range.len() as u64);
+                    let (offset, bytes) = (range.start, range.end - range.start);
                     self.find(Finding::Unknown { segment: path.clone(), offset, bytes });
                 }
             }
         }
+        if is_damaged || (tail.is_some() && !is_last) {
+            self.keep_aside(path, &mut pieces, 0..bytes)?;
+        }
         if let Some(tail) = tail {
             if is_last {
-                self.cut_off(path, &bytes, &tail)?;
+                self.cut_off(path, &mut pieces, &tail)?;
             }
-            self.find(Finding::CutOff { segment: path.clone(), bytes: tail.range.len() as u64, header: tail.header });
-            if !is_last {
-                is_damaged = true;
-            }
-        }
-        if is_damaged {
-            self.keep_aside(path, &bytes)?;
+            let bytes = tail.range.end - tail.range.start;
+            self.find(Finding::CutOff { segment: path.clone(), bytes, header: tail.header });
         }
         self.finish(path, last_sequence);
         Ok(())
@@ -270,14 +274,14 @@ impl<Replay: FnMut(DurableBatch)> Recovery<'_, Replay> {
     /// Returns whether the record could be read, or need not be.
     fn record(&mut self, path: &Path, sequence: u64, body: &[u8]) -> bool {
         let Some((tenant, kind, encoded)) = segment::split_body(body) else {
-            self.damaged_record(path, sequence, body);
+            self.damaged_record(path, sequence, body.len() as u64, body);
             return false;
         };
         if !self.positions.counts(&tenant, kind, sequence) {
             return true;
         }
         let Ok(spans) = SpanBatch::decode(encoded) else {
-            self.damaged_record(path, sequence, body);
+            self.damaged_record(path, sequence, body.len() as u64, body);
             return false;
         };
         self.recovered.records += 1;
@@ -286,19 +290,19 @@ impl<Replay: FnMut(DurableBatch)> Recovery<'_, Replay> {
         true
     }
 
-    /// One whose spans stand in files is no loss.
-    fn damaged_record(&mut self, path: &Path, sequence: u64, body: &[u8]) {
-        let record = RecordAtFault::new(sequence, body.len(), body);
+    /// One whose spans stand in files is no loss. `head`: the beginning of the body at least.
+    fn damaged_record(&mut self, path: &Path, sequence: u64, body_bytes: u64, head: &[u8]) {
+        let record = RecordAtFault::new(sequence, body_bytes, head);
         let is_needed = match &record.tenant {
             Some(tenant) => {
-                let kind = segment::split_body(body).map_or(RecordKind::New, |(_, kind, _)| kind);
+                let kind = segment::split_body(head).map_or(RecordKind::New, |(_, kind, _)| kind);
                 self.positions.counts(tenant, kind, sequence)
             }
             None => sequence > self.positions.all(),
         };
         if is_needed {
             self.recovered.lost_records += 1;
-            let bytes = (HEADER_BYTES + body.len()) as u64;
+            let bytes = HEADER_BYTES as u64 + body_bytes;
             self.find(Finding::Damaged { segment: path.to_owned(), bytes, record });
         }
     }
@@ -311,28 +315,44 @@ impl<Replay: FnMut(DurableBatch)> Recovery<'_, Replay> {
         }
     }
 
-    fn cut_off(&mut self, path: &Path, segment: &[u8], tail: &Tail) -> Result<(), DiskError> {
+    fn cut_off(&mut self, path: &Path, segment: &mut Pieces, tail: &Tail) -> Result<(), DiskError> {
         let from = tail.range.start;
-        self.recovered.cut_off_bytes += tail.range.len() as u64;
+        self.recovered.cut_off_bytes += tail.range.end - from;
         if !tail.is_torn {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            self.keep_aside(Path::new(&format!("{name}.from-{from}")), &segment[tail.range.clone()])?;
+            self.keep_aside(Path::new(&format!("{name}.from-{from}")), segment, tail.range.clone())?;
         }
         let mut file = self.disk.open_to_write(path)?;
-        file.cut_off(from as u64)?;
+        file.cut_off(from)?;
         file.sync()
     }
 
-    /// Writes a copy that stays until a person has looked at it, or newer ones need the room.
-    fn keep_aside(&mut self, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+    /// Writes a copy that stays until a person has looked at it, or newer ones need the room. Of a part that takes more than
+    /// all copies may, the beginning is kept; zeros take no room on the disk.
+    fn keep_aside(&mut self, path: &Path, segment: &mut Pieces, part: Range<u64>) -> Result<(), DiskError> {
         let folder = self.folder.join(DAMAGED_FOLDER);
         if self.disk.create_folder(&folder)? {
             self.disk.sync_folder(self.folder)?;
         }
-        self.make_room_aside(&folder, bytes.len() as u64)?;
+        let end = part.end.min(part.start + DAMAGED_BYTES_MAX);
+        self.make_room_aside(&folder, end - part.start)?;
         let copy = folder.join(path.file_name().unwrap_or_default());
+        let failed = |source| DiskError { action: "reading", path: path.to_owned(), source };
         let mut file = self.disk.create_file(&copy)?;
-        file.append(bytes)?;
+        let mut place = part.start;
+        while place < end {
+            let zeros = segment.zeros_from(place).map_err(failed)?.min(end - place);
+            if zeros >= HOLE_BYTES_MIN {
+                place += zeros;
+                // Nothing is behind this place: the file becomes longer by a hole.
+                file.cut_off(place - part.start)?;
+                continue;
+            }
+            let bytes = segment.from(place, 1).map_err(failed)?;
+            let bytes = &bytes[..bytes.len().min((end - place) as usize)];
+            file.append(bytes)?;
+            place += bytes.len() as u64;
+        }
         file.sync()?;
         self.disk.sync_folder(&folder)?;
         self.recovered.kept_aside.push(copy);
@@ -369,8 +389,9 @@ impl<Replay: FnMut(DurableBatch)> Recovery<'_, Replay> {
 }
 
 impl RecordAtFault {
-    fn new(sequence: u64, body_bytes: usize, body: &[u8]) -> Self {
-        let tenant = segment::split_body(body).map(|(tenant, _, _)| tenant);
-        Self { sequence, body_bytes: body_bytes as u64, tenant }
+    /// `head`: the beginning of the body at least.
+    fn new(sequence: u64, body_bytes: u64, head: &[u8]) -> Self {
+        let tenant = segment::split_body(head).map(|(tenant, _, _)| tenant);
+        Self { sequence, body_bytes, tenant }
     }
 }

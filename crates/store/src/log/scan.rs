@@ -1,84 +1,110 @@
 //! Finds what stands in a segment: records, damaged ones, and bytes that are none.
 
+use std::io;
 use std::ops::Range;
 
-use super::segment::{self, HEADER_BYTES, Header};
+use super::pieces::Pieces;
+use super::segment::{self, HEADER_BYTES, Header, MAGIC};
 
 /// A number further ahead than this is not believed: no log has lost so many records.
 const GAP_MAX: u64 = 1 << 32;
+/// So much of a record that can't be read is looked at: it begins with the name of its tenant.
+const HEAD_BYTES: u64 = 128;
 
 /// A part of a segment.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Part<'a> {
+pub(super) enum Part {
     Record {
         sequence: u64,
-        body: &'a [u8],
+        body: Vec<u8>,
     },
     /// The header is intact and the body is not.
     Damaged {
         sequence: u64,
-        body: &'a [u8],
+        body_bytes: u64,
+        /// The beginning of the body.
+        head: Vec<u8>,
     },
     /// The header is intact, and the segment ends before the body does.
     CutOff {
         sequence: u64,
-        body_bytes: usize,
-        body: &'a [u8],
+        body_bytes: u64,
+        head: Vec<u8>,
     },
     /// No record that can be told begins here.
-    Unknown,
+    Unknown {
+        is_zeros: bool,
+    },
 }
 
 /// The parts of a segment in order. Numbers grow from record to record and stay below `numbers.end`; what has another
-/// number is not believed.
+/// number is not believed. An error is one of the machine; nothing comes behind it.
 pub(super) struct Scan<'a> {
-    segment: &'a [u8],
+    segment: &'a mut Pieces,
     salt: Option<u64>,
     numbers: Range<u64>,
-    offset: usize,
+    offset: u64,
     /// A part that was found while the bytes before it were passed over.
-    next: Option<(Range<usize>, Part<'a>)>,
+    next: Option<(Range<u64>, Part)>,
 }
 
 impl<'a> Scan<'a> {
-    pub(super) fn new(segment: &'a [u8], salt: Option<u64>, numbers: Range<u64>) -> Self {
-        Self { segment, salt, numbers, offset: segment::begin(segment), next: None }
+    pub(super) fn new(segment: &'a mut Pieces, salt: Option<u64>, numbers: Range<u64>) -> io::Result<Self> {
+        let offset = segment::begin(segment.from(0, MAGIC.len())?) as u64;
+        Ok(Self { segment, salt, numbers, offset, next: None })
     }
 
-    fn part_at(&self, offset: usize) -> Option<(Range<usize>, Part<'a>)> {
-        let Header { sequence, body_bytes, body_crc } = Header::at(self.segment, offset, self.salt)?;
-        let is_plausible = self.numbers.contains(&sequence) && sequence - self.numbers.start <= GAP_MAX;
-        if !is_plausible {
-            return None;
-        }
-        let begin = offset + HEADER_BYTES;
-        let end = begin.saturating_add(body_bytes);
-        let body = &self.segment[begin..end.min(self.segment.len())];
-        if body.len() == body_bytes && crc32c::crc32c(body) == body_crc {
-            return Some((offset..end, Part::Record { sequence, body }));
+    /// Where the first record stands.
+    pub(super) fn begin(&self) -> u64 {
+        self.offset
+    }
+
+    fn part_at(&mut self, offset: u64) -> io::Result<Option<(Range<u64>, Part)>> {
+        let Some(header) = self.header_at(offset)? else { return Ok(None) };
+        let Header { sequence, body_bytes, body_crc } = header;
+        let body_bytes = body_bytes as u64;
+        let begin = offset + HEADER_BYTES as u64;
+        let end = begin + body_bytes;
+        let is_there = end <= self.segment.bytes();
+        // Before it is right, nothing says that there is a body of this length: it is not read as a whole.
+        if is_there && self.segment.crc(begin..end)? == body_crc {
+            let body = self.segment.read(begin..end)?;
+            return Ok(Some((offset..end, Part::Record { sequence, body })));
         }
         // Without a salt this may be text that a sender chose: its length must not hide what follows.
-        self.salt?;
-        let part = if body.len() == body_bytes {
-            Part::Damaged { sequence, body }
-        } else {
-            Part::CutOff { sequence, body_bytes, body }
-        };
-        Some((offset..begin + body.len(), part))
-    }
-}
-
-impl<'a> Iterator for Scan<'a> {
-    type Item = (Range<usize>, Part<'a>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if let Some(found) = self.next.take() {
-            return Some(found);
+        if self.salt.is_none() {
+            return Ok(None);
         }
+        let end = end.min(self.segment.bytes());
+        let head = self.segment.read(begin..end.min(begin + HEAD_BYTES))?;
+        let part = if is_there {
+            Part::Damaged { sequence, body_bytes, head }
+        } else {
+            Part::CutOff { sequence, body_bytes, head }
+        };
+        Ok(Some((offset..end, part)))
+    }
+
+    /// An intact header whose number is plausible. The number is looked at first, as that takes less time than a checksum.
+    fn header_at(&mut self, offset: u64) -> io::Result<Option<Header>> {
+        let bytes = self.segment.from(offset, HEADER_BYTES)?;
+        let sequence = segment::sequence_in(bytes);
+        let is_plausible = |sequence| self.numbers.contains(&sequence) && sequence - self.numbers.start <= GAP_MAX;
+        Ok(if sequence.is_some_and(is_plausible) { Header::of(bytes, self.salt) } else { None })
+    }
+
+    /// The next place at which a header may stand, behind one where none does. Within so many zeros as a header is long none
+    /// begins: no body is empty, and no number zero.
+    fn place_behind(&mut self, offset: u64) -> io::Result<u64> {
+        let zeros = self.segment.zeros_from(offset)?;
+        Ok(offset + zeros.saturating_sub(HEADER_BYTES as u64 - 1).max(1))
+    }
+
+    fn step(&mut self) -> io::Result<Option<(Range<u64>, Part)>> {
         let begin = self.offset;
-        while self.offset < self.segment.len() {
-            let Some((range, part)) = self.part_at(self.offset) else {
-                self.offset += 1;
+        while self.offset < self.segment.bytes() {
+            let Some((range, part)) = self.part_at(self.offset)? else {
+                self.offset = self.place_behind(self.offset)?;
                 continue;
             };
             if let Part::Record { sequence, .. } | Part::Damaged { sequence, .. } = part {
@@ -86,19 +112,39 @@ impl<'a> Iterator for Scan<'a> {
             }
             self.offset = range.end;
             if range.start == begin {
-                return Some((range, part));
+                return Ok(Some((range, part)));
             }
             let unknown = begin..range.start;
             self.next = Some((range, part));
-            return Some((unknown, Part::Unknown));
+            return self.unknown(unknown).map(Some);
         }
-        (begin < self.offset).then_some((begin..self.offset, Part::Unknown))
+        if begin < self.offset { self.unknown(begin..self.offset).map(Some) } else { Ok(None) }
+    }
+
+    fn unknown(&mut self, range: Range<u64>) -> io::Result<(Range<u64>, Part)> {
+        let is_zeros = self.segment.zeros_from(range.start)? >= range.end - range.start;
+        Ok((range, Part::Unknown { is_zeros }))
+    }
+}
+
+impl Iterator for Scan<'_> {
+    type Item = io::Result<(Range<u64>, Part)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(found) = self.next.take() {
+            return Some(Ok(found));
+        }
+        let step = self.step();
+        if step.is_err() {
+            self.offset = self.segment.bytes();
+        }
+        step.transpose()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::segment::MAGIC;
+    use super::super::pieces::tests::pieces_of;
     use super::*;
 
     const SALT: u64 = 99;
@@ -113,13 +159,22 @@ mod tests {
         bytes
     }
 
-    /// Found in a segment: `r3` a record, `d3` a damaged one, `c3` one cut off, `?` unknown bytes.
+    /// Found in a segment: `r3` a record, `d3` a damaged one, `c3` one cut off, `?` unknown bytes, `0` zeros.
     fn found(bytes: &[u8], numbers: Range<u64>) -> String {
-        let parts = Scan::new(bytes, Some(SALT), numbers).map(|(_, part)| match part {
-            Part::Record { sequence, .. } => format!("r{sequence}"),
-            Part::Damaged { sequence, .. } => format!("d{sequence}"),
-            Part::CutOff { sequence, .. } => format!("c{sequence}"),
-            Part::Unknown => "?".to_owned(),
+        let mut pieces = pieces_of(bytes);
+        let scan = Scan::new(&mut pieces, Some(SALT), numbers).expect("can be read");
+        let mut end = scan.begin();
+        let parts = scan.map(|part| {
+            let (range, part) = part.expect("can be read");
+            assert_eq!(range.start, end, "parts follow each other");
+            end = range.end;
+            match part {
+                Part::Record { sequence, .. } => format!("r{sequence}"),
+                Part::Damaged { sequence, .. } => format!("d{sequence}"),
+                Part::CutOff { sequence, .. } => format!("c{sequence}"),
+                Part::Unknown { is_zeros: true } => "0".to_owned(),
+                Part::Unknown { is_zeros: false } => "?".to_owned(),
+            }
         });
         parts.collect::<Vec<_>>().join(" ")
     }
@@ -146,6 +201,11 @@ mod tests {
             (segment(&[(5, b"a"), (u64::MAX - 1, b"b"), (6, b"c")]), 5..u64::MAX, "r5 ? r6"),
             (segment(&[(5, b"a"), (9, b"b")]), 5..u64::MAX, "r5 r9"),
             (Vec::new(), 5..u64::MAX, ""),
+            // Zeros, also before a record, and as many as a record's header begins and ends with.
+            ([&whole[..], &[0; 4096]].concat(), 5..u64::MAX, "r5 r6 r7 0"),
+            ([&whole[..second], &[0; 4096], &whole[second..]].concat(), 5..u64::MAX, "r5 0 r6 r7"),
+            ([&whole[..second], &[0; 19], &whole[second..]].concat(), 5..u64::MAX, "r5 0 r6 r7"),
+            ([&whole[..second], &[1], &[0; 50], &whole[second..]].concat(), 5..u64::MAX, "r5 ? r6 r7"),
         ];
         for (bytes, numbers, expected) in cases {
             assert_eq!(found(&bytes, numbers), expected);

@@ -99,16 +99,21 @@ impl Header {
         header
     }
 
-    /// The header at a place, if an intact one stands there.
-    pub(super) fn at(segment: &[u8], offset: usize, salt: Option<u64>) -> Option<Self> {
-        let header = segment.get(offset..)?.get(..HEADER_BYTES)?;
+    /// The header with which these bytes begin, if it is intact.
+    pub(super) fn of(bytes: &[u8], salt: Option<u64>) -> Option<Self> {
+        let header = bytes.get(..HEADER_BYTES)?;
         let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         if checksum(salt, &header[..16]) != word(16) {
             return None;
         }
-        let sequence = u64::from(word(8)) | u64::from(word(12)) << 32;
-        Some(Self { sequence, body_bytes: word(0) as usize, body_crc: word(4) })
+        Some(Self { sequence: sequence_in(header)?, body_bytes: word(0) as usize, body_crc: word(4) })
     }
+}
+
+/// The number in the header with which these bytes may begin.
+pub(super) fn sequence_in(bytes: &[u8]) -> Option<u64> {
+    let number = bytes.get(..HEADER_BYTES)?.get(8..16)?;
+    Some(u64::from_le_bytes(number.try_into().ok()?))
 }
 
 fn checksum(salt: Option<u64>, header: &[u8]) -> u32 {
@@ -137,8 +142,8 @@ mod tests {
     fn a_header_counts_only_with_the_salt_of_its_segment() {
         let header = Header { sequence: 3, body_bytes: 10, body_crc: 4 };
         let bytes = header.encode(17);
-        assert_eq!(Header::at(&bytes, 0, Some(17)), Some(header));
-        assert_eq!(Header::at(&bytes, 0, Some(18)), None);
-        assert_eq!(Header::at(&bytes, 0, None), None);
+        assert_eq!(Header::of(&bytes, Some(17)), Some(header));
+        assert_eq!(Header::of(&bytes, Some(18)), None);
+        assert_eq!(Header::of(&bytes, None), None);
     }
 }

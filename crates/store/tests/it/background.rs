@@ -10,7 +10,7 @@ use tracehouse_store::{AppendError, Store, StoreConfig, WriteError};
 
 use crate::disk_faults::Faults;
 use crate::spans::{HOUR, Key, NOON, assert_same_spans, batch_of, by_key, plain_span};
-use crate::world::{Fault, WatchedCatalogue, World, all_spans, append, tenant, until, until_in_time};
+use crate::world::{Fault, Moment, WatchedCatalogue, World, all_spans, append, tenant, until, until_in_time};
 
 const FAILING: usize = 1;
 
@@ -108,6 +108,53 @@ async fn the_flusher_goes_on_with_the_others_and_comes_back_to_who_failed() {
     world.clock.advance(Duration::from_secs(400));
     until("the tenant is tried again", || hot(&store, FAILING) == 0).await;
     check("afterwards", &store, FAILING, 0..4);
+}
+
+/// Tenants whose spans are of very many hours make a file for each: others' spans are written first, and those that come in
+/// meanwhile before all of these are.
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_of_all_hours_of_many_tenants_hold_up_nobody_else() {
+    const TENANTS: usize = 5;
+    const HOURS: i64 = 200;
+    let of_all_hours = |number: usize| TenantId::new(&format!("all-hours-{number}")).expect("a valid name");
+    let world = World::new();
+    let catalogue = WatchedCatalogue::new(world.catalogue().await);
+    let config = StoreConfig { flush_interval: Duration::from_secs(1), ..world.config() };
+    let store = world.try_open(config, catalogue.clone(), world.clock.clone()).await.expect("opens");
+    for number in 0..TENANTS {
+        let id = number as u64 * 1000;
+        let spans = (0..HOURS).map(|hour| plain_span(7, id + hour as u64 + 1, 0, NOON - hour * HOUR));
+        store.append(of_all_hours(number), batch_of(&spans.collect::<Vec<_>>())).await.expect("taken");
+    }
+    append_to(&store, 0, 0).await.expect("taken");
+    // How many files each commit adds, and how many of them are the usual tenant's. The second waits for more of its spans.
+    let commits: std::sync::Arc<parking_lot::Mutex<Vec<(usize, usize)>>> = std::sync::Arc::default();
+    let (reached, at_second) = std::sync::mpsc::channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+    let seen = commits.clone();
+    catalogue.watch(move |moment, commit| {
+        if moment == Moment::BeforeCommit && !commit.add.is_empty() {
+            let usual = commit.add.iter().filter(|file| file.tenant == tenant(0)).count();
+            seen.lock().push((commit.add.len(), usual));
+            if seen.lock().len() == 2 {
+                reached.send(()).expect("the test waits");
+                may_go_on.recv().expect("the test goes on");
+            }
+        }
+    });
+    world.clock.advance(Duration::from_secs(1));
+    let waiting = tokio::task::spawn_blocking(move || at_second.recv());
+    waiting.await.expect("no panic").expect("there is a second commit");
+    append_to(&store, 0, 1).await.expect("taken");
+    go_on.send(()).expect("the flush waits");
+    let all_hot =
+        || (0..TENANTS).map(|number| store.status(&of_all_hours(number)).spans_hot).sum::<u64>() + hot(&store, 0);
+    until("all are written", || all_hot() == 0).await;
+    let commits = commits.lock().clone();
+    let usual: Vec<usize> = (0..commits.len()).filter(|at| commits[*at].1 > 0).collect();
+    assert!(commits.iter().all(|(files, _)| *files <= 257), "{commits:?}");
+    assert!(usual.len() == 2 && usual[0] == 0 && usual[1] < commits.len() - 1, "{commits:?}");
+    check("afterwards", &store, 0, 0..2);
 }
 
 /// The memory of a tenant that sends more than can be written ends before that of all.

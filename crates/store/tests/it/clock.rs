@@ -121,7 +121,8 @@ async fn a_boot_far_behind_is_right_again_when_the_clock_is() {
     world.clock.jump_wall_clock(-behind);
     let store = world.open_with(config(&world)).await;
     assert!(matches!(store.clock().standing(), ClockStanding::Behind { .. }));
-    assert!(!store.troubles().is_empty());
+    let said = store.troubles().concat();
+    assert!(said.contains("behind what the store knows"), "an old store takes spans all the same: {said}");
     let latest = store.clock().latest().now_unix_nanos();
     assert!(latest >= NOON, "spans of today are not taken for ones of the future");
     a_round_of_the_keeper(&world).await;
@@ -215,4 +216,25 @@ async fn a_first_start_with_a_clock_ten_years_ahead_loses_nothing() {
     check_days("six days later", &store, &[0]);
     world.clock.advance(time(2 * DAY));
     until("old at last", || store.snapshot(&TenantId::default()).files.is_empty()).await;
+}
+
+/// Before, a new store took the clock's first right time for one far ahead, and waited for someone to confirm it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_store_under_a_clock_that_was_never_set_goes_by_it_once_it_is() {
+    let world = World::new();
+    let until_set = NOON - 10 * YEAR;
+    world.clock.jump_wall_clock(-NOON);
+    let store = world.open_with(config(&world)).await;
+    let said = store.troubles();
+    assert!(said.len() == 1 && said[0].contains("never set") && said[0].contains("NTP"), "{said:?}");
+    world.clock.jump_wall_clock(until_set);
+    assert_eq!(store.troubles(), said, "2015 is no better");
+    let store = reopen(&world, store).await;
+    world.clock.jump_wall_clock(NOON - until_set);
+    assert_eq!(store.troubles(), Vec::<String>::new());
+    assert_eq!(store.clock().time_unix_nanos(), world.clock.now_unix_nanos());
+    append(&store, batch_of(&spans_at(-30))).await;
+    store.flush().await.expect("the flush succeeds");
+    a_round_of_the_keeper(&world).await;
+    check_days("as in a new store nothing is old", &store, &[-30]);
 }

@@ -15,6 +15,7 @@ mod leftovers;
 mod log_damage;
 mod log_faults;
 mod log_lost;
+mod no_files;
 mod power_cut;
 mod pressure;
 mod retention;
