@@ -31,7 +31,7 @@ pub struct FlushReport {
     pub duplicates: u64,
     /// Tenants whose spans wait for the next flush, as this one has made files enough.
     #[serde(skip)]
-    pub(crate) tenants_left: usize,
+    pub tenants_left: usize,
 }
 
 impl FlushReport {

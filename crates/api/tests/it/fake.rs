@@ -247,7 +247,7 @@ impl Answers for Fake {
     }
 
     async fn flush(&self) -> Result<FlushReport, AdminError> {
-        Ok(FlushReport { spans: 5, files: 1, bytes: 400, duplicates: 2 })
+        Ok(FlushReport { spans: 5, files: 1, bytes: 400, duplicates: 2, tenants_left: 0 })
     }
 
     async fn compact(&self) -> Result<CompactReport, AdminError> {
