@@ -242,14 +242,14 @@ impl Shared {
         let is_gone = |file: &Arc<SpanFile>| !self.objects.is_there(&file.record.path);
         let gone: Vec<Arc<SpanFile>> = not_found.into_iter().filter(is_gone).collect();
         // The catalogue is told first, so that they are compared when they come back, also after a restart.
-        if let Err(error) = self.hold_back(&gone) {
-            tracing::warn!(
-                error = chain(&error),
-                "a stored file is missing, which could not be noted; it is tried again"
-            );
-            return;
+        match self.hold_back_untold(&gone) {
+            Ok(gone) => tell_missing(gone.iter()),
+            Err(error) => {
+                let error = chain(&error);
+                tracing::warn!(error, "a stored file is missing, which could not be noted; it is tried again");
+                return;
+            }
         }
-        tell_missing(gone.iter().map(|file| &file.record));
         for file in &gone {
             file.let_go();
             self.is_missing_again(&file.record.id);
