@@ -9,9 +9,9 @@
 //!
 //! Invariants: whatever a peer does or leaves undone ends in bounded time, and ends nothing but the request it concerns where
 //! the protocol allows that; what peers have not taken of their answers is bounded for each connection, each port and the
-//! process before it is made, and so is what requests hold that wait for them; a port with few places left closes connections whose peers owe something or are at rest, never
-//! one that the server works for; connections never take the file handles that the store needs; a fault that repeats is
-//! written to the log once with a count.
+//! process before it is made, and so is what requests hold that wait for them; a port with few places left closes
+//! connections whose peers owe something or are at rest, never one that the server works for; connections never take the
+//! file handles that the store needs; a fault that repeats is written to the log once with a count.
 //!
 //! One contract with routers: who compresses an answer puts the [`SizeHint`](http_body::SizeHint) it had before among the
 //! response's extensions, so that what is in memory is counted and not what is sent.
