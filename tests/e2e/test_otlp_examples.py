@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from otlp import attributes, by_span, hex_json_to_traces, request, span, trace_as_json, trace_as_protobuf
+from otlp import attributes, by_span, hex_json_to_traces, middle_of_hour, request, span, trace_as_json, trace_as_protobuf
 
 EXAMPLE = Path(__file__).parents[1] / "data" / "otlp-trace.json"
 EXAMPLE_TRACE = "5b8efff798038103d269b633813fc60c"
@@ -170,3 +170,19 @@ def test_empty_requests_are_fine(new_tracehouse):
     # Still there for others.
     tracehouse.post_otlp(request([span(b"\x01" * 16, b"\x02" * 8, START)]).SerializeToString())
     assert len(tracehouse.search(start="2025-06-15T00:00:00Z")["traces"]) == 1
+
+
+def test_other_spans_under_the_same_ids(tracehouse):
+    """They have ids, kind and start in common, but not what they say: no copies, wherever they lie."""
+    trace, start, count = b"\x07" * 16, middle_of_hour(), 300
+    spans = [span(trace, b"\x01" * 8, start, attributes={"number": number}) for number in range(count)]
+    body = request(spans).SerializeToString()
+    for stage in (lambda: None, tracehouse.flush, tracehouse.compact):
+        # Each is sent again as well, and counts once.
+        tracehouse.post_otlp(body)
+        stage()
+        assert tracehouse.json(f"/api/v1/traces/{trace.hex()}")["spanCount"] == count
+        [found] = tracehouse.search(q=f"{{ }} | count() >= {count}")["traces"]
+        assert found["spanCount"] == count
+        query = {"query": "SELECT count(*) FROM spans"}
+        assert tracehouse.request("POST", "/api/v1/sql", json=query).json()["rows"] == [[count]]

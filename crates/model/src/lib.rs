@@ -36,7 +36,7 @@ pub use any_value::{AnyValue, CanonicalJsonError};
 pub use attributes::{AttributeLists, AttributeValue, ValueTag};
 pub use batch::{Events, Links, Resources, Scopes, SpanBatch, SpanFields};
 pub use clock::{BootTime, Clock, ManualClock, Randomness, SystemClock, SystemRandomness, is_set_clock};
-pub use copies::CopyKey;
+pub use copies::{ContentHasher, CopyKey};
 pub use encoding::DecodeError;
 pub use exact::ExactBatch;
 pub use hashing::{SeededEntry, SeededMap, SeededSet, SeededState};

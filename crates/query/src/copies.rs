@@ -3,10 +3,7 @@
 //! The store has left out the copies that it found (`tracehouse_store`, `copies`): in a file each span is once, and spans in
 //! memory have no twin in a file. What is left are copies that lie in two files, from long ago, and copies in memory.
 
-use tracehouse_model::{CopyKey, SeededMap, SpanBatch};
-
-/// Different spans under one key are compared each with each, so only so many are.
-const SPANS_OF_KEY_MAX: usize = 32;
+use tracehouse_model::{ContentHasher, CopyKey, SeededMap, SpanBatch};
 
 /// Where gathered spans come from: those of one file follow each other, then those in memory.
 #[derive(Debug, Default)]
@@ -63,15 +60,15 @@ impl WithoutCopies {
     pub(crate) fn of(spans: &SpanBatch, rows: &[u32], sources: &Sources) -> Self {
         let mut seen: SeededMap<CopyKey, u32> = SeededMap::default();
         seen.reserve(rows.len());
-        let mut others: SeededMap<CopyKey, Vec<u32>> = SeededMap::default();
+        let mut others: SeededMap<u64, Vec<u32>> = SeededMap::default();
+        let hasher = ContentHasher::default();
         let mut unsure = false;
         let kept = rows.iter().copied().filter(|&row| {
-            let key = spans.copy_key(row as usize);
-            let first = *seen.entry(key).or_insert(row);
+            let first = *seen.entry(spans.copy_key(row as usize)).or_insert(row);
             if first == row {
                 return true;
             }
-            let others = others.entry(key).or_default();
+            let others = others.entry(hasher.hash(spans, row as usize)).or_default();
             let looks_the_same = |other: u32| spans.is_copy(row as usize, spans, other as usize);
             for other in [first].into_iter().chain(others.iter().copied()) {
                 match sources.relation(row, other) {
@@ -84,7 +81,8 @@ impl WithoutCopies {
                     Relation::ByContent | Relation::ByWhatIsKnown => {}
                 }
             }
-            if others.len() < SPANS_OF_KEY_MAX {
+            // What counts is from where one like this has come, so one of each source is enough.
+            if !others.iter().any(|&other| sources.of(other) == sources.of(row)) {
                 others.push(row);
             }
             true

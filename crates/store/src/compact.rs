@@ -297,7 +297,7 @@ impl Merge<'_> {
             .filter_map(|(cursor, input)| Some(HeapEntry { key: input.key()?, cursor }))
             .collect();
         let mut last = (TraceId::NONE, i64::MIN);
-        let mut seen: SeenSpans<(Arc<SpanBatch>, usize)> = SeenSpans::default();
+        let mut seen: SeenSpans<Arc<SpanBatch>> = SeenSpans::default();
         while let Some(HeapEntry { key, cursor }) = heap.pop() {
             if key.0 != last.0 {
                 if self.gathered.is_full(ROOM_FOR_TRACE) {
@@ -313,9 +313,8 @@ impl Merge<'_> {
             last = key;
             let input = &mut cursors[cursor];
             let (batch, row) = (&input.batch, input.row);
-            let is_copy_of = |(known, at): &(Arc<SpanBatch>, usize)| batch.is_copy(row, known, *at);
             let is_left_out = cursor == 0 && self.without.has(input.rows_before + row);
-            if !is_left_out && seen.insert(batch.copy_key(row), (batch.clone(), row), is_copy_of) {
+            if !is_left_out && seen.insert(batch, row) {
                 let number = self.gathered.number_of(cursor, batch);
                 self.gathered.rows.push(RowRef { batch: number, row: row as u32 });
                 self.gathered.bytes += input.row_bytes;

@@ -20,7 +20,7 @@ use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, TimestampNanosecondType};
 use parquet::arrow::arrow_reader::RowSelector;
 use parquet::errors::ParquetError;
-use tracehouse_model::{CopyKey, SeededMap, SpanBatch, TraceId, kind};
+use tracehouse_model::{ContentHasher, CopyKey, SeededMap, SeededSet, SpanBatch, TraceId, kind};
 
 use crate::file::{OpenFile, Projection, RowRef, StringForm, TraceFilter, TraceRows, is_damage};
 use crate::span_file::SpanFile;
@@ -30,9 +30,11 @@ pub(crate) const CHECKED_ALWAYS: Duration = Duration::from_secs(2 * 3600);
 /// Of files written before that, at most so many are looked at for one flush: a sender that sends spans of all hours
 /// would otherwise have all files read.
 const OLDER_FILES_MAX: usize = 64;
-/// Different spans under the same ids, kind and start are compared each with each, so they are bounded: only who chooses such
-/// ids has more.
-const SPANS_OF_KEY_MAX: usize = 32;
+/// Of how many spans under the same ids, kind and start the content is read in one file: so many, and for each span that
+/// was sent under such ids [`COMPARED_PER_SENT`] more. Who chooses ids can't have whole files read for one span, and whoever
+/// sends all again what is stored has all of it compared.
+const COMPARED_MIN: usize = 16 * 1024;
+const COMPARED_PER_SENT: usize = 64;
 /// Spans whose content is read at once to be compared.
 pub(crate) const COMPARED_AT_ONCE_MAX: usize = 16 * 1024;
 /// Bytes of content that are read at once.
@@ -55,6 +57,7 @@ pub(crate) struct StoredCopies<'a> {
     /// Of one tenant, with spans of the same time.
     files: Vec<Candidate<'a>>,
     batches: &'a [&'a SpanBatch],
+    hasher: ContentHasher,
     found: Found,
 }
 
@@ -93,7 +96,7 @@ impl<'a> StoredCopies<'a> {
     }
 
     fn among(files: Vec<&'a Arc<SpanFile>>, batches: &'a [&'a SpanBatch]) -> Self {
-        let mut copies = Self { files: Vec::new(), batches, found: Found::default() };
+        let mut copies = Self { files: Vec::new(), batches, hasher: ContentHasher::default(), found: Found::default() };
         for file in files {
             match whole_or_what_is_left(file, || file.filter().map_err(|error| error.source)) {
                 Ok(filter) => copies.files.push(Candidate { file, filter }),
@@ -134,24 +137,26 @@ impl<'a> StoredCopies<'a> {
             None => file.ids(&open)?,
             Some(known) => known,
         };
+        let mut sent = SentSpans::default();
         for (row_group, ids) in ids.row_groups.iter().enumerate() {
-            let mut suspected: Vec<Suspected> = Vec::new();
+            let mut suspected: Vec<u32> = Vec::new();
             for group in groups {
                 let Some(rows) = ids.traces.of(group.trace) else { continue };
-                suspected.extend(self.suspected(group, rows.clone(), &ids.keys[rows]));
+                suspected.extend(self.suspected(group, rows.clone(), &ids.keys[rows], &mut sent));
             }
             // A row that can't be read is in no answer, so it is nobody's twin.
             if let Some(readable) = open.readable(row_group) {
-                suspected.retain(|suspected| readable.value(suspected.stored as usize));
+                suspected.retain(|stored| readable.value(*stored as usize));
             }
-            suspected.sort_unstable_by_key(|suspected| suspected.stored);
-            self.compare(&open, row_group, &suspected)?;
+            suspected.sort_unstable();
+            self.compare(&open, row_group, &suspected, &mut sent)?;
         }
         Ok(())
     }
 
     /// Looks into the pages of a file in which the traces stand.
     fn look_up(&mut self, open: &OpenFile, groups: &[&TraceGroup<'_>]) -> Result<(), ParquetError> {
+        let mut sent = SentSpans::default();
         for group in groups {
             for (row_group, rows) in open.find_trace(group.trace)? {
                 let selection = vec![RowSelector::skip(rows.start), RowSelector::select(rows.len())];
@@ -160,54 +165,84 @@ impl<'a> StoredCopies<'a> {
                 for batch in open.scan(row_group, &KEY_COLUMNS, Some(selection.into()), form, at_once)? {
                     push_keys(&batch?, &mut keys)?;
                 }
-                let suspected: Vec<Suspected> = self.suspected(group, rows, &keys).collect();
-                self.compare(open, row_group, &suspected)?;
+                let suspected = self.suspected(group, rows, &keys, &mut sent);
+                self.compare(open, row_group, &suspected, &mut sent)?;
             }
         }
         Ok(())
     }
 
-    /// The stored spans of a trace that have the keys of sent ones. `keys`: those of the stored rows.
+    /// The stored rows of a trace, ascending, that have the keys of sent ones, which are added to `sent`. `keys`: those of the
+    /// stored rows.
     fn suspected(
         &self,
         group: &TraceGroup<'_>,
         stored: Range<usize>,
         keys: &[CopyKey],
-    ) -> impl Iterator<Item = Suspected> {
-        /// Sent rows of a key, and how many stored ones were met.
-        type OfKey = (Vec<RowRef>, usize);
-        let mut by_key: SeededMap<CopyKey, OfKey> = SeededMap::default();
-        for &at in group.rows {
-            let (sent, _) = by_key.entry(self.batches[at.batch as usize].copy_key(at.row as usize)).or_default();
-            if sent.len() < SPANS_OF_KEY_MAX {
-                sent.push(at);
-            }
+        sent: &mut SentSpans,
+    ) -> Vec<u32> {
+        let key_of = |at: &RowRef| self.batches[at.batch as usize].copy_key(at.row as usize);
+        let sent_keys: SeededSet<CopyKey> = group.rows.iter().map(key_of).collect();
+        let rows = (stored.start as u32..).zip(keys).filter(|(_, key)| sent_keys.contains(*key));
+        let (suspected, met): (Vec<u32>, SeededSet<CopyKey>) = rows.map(|(row, key)| (row, *key)).unzip();
+        // A trace may go on in the next row group.
+        let is_new = |key: &CopyKey| met.contains(key) && !sent.keys.contains(&(group.trace, *key));
+        for at in group.rows.iter().filter(|at| is_new(&key_of(at))) {
+            let hash = self.hasher.hash(self.batches[at.batch as usize], at.row as usize);
+            sent.by_content.entry(hash).or_default().push(*at);
+            sent.count += 1;
         }
-        stored.zip(keys).filter_map(move |(row, key)| {
-            let (sent, met) = by_key.get_mut(key)?;
-            *met += 1;
-            (*met <= SPANS_OF_KEY_MAX).then(|| Suspected { stored: row as u32, sent: sent.clone() })
-        })
+        sent.keys.extend(met.iter().map(|key| (group.trace, *key)));
+        suspected
     }
 
     /// Reads the content of the stored spans, some at a time, and compares.
-    fn compare(&mut self, open: &OpenFile, row_group: usize, suspected: &[Suspected]) -> Result<(), ParquetError> {
+    fn compare(
+        &mut self,
+        open: &OpenFile,
+        row_group: usize,
+        suspected: &[u32],
+        sent: &mut SentSpans,
+    ) -> Result<(), ParquetError> {
+        let suspected = sent.bound(suspected);
         let bytes_per_row = open.row_bytes();
         let at_once = ((COMPARED_BYTES_MAX / bytes_per_row) as usize).clamp(1, COMPARED_AT_ONCE_MAX);
         for some in suspected.chunks(at_once) {
-            let ranges = ranges_of(some.iter().map(|suspected| suspected.stored));
+            let ranges = ranges_of(some.iter().copied());
             let stored = open.read_ranges(row_group, &ranges, Projection::All)?;
-            let mut place = SeededMap::default();
-            for (at, row) in ranges.iter().cloned().flatten().enumerate() {
-                place.insert(row as u32, at);
-            }
-            for Suspected { stored: row, sent } in some {
-                let Some(&at) = place.get(row) else { continue };
-                let is_copy = |sent: &RowRef| self.batches[sent.batch as usize].is_copy(sent.row as usize, &stored, at);
-                self.found.copies.extend(sent.iter().copied().filter(is_copy));
+            for row in 0..stored.len() {
+                let Some(alike) = sent.by_content.get_mut(&self.hasher.hash(&stored, row)) else { continue };
+                let is_copy = |at: &mut RowRef| self.batches[at.batch as usize].is_copy(at.row as usize, &stored, row);
+                self.found.copies.extend(alike.extract_if(.., is_copy));
             }
         }
         Ok(())
+    }
+}
+
+/// The sent spans that one file may hold twins of.
+#[derive(Default)]
+struct SentSpans {
+    /// Those of no twin yet, by a hash of their content.
+    by_content: SeededMap<u64, Vec<RowRef>>,
+    /// Under which ids they were sent.
+    keys: SeededSet<(TraceId, CopyKey)>,
+    /// How many there were.
+    count: usize,
+    /// Stored spans that were compared with them.
+    compared: usize,
+}
+
+impl SentSpans {
+    /// As many of the stored rows as may still be read.
+    fn bound<'r>(&mut self, suspected: &'r [u32]) -> &'r [u32] {
+        let room = (COMPARED_MIN + COMPARED_PER_SENT * self.count).saturating_sub(self.compared);
+        let taken = &suspected[..suspected.len().min(room)];
+        self.compared += taken.len();
+        if taken.len() < suspected.len() {
+            metrics::counter!("tracehouse_store_copies_unchecked_total").increment(1);
+        }
+        taken
     }
 }
 
@@ -227,12 +262,6 @@ pub(crate) fn whole_or_what_is_left<T>(
     mut read: impl FnMut() -> Result<T, ParquetError>,
 ) -> Result<T, ParquetError> {
     read().or_else(|error| if file.check(&error) { read() } else { Err(error) })
-}
-
-/// A stored span and the sent ones that have its key.
-struct Suspected {
-    stored: u32,
-    sent: Vec<RowRef>,
 }
 
 /// What tells the spans of a file apart, without their content: about 18 bytes for each span.

@@ -8,15 +8,12 @@
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use tracehouse_model::{CopyKey, SeededMap, SeededSet, SeededState, SpanBatch, TraceId};
+use tracehouse_model::{ContentHasher, CopyKey, SeededMap, SeededSet, SeededState, SpanBatch, TraceId};
 
 use crate::copies::{Found, StoredCopies, TraceGroup};
 use crate::file::RowRef;
 use crate::span_file::SpanFile;
 use crate::state::{HotBatch, Snapshot};
-
-/// Different spans under the same ids, kind and start of which each is compared with each.
-const SPANS_OF_KEY_MAX: usize = 32;
 
 /// Which spans of a tenant are in memory.
 #[derive(Default)]
@@ -96,35 +93,56 @@ impl HotCopies {
 
     /// Marks spans with a twin in earlier batches, or before them in their own.
     fn mark_in_memory(&mut self, earlier: &[Arc<HotBatch>], spans: &SpanBatch, is_copy: &mut [bool]) {
-        let mut suspected: SeededMap<(TraceId, CopyKey), Vec<usize>> = SeededMap::default();
+        let mut suspected = SuspectedSpans::default();
         for row in 0..spans.len() {
             let key = self.hash(spans, row);
             if !self.keys.insert(key) {
-                let rows = suspected.entry((spans.trace_id[row], spans.copy_key(row))).or_default();
-                if rows.len() < SPANS_OF_KEY_MAX {
-                    rows.push(row);
-                }
+                suspected.add(spans, row);
             }
         }
-        if suspected.is_empty() {
+        if suspected.keys.is_empty() {
             return;
         }
-        let traces: SeededSet<TraceId> = suspected.keys().map(|(trace, _)| *trace).collect();
-        let mut compare = |other: &SpanBatch, other_row: usize, before: usize| {
-            if !traces.contains(&other.trace_id[other_row]) {
-                return;
-            }
-            let Some(rows) = suspected.get(&(other.trace_id[other_row], other.copy_key(other_row))) else { return };
-            for &row in rows.iter().filter(|row| **row >= before) {
-                is_copy[row] = is_copy[row] || spans.is_copy(row, other, other_row);
-            }
-        };
+        let traces: SeededSet<TraceId> = suspected.keys.iter().map(|(trace, _)| *trace).collect();
         for batch in earlier {
             if traces.iter().any(|&trace| batch.may_contain(trace)) {
-                (0..batch.spans.len()).for_each(|row| compare(&batch.spans, row, 0));
+                let rows = (0..batch.spans.len()).filter(|&row| traces.contains(&batch.spans.trace_id[row]));
+                rows.for_each(|row| suspected.meet(spans, &batch.spans, row, 0, is_copy));
             }
         }
-        (0..spans.len()).for_each(|row| compare(spans, row, row + 1));
+        let rows = (0..spans.len()).filter(|&row| traces.contains(&spans.trace_id[row]));
+        rows.for_each(|row| suspected.meet(spans, spans, row, row + 1, is_copy));
+    }
+}
+
+/// Spans of a batch that may have a twin.
+#[derive(Default)]
+struct SuspectedSpans {
+    keys: SeededSet<(TraceId, CopyKey)>,
+    /// Rows that no twin was found of yet, ascending, by a hash of their content.
+    by_content: SeededMap<u64, Vec<usize>>,
+    hasher: ContentHasher,
+}
+
+impl SuspectedSpans {
+    fn add(&mut self, spans: &SpanBatch, row: usize) {
+        self.keys.insert((spans.trace_id[row], spans.copy_key(row)));
+        self.by_content.entry(self.hasher.hash(spans, row)).or_default().push(row);
+    }
+
+    /// Marks the copies of a span among the rows from `begin` on.
+    fn meet(&mut self, spans: &SpanBatch, other: &SpanBatch, other_row: usize, begin: usize, is_copy: &mut [bool]) {
+        if !self.keys.contains(&(other.trace_id[other_row], other.copy_key(other_row))) {
+            return;
+        }
+        let Some(rows) = self.by_content.get_mut(&self.hasher.hash(other, other_row)) else { return };
+        let behind = rows.partition_point(|row| *row < begin);
+        for row in rows.split_off(behind) {
+            match spans.is_copy(row, other, other_row) {
+                true => is_copy[row] = true,
+                false => rows.push(row),
+            }
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! The order of spans in a file: by trace id, then start; copies left out; parents as row offsets.
 
-use tracehouse_model::{CopyKey, SeededMap, SpanBatch, kind};
+use std::borrow::Borrow;
+
+use tracehouse_model::{ContentHasher, CopyKey, SeededEntry, SeededMap, SpanBatch, kind};
 
 /// A span among several batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,10 +60,7 @@ pub(crate) fn order_spans(batches: &[&SpanBatch], rows: impl Iterator<Item = Row
             }
             seen.begin();
             for &(_, _, at) in together {
-                let batch = batches[at.batch as usize];
-                if seen.insert(batch.copy_key(at.row as usize), at, |known| {
-                    batch.is_copy(at.row as usize, batches[known.batch as usize], known.row as usize)
-                }) {
+                if seen.insert(&batches[at.batch as usize], at.row as usize) {
                     ordered.rows.push(at);
                 } else {
                     ordered.duplicates += 1;
@@ -73,49 +72,73 @@ pub(crate) fn order_spans(batches: &[&SpanBatch], rows: impl Iterator<Item = Row
     ordered
 }
 
-/// The spans of one trace and start that were seen so far: a list for the usual few, a table for many. `T` tells where one is.
-pub(crate) struct SeenSpans<T> {
-    list: Vec<(CopyKey, T)>,
-    table: SeededMap<CopyKey, Vec<T>>,
+/// The spans of one trace and start that were seen so far: a list for the usual few, tables for many. `B` holds a batch.
+pub(crate) struct SeenSpans<B> {
+    list: Vec<(CopyKey, B, usize)>,
+    /// Of each key the first span.
+    first: SeededMap<CopyKey, (B, usize)>,
+    /// Further spans under a key that was met, by their content.
+    others: SeededMap<u64, (B, usize)>,
+    hasher: ContentHasher,
 }
 
-impl<T> Default for SeenSpans<T> {
+impl<B> Default for SeenSpans<B> {
     fn default() -> Self {
-        Self { list: Vec::new(), table: SeededMap::default() }
+        Self {
+            list: Vec::new(),
+            first: SeededMap::default(),
+            others: SeededMap::default(),
+            hasher: ContentHasher::default(),
+        }
     }
 }
 
-impl<T> SeenSpans<T> {
+impl<B: Borrow<SpanBatch> + Clone> SeenSpans<B> {
     const LIST_MAX: usize = 48;
-    /// Different spans under one key are compared each with each, so only so many are: only who chooses such ids has more.
-    const SPANS_OF_KEY_MAX: usize = 32;
 
     pub(crate) fn begin(&mut self) {
         self.list.clear();
-        self.table.clear();
+        self.first.clear();
+        self.others.clear();
     }
 
-    /// Whether the span is new, which `is_copy_of` decides for those with the same key.
+    /// Whether the span is new: no copy of one that was seen.
     #[inline]
-    pub(crate) fn insert(&mut self, key: CopyKey, at: T, mut is_copy_of: impl FnMut(&T) -> bool) -> bool {
-        if self.table.is_empty() && self.list.len() < Self::LIST_MAX {
-            if self.list.iter().any(|(known, at)| *known == key && is_copy_of(at)) {
+    pub(crate) fn insert(&mut self, batch: &B, row: usize) -> bool {
+        let spans: &SpanBatch = batch.borrow();
+        let key = spans.copy_key(row);
+        if self.first.is_empty() && self.list.len() < Self::LIST_MAX {
+            let mut known = self.list.iter().filter(|(known, ..)| *known == key);
+            if known.any(|(_, known, at)| spans.is_copy(row, known.borrow(), *at)) {
                 return false;
             }
-            self.list.push((key, at));
+            self.list.push((key, batch.clone(), row));
             return true;
         }
-        for (key, at) in self.list.drain(..) {
-            self.table.entry(key).or_default().push(at);
+        for (_, batch, row) in std::mem::take(&mut self.list) {
+            self.insert_in_table(&batch, row);
         }
-        let known = self.table.entry(key).or_default();
-        if known.iter().any(is_copy_of) {
-            return false;
+        self.insert_in_table(batch, row)
+    }
+
+    fn insert_in_table(&mut self, batch: &B, row: usize) -> bool {
+        let spans: &SpanBatch = batch.borrow();
+        let met = |(known, at): &(B, usize)| spans.is_copy(row, known.borrow(), *at);
+        match self.first.entry(spans.copy_key(row)) {
+            SeededEntry::Vacant(entry) => {
+                entry.insert((batch.clone(), row));
+                return true;
+            }
+            SeededEntry::Occupied(entry) if met(entry.get()) => return false,
+            SeededEntry::Occupied(_) => {}
         }
-        if known.len() < Self::SPANS_OF_KEY_MAX {
-            known.push(at);
+        match self.others.entry(self.hasher.hash(spans, row)) {
+            SeededEntry::Vacant(entry) => {
+                entry.insert((batch.clone(), row));
+                true
+            }
+            SeededEntry::Occupied(entry) => !met(entry.get()),
         }
-        true
     }
 }
 

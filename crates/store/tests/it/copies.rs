@@ -103,6 +103,7 @@ async fn another_span_under_the_same_ids_is_kept() {
         differing(&|span| span.duration_nanos += 1),
         differing(&|span| span.kind = (span.kind + 1) % 5),
         differing(&|span| span.attributes.push(("retry".into(), AnyValue::Int(1)))),
+        differing(&|span| span.dropped_events += 1),
         differing(&|span| span.resource_attributes.push(("host.name".into(), AnyValue::String("other".into())))),
     ];
     for round in 0..3 {
@@ -132,10 +133,26 @@ async fn chosen_ids_cost_no_square() {
     assert_eq!(rows(&store.snapshot(&TenantId::default())), spans.len());
     store.flush().await.expect("the flush succeeds");
     append(&store, batch_of(&spans)).await;
-    let snapshot = store.snapshot(&TenantId::default());
-    assert!(rows(&snapshot) >= spans.len());
+    assert_eq!(rows(&store.snapshot(&TenantId::default())), spans.len(), "sent again");
+    append(&store, batch_of(&[&spans[..], &spans[..]].concat())).await;
     store.flush().await.expect("the flush succeeds");
     store.compact().await.expect("the merge succeeds");
+    assert_eq!(rows(&store.snapshot(&TenantId::default())), spans.len(), "again, flushed and merged");
+}
+
+/// A loop that sends one span over and over.
+#[tokio::test(flavor = "multi_thread")]
+async fn however_often_a_span_is_sent_it_counts_once() {
+    let world = World::new();
+    let store = world.open().await;
+    let repeated = vec![plain_span(1, 7, 0, NOON); 20_000];
+    for round in 0..2 {
+        append(&store, batch_of(&repeated)).await;
+        assert_eq!(rows(&store.snapshot(&TenantId::default())), 1, "round {round}, in memory");
+        append(&store, batch_of(&repeated)).await;
+        store.flush().await.expect("the flush succeeds");
+        assert_eq!(rows(&store.snapshot(&TenantId::default())), 1, "round {round}, flushed");
+    }
 }
 
 /// A twin in a file that can't be read can't be found; that must not keep new spans out.
