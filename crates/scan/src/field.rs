@@ -46,8 +46,8 @@ impl Owner {
     /// The name and type of a key's own column, if it has one.
     fn column_of(self, key: &str, layout: &Layout) -> Option<(String, ColumnType)> {
         match self {
-            Owner::Span => layout.span_column(key).map(|(_, known)| (Layout::span_column_name(key), known)),
-            Owner::Resource => layout.resource_column(key).map(|(_, known)| (Layout::resource_column_name(key), known)),
+            Owner::Span => layout.span_column(key).map(|(_, known)| (layout.span_column_name(key), known)),
+            Owner::Resource => layout.resource_column(key).map(|(_, known)| (layout.resource_column_name(key), known)),
             Owner::Scope => None,
         }
     }

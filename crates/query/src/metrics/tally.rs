@@ -9,7 +9,7 @@ use arrow::datatypes::{Int32Type, Int64Type};
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{AnyValue, SeededMap, kind, status};
 use tracehouse_scan::{Owner, RowGroup};
-use tracehouse_store::{DistinctValues, Layout, NumberedColumn};
+use tracehouse_store::{DistinctValues, NumberedColumn};
 
 use super::columns::{Kept, Rows, codes_of_array};
 use super::compare::{Counts, counted};
@@ -70,12 +70,12 @@ impl<'a> Slotted<'a> {
         let RowGroup { open, contents, .. } = self.rows.row_group();
         let layout = open.layout();
         for attribute in &layout.span {
-            let column = Layout::span_column_name(&attribute.key);
-            self.count_column(&column, &column, counts)?;
+            let column = layout.span_column_name(&attribute.key);
+            self.count_column(&column, &label_of_span(&attribute.key), counts)?;
         }
         for attribute in &layout.resource {
-            let column = Layout::resource_column_name(&attribute.key);
-            self.count_column(&column, &column, counts)?;
+            let column = layout.resource_column_name(&attribute.key);
+            self.count_column(&column, &label_of_resource(&attribute.key), counts)?;
         }
         if Owner::Span.has_rest(contents, layout) {
             self.count_map(counts)?;
@@ -283,7 +283,7 @@ impl<'a> Slotted<'a> {
         }
         let mut weights = vec![0.0; self.width];
         for (key, values) in by_key {
-            let label = Layout::span_column_name(key);
+            let label = label_of_span(key);
             for (text, sums) in values {
                 let Some(value) = counted(&read_json(text)?) else { continue };
                 weights.fill(0.0);
@@ -305,13 +305,21 @@ impl<'a> Slotted<'a> {
                 let AnyValue::KeyValueList(entries) = read_json(text)? else { return Ok(()) };
                 for (key, value) in entries {
                     if let Some(value) = counted(&value) {
-                        counts.add(&Layout::resource_column_name(&key), value, self.first, weights);
+                        counts.add(&label_of_resource(&key), value, self.first, weights);
                     }
                 }
                 Ok(())
             },
         )
     }
+}
+
+fn label_of_span(key: &str) -> String {
+    format!("span.{key}")
+}
+
+fn label_of_resource(key: &str) -> String {
+    format!("resource.{key}")
 }
 
 /// Weights by slot, for values that few rows have.

@@ -194,5 +194,7 @@ fn push_attributes(batch: &mut SpanBatch, random: &SystemRandomness) {
     if below(9) == 0 {
         attribute("with space", text("it's \"here\""));
     }
+    // Keys that differ only in case are two keys.
+    attribute(["userId", "userid"][spans % 2], AnyValue::Int(spans as i64 % 5));
     attribute("user.id", text(&format!("user-{}", below(1 << 40))));
 }

@@ -106,11 +106,11 @@ fn stored_columns(column: &Column, layout: &Layout, contents: &Contents) -> Vec<
     match column {
         // Only read as whole spans.
         Column::Attributes => {
-            let columns = layout.span.iter().map(|promoted| Layout::span_column_name(&promoted.key));
+            let columns = layout.span.iter().map(|promoted| layout.span_column_name(&promoted.key));
             columns.chain(one(Owner::Span.rest())).collect()
         }
         Column::ResourceAttributes => {
-            let columns = layout.resource.iter().map(|promoted| Layout::resource_column_name(&promoted.key));
+            let columns = layout.resource.iter().map(|promoted| layout.resource_column_name(&promoted.key));
             columns.chain(one(Owner::Resource.rest())).collect()
         }
         Column::EventTime | Column::EventName => one("events"),

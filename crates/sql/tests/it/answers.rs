@@ -71,6 +71,13 @@ const CASES: &[Case] = &[
         },
     },
     Case {
+        query: "SELECT attr('userId'), attr('userid'), count(*) FROM spans GROUP BY 1, 2",
+        answer: |spans| {
+            let id = |span, key| text(attribute(span, key));
+            counted(spans.iter().map(|span| format!("{} | {}", id(span, "userId"), id(span, "userid"))))
+        },
+    },
+    Case {
         query: "SELECT sum(attr_int('code')), sum(attr_float('code')), \
                 count(*) FILTER (WHERE attr_bool('code')) FROM spans",
         answer: |spans| {

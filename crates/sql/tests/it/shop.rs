@@ -202,7 +202,10 @@ fn push_events_and_links(batch: &mut SpanBatch, trace: u64, start: i64, random: 
 
 fn push_attributes(batch: &mut SpanBatch, random: &SystemRandomness) {
     let below = |limit: u64| random.next_u64() % limit;
+    let spans = batch.len();
     let mut attribute = |key: &str, value: AnyValue| put(&mut batch.strings, &mut batch.attributes, key, &value);
+    // Keys that differ only in case are two keys.
+    attribute(["userId", "userid"][spans % 2], AnyValue::Int(spans as i64 % 5));
     attribute("http.route", AnyValue::String(format!("/route/{}", below(12))));
     if below(2) == 0 {
         attribute("http.status", AnyValue::Int([200, 404, 500][below(3) as usize]));

@@ -1,5 +1,6 @@
 //! Which columns a file has.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use parquet::basic::{ConvertedType, LogicalType, Repetition, TimeUnit, Type as Physical};
@@ -8,11 +9,17 @@ use parquet::schema::types::Type;
 use serde::{Deserialize, Serialize};
 use tracehouse_model::ValueTag;
 
-/// Version of the layout of files that are written, in the footer of every file. Files of older versions have the same columns,
-/// but no index; what else they lack, [`super::older`] says.
-pub(crate) const LAYOUT_VERSION: u32 = 3;
+/// Version of the layout of files that are written, in the footer of every file. Version 3 has the same columns under the keys
+/// as they are. Older ones have no index either; what else they lack, [`super::older`] says.
+pub(crate) const LAYOUT_VERSION: u32 = 4;
 /// The oldest version that is read.
 pub(crate) const LAYOUT_VERSION_MIN: u32 = 1;
+/// The oldest version that marks capitals in names of columns.
+const CAPITALS_MARKED_VERSION: u32 = 4;
+/// Stands before each capital letter of a key in the name of its column. To most engines (DuckDB, Spark, Trino) names have no
+/// case: the keys `userId` and `userid` would be one column, in one file or in several that are read together, and answer with
+/// each other's values. What a column is called goes by the key alone, so that every file calls it the same.
+const CAPITAL_MARK: char = '^';
 /// Footer key under which the layout stands as JSON.
 pub(crate) const LAYOUT_FOOTER_KEY: &str = "tracehouse.layout";
 
@@ -97,12 +104,18 @@ pub(crate) mod column {
 }
 
 impl Layout {
-    pub fn span_column_name(key: &str) -> String {
-        format!("span.{key}")
+    /// What the column of a promoted span attribute is called.
+    pub fn span_column_name(&self, key: &str) -> String {
+        format!("span.{}", self.marked(key))
     }
 
-    pub fn resource_column_name(key: &str) -> String {
-        format!("resource.{key}")
+    /// What the column of a promoted resource attribute is called.
+    pub fn resource_column_name(&self, key: &str) -> String {
+        format!("resource.{}", self.marked(key))
+    }
+
+    fn marked<'a>(&self, key: &'a str) -> Cow<'a, str> {
+        if self.version < CAPITALS_MARKED_VERSION { Cow::Borrowed(key) } else { with_marked_capitals(key) }
     }
 
     /// The promoted column of a span attribute: its place among the promoted ones, and its type.
@@ -144,10 +157,10 @@ impl Layout {
             primitive(column::RESOURCE_DROPPED_ATTRIBUTES, REQUIRED, Physical::INT32)?,
         ];
         for attribute in &self.resource {
-            fields.push(promoted(&Self::resource_column_name(&attribute.key), attribute.value_type)?);
+            fields.push(promoted(&self.resource_column_name(&attribute.key), attribute.value_type)?);
         }
         for attribute in &self.span {
-            fields.push(promoted(&Self::span_column_name(&attribute.key), attribute.value_type)?);
+            fields.push(promoted(&self.span_column_name(&attribute.key), attribute.value_type)?);
         }
         // Resources and scopes are few: as one text each they cost one number a row, whatever they hold.
         fields.push(string(column::RESOURCE_ATTRIBUTES, OPTIONAL)?);
@@ -157,6 +170,26 @@ impl Layout {
         fields.push(links()?);
         Ok(Arc::new(Type::group_type_builder("spans").with_fields(fields).build()?))
     }
+}
+
+/// A key as names of columns have it: no two keys that [`can_be_column`] become the same text without case.
+pub(super) fn with_marked_capitals(key: &str) -> Cow<'_, str> {
+    let is_marked = |letter: char| letter.is_ascii_uppercase() || letter == CAPITAL_MARK;
+    if !key.contains(is_marked) {
+        return Cow::Borrowed(key);
+    }
+    let mut marked = String::with_capacity(2 * key.len());
+    for letter in key.chars() {
+        marked.extend(is_marked(letter).then_some(CAPITAL_MARK));
+        marked.push(letter);
+    }
+    Cow::Owned(marked)
+}
+
+/// Whether a key may name a column. Capitals beyond ASCII may not: some engines take them for the small letters and some do not,
+/// and several of them have the same small letter.
+pub(super) fn can_be_column(key: &str) -> bool {
+    key.chars().all(|letter| letter.is_ascii() || letter.to_lowercase().eq([letter]))
 }
 
 fn find(promoted: &[PromotedAttribute], key: &str) -> Option<(usize, ColumnType)> {
@@ -237,4 +270,59 @@ fn links() -> Field {
         map("attributes")?,
     ];
     list(column::LINKS, fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn layout(version: u32, keys: &[&str]) -> Layout {
+        let span = keys.iter().map(|key| PromotedAttribute { key: (*key).to_owned(), value_type: ColumnType::Int });
+        Layout { version, span: span.collect(), resource: Vec::new() }
+    }
+
+    #[test]
+    fn capitals_are_marked_in_names_of_columns() {
+        let cases = [
+            ("http.route", "span.http.route"),
+            ("userId", "span.user^Id"),
+            ("URL", "span.^U^R^L"),
+            ("a^b^C", "span.a^^b^^^C"),
+            ("größe", "span.größe"),
+        ];
+        for (key, name) in cases {
+            assert_eq!(layout(LAYOUT_VERSION, &[]).span_column_name(key), name);
+            assert_eq!(
+                layout(3, &[]).span_column_name(key),
+                format!("span.{key}"),
+                "files of before have keys as they are"
+            );
+        }
+        assert_eq!(layout(LAYOUT_VERSION, &[]).resource_column_name("hostName"), "resource.host^Name");
+    }
+
+    /// Also in files that are read together with the folders' names as columns.
+    #[test]
+    fn no_two_columns_have_the_same_name_without_case() {
+        let keys = ["Id", "id", "ID", "^id", "^Id", "_id", "attributes", "span_id", "trace_id", "tenant", "Date"];
+        let schema = layout(LAYOUT_VERSION, &keys).schema().expect("a schema");
+        let names = schema.get_fields().iter().map(|field| field.name()).chain(["tenant", "date", "hour"]);
+        let mut without_case = BTreeSet::new();
+        for name in names {
+            assert!(without_case.insert(name.to_lowercase()), "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn different_keys_differ_without_case(left in "[aAbB^.ß]{0,6}", right in "[aAbB^.ß]{0,6}") {
+            prop_assume!(left != right);
+            let [left, right] = [left, right].map(|key| with_marked_capitals(&key).to_lowercase());
+            prop_assert_ne!(left, right);
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use tracehouse_model::{AttributeLists, SeededMap, SpanBatch, ValueTag};
 
 use super::contents::{FileContents, KEYS_BYTES_MAX, KeyCount, NAME_BYTES_MAX, NameList};
-use super::layout::{ColumnType, LAYOUT_VERSION, Layout, PromotedAttribute};
+use super::layout::{ColumnType, LAYOUT_VERSION, Layout, PromotedAttribute, can_be_column, with_marked_capitals};
 
 /// Counts how many spans carry each attribute, over many batches. Senders choose keys, so what is counted is bounded in bytes:
 /// rare ones are forgotten when there are too many.
@@ -74,7 +74,7 @@ impl AttributeCounts {
 
     /// Adds what a file that is to be merged says of itself.
     pub(crate) fn add_file(&mut self, contents: &FileContents, spans: u64) {
-        self.spans += spans;
+        self.spans = self.spans.saturating_add(spans);
         let of_file = [
             (&mut self.span, &contents.span_keys, NameList::SpanKeys),
             (&mut self.resource, &contents.resource_keys, NameList::ResourceKeys),
@@ -89,7 +89,7 @@ impl AttributeCounts {
         let span_min = (self.spans / SPANS_PER_OCCURRENCE_MAX).max(OCCURRENCES_MIN.min(self.spans));
         Layout {
             version: LAYOUT_VERSION,
-            span: choose(&self.span.spans, span_min, SPAN_COLUMNS_MAX, |_| true),
+            span: choose(&self.span.spans, span_min, SPAN_COLUMNS_MAX, can_be_column),
             resource: choose(&self.resource.spans, 1, RESOURCE_KEYS.len(), |key| RESOURCE_KEYS.contains(&key)),
         }
     }
@@ -112,7 +112,8 @@ impl Counts {
         }
         let entry = (key.to_owned(), value_type);
         if let Some(known) = self.spans.get_mut(&entry) {
-            *known += spans;
+            // Files say how many, of which nobody knows whether it is true.
+            *known = known.saturating_add(spans);
             return;
         }
         self.spans.insert(entry, spans);
@@ -196,8 +197,9 @@ fn choose(
     ranked.sort_unstable_by(|left, right| (right.1.0, left.0).cmp(&(left.1.0, right.0)));
     let mut names_bytes = 0;
     ranked.retain(|(key, _)| {
-        let fits = names_bytes + key.len() <= COLUMN_NAMES_BYTES_MAX;
-        names_bytes += if fits { key.len() } else { 0 };
+        let bytes = with_marked_capitals(key).len();
+        let fits = names_bytes + bytes <= COLUMN_NAMES_BYTES_MAX;
+        names_bytes += if fits { bytes } else { 0 };
         fits
     });
     ranked.truncate(most);
@@ -257,6 +259,15 @@ mod tests {
     }
 
     #[test]
+    fn capitals_beyond_ascii_have_no_column() {
+        let mut counts = AttributeCounts { spans: 1000, ..AttributeCounts::default() };
+        let keys = ["userId", "userid", "größe", "ключ", "用户", "Größe", "GRÖSSE", "Ключ", "\u{212a}elvin"];
+        keys.iter().for_each(|key| counts.span.add(key, Some(ColumnType::Int), 900));
+        let promoted: Vec<String> = counts.layout().span.into_iter().map(|attribute| attribute.key).collect();
+        assert_eq!(promoted, ["Größe", "größe", "userId", "userid", "ключ", "用户"]);
+    }
+
+    #[test]
     fn names_of_columns_are_bounded() {
         let mut counts = AttributeCounts { spans: 1000, ..AttributeCounts::default() };
         (0..SPAN_COLUMNS_MAX as u64)
@@ -265,5 +276,15 @@ mod tests {
         let names: Vec<String> = counts.layout().span.into_iter().map(|attribute| attribute.key).collect();
         assert!(names.iter().map(String::len).sum::<usize>() <= COLUMN_NAMES_BYTES_MAX);
         assert!(names.contains(&"short".to_owned()), "one that still fits is not left out with those that don't");
+        let mut counts = AttributeCounts { spans: 1000, ..AttributeCounts::default() };
+        (0..SPAN_COLUMNS_MAX as u64)
+            .for_each(|number| counts.span.add(&format!("{number:A>250}"), Some(ColumnType::Int), 900));
+        let layout = counts.layout();
+        let names = layout.span.iter().map(|attribute| layout.span_column_name(&attribute.key));
+        let fixed = "span.".len() * layout.span.len();
+        assert!(
+            names.map(|name| name.len()).sum::<usize>() <= COLUMN_NAMES_BYTES_MAX + fixed,
+            "with marks of capitals"
+        );
     }
 }

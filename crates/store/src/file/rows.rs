@@ -140,11 +140,11 @@ struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     fn new(batch: &'a RecordBatch, layout: &'a Layout) -> Result<Self> {
-        let promoted = |attributes: &'a [PromotedAttribute], column_name: fn(&str) -> String| {
+        let promoted = |attributes: &'a [PromotedAttribute], column_name: fn(&Layout, &str) -> String| {
             attributes
                 .iter()
                 .filter_map(|attribute| {
-                    let array = batch.column_by_name(&column_name(&attribute.key))?;
+                    let array = batch.column_by_name(&column_name(layout, &attribute.key))?;
                     Some(Promoted::new(array).map(|values| (attribute.key.as_str(), values)))
                 })
                 .collect::<Result<Vec<_>>>()

@@ -191,9 +191,9 @@ impl<W: Write + Send> SpanFileWriter<W> {
     /// For each column whether it alone holds the attributes of its key.
     fn alone(&self, contents: &FileContents) -> Vec<bool> {
         let Layout { span, resource, .. } = &self.layout;
-        let of = |list, keys: &[PromotedAttribute], name: fn(&str) -> String| {
+        let of = |list, keys: &[PromotedAttribute], name: fn(&Layout, &str) -> String| {
             let alone = keys.iter().filter(move |own| contents.only_type(list, &own.key) == Some(own.value_type));
-            alone.map(|own| name(&own.key)).collect::<Vec<String>>()
+            alone.map(|own| name(&self.layout, &own.key)).collect::<Vec<String>>()
         };
         let mut names: SeededSet<String> = SeededSet::default();
         names.extend(of(NameList::SpanKeys, span, Layout::span_column_name));

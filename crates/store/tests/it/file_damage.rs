@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use tracehouse_catalogue::{Catalogue, FileRecord, RetirementReason};
-use tracehouse_model::{Randomness, Span, SystemRandomness, TenantId, TraceId};
-use tracehouse_store::{NameList, Projection, Store, WriteError};
+use tracehouse_model::{AnyValue, Randomness, Span, SystemRandomness, TenantId, TraceId};
+use tracehouse_store::{NameList, Projection, Snapshot, Store, WriteError};
 
 use crate::spans::{HOUR, NOON, assert_same_spans, batch_of, by_key, key_of, plain_span};
 use crate::world::{World, all_spans, append, readable_spans, until};
@@ -251,6 +251,36 @@ async fn a_file_of_version_2_is_read() {
     store.compact().await.expect("the merge succeeds");
     let merged = store.snapshot(&TenantId::default());
     assert_eq!(merged.files.len(), 1);
+    assert_same_spans("merged", &all_spans(&merged), &by_key(&spans), 1);
+}
+
+/// Files of layout version 3, whose columns are called as the keys: of keys that differ only in case too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_version_3_is_read() {
+    let world = World::with_data("tests/data/version-3");
+    let store = world.open().await;
+    let snapshot = store.snapshot(&TenantId::default());
+    let spans = all_spans(&snapshot);
+    assert_eq!((snapshot.files.len(), spans.len()), (2, 80));
+    let numbers = |key: &str| -> Vec<i64> {
+        let values = spans.iter().flat_map(|span| &span.attributes).filter(|(known, _)| known == key);
+        let as_int = |value: &AnyValue| if let AnyValue::Int(number) = value { Some(*number) } else { None };
+        let mut numbers: Vec<i64> = values.filter_map(|(_, value)| as_int(value)).collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    assert_eq!(numbers("userId"), (0..80).step_by(2).collect::<Vec<_>>());
+    assert_eq!(numbers("userid"), (1..80).step_by(2).collect::<Vec<_>>());
+    assert_eq!(numbers("Ä"), (0..80).collect::<Vec<_>>());
+    let columns = |snapshot: &Snapshot| {
+        let layout = snapshot.files[0].open().expect("it opens").layout().clone();
+        layout.span.iter().map(|attribute| layout.span_column_name(&attribute.key)).collect::<Vec<_>>()
+    };
+    assert_eq!(columns(&snapshot), ["span.userId", "span.userid", "span.Ä"]);
+    store.compact().await.expect("the merge succeeds");
+    let merged = store.snapshot(&TenantId::default());
+    assert_eq!(merged.files.len(), 1);
+    assert_eq!(columns(&merged), ["span.user^Id", "span.userid"]);
     assert_same_spans("merged", &all_spans(&merged), &by_key(&spans), 1);
 }
 

@@ -6,7 +6,7 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
 use proptest::prelude::*;
 use tracehouse_model::{Span, TraceId};
-use tracehouse_store::{DistinctValues, Layout, OpenFile, Snapshot, Store, StringForm};
+use tracehouse_store::{DistinctValues, OpenFile, Snapshot, Store, StringForm};
 
 use crate::histories::{History, Step, TENANTS, histories};
 use crate::spans::{Key, assert_same_spans, batch_of, key_of};
@@ -74,8 +74,9 @@ fn check(store: &Store, history: &History, when: &str, deliveries: usize) {
 fn check_numbered_columns(snapshot: &Snapshot) {
     for file in snapshot.files.iter() {
         let open = file.open().expect("the file opens");
-        let span = open.layout().span.iter().map(|attribute| Layout::span_column_name(&attribute.key));
-        let resource = open.layout().resource.iter().map(|attribute| Layout::resource_column_name(&attribute.key));
+        let layout = open.layout();
+        let span = layout.span.iter().map(|attribute| layout.span_column_name(&attribute.key));
+        let resource = layout.resource.iter().map(|attribute| layout.resource_column_name(&attribute.key));
         let fixed = ["name", "kind", "status", "status_message", "trace_state", "sampling_threshold"];
         for column in fixed.map(str::to_owned).into_iter().chain(span).chain(resource) {
             for row_group in 0..open.row_groups() {
