@@ -281,6 +281,76 @@ def test_a_damaged_catalogue(new_tracehouse, damage):
     assert len(server.parquet_files()) == 6
 
 
+def flip_bit(path, at, bit):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1 << bit
+    path.write_bytes(content)
+
+
+DESCRIPTIONS = ["minutes ", "retired_reason", "success", "checksum BIGINT", "start_min ", "BIGINT NOT NULL", "checked rows"]
+
+
+@pytest.mark.parametrize("name", [*DESCRIPTIONS, "WRITE_VERSION"])
+@pytest.mark.parametrize("bit", [0, 7])
+def test_a_flipped_bit_in_the_schema_of_the_catalogue(new_tracehouse, name, bit):
+    """A column has another name then, or one that is no text: the catalogue is damaged, and is repaired. Once, neither the
+    server nor a repair went on, or both waited for ever."""
+    server = fresh(new_tracehouse)
+    catalogue = server.data_dir / "catalogue.sqlite"
+    content = catalogue.read_bytes()
+    # What stands before a migration's name is its number.
+    at = 18 if name == "WRITE_VERSION" else content.rfind(name.encode()) - (name == "checked rows")
+    flip_bit(catalogue, at, bit)
+    assert "store repair" in server.refuses_to_start()
+    assert "damaged" in server.command("store", "check", expect=1).stdout
+    server.command("store", "repair")
+    server.start()
+    with steady_ingest(server):
+        assert all_there(server, range(1, 7)) and troubles(server) == ""
+
+
+@pytest.mark.parametrize("damage", [0, 3, 7, "empty"])
+def test_a_damaged_name_of_the_store(new_tracehouse, damage):
+    """Once, one bit of it was a dead end."""
+    server = fresh(new_tracehouse)
+    name = server.store / "STORE_ID"
+    sound = name.read_bytes()
+    if damage == "empty":
+        name.write_bytes(b"")
+    else:
+        flip_bit(name, 5, damage)
+    said = server.refuses_to_start()
+    assert "STORE_ID" in said and "store repair" in said
+    assert "STORE_ID" in server.command("store", "check", expect=1).stdout
+    assert "write the store's name" in server.command("store", "repair").stdout
+    assert name.read_bytes() == sound
+    server.start()
+    with steady_ingest(server):
+        assert all_there(server, range(1, 7)) and troubles(server) == ""
+
+
+def test_links_that_lead_in_circles_and_what_replaced_the_spool(new_tracehouse):
+    """Neither server nor commands walk them for ever, and what lies on another disk still counts."""
+    server = fresh(new_tracehouse)
+    for name, target in [("up", ".."), ("up-too", ".."), ("all", "/"), ("tenant=up", ".."), ("tenant=all", "/")]:
+        (server.store / name).symlink_to(target)
+    elsewhere = server.data_dir / "kept"
+    (server.store / "tenant=default").rename(elsewhere)
+    (server.store / "tenant=default").symlink_to(elsewhere)
+    assert "6 of 6 files are whole" in server.command("store", "check").stdout
+    assert "nothing has to be done" in server.command("store", "repair").stdout
+    spool = server.store / ".spool"
+    spool.rmdir()
+    spool.write_bytes(b"")
+    assert ".spool" in server.command("store", "check", expect=1).stdout
+    assert ".spool" in server.command("store", "repair", expect=1).stdout
+    assert ".spool" in server.refuses_to_start()
+    spool.unlink()
+    server.start()
+    with steady_ingest(server):
+        assert all_there(server, range(1, 7)) and troubles(server) == ""
+
+
 def test_a_damaged_file_and_the_json_of_a_check(new_tracehouse):
     server = fresh(new_tracehouse)
     damaged = server.parquet_files()[1]
@@ -328,9 +398,7 @@ def regions(path):
 
 
 def flip(path, at):
-    content = bytearray(path.read_bytes())
-    content[at] ^= 1 << at % 8
-    path.write_bytes(content)
+    flip_bit(path, at, at % 8)
 
 
 def spans_found(server, number):

@@ -11,16 +11,20 @@
 //! listed until it is forgotten, so that no crash can lose track of a file on the disk; every row has a checksum, and one
 //! that does not match is reported as a [`DamagedRow`], never used and never an error for the others.
 //!
-//! The modules: `sqlite` runs the statements, `rows` turns rows into records and checks them, `rebuild` saves what is left of
-//! a damaged catalogue.
+//! The modules: `sqlite` runs the statements, `complete` sees that all of their results come, `header` and `schema` look
+//! whether the file describes itself as it should, `rows` turns rows into records and checks them, `rebuild` saves what is
+//! left of a damaged catalogue.
 //!
 //! This crate must never know Parquet, object stores or spans: to it a file is a path with numbers.
 //!
 //! Tests: `tests/it`, against a real SQLite file.
 
+mod complete;
+mod header;
 mod rebuild;
 mod regular;
 mod rows;
+mod schema;
 mod sqlite;
 
 use std::collections::BTreeMap;
@@ -178,8 +182,11 @@ pub struct Commit {
 pub enum CatalogueError {
     #[error("opening the catalogue {path} failed; check that the folder exists, is writable and has room")]
     Open { path: String, source: sqlx::Error },
-    #[error("bringing the catalogue {path} to this version's schema failed; was it written by a newer version?")]
-    Migrate { path: String, source: sqlx::migrate::MigrateError },
+    #[error(
+        "the catalogue {path} was written by a newer version of Tracehouse (schema {version}); nothing was changed. Run that \
+         version again, or a later one"
+    )]
+    Newer { path: PathBuf, version: i64 },
     #[error(
         "the catalogue {path} is damaged ({finding}); nothing was changed. Stop the server and run `tracehouse store repair`: \
          it keeps the damaged catalogue aside, saves what can be read of it and lists the stored files anew"

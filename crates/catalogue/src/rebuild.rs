@@ -1,11 +1,12 @@
 //! Saves what is left of a damaged catalogue.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use futures::TryStreamExt;
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
+use sqlx::ConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 
+use crate::complete::each_row;
 use crate::rows::{FILE_COLUMNS, file_from_row, meta_from_row, position_from_row};
 use crate::{Catalogue, CatalogueContents, CatalogueError, Commit, FileRecord, SqliteCatalogue};
 
@@ -40,39 +41,31 @@ pub async fn rebuild(path: &Path) -> Result<Rebuilt, CatalogueError> {
 /// Everything that can be read. Whatever can't is left out: the stored files tell it again.
 async fn save(path: &Path) -> CatalogueContents {
     let mut saved = CatalogueContents::default();
-    let options = SqliteConnectOptions::new().filename(path).read_only(true);
-    let Ok(pool) = SqlitePoolOptions::new().max_connections(1).connect_with(options).await else { return saved };
     let mut files: BTreeMap<String, FileRecord> = BTreeMap::new();
     // A damaged page ends a scan; from the other end as much again may be read.
     for order in ["ASC", "DESC"] {
         let query = format!("SELECT {FILE_COLUMNS} FROM files ORDER BY rowid {order}");
-        let mut rows = sqlx::query(sqlx::AssertSqlSafe(query)).fetch(&pool);
-        while let Ok(Some(row)) = rows.try_next().await {
-            files.extend(file_from_row(&row).ok().map(|file| (file.id.clone(), file)));
-        }
+        read_some(path, query, |row| files.extend(file_from_row(row).ok().map(|file| (file.id.clone(), file)))).await;
     }
-    let mut paths = std::collections::HashSet::new();
+    let mut paths = HashSet::new();
     saved.files = files.into_values().filter(|file| paths.insert(file.path.clone())).collect();
     let positions = "SELECT log, tenant, position, checksum FROM log_positions";
-    saved.log_positions = rows_of(&pool, positions, position_from_row).await;
+    read_some(path, positions.into(), |row| saved.log_positions.extend(position_from_row(row))).await;
     // Those for everyone come first: a tenant's own may be ahead of it.
     saved.log_positions.sort_by_key(|position| position.tenant.is_some());
-    saved.meta = rows_of(&pool, "SELECT name, value, checksum FROM meta", meta_from_row).await.into_iter().collect();
-    pool.close().await;
+    let meta = "SELECT name, value, checksum FROM meta";
+    read_some(path, meta.into(), |row| saved.meta.extend(meta_from_row(row))).await;
     saved
 }
 
-async fn rows_of<T>(
-    pool: &SqlitePool,
-    query: &'static str,
-    parse: fn(&sqlx::sqlite::SqliteRow) -> Option<T>,
-) -> Vec<T> {
-    let mut found = Vec::new();
-    let mut rows = sqlx::query(query).fetch(pool);
-    while let Ok(Some(row)) = rows.try_next().await {
-        found.extend(parse(&row));
+/// Hands on the rows that come before something damaged. A connection of its own for each statement: what one meets may end
+/// the thread behind it.
+async fn read_some(path: &Path, query: String, take: impl FnMut(&SqliteRow) + Send) {
+    let options = SqliteConnectOptions::new().filename(path).read_only(true);
+    if let Ok(mut connection) = options.connect().await {
+        // Whatever was read counts.
+        let _ = each_row(&mut connection, sqlx::query(sqlx::AssertSqlSafe(query)), take).await;
     }
-    found
 }
 
 /// Renames the catalogue and what SQLite keeps beside it; returns the new name.
@@ -84,7 +77,7 @@ fn keep_aside(path: &Path) -> Result<PathBuf, CatalogueError> {
     };
     let free = (1u32..).map(|number| with_end(path, &format!(".damaged-{number}"))).find(|name| !name.exists());
     let kept = free.expect("some number is free");
-    for end in ["", "-wal", "-shm"] {
+    for end in ["", "-wal", "-shm", "-journal"] {
         match std::fs::rename(with_end(path, end), with_end(&kept, end)) {
             Err(error) if end.is_empty() || error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(CatalogueError::KeepAside { path: path.to_owned(), source: error });

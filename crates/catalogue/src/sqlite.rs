@@ -3,21 +3,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::TryStreamExt;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
 use sqlx::{Row, Sqlite, Transaction};
 
+use crate::complete::{change, each_row};
 use crate::regular::refuse_what_is_no_file;
 use crate::rows::{
     FILE_COLUMNS, file_checksum, file_from_row, meta_checksum, meta_from_row, position_checksum, position_from_row,
     unchecked_file_from_row,
 };
+use crate::schema::{self, Version};
 use crate::{
     Catalogue, CatalogueContents, CatalogueError, Commit, FileRecord, LegacyDescription, LogPosition, Retirement,
-    RetirementReason,
+    RetirementReason, header,
 };
-
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
 /// The catalogue in one SQLite file.
 pub struct SqliteCatalogue {
@@ -34,6 +35,9 @@ pub(crate) const CODE_FULL: i64 = 13;
 pub(crate) const CODE_READ_ONLY: i64 = 8;
 /// What SQLite says of a file that it can't make sense of: SQLITE_CORRUPT and SQLITE_NOTADB.
 const DAMAGE_CODES: [i64; 2] = [11, 26];
+/// What SQLite says if the machine or another process is at fault, and not the file: SQLITE_PERM, BUSY, LOCKED, NOMEM, READONLY,
+/// INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL, NOLFS, AUTH.
+const OUTER_CODES: [i64; 12] = [3, 5, 6, 7, CODE_READ_ONLY, 9, 10, CODE_FULL, 14, 15, 22, 23];
 /// Set in `meta` once all rows of an older schema have their checksum.
 const CHECKSUMS_DONE: &str = "checksums";
 
@@ -43,34 +47,83 @@ impl SqliteCatalogue {
     /// Rows that SQLite's thread may be ahead of ours: with few the two wait for each other all the time, which on a busy
     /// machine makes reading 20,000 rows take 400 ms instead of 60.
     const ROW_BUFFER: usize = 8192;
+    /// So long the connections may take to close.
+    const CLOSE_WAIT_MAX: Duration = Duration::from_secs(15);
     /// A larger file is not looked through at each start: that would take longer than people want to wait.
     const CHECKED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
     /// Opens or creates the file, looks whether SQLite finds it sound, and brings its schema up to date.
     pub async fn open(path: &Path) -> Result<Arc<Self>, CatalogueError> {
+        let looked_at = Self::look(path).await?;
         let catalogue = Self::connect(path, false).await?;
-        catalogue.quick_check(path).await?;
-        let migrated = MIGRATIONS.run(&catalogue.writer).await;
-        migrated.map_err(|source| CatalogueError::Migrate { path: catalogue.shown_path.clone(), source })?;
-        catalogue.complete_checksums().await?;
-        Ok(Arc::new(catalogue))
+        match catalogue.bring_up_to_date(path, looked_at).await {
+            Ok(()) => Ok(Arc::new(catalogue)),
+            Err(error) => {
+                catalogue.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn bring_up_to_date(&self, path: &Path, looked_at: Option<Version>) -> Result<(), CatalogueError> {
+        let version = match looked_at {
+            Some(version) => version,
+            None => self.sound_version(path).await?,
+        };
+        if version != Version::Current {
+            schema::migrate(&self.writer).await.map_err(|error| self.first_error(error))?;
+        }
+        self.complete_checksums().await.map_err(|error| self.first_error(error))
     }
 
     /// Opens a file that is there, to read it only. It must have this version's schema.
     pub async fn open_read_only(path: &Path) -> Result<Arc<Self>, CatalogueError> {
         let catalogue = Self::connect(path, true).await?;
-        catalogue.quick_check(path).await?;
-        let applied = sqlx::query("SELECT max(version) FROM _sqlx_migrations").fetch_optional(&catalogue.readers).await;
-        let version: Option<i64> = applied.ok().flatten().and_then(|row| row.try_get(0).ok());
-        if version != MIGRATIONS.iter().map(|migration| migration.version).max() {
-            return Err(CatalogueError::Outdated { path: path.to_owned() });
+        match catalogue.sound_version(path).await? {
+            Version::Current => Ok(Arc::new(catalogue)),
+            _ => Err(CatalogueError::Outdated { path: path.to_owned() }),
         }
-        Ok(Arc::new(catalogue))
+    }
+
+    /// What the catalogue is, found out without a connection that may write: when one ends, which may be after its refusal,
+    /// SQLite removes files beside the catalogue by their names, and by then those may be a new catalogue's. `None`: it
+    /// can't be told so; there is none yet, or something must be written first.
+    async fn look(path: &Path) -> Result<Option<Version>, CatalogueError> {
+        let looked = match Self::connect(path, true).await {
+            Ok(catalogue) => {
+                let version = catalogue.sound_version(path).await;
+                catalogue.close().await;
+                version
+            }
+            Err(error) => Err(error),
+        };
+        match looked {
+            Ok(version) => Ok(Some(version)),
+            Err(
+                error @ (CatalogueError::Damaged { .. } | CatalogueError::NoFile { .. } | CatalogueError::Newer { .. }),
+            ) => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// What the catalogue is, if it is one that this version can use.
+    async fn sound_version(&self, path: &Path) -> Result<Version, CatalogueError> {
+        // Before any statement that names a table.
+        let version = schema::version(&self.writer).await.map_err(|error| self.first_error(error))?;
+        match version {
+            Version::Damaged(finding) => Err(self.damaged(finding)),
+            Version::Newer(version) => Err(CatalogueError::Newer { path: path.to_owned(), version }),
+            version => self.quick_check(path).await.map(|()| version),
+        }
     }
 
     async fn connect(path: &Path, read_only: bool) -> Result<Self, CatalogueError> {
         refuse_what_is_no_file(path)?;
         let shown_path = path.display().to_string();
+        let unreadable = |source| CatalogueError::Open { path: shown_path.clone(), source: sqlx::Error::Io(source) };
+        if let Some(finding) = header::fault(path).map_err(unreadable)? {
+            return Err(CatalogueError::Damaged { path: shown_path, finding });
+        }
         let options = SqliteConnectOptions::new().filename(path).busy_timeout(Self::BUSY_TIMEOUT);
         let writing = if read_only {
             options.clone().read_only(true)
@@ -83,7 +136,7 @@ impl SqliteCatalogue {
                 .synchronous(SqliteSynchronous::Full)
         };
         let opened = pool(1).connect_with(writing).await;
-        let writer = opened.map_err(|source| match finding_of_damage(&source) {
+        let writer = opened.map_err(|source| match finding_at_first(&source) {
             Some(finding) => CatalogueError::Damaged { path: shown_path.clone(), finding },
             None => match CatalogueError::from(source) {
                 CatalogueError::Query(source) => CatalogueError::Open { path: shown_path.clone(), source },
@@ -95,12 +148,24 @@ impl SqliteCatalogue {
         Ok(Self { shown_path, writer, readers })
     }
 
-    /// A failed read, or one that shows that the file is damaged.
-    pub(crate) fn error(&self, source: sqlx::Error) -> CatalogueError {
+    /// A failed read or change, or one that shows that the file is damaged.
+    fn error(&self, source: sqlx::Error) -> CatalogueError {
         match finding_of_damage(&source) {
-            Some(finding) => CatalogueError::Damaged { path: self.shown_path.clone(), finding },
+            Some(finding) => self.damaged(finding),
             None => source.into(),
         }
+    }
+
+    /// The same for what reads everything that is there. It fails only if the machine is at fault, or the file is damaged.
+    fn first_error(&self, source: sqlx::Error) -> CatalogueError {
+        match finding_at_first(&source) {
+            Some(finding) => self.damaged(finding),
+            None => source.into(),
+        }
+    }
+
+    fn damaged(&self, finding: String) -> CatalogueError {
+        CatalogueError::Damaged { path: self.shown_path.clone(), finding: finding.replace('\n', " ") }
     }
 
     async fn quick_check(&self, path: &Path) -> Result<(), CatalogueError> {
@@ -114,50 +179,66 @@ impl SqliteCatalogue {
     }
 
     async fn check(&self, pragma: &'static str) -> Result<(), CatalogueError> {
-        let row = sqlx::query(pragma).fetch_one(&self.writer).await.map_err(|error| self.error(error))?;
-        let finding: String = row.try_get(0)?;
-        if finding == "ok" {
-            return Ok(());
+        let asked = async {
+            let mut finding = None;
+            let take = |row: &SqliteRow| finding = row.try_get::<String, _>(0).ok();
+            each_row(&mut *self.writer.acquire().await?, sqlx::query(pragma), take).await?;
+            Ok(finding)
+        };
+        match asked.await.map_err(|error| self.first_error(error))? {
+            Some(finding) if finding == "ok" => Ok(()),
+            finding => Err(self.damaged(finding.unwrap_or_else(|| "SQLite finds it malformed".into()))),
         }
-        Err(CatalogueError::Damaged { path: self.shown_path.clone(), finding: finding.replace('\n', " ") })
     }
 
     /// Builds the indexes anew from the rows.
     pub async fn reindex(&self) -> Result<(), CatalogueError> {
-        sqlx::query("REINDEX").execute(&self.writer).await.map_err(|error| self.error(error))?;
-        Ok(())
+        let asked = async { change(&mut *self.writer.acquire().await?, sqlx::query("REINDEX")).await };
+        asked.await.map(|_| ()).map_err(|error| self.error(error))
     }
 
-    /// Closes the connections: afterwards the file holds everything.
+    /// Closes the connections: afterwards the file holds everything. A connection whose thread has ended is not waited for.
     pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+        let closed = async {
+            self.readers.close().await;
+            self.writer.close().await;
+        };
+        // Nothing that was committed is lost if it takes longer: the next start reads it from the file beside the catalogue.
+        let _ = tokio::time::timeout(Self::CLOSE_WAIT_MAX, closed).await;
     }
 
     /// Gives the rows that a migration copied their checksums, once: SQL can't work them out.
-    async fn complete_checksums(&self) -> Result<(), CatalogueError> {
+    async fn complete_checksums(&self) -> Result<(), sqlx::Error> {
+        let mut is_done = false;
         let done = sqlx::query("SELECT 1 FROM meta WHERE name = $1").bind(CHECKSUMS_DONE);
-        if done.fetch_optional(&self.writer).await.map_err(|error| self.error(error))?.is_some() {
+        each_row(&mut *self.writer.acquire().await?, done, |_| is_done = true).await?;
+        if is_done {
             return Ok(());
         }
         let mut transaction = self.writer.begin().await?;
         let unchecked = format!("SELECT {FILE_COLUMNS} FROM files WHERE checksum IS NULL");
-        for row in sqlx::query(sqlx::AssertSqlSafe(unchecked)).fetch_all(&mut *transaction).await? {
+        let mut checksums = Vec::new();
+        each_row(&mut transaction, sqlx::query(sqlx::AssertSqlSafe(unchecked)), |row| {
             // One that has no meaning stays without, and is reported when it is loaded.
-            let Ok(file) = unchecked_file_from_row(&row) else { continue };
-            sqlx::query("UPDATE files SET checksum = $1 WHERE rowid = $2")
-                .bind(file_checksum(&file))
-                .bind(row.try_get::<i64, _>(0)?)
-                .execute(&mut *transaction)
-                .await?;
+            let file = unchecked_file_from_row(row).ok();
+            checksums.extend(file.and_then(|file| Some((row.try_get::<i64, _>(0).ok()?, file_checksum(&file)))));
+        })
+        .await?;
+        for (row, checksum) in checksums {
+            let update = sqlx::query("UPDATE files SET checksum = $1 WHERE rowid = $2").bind(checksum).bind(row);
+            change(&mut transaction, update).await?;
         }
-        for row in sqlx::query("SELECT log, tenant, position FROM log_positions").fetch_all(&mut *transaction).await? {
-            let (log, tenant, position): (String, String, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let mut positions = Vec::new();
+        each_row(&mut transaction, sqlx::query("SELECT log, tenant, position FROM log_positions"), |row| {
+            positions.extend((|| Some((row.try_get(0).ok()?, row.try_get(1).ok()?, row.try_get(2).ok()?)))());
+        })
+        .await?;
+        for (log, tenant, position) in positions {
+            let (log, tenant): (String, String) = (log, tenant);
             put_position(&mut transaction, &log, &tenant, position).await?;
         }
         put_meta(&mut transaction, CHECKSUMS_DONE, "done").await?;
-        transaction.commit().await?;
-        Ok(())
+        transaction.commit().await
     }
 
     async fn commit_in(
@@ -166,7 +247,7 @@ impl SqliteCatalogue {
         commit: &Commit,
     ) -> Result<(), CatalogueError> {
         for row in &commit.drop_damaged {
-            sqlx::query("DELETE FROM files WHERE rowid = $1").bind(row).execute(&mut **transaction).await?;
+            change(transaction, sqlx::query("DELETE FROM files WHERE rowid = $1").bind(row)).await?;
         }
         for file in &commit.add {
             insert_file(transaction, file).await?;
@@ -200,32 +281,52 @@ impl SqliteCatalogue {
     }
 }
 
+impl SqliteCatalogue {
+    async fn read_all(&self) -> Result<CatalogueContents, sqlx::Error> {
+        let mut contents = CatalogueContents::default();
+        // One transaction, so that the parts fit together.
+        let mut transaction = self.readers.begin().await?;
+        let files = sqlx::AssertSqlSafe(format!("SELECT {FILE_COLUMNS} FROM files"));
+        each_row(&mut transaction, sqlx::query(files), |row| match file_from_row(row) {
+            Ok(file) => contents.files.push(file),
+            Err(damaged) => contents.damaged_rows.push(damaged),
+        })
+        .await?;
+        contents.files.sort_unstable_by(|left, right| left.id.cmp(&right.id));
+        let positions = sqlx::query("SELECT log, tenant, position, checksum FROM log_positions ORDER BY log, tenant");
+        each_row(&mut transaction, positions, |row| contents.log_positions.extend(position_from_row(row))).await?;
+        let meta = sqlx::query("SELECT name, value, checksum FROM meta");
+        each_row(&mut transaction, meta, |row| contents.meta.extend(meta_from_row(row))).await?;
+        contents.meta.remove(CHECKSUMS_DONE);
+        Ok(contents)
+    }
+
+    async fn read_description(&self, file_id: &str) -> Result<Option<LegacyDescription>, sqlx::Error> {
+        let query = sqlx::query("SELECT trace_filter, contents FROM described_files WHERE id = $1").bind(file_id);
+        let mut described = None;
+        let describe =
+            |row: &SqliteRow| Ok(LegacyDescription { trace_filter: row.try_get(0)?, contents: row.try_get(1)? });
+        each_row(&mut *self.readers.acquire().await?, query, |row| described = Some(describe(row))).await?;
+        described.transpose()
+    }
+
+    async fn forget_files(&self, file_ids: &[String]) -> Result<(), sqlx::Error> {
+        let mut transaction = self.writer.begin().await?;
+        for id in file_ids {
+            let retired = sqlx::query("DELETE FROM files WHERE id = $1 AND retired_at IS NOT NULL").bind(id);
+            if change(&mut transaction, retired).await?.rows_affected() > 0 {
+                let description = sqlx::query("DELETE FROM described_files WHERE id = $1").bind(id);
+                change(&mut transaction, description).await?;
+            }
+        }
+        transaction.commit().await
+    }
+}
+
 #[async_trait]
 impl Catalogue for SqliteCatalogue {
     async fn load(&self) -> Result<CatalogueContents, CatalogueError> {
-        let mut contents = CatalogueContents::default();
-        // One transaction, so that the parts fit together.
-        let mut transaction = self.readers.begin().await.map_err(|error| self.error(error))?;
-        let query = format!("SELECT {FILE_COLUMNS} FROM files");
-        let mut rows = sqlx::query(sqlx::AssertSqlSafe(query)).fetch(&mut *transaction);
-        while let Some(row) = rows.try_next().await.map_err(|error| self.error(error))? {
-            match file_from_row(&row) {
-                Ok(file) => contents.files.push(file),
-                Err(damaged) => contents.damaged_rows.push(damaged),
-            }
-        }
-        drop(rows);
-        contents.files.sort_unstable_by(|left, right| left.id.cmp(&right.id));
-        let positions = sqlx::query("SELECT log, tenant, position, checksum FROM log_positions ORDER BY log, tenant")
-            .fetch_all(&mut *transaction)
-            .await
-            .map_err(|error| self.error(error))?;
-        contents.log_positions = positions.iter().filter_map(position_from_row).collect();
-        let meta = sqlx::query("SELECT name, value, checksum FROM meta").fetch_all(&mut *transaction).await;
-        let meta = meta.map_err(|error| self.error(error))?;
-        contents.meta = meta.iter().filter_map(meta_from_row).collect();
-        contents.meta.remove(CHECKSUMS_DONE);
-        Ok(contents)
+        self.read_all().await.map_err(|error| self.first_error(error))
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), CatalogueError> {
@@ -238,28 +339,11 @@ impl Catalogue for SqliteCatalogue {
     }
 
     async fn forget(&self, file_ids: &[String]) -> Result<(), CatalogueError> {
-        let mut transaction = self.writer.begin().await.map_err(|error| self.error(error))?;
-        for id in file_ids {
-            let deleted = sqlx::query("DELETE FROM files WHERE id = $1 AND retired_at IS NOT NULL").bind(id);
-            let deleted = deleted.execute(&mut *transaction).await.map_err(|error| self.error(error))?;
-            if deleted.rows_affected() > 0 {
-                let description = sqlx::query("DELETE FROM described_files WHERE id = $1").bind(id);
-                description.execute(&mut *transaction).await.map_err(|error| self.error(error))?;
-            }
-        }
-        transaction.commit().await.map_err(|error| self.error(error))
+        self.forget_files(file_ids).await.map_err(|error| self.error(error))
     }
 
     async fn legacy_description(&self, file_id: &str) -> Result<Option<LegacyDescription>, CatalogueError> {
-        let row = sqlx::query("SELECT trace_filter, contents FROM described_files WHERE id = $1")
-            .bind(file_id)
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(|error| self.error(error))?;
-        let describe = |row: sqlx::sqlite::SqliteRow| {
-            Ok(LegacyDescription { trace_filter: row.try_get(0)?, contents: row.try_get(1)? })
-        };
-        row.map(describe).transpose().map_err(|error| self.error(error))
+        self.read_description(file_id).await.map_err(|error| self.error(error))
     }
 }
 
@@ -275,6 +359,20 @@ fn finding_of_damage(error: &sqlx::Error) -> Option<String> {
     is_damage.then(|| error.as_database_error().map_or_else(String::new, |error| error.message().to_owned()))
 }
 
+/// The same while everything is read for the first time. Our statements are right, so a name that SQLite does not know, a
+/// value that can't be read, or a thread that ended over one, comes from the file.
+fn finding_at_first(error: &sqlx::Error) -> Option<String> {
+    let is_outer = match error {
+        sqlx::Error::Database(_) => primary_code(error).is_none_or(|code| OUTER_CODES.contains(&code)),
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Configuration(_) => {
+            true
+        }
+        _ => false,
+    };
+    let said = || error.as_database_error().map_or_else(|| error.to_string(), |error| error.message().to_owned());
+    (!is_outer).then(said)
+}
+
 /// What kind of error SQLite gave; `None` if it is not SQLite's.
 pub(crate) fn primary_code(error: &sqlx::Error) -> Option<i64> {
     let code: i64 = error.as_database_error()?.code()?.parse().ok()?;
@@ -283,12 +381,9 @@ pub(crate) fn primary_code(error: &sqlx::Error) -> Option<i64> {
 }
 
 async fn insert_file(transaction: &mut Transaction<'_, Sqlite>, file: &FileRecord) -> Result<(), CatalogueError> {
-    sqlx::query("INSERT INTO tenants (name, created_at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
-        .bind(file.tenant.as_str())
-        .bind(file.created_at)
-        .execute(&mut **transaction)
-        .await?;
-    sqlx::query(
+    let tenant = sqlx::query("INSERT INTO tenants (name, created_at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING");
+    change(transaction, tenant.bind(file.tenant.as_str()).bind(file.created_at)).await?;
+    let insert = sqlx::query(
         "INSERT INTO files (id, tenant, path, level, tier, spans, bytes, start_min, start_max, created_at, minutes, \
          row_groups, tail_bytes, lost_spans, retired_at, retired_reason, checksum) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
@@ -309,17 +404,25 @@ async fn insert_file(transaction: &mut Transaction<'_, Sqlite>, file: &FileRecor
     .bind(file.lost_spans as i64)
     .bind(file.retired.as_ref().map(|retirement| retirement.at))
     .bind(file.retired.as_ref().map(|retirement| retirement.reason.as_str()))
-    .bind(file_checksum(file))
-    .execute(&mut **transaction)
-    .await?;
+    .bind(file_checksum(file));
+    change(transaction, insert).await?;
     Ok(())
 }
 
 async fn file_by_id(transaction: &mut Transaction<'_, Sqlite>, id: &str) -> Result<Option<FileRecord>, CatalogueError> {
-    let query = format!("SELECT {FILE_COLUMNS} FROM files WHERE id = $1");
-    let row = sqlx::query(sqlx::AssertSqlSafe(query)).bind(id).fetch_optional(&mut **transaction).await?;
-    let checked = row.map(|row| file_from_row(&row)).transpose();
-    checked.map_err(|damaged| CatalogueError::DamagedRow { id: id.to_owned(), reason: damaged.reason })
+    let damaged = |reason: String| CatalogueError::DamagedRow { id: id.to_owned(), reason };
+    let mut checked = None;
+    let query = sqlx::AssertSqlSafe(format!("SELECT {FILE_COLUMNS} FROM files WHERE id = $1"));
+    each_row(transaction, sqlx::query(query).bind(id), |row| checked = Some(file_from_row(row))).await?;
+    if checked.is_none() {
+        let mut is_there = false;
+        let past_indexes = sqlx::query("SELECT 1 FROM files NOT INDEXED WHERE id = $1").bind(id);
+        each_row(transaction, past_indexes, |_| is_there = true).await?;
+        if is_there {
+            return Err(damaged("no index leads to it".into()));
+        }
+    }
+    checked.transpose().map_err(|row| damaged(row.reason))
 }
 
 async fn live_file(transaction: &mut Transaction<'_, Sqlite>, id: &str) -> Result<FileRecord, CatalogueError> {
@@ -329,37 +432,35 @@ async fn live_file(transaction: &mut Transaction<'_, Sqlite>, id: &str) -> Resul
 
 /// Writes what may change of a file.
 async fn update_file(transaction: &mut Transaction<'_, Sqlite>, file: &FileRecord) -> Result<(), CatalogueError> {
-    sqlx::query("UPDATE files SET lost_spans = $1, retired_at = $2, retired_reason = $3, checksum = $4 WHERE id = $5")
-        .bind(file.lost_spans as i64)
-        .bind(file.retired.as_ref().map(|retirement| retirement.at))
-        .bind(file.retired.as_ref().map(|retirement| retirement.reason.as_str()))
-        .bind(file_checksum(file))
-        .bind(&file.id)
-        .execute(&mut **transaction)
-        .await?;
+    let update = sqlx::query(
+        "UPDATE files SET lost_spans = $1, retired_at = $2, retired_reason = $3, checksum = $4 WHERE id = $5",
+    )
+    .bind(file.lost_spans as i64)
+    .bind(file.retired.as_ref().map(|retirement| retirement.at))
+    .bind(file.retired.as_ref().map(|retirement| retirement.reason.as_str()))
+    .bind(file_checksum(file))
+    .bind(&file.id);
+    change(transaction, update).await?;
     Ok(())
 }
 
 async fn move_position(transaction: &mut Transaction<'_, Sqlite>, to: &LogPosition) -> Result<(), CatalogueError> {
     let tenant = to.tenant.as_ref().map_or("", |tenant| tenant.as_str());
-    let known = sqlx::query(
+    let query = sqlx::query(
         "SELECT log, tenant, position, checksum FROM log_positions WHERE log = $1 AND (tenant = $2 OR tenant = '')",
-    )
-    .bind(&to.log)
-    .bind(tenant)
-    .fetch_all(&mut **transaction)
+    );
+    let mut known = 0;
+    each_row(transaction, query.bind(&to.log).bind(tenant), |row| {
+        known = position_from_row(row).map_or(known, |position| known.max(position.position));
+    })
     .await?;
-    let known = known.iter().filter_map(position_from_row).map(|known| known.position).max().unwrap_or(0);
     if to.position < known {
         return Err(CatalogueError::PositionBack { log: to.log.clone(), known, wanted: to.position });
     }
     put_position(transaction, &to.log, tenant, to.position as i64).await?;
     if to.tenant.is_none() {
-        sqlx::query("DELETE FROM log_positions WHERE log = $1 AND tenant <> '' AND position <= $2")
-            .bind(&to.log)
-            .bind(to.position as i64)
-            .execute(&mut **transaction)
-            .await?;
+        let delete = sqlx::query("DELETE FROM log_positions WHERE log = $1 AND tenant <> '' AND position <= $2");
+        change(transaction, delete.bind(&to.log).bind(to.position as i64)).await?;
     }
     Ok(())
 }
@@ -369,30 +470,28 @@ async fn put_position(
     log: &str,
     tenant: &str,
     position: i64,
-) -> Result<(), CatalogueError> {
-    sqlx::query(
+) -> Result<(), sqlx::Error> {
+    let put = sqlx::query(
         "INSERT INTO log_positions (log, tenant, position, checksum) VALUES ($1, $2, $3, $4) \
          ON CONFLICT (log, tenant) DO UPDATE SET position = excluded.position, checksum = excluded.checksum",
     )
     .bind(log)
     .bind(tenant)
     .bind(position)
-    .bind(position_checksum(log, tenant, position))
-    .execute(&mut **transaction)
-    .await?;
+    .bind(position_checksum(log, tenant, position));
+    change(transaction, put).await?;
     Ok(())
 }
 
-async fn put_meta(transaction: &mut Transaction<'_, Sqlite>, name: &str, value: &str) -> Result<(), CatalogueError> {
-    sqlx::query(
+async fn put_meta(transaction: &mut Transaction<'_, Sqlite>, name: &str, value: &str) -> Result<(), sqlx::Error> {
+    let put = sqlx::query(
         "INSERT INTO meta (name, value, checksum) VALUES ($1, $2, $3) \
          ON CONFLICT (name) DO UPDATE SET value = excluded.value, checksum = excluded.checksum",
     )
     .bind(name)
     .bind(value)
-    .bind(meta_checksum(name, value))
-    .execute(&mut **transaction)
-    .await?;
+    .bind(meta_checksum(name, value));
+    change(transaction, put).await?;
     Ok(())
 }
 
@@ -401,6 +500,9 @@ mod tests {
     use tracehouse_model::TenantId;
 
     use super::*;
+
+    /// Nothing here takes so long: it waits for something that never comes.
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     fn file(number: usize) -> FileRecord {
         FileRecord {
@@ -443,6 +545,33 @@ mod tests {
         sqlx::query(limit(1 << 20)).execute(&catalogue.writer).await.expect("it can be set");
         catalogue.commit(adding(3..2000)).await.expect("there is room again");
         assert_eq!(catalogue.load().await.expect("it can be read").files.len(), 2000);
+    }
+
+    /// Past the look at what the file says of itself, as if that changed later.
+    #[tokio::test]
+    async fn a_thread_that_ended_is_an_error_and_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("catalogue.sqlite");
+        let catalogue = SqliteCatalogue::open(&path).await.expect("it opens");
+        catalogue.commit(adding(0..3)).await.expect("there is room");
+        catalogue.close().await;
+        let mut bytes = std::fs::read(&path).expect("it is there");
+        let declared = b"start_min      BIGINT";
+        let found = bytes.windows(declared.len()).enumerate().filter(|(_, window)| window == declared);
+        let places: Vec<usize> = found.map(|(at, _)| at).collect();
+        for at in places {
+            // A declared type that is no text: sqlx panics over it.
+            bytes[at + declared.len() - 3] ^= 0x80;
+        }
+        std::fs::write(&path, bytes).expect("it can be written");
+        let bypassed = async {
+            let catalogue = SqliteCatalogue::connect(&path, false).await.expect("nothing was read yet");
+            let retire = vec![(file(0).id, RetirementReason::Expired)];
+            (catalogue.load().await, catalogue.commit(Commit { retire, ..Commit::default() }).await)
+        };
+        let (loaded, changed) = tokio::time::timeout(PATIENCE, bypassed).await.expect("it ends");
+        assert!(matches!(&loaded, Err(CatalogueError::Damaged { .. })), "{loaded:?}");
+        assert!(matches!(&changed, Err(CatalogueError::Query(sqlx::Error::WorkerCrashed))), "{changed:?}");
     }
 
     #[tokio::test]

@@ -12,8 +12,8 @@ use crate::file::FileSource;
 use crate::folder;
 use crate::keeper::chain;
 use crate::log::{LOG_META, LogMark, Positions, inspect};
-use crate::objects::with_suffix;
-use crate::regular::what_is_no_file;
+use crate::objects::{SPOOL, with_suffix};
+use crate::regular::{what_is_no_file, what_is_no_folder};
 use crate::survey::{self, Survey};
 use crate::verify::{Effort, Readable, verify};
 
@@ -120,12 +120,23 @@ pub async fn check_store(paths: &StorePaths, quick: bool, progress: Progress<'_>
     if let Err(error) = catalogue.full_check().await {
         report.catalogue.push(error.to_string());
     }
-    let contents = catalogue.load().await?;
+    let contents = match catalogue.load().await {
+        Err(error @ CatalogueError::Damaged { .. }) => {
+            report.catalogue.push(error.to_string());
+            CatalogueContents::default()
+        }
+        contents => contents?,
+    };
     check_log(paths, &contents, &mut report)?;
     if let Err(error) = folder::claim(&paths.store, &contents) {
         report.catalogue.push(chain(&error));
     }
     let survey = Survey::new(contents, &paths.store, Some(survey::list(&Disk::default(), &paths.store)?));
+    let spool = paths.store.join(SPOOL);
+    let in_its_place = what_is_no_folder(&spool);
+    report.catalogue.extend(
+        in_its_place.map(|what| format!("at {} {what} stands, and no folder; move that away", spool.display())),
+    );
     report.catalogue.extend(survey.unlisted.iter().map(|error| chain(error)));
     for row in &survey.damaged_rows {
         let name = row.path.as_deref().or(row.id.as_deref()).unwrap_or("a file without a name");

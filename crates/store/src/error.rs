@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tracehouse_catalogue::CatalogueError;
@@ -39,9 +40,21 @@ pub enum OpenError {
     NothingToRepair { path: String, listed: usize },
     #[error(
         "the folder {path} belongs to the store {found}, but the catalogue lists {listed} files of the store {expected}; \
-         nothing was changed. Use the catalogue and the folder that belong together"
+         nothing was changed. Use the catalogue and the folder that belong together. If they do, and only the file {MARKER} in \
+         the folder is damaged, `tracehouse store repair` writes it anew"
     )]
     OtherStore { path: String, found: String, expected: String, listed: usize },
+    #[error(
+        "the folder {path} belongs to the store {found}, and hardly any of the {listed} files that the catalogue lists, of the \
+         store {expected}, is in it: there is nothing to repair there. Nothing was changed. Use the catalogue and the folder \
+         that belong together"
+    )]
+    NothingOfOurs { path: String, found: String, expected: String, listed: usize },
+    #[error(
+        "the file {path}, which names the store, is damaged: it holds no name. Nothing was changed. Run `tracehouse store \
+         repair`: it writes the name anew if the {listed} files that the catalogue lists lie in that folder"
+    )]
+    NameDamaged { path: PathBuf, listed: usize },
     #[error(
         "{missing} of the {listed} files that the catalogue lists are not in {path} ({head}, …); nothing was changed. Mount \
          what is not mounted, or put them back (`tracehouse store repair` moves back those that lie elsewhere in the folder); \

@@ -1,7 +1,6 @@
 //! Whose folder it is: a file in it names the store, and the catalogue knows that name too. A folder without it, while the
 //! catalogue lists files, is one where a disk is not mounted; with another name it belongs to another catalogue.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,8 +18,20 @@ use crate::regular::open_to_read;
 pub(crate) const MARKER: &str = "STORE_ID";
 /// More than a name takes is not read.
 const MARKER_BYTES_MAX: u64 = 256;
+/// So many hexadecimal digits a name has.
+const NAME_DIGITS: usize = 32;
 /// What the catalogue remembers the store's name under.
 pub(crate) const STORE_META: &str = "store";
+
+/// What stands in the file that names the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Marker {
+    /// There is no such file.
+    Missing,
+    /// None that [`new_store_id`] makes.
+    Damaged,
+    Name(String),
+}
 
 /// What a start has to write down before it goes on.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,7 +40,7 @@ pub(crate) enum Claim {
     Settled,
     /// The folder names a store that the catalogue does not know yet.
     Remember(String),
-    /// The folder has no name yet; the catalogue may know one.
+    /// The folder has no name that can be read; the catalogue may know one.
     Mark(Option<String>),
 }
 
@@ -51,25 +62,37 @@ pub(crate) fn claim(root: &Path, contents: &CatalogueContents) -> Result<Claim, 
     let listed = contents.files.len() + contents.damaged_rows.len();
     let path = root.display().to_string();
     match (marker, known) {
-        (Some(marker), Some(known)) if marker == known => Ok(Claim::Settled),
-        (Some(marker), Some(known)) if listed > 0 => {
-            Err(OpenError::OtherStore { path, found: marker, expected: known, listed })
+        (Marker::Name(found), Some(known)) if found == known => Ok(Claim::Settled),
+        (Marker::Name(found), Some(expected)) if listed > 0 => {
+            Err(OpenError::OtherStore { path, found, expected, listed })
         }
-        (Some(marker), _) => Ok(Claim::Remember(marker)),
-        (None, Some(_)) if listed > 0 => Err(OpenError::NotMounted { path, listed }),
+        (Marker::Name(found), _) => Ok(Claim::Remember(found)),
+        (Marker::Damaged, Some(_)) if listed > 0 => Err(OpenError::NameDamaged { path: root.join(MARKER), listed }),
+        (Marker::Damaged, known) => Ok(Claim::Mark(known)),
+        (Marker::Missing, Some(_)) if listed > 0 => Err(OpenError::NotMounted { path, listed }),
         // An older version wrote no name.
-        (None, None) if listed > 0 && !root.is_dir() => Err(OpenError::NotMounted { path, listed }),
-        (None, known) => Ok(Claim::Mark(known)),
+        (Marker::Missing, None) if listed > 0 && !root.is_dir() => Err(OpenError::NotMounted { path, listed }),
+        (Marker::Missing, known) => Ok(Claim::Mark(known)),
     }
 }
 
-pub(crate) fn read_marker(root: &Path) -> Result<Option<String>, DiskError> {
+pub(crate) fn read_marker(root: &Path) -> Result<Marker, DiskError> {
     let path = root.join(MARKER);
-    let read = |file: File| io::read_to_string(file.take(MARKER_BYTES_MAX));
-    match open_to_read(&path).and_then(read) {
-        Ok(text) => Ok(Some(text.trim().to_owned())),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+    let mut bytes = Vec::new();
+    match open_to_read(&path).and_then(|file| file.take(MARKER_BYTES_MAX).read_to_end(&mut bytes)) {
+        Ok(_) => Ok(marker_of(&bytes)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(Marker::Missing)
+        }
         Err(source) => Err(DiskError { action: "reading", path, source }),
+    }
+}
+
+fn marker_of(bytes: &[u8]) -> Marker {
+    let is_digit = |character: char| character.is_ascii_digit() || ('a'..='f').contains(&character);
+    match str::from_utf8(bytes).map(str::trim) {
+        Ok(name) if name.len() == NAME_DIGITS && name.chars().all(is_digit) => Marker::Name(name.to_owned()),
+        _ => Marker::Damaged,
     }
 }
 
@@ -87,4 +110,31 @@ pub(crate) fn mark(disk: &Disk, root: &Path, id: &str) -> Result<(), DiskError> 
 /// A name that no other store has.
 pub(crate) fn new_store_id(randomness: &dyn Randomness) -> String {
     format!("{:016x}{:016x}", randomness.next_u64(), randomness.next_u64())
+}
+
+#[cfg(test)]
+mod tests {
+    use tracehouse_model::SystemRandomness;
+
+    use super::*;
+
+    #[test]
+    fn one_bit_makes_no_name_of_the_same_store() {
+        let name = new_store_id(&SystemRandomness::from_seed(1));
+        let sound = format!("{name}\n").into_bytes();
+        assert_eq!(marker_of(&sound), Marker::Name(name.clone()));
+        for (at, bit) in (0..name.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+            let mut flipped = sound.clone();
+            flipped[at] ^= 1 << bit;
+            match marker_of(&flipped) {
+                Marker::Damaged => {}
+                // It may be another's.
+                Marker::Name(other) => assert_ne!(other, name),
+                Marker::Missing => panic!("something is there"),
+            }
+        }
+        for damaged in [&b""[..], b"\n", b"another", &[0; 33], &sound[1..]] {
+            assert_eq!(marker_of(damaged), Marker::Damaged, "{damaged:?}");
+        }
+    }
 }

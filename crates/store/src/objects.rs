@@ -86,6 +86,11 @@ pub(crate) const RETIRED_SUFFIX: &str = ".retired";
 /// What an earlier version put behind the names of files that the catalogue did not know.
 pub(crate) const UNKNOWN_SUFFIX: &str = ".unknown";
 
+/// The folder inside the store's in which files are written before they have their names.
+pub(crate) const SPOOL: &str = ".spool";
+/// What is behind such a file's name.
+const SPOOLED_SUFFIX: &str = ".tmp";
+
 impl Objects {
     pub(crate) fn new(
         store: Arc<dyn ObjectStore>,
@@ -102,21 +107,25 @@ impl Objects {
         let failed = |source| DiskError { action: "listing", path: spool.clone(), source };
         // What a crash left half written was never named by the catalogue.
         for entry in fs::read_dir(&spool).map_err(failed)? {
-            disk.remove_file(&entry.map_err(failed)?.path())?;
+            let path = entry.map_err(failed)?.path();
+            // Whatever else is there is not ours: the folder may be a link to another.
+            if path.to_string_lossy().ends_with(SPOOLED_SUFFIX) {
+                disk.remove_file(&path)?;
+            }
         }
         Ok(Self { store, local_root, spool, runtime, disk, durable_folders: Mutex::default() })
     }
 
     /// For who only reads: nothing is made or removed.
     pub(crate) fn to_read(store: Arc<dyn ObjectStore>, local_root: PathBuf, runtime: tokio::runtime::Handle) -> Self {
-        let spool = local_root.join(".spool");
+        let spool = local_root.join(SPOOL);
         let disk = Disk::default();
         Self { store, local_root: Some(local_root), spool, runtime, disk, durable_folders: Mutex::default() }
     }
 
     /// A place to write a file before it has its name.
     pub(crate) fn spool(&self, id: &str) -> SpooledFile {
-        SpooledFile { path: self.spool.join(format!("{id}.tmp")), disk: self.disk.clone() }
+        SpooledFile { path: self.spool.join(format!("{id}{SPOOLED_SUFFIX}")), disk: self.disk.clone() }
     }
 
     pub(crate) fn disk(&self) -> &Disk {
@@ -377,6 +386,17 @@ pub(crate) fn file_path(tenant: &TenantId, hour: i64, id: &str) -> String {
     let (year, month, day) = civil_from_days(hour.div_euclid(24));
     let hour = hour.rem_euclid(24);
     format!("tenant={tenant}/spans/date={year:04}-{month:02}-{day:02}/hour={hour:02}/{id}.parquet")
+}
+
+/// Whether [`file_path`] gives a folder this name that is so many folders below the store's.
+pub(crate) fn is_folder_of_layout(depth: usize, name: &str) -> bool {
+    match depth {
+        1 => name.starts_with("tenant="),
+        2 => name == "spans",
+        3 => name.starts_with("date="),
+        4 => name.starts_with("hour="),
+        _ => false,
+    }
 }
 
 /// The tenant and the hour that [`file_path`] put into a path.

@@ -60,6 +60,15 @@ pub(crate) fn what_is_no_file(path: &Path) -> Option<&'static str> {
     in_the_way(path, false)
 }
 
+/// The same for a folder.
+pub(crate) fn what_is_no_folder(path: &Path) -> Option<&'static str> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => None,
+        Ok(found) if found.is_file() => Some("a file"),
+        _ => in_the_way(path, false),
+    }
+}
+
 fn in_the_way(path: &Path, links_are: bool) -> Option<&'static str> {
     let kind = fs::symlink_metadata(path).ok()?.file_type();
     if !kind.is_symlink() {
@@ -151,6 +160,7 @@ mod tests {
                 assert!(is_absent(&ParquetError::from(error)));
             }
             assert_eq!(what_is_no_file(&path), Some(words));
+            assert_eq!(what_is_no_folder(&path), Some(words).filter(|words| *words != "a folder"));
             open_new(&path, OpenOptions::new().create(true).write(true)).expect_err("no file can be made there");
         }
         assert!(!folder.path().join("gone").exists(), "nothing is made through a link");
@@ -165,6 +175,7 @@ mod tests {
         for path in [&file, &link] {
             assert_eq!(io::read_to_string(open_to_read(path).expect("it is a file")).expect("can be read"), "kept");
             assert_eq!(what_is_no_file(path), None);
+            assert_eq!(what_is_no_folder(path), Some("a file"));
         }
         open_new(&link, OpenOptions::new().create(true).write(true).truncate(true)).expect_err("it is a link");
         assert_eq!(fs::read_to_string(&file).expect("can be read"), "kept");
@@ -178,5 +189,6 @@ mod tests {
         assert!(!is_absent(&ParquetError::from(io::Error::from_raw_os_error(5))));
         assert!(!is_absent(&ParquetError::General("something".into())));
         assert_eq!(what_is_no_file(Path::new("/nowhere/at/all")), None);
+        assert_eq!(what_is_no_folder(Path::new("/nowhere/at/all")), None);
     }
 }

@@ -14,14 +14,14 @@
 
 mod compare;
 mod moves;
+mod open;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tracehouse_catalogue::{
-    Catalogue, CatalogueContents, CatalogueError, Commit, DamagedRow, FileRecord, Retirement, RetirementReason,
-    SqliteCatalogue, rebuild,
+    Catalogue, CatalogueContents, Commit, DamagedRow, FileRecord, Retirement, RetirementReason, SqliteCatalogue,
 };
 use tracehouse_model::{Clock, Randomness};
 
@@ -29,16 +29,17 @@ use crate::check::{Progress, StorePaths};
 use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::file::FileSource;
-use crate::folder::{self, STORE_META};
+use crate::folder::{self, Marker, STORE_META};
 use crate::held_back::{HELD_BACK_META, ids_of};
-use crate::objects::{NANOS_PER_HOUR, RETIRED_SUFFIX, UNKNOWN_SUFFIX, id_of_path, time_of_id, with_suffix};
-use crate::regular::what_is_no_file;
+use crate::objects::{NANOS_PER_HOUR, RETIRED_SUFFIX, SPOOL, UNKNOWN_SUFFIX, id_of_path, time_of_id, with_suffix};
+use crate::regular::{what_is_no_file, what_is_no_folder};
 use crate::repair_report::{Action, RepairReport};
 use crate::store::Shared;
 use crate::survey::{self, Survey, UnknownFile};
 use crate::verify::{Effort, Facts, Readable, verify};
 
 use moves::{Foreseen, Stuck};
+use open::open_catalogue;
 
 /// What a repair may do.
 #[derive(Debug, Clone, Copy, Default)]
@@ -86,55 +87,14 @@ pub async fn repair_store(
     repair.take_back_files_set_aside(&survey, &listed, steps).await?;
     repair.drop_missing_files(&survey, &listed).await?;
     (repair.progress)(steps, steps);
+    if let Some(what) = what_is_no_folder(&paths.store.join(SPOOL)) {
+        repair.report.left(SPOOL, format!("{what} stands there, and no folder; move that away"));
+    }
     repair.claim_folder(claimed).await?;
     if let Some(catalogue) = &repair.catalogue {
         catalogue.close().await;
     }
     Ok(repair.report)
-}
-
-/// Opens the catalogue, mended if it must be. `None`: a dry run can't see further.
-async fn open_catalogue(
-    path: &Path,
-    options: RepairOptions,
-    report: &mut RepairReport,
-) -> Result<Option<Option<Arc<SqliteCatalogue>>>, OpenError> {
-    if options.dry_run {
-        if !path.exists() {
-            return Ok(Some(None));
-        }
-        return match SqliteCatalogue::open_read_only(path).await {
-            Ok(catalogue) => Ok(Some(Some(catalogue))),
-            Err(CatalogueError::Damaged { finding, .. }) => {
-                report.did(Action::RebuildCatalogue { finding, kept_as: None, files: 0 });
-                Ok(None)
-            }
-            Err(error) => Err(error.into()),
-        };
-    }
-    let opened = match SqliteCatalogue::open(path).await {
-        Err(CatalogueError::Damaged { finding, .. }) => rebuilt(path, finding, report).await?,
-        opened => opened?,
-    };
-    let Err(error) = opened.full_check().await else { return Ok(Some(Some(opened))) };
-    let CatalogueError::Damaged { finding, .. } = error else { return Err(error.into()) };
-    // The rows are sound, so the indexes can be made of them.
-    let mended = match opened.reindex().await {
-        Ok(()) => opened.full_check().await,
-        failed => failed,
-    };
-    if mended.is_ok() {
-        report.did(Action::Reindex { finding });
-        return Ok(Some(Some(opened)));
-    }
-    opened.close().await;
-    Ok(Some(Some(rebuilt(path, finding, report).await?)))
-}
-
-async fn rebuilt(path: &Path, finding: String, report: &mut RepairReport) -> Result<Arc<SqliteCatalogue>, OpenError> {
-    let rebuilt = rebuild(path).await?;
-    report.did(Action::RebuildCatalogue { finding, kept_as: Some(rebuilt.kept_as), files: rebuilt.files });
-    Ok(SqliteCatalogue::open(path).await?)
 }
 
 /// Ids of files that are part of what is stored, and of those that were merged into them.
@@ -158,6 +118,8 @@ enum Claimed {
     Settled,
     /// It has no name yet.
     Open,
+    /// It has a name that is damaged: the listed files lie in it.
+    Misnamed,
 }
 
 struct Repair<'a> {
@@ -203,7 +165,8 @@ impl Repair<'_> {
         Ok(Survey::new(self.contents.clone(), root, Some(listing)))
     }
 
-    /// A folder of another store is left alone. One without a name is the right one if the listed files lie in it.
+    /// A folder of another store is left alone. One without a name, or with a damaged one, is the right one if the listed files
+    /// lie in it.
     fn refuse_another_folder(&self) -> Result<Claimed, OpenError> {
         match folder::claim(&self.paths.store, &self.contents) {
             Ok(folder::Claim::Settled) => Ok(Claimed::Settled),
@@ -214,6 +177,18 @@ impl Repair<'_> {
                 }
                 Err(OpenError::NothingToRepair { path, listed })
             }
+            Err(OpenError::NameDamaged { listed, .. }) => {
+                if self.options.forget_missing || !self.survey()?.too_many_missing() {
+                    return Ok(Claimed::Misnamed);
+                }
+                let path = self.paths.store.display().to_string();
+                Err(OpenError::NothingToRepair { path, listed })
+            }
+            // What may be another's is not taken by saying that nothing of ours is in it.
+            Err(OpenError::OtherStore { path, found, expected, listed }) => match self.survey()?.too_many_missing() {
+                true => Err(OpenError::NothingOfOurs { path, found, expected, listed }),
+                false => Ok(Claimed::Misnamed),
+            },
             Err(error) => Err(error),
         }
     }
@@ -484,10 +459,13 @@ impl Repair<'_> {
         if claimed == Claimed::Settled || (self.survey()?.too_many_missing() && !self.options.forget_missing) {
             return Ok(());
         }
-        let marker = folder::read_marker(root)?;
+        let named = match folder::read_marker(root)? {
+            Marker::Name(name) if claimed == Claimed::Open => Some(name),
+            _ => None,
+        };
         let known = self.contents.meta.get(STORE_META).cloned();
-        let id = marker.clone().or(known).unwrap_or_else(|| folder::new_store_id(&*self.randomness));
-        if marker.is_none() && !self.options.dry_run {
+        let id = named.clone().or(known).unwrap_or_else(|| folder::new_store_id(&*self.randomness));
+        if named.is_none() && !self.options.dry_run {
             folder::mark(&self.disk, root, &id)?;
         }
         self.commit(Commit { meta: vec![(STORE_META.to_owned(), id)], ..Commit::default() }).await?;

@@ -19,7 +19,7 @@ use crate::folder::{self, Claim, STORE_META};
 use crate::held_back::HELD_BACK_META;
 use crate::keeper::chain;
 use crate::log::{LOG_META, LogMark};
-use crate::objects::Objects;
+use crate::objects::{Objects, SPOOL};
 use crate::store::Shared;
 use crate::survey::{self, Survey};
 
@@ -58,7 +58,7 @@ pub(crate) fn start(parts: Parts, runtime: tokio::runtime::Handle) -> Result<Arc
         let meta = settle(&config.disk, root, claim, &*randomness)?;
         runtime.block_on(catalogue.commit(Commit { meta, ..Commit::default() }))?;
     }
-    let spool = local_root.as_ref().map_or_else(|| config.log_dir.join("spool"), |root| root.join(".spool"));
+    let spool = local_root.as_ref().map_or_else(|| config.log_dir.join("spool"), |root| root.join(SPOOL));
     let objects = Objects::new(objects, local_root, spool, runtime.clone(), config.disk.clone())?;
     let shared = Shared::new(config, Arc::new(objects), catalogue, clock, store_clock, randomness, runtime);
     shared.take_in(&mut survey, held_back.as_ref())?;

@@ -1,14 +1,17 @@
 //! What the catalogue lists and what lies in the store's folder, side by side. Opens no file.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use tracehouse_catalogue::{CatalogueContents, DamagedRow, FileRecord, RetirementReason};
 use tracehouse_model::TenantId;
 
 use crate::disk::{Disk, DiskError};
-use crate::objects::{NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX, hour_of_path, id_of_path, split_suffix};
+use crate::objects::{
+    NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX, hour_of_path, id_of_path, is_folder_of_layout, split_suffix,
+};
 use crate::regular::what_is_no_file;
 
 /// Up to one in so many listed files may be missing; more means that the folder is not what the catalogue describes.
@@ -70,14 +73,48 @@ pub(crate) struct Survey {
     pub(crate) damaged_rows: Vec<DamagedRow>,
 }
 
+/// So many folders below the store's are looked into: files lie in the fourth, and a little deeper if someone moved them.
+const DEPTH_MAX: usize = 8;
+
+/// A folder that is still to be listed.
+struct Folder {
+    path: PathBuf,
+    /// How many folders it is below the store's.
+    depth: usize,
+    /// What is behind a link belongs to the store only as far as it has our names: a link may lead to anything, such as the
+    /// root of all.
+    is_behind_link: bool,
+}
+
+impl Folder {
+    fn inside(&self, path: PathBuf, is_link: bool) -> Self {
+        Self { path, depth: self.depth + 1, is_behind_link: self.is_behind_link || is_link }
+    }
+
+    /// Whether files of ours may lie in it. An operator may have put the folder of a tenant, or of a day, on another disk.
+    fn may_be_ours(&self) -> bool {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        self.depth <= DEPTH_MAX && (!self.is_behind_link || is_folder_of_layout(self.depth, &name))
+    }
+}
+
 /// The names of all files in a folder; one that is not there yet holds nothing, and what is no file does not count. A folder
-/// inside that can't be listed costs what is in it.
+/// inside that can't be listed costs what is in it. Links may lead in circles, so each folder is listed once, however
+/// many ways lead there; those without links come first.
 pub(crate) fn list(disk: &Disk, root: &Path) -> Result<Listing, DiskError> {
     let mut listing = Listing::default();
-    let mut folders = if root.is_dir() { vec![root.to_owned()] } else { Vec::new() };
-    while let Some(folder) = folders.pop() {
-        let inside = match disk.list(&folder) {
-            Err(error) if folder != *root => {
+    let mut folders = Vec::new();
+    if root.is_dir() {
+        folders.push(Folder { path: root.to_owned(), depth: 0, is_behind_link: false });
+    }
+    let mut links: BTreeMap<PathBuf, Folder> = BTreeMap::new();
+    let mut visited = HashSet::new();
+    while let Some(folder) = folders.pop().or_else(|| links.pop_first().map(|(_, folder)| folder)) {
+        if fs::metadata(&folder.path).is_ok_and(|found| !visited.insert((found.dev(), found.ino()))) {
+            continue;
+        }
+        let inside = match disk.list(&folder.path) {
+            Err(error) if folder.depth > 0 => {
                 listing.unlisted.push(error);
                 continue;
             }
@@ -86,17 +123,19 @@ pub(crate) fn list(disk: &Disk, root: &Path) -> Result<Listing, DiskError> {
         for (path, kind) in inside {
             // What a link leads to counts, if it can be told.
             let target = kind.is_symlink().then(|| fs::metadata(&path).map(|target| target.file_type()));
-            let kind = target.and_then(Result::ok).unwrap_or(kind);
-            if kind.is_dir() {
-                folders.push(path);
-                continue;
+            let found = target.and_then(Result::ok).unwrap_or(kind);
+            if found.is_dir() {
+                let below = folder.inside(path, kind.is_symlink());
+                match below.may_be_ours() {
+                    true if kind.is_symlink() => drop(links.insert(below.path.clone(), below)),
+                    true => folders.push(below),
+                    false => {}
+                }
+            } else if found.is_file() || what_is_no_file(&path).is_none() {
+                let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy();
+                let Some((own_name, suffix)) = split_suffix(&name) else { continue };
+                listing.files.entry(own_name.to_owned()).or_default().0.push(suffix);
             }
-            if !kind.is_file() && what_is_no_file(&path).is_some() {
-                continue;
-            }
-            let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy();
-            let Some((own_name, suffix)) = split_suffix(&name) else { continue };
-            listing.files.entry(own_name.to_owned()).or_default().0.push(suffix);
         }
     }
     Ok(listing)
@@ -176,5 +215,77 @@ impl Survey {
         let (missing, there) = (self.missing.len(), self.live.len() + self.out_of_reach.len());
         let listed = missing + there;
         missing > 0 && (missing == listed || (missing > 1 && missing * LISTED_PER_MISSING_MIN > listed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    const HOUR: &str = "tenant=a/spans/date=2025-06-01/hour=12";
+
+    fn names(root: &Path) -> Vec<String> {
+        let listing = list(&Disk::default(), root).expect("it can be listed");
+        assert!(listing.unlisted.is_empty());
+        let mut names: Vec<String> = listing.files.into_keys().collect();
+        names.sort();
+        names
+    }
+
+    fn put(path: PathBuf) {
+        fs::create_dir_all(path.parent().expect("a folder")).expect("can be made");
+        fs::write(path, "").expect("can be written");
+    }
+
+    /// Before, two links that led upwards were walked for ever, and one to everything on the machine was walked entirely.
+    #[test]
+    fn links_that_lead_in_circles_or_elsewhere_are_no_part_of_the_store() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let root = folder.path().join("store");
+        let file = format!("{HOUR}/x.parquet");
+        put(root.join(&file));
+        put(folder.path().join("elsewhere/spans/date=2025-06-01/y.parquet"));
+        for (name, target) in [("up", ".."), ("up-too", ".."), ("all", "/"), ("processes", "/proc")] {
+            symlink(target, root.join(name)).expect("can be made");
+        }
+        // With names of ours.
+        let inside = root.join("tenant=a/spans");
+        for (place, target) in [
+            (root.join("tenant=b"), "tenant=a"),
+            (root.join("tenant=c"), "/"),
+            (root.join("tenant=d"), "."),
+            (inside.join("date=2025-06-02"), ".."),
+            (inside.join("date=2025-06-03"), "../../.."),
+            (inside.join("date=2025-06-01/hour=13"), "."),
+        ] {
+            symlink(target, place).expect("can be made");
+        }
+        assert_eq!(names(&root), [file]);
+    }
+
+    #[test]
+    fn folders_on_another_disk_are_part_of_the_store() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (root, other) = (folder.path().join("store"), folder.path().join("disk"));
+        put(other.join("tenant-a/spans/date=2025-06-01/hour=12/x.parquet"));
+        put(other.join("tenant-a/other/y.parquet"));
+        put(other.join("day/hour=12/z.parquet.retired"));
+        fs::create_dir_all(root.join("tenant=b/spans")).expect("can be made");
+        symlink(other.join("tenant-a"), root.join("tenant=a")).expect("can be made");
+        symlink(other.join("day"), root.join("tenant=b/spans/date=2025-06-01")).expect("can be made");
+        let expected = [format!("{HOUR}/x.parquet"), "tenant=b/spans/date=2025-06-01/hour=12/z.parquet".to_owned()];
+        assert_eq!(names(&root), expected);
+    }
+
+    #[test]
+    fn moved_files_are_found_a_little_deeper_and_in_any_folder() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let found = format!("kept/of/last/week/{HOUR}/x.parquet");
+        put(folder.path().join(&found));
+        put(folder.path().join(format!("too/deep/kept/of/last/week/{HOUR}/y.parquet")));
+        put(folder.path().join("z.parquet"));
+        assert_eq!(names(folder.path()), [found, "z.parquet".to_owned()]);
     }
 }

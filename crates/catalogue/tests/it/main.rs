@@ -2,6 +2,7 @@
 
 mod changes;
 mod damage;
+mod flips;
 mod upgrade;
 
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use crate::config::StoreConfig;
 use crate::error::OpenError;
 use crate::held_back::{LetIn, foresee, let_in};
 use crate::keeper::chain;
-use crate::objects::Objects;
+use crate::objects::{Objects, SPOOL};
 use crate::repair_report::Action;
 use crate::store::Shared;
 use crate::survey::Survey;
@@ -33,7 +33,7 @@ impl Repair<'_> {
         let objects = if self.options.dry_run {
             Objects::to_read(store, root, runtime.clone())
         } else {
-            Objects::new(store, Some(root.clone()), root.join(".spool"), runtime.clone(), self.disk.clone())?
+            Objects::new(store, Some(root.clone()), root.join(SPOOL), runtime.clone(), self.disk.clone())?
         };
         let catalogue: Arc<dyn Catalogue> = match &self.catalogue {
             Some(catalogue) if !self.options.dry_run => catalogue.clone(),

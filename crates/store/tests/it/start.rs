@@ -3,6 +3,7 @@
 
 mod doubled;
 mod misplaced;
+mod small_files;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -148,8 +149,13 @@ async fn a_store_that_is_not_mounted_is_refused_and_left_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_folder_of_another_store_is_refused() {
-    let (world, other) = (world_of_hours(3).await, world_of_hours(2).await);
-    fs::write(other.store_dir().join("STORE_ID"), "another\n").expect("it can be written");
+    let (world, other) = (world_of_hours(3).await, World::new());
+    // Its files have other ids, as it was opened before.
+    other.open().await.shutdown().await.expect("the store stops");
+    let store = other.open().await;
+    add_hours(&store, 0..2).await;
+    store.shutdown().await.expect("the store stops");
+    fs::write(other.store_dir().join("STORE_ID"), "0123456789abcdef0123456789abcdef\n").expect("it can be written");
     let kept = world.path().join("kept");
     fs::rename(world.store_dir(), &kept).expect("it can be moved");
     fs::rename(other.store_dir(), world.store_dir()).expect("it can be moved");
@@ -160,7 +166,7 @@ async fn the_folder_of_another_store_is_refused() {
     let mut progress = |_, _| {};
     let (clock, randomness) = (world.clock.clone(), Arc::new(SystemRandomness::from_seed(1)));
     let repaired = repair_store(&world.paths(), options, clock, randomness, &mut progress).await;
-    assert!(matches!(repaired, Err(OpenError::OtherStore { .. })), "nor is it repaired");
+    assert!(matches!(repaired, Err(OpenError::NothingOfOurs { listed: 3, .. })), "nor is it repaired");
     assert_eq!(everything_in(&world.store_dir()), before);
     fs::remove_dir_all(world.store_dir()).expect("it can be removed");
     fs::rename(&kept, world.store_dir()).expect("it can be moved back");

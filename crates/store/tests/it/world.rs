@@ -72,13 +72,18 @@ impl World {
         pool.close().await;
     }
 
-    /// Removes the catalogue, as a disk may lose it. Nobody has it open then: what SQLite writes at the end of a connection
-    /// would come after what a test puts in its place.
-    pub(crate) async fn lose_catalogue(&self) {
+    /// Afterwards one file holds everything.
+    pub(crate) async fn close_catalogues(&self) {
         let opened = std::mem::take(&mut *self.catalogues.lock());
         for catalogue in opened {
             catalogue.close().await;
         }
+    }
+
+    /// Removes the catalogue, as a disk may lose it. Nobody has it open then: what SQLite writes at the end of a connection
+    /// would come after what a test puts in its place.
+    pub(crate) async fn lose_catalogue(&self) {
+        self.close_catalogues().await;
         for name in ["catalogue.sqlite", "catalogue.sqlite-wal", "catalogue.sqlite-shm"] {
             let _ = fs::remove_file(self.path().join(name));
         }

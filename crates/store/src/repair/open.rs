@@ -1,0 +1,68 @@
+//! How a repair opens the catalogue: one that is damaged is kept aside, and made anew of what can be read of it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tracehouse_catalogue::{Catalogue, CatalogueError, SqliteCatalogue, rebuild};
+
+use crate::error::OpenError;
+use crate::repair_report::{Action, RepairReport};
+
+use super::RepairOptions;
+
+/// Opens the catalogue, mended if it must be. `None`: a dry run can't see further.
+pub(super) async fn open_catalogue(
+    path: &Path,
+    options: RepairOptions,
+    report: &mut RepairReport,
+) -> Result<Option<Option<Arc<SqliteCatalogue>>>, OpenError> {
+    if options.dry_run {
+        if !path.exists() {
+            return Ok(Some(None));
+        }
+        return match open_and_read(path, true).await {
+            Ok(catalogue) => Ok(Some(Some(catalogue))),
+            Err(CatalogueError::Damaged { finding, .. }) => {
+                report.did(Action::RebuildCatalogue { finding, kept_as: None, files: 0 });
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        };
+    }
+    let opened = match open_and_read(path, false).await {
+        Err(CatalogueError::Damaged { finding, .. }) => rebuilt(path, finding, report).await?,
+        opened => opened?,
+    };
+    let Err(error) = opened.full_check().await else { return Ok(Some(Some(opened))) };
+    let CatalogueError::Damaged { finding, .. } = error else { return Err(error.into()) };
+    // The rows are sound, so the indexes can be made of them.
+    let mended = match opened.reindex().await {
+        Ok(()) => opened.full_check().await,
+        failed => failed,
+    };
+    if mended.is_ok() {
+        report.did(Action::Reindex { finding });
+        return Ok(Some(Some(opened)));
+    }
+    opened.close().await;
+    Ok(Some(Some(rebuilt(path, finding, report).await?)))
+}
+
+/// Opens a catalogue that can also be read: some damage shows only then.
+async fn open_and_read(path: &Path, read_only: bool) -> Result<Arc<SqliteCatalogue>, CatalogueError> {
+    let catalogue = match read_only {
+        true => SqliteCatalogue::open_read_only(path).await?,
+        false => SqliteCatalogue::open(path).await?,
+    };
+    if let Err(error) = catalogue.load().await {
+        catalogue.close().await;
+        return Err(error);
+    }
+    Ok(catalogue)
+}
+
+async fn rebuilt(path: &Path, finding: String, report: &mut RepairReport) -> Result<Arc<SqliteCatalogue>, OpenError> {
+    let rebuilt = rebuild(path).await?;
+    report.did(Action::RebuildCatalogue { finding, kept_as: Some(rebuilt.kept_as), files: rebuilt.files });
+    Ok(SqliteCatalogue::open(path).await?)
+}
