@@ -60,6 +60,8 @@ pub use compact::CompactReport;
 pub use config::{Durability, StoreConfig};
 pub use disk::{Disk, DiskError, DiskFaults, DiskStep};
 pub use error::{AppendError, OpenError, ReadError, WriteError};
+#[cfg(any(test, feature = "fuzzing"))]
+pub use file::any_bytes;
 pub use file::{
     Batches, ColumnType, Damage, DistinctValues, FileContents, KeyCount, Layout, NameList, NumberedColumn, OpenFile,
     Projection, PromotedAttribute, StringForm, TraceRows, is_damage,

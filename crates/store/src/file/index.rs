@@ -221,7 +221,7 @@ pub(super) struct FileIndex {
 }
 
 /// Where a page is, and what must be in it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PagePlace {
     pub(super) offset: u64,
     pub(super) bytes: usize,

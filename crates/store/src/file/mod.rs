@@ -1,5 +1,7 @@
 //! Parquet files of spans: their columns, how they are written and read.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod any_bytes;
 mod attributes_columns;
 mod batches;
 mod chunk;
