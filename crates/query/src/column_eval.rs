@@ -8,16 +8,16 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Float64Type, Int64Type};
 use parquet::errors::{ParquetError, Result};
-use tracehouse_model::{kind, status};
-use tracehouse_scan::{Contents, Field, Owner, RowGroup, Test, Values, may_hold};
-use tracehouse_store::{Layout, NameList};
+use tracehouse_model::{TraceId, kind, status};
+use tracehouse_scan::{Contents, Field, Owner, RowGroup, Test, Values, may_contain, may_hold};
+use tracehouse_store::{Layout, NameList, SpanFile};
 use tracehouse_traceql::{AttributeScope, ComparisonOp, Intrinsic, Static};
 
-use crate::compile::{Expression, Node};
+use crate::compile::{Expression, Node, traces_of};
 use crate::value::{Value, compare, matches_pattern, ordering_satisfies};
 
 /// Which rows of a row group an expression may hold for.
@@ -178,8 +178,14 @@ impl Test for FieldTest<'_> {
 }
 
 /// Whether spans of a file may satisfy a filter, from what is known of what occurs in it.
-pub(crate) fn file_may_match(filter: &Expression, contents: &Contents) -> bool {
-    may_match(&filter.node, filter, contents)
+pub(crate) fn file_may_match(filter: &Expression, file: &SpanFile, contents: &Contents) -> bool {
+    may_match(&filter.node, filter, contents) && may_hold_traces(filter, file)
+}
+
+fn may_hold_traces(filter: &Expression, file: &SpanFile) -> bool {
+    let Some(traces) = &filter.traces else { return true };
+    // Who reads the file finds out why it can't be read.
+    traces.iter().any(|&trace| may_contain(file, trace))
 }
 
 fn may_match(node: &Node, filter: &Expression, contents: &Contents) -> bool {
@@ -264,6 +270,11 @@ pub(crate) fn columns_of_attribute(scope: AttributeScope, key: &str, layout: &La
 impl ColumnFilter<'_> {
     /// The rows for which the filter may hold.
     pub(crate) fn run(&self) -> Result<Mask> {
+        if let Some(traces) = &self.filter.traces
+            && self.rows_of(traces)?.count_set_bits() == 0
+        {
+            return Ok(exact(BooleanBuffer::new_unset(self.row_group.rows())));
+        }
         let within = self.row_group.starting_in(&self.start)?;
         if within.count_set_bits() == 0 {
             return Ok(exact(within));
@@ -304,9 +315,25 @@ impl ColumnFilter<'_> {
             Node::Literal(_) => Ok(exact(BooleanBuffer::new_unset(among.len()))),
             _ => match field_test(node, self.filter) {
                 Some((field, test)) => Ok(exact(self.row_group.holding(field, &test, among)?)),
-                None => self.parent_mask(node, among),
+                None => match traces_of(node) {
+                    Some(traces) => Ok(exact(among & &self.rows_of(&traces)?)),
+                    None => self.parent_mask(node, among),
+                },
             },
         }
+    }
+
+    /// The rows of traces, which stand together.
+    fn rows_of(&self, traces: &[TraceId]) -> Result<BooleanBuffer> {
+        let RowGroup { open, number, .. } = self.row_group;
+        let mut held = BooleanBufferBuilder::new(self.row_group.rows());
+        held.append_n(self.row_group.rows(), false);
+        for &trace in traces {
+            for row in open.rows_of_trace(number, trace)?.into_iter().flatten() {
+                held.set_bit(row, true);
+            }
+        }
+        Ok(held.finish())
     }
 
     /// Whether spans are roots (`parent = nil`), or are not. All else that gets here has to be looked at span by span.

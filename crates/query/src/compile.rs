@@ -1,6 +1,7 @@
 //! Turns the conditions of a search into one expression that can be evaluated for a span.
 
 use regex::Regex;
+use tracehouse_model::TraceId;
 use tracehouse_traceql::{
     ArithmeticOp, Attribute, AttributeScope, ComparisonOp, FieldExpr, Intrinsic, Kind, LogicalOp, SourceRange, Static,
     Status, compile_pattern,
@@ -8,6 +9,9 @@ use tracehouse_traceql::{
 
 use crate::error::QueryError;
 use crate::request::{Condition, Operator, Scope, SearchRequest};
+
+/// Traces that are looked up by their ids; for more of them, all spans are looked at.
+const TRACES_MAX: usize = 256;
 
 /// An expression over the fields of one span, ready to run: patterns are compiled, keys numbered.
 #[derive(Debug, Clone)]
@@ -51,18 +55,47 @@ pub(crate) struct Expression {
     pub(crate) text: String,
     /// Whether a span alone does not decide: the expression looks at the trace or the parent.
     pub(crate) needs_trace: bool,
+    /// Of which traces the spans are for which it can hold; `None` if it doesn't say.
+    pub(crate) traces: Option<Vec<TraceId>>,
 }
 
 impl Expression {
     pub(crate) fn of(expr: &FieldExpr) -> Result<Self, QueryError> {
         let mut compiler = Compiler::default();
         let node = compiler.node(expr)?;
-        Ok(Self { node, keys: compiler.keys, text: expr.to_string(), needs_trace: needs_trace(expr) })
+        let (traces, needs_trace) = (traces_of(&node), needs_trace(expr));
+        Ok(Self { node, keys: compiler.keys, text: expr.to_string(), needs_trace, traces })
     }
 
     /// Holds for every span.
     pub(crate) fn always() -> Self {
-        Self { node: Node::Literal(Static::Bool(true)), keys: Vec::new(), text: "true".to_owned(), needs_trace: false }
+        let node = Node::Literal(Static::Bool(true));
+        Self { node, keys: Vec::new(), text: "true".to_owned(), needs_trace: false, traces: None }
+    }
+}
+
+/// The traces that an expression asks for by their ids, each once.
+pub(crate) fn traces_of(node: &Node) -> Option<Vec<TraceId>> {
+    let mut traces = match node {
+        Node::And(terms) => terms.iter().filter_map(traces_of).min_by_key(Vec::len)?,
+        Node::Or(terms) => terms.iter().map(traces_of).collect::<Option<Vec<_>>>()?.concat(),
+        Node::Compare { op: ComparisonOp::Equal, left, right } => match (&**left, &**right) {
+            (Node::Intrinsic(Intrinsic::TraceId), Node::Literal(literal)) => ids_of(literal),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    traces.sort_unstable();
+    traces.dedup();
+    (traces.len() <= TRACES_MAX).then_some(traces)
+}
+
+/// Texts that are no ids are equal to none.
+fn ids_of(literal: &Static) -> Vec<TraceId> {
+    match literal {
+        Static::String(text) => text.parse().into_iter().collect(),
+        Static::Array(values) => values.iter().flat_map(ids_of).collect(),
+        _ => Vec::new(),
     }
 }
 

@@ -290,6 +290,7 @@ impl Value<'_> {
             Value::Int(value) => AnyValue::Int(*value),
             Value::Float(value) => AnyValue::Double(*value),
             Value::Bool(value) => AnyValue::Bool(*value),
+            Value::Id(id) => AnyValue::String(id.to_string()),
             Value::Status(code) => AnyValue::String(status::name(*code).to_owned()),
             Value::Kind(code) => AnyValue::String(kind::name(*code).to_owned()),
             Value::Many(values) | Value::Each(values) => {

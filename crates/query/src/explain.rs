@@ -98,7 +98,7 @@ impl Explained<'_> {
         let Question { snapshot, bounds, .. } = self.question;
         let scan = Scan { filter, start: self.range.clone(), bounds };
         let files = scan.files(snapshot);
-        let may_match = |file: &Arc<SpanFile>| !bounds.exceeded() && file_may_match(filter, &contents_of(file));
+        let may_match = |file: &Arc<SpanFile>| !bounds.exceeded() && file_may_match(filter, file, &contents_of(file));
         let read: Vec<_> = files.iter().filter(|file| may_match(file)).collect();
         let spans: u64 = read.iter().map(|file| file.record.spans).sum();
         let opened = read.iter().take(OPENED_FILES_MAX).filter_map(|file| open(file).ok());

@@ -244,7 +244,7 @@ pub(crate) fn attribute_keys_of(
             break;
         }
         let contents = contents_of(file);
-        if !file_may_match(filter, &contents) {
+        if !file_may_match(filter, file, &contents) {
             continue;
         }
         let Some(open) = reach.open(file) else { continue };

@@ -8,7 +8,7 @@ use tracehouse_traceql::{AttributeScope, Intrinsic};
 use crate::assemble::TraceTree;
 use crate::compile::{Expression, Node};
 use crate::request::ParentRow;
-use crate::value::{Value, calculate, compare, matches_pattern, negate};
+use crate::value::{Id, Value, as_floats, calculate, compare, matches_pattern, negate};
 
 /// A filter bound to a batch: keys are codes of its string table.
 pub(crate) struct RowExpression<'a> {
@@ -51,10 +51,6 @@ impl<'a> TraceFacts<'a> {
             nested_set: nested_set(&tree.parent),
         }
     }
-}
-
-fn each(values: Vec<Value<'_>>) -> Value<'_> {
-    if values.is_empty() { Value::Missing } else { Value::Each(values) }
 }
 
 /// Rows stand in pre-order, so one pass with a stack of open ancestors numbers them.
@@ -116,7 +112,7 @@ impl<'a> RowExpression<'a> {
                 Value::Bool(self.truth(node, row))
             }
             Node::Arithmetic { op, left, right } => calculate(*op, &self.value(left, row), &self.value(right, row)),
-            Node::Float(operand) => self.value(operand, row).as_float().map_or(Value::Missing, Value::Float),
+            Node::Float(operand) => as_floats(&self.value(operand, row)),
             Node::Negate(operand) => negate(&self.value(operand, row)),
             Node::Literal(literal) => Value::of_literal(literal),
             Node::Attribute { of_parent: false, scope, key } => self.attribute(*scope, *key, row),
@@ -142,9 +138,8 @@ impl<'a> RowExpression<'a> {
         let of = |lists: &AttributeLists, owner: usize| {
             lists.get(owner, key).map_or(Value::Missing, |value| Value::of_attribute(value, &batch.strings))
         };
-        let several = |lists: &AttributeLists, owners: std::ops::Range<usize>| {
-            each(owners.map(|owner| of(lists, owner)).filter(|value| !value.is_missing()).collect())
-        };
+        let several =
+            |lists: &AttributeLists, owners: std::ops::Range<usize>| Value::each(owners.map(|owner| of(lists, owner)));
         match scope {
             AttributeScope::Span => of(&batch.attributes, row),
             AttributeScope::Resource => of(&batch.resources.attributes, batch.resource[row] as usize),
@@ -164,28 +159,29 @@ impl<'a> RowExpression<'a> {
     fn intrinsic(&self, intrinsic: Intrinsic, row: usize) -> Value<'a> {
         let batch = self.batch;
         let text = |code: StringCode| Value::String(Cow::Borrowed(batch.strings.get(code)));
-        let id = |id: String| Value::String(Cow::Owned(id));
         match intrinsic {
             Intrinsic::Name => text(batch.name[row]),
             Intrinsic::Duration => Value::Int(batch.duration_nanos[row]),
             Intrinsic::Status => Value::Status(batch.status_code[row]),
             Intrinsic::StatusMessage => text(batch.status_message[row]),
             Intrinsic::Kind => Value::Kind(batch.kind[row]),
-            Intrinsic::SpanId => id(batch.span_id[row].to_string()),
+            Intrinsic::SpanId => Value::Id(Id::of_span(batch.span_id[row])),
             Intrinsic::ParentId if batch.parent_span_id[row].is_none() => Value::Missing,
-            Intrinsic::ParentId => id(batch.parent_span_id[row].to_string()),
-            Intrinsic::TraceId => id(batch.trace_id[row].to_string()),
-            Intrinsic::EventName => each(batch.event_range(row).map(|event| text(batch.events.name[event])).collect()),
+            Intrinsic::ParentId => Value::Id(Id::of_span(batch.parent_span_id[row])),
+            Intrinsic::TraceId => Value::Id(Id::of_trace(batch.trace_id[row])),
+            Intrinsic::EventName => Value::each(batch.event_range(row).map(|event| text(batch.events.name[event]))),
             Intrinsic::EventTimeSinceStart => {
                 let start = batch.start_unix_nanos[row];
                 let since = |event: usize| Value::Int(batch.events.time_unix_nanos[event].saturating_sub(start));
-                each(batch.event_range(row).map(since).collect())
+                Value::each(batch.event_range(row).map(since))
             }
             Intrinsic::LinkTraceId => {
-                each(batch.link_range(row).map(|link| id(batch.links.trace_id[link].to_string())).collect())
+                let id = |link: usize| Value::Id(Id::of_trace(batch.links.trace_id[link]));
+                Value::each(batch.link_range(row).map(id))
             }
             Intrinsic::LinkSpanId => {
-                each(batch.link_range(row).map(|link| id(batch.links.span_id[link].to_string())).collect())
+                let id = |link: usize| Value::Id(Id::of_span(batch.links.span_id[link]));
+                Value::each(batch.link_range(row).map(id))
             }
             Intrinsic::InstrumentationName => text(batch.scopes.name[batch.scope[row] as usize]),
             Intrinsic::InstrumentationVersion => text(batch.scopes.version[batch.scope[row] as usize]),

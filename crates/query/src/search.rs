@@ -90,7 +90,7 @@ impl Search<'_> {
                 break;
             }
             self.answer.inspected.files += 1;
-            if file_may_match(self.scan.filter, &contents_of(file)) {
+            if file_may_match(self.scan.filter, file, &contents_of(file)) {
                 self.look_at_file(file, &mut candidates);
                 self.hold_candidates(&mut of_candidates, &candidates);
             }

@@ -2,12 +2,16 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::fmt;
 
 use regex::Regex;
-use tracehouse_model::{AnyValue, AttributeValue, StringTable};
+use tracehouse_model::{AnyValue, AttributeValue, SpanId, StringTable, TraceId};
 use tracehouse_traceql::{ArithmeticOp, ComparisonOp, Static};
 
 use crate::compile::{kind_number, status_number};
+
+/// Of two fields that have many values, so many are calculated, each with each.
+const CALCULATED_MAX: usize = 1 << 16;
 
 /// A value of a field or an expression.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,12 +26,42 @@ pub(crate) enum Value<'a> {
     Bool(bool),
     Status(u8),
     Kind(u8),
+    Id(Id),
     /// An array.
     Many(Vec<Value<'a>>),
     /// The values of a field that a span has several times, such as the names of its events.
     Each(Vec<Value<'a>>),
     /// Something that is there but compares with nothing: bytes, a key-value list.
     Other,
+}
+
+/// The id of a trace or a span: a number, however it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Id {
+    number: u128,
+    digits: usize,
+}
+
+impl Id {
+    pub(crate) fn of_trace(id: TraceId) -> Self {
+        Self { number: id.as_u128(), digits: 32 }
+    }
+
+    pub(crate) fn of_span(id: SpanId) -> Self {
+        Self { number: u128::from(id.as_u64()), digits: 16 }
+    }
+
+    /// What a text is as an id of this kind: capitals are small letters, and zeros in front may be left out.
+    fn read(self, text: &str) -> Option<u128> {
+        let is_id = text.len() <= self.digits && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+        is_id.then(|| u128::from_str_radix(text, 16).ok())?
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:0digits$x}", self.number, digits = self.digits)
+    }
 }
 
 impl<'a> Value<'a> {
@@ -68,8 +102,37 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// How many values it is.
+    fn count(&self) -> usize {
+        match self {
+            Value::Each(values) | Value::Many(values) => values.iter().map(Value::count).sum::<usize>().max(1),
+            _ => 1,
+        }
+    }
+
     pub(crate) fn is_missing(&self) -> bool {
         matches!(self, Value::Missing)
+    }
+
+    /// The values of a field that a span has several times, without what is missing.
+    pub(crate) fn each(values: impl IntoIterator<Item = Self>) -> Self {
+        let mut each = Vec::new();
+        for value in values {
+            match value {
+                Value::Missing => {}
+                Value::Each(values) => each.extend(values),
+                value => each.push(value),
+            }
+        }
+        if each.is_empty() { Value::Missing } else { Value::Each(each) }
+    }
+
+    /// What was calculated of the values of an array.
+    fn many(values: impl IntoIterator<Item = Self>) -> Self {
+        match Self::each(values) {
+            Value::Each(values) => Value::Many(values),
+            missing => missing,
+        }
     }
 
     /// Whether the value, standing alone as a condition, holds.
@@ -109,6 +172,10 @@ fn many(op: ComparisonOp, values: &[Value<'_>], holds: impl Fn(&Value<'_>) -> bo
 fn compare_single(op: ComparisonOp, left: &Value<'_>, right: &Value<'_>) -> bool {
     let ordering = match (left, right) {
         (Value::String(left), Value::String(right)) => Some(left.as_bytes().cmp(right.as_bytes())),
+        (Value::Id(left), Value::Id(right)) => Some(left.number.cmp(&right.number)),
+        // A text that is no id is of another type.
+        (Value::Id(id), Value::String(text)) => id.read(text).map(|number| id.number.cmp(&number)),
+        (Value::String(text), Value::Id(id)) => id.read(text).map(|number| number.cmp(&id.number)),
         (Value::Int(left), Value::Int(right)) => Some(left.cmp(right)),
         (Value::Bool(left), Value::Bool(right)) => return equality(op, left == right),
         (Value::Status(left), Value::Status(right)) | (Value::Kind(left), Value::Kind(right)) => {
@@ -146,6 +213,7 @@ fn equality(op: ComparisonOp, equal: bool) -> bool {
 pub(crate) fn matches_pattern(value: &Value<'_>, pattern: &Regex, negated: bool) -> bool {
     match value {
         Value::String(text) => pattern.is_match(text) != negated,
+        Value::Id(id) => pattern.is_match(&id.to_string()) != negated,
         Value::Each(values) => values.iter().any(|value| matches_pattern(value, pattern, negated)),
         Value::Many(values) if negated => {
             !values.is_empty() && values.iter().all(|value| matches_pattern(value, pattern, true))
@@ -155,7 +223,22 @@ pub(crate) fn matches_pattern(value: &Value<'_>, pattern: &Regex, negated: bool)
     }
 }
 
+/// Of fields that have many values, each is calculated with; of two such fields, each with each.
 pub(crate) fn calculate(op: ArithmeticOp, left: &Value<'_>, right: &Value<'_>) -> Value<'static> {
+    let with = |values: &[Value<'_>], calculate: &dyn Fn(&Value<'_>) -> Value<'static>, other: &Value<'_>| {
+        let most = (CALCULATED_MAX / other.count()).max(1);
+        values.iter().take(most).map(calculate).collect::<Vec<_>>()
+    };
+    match (left, right) {
+        (Value::Each(values), other) => Value::each(with(values, &|value| calculate(op, value, other), other)),
+        (other, Value::Each(values)) => Value::each(with(values, &|value| calculate(op, other, value), other)),
+        (Value::Many(values), other) => Value::many(with(values, &|value| calculate(op, value, other), other)),
+        (other, Value::Many(values)) => Value::many(with(values, &|value| calculate(op, other, value), other)),
+        _ => calculate_single(op, left, right),
+    }
+}
+
+fn calculate_single(op: ArithmeticOp, left: &Value<'_>, right: &Value<'_>) -> Value<'static> {
     if let (Value::Int(left), Value::Int(right)) = (left, right)
         && let Some(exact) = op.of_ints(*left, *right)
     {
@@ -170,6 +253,17 @@ pub(crate) fn negate(value: &Value<'_>) -> Value<'static> {
     match value {
         Value::Int(value) => value.checked_neg().map_or(Value::Missing, Value::Int),
         Value::Float(value) => Value::Float(-value),
+        Value::Each(values) => Value::each(values.iter().map(negate)),
+        Value::Many(values) => Value::many(values.iter().map(negate)),
         _ => Value::Missing,
+    }
+}
+
+/// A number that is calculated with as a float.
+pub(crate) fn as_floats(value: &Value<'_>) -> Value<'static> {
+    match value {
+        Value::Each(values) => Value::each(values.iter().map(as_floats)),
+        Value::Many(values) => Value::many(values.iter().map(as_floats)),
+        value => value.as_float().map_or(Value::Missing, Value::Float),
     }
 }

@@ -27,6 +27,7 @@ impl GroupValue {
         match value {
             Value::Missing | Value::Nil | Value::Other => GroupValue::Nil,
             Value::String(text) => GroupValue::String(text.as_ref().into()),
+            Value::Id(id) => GroupValue::String(id.to_string().into()),
             Value::Int(value) => GroupValue::Int(*value),
             Value::Float(value) => GroupValue::Float(value.to_bits()),
             Value::Bool(value) => GroupValue::Bool(*value),

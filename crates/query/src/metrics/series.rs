@@ -250,7 +250,7 @@ pub(super) fn matching_files<'s>(
     met.inspected.spans += question.snapshot.hot.iter().map(|hot| hot.spans.len() as u64).sum::<u64>();
     let may_match = |file: &&Arc<SpanFile>| {
         // What comes after the end of the time is not read either.
-        question.bounds.exceeded() || file_may_match(driver, &contents_of(file))
+        question.bounds.exceeded() || file_may_match(driver, file, &contents_of(file))
     };
     let (may_match, ruled_out): (Vec<_>, Vec<_>) = files.into_iter().partition(may_match);
     met.inspected.files += ruled_out.len() as u64;

@@ -3,6 +3,7 @@
 use tracehouse_model::{Randomness, SystemRandomness};
 
 use crate::corpus::{Layout, check, shop};
+use crate::shop::trace_id;
 use crate::wild::wild_spans_of;
 
 const SEEDS: u64 = 6;
@@ -68,7 +69,7 @@ impl Chance {
     }
 
     fn condition(&self, depth: usize) -> String {
-        match self.below(if depth == 0 { 5 } else { 8 }) {
+        match self.below(if depth == 0 { 6 } else { 9 }) {
             0 => format!("{} {} {}", self.number(), self.of(&["=", "!=", "<", "<=", ">", ">="]), self.amount()),
             1 => format!("{} {} \"{}\"", self.text(), self.of(&["=", "!=", "<", ">="]), self.word()),
             2 => format!("{} {} \"{}.*\"", self.text(), self.of(&["=~", "!~"]), self.word()),
@@ -76,13 +77,41 @@ impl Chance {
             4 => self
                 .of(&["status = error", "status != ok", "kind = server", "kind != client", ".cache.hit", "!.cache.hit"])
                 .to_owned(),
-            5 => format!("!({})", self.condition(depth - 1)),
+            5 => self.id_condition(),
+            6 => format!("!({})", self.condition(depth - 1)),
             _ => format!("({} {} {})", self.condition(depth - 1), self.of(&["&&", "||"]), self.condition(depth - 1)),
         }
     }
 
+    /// Ids in all forms in which people write them, and what is none.
+    fn id_condition(&self) -> String {
+        const FIELDS: [&str; 6] = ["trace:id", "span:id", "span:parentID", "link:traceID", "link:spanID", ".parent.id"];
+        let field = self.of(&FIELDS);
+        let (trace, span) = (trace_id(1000 + self.below(40) as u64), 1 + self.below(40_000));
+        let id = match self.below(8) {
+            0..3 => trace.to_string(),
+            3 => format!("{:x}", trace.as_u128()),
+            4 => trace.to_string().to_uppercase(),
+            5 => format!("{span:x}"),
+            6 => format!("{span:016X}"),
+            _ => self.of(&["5", "no id", "", "+5", "0x5", "00000000000000000000000000000000000005"]).to_owned(),
+        };
+        match self.below(5) {
+            0 => format!("{field} {} {}", self.of(&["=", "!=", "<"]), self.of(&FIELDS)),
+            1 => format!("\"{id}\" {} {field}", self.of(&["=", "!=", "<", ">="])),
+            2 => format!("{field} {} [\"{id}\", \"{trace}\"]", self.of(&["=", "!="])),
+            3 => format!("{field} {} \"{}.*\"", self.of(&["=~", "!~"]), &trace.to_string()[..2]),
+            _ => format!("{field} {} \"{id}\"", self.of(&["=", "!=", "<", ">="])),
+        }
+    }
+
     fn number(&self) -> String {
-        const NUMBERS: [&str; 10] = [
+        const NUMBERS: [&str; 15] = [
+            "event.attempt",
+            "event.delays",
+            "event:timeSinceStart",
+            "link.weight",
+            ".levels",
             "duration",
             ".http.status",
             ".ratio",
@@ -98,9 +127,10 @@ impl Chance {
             0 => format!(
                 "({} {} {})",
                 self.of(&NUMBERS),
-                self.of(&["+", "-", "*", "/"]),
-                self.of(&["2", "0.5", ".ratio"])
+                self.of(&["+", "-", "*", "/", "%", "^"]),
+                self.of(&["2", "0.5", ".ratio", "duration", "event.attempt", ".levels"])
             ),
+            1 => format!("-{}", self.of(&NUMBERS)),
             _ => self.of(&NUMBERS).to_owned(),
         }
     }

@@ -61,12 +61,20 @@ fn push_trace(batches: &mut [SpanBatch], trace: u64, random: &SystemRandomness) 
                 "exception.type",
                 &text(of(&["IOException", "Timeout"])),
             );
+            let attempt = if below(3) == 0 { AnyValue::Double(1.5) } else { AnyValue::Int(below(5) as i64 - 1) };
+            put(&mut batch.strings, &mut batch.events.attributes, "attempt", &attempt);
+            if below(4) == 0 {
+                let delays = AnyValue::Array((0..below(3)).map(|delay| AnyValue::Int(delay as i64 * 3)).collect());
+                put(&mut batch.strings, &mut batch.events.attributes, "delays", &delays);
+            }
             let name = batch.strings.intern_str(of(&["exception", "retry"]));
             batch.finish_event(begins + event * 1_000_000, name, 0);
         }
         if below(5) == 0 {
             put(&mut batch.strings, &mut batch.links.attributes, "link.kind", &text(of(&["follows", "batch"])));
-            batch.finish_link(TraceId([3; 16]), SpanId([4; 8]), 0, 0, 0);
+            put(&mut batch.strings, &mut batch.links.attributes, "weight", &AnyValue::Int(below(4) as i64));
+            let linked = [TraceId([3; 16]), trace_id(1000 + below(TRACES)), TraceId(5u128.to_be_bytes())];
+            batch.finish_link(linked[below(3) as usize], [SpanId([4; 8]), span_id(0)][below(2) as usize], 0, 0, 0);
         }
         let name = batch.strings.intern_str(of(&NAMES));
         let status_message = batch.strings.intern_str(of(&["", "", "deadline exceeded", "no route"]));
@@ -193,6 +201,12 @@ fn push_attributes(batch: &mut SpanBatch, random: &SystemRandomness) {
     }
     if below(9) == 0 {
         attribute("with space", text("it's \"here\""));
+    }
+    if below(4) == 0 {
+        attribute("levels", AnyValue::Array((0..below(4)).map(|level| AnyValue::Int(level as i64 * 2)).collect()));
+    }
+    if below(5) == 0 {
+        attribute("parent.id", text(&format!("{:X}", below(40_000))));
     }
     // Keys that differ only in case are two keys.
     attribute(["userId", "userid"][spans % 2], AnyValue::Int(spans as i64 % 5));

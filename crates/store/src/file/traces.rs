@@ -22,24 +22,32 @@ impl OpenFile {
     fn find_trace_in_pages(&self, trace: TraceId) -> Result<Vec<(usize, Range<usize>)>> {
         let mut found = Vec::new();
         for row_group in 0..self.row_groups() {
-            let Some(pages) = self.pages_that_may_hold(row_group, trace)? else { continue };
-            let reader =
-                self.scan(row_group, &[column::TRACE_ID], Some(select(&pages)), StringForm::View, pages.len())?;
-            // Rows of a trace stand together. The id of one that can't be read is unknown.
-            let (mut rows, mut row) = (0..0, pages.start);
-            for batch in reader {
-                let batch = batch?;
-                let ids = batch.column(0).as_any().downcast_ref::<FixedSizeBinaryArray>().ok_or_else(wrong_column)?;
-                for id in ids {
-                    if id == Some(trace.0.as_slice()) {
-                        rows = if rows.is_empty() { row..row + 1 } else { rows.start..row + 1 };
-                    }
-                    row += 1;
-                }
-            }
-            found.extend(self.readable_of(row_group, rows).map(|rows| (row_group, rows)));
+            found.extend(self.rows_in_pages(row_group, trace)?.into_iter().map(|rows| (row_group, rows)));
         }
         Ok(found)
+    }
+
+    /// Where the spans of a trace stand in a row group.
+    pub fn rows_of_trace(&self, row_group: usize, trace: TraceId) -> Result<Vec<Range<usize>>> {
+        contained(|| self.rows_in_pages(row_group, trace))
+    }
+
+    fn rows_in_pages(&self, row_group: usize, trace: TraceId) -> Result<Vec<Range<usize>>> {
+        let Some(pages) = self.pages_that_may_hold(row_group, trace)? else { return Ok(Vec::new()) };
+        let reader = self.scan(row_group, &[column::TRACE_ID], Some(select(&pages)), StringForm::View, pages.len())?;
+        // Rows of a trace stand together. The id of one that can't be read is unknown.
+        let (mut rows, mut row) = (0..0, pages.start);
+        for batch in reader {
+            let batch = batch?;
+            let ids = batch.column(0).as_any().downcast_ref::<FixedSizeBinaryArray>().ok_or_else(wrong_column)?;
+            for id in ids {
+                if id == Some(trace.0.as_slice()) {
+                    rows = if rows.is_empty() { row..row + 1 } else { rows.start..row + 1 };
+                }
+                row += 1;
+            }
+        }
+        Ok(self.readable_of(row_group, rows).collect())
     }
 
     /// The parts of some rows that can be read.

@@ -1,6 +1,6 @@
 //! Expressions over one span.
 
-use tracehouse_model::{AnyValue, Span, kind, status};
+use tracehouse_model::{AnyValue, Span, SpanId, TraceId, kind, status};
 use tracehouse_traceql::{
     ArithmeticOp, Attribute, AttributeScope, ComparisonOp, FieldExpr, Intrinsic, LogicalOp, Static, compile_pattern,
 };
@@ -17,6 +17,8 @@ pub(crate) enum V {
     Bool(bool),
     Status(u8),
     Kind(u8),
+    /// With its digits.
+    Id(u128, usize),
     List(Vec<V>),
     /// Of events and links, each by itself.
     Each(Vec<V>),
@@ -57,6 +59,7 @@ impl V {
                 let names = ["unspecified", "internal", "server", "client", "producer", "consumer"];
                 Some(AnyValue::String(names[*code as usize].into()))
             }
+            V::Id(number, digits) => Some(AnyValue::String(format!("{number:0digits$x}"))),
             V::List(values) | V::Each(values) => Some(AnyValue::Array(values.iter().filter_map(V::shown).collect())),
         }
     }
@@ -69,6 +72,19 @@ fn find(attributes: &[(String, AnyValue)], key: &str) -> V {
 fn each(values: Vec<V>) -> V {
     let values: Vec<V> = values.into_iter().filter(|value| *value != V::Missing).collect();
     if values.is_empty() { V::Missing } else { V::Each(values) }
+}
+
+fn trace_id(id: TraceId) -> V {
+    V::Id(id.as_u128(), 32)
+}
+
+fn span_id(id: SpanId) -> V {
+    V::Id(id.as_u64().into(), 16)
+}
+
+fn read_id(text: &str, digits: usize) -> Option<u128> {
+    let number = u128::from_str_radix(text, 16).ok()?;
+    (text.len() <= digits && !text.starts_with('+')).then_some(number)
 }
 
 fn attribute(span: &Span, attribute: &Attribute) -> V {
@@ -95,11 +111,11 @@ fn intrinsic(trace: &Trace<'_>, row: usize, intrinsic: Intrinsic) -> V {
         Intrinsic::Status => V::Status(span.status_code),
         Intrinsic::StatusMessage => V::Text(span.status_message.clone()),
         Intrinsic::Kind => V::Kind(span.kind),
-        Intrinsic::SpanId => V::Text(span.span_id.to_string()),
+        Intrinsic::SpanId => span_id(span.span_id),
         Intrinsic::ParentId if span.parent_span_id.is_none() => V::Missing,
-        Intrinsic::ParentId => V::Text(span.parent_span_id.to_string()),
+        Intrinsic::ParentId => span_id(span.parent_span_id),
         Intrinsic::ChildCount => V::Int(trace.parent.iter().filter(|parent| **parent == Some(row)).count() as i64),
-        Intrinsic::TraceId => V::Text(span.trace_id.to_string()),
+        Intrinsic::TraceId => trace_id(span.trace_id),
         Intrinsic::TraceDuration => {
             let start = trace.spans.iter().map(|span| span.start_unix_nanos).min().unwrap_or(0);
             let end = trace.spans.iter().map(|span| span.start_unix_nanos + span.duration_nanos).max().unwrap_or(0);
@@ -111,8 +127,8 @@ fn intrinsic(trace: &Trace<'_>, row: usize, intrinsic: Intrinsic) -> V {
         Intrinsic::EventTimeSinceStart => {
             each(span.events.iter().map(|event| V::Int(event.time_unix_nanos - span.start_unix_nanos)).collect())
         }
-        Intrinsic::LinkTraceId => each(span.links.iter().map(|link| V::Text(link.trace_id.to_string())).collect()),
-        Intrinsic::LinkSpanId => each(span.links.iter().map(|link| V::Text(link.span_id.to_string())).collect()),
+        Intrinsic::LinkTraceId => each(span.links.iter().map(|link| trace_id(link.trace_id)).collect()),
+        Intrinsic::LinkSpanId => each(span.links.iter().map(|link| span_id(link.span_id)).collect()),
         Intrinsic::InstrumentationName => V::Text(span.scope_name.clone()),
         Intrinsic::InstrumentationVersion => V::Text(span.scope_version.clone()),
         Intrinsic::NestedSetLeft => V::Int(trace.nested_set[row].0),
@@ -150,19 +166,31 @@ pub(crate) fn value(trace: &Trace<'_>, row: usize, expr: &FieldExpr) -> V {
         FieldExpr::Intrinsic { intrinsic: wanted, .. } => intrinsic(trace, row, *wanted),
         FieldExpr::Arithmetic { op, left, right, .. } => {
             let (dividend, divisor) = (value(trace, row, left), value(trace, row, right));
-            match dividend.number() {
-                Some(number) if *op == ArithmeticOp::Divide && (is_duration(left) || is_duration(right)) => {
-                    calculate(*op, &V::Number(number), &divisor)
-                }
-                _ => calculate(*op, &dividend, &divisor),
+            let as_float = |value: &V| value.number().map_or(V::Missing, V::Number);
+            match *op == ArithmeticOp::Divide && (is_duration(left) || is_duration(right)) {
+                true => calculate(*op, &map(&dividend, &as_float), &divisor),
+                false => calculate(*op, &dividend, &divisor),
             }
         }
-        FieldExpr::Negate { operand, .. } => match value(trace, row, operand) {
+        FieldExpr::Negate { operand, .. } => map(&value(trace, row, operand), &|value| match value {
             V::Int(int) => int.checked_neg().map_or(V::Missing, V::Int),
             V::Number(number) => V::Number(-number),
             _ => V::Missing,
-        },
+        }),
         condition => V::Bool(holds(trace, row, condition)),
+    }
+}
+
+/// Of many values each by itself.
+fn map(value: &V, of_one: &dyn Fn(&V) -> V) -> V {
+    let of_all = |values: &[V]| -> Vec<V> {
+        let each = values.iter().map(|value| map(value, of_one)).filter(|value| *value != V::Missing);
+        each.flat_map(|value| if let V::Each(inner) = value { inner } else { vec![value] }).collect()
+    };
+    match value {
+        V::Each(values) => Some(of_all(values)).filter(|all| !all.is_empty()).map_or(V::Missing, V::Each),
+        V::List(values) => Some(of_all(values)).filter(|all| !all.is_empty()).map_or(V::Missing, V::List),
+        one => of_one(one),
     }
 }
 
@@ -179,6 +207,17 @@ fn is_duration(expr: &FieldExpr) -> bool {
 }
 
 pub(crate) fn calculate(op: ArithmeticOp, left: &V, right: &V) -> V {
+    // Fields of events and links before arrays, so that an array in an event stays one of its values.
+    match (left, right) {
+        (V::Each(_), _) => map(left, &|left| calculate(op, left, right)),
+        (_, V::Each(_)) => map(right, &|right| calculate(op, left, right)),
+        (V::List(_), _) => map(left, &|left| calculate(op, left, right)),
+        (_, V::List(_)) => map(right, &|right| calculate(op, left, right)),
+        _ => calculate_single(op, left, right),
+    }
+}
+
+fn calculate_single(op: ArithmeticOp, left: &V, right: &V) -> V {
     if let (V::Int(left), V::Int(right)) = (left, right) {
         let (left, right) = (i128::from(*left), i128::from(*right));
         let exact = match op {
@@ -231,6 +270,12 @@ pub(crate) fn compare(op: ComparisonOp, left: &V, right: &V) -> bool {
             !values.is_empty() && values.iter().all(|value| compare(op, other, value))
         }
         (other, V::List(values)) => values.iter().any(|value| compare(op, other, value)),
+        (V::Id(number, digits), V::Text(pattern)) if op.is_pattern() => {
+            compare(op, &V::Text(format!("{number:0digits$x}")), &V::Text(pattern.clone()))
+        }
+        (V::Id(left, _), V::Id(right, _)) => ordered(op, left.cmp(right)),
+        (V::Id(id, digits), V::Text(text)) => read_id(text, *digits).is_some_and(|number| ordered(op, id.cmp(&number))),
+        (V::Text(text), V::Id(id, digits)) => read_id(text, *digits).is_some_and(|number| ordered(op, number.cmp(id))),
         (V::Text(text), V::Text(pattern)) if op.is_pattern() => {
             compile_pattern(pattern).expect("queries are checked").is_match(text) != negative
         }
