@@ -293,6 +293,7 @@ impl Value<'_> {
             Value::Id(id) => AnyValue::String(id.to_string()),
             Value::Status(code) => AnyValue::String(status::name(*code).to_owned()),
             Value::Kind(code) => AnyValue::String(kind::name(*code).to_owned()),
+            Value::Each(values) if values.len() == 1 => return values[0].to_any(),
             Value::Many(values) | Value::Each(values) => {
                 AnyValue::Array(values.iter().filter_map(Value::to_any).collect())
             }

@@ -7,15 +7,34 @@ use tracehouse_traceql::{Intrinsic, ValueType};
 use super::logfmt;
 use crate::otlp_out::key_value;
 
-/// A value of a field under a key. Something that is missing is called nil.
+/// A value of a field under a key, of a group or a series. Something that is missing is called nil. Grafana gives a series no
+/// name for an array, so an array is its text.
 pub(super) fn labelled(key: String, field: &str, value: Option<AnyValue>) -> KeyValue {
-    let missing = || AnyValue::String("nil".to_owned());
-    key_value(key, value.map_or_else(missing, |value| value_of(field, value)))
+    let label = match value.map(|value| value_of(field, value)) {
+        None => AnyValue::String("nil".to_owned()),
+        Some(array @ AnyValue::Array(_)) => AnyValue::String(array.to_canonical_json()),
+        Some(value) => value,
+    };
+    key_value(key, label)
 }
 
-/// Durations are texts in Tempo, where they are integers here.
+/// Durations are texts in Tempo, where they are integers here, and what there is one of is a plain value: Grafana shows no
+/// arrays.
 pub(super) fn value_of(field: &str, value: AnyValue) -> AnyValue {
+    let value = plain(field, value);
     if is_duration(field) { with_durations_as_text(value) } else { value }
+}
+
+/// Of several events or links Tempo answers with what the first says.
+fn plain(field: &str, value: AnyValue) -> AnyValue {
+    const OF_MANY: [&str; 4] = ["event.", "event:", "link.", "link:"];
+    match value {
+        AnyValue::Array(mut values) if values.len() == 1 => values.remove(0),
+        AnyValue::Array(mut values) if !values.is_empty() && OF_MANY.iter().any(|scope| field.starts_with(scope)) => {
+            plain(field, values.swap_remove(0))
+        }
+        value => value,
+    }
 }
 
 /// Whether a field of answers is an intrinsic that holds a duration. Attributes have a dot in their names.
@@ -106,7 +125,12 @@ mod tests {
             ("duration", int(), text()),
             ("span:duration", int(), text()),
             ("traceDuration", int(), text()),
-            ("event:timeSinceStart", AnyValue::Array(vec![int(), int()]), AnyValue::Array(vec![text(), text()])),
+            ("event:timeSinceStart", AnyValue::Array(vec![int(), AnyValue::Int(5)]), text()),
+            ("event.retries", AnyValue::Array(vec![int(), AnyValue::Int(5)]), int()),
+            ("link.tags", AnyValue::Array(vec![AnyValue::Array(vec![int(), int()]), int()]), int()),
+            (".tags", AnyValue::Array(vec![int()]), int()),
+            (".tags", AnyValue::Array(vec![int(), int()]), AnyValue::Array(vec![int(), int()])),
+            (".tags", AnyValue::Array(Vec::new()), AnyValue::Array(Vec::new())),
             ("duration", AnyValue::Bool(true), AnyValue::Bool(true)),
             (".duration", int(), int()),
             ("span.duration", int(), int()),
@@ -115,6 +139,15 @@ mod tests {
         for (field, value, expected) in table {
             assert_eq!(value_of(field, value), expected, "{field}");
         }
+    }
+
+    #[test]
+    fn a_label_is_no_array() {
+        let tags = AnyValue::Array(vec![AnyValue::String("a".to_owned()), AnyValue::Int(2)]);
+        let text = AnyValue::String("[\"a\",2]".to_owned());
+        assert_eq!(labelled("tags".to_owned(), ".tags", Some(tags)), key_value("tags".to_owned(), text));
+        let nil = AnyValue::String("nil".to_owned());
+        assert_eq!(labelled("tags".to_owned(), ".tags", None), key_value("tags".to_owned(), nil));
     }
 
     #[test]

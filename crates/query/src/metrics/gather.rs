@@ -33,6 +33,7 @@ impl GroupValue {
             Value::Bool(value) => GroupValue::Bool(*value),
             Value::Status(code) => GroupValue::Status(*code),
             Value::Kind(code) => GroupValue::Kind(*code),
+            Value::Each(values) if values.len() == 1 => Self::of(&values[0]),
             Value::Many(_) | Value::Each(_) => {
                 value.to_any().map_or(GroupValue::Nil, |any| GroupValue::Json(any.to_canonical_json().into()))
             }

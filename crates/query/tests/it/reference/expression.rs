@@ -60,6 +60,7 @@ impl V {
                 Some(AnyValue::String(names[*code as usize].into()))
             }
             V::Id(number, digits) => Some(AnyValue::String(format!("{number:0digits$x}"))),
+            V::Each(values) if values.len() == 1 => values[0].shown(),
             V::List(values) | V::Each(values) => Some(AnyValue::Array(values.iter().filter_map(V::shown).collect())),
         }
     }
