@@ -53,10 +53,11 @@ const JSON_MESSAGES: [&str; 26] = [
 ];
 
 const TEXT: &str = "serialize_with = \"crate::proto::json::text\"";
+const DOUBLE: &str = "serialize_with = \"crate::proto::json::double\"";
 const ATTRIBUTES: &str = "serialize_with = \"crate::proto::json::attributes\"";
 
 /// Where the mapping is not that of serde: 64-bit integers are texts, some names end in `ID`, defaults are left out.
-const JSON_FIELDS: [(&str, &str); 27] = [
+const JSON_FIELDS: [(&str, &str); 30] = [
     ("TraceSearchMetadata.trace_id", "rename = \"traceID\""),
     ("TraceSearchMetadata.start_time_unix_nano", TEXT),
     ("TraceSearchMetadata.span_set", "skip_serializing_if = \"Option::is_none\""),
@@ -75,6 +76,9 @@ const JSON_FIELDS: [(&str, &str); 27] = [
     ("QueryRangeResponse.message", "skip_serializing_if = \"String::is_empty\""),
     ("TimeSeries.labels", ATTRIBUTES),
     ("TimeSeries.exemplars", "skip_serializing_if = \"Vec::is_empty\""),
+    ("Sample.value", DOUBLE),
+    ("Exemplar.value", DOUBLE),
+    ("InstantSeries.value", DOUBLE),
     ("Sample.timestamp_ms", TEXT),
     ("Exemplar.labels", ATTRIBUTES),
     ("Exemplar.timestamp_ms", TEXT),

@@ -1,6 +1,41 @@
 //! JSON written straight into a byte buffer, for answers with very many values.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Serialize, Serializer};
+use tracehouse_model::double_text;
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+/// A number that may be infinite or none at all, for which JSON has no word: those are the texts `Infinity`, `-Infinity` and
+/// `NaN`, as in protobuf's JSON mapping.
+#[derive(Clone, Copy)]
+pub(crate) struct Double(pub(crate) f64);
+
+impl Serialize for Double {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_finite() {
+            serializer.serialize_f64(self.0)
+        } else {
+            serializer.serialize_str(&double_text(self.0))
+        }
+    }
+}
+
+impl PartialSchema for Double {
+    fn schema() -> RefOr<Schema> {
+        let names = ["Infinity", "-Infinity", "NaN"];
+        let text = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names));
+        OneOfBuilder::new().item(ObjectBuilder::new().schema_type(Type::Number)).item(text).into()
+    }
+}
+
+impl ToSchema for Double {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("Double")
+    }
+}
 
 /// Writes any value; for texts, numbers and small structures.
 pub(crate) fn write(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {

@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use serde_json::value::RawValue;
 
-use crate::json::{array, field, key, write};
+use crate::json::{Double, array, field, key, write};
 
 /// How ids and enums are written.
 #[derive(Clone, Copy, PartialEq)]
@@ -136,17 +136,7 @@ fn any_value(out: &mut Vec<u8>, value: &AnyValue) {
         Some(Value::StringValue(value)) => field(out, "stringValue", value),
         Some(Value::BoolValue(value)) => field(out, "boolValue", value),
         Some(Value::IntValue(value)) => field(out, "intValue", &value.to_string()),
-        Some(Value::DoubleValue(value)) if value.is_finite() => field(out, "doubleValue", value),
-        Some(Value::DoubleValue(value)) => {
-            let name = if value.is_nan() {
-                "NaN"
-            } else if *value > 0.0 {
-                "Infinity"
-            } else {
-                "-Infinity"
-            };
-            field(out, "doubleValue", name);
-        }
+        Some(Value::DoubleValue(value)) => field(out, "doubleValue", &Double(*value)),
         Some(Value::BytesValue(bytes)) => field(out, "bytesValue", &STANDARD.encode(bytes)),
         Some(Value::ArrayValue(values)) => {
             key(out, "arrayValue");

@@ -19,11 +19,16 @@ pub(crate) mod json {
     use serde_json::value::RawValue;
 
     use super::tempopb::PartialStatus;
+    use crate::json::Double;
     use crate::otlp_json::value_json;
 
     /// 64-bit integers, which JavaScript's numbers can't hold.
     pub(crate) fn text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(value)
+    }
+
+    pub(crate) fn double<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        Double(*value).serialize(serializer)
     }
 
     pub(crate) fn attributes<S: Serializer>(attributes: &[KeyValue], serializer: S) -> Result<S::Ok, S::Error> {

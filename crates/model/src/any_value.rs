@@ -92,19 +92,28 @@ impl AnyValue {
     }
 }
 
+/// A number as every text form has it: the shortest digits that are read as the same number, and the names of protobuf's JSON
+/// mapping (`Infinity`, `-Infinity`, `NaN`) for what no digits say.
+pub fn double_text(value: f64) -> String {
+    match value {
+        f64::INFINITY => "Infinity".to_owned(),
+        f64::NEG_INFINITY => "-Infinity".to_owned(),
+        value => value.to_string(),
+    }
+}
+
+/// What [`double_text`] wrote. `None` for what else Rust reads as a number, such as `inf`.
+pub fn parse_double(text: &str) -> Option<f64> {
+    let value: f64 = text.parse().ok()?;
+    (value.is_finite() || double_text(value) == text).then_some(value)
+}
+
 fn write_double(value: f64, out: &mut String) {
     if value.is_finite() {
         // `Debug` always writes a point or an exponent, and digits that read back as the same number.
         out.push_str(&format!("{value:?}"));
     } else {
-        let name = if value.is_nan() {
-            "NaN"
-        } else if value > 0.0 {
-            "Infinity"
-        } else {
-            "-Infinity"
-        };
-        out.push_str(&format!("{{\"$double\":\"{name}\"}}"));
+        out.push_str(&format!("{{\"$double\":\"{}\"}}", double_text(value)));
     }
 }
 

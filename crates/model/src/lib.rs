@@ -32,7 +32,7 @@ mod strings;
 mod tenant;
 mod threshold;
 
-pub use any_value::{AnyValue, CanonicalJsonError};
+pub use any_value::{AnyValue, CanonicalJsonError, double_text, parse_double};
 pub use attributes::{AttributeLists, AttributeValue, ValueTag};
 pub use batch::{Events, Links, Resources, Scopes, SpanBatch, SpanFields};
 pub use clock::{BootTime, Clock, ManualClock, Randomness, SystemClock, SystemRandomness, is_set_clock};

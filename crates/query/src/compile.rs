@@ -1,7 +1,7 @@
 //! Turns the conditions of a search into one expression that can be evaluated for a span.
 
 use regex::Regex;
-use tracehouse_model::TraceId;
+use tracehouse_model::{TraceId, parse_double};
 use tracehouse_traceql::{
     ArithmeticOp, Attribute, AttributeScope, ComparisonOp, FieldExpr, Intrinsic, Kind, LogicalOp, SourceRange, Static,
     Status, compile_pattern,
@@ -303,9 +303,7 @@ fn attribute_condition(field: FieldExpr, operator: Operator, text: &str) -> Fiel
     if !op.is_pattern() {
         if let Ok(int) = text.parse() {
             readings.push(Static::Int(int));
-        } else if let Ok(float) = text.parse::<f64>()
-            && float.is_finite()
-        {
+        } else if let Some(float) = parse_double(text) {
             readings.push(Static::Float(float));
         }
         if op.is_equality()

@@ -246,7 +246,9 @@ fn calculate_single(op: ArithmeticOp, left: &Value<'_>, right: &Value<'_>) -> Va
     }
     let (Some(left), Some(right)) = (left.as_float(), right.as_float()) else { return Value::Missing };
     let result = op.of_floats(left, right);
-    if result.is_finite() { Value::Float(result) } else { Value::Missing }
+    // Finite numbers give no infinity: a division by zero has no result.
+    let was_infinite = left.is_infinite() || right.is_infinite();
+    if result.is_finite() || was_infinite && !result.is_nan() { Value::Float(result) } else { Value::Missing }
 }
 
 pub(crate) fn negate(value: &Value<'_>) -> Value<'static> {

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tracehouse_model::{AnyValue, AttributeLists, SpanBatch, kind, status};
+use tracehouse_model::{AnyValue, AttributeLists, SpanBatch, double_text, kind, status};
 use tracehouse_query::Trace;
 
 use crate::whole::{attributes, cut_reason};
@@ -197,7 +197,7 @@ fn tag(key: &str, value: AnyValue) -> Tag<'_> {
         AnyValue::Int(value) if value.unsigned_abs() > INTEGER_MAX => ("int64", json!(value.to_string())),
         AnyValue::Int(value) => ("int64", json!(value)),
         AnyValue::Double(value) if value.is_finite() => ("float64", json!(value)),
-        AnyValue::Double(value) => ("string", json!(value.to_string())),
+        AnyValue::Double(value) => ("string", json!(double_text(value))),
         AnyValue::Bool(value) => ("bool", json!(value)),
         AnyValue::Bytes(bytes) => ("binary", json!(STANDARD.encode(bytes))),
         nested => ("string", json!(nested.to_canonical_json())),

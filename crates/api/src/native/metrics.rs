@@ -7,6 +7,7 @@ use tracehouse_query::{Exemplar, MetricsAnswer, MetricsRequest, Series};
 use super::query_answers::{ExemplarAnswer, MetricsAnswerBody, SeriesAnswer, WeightingAnswer};
 use super::span_answer::attributes;
 use crate::answer::{JSON, items_of, large, until_sent};
+use crate::json::Double;
 use crate::params::Parameters;
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -87,7 +88,7 @@ fn series(series: Series) -> SeriesAnswer {
     let labels = series.labels.into_iter().map(|(key, value)| (key, value.unwrap_or(AnyValue::Empty)));
     SeriesAnswer {
         labels: attributes(labels.collect()),
-        values: series.values,
+        values: series.values.into_iter().map(|value| value.map(Double)).collect(),
         exemplars: series.exemplars.into_iter().map(exemplar).collect(),
     }
 }
@@ -97,6 +98,6 @@ fn exemplar(exemplar: Exemplar) -> ExemplarAnswer {
         trace_id: exemplar.trace_id.to_string(),
         span_id: exemplar.span_id.to_string(),
         time_unix_nano: exemplar.start_unix_nanos.to_string(),
-        value: exemplar.value,
+        value: Double(exemplar.value),
     }
 }

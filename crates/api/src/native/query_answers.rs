@@ -4,6 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::answers::{AttributeAnswer, InspectedAnswer};
+use crate::json::Double;
 
 /// Time series that share their steps. Step `i` covers the spans that begin in
 /// `startTimeUnixNano + i * stepNanos .. startTimeUnixNano + (i + 1) * stepNanos`, cut to the range that was asked for.
@@ -31,7 +32,7 @@ pub(crate) struct SeriesAnswer {
     /// missing has the type `empty`.
     pub(crate) labels: Vec<AttributeAnswer>,
     /// One for each step; null if there was nothing to compute from. Durations are in seconds.
-    pub(crate) values: Vec<Option<f64>>,
+    pub(crate) values: Vec<Option<Double>>,
     pub(crate) exemplars: Vec<ExemplarAnswer>,
 }
 
@@ -45,9 +46,8 @@ pub(crate) struct ExemplarAnswer {
     pub(crate) span_id: String,
     /// When the span began.
     pub(crate) time_unix_nano: String,
-    /// Of the field that is measured; the duration in seconds for counts and rates. Null if it is not finite.
-    #[schema(value_type = Option<f64>)]
-    pub(crate) value: f64,
+    /// Of the field that is measured; the duration in seconds for counts and rates.
+    pub(crate) value: Double,
 }
 
 /// Spans count as often as their sampling probability says.

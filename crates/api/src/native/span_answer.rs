@@ -1,7 +1,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
-use tracehouse_model::{AnyValue, Event, Link, Span, SpanId, kind, status};
+use tracehouse_model::{AnyValue, Event, Link, Span, SpanId, double_text, kind, status};
 
 use super::answers::{AttributeAnswer, EventAnswer, LinkAnswer, ResourceAnswer, ScopeAnswer, SpanAnswer, StatusOfSpan};
 
@@ -80,14 +80,7 @@ fn value_json(value: &AnyValue) -> String {
         AnyValue::Int(value) => format!("\"{value}\""),
         AnyValue::Bytes(bytes) => format!("\"{}\"", STANDARD.encode(bytes)),
         AnyValue::Double(value) if !value.is_finite() => {
-            let name = if value.is_nan() {
-                "NaN"
-            } else if *value > 0.0 {
-                "Infinity"
-            } else {
-                "-Infinity"
-            };
-            format!("\"{name}\"")
+            format!("\"{}\"", double_text(*value))
         }
         other => other.to_canonical_json(),
     }

@@ -4,6 +4,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use tracehouse_model::double_text;
 
 /// The rows of batches as arrays with commas between them, in parts of about so many bytes.
 pub(super) struct JsonRows {
@@ -124,7 +125,7 @@ fn write_double(value: f64, out: &mut Vec<u8>) {
     if value.is_finite() {
         out.extend_from_slice(format!("{value:?}").as_bytes());
     } else {
-        write_text(&value.to_string(), out);
+        write_text(&double_text(value), out);
     }
 }
 

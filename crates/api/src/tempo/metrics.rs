@@ -176,7 +176,7 @@ fn range_response(reading: &Reading, found: MetricsAnswer) -> QueryRangeResponse
     let series = found.series.into_iter().map(|series| {
         let mut exemplars = series.exemplars;
         exemplars.sort_by_key(|exemplar| exemplar.start_unix_nanos);
-        let value_at = |step: usize| series.values.get(step).copied().flatten().filter(|value| value.is_finite());
+        let value_at = |step: usize| series.values.get(step).copied().flatten();
         let shown = |exemplar: &tracehouse_query::Exemplar| {
             let of_step = || step_of(exemplar.start_unix_nanos).ok().and_then(value_at);
             let value = if reading.measures { Some(exemplar.value) } else { of_step() };
@@ -230,7 +230,7 @@ fn exemplar_at(exemplar: &tracehouse_query::Exemplar, value: f64) -> Exemplar {
 fn instant_response(name: &str, found: MetricsAnswer) -> QueryInstantResponse {
     let metrics = search_metrics(&found.inspected, 0, found.partial_reason.is_none());
     let series = found.series.into_iter().filter_map(|series| {
-        let value = series.values.last().copied().flatten().filter(|value| value.is_finite())?;
+        let value = series.values.last().copied().flatten()?;
         Some(InstantSeries { labels: labels(series.labels, name), value })
     });
     QueryInstantResponse {

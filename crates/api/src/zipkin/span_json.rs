@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use tracehouse_model::{AnyValue, SpanBatch, kind, status};
+use tracehouse_model::{AnyValue, SpanBatch, double_text, kind, status};
 use tracehouse_query::Trace;
 
 use super::remote::{Endpoint, local_endpoint, remote_endpoint};
@@ -144,7 +144,7 @@ fn text(value: AnyValue) -> String {
         AnyValue::Empty => String::new(),
         AnyValue::String(text) => text,
         AnyValue::Int(value) => value.to_string(),
-        AnyValue::Double(value) => value.to_string(),
+        AnyValue::Double(value) => double_text(value),
         AnyValue::Bool(value) => value.to_string(),
         AnyValue::Bytes(bytes) => STANDARD.encode(bytes),
         nested => nested.to_canonical_json(),

@@ -65,7 +65,7 @@ async fn a_trace() {
     let expected = [
         ("int", "int64", json!("9007199254740993")),
         ("double", "float64", json!(5.0)),
-        ("nan", "string", json!("-inf")),
+        ("nan", "string", json!("-Infinity")),
         ("bool", "bool", json!(false)),
         ("bytes", "binary", json!("AP8=")),
         ("array", "string", json!("[\"a\",0.5,null]")),

@@ -51,7 +51,7 @@ async fn a_trace() {
         ("string", "/cart \"quoted\"\n"),
         ("int", "9007199254740993"),
         ("double", "5"),
-        ("nan", "-inf"),
+        ("nan", "-Infinity"),
         ("bool", "false"),
         ("bytes", "AP8="),
         ("empty", ""),

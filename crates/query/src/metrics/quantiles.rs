@@ -105,7 +105,9 @@ fn middle_of(octave: u16, part: usize) -> f64 {
     let half = 1 << (MANTISSA_BITS - PART_BITS - 1);
     let ordered = (bucket << (MANTISSA_BITS - PART_BITS)) | half;
     let bits = if ordered >> 63 == 1 { ordered & !(1 << 63) } else { !ordered };
-    f64::from_bits(bits)
+    let middle = f64::from_bits(bits);
+    // The bucket of infinity holds nothing else.
+    if middle.is_nan() { f64::INFINITY.copysign(middle) } else { middle }
 }
 
 /// Weights in buckets whose upper bounds are powers of two; what is not positive counts in the bucket of 0.

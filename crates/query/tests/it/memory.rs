@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracehouse_model::{AnyValue, ManualClock, SpanBatch, SpanFields, SpanId, TenantId};
 use tracehouse_query::{
-    Among, MetricsAnswer, MetricsRequest, QueryEngine, QueryLimits, Scope, SearchRequest, TraceDetail,
+    Among, MetricsAnswer, MetricsRequest, QueryEngine, QueryError, QueryLimits, Scope, SearchRequest, TraceDetail,
 };
 
 use crate::allocations::peak_of;
@@ -33,7 +33,9 @@ async fn append_large_trace(shop: &Shop, spans: u64, text_bytes: usize) {
         let (resource, scope) = (batch.finish_resource(0, 0), batch.finish_scope(0, 0, 0, 0));
         let name = batch.strings.intern_str("step");
         for number in first..(first + SPANS_PER_BATCH).min(spans) {
-            let text = AnyValue::String(format!("{number:0width$}", width = text_bytes));
+            let number_text = number.to_string();
+            let zeros = "0".repeat(text_bytes.saturating_sub(number_text.len()));
+            let text = AnyValue::String(zeros + &number_text);
             put(&mut batch.strings, &mut batch.attributes, "body", &text);
             batch.finish_span(SpanFields {
                 trace_id: trace_id(1),
@@ -289,4 +291,21 @@ async fn a_series_over_many_files_opens_few_at_once() {
     done.store(true, Ordering::Relaxed);
     let most = watch.join().expect("ends") - before.min(HANDLES_MAX);
     assert!(most < HANDLES_MAX, "{most}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_span_that_is_larger_than_the_memory_is_refused_and_its_file_not_blamed() {
+    let shop = Shop::open().await;
+    append_large_trace(&shop, 1, 8 * MIB).await;
+    let tenant = TenantId::default();
+    let (trace, span) = (trace_id(1), SpanId(1u64.to_be_bytes()));
+    for _ in 0..2 {
+        let refused = engine(&shop, 8 * MIB).span(&tenant, trace, span).await;
+        assert!(matches!(refused, Err(QueryError::Memory)), "{:?}", refused.map(|found| found.is_some()));
+    }
+    let other = engine(&shop, 8 * MIB).span(&tenant, trace, SpanId([9; 8])).await;
+    assert!(matches!(other, Ok(None)), "none under this id: nothing is to be held");
+    let found = engine(&shop, 64 * MIB).span(&tenant, trace, span).await.expect("there is room").expect("it is there");
+    let text = found.attributes.iter().find(|(key, _)| key == "body").map(|(_, value)| value);
+    assert!(matches!(text, Some(AnyValue::String(text)) if text.len() == 8 * MIB));
 }

@@ -208,6 +208,8 @@ fn push_attributes(batch: &mut SpanBatch, random: &SystemRandomness) {
     if below(5) == 0 {
         attribute("parent.id", text(&format!("{:X}", below(40_000))));
     }
+    let edges = [f64::INFINITY, f64::NEG_INFINITY, -2.5, 1.5];
+    attribute("edge", AnyValue::Double(edges[(spans / 3) % 4]));
     // Keys that differ only in case are two keys.
     attribute(["userId", "userid"][spans % 2], AnyValue::Int(spans as i64 % 5));
     attribute("user.id", text(&format!("user-{}", below(1 << 40))));

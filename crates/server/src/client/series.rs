@@ -1,7 +1,8 @@
 //! Time series as the native API answers them, and how their labels and values look.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use tracehouse_model::{double_text, parse_double};
 
 use super::text::duration;
 
@@ -20,7 +21,18 @@ pub(super) struct Answer {
 pub(super) struct Series {
     labels: Vec<Label>,
     /// One for each step; `None` where there was nothing to compute from.
+    #[serde(deserialize_with = "doubles")]
     pub(super) values: Vec<Option<f64>>,
+}
+
+/// What is not finite comes as a text.
+fn doubles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Option<f64>>, D::Error> {
+    let values: Vec<Value> = Deserialize::deserialize(deserializer)?;
+    let double = |value: Value| match value {
+        Value::String(text) => parse_double(&text),
+        value => value.as_f64(),
+    };
+    Ok(values.into_iter().map(double).collect())
 }
 
 #[derive(Deserialize)]
@@ -104,7 +116,7 @@ fn number(value: f64) -> String {
     const SMALLEST: f64 = 1e-3;
     let size = value.abs();
     if !value.is_finite() {
-        return value.to_string();
+        return double_text(value);
     }
     if size > 0.0 && size < SMALLEST {
         return format!("{value:.2e}");

@@ -73,6 +73,15 @@ function withQuery(path: string, query: Record<string, string | undefined>): str
 	return text ? `${path}?${text}` : path;
 }
 
+/** JSON has no infinity, so it comes as a text, which reads as the number. */
+function withNumbers(answer: MetricsAnswer): MetricsAnswer {
+	for (const series of answer.series) {
+		series.values = series.values.map((value) => (value === null ? null : Number(value)));
+		for (const exemplar of series.exemplars) exemplar.value = Number(exemplar.value);
+	}
+	return answer;
+}
+
 /** Among which spans names are looked for: those that a query selects, which may be unfinished. */
 type Among = { q?: string };
 
@@ -85,7 +94,8 @@ export const api = {
 	attributeValues: (scope: string, key: string, limit: number, among: Among = {}, signal?: AbortSignal) =>
 		get<AttributeValuesAnswer>(withQuery('attributes/values', { scope, key, limit: String(limit), ...among }), signal),
 	search: (params: URLSearchParams, signal?: AbortSignal) => get<SearchAnswer>(`search?${params}`, signal),
-	metrics: (params: URLSearchParams, signal?: AbortSignal) => get<MetricsAnswer>(`metrics?${params}`, signal),
+	metrics: async (params: URLSearchParams, signal?: AbortSignal) =>
+		withNumbers(await get<MetricsAnswer>(`metrics?${params}`, signal)),
 	queryCheck: (q: string, signal?: AbortSignal) => get<QueryCheck>(withQuery('query/check', { q }), signal),
 	trace: (traceId: string, signal?: AbortSignal) => get<CompactTrace>(`traces/${traceId}`, signal),
 	span: (traceId: string, spanId: string, signal?: AbortSignal) =>

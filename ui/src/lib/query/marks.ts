@@ -31,7 +31,7 @@ export function marksOf(answer: MetricsAnswer, drawn: readonly number[], unit: U
 				return Number.isFinite(exemplar.value) ? [{ ...mark, seconds, value: exemplar.value }] : [];
 			// Of a rate or a count the exemplar tells the duration, which has no place on this axis: it rides on the line.
 			const value = values[step] ?? null;
-			return value === null ? [] : [{ ...mark, seconds: start + (step * answer.stepNanos) / 1e9, value }];
+			return value === null || !Number.isFinite(value) ? [] : [{ ...mark, seconds: start + (step * answer.stepNanos) / 1e9, value }];
 		});
 	});
 	return thinned(all, start, length);

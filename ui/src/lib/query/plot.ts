@@ -130,7 +130,7 @@ export function createPlot(options: PlotOptions): PlotHandle {
 				]
 			}
 		},
-		[options.seconds, ...series.map((item) => item.values)],
+		[options.seconds, ...series.map((item) => item.values.map((value) => (Number.isFinite(value) ? value : null)))],
 		parent
 	);
 

@@ -48,7 +48,7 @@ function quantileName(quantile: number): string {
 
 export function rowsOf(series: Series[]): SeriesRow[] {
 	return series.map(({ labels, values, exemplars }, index) => {
-		const known = values.filter((value): value is number => value !== null && Number.isFinite(value));
+		const known = values.filter((value): value is number => value !== null && !Number.isNaN(value));
 		return {
 			index,
 			label: seriesLabel(labels),
@@ -89,7 +89,8 @@ export function stepSeconds(answer: MetricsAnswer): number[] {
 }
 
 export function formatValue(value: number | null, unit: Unit): string {
-	if (value === null || !Number.isFinite(value)) return '–';
+	if (value === null || Number.isNaN(value)) return '–';
+	if (!Number.isFinite(value)) return value > 0 ? '∞' : '-∞';
 	if (unit === 'seconds') return formatDuration(value * 1e9);
 	const text = formatPlain(value);
 	return unit === 'per second' ? `${text}/s` : text;

@@ -242,7 +242,8 @@ fn calculate_single(op: ArithmeticOp, left: &V, right: &V) -> V {
         ArithmeticOp::Modulo => left % right,
         ArithmeticOp::Power => left.powf(right),
     };
-    if result.is_finite() { V::Number(result) } else { V::Missing }
+    let has_result = if left.is_finite() && right.is_finite() { result.is_finite() } else { !result.is_nan() };
+    if has_result { V::Number(result) } else { V::Missing }
 }
 
 pub(crate) fn holds(trace: &Trace<'_>, row: usize, expr: &FieldExpr) -> bool {
