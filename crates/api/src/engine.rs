@@ -11,6 +11,7 @@ use tracehouse_query::{
 };
 use tracehouse_sql::{SqlAnswer, SqlEngine, SqlError, SqlRequest};
 use tracehouse_store::{CompactReport, FlushReport, Store};
+use tracehouse_traceql::Intrinsic;
 
 use crate::problem::chain;
 
@@ -52,6 +53,14 @@ pub trait Answers: Send + Sync + 'static {
         tenant: &TenantId,
         scope: Scope,
         key: &str,
+        limit: usize,
+        among: &Among,
+    ) -> Result<Listing<AttributeValueSeen>, QueryError>;
+    /// Values of a field that every span has by itself.
+    async fn intrinsic_values(
+        &self,
+        tenant: &TenantId,
+        intrinsic: Intrinsic,
         limit: usize,
         among: &Among,
     ) -> Result<Listing<AttributeValueSeen>, QueryError>;
@@ -159,6 +168,16 @@ impl Answers for Engines {
         among: &Among,
     ) -> Result<Listing<AttributeValueSeen>, QueryError> {
         self.engine.attribute_values(tenant, scope, key, limit, among).await
+    }
+
+    async fn intrinsic_values(
+        &self,
+        tenant: &TenantId,
+        intrinsic: Intrinsic,
+        limit: usize,
+        among: &Among,
+    ) -> Result<Listing<AttributeValueSeen>, QueryError> {
+        self.engine.intrinsic_values(tenant, intrinsic, limit, among).await
     }
 
     async fn sql(&self, tenant: &TenantId, request: SqlRequest) -> Result<SqlAnswer, SqlError> {

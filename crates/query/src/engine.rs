@@ -9,9 +9,9 @@ use tokio::sync::Semaphore;
 use tracehouse_model::{Clock, Span, SpanId, TenantId, TraceId};
 use tracehouse_scan::{Bounds, Limits, Pool, Reach};
 use tracehouse_store::Store;
-use tracehouse_traceql::{FieldExpr, Query, QueryExpr, conditions_of_unfinished};
+use tracehouse_traceql::{ComparisonOp, FieldExpr, Intrinsic, Query, QueryExpr, Static, conditions_of_unfinished};
 
-use crate::compile::{Expression, conditions_of};
+use crate::compile::{Expression, compare, conditions_of, intrinsic};
 use crate::error::QueryError;
 use crate::explain::explain;
 use crate::metrics::{MetricsPlan, metrics};
@@ -208,6 +208,33 @@ impl QueryEngine {
             .await
     }
 
+    /// Values of a field that every span has by itself, at most `limit`. Empty texts are left out.
+    pub async fn intrinsic_values(
+        &self,
+        tenant: &TenantId,
+        wanted: Intrinsic,
+        limit: usize,
+        among: &Among,
+    ) -> Result<Listing<AttributeValueSeen>, QueryError> {
+        let conditions = conditions(among);
+        let of_root = match wanted {
+            // What all traces have is what all roots have, which needs no traces put together.
+            _ if !conditions.is_empty() => None,
+            Intrinsic::TraceRootName => Some(Intrinsic::Name.name().to_owned()),
+            Intrinsic::TraceRootService => Some(names::field_of(Scope::Resource, "service.name")),
+            _ => None,
+        };
+        let mut found = match of_root {
+            Some(field) => {
+                let is_root = compare(ComparisonOp::Equal, intrinsic(Intrinsic::ParentId), Static::Nil);
+                self.values_of(tenant, &field, limit, among, vec![is_root]).await?
+            }
+            None => self.values_of(tenant, wanted.name(), limit, among, conditions).await?,
+        };
+        found.items.retain(|seen| !seen.value.is_empty());
+        Ok(found)
+    }
+
     /// Values of a field, which is named as in TraceQL, at most `limit`.
     async fn field_values(
         &self,
@@ -216,7 +243,18 @@ impl QueryEngine {
         limit: usize,
         among: &Among,
     ) -> Result<Listing<AttributeValueSeen>, QueryError> {
-        let (range, field, conditions) = (range_of(among)?, field.to_owned(), conditions(among));
+        self.values_of(tenant, field, limit, among, conditions(among)).await
+    }
+
+    async fn values_of(
+        &self,
+        tenant: &TenantId,
+        field: &str,
+        limit: usize,
+        among: &Among,
+        conditions: Vec<FieldExpr>,
+    ) -> Result<Listing<AttributeValueSeen>, QueryError> {
+        let (range, field) = (range_of(among)?, field.to_owned());
         let work = move |question: Question<'_>| names::field_values(question, &field, &conditions, &range, limit);
         self.run_within("field_values", tenant, Copies::TakenOut, self.limits_for_names(), range_of(among)?, work).await
     }

@@ -9,7 +9,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::{Float64Type, Int64Type};
 use parking_lot::Mutex;
 use parquet::errors::ParquetError;
-use tracehouse_model::{AnyValue, AttributeLists, SpanBatch};
+use tracehouse_model::{AnyValue, AttributeLists, SpanBatch, double_text};
 use tracehouse_scan::{Bounds, Contents, Field, Part, ReadRows, RowGroup, contents_of, overlaps};
 use tracehouse_store::{FileContents, HotBatch, NameList, OpenFile, SpanFile};
 use tracehouse_traceql::{Attribute, FieldExpr};
@@ -320,13 +320,9 @@ pub(crate) fn field_values(
         ..MetricsRequest::default()
     };
     let answer = metrics(question, &MetricsPlan::of(compile(&request.traceql)?, &request)?);
-    let mut values = Values { seen: BTreeSet::new(), limit };
-    for value in answer.series.into_iter().flat_map(|series| series.labels).filter_map(|(_, value)| value) {
-        match value {
-            AnyValue::Array(items) => items.into_iter().for_each(|item| values.add(item)),
-            value => values.add(value),
-        }
-    }
+    let mut values = Values::new(limit);
+    let labels = answer.series.into_iter().flat_map(|series| series.labels);
+    labels.filter_map(|(_, value)| value).for_each(|value| values.add(value));
     let complete = answer.partial_reason.is_none();
     Ok(values.listing(question, complete))
 }
@@ -347,7 +343,7 @@ pub(crate) fn attribute_values(
     known: &KnownValues,
 ) -> Listing<AttributeValueSeen> {
     let Question { snapshot, bounds, .. } = question;
-    let mut values = Values { seen: BTreeSet::new(), limit };
+    let mut values = Values::new(limit);
     for hot in hot_in_range(question, range).rev() {
         let spans = &hot.spans;
         let Some(code) = spans.strings.find(key.as_bytes()) else { continue };
@@ -415,14 +411,14 @@ impl KnownValues {
             return known.clone();
         }
         let read = reach.attempt(file, Part::Whole, file.record.spans, |open| {
-            let mut values = Values { seen: BTreeSet::new(), limit: VALUES_PER_FILE_MAX };
+            let mut values = Values::new(VALUES_PER_FILE_MAX);
             values_of_file(open, contents, scope, key, &mut values, bounds)?;
             Ok(values)
         });
         let Some(values) = read else {
             return Arc::new(FileValues { values: Vec::new(), complete: false });
         };
-        let complete = !values.full();
+        let complete = !values.full() && !values.has_too_long;
         let found = Arc::new(FileValues { values: values.seen.into_iter().collect(), complete });
         if !bounds.exceeded() {
             self.0.lock().keep(attributed, found.clone());
@@ -461,20 +457,30 @@ struct Values {
     /// Type and text.
     seen: BTreeSet<(&'static str, String)>,
     limit: usize,
+    has_too_long: bool,
 }
 
 impl Values {
+    fn new(limit: usize) -> Self {
+        Self { seen: BTreeSet::new(), limit, has_too_long: false }
+    }
+
     fn full(&self) -> bool {
         self.seen.len() > self.limit
     }
 
+    /// Conditions hold for a list if they do for any of its values, so each of them is listed.
     fn add(&mut self, value: AnyValue) {
         let shown = match &value {
             AnyValue::String(text) => text.clone(),
             AnyValue::Int(value) => value.to_string(),
-            AnyValue::Double(value) => value.to_string(),
+            AnyValue::Double(value) => double_text(*value),
             AnyValue::Bool(value) => value.to_string(),
-            AnyValue::Empty | AnyValue::Bytes(_) | AnyValue::Array(_) | AnyValue::KeyValueList(_) => return,
+            AnyValue::Array(_) => {
+                let AnyValue::Array(items) = value else { return };
+                return items.into_iter().for_each(|item| self.add(item));
+            }
+            AnyValue::Empty | AnyValue::Bytes(_) | AnyValue::KeyValueList(_) => return,
         };
         self.add_text(value.type_name(), &shown);
     }
@@ -502,14 +508,16 @@ impl Values {
     }
 
     fn add_text(&mut self, value_type: &'static str, shown: &str) {
-        if !self.full() && shown.len() <= VALUE_BYTES_MAX {
+        let is_too_long = shown.len() > VALUE_BYTES_MAX;
+        self.has_too_long |= is_too_long;
+        if !self.full() && !is_too_long {
             self.seen.insert((value_type, shown.to_owned()));
         }
     }
 
     fn listing(self, question: Question<'_>, complete: bool) -> Listing<AttributeValueSeen> {
         let partial_reason = question.reach.partial_reason();
-        let complete = complete && !self.full() && partial_reason.is_none();
+        let complete = complete && !self.full() && !self.has_too_long && partial_reason.is_none();
         let items = self.seen.into_iter().map(|(value_type, value)| AttributeValueSeen { value_type, value });
         Listing { items: items.take(self.limit).collect(), complete, partial_reason }
     }

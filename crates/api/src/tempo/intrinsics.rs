@@ -1,10 +1,13 @@
 //! The fields that every span has by itself, as Grafana offers them for completion.
 
+use tracehouse_traceql::Intrinsic;
+
 /// Where the values come from that are offered for a field.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Values {
     SpanNames,
-    Services,
+    /// Those of the field itself.
+    Texts(Intrinsic),
     Keywords(&'static [&'static str]),
     /// Too many or too continuous to be offered.
     NotOffered,
@@ -16,29 +19,29 @@ const KINDS: Values = Values::Keywords(&["client", "consumer", "internal", "prod
 /// In alphabetical order.
 pub(super) const INTRINSICS: [(&str, Values); 25] = [
     ("duration", Values::NotOffered),
-    ("event:name", Values::NotOffered),
+    ("event:name", Values::Texts(Intrinsic::EventName)),
     ("event:timeSinceStart", Values::NotOffered),
-    ("instrumentation:name", Values::NotOffered),
-    ("instrumentation:version", Values::NotOffered),
+    ("instrumentation:name", Values::Texts(Intrinsic::InstrumentationName)),
+    ("instrumentation:version", Values::Texts(Intrinsic::InstrumentationVersion)),
     ("kind", KINDS),
     ("link:spanID", Values::NotOffered),
     ("link:traceID", Values::NotOffered),
     ("name", Values::SpanNames),
-    ("rootName", Values::SpanNames),
-    ("rootServiceName", Values::Services),
+    ("rootName", Values::Texts(Intrinsic::TraceRootName)),
+    ("rootServiceName", Values::Texts(Intrinsic::TraceRootService)),
     ("span:duration", Values::NotOffered),
     ("span:id", Values::NotOffered),
     ("span:kind", KINDS),
     ("span:name", Values::SpanNames),
     ("span:parentID", Values::NotOffered),
     ("span:status", STATUSES),
-    ("span:statusMessage", Values::NotOffered),
+    ("span:statusMessage", Values::Texts(Intrinsic::StatusMessage)),
     ("status", STATUSES),
-    ("statusMessage", Values::NotOffered),
+    ("statusMessage", Values::Texts(Intrinsic::StatusMessage)),
     ("trace:duration", Values::NotOffered),
     ("trace:id", Values::NotOffered),
-    ("trace:rootName", Values::SpanNames),
-    ("trace:rootService", Values::Services),
+    ("trace:rootName", Values::Texts(Intrinsic::TraceRootName)),
+    ("trace:rootService", Values::Texts(Intrinsic::TraceRootService)),
     ("traceDuration", Values::NotOffered),
 ];
 

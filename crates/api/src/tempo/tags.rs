@@ -209,17 +209,24 @@ pub(super) async fn values(
         Some(Values::NotOffered) => Listing { items: Vec::new(), complete: true, partial_reason: None },
         Some(Values::Keywords(words)) => typed("keyword", words.iter().map(|word| (*word).to_owned()), true),
         Some(Values::SpanNames) => strings(state.answers.operations(tenant, None, &among).await?),
-        Some(Values::Services) => strings(state.answers.services(tenant, &among).await?),
+        Some(Values::Texts(intrinsic)) => state.answers.intrinsic_values(tenant, intrinsic, limit, &among).await?,
         None if of_services => strings(state.answers.services(tenant, &among).await?),
         None => state.answers.attribute_values(tenant, scope.unwrap_or(Scope::Either), &key, limit, &among).await?,
     };
     let complete = found.complete && found.items.len() <= limit;
     let unread = found.partial_reason;
     let value =
-        |seen: AttributeValueSeen| TagValue { r#type: type_name(seen.value_type).to_owned(), value: seen.value };
+        |seen: AttributeValueSeen| TagValue { value: text_of(&seen), r#type: type_name(seen.value_type).to_owned() };
     let tag_values: Vec<TagValue> = found.items.into_iter().take(limit).map(value).collect();
     let partial_reason = unread.or(cut_reason(complete, tag_values.len(), "values"));
     Ok(Found { answer: SearchTagValuesV2Response { tag_values }, partial_reason })
+}
+
+/// Tempo writes a whole number of a type with fractions with one.
+fn text_of(seen: &AttributeValueSeen) -> String {
+    let is_digit = |character: char| character.is_ascii_digit() || character == '-';
+    let is_whole = seen.value_type == "double" && seen.value.chars().all(is_digit);
+    if is_whole { format!("{}.0", seen.value) } else { seen.value.clone() }
 }
 
 /// As Tempo calls a type of values.

@@ -17,6 +17,7 @@ use tracehouse_query::{
 };
 use tracehouse_sql::{Scanned, SqlAnswer, SqlError, SqlRequest};
 use tracehouse_store::{CompactReport, FlushReport};
+use tracehouse_traceql::Intrinsic;
 
 pub(crate) const TRACE: &str = "5b8efff798038103d269b633813fc60c";
 pub(crate) const TRACE_ID: TraceId =
@@ -211,6 +212,18 @@ impl Answers for Fake {
             return Ok(self.listing(vec![seen("double", "2.5")]));
         }
         Ok(self.listing(vec![seen("string", "/cart"), seen("int", "3"), seen("string", "3")]))
+    }
+
+    async fn intrinsic_values(
+        &self,
+        _: &TenantId,
+        intrinsic: Intrinsic,
+        limit: usize,
+        among: &Among,
+    ) -> Result<Listing<AttributeValueSeen>, QueryError> {
+        self.among.lock().push(among.clone());
+        self.asked.lock().push(format!("values of {intrinsic} {limit}"));
+        Ok(self.listing(vec![AttributeValueSeen { value_type: "string", value: format!("a {intrinsic}") }]))
     }
 
     /// One row for a statement of the default tenant, cut as the limit says.

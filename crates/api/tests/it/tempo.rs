@@ -202,8 +202,22 @@ async fn tag_values() {
         ),
         ("/api/search/tag/status/values", json!({"tagValues": ["error", "ok", "unset"]}), None),
         ("/api/v2/search/tag/resource.service.name/values", services.clone(), Some("services default")),
-        ("/api/v2/search/tag/.service.name/values", services.clone(), Some("services default")),
-        ("/api/v2/search/tag/rootServiceName/values", services, Some("services default")),
+        ("/api/v2/search/tag/.service.name/values", services, Some("services default")),
+        (
+            "/api/v2/search/tag/rootServiceName/values",
+            json!({"tagValues": [string("a trace:rootService")]}),
+            Some("values of trace:rootService 1000"),
+        ),
+        (
+            "/api/v2/search/tag/span:statusMessage/values?limit=5&q=%7B%7D",
+            json!({"tagValues": [string("a span:statusMessage")]}),
+            Some("values of span:statusMessage 5"),
+        ),
+        (
+            "/api/v2/search/tag/event:name/values",
+            json!({"tagValues": [string("a event:name")]}),
+            Some("values of event:name 1000"),
+        ),
         ("/api/v2/search/tag/span.service.name/values", route.clone(), Some("values Span service.name 1000")),
         (
             "/api/v2/search/tag/span.http.route/values?limit=2",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tracehouse_model::{AnyValue, AttributeValue, ManualClock, Span, SpanBatch, SpanFields, SpanId, TenantId, status};
 use tracehouse_query::{Among, AttributeValueSeen, Listing, QueryEngine, QueryLimits, Scope, SearchRequest};
+use tracehouse_traceql::Intrinsic;
 
 use crate::corpus::{Layout, shop};
 use crate::shop::{NOON, Shop, many_spans, trace_id};
@@ -42,15 +43,33 @@ fn attributes(span: &Span, scope: Scope) -> Vec<(String, AnyValue)> {
     }
 }
 
-fn shown(value: &AnyValue) -> Option<(&'static str, String)> {
+/// Of a list each of its values.
+fn shown(value: &AnyValue) -> Vec<(&'static str, String)> {
     let text = match value {
         AnyValue::String(text) => text.clone(),
         AnyValue::Int(value) => value.to_string(),
         AnyValue::Double(value) => value.to_string(),
         AnyValue::Bool(value) => value.to_string(),
-        _ => return None,
+        AnyValue::Array(values) => return values.iter().flat_map(shown).collect(),
+        _ => return Vec::new(),
     };
-    Some((value.type_name(), text))
+    vec![(value.type_name(), text)]
+}
+
+/// The texts of a field that spans have by themselves.
+fn texts(spans: &[Span], selected: &[&Span], intrinsic: Intrinsic) -> BTreeSet<(&'static str, String)> {
+    let root = |span: &Span| spans.iter().find(|root| root.trace_id == span.trace_id && root.parent_span_id.is_none());
+    let of_span = |span: &&Span| match intrinsic {
+        Intrinsic::StatusMessage => vec![span.status_message.clone()],
+        Intrinsic::EventName => span.events.iter().map(|event| event.name.clone()).collect(),
+        Intrinsic::InstrumentationName => vec![span.scope_name.clone()],
+        Intrinsic::InstrumentationVersion => vec![span.scope_version.clone()],
+        Intrinsic::TraceRootName => root(span).map(|root| root.name.clone()).into_iter().collect(),
+        Intrinsic::TraceRootService => root(span).map(|root| root.service_name.clone()).into_iter().collect(),
+        other => panic!("{other} is not asked for"),
+    };
+    let texts = selected.iter().flat_map(of_span).filter(|text: &String| !text.is_empty());
+    texts.map(|text| ("string", text)).collect()
 }
 
 fn seen(found: Listing<AttributeValueSeen>) -> BTreeSet<(&'static str, String)> {
@@ -92,6 +111,7 @@ async fn as_the_spans_say() {
                 (Scope::Resource, "service.name"),
                 (Scope::Instrumentation, "scope.level"),
                 (Scope::Event, "exception.type"),
+                (Scope::Span, "tags"),
                 (Scope::Span, "nothing"),
             ];
             for (scope, key) in asked {
@@ -100,11 +120,22 @@ async fn as_the_spans_say() {
                     let values = shop.engine.attribute_values(&tenant, scope, key, 1000, &among).await.expect("values");
                     let of_span = |span: &&Span| {
                         let with_key = attributes(span, scope).into_iter().filter(|(known, _)| known == key);
-                        with_key.filter_map(|(_, value)| shown(&value)).collect::<Vec<_>>()
+                        with_key.flat_map(|(_, value)| shown(&value)).collect::<Vec<_>>()
                     };
                     let expected: BTreeSet<_> = selected.iter().flat_map(of_span).collect();
                     assert_eq!(seen(values), expected, "{context} {scope:?} {key}");
                 }
+            }
+            for intrinsic in [
+                Intrinsic::StatusMessage,
+                Intrinsic::EventName,
+                Intrinsic::InstrumentationName,
+                Intrinsic::InstrumentationVersion,
+                Intrinsic::TraceRootName,
+                Intrinsic::TraceRootService,
+            ] {
+                let values = shop.engine.intrinsic_values(&tenant, intrinsic, 1000, &among).await.expect("values");
+                assert_eq!(seen(values), texts(&spans, &selected, intrinsic), "{context} {intrinsic}");
             }
         }
     }
@@ -124,13 +155,15 @@ async fn by_time() {
     let among = Among { start_unix_nanos: Some(start), end_unix_nanos: Some(end), ..Among::default() };
     let values = shop.engine.attribute_values(&tenant, Scope::Span, "http.route", 1000, &among).await.expect("values");
     let file = |span: &&Span| (NOON + 80_000_000..NOON + 120_000_000).contains(&span.start_unix_nanos);
-    let routes = |span: &Span| span.attributes.iter().find(|(key, _)| key == "http.route").and_then(|(_, v)| shown(v));
+    let routes = |span: &Span| {
+        span.attributes.iter().find(|(key, _)| key == "http.route").map_or_else(Vec::new, |(_, v)| shown(v))
+    };
     // Without a query a file counts as a whole, with one its spans do.
-    assert_eq!(seen(values), spans.iter().filter(file).filter_map(routes).collect());
+    assert_eq!(seen(values), spans.iter().filter(file).flat_map(routes).collect());
     let among = Among { traceql: Some("{ status = error && ".into()), ..among };
     let values = shop.engine.attribute_values(&tenant, Scope::Span, "http.route", 1000, &among).await.expect("values");
     let inside = |span: &&Span| (start..end).contains(&span.start_unix_nanos) && span.status_code == status::ERROR;
-    assert_eq!(seen(values), spans.iter().filter(inside).filter_map(routes).collect());
+    assert_eq!(seen(values), spans.iter().filter(inside).flat_map(routes).collect());
     let before = Among { end_unix_nanos: Some(NOON - 1), ..Among::default() };
     assert!(shop.engine.services(&tenant, &before).await.expect("services").items.is_empty());
     assert!(shop.engine.attribute_keys(&tenant, None, &before).await.expect("keys").items.is_empty());
