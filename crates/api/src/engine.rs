@@ -6,8 +6,8 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use tracehouse_model::{Span, SpanId, TenantId, TraceId};
 use tracehouse_query::{
-    Among, AttributeKey, AttributeValueSeen, Explanation, Listing, MetricsAnswer, MetricsRequest, QueryEngine,
-    QueryError, Scope, SearchAnswer, SearchRequest, Trace, TraceDetail,
+    Among, AttributeKey, AttributeValueSeen, Explanation, Listing, MetricsAnswer, MetricsRequest, Operation,
+    QueryEngine, QueryError, Scope, SearchAnswer, SearchRequest, Trace, TraceDetail,
 };
 use tracehouse_sql::{SqlAnswer, SqlEngine, SqlError, SqlRequest};
 use tracehouse_store::{CompactReport, FlushReport, Store};
@@ -42,6 +42,12 @@ pub trait Answers: Send + Sync + 'static {
         service: Option<&str>,
         among: &Among,
     ) -> Result<Listing<String>, QueryError>;
+    /// Names of spans, once for each kind that spans of the name have.
+    async fn operations_by_kind(
+        &self,
+        tenant: &TenantId,
+        service: Option<&str>,
+    ) -> Result<Listing<Operation>, QueryError>;
     async fn attribute_keys(
         &self,
         tenant: &TenantId,
@@ -148,6 +154,14 @@ impl Answers for Engines {
         among: &Among,
     ) -> Result<Listing<String>, QueryError> {
         self.engine.operations(tenant, service, among).await
+    }
+
+    async fn operations_by_kind(
+        &self,
+        tenant: &TenantId,
+        service: Option<&str>,
+    ) -> Result<Listing<Operation>, QueryError> {
+        self.engine.operations_by_kind(tenant, service).await
     }
 
     async fn attribute_keys(

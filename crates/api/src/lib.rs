@@ -37,6 +37,7 @@ mod tempo;
 mod tenant;
 mod time;
 mod ui;
+mod unique_ids;
 mod whole;
 mod zipkin;
 

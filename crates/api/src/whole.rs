@@ -6,6 +6,7 @@ use tracehouse_query::{QueryError, Reservation, SearchRequest, Trace, TraceDetai
 use crate::native::unknown_trace;
 use crate::problem::Problem;
 use crate::state::ApiState;
+use crate::unique_ids::{Halves, make_unique};
 
 /// More spans of all traces of an answer are left out, and the answer says so.
 pub(crate) const SPANS_MAX: usize = 200_000;
@@ -20,6 +21,12 @@ pub(crate) struct Whole {
 }
 
 impl Whole {
+    /// For clients that take two spans with one id for one.
+    pub(crate) fn with_unique_ids(mut self, halves: Halves) -> Self {
+        self.traces.iter_mut().for_each(|trace| make_unique(trace, halves));
+        self
+    }
+
     pub(crate) fn spans(&self) -> usize {
         self.traces.iter().map(|trace| trace.spans.len()).sum()
     }

@@ -14,7 +14,9 @@ use tracehouse_store::{Snapshot, SpanFile};
 use crate::column_eval::{ColumnFilter, columns_of};
 use crate::compile::Expression;
 use crate::drivers::TraceDriver;
+use crate::request::Condition;
 use crate::row_eval::RowExpression;
+use crate::shown::{all_hold, columns_of_conditions};
 
 /// Rows are looked at one by one, if they must be, in blocks of so many.
 const ROWS_PER_CHECK: usize = 4096;
@@ -54,6 +56,8 @@ impl Candidates {
 /// Looks for the spans that satisfy a condition on spans.
 pub(crate) struct Scan<'a> {
     pub(crate) filter: &'a Expression,
+    /// Conditions for which the filter lets too much through.
+    pub(crate) exactly: &'a [Condition],
     /// Only spans that begin in this range, in nanoseconds.
     pub(crate) start: Range<i64>,
     pub(crate) bounds: &'a Bounds,
@@ -72,7 +76,7 @@ impl Scan<'_> {
                 return;
             }
             let start = spans.start_unix_nanos[row];
-            if self.start.contains(&start) && filter.holds(row) {
+            if self.start.contains(&start) && filter.holds(row) && all_hold(self.exactly, spans, row) {
                 candidates.add(spans.trace_id[row], start);
             }
         }
@@ -157,17 +161,20 @@ impl Scan<'_> {
     /// The rows of a row group that satisfy the condition.
     pub(crate) fn matching_rows(&self, row_group: RowGroup<'_>) -> Result<BooleanBuffer> {
         let mask = ColumnFilter { filter: self.filter, row_group, start: self.start.clone() }.run()?;
-        if mask.exact { Ok(mask.rows) } else { self.check_rows(row_group, &mask.rows) }
+        if mask.exact && self.exactly.is_empty() { Ok(mask.rows) } else { self.check_rows(row_group, &mask.rows) }
     }
 
     /// Looks at rows one by one, for conditions that columns can't decide.
     fn check_rows(&self, row_group: RowGroup<'_>, rows: &BooleanBuffer) -> Result<BooleanBuffer> {
         let mut held = BooleanBufferBuilder::new(rows.len());
         held.append_n(rows.len(), false);
-        let columns = columns_of(self.filter, row_group.open.layout());
+        let mut columns = columns_of(self.filter, row_group.open.layout());
+        columns.extend(columns_of_conditions(self.exactly, row_group.open.layout()));
+        columns.sort_unstable();
+        columns.dedup();
         row_group.each_block(rows, Some(&columns), ROWS_PER_CHECK, |spans, block, inside| {
             let filter = RowExpression::new(self.filter, spans, None);
-            for &row in inside.iter().filter(|&&row| filter.holds(row)) {
+            for &row in inside.iter().filter(|&&row| filter.holds(row) && all_hold(self.exactly, spans, row)) {
                 held.set_bit(block.start + row, true);
             }
             Ok(true)

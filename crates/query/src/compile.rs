@@ -2,6 +2,7 @@
 
 use regex::Regex;
 use tracehouse_model::{TraceId, parse_double};
+use tracehouse_scan::Contents;
 use tracehouse_traceql::{
     ArithmeticOp, Attribute, AttributeScope, ComparisonOp, FieldExpr, Intrinsic, Kind, LogicalOp, SourceRange, Static,
     Status, compile_pattern,
@@ -9,6 +10,7 @@ use tracehouse_traceql::{
 
 use crate::error::QueryError;
 use crate::request::{Condition, Operator, Scope, SearchRequest};
+use crate::shown::narrowed;
 
 /// Traces that are looked up by their ids; for more of them, all spans are looked at.
 const TRACES_MAX: usize = 256;
@@ -99,7 +101,7 @@ fn ids_of(literal: &Static) -> Vec<TraceId> {
     }
 }
 
-/// The conditions of a search, as TraceQL says them.
+/// The conditions of a search, as TraceQL says them; what it can't say is let through.
 pub(crate) fn conditions_of(request: &SearchRequest) -> Vec<FieldExpr> {
     request.conditions.iter().map(condition_expr).collect()
 }
@@ -256,7 +258,7 @@ pub(crate) fn compare(op: ComparisonOp, left: FieldExpr, right: Static) -> Field
     FieldExpr::Compare { op, left: Box::new(left), right: Box::new(literal(right)), at: HERE }
 }
 
-fn condition_expr(condition: &Condition) -> FieldExpr {
+pub(crate) fn condition_expr(condition: &Condition) -> FieldExpr {
     use ComparisonOp::{Equal, GreaterEqual, LessEqual};
     match condition {
         Condition::Service(name) => {
@@ -272,7 +274,17 @@ fn condition_expr(condition: &Condition) -> FieldExpr {
         Condition::Attribute { scope, key, operator, value } => {
             attribute_condition(attribute(attribute_scope(*scope), key), *operator, value)
         }
+        Condition::ShownAs { .. }
+        | Condition::Has { .. }
+        | Condition::Text { .. }
+        | Condition::Any(_)
+        | Condition::All(_)
+        | Condition::Not(_) => narrowed(condition, &Contents::UNKNOWN).expr.unwrap_or_else(|| truth(false)),
     }
+}
+
+pub(crate) fn truth(value: bool) -> FieldExpr {
+    literal(Static::Bool(value))
 }
 
 pub(crate) fn attribute_scope(scope: Scope) -> AttributeScope {
@@ -288,7 +300,7 @@ pub(crate) fn attribute_scope(scope: Scope) -> AttributeScope {
 
 /// A text that reads as a number or a truth value is compared as that too: a person who fills in a form does not say
 /// which type they mean.
-fn attribute_condition(field: FieldExpr, operator: Operator, text: &str) -> FieldExpr {
+pub(crate) fn attribute_condition(field: FieldExpr, operator: Operator, text: &str) -> FieldExpr {
     let op = match operator {
         Operator::Equal => ComparisonOp::Equal,
         Operator::NotEqual => ComparisonOp::NotEqual,

@@ -16,11 +16,12 @@ use crate::error::QueryError;
 use crate::explain::explain;
 use crate::metrics::{MetricsPlan, metrics};
 use crate::names::{self, KnownValues};
+use crate::operations::operations_by_kind;
 use crate::plan::{Plan, all_of};
 use crate::question::Question;
 use crate::request::{
-    Among, AttributeKey, AttributeValueSeen, Explanation, Listing, MetricsAnswer, MetricsRequest, Scope, SearchAnswer,
-    SearchRequest, Trace, TraceDetail,
+    Among, AttributeKey, AttributeValueSeen, Explanation, Listing, MetricsAnswer, MetricsRequest, Operation, Scope,
+    SearchAnswer, SearchRequest, Trace, TraceDetail,
 };
 use crate::search::search;
 use crate::trace::{self, TraceQuestion};
@@ -165,6 +166,18 @@ impl QueryEngine {
         let (service, range, limits) = (service.map(str::to_owned), range_of(among)?, self.limits_for_names());
         let work = move |question: Question<'_>| Ok(names::operations(question, &range, service.as_deref()));
         self.run_within("operations", tenant, Copies::Left, limits, range_of(among)?, work).await
+    }
+
+    /// Names of spans, of one service or of all, once for each kind that spans of the name have. This counts spans, where
+    /// [`QueryEngine::operations`] goes by lists.
+    pub async fn operations_by_kind(
+        &self,
+        tenant: &TenantId,
+        service: Option<&str>,
+    ) -> Result<Listing<Operation>, QueryError> {
+        let (service, limits) = (service.map(str::to_owned), self.limits_for_names());
+        let work = move |question: Question<'_>| operations_by_kind(question, &names::ALL_TIME, service.as_deref());
+        self.run_within("operations", tenant, Copies::Left, limits, names::ALL_TIME, work).await
     }
 
     async fn names_of(&self, field: &str, tenant: &TenantId, among: &Among) -> Result<Listing<String>, QueryError> {

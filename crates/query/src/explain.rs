@@ -96,7 +96,7 @@ impl Explained<'_> {
     /// Which files are read, and which columns of them.
     fn scan(&mut self, depth: usize, filter: &Expression) {
         let Question { snapshot, bounds, .. } = self.question;
-        let scan = Scan { filter, start: self.range.clone(), bounds };
+        let scan = Scan { filter, exactly: &[], start: self.range.clone(), bounds };
         let files = scan.files(snapshot);
         let may_match = |file: &Arc<SpanFile>| !bounds.exceeded() && file_may_match(filter, file, &contents_of(file));
         let read: Vec<_> = files.iter().filter(|file| may_match(file)).collect();

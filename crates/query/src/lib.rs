@@ -28,12 +28,14 @@ mod evaluate;
 mod explain;
 mod metrics;
 mod names;
+mod operations;
 mod plan;
 mod question;
 mod request;
 mod row_eval;
 mod search;
 mod shares;
+mod shown;
 mod trace;
 mod value;
 mod whereabouts;
@@ -42,7 +44,7 @@ pub use engine::{QueryEngine, QueryLimits};
 pub use error::QueryError;
 pub use request::{
     Among, AttributeKey, AttributeValueSeen, Condition, Exemplar, Explanation, Inspected, Listing, MatchedSpan,
-    MatchedSpanset, MetricsAnswer, MetricsRequest, Operator, ParentRow, Scope, SearchAnswer, SearchRequest, Series,
-    ServiceCount, Trace, TraceDetail, TraceSummary, Weighting,
+    MatchedSpanset, MetricsAnswer, MetricsRequest, Operation, Operator, ParentRow, Scope, SearchAnswer, SearchRequest,
+    Series, ServiceCount, TextField, Trace, TraceDetail, TraceSummary, Weighting,
 };
 pub use tracehouse_scan::{Pool, Reservation};

@@ -238,7 +238,7 @@ pub(crate) fn attribute_keys_of(
         let holds = |row: &usize| range.contains(&hot.spans.start_unix_nanos[*row]) && condition.holds(*row);
         keys.add(&hot.spans, (0..hot.spans.len()).filter(holds));
     }
-    let scan = Scan { filter, start: range.clone(), bounds };
+    let scan = Scan { filter, exactly: &[], start: range.clone(), bounds };
     'files: for file in scan.files(snapshot) {
         if keys.enough() || bounds.exceeded() {
             break;

@@ -43,6 +43,39 @@ pub enum Condition {
         operator: Operator,
         value: String,
     },
+    /// An attribute whose value is shown as this text: a text, a number that reads the same, a truth value, the base64 of bytes,
+    /// the JSON of a list or map; or a list with such a value. An attribute without a value is shown as the empty text.
+    ShownAs {
+        scope: Scope,
+        key: String,
+        text: String,
+    },
+    /// An attribute is there, whatever its value.
+    Has {
+        scope: Scope,
+        key: String,
+    },
+    /// A field of the span, of its scope or of one of its events is this text.
+    Text {
+        field: TextField,
+        text: String,
+    },
+    /// At least one of these holds.
+    Any(Vec<Condition>),
+    /// All of these hold.
+    All(Vec<Condition>),
+    Not(Box<Condition>),
+}
+
+/// A field whose values are texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextField {
+    StatusMessage,
+    ScopeName,
+    ScopeVersion,
+    TraceState,
+    /// Of any of the events.
+    EventName,
 }
 
 /// Where an attribute is looked for.
@@ -273,6 +306,13 @@ pub struct Among {
     pub end_unix_nanos: Option<i64>,
     /// A TraceQL query, which may be unfinished: its conditions as far as they are certain.
     pub traceql: Option<String>,
+}
+
+/// A name of spans, and a kind that spans of the name have.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Operation {
+    pub name: String,
+    pub kind: u8,
 }
 
 /// A key under which spans carry attributes.

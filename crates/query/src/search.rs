@@ -22,6 +22,7 @@ use crate::question::Question;
 use crate::request::{MatchedSpan, MatchedSpanset, ParentRow, SearchAnswer, SearchRequest, ServiceCount, TraceSummary};
 use crate::row_eval::{RowExpression, TraceFacts};
 use crate::shares::candidate_bytes_max;
+use crate::shown::{Driver, all_hold, columns_of_conditions, depend_on_contents, inexact};
 use crate::whereabouts::Whereabouts;
 
 /// Traces that are settled at once: few at first, as a common condition needs no more than are asked for.
@@ -43,7 +44,13 @@ pub(crate) fn search(question: Question<'_>, plan: &Plan, request: &SearchReques
         whereabouts: Whereabouts::new(question),
         plan,
         request,
-        scan: Scan { filter: &plan.drivers.span, start: request.start_range(), bounds: question.bounds },
+        scan: Scan {
+            filter: &plan.drivers.span,
+            exactly: inexact(&request.conditions),
+            start: request.start_range(),
+            bounds: question.bounds,
+        },
+        depends_on_contents: depend_on_contents(&request.conditions),
         trace: &trace,
         answer: SearchAnswer::default(),
         held: question.bounds.hold(),
@@ -59,6 +66,8 @@ struct Search<'a> {
     plan: &'a Plan,
     request: &'a SearchRequest,
     scan: Scan<'a>,
+    /// Whether each file has a driver of its own.
+    depends_on_contents: bool,
     trace: &'a TraceDriver,
     answer: SearchAnswer,
     /// What the answer takes.
@@ -90,10 +99,8 @@ impl Search<'_> {
                 break;
             }
             self.answer.inspected.files += 1;
-            if file_may_match(self.scan.filter, file, &contents_of(file)) {
-                self.look_at_file(file, &mut candidates);
-                self.hold_candidates(&mut of_candidates, &candidates);
-            }
+            self.look_at_file(file, &mut candidates);
+            self.hold_candidates(&mut of_candidates, &candidates);
         }
         self.settle(&mut candidates, i64::MIN);
         self.answer.inspected.bytes = bounds.scanned_bytes();
@@ -132,10 +139,21 @@ impl Search<'_> {
 
     fn look_at_file(&mut self, file: &Arc<SpanFile>, candidates: &mut Candidates) {
         let Question { bounds, reach, .. } = self.question;
+        let contents = contents_of(file);
+        let driver = if self.depends_on_contents { Driver::of(self.request, &contents) } else { Driver::AsPlanned };
+        let (filter, exactly) = match &driver {
+            Driver::AsPlanned => (self.scan.filter, self.scan.exactly),
+            Driver::Nothing => return,
+            Driver::Tighter(filter, exactly) => (filter, *exactly),
+        };
+        if !file_may_match(filter, file, &contents) {
+            return;
+        }
+        let scan = Scan { filter, exactly, start: self.scan.start.clone(), bounds };
         let many = self.answer.inspected.files > FILES_OF_SHORT_SEARCH;
         let (found, done) = each_row_group(bounds, reach, &[file], Vec::new, |piece, found: &mut Vec<_>| {
             let elsewhere = |trace| self.whereabouts.elsewhere(trace, file, many);
-            found.extend(self.scan.traces_in_row_group(piece.rows(bounds), self.trace, elsewhere)?);
+            found.extend(scan.traces_in_row_group(piece.rows(bounds), self.trace, elsewhere)?);
             Ok(())
         });
         self.answer.inspected.spans += done.rows;
@@ -198,6 +216,7 @@ impl Search<'_> {
         for expression in self.plan.expressions().into_iter().chain(shown) {
             columns.extend(columns_of(expression, open.layout()));
         }
+        columns.extend(columns_of_conditions(self.scan.exactly, open.layout()));
         if open.layout().resource_column("service.name").is_none() {
             columns.insert("resource_attributes".to_owned());
         }
@@ -212,7 +231,11 @@ impl Search<'_> {
             return None;
         }
         let facts = TraceFacts::of(spans, tree);
-        let spansets = Evaluation::new(spans, tree, &facts).run(&self.plan.stages, &self.scan.start);
+        let mut spansets = Evaluation::new(spans, tree, &facts).run(&self.plan.stages, &self.scan.start);
+        for spanset in &mut spansets {
+            spanset.rows.retain(|&row| all_hold(self.scan.exactly, spans, row as usize));
+        }
+        spansets.retain(|spanset| !spanset.rows.is_empty());
         let matched_count = union_of(&spansets).len() as u64;
         let shown = spansets.into_iter().map(|spanset| self.matched(spans, &facts, spanset));
         let spansets: Vec<MatchedSpanset> = shown.collect();

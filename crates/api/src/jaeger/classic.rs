@@ -6,7 +6,8 @@ use tracehouse_model::TraceId;
 use tracehouse_query::{Among, Listing};
 
 use super::answers::{Envelope, JaegerError, Refused};
-use super::messages::{check_kind, cut_reason};
+use super::messages::cut_reason;
+use super::operations;
 use super::query::{Search, trace_id};
 use super::trace_json::JaegerTrace;
 use crate::answer::{JSON, json, large, until_sent, with_partial_header};
@@ -15,6 +16,7 @@ use crate::params::{NamePath, Parameters, TracePath};
 use crate::problem::Problem;
 use crate::state::ApiState;
 use crate::tenant::Tenant;
+use crate::unique_ids::Halves;
 use crate::whole::{self, Whole};
 
 const TRACE_IDS_MAX: usize = 100;
@@ -44,16 +46,21 @@ fn cut<T>(listing: &Listing<T>) -> Vec<JaegerError> {
 #[serde(rename_all = "camelCase")]
 struct Operation {
     name: String,
-    /// Always empty: operations are not kept by kind, so all of a service are listed whatever kind is asked for.
-    span_kind: String,
+    /// Empty for spans without one.
+    span_kind: &'static str,
 }
 
-pub(super) async fn operations(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Refused> {
+pub(super) async fn operations_of_kind(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    uri: Uri,
+) -> Result<Response, Refused> {
     let parameters = Parameters::lenient(&uri)?;
-    check_kind(parameters.text("spanKind")?.unwrap_or_default())?;
-    let listing = state.answers.operations(&tenant.0, parameters.text("service")?, &Among::default()).await?;
+    let kind = parameters.text("spanKind")?.unwrap_or_default();
+    let listing = operations::operations(&state, &tenant.0, parameters.text("service")?, kind).await?;
     let partial = cut(&listing);
-    let operation = |name| Operation { name, span_kind: String::new() };
+    let operation =
+        |operation: operations::Operation| Operation { name: operation.name, span_kind: operation.span_kind };
     Ok(json(&Envelope::new(listing.items.into_iter().map(operation).collect(), partial)))
 }
 
@@ -96,6 +103,7 @@ pub(super) async fn trace(
 async fn answer(state: &ApiState, headers: &HeaderMap, whole: Whole) -> Result<Response, Refused> {
     let (spans, memory) = (whole.spans(), whole.memory());
     let make = move || {
+        let whole = whole.with_unique_ids(Halves::Apart);
         let unknown = whole.unknown.iter().map(|id| JaegerError {
             code: StatusCode::NOT_FOUND.as_u16(),
             msg: "trace not found".to_owned(),

@@ -8,8 +8,8 @@ use prost::Message;
 use tonic::{Request, Response, Status};
 use tracehouse_query::{Among, Trace};
 
-use super::messages;
 use super::query::{Search, nanos_of, required_range, trace_id};
+use super::{messages, operations};
 use crate::answer::off_runtime;
 use crate::dependencies;
 use crate::grpc::{MESSAGE_BYTES_MAX, in_parts, in_time, tenant, with_partial};
@@ -21,6 +21,7 @@ use crate::proto::jaeger::{
     GetTraceRequest,
 };
 use crate::state::ApiState;
+use crate::unique_ids::{Halves, make_unique};
 use crate::whole::{self, Whole};
 
 pub(crate) fn routes(state: &ApiState) -> Router<ApiState> {
@@ -48,8 +49,9 @@ impl Queries {
     }
 }
 
-async fn messages_of(state: &ApiState, trace: Trace) -> Vec<Result<TracesData, Status>> {
+async fn messages_of(state: &ApiState, mut trace: Trace) -> Vec<Result<TracesData, Status>> {
     let make = move || {
+        make_unique(&mut trace, Halves::Apart);
         let message = |message| Ok(TracesData { resource_spans: vec![message] });
         resource_spans(&trace.spans).flat_map(bounded).map(message).collect()
     };
@@ -123,9 +125,8 @@ impl QueryService for Queries {
     ) -> Result<Response<GetOperationsResponse>, Status> {
         let tenant = tenant(&self.state, &request)?;
         let GetOperationsRequest { service, span_kind } = request.into_inner();
-        messages::check_kind(&span_kind)?;
         let service = (!service.is_empty()).then_some(service);
-        let found = in_time(self.state.answers.operations(&tenant, service.as_deref(), &Among::default())).await?;
+        let found = in_time(operations::operations(&self.state, &tenant, service.as_deref(), &span_kind)).await?;
         let partial = messages::cut_reason(&found);
         Ok(with_partial(Response::new(messages::operations(found)), partial))
     }

@@ -1,10 +1,9 @@
 //! Answers of version 3 that are the same over HTTP and gRPC.
 
-use tracehouse_model::kind;
 use tracehouse_query::{Listing, TraceSummary};
 
+use super::operations;
 use crate::dependencies::Dependencies;
-use crate::problem::Problem;
 use crate::proto::jaeger::{
     DependenciesResponse, Dependency, FindTraceSummariesResponse, GetOperationsResponse, GetServicesResponse,
     Operation, ServiceSummary, TraceSummary as Summary,
@@ -20,18 +19,12 @@ pub(super) fn cut_reason<T>(found: &Listing<T>) -> Option<String> {
     unread.or_else(|| (!found.complete).then(|| format!("the first {} of more names", found.items.len())))
 }
 
-/// Operations are not kept by kind, so all of a service are listed whatever kind is asked for, and their kind is empty.
-pub(super) fn operations(found: Listing<String>) -> GetOperationsResponse {
-    let operation = |name| Operation { name, span_kind: String::new() };
+pub(super) fn operations(found: Listing<operations::Operation>) -> GetOperationsResponse {
+    let operation = |operation: operations::Operation| Operation {
+        name: operation.name,
+        span_kind: operation.span_kind.to_owned(),
+    };
     GetOperationsResponse { operations: found.items.into_iter().map(operation).collect() }
-}
-
-/// Refuses a kind that is none; an empty one is all kinds.
-pub(super) fn check_kind(given: &str) -> Result<(), Problem> {
-    if given.is_empty() || kind::from_name(given).is_some() {
-        return Ok(());
-    }
-    Err(Problem::parameter("spanKind", given, "one of internal, server, client, producer, consumer"))
 }
 
 pub(super) fn summaries(traces: Vec<TraceSummary>) -> FindTraceSummariesResponse {

@@ -12,7 +12,9 @@ mod answers;
 mod classic;
 mod grpc;
 mod messages;
+mod operations;
 mod query;
+mod tags;
 mod trace_json;
 mod v3;
 
@@ -36,9 +38,9 @@ fn names() -> Router<ApiState> {
     Router::new()
         .route("/api/services", get(classic::services))
         .route("/api/services/{service}/operations", get(classic::operations_of))
-        .route("/api/operations", get(classic::operations))
+        .route("/api/operations", get(classic::operations_of_kind))
         .route("/api/v3/services", get(v3::services))
-        .route("/api/v3/operations", get(v3::operations))
+        .route("/api/v3/operations", get(v3::operations_of_kind))
 }
 
 fn shared() -> Router<ApiState> {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use tracehouse_model::{TraceId, kind, status};
-use tracehouse_query::{Condition, Operator, Scope, SearchRequest};
+use tracehouse_model::TraceId;
+use tracehouse_query::{Condition, SearchRequest};
 
+use super::tags::tag_condition;
 use crate::params::{Parameters, TimeRange};
 use crate::problem::Problem;
 use crate::proto::jaeger::TraceQueryParameters;
@@ -122,7 +123,7 @@ impl Search {
         conditions.extend(self.operation.map(Condition::Operation));
         conditions.extend(self.durations.0.map(Condition::DurationMin));
         conditions.extend(self.durations.1.map(Condition::DurationMax));
-        conditions.extend(self.tags.into_iter().map(|(key, value)| tag_condition(key, value)));
+        conditions.extend(self.tags.into_iter().map(|(key, value)| tag_condition(&key, &value)));
         Ok(SearchRequest {
             conditions,
             start_unix_nanos: self.range.start_unix_nanos,
@@ -214,16 +215,4 @@ fn classic_tags(parameters: &Parameters) -> Result<Vec<(String, String)>, Proble
 
 fn attributes(name: &str, text: &str) -> Result<BTreeMap<String, String>, Problem> {
     serde_json::from_str(text).map_err(|_| Problem::parameter(name, text, ATTRIBUTES_FORM))
-}
-
-/// Tags that our answers make of fields of the span are looked for in those fields.
-fn tag_condition(key: String, value: String) -> Condition {
-    match (key.as_str(), value.as_str()) {
-        ("error", "true") | ("otel.status_code", "ERROR") => Condition::Status(status::ERROR),
-        ("otel.status_code", "OK") => Condition::Status(status::OK),
-        ("span.kind", name) if kind::from_name(name).is_some() => {
-            Condition::Kind(kind::from_name(name).unwrap_or(kind::UNSPECIFIED))
-        }
-        _ => Condition::Attribute { scope: Scope::Either, key, operator: Operator::Equal, value },
-    }
 }

@@ -6,9 +6,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tracehouse_model::{AnyValue, AttributeLists, SpanBatch, double_text, kind, status};
+use tracehouse_model::{AnyValue, AttributeLists, SpanBatch, double_text};
 use tracehouse_query::Trace;
 
+use super::tags::{EVENT_NAME, FIELD_TAGS};
 use crate::whole::{attributes, cut_reason};
 
 #[derive(Serialize)]
@@ -144,32 +145,14 @@ fn references(spans: &SpanBatch, row: usize) -> Vec<Reference> {
     child_of.into_iter().chain(follows_from).collect()
 }
 
-/// The attributes, then the fields that Jaeger has as tags.
+/// The attributes, then the fields that are tags.
 fn span_tags(spans: &SpanBatch, row: usize) -> Vec<Tag<'_>> {
     let mut tags = tags_of(spans, &spans.attributes, row);
-    let mut add = |key: &'static str, value: &str| {
-        if !value.is_empty() {
-            tags.retain(|tag| tag.key != key);
-            tags.push(tag(key, AnyValue::String(value.to_owned())));
+    for field in &FIELD_TAGS {
+        if let Some(value) = (field.value)(spans, row) {
+            tags.retain(|tag| tag.key != field.key);
+            tags.push(tag(field.key, value));
         }
-    };
-    let text = |code| spans.strings.get(code);
-    let scope = spans.scope[row] as usize;
-    add("otel.scope.name", text(spans.scopes.name[scope]));
-    add("otel.scope.version", text(spans.scopes.version[scope]));
-    if spans.kind[row] != kind::UNSPECIFIED {
-        add("span.kind", kind::name(spans.kind[row]));
-    }
-    add("otel.status_description", text(spans.status_message[row]));
-    add("w3c.tracestate", text(spans.trace_state[row]));
-    match spans.status_code[row] {
-        status::ERROR => {
-            add("otel.status_code", "ERROR");
-            tags.retain(|tag| tag.key != "error");
-            tags.push(tag("error", AnyValue::Bool(true)));
-        }
-        status::OK => add("otel.status_code", "OK"),
-        _ => {}
     }
     tags
 }
@@ -178,8 +161,8 @@ fn span_tags(spans: &SpanBatch, row: usize) -> Vec<Tag<'_>> {
 fn log(spans: &SpanBatch, event: usize) -> Log<'_> {
     let mut fields = tags_of(spans, &spans.events.attributes, event);
     let name = spans.strings.get(spans.events.name[event]);
-    if !name.is_empty() && fields.iter().all(|field| field.key != "event") {
-        fields.insert(0, tag("event", AnyValue::String(name.to_owned())));
+    if !name.is_empty() && fields.iter().all(|field| field.key != EVENT_NAME) {
+        fields.insert(0, tag(EVENT_NAME, AnyValue::String(name.to_owned())));
     }
     Log { timestamp: spans.events.time_unix_nanos[event] / NANOS_PER_MICRO, fields }
 }

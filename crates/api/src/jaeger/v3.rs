@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 use tracehouse_model::TraceId;
 use tracehouse_query::{Among, QueryError};
 
-use super::messages;
 use super::query::{Search, either_case, parse_unescaped_moment, required_range, trace_id};
+use super::{messages, operations};
 use crate::answer::{JSON, json, large, until_sent, with_partial_header};
 use crate::dependencies;
 use crate::json::array;
@@ -24,6 +24,7 @@ use crate::problem::Problem;
 use crate::state::ApiState;
 use crate::tenant::Tenant;
 use crate::time::MOMENT_FORMS;
+use crate::unique_ids::Halves;
 use crate::whole::{self, Whole};
 
 /// A problem as clients of version 3 read it.
@@ -81,11 +82,15 @@ pub(super) async fn services(State(state): State<ApiState>, tenant: Tenant) -> R
     Ok(with_partial_header(json(&messages::services(found)), partial))
 }
 
-pub(super) async fn operations(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Refused> {
+pub(super) async fn operations_of_kind(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    uri: Uri,
+) -> Result<Response, Refused> {
     let parameters = Parameters::lenient(&uri)?;
     let kind = either_case(&parameters, "spanKind")?;
-    messages::check_kind(kind.as_ref().map_or("", |(_, kind)| kind))?;
-    let found = state.answers.operations(&tenant.0, parameters.text("service")?, &Among::default()).await?;
+    let kind = kind.as_ref().map_or("", |(_, kind)| kind);
+    let found = operations::operations(&state, &tenant.0, parameters.text("service")?, kind).await?;
     let partial = messages::cut_reason(&found);
     Ok(with_partial_header(json(&messages::operations(found)), partial))
 }
@@ -210,6 +215,7 @@ fn posted(body: &[u8]) -> Result<Parameters, Problem> {
 async fn answer(state: &ApiState, headers: &HeaderMap, whole: Whole) -> Result<Response, Refused> {
     let (spans, partial, memory) = (whole.spans(), whole.partial_reason(), whole.memory());
     let make = move || {
+        let whole = whole.with_unique_ids(Halves::Apart);
         let mut out = b"{\"result\":{\"resourceSpans\":".to_vec();
         let messages = whole.traces.iter().flat_map(|trace| resource_spans(&trace.spans));
         array(&mut out, messages, |out, message| otlp_json::resource_spans(out, Form::Otlp, &message));

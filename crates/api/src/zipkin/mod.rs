@@ -9,6 +9,7 @@ mod query;
 mod read;
 mod remote;
 mod span_json;
+mod tags;
 
 use axum::Router;
 use axum::routing::{any, get};
@@ -18,7 +19,12 @@ use crate::problem::Problem;
 use crate::state::ApiState;
 
 pub(crate) fn routes() -> Router<ApiState> {
-    below_version().nest("/zipkin", below_version().route("/{*unknown}", any(unknown)))
+    below_version().nest("/zipkin", below_version().merge(alone()))
+}
+
+/// Only below `/zipkin`, where nothing but Zipkin's interface is.
+fn alone() -> Router<ApiState> {
+    Router::new().route("/config.json", get(read::configuration)).route("/{*unknown}", any(unknown))
 }
 
 async fn unknown(uri: Uri) -> Problem {

@@ -1,8 +1,9 @@
 //! The parameters of Zipkin's search.
 
-use tracehouse_model::status;
-use tracehouse_query::{Condition, Operator, Scope, SearchRequest};
+use tracehouse_query::{Condition, SearchRequest, TextField};
 
+use super::remote::remote_service_condition;
+use super::tags::{annotation_condition, present_condition, tag_condition};
 use crate::params::{Parameters, TimeRange};
 use crate::problem::Problem;
 
@@ -17,9 +18,7 @@ pub(super) fn search_request(parameters: &Parameters, now_unix_nanos: i64) -> Re
     let mut conditions = Vec::new();
     conditions.extend(parameters.text("serviceName")?.map(|service| Condition::Service(service.to_owned())));
     conditions.extend(parameters.text("spanName")?.map(|name| Condition::Operation(name.to_owned())));
-    if let Some(remote) = parameters.text("remoteServiceName")? {
-        conditions.push(attribute("peer.service", Operator::Equal, remote));
-    }
+    conditions.extend(parameters.text("remoteServiceName")?.map(remote_service_condition));
     let min = whole_number(parameters, "minDuration", NANOS_PER_MICRO, "microseconds, such as 100000")?;
     let max = whole_number(parameters, "maxDuration", NANOS_PER_MICRO, "microseconds, such as 100000")?;
     if let (Some(min), Some(max)) = (min, max)
@@ -37,18 +36,10 @@ pub(super) fn search_request(parameters: &Parameters, now_unix_nanos: i64) -> Re
         let detail = format!("more than {TERMS_MAX} terms; use fewer");
         return Err(Problem::invalid_parameter("annotationQuery", detail));
     }
-    let (mut conditions, mut traceql) = (conditions, Vec::new());
-    for term in terms.into_iter().map(str::trim).filter(|term| !term.is_empty()) {
-        match term.split_once('=') {
-            Some((key, value)) => conditions.push(attribute(key.trim(), Operator::Equal, value.trim())),
-            None if term == "error" => conditions.push(Condition::Status(status::ERROR)),
-            None => traceql.push(present(term)),
-        }
-    }
+    conditions.extend(terms.into_iter().map(str::trim).filter(|term| !term.is_empty()).map(term_condition));
     let range = time_range(parameters, now_unix_nanos)?;
     Ok(SearchRequest {
         conditions,
-        traceql: (!traceql.is_empty()).then(|| format!("{{ {} }}", traceql.join(" && "))),
         start_unix_nanos: range.start_unix_nanos,
         end_unix_nanos: range.end_unix_nanos,
         limit: parameters.count("limit", TRACES_DEFAULT, 1..=TRACES_MAX)?,
@@ -56,14 +47,19 @@ pub(super) fn search_request(parameters: &Parameters, now_unix_nanos: i64) -> Re
     })
 }
 
-fn attribute(key: &str, operator: Operator, value: &str) -> Condition {
-    Condition::Attribute { scope: Scope::Either, key: key.to_owned(), operator, value: value.to_owned() }
-}
-
-/// A term without a value: an event of that name, or an attribute, whatever its value.
-fn present(term: &str) -> String {
-    let quoted = format!("\"{}\"", term.replace('\\', "\\\\").replace('"', "\\\""));
-    format!("(event:name = {quoted} || .{quoted} != nil)")
+/// `key=value` is a tag; a term by itself is an annotation, or the key of a tag.
+fn term_condition(term: &str) -> Condition {
+    if let Some(annotation) = annotation_condition(term) {
+        return annotation;
+    }
+    match term.split_once('=') {
+        // The name of an event may have the sign in it.
+        Some((key, value)) => Condition::Any(vec![
+            tag_condition(key.trim(), value.trim()),
+            Condition::Text { field: TextField::EventName, text: term.to_owned() },
+        ]),
+        None => present_condition(term),
+    }
 }
 
 /// `endTs` and `lookback` in milliseconds. The end is meant whole. Without `lookback` all before it is searched.

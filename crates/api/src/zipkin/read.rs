@@ -4,8 +4,10 @@ use http::{HeaderMap, Uri};
 use serde::Serialize;
 use tracehouse_model::TraceId;
 use tracehouse_query::{Among, Listing, Scope};
+use tracehouse_traceql::Static;
 
 use super::query::search_request;
+use super::remote::{is_service_name, remote_service_sources};
 use super::span_json::trace_spans;
 use crate::answer::{JSON, json, large, until_sent, with_partial_header};
 use crate::dependencies;
@@ -13,6 +15,7 @@ use crate::params::{Parameters, TracePath};
 use crate::problem::Problem;
 use crate::state::ApiState;
 use crate::tenant::Tenant;
+use crate::unique_ids::Halves;
 use crate::whole::{self, Whole};
 
 const TRACE_IDS_MAX: usize = 100;
@@ -28,14 +31,41 @@ pub(super) async fn span_names(State(state): State<ApiState>, tenant: Tenant, ur
     Ok(names(state.answers.operations(&tenant.0, Some(service), &Among::default()).await?))
 }
 
-/// Those that any service calls: they are not kept by service.
+/// The names in the remote endpoints that the spans of a service show.
 pub(super) async fn remote_services(
     State(state): State<ApiState>,
     tenant: Tenant,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    Parameters::lenient(&uri)?.required("serviceName", "the name of a service")?;
-    values(&state, &tenant, Scope::Span, "peer.service").await
+    let parameters = Parameters::lenient(&uri)?;
+    let service = parameters.required("serviceName", "the name of a service")?;
+    let service = Static::String(service.to_owned());
+    let mut all = Listing { complete: true, ..Listing::default() };
+    for (key, condition) in remote_service_sources() {
+        // What has no such attribute is not looked at.
+        let traceql = format!("{{ resource.service.name = {service} && span.{key} != nil {condition} }}");
+        let among = Among { traceql: Some(traceql), ..Among::default() };
+        let found = state.answers.attribute_values(&tenant.0, Scope::Span, key, VALUES_MAX, &among).await?;
+        let texts = found.items.into_iter().filter(|seen| seen.value_type == "string").map(|seen| seen.value);
+        all.items.extend(texts.filter(|value| is_service_name(value)));
+        all.complete &= found.complete;
+        all.partial_reason = all.partial_reason.or(found.partial_reason);
+    }
+    all.items.sort_unstable();
+    all.items.dedup();
+    Ok(names(all))
+}
+
+/// What Zipkin's user interface reads before anything else; the values are those of Zipkin's own server.
+pub(super) async fn configuration() -> Response {
+    json(&serde_json::json!({
+        "environment": "",
+        "suggestLang": false,
+        "queryLimit": 10,
+        "defaultLookback": 900_000,
+        "searchEnabled": true,
+        "dependency": {"enabled": true, "lowErrorRate": 0.5, "highErrorRate": 0.75},
+    }))
 }
 
 pub(super) async fn attribute_keys(State(state): State<ApiState>, tenant: Tenant) -> Result<Response, Problem> {
@@ -107,6 +137,7 @@ pub(super) async fn trace_many(
 async fn answer_traces(state: &ApiState, headers: &HeaderMap, whole: Whole) -> Result<Response, Problem> {
     let (spans, partial, memory) = (whole.spans(), whole.partial_reason(), whole.memory());
     let make = move || {
+        let whole = whole.with_unique_ids(Halves::Shared);
         let traces: Vec<_> = whole.traces.iter().map(trace_spans).collect();
         serde_json::to_vec(&traces).expect("writing plain data to memory can't fail")
     };
@@ -122,6 +153,7 @@ pub(super) async fn trace(
     let whole = whole::by_id(&state, &tenant.0, path.trace_id).await?;
     let (spans, partial, memory) = (whole.spans(), whole.partial_reason(), whole.memory());
     let make = move || {
+        let whole = whole.with_unique_ids(Halves::Shared);
         let spans = whole.traces.first().map(trace_spans);
         serde_json::to_vec(&spans).expect("writing plain data to memory can't fail")
     };

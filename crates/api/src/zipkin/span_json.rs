@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use tracehouse_model::{AnyValue, SpanBatch, double_text, kind, status};
+use tracehouse_model::{AnyValue, SpanBatch, kind};
 use tracehouse_query::Trace;
 
 use super::remote::{Endpoint, local_endpoint, remote_endpoint};
+use super::tags::{FIELD_TAGS, shown_text};
 use crate::whole::attributes;
 
 /// Times in microseconds; what is less than one is cut off, but a duration is at least one.
@@ -112,43 +111,14 @@ fn tags(spans: &SpanBatch, row: usize) -> BTreeMap<&str, String> {
     let of_resource = attributes(spans, &spans.resources.attributes, spans.resource[row] as usize)
         .filter(|(key, _)| *key != "service.name");
     let of_span = attributes(spans, &spans.attributes, row);
-    let mut tags: BTreeMap<&str, String> = of_resource.chain(of_span).map(|(key, value)| (key, text(value))).collect();
-    let scope = spans.scope[row] as usize;
-    for (key, code) in [
-        ("otel.scope.name", spans.scopes.name[scope]),
-        ("otel.scope.version", spans.scopes.version[scope]),
-        ("w3c.tracestate", spans.trace_state[row]),
-    ] {
-        let value = spans.strings.get(code);
-        if !value.is_empty() {
-            tags.insert(key, value.to_owned());
+    let mut tags: BTreeMap<&str, String> =
+        of_resource.chain(of_span).map(|(key, value)| (key, shown_text(&value))).collect();
+    for field in &FIELD_TAGS {
+        if let Some(text) = (field.text)(spans, row) {
+            tags.insert(field.key, text);
         }
-    }
-    match spans.status_code[row] {
-        status::ERROR => {
-            tags.insert("otel.status_code", "ERROR".to_owned());
-            let message = spans.strings.get(spans.status_message[row]);
-            // Zipkin goes by the presence of this tag; its own libraries never leave it empty.
-            tags.insert("error", if message.is_empty() { "true" } else { message }.to_owned());
-        }
-        status::OK => {
-            tags.insert("otel.status_code", "OK".to_owned());
-        }
-        _ => {}
     }
     tags
-}
-
-fn text(value: AnyValue) -> String {
-    match value {
-        AnyValue::Empty => String::new(),
-        AnyValue::String(text) => text,
-        AnyValue::Int(value) => value.to_string(),
-        AnyValue::Double(value) => double_text(value),
-        AnyValue::Bool(value) => value.to_string(),
-        AnyValue::Bytes(bytes) => STANDARD.encode(bytes),
-        nested => nested.to_canonical_json(),
-    }
 }
 
 #[cfg(test)]

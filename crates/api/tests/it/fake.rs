@@ -12,8 +12,8 @@ use tracehouse_model::{
 };
 use tracehouse_query::{
     Among, AttributeKey, AttributeValueSeen, Exemplar, Explanation, Inspected, Listing, MatchedSpan, MatchedSpanset,
-    MetricsAnswer, MetricsRequest, ParentRow, QueryError, Reservation, Scope, SearchAnswer, SearchRequest, Series,
-    ServiceCount, Trace, TraceDetail, TraceSummary, Weighting,
+    MetricsAnswer, MetricsRequest, Operation, ParentRow, QueryError, Reservation, Scope, SearchAnswer, SearchRequest,
+    Series, ServiceCount, Trace, TraceDetail, TraceSummary, Weighting,
 };
 use tracehouse_sql::{Scanned, SqlAnswer, SqlError, SqlRequest};
 use tracehouse_store::{CompactReport, FlushReport};
@@ -183,6 +183,13 @@ impl Answers for Fake {
         self.among.lock().push(among.clone());
         self.asked.lock().push(format!("operations {service:?}"));
         Ok(self.texts(&["GET /", "GET /cart"]))
+    }
+
+    async fn operations_by_kind(&self, _: &TenantId, service: Option<&str>) -> Result<Listing<Operation>, QueryError> {
+        self.asked.lock().push(format!("operations by kind {service:?}"));
+        let operation = |(name, kind): (&str, u8)| Operation { name: name.to_owned(), kind };
+        let all = [("GET /", kind::CLIENT), ("GET /", kind::SERVER), ("GET /cart", kind::UNSPECIFIED)];
+        Ok(self.listing(all.map(operation).to_vec()))
     }
 
     async fn attribute_keys(

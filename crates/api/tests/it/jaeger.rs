@@ -3,12 +3,14 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde_json::{Value, json};
 use tracehouse_model::{kind, status};
-use tracehouse_query::{Condition, Operator, Scope};
+use tracehouse_query::{Condition, Scope};
 
 use crate::fake::{Fake, START, TRACE};
-use crate::{get, get_with};
+use crate::{get, get_with, tag_condition};
 
 const MICROS: i64 = START / 1000;
+/// Where Jaeger's tags are looked for.
+pub(crate) const PLACES: [Scope; 5] = [Scope::Span, Scope::Resource, Scope::Instrumentation, Scope::Event, Scope::Link];
 
 fn fake() -> Arc<Fake> {
     Arc::new(Fake::default())
@@ -26,12 +28,19 @@ async fn names() {
         ("/jaeger/api/services", json!(["cart", "gateway"])),
         ("/api/services/a%20b/operations", json!(["GET /", "GET /cart"])),
         (
-            "/api/operations?service=cart&spanKind=server",
-            json!([{"name": "GET /", "spanKind": ""}, {"name": "GET /cart", "spanKind": ""}]),
+            "/api/operations?service=cart",
+            json!([
+                {"name": "GET /", "spanKind": "client"},
+                {"name": "GET /", "spanKind": "server"},
+                {"name": "GET /cart", "spanKind": ""},
+            ]),
         ),
+        ("/api/operations?service=cart&spanKind=server", json!([{"name": "GET /", "spanKind": "server"}])),
+        ("/api/operations?service=cart&spanKind=consumer", json!([])),
     ];
     for (uri, data) in table {
-        let expected = json!({"data": data, "total": 2, "limit": 0, "offset": 0, "errors": null});
+        let total = data.as_array().map_or(0, Vec::len);
+        let expected = json!({"data": data, "total": total, "limit": 0, "offset": 0, "errors": null});
         assert_eq!(get(&fake(), uri).await.json(), expected, "{uri}");
     }
 }
@@ -111,12 +120,6 @@ async fn search() {
     let answer = get(&fake, uri).await.json();
     assert_eq!(answer["data"][0]["traceID"], TRACE);
     let request = fake.searches.lock().pop().expect("a search was asked");
-    let route = Condition::Attribute {
-        scope: Scope::Either,
-        key: "http.route".to_owned(),
-        operator: Operator::Equal,
-        value: "/cart".to_owned(),
-    };
     assert_eq!(
         request.conditions,
         [
@@ -124,9 +127,9 @@ async fn search() {
             Condition::Operation("x".to_owned()),
             Condition::DurationMin(1_000_000),
             Condition::DurationMax(2_000_000_000),
-            Condition::Status(status::ERROR),
-            route,
-            Condition::Kind(kind::SERVER),
+            tag_condition(&[Condition::Status(status::ERROR)], &PLACES, "error", "true"),
+            tag_condition(&[], &PLACES, "http.route", "/cart"),
+            tag_condition(&[Condition::Kind(kind::SERVER)], &PLACES, "span.kind", "server"),
         ]
     );
     assert_eq!((request.start_unix_nanos, request.end_unix_nanos), (Some(1_000_000), Some(2_000_000)));

@@ -11,14 +11,15 @@ use tonic::transport::{Channel, Endpoint};
 use tracehouse_api::proto::jaeger::query_service_client::QueryServiceClient;
 use tracehouse_api::proto::jaeger::{
     FindTraceSummariesRequest, FindTracesRequest, GetDependenciesRequest, GetOperationsRequest, GetServicesRequest,
-    GetTraceRequest, TraceQueryParameters,
+    GetTraceRequest, Operation, TraceQueryParameters,
 };
 use tracehouse_model::status;
-use tracehouse_query::{Condition, Operator, Scope, SearchRequest};
+use tracehouse_query::{Condition, SearchRequest};
 
 use crate::fake::{Fake, START, TRACE};
 use crate::grpc::{all, served};
-use crate::{get, send};
+use crate::jaeger::PLACES;
+use crate::{get, send, tag_condition};
 
 const SECOND: i64 = 1_000_000_000;
 const RANGE: &str = "query.startTimeMin=2026-01-31T12:00:00Z&query.startTimeMax=2026-01-31T13:00:00.5Z";
@@ -53,19 +54,13 @@ fn summaries() -> Value {
 fn assert_asked(fake: &Fake) {
     let SearchRequest { conditions, start_unix_nanos, end_unix_nanos, limit, .. } =
         fake.searches.lock().pop().expect("a search was asked");
-    let route = Condition::Attribute {
-        scope: Scope::Either,
-        key: "http.route".to_owned(),
-        operator: Operator::Equal,
-        value: "/cart".to_owned(),
-    };
     let expected = [
         Condition::Service("cart".to_owned()),
         Condition::Operation("GET /".to_owned()),
         Condition::DurationMin(1_000_000),
         Condition::DurationMax(2 * SECOND),
-        Condition::Status(status::ERROR),
-        route,
+        tag_condition(&[Condition::Status(status::ERROR)], &PLACES, "error", "true"),
+        tag_condition(&[], &PLACES, "http.route", "/cart"),
     ];
     assert_eq!(conditions, expected);
     let end = START + 3600 * SECOND + SECOND / 2;
@@ -79,7 +74,7 @@ async fn names() {
         ("/jaeger/api/v3/services", json!({"services": ["cart", "gateway"]})),
         (
             "/api/v3/operations?service=cart&span_kind=server",
-            json!({"operations": [{"name": "GET /", "spanKind": ""}, {"name": "GET /cart", "spanKind": ""}]}),
+            json!({"operations": [{"name": "GET /", "spanKind": "server"}]}),
         ),
         (
             "/api/v3/dependencies?startTime=2026-01-31T12:00:00Z&end_time=2026-01-31T13:00:00Z",
@@ -197,7 +192,8 @@ async fn names_over_grpc() {
     assert_eq!(services.services, ["cart", "gateway"]);
     let asked = GetOperationsRequest { service: "cart".to_owned(), span_kind: "server".to_owned() };
     let operations = client.get_operations(asked).await.expect("operations").into_inner().operations;
-    assert_eq!(operations.iter().map(|operation| operation.name.as_str()).collect::<Vec<_>>(), ["GET /", "GET /cart"]);
+    let named = |operation: &Operation| (operation.name.clone(), operation.span_kind.clone());
+    assert_eq!(operations.iter().map(named).collect::<Vec<_>>(), [("GET /".to_owned(), "server".to_owned())]);
     let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
     let asked = GetDependenciesRequest { start_time: time(1), end_time: time(2) };
     let links = client.get_dependencies(asked).await.expect("dependencies").into_inner().dependencies;

@@ -1,4 +1,4 @@
-//! Requests and answers of the HTTP surface, with a stand-in for the engines behind it.
+//! Requests and answers of the HTTP surface: most with a stand-in for the engines behind it, some (`shown`) with a store.
 
 mod fake;
 mod grpc;
@@ -7,6 +7,8 @@ mod jaeger_v3;
 mod metrics;
 mod native;
 mod otlp;
+mod shop;
+mod shown;
 mod sql;
 mod tempo;
 mod ui;
@@ -23,8 +25,15 @@ use serde_json::Value;
 use tower::ServiceExt;
 use tracehouse_api::ApiState;
 use tracehouse_model::{ManualClock, TenantId};
+use tracehouse_query::{Condition, Scope};
 
 use crate::fake::Fake;
+
+/// What is asked of the engine for a tag that a field of the span may be, or an attribute in one of these places.
+pub(crate) fn tag_condition(fields: &[Condition], places: &[Scope], key: &str, text: &str) -> Condition {
+    let of_attribute = |scope: &Scope| Condition::ShownAs { scope: *scope, key: key.to_owned(), text: text.to_owned() };
+    Condition::Any(fields.iter().cloned().chain(places.iter().map(of_attribute)).collect())
+}
 
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -49,7 +58,11 @@ pub(crate) fn app(fake: &Arc<Fake>) -> Router {
 }
 
 pub(crate) async fn send(fake: &Arc<Fake>, request: Request<Body>) -> Answer {
-    let response = app(fake).oneshot(request).await.expect("routers don't fail");
+    send_to(app(fake), request).await
+}
+
+pub(crate) async fn send_to(app: Router, request: Request<Body>) -> Answer {
+    let response = app.oneshot(request).await.expect("routers don't fail");
     let (head, body) = response.into_parts();
     let body = body.collect().await.expect("the body is whole").to_bytes().to_vec();
     Answer { status: head.status, headers: head.headers, body }

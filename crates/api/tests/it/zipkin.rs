@@ -3,10 +3,10 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde_json::json;
 use tracehouse_model::status;
-use tracehouse_query::{Condition, Operator, Scope};
+use tracehouse_query::{Condition, Scope, TextField};
 
 use crate::fake::{Fake, START, TRACE};
-use crate::get;
+use crate::{get, tag_condition};
 
 const MICROS: i64 = START / 1000;
 
@@ -19,7 +19,6 @@ async fn names() {
     let table = [
         ("services", json!(["cart", "gateway"]), "services default"),
         ("spans?serviceName=cart", json!(["GET /", "GET /cart"]), "operations Some(\"cart\")"),
-        ("remoteServices?serviceName=cart", json!(["/cart", "3"]), "values Span peer.service 1000"),
         ("autocompleteValues?key=http.route", json!(["/cart", "3"]), "values Either http.route 1000"),
     ];
     for (path, expected, asked) in table {
@@ -30,6 +29,16 @@ async fn names() {
         }
     }
     assert_eq!(get(&fake(), "/api/v2/autocompleteKeys").await.json(), json!(["http.route", "retries"]));
+}
+
+/// Zipkin's user interface does not begin without it.
+#[tokio::test]
+async fn configuration_of_the_user_interface() {
+    let answer = get(&fake(), "/zipkin/config.json").await;
+    assert_eq!((answer.status, answer.header("content-type")), (StatusCode::OK, "application/json"));
+    let configuration = answer.json();
+    assert_eq!((&configuration["searchEnabled"], &configuration["queryLimit"]), (&json!(true), &json!(10)));
+    assert_eq!(configuration["dependency"]["enabled"], json!(true));
 }
 
 #[tokio::test]
@@ -87,25 +96,22 @@ async fn search() {
                &annotationQuery=http.route%3D%2Fcart%20and%20error%20and%20retry&endTs=10000&lookback=4000&limit=5";
     assert_eq!(get(&fake, uri).await.json()[0][0]["traceId"], TRACE);
     let request = fake.searches.lock().pop().expect("a search was asked");
-    let equal = |key: &str, value: &str| Condition::Attribute {
-        scope: Scope::Either,
-        key: key.to_owned(),
-        operator: Operator::Equal,
-        value: value.to_owned(),
-    };
+    let event = |name: &str| Condition::Text { field: TextField::EventName, text: name.to_owned() };
+    let has = |key: &str| [Scope::Span, Scope::Resource].map(|scope| Condition::Has { scope, key: key.to_owned() });
+    let places = [Scope::Span, Scope::Resource, Scope::Event];
+    assert_eq!(request.conditions.len(), 8);
+    assert_eq!(request.conditions[..2], [Condition::Service("cart".to_owned()), Condition::Operation("x".to_owned())]);
     assert_eq!(
-        request.conditions,
+        request.conditions[3..],
         [
-            Condition::Service("cart".to_owned()),
-            Condition::Operation("x".to_owned()),
-            equal("peer.service", "db"),
             Condition::DurationMin(100_000),
             Condition::DurationMax(200_999),
-            equal("http.route", "/cart"),
-            Condition::Status(status::ERROR),
+            Condition::Any(vec![tag_condition(&[], &places, "http.route", "/cart"), event("http.route=/cart")]),
+            Condition::Any([vec![event("error"), Condition::Status(status::ERROR)], has("error").to_vec()].concat()),
+            Condition::Any([vec![event("retry")], has("retry").to_vec()].concat()),
         ]
     );
-    assert_eq!(request.traceql.as_deref(), Some("{ (event:name = \"retry\" || .\"retry\" != nil) }"));
+    assert_eq!(request.traceql, None);
     assert_eq!((request.start_unix_nanos, request.end_unix_nanos), (Some(6_000_000_000), Some(10_001_000_000)));
     assert_eq!(request.limit, 5);
 }

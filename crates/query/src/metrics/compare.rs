@@ -319,14 +319,15 @@ impl Compare<'_> {
         count: impl Fn(&Scan<'_>, &Piece<'f>, &mut Counts) -> Result<()> + Sync,
     ) -> (Vec<Counts>, Done) {
         let bounds = self.question.bounds;
-        let scan = Scan { filter, start: self.steps.range.clone(), bounds };
+        let scan = Scan { filter, exactly: &[], start: self.steps.range.clone(), bounds };
         each_row_group(bounds, reach, files, || self.begin(), |piece, own| count(&scan, piece, own))
     }
 
     fn count_row_group(&self, scan: &Scan<'_>, piece: &Piece<'_>, counts: &mut Counts) -> Result<()> {
         let row_group = piece.rows(scan.bounds);
         let wanted = scan.matching_rows(row_group)?;
-        let selecting = Scan { filter: &self.plan.selection, start: scan.start.clone(), bounds: scan.bounds };
+        let selecting =
+            Scan { filter: &self.plan.selection, exactly: &[], start: scan.start.clone(), bounds: scan.bounds };
         let selected = &selecting.matching_rows(row_group)? & &wanted;
         let rows = Rows::new(row_group, wanted.clone());
         if rows.count() == 0 || self.question.bounds.exceeded() {

@@ -95,7 +95,7 @@ impl WholeTraces<'_> {
     ) -> (Vec<(u32, TraceId)>, Held) {
         let Question { snapshot, bounds, reach } = self.question;
         let drivers = &self.series.plan.drivers;
-        let scan = Scan { filter: &drivers.span, start: self.steps.range.clone(), bounds };
+        let scan = Scan { filter: &drivers.span, exactly: &[], start: self.steps.range.clone(), bounds };
         let mut in_memory = Candidates::default();
         snapshot.hot.iter().for_each(|hot| scan.look_at_memory(&hot.spans, &mut in_memory));
         let in_memory = in_memory.take_newer_than(i64::MIN);
