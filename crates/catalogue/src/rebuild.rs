@@ -18,15 +18,18 @@ pub struct Rebuilt {
     /// Rows that could be read and believed.
     pub files: usize,
     pub log_positions: usize,
+    /// Whether something of what it remembered beside the files ([`Commit::meta`]) is lost.
+    pub has_forgotten: bool,
 }
 
 /// Keeps a damaged catalogue aside and makes a new one of the rows that can still be read and believed. The descriptions
 /// of files of layout version 1 are not saved: such files are described anew by their rows.
 pub async fn rebuild(path: &Path) -> Result<Rebuilt, CatalogueError> {
-    let saved = save(path).await;
+    let (saved, has_forgotten) = save(path).await;
     let kept_as = keep_aside(path)?;
     let catalogue = SqliteCatalogue::open(path).await?;
-    let rebuilt = Rebuilt { kept_as, files: saved.files.len(), log_positions: saved.log_positions.len() };
+    let (files, log_positions) = (saved.files.len(), saved.log_positions.len());
+    let rebuilt = Rebuilt { kept_as, files, log_positions, has_forgotten };
     let commit = Commit {
         add: saved.files,
         log_positions: saved.log_positions,
@@ -38,8 +41,8 @@ pub async fn rebuild(path: &Path) -> Result<Rebuilt, CatalogueError> {
     Ok(rebuilt)
 }
 
-/// Everything that can be read. Whatever can't is left out: the stored files tell it again.
-async fn save(path: &Path) -> CatalogueContents {
+/// Everything that can be read, and whether something is lost that the stored files don't tell again.
+async fn save(path: &Path) -> (CatalogueContents, bool) {
     let mut saved = CatalogueContents::default();
     let mut files: BTreeMap<String, FileRecord> = BTreeMap::new();
     // A damaged page ends a scan; from the other end as much again may be read.
@@ -54,17 +57,22 @@ async fn save(path: &Path) -> CatalogueContents {
     // Those for everyone come first: a tenant's own may be ahead of it.
     saved.log_positions.sort_by_key(|position| position.tenant.is_some());
     let meta = "SELECT name, value, checksum FROM meta";
-    read_some(path, meta.into(), |row| saved.meta.extend(meta_from_row(row))).await;
-    saved
+    let mut believed = true;
+    let is_whole = read_some(path, meta.into(), |row| match meta_from_row(row) {
+        Some(remembered) => saved.meta.extend([remembered]),
+        None => believed = false,
+    })
+    .await;
+    (saved, !(is_whole && believed))
 }
 
-/// Hands on the rows that come before something damaged. A connection of its own for each statement: what one meets may end
-/// the thread behind it.
-async fn read_some(path: &Path, query: String, take: impl FnMut(&SqliteRow) + Send) {
+/// Hands on the rows that come before something damaged; whether that was all of them. A connection of its own for each
+/// statement: what one meets may end the thread behind it.
+async fn read_some(path: &Path, query: String, take: impl FnMut(&SqliteRow) + Send) -> bool {
     let options = SqliteConnectOptions::new().filename(path).read_only(true);
-    if let Ok(mut connection) = options.connect().await {
-        // Whatever was read counts.
-        let _ = each_row(&mut connection, sqlx::query(sqlx::AssertSqlSafe(query)), take).await;
+    match options.connect().await {
+        Ok(mut connection) => each_row(&mut connection, sqlx::query(sqlx::AssertSqlSafe(query)), take).await.is_ok(),
+        Err(_) => false,
     }
 }
 

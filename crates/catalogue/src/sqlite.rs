@@ -282,7 +282,9 @@ impl SqliteCatalogue {
 }
 
 impl SqliteCatalogue {
-    async fn read_all(&self) -> Result<CatalogueContents, sqlx::Error> {
+    /// Everything, and of what is remembered beside the files the name of something that can't be believed. Nothing may be
+    /// done without that: a file would count that was not compared yet, or a log that is lost would be taken for a new one.
+    async fn read_all(&self) -> Result<(CatalogueContents, Option<String>), sqlx::Error> {
         let mut contents = CatalogueContents::default();
         // One transaction, so that the parts fit together.
         let mut transaction = self.readers.begin().await?;
@@ -296,9 +298,14 @@ impl SqliteCatalogue {
         let positions = sqlx::query("SELECT log, tenant, position, checksum FROM log_positions ORDER BY log, tenant");
         each_row(&mut transaction, positions, |row| contents.log_positions.extend(position_from_row(row))).await?;
         let meta = sqlx::query("SELECT name, value, checksum FROM meta");
-        each_row(&mut transaction, meta, |row| contents.meta.extend(meta_from_row(row))).await?;
+        let mut damaged = None;
+        each_row(&mut transaction, meta, |row| match meta_from_row(row) {
+            Some(remembered) => contents.meta.extend([remembered]),
+            None => damaged = Some(row.try_get(0).unwrap_or_else(|_| "something without a name".to_owned())),
+        })
+        .await?;
         contents.meta.remove(CHECKSUMS_DONE);
-        Ok(contents)
+        Ok((contents, damaged))
     }
 
     async fn read_description(&self, file_id: &str) -> Result<Option<LegacyDescription>, sqlx::Error> {
@@ -326,7 +333,11 @@ impl SqliteCatalogue {
 #[async_trait]
 impl Catalogue for SqliteCatalogue {
     async fn load(&self) -> Result<CatalogueContents, CatalogueError> {
-        self.read_all().await.map_err(|error| self.first_error(error))
+        match self.read_all().await {
+            Ok((_, Some(name))) => Err(self.damaged(format!("what it remembers as {name} can't be believed"))),
+            Ok((contents, None)) => Ok(contents),
+            Err(error) => Err(self.first_error(error)),
+        }
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), CatalogueError> {
