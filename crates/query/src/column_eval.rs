@@ -279,11 +279,18 @@ impl ColumnFilter<'_> {
         if within.count_set_bits() == 0 {
             return Ok(exact(within));
         }
-        self.mask(&self.filter.node, &within)
+        let mask = self.mask(&self.filter.node, &within)?;
+        // Parts that were not looked at any more say nothing.
+        let nothing = || exact(BooleanBuffer::new_unset(within.len()));
+        Ok(if self.row_group.bounds.out_of_time() { nothing() } else { mask })
     }
 
     /// The rows of `among` for which a part of the expression may hold.
     fn mask(&self, node: &Node, among: &BooleanBuffer) -> Result<Mask> {
+        // An expression may have hundreds of parts, each of which reads columns.
+        if self.row_group.bounds.out_of_time() {
+            return Ok(unknown(among));
+        }
         match node {
             Node::And(terms) => {
                 let mut left = exact(among.clone());

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tracehouse_model::{Clock, Span, SpanId, TenantId, TraceId};
-use tracehouse_scan::{Bounds, Limits, Pool, Reach};
+use tracehouse_scan::{Bounds, Limits, Places, Pool, Reach};
 use tracehouse_store::Store;
 use tracehouse_traceql::{ComparisonOp, FieldExpr, Intrinsic, Query, QueryExpr, Static, conditions_of_unfinished};
 
@@ -66,7 +65,7 @@ pub struct QueryEngine {
     store: Arc<Store>,
     limits: QueryLimits,
     clock: Arc<dyn Clock>,
-    slots: Arc<Semaphore>,
+    places: Arc<Places>,
     pool: Pool,
     known_values: Arc<KnownValues>,
 }
@@ -80,8 +79,8 @@ impl QueryEngine {
 
     /// An engine that shares its memory with others; `memory_bytes_max` of the limits does not count.
     pub fn with_pool(store: Arc<Store>, limits: QueryLimits, pool: Pool, clock: Arc<dyn Clock>) -> Arc<Self> {
-        let slots = Arc::new(Semaphore::new(limits.concurrent_max));
-        Arc::new(Self { store, limits, clock, slots, pool, known_values: Arc::default() })
+        let places = Places::new(limits.concurrent_max);
+        Arc::new(Self { store, limits, clock, places, pool, known_values: Arc::default() })
     }
 
     /// A trace, with at most `spans_max` of its spans; `None` if no span of it is stored.
@@ -299,8 +298,7 @@ impl QueryEngine {
         range: Range<i64>,
         work: impl FnOnce(Question<'_>) -> Result<T, QueryError> + Send + 'static,
     ) -> Result<T, QueryError> {
-        let slot = self.slots.clone().try_acquire_owned();
-        let slot = slot.map_err(|_| QueryError::Busy { running: self.limits.concurrent_max })?;
+        let place = self.places.take(tenant).ok_or(QueryError::Busy { running: self.limits.concurrent_max })?;
         let cancelled = Arc::new(AtomicBool::new(false));
         let _cancel_when_dropped = CancelOnDrop(cancelled.clone());
         let limits = Limits {
@@ -312,7 +310,7 @@ impl QueryEngine {
         let (store, tenant) = (self.store.clone(), tenant.clone());
         let begin = self.clock.monotonic();
         let outcome = tokio::task::spawn_blocking(move || {
-            let _slot = slot;
+            let _place = place;
             let snapshot = match copies {
                 Copies::TakenOut => store.snapshot(&tenant),
                 Copies::Left => store.snapshot_as_sent(&tenant),

@@ -69,10 +69,17 @@ impl Bounds {
 
     /// Whether the question should end with what it has.
     pub fn exceeded(&self) -> bool {
-        if self.clock.monotonic().saturating_sub(self.begin) > self.limits.time_max {
+        self.out_of_time() || self.met.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether the time is over, or nobody waits any more: to be asked within what may take long, and what was not finished
+    /// is dropped.
+    pub fn out_of_time(&self) -> bool {
+        let is_over = self.clock.monotonic().saturating_sub(self.begin) > self.limits.time_max;
+        if is_over {
             self.meet(TIME);
         }
-        self.met.load(Ordering::Relaxed) != 0 || self.cancelled()
+        is_over || self.cancelled()
     }
 
     /// Whether nobody waits for the answer any more.

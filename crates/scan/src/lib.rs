@@ -28,6 +28,7 @@ mod fault;
 mod field;
 mod held;
 mod pieces;
+mod places;
 mod reach;
 mod rows;
 
@@ -39,6 +40,7 @@ pub use fault::{
 pub use field::{Field, Owner, PARENT, Place, Values, ValuesOfRows};
 pub use held::{Held, Reservation};
 pub use pieces::{Done, Piece, each_row_group};
+pub use places::{Places, TakenPlace};
 pub use reach::{Part, Reach, overlaps};
 pub use rows::{Columns, RowGroup, Test, may_hold};
 pub use tracehouse_memory::{Account, OutOfMemory, Pool};

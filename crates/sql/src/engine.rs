@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tracehouse_memory::Pool;
 use tracehouse_model::{Clock, TenantId};
-use tracehouse_scan::Reservation;
+use tracehouse_scan::{Places, Reservation};
 use tracehouse_store::Store;
 
 use crate::answer::{Collected, Cut, collect, plain_schema};
@@ -103,7 +103,7 @@ pub struct SqlEngine {
     limits: SqlLimits,
     clock: Arc<dyn Clock>,
     /// One for each statement that somebody waits for.
-    slots: Arc<Semaphore>,
+    places: Arc<Places>,
     /// One for each statement that has threads.
     alive: Arc<Semaphore>,
     pool: Pool,
@@ -128,10 +128,10 @@ impl SqlEngine {
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build_arc()
             .map_err(std::io::Error::other)?;
-        let slots = Arc::new(Semaphore::new(limits.concurrent_max));
+        let places = Places::new(limits.concurrent_max);
         let alive = Arc::new(Semaphore::new(ENDING_SHARE * limits.concurrent_max));
         let pool = pool.share(limits.memory_bytes_max);
-        Ok(Arc::new(Self { store, limits, clock, slots, alive, pool, environment }))
+        Ok(Arc::new(Self { store, limits, clock, places, alive, pool, environment }))
     }
 
     pub fn limits(&self) -> &SqlLimits {
@@ -150,9 +150,9 @@ impl SqlEngine {
     pub fn schema(&self, tenant: &TenantId, query: &str) -> BoxFuture<'_, Result<SchemaRef, SqlError>> {
         let session = self.session(tenant);
         let query = query.to_owned();
-        let watch = session.watch.clone();
+        let (tenant, watch) = (tenant.clone(), session.watch.clone());
         let work = async move { Ok(plain_schema(session.plan(&query).await?.schema().as_arrow())) };
-        Box::pin(self.run(watch, work))
+        Box::pin(async move { self.run(&tenant, watch, work).await })
     }
 
     async fn run_query(&self, session: Session, request: SqlRequest) -> Result<SqlAnswer, SqlError> {
@@ -162,7 +162,8 @@ impl SqlEngine {
             return Err(SqlError::Invalid(format!("limit must be from 1 to {most}, it is {asked}")));
         }
         let begin = self.clock.monotonic();
-        let work = self.run(session.watch.clone(), async move {
+        let tenant = session.tenant.clone();
+        let work = self.run(&tenant, session.watch.clone(), async move {
             let (report, limits) = (session.report.clone(), session.limits.clone());
             let collected = answer(session, &request).await?;
             Ok((collected, report.so_far(), limits))
@@ -192,15 +193,14 @@ impl SqlEngine {
     /// statements. If nobody waits any more, or its time is up, it is dropped at its next step.
     async fn run<T: Send + 'static>(
         &self,
+        tenant: &TenantId,
         watch: Arc<Watch>,
         work: impl Future<Output = Result<T, SqlError>> + Send + 'static,
     ) -> Result<T, SqlError> {
-        let one_of = |permits: &Arc<Semaphore>| {
-            let permit = permits.clone().try_acquire_owned();
-            permit.map_err(|_| SqlError::Busy { running: self.limits.concurrent_max })
-        };
-        let _slot = one_of(&self.slots)?;
-        let threads = Threads::start(self.limits.threads, one_of(&self.alive)?, watch)?;
+        let busy = || SqlError::Busy { running: self.limits.concurrent_max };
+        let _place = self.places.take(tenant).ok_or_else(busy)?;
+        let alive = self.alive.clone().try_acquire_owned().map_err(|_| busy())?;
+        let threads = Threads::start(self.limits.threads, alive, watch)?;
         // A statement looks at the time itself, but only between its steps, some of which are long.
         let ended = tokio::time::timeout(self.limits.time_max + STEP_TIME_MAX, threads.spawn(work)?).await;
         let ended = ended.map_err(|_| SqlError::Timeout { seconds: self.limits.time_max.as_secs() })?;

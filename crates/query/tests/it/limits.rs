@@ -1,8 +1,10 @@
 //! What queries may use: less of it changes how an answer is made, or makes it partial and says so.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use tracehouse_model::{AnyValue, ManualClock, Span, SpanBatch, TenantId};
+use tracehouse_model::{AnyValue, Clock, ManualClock, Span, SpanBatch, TenantId};
 use tracehouse_query::{MetricsAnswer, MetricsRequest, QueryEngine, QueryLimits, SearchAnswer, SearchRequest};
 
 use crate::shop::{NOON, Shop, many_spans, put, trace_id};
@@ -174,4 +176,38 @@ async fn a_bound_of_bytes_is_said() {
     let (narrow, wide) = (all.metrics(OVER_COLUMNS).await.inspected.bytes, all.metrics(COMPARE).await.inspected.bytes);
     let stored = shop.store.status(&TenantId::default()).bytes_stored;
     assert!(0 < narrow && narrow < wide && narrow < stored, "{narrow} {wide} {stored}");
+}
+
+/// Each look at it takes a millisecond.
+#[derive(Default)]
+struct CountingClock(AtomicU64);
+
+impl Clock for CountingClock {
+    fn now_unix_nanos(&self) -> i64 {
+        NOON
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Hundreds of conditions, each of which reads columns, over one row group: the time is over in the middle of it.
+#[tokio::test]
+async fn a_bound_of_time_is_met_within_a_row_group() {
+    let (shop, _) = shop().await;
+    shop.store.flush().await.expect("flushes");
+    let conditions: Vec<String> = (0..400).map(|key| format!(".http.route = \"/never/{key}\"")).collect();
+    let wide = format!("{{ {} }}", conditions.join(" || "));
+    let negated = format!("{{ !({}) }}", conditions.join(" || "));
+    let limits = QueryLimits { threads_per_search: 1, time_max: Duration::from_millis(100), ..QueryLimits::default() };
+    for query in [wide, negated] {
+        let clock = Arc::new(CountingClock::default());
+        let engine = QueryEngine::new(shop.store.clone(), limits.clone(), clock.clone());
+        let request = SearchRequest { traceql: Some(query), limit: 1000, ..SearchRequest::default() };
+        let answer = engine.search(&TenantId::default(), request).await.expect("a valid search");
+        assert!(answer.partial_reason.is_some() && answer.traces.is_empty(), "{:?}", answer.partial_reason);
+        let looks = clock.0.load(Ordering::Relaxed);
+        assert!(looks < 600, "it goes on after its time: {looks} looks at the clock");
+    }
 }
