@@ -74,7 +74,8 @@ pub(crate) async fn by_ids(state: &ApiState, tenant: &TenantId, ids: &[TraceId])
             Err(error) => return Err(error),
             Ok(None) => whole.unknown.push(*id),
             Ok(Some(trace)) if trace.spans.is_empty() => whole.unknown.push(*id),
-            Ok(Some(trace)) => {
+            Ok(Some(mut trace)) => {
+                trace.spans.name_services();
                 spans_left -= trace.spans.len().min(spans_left);
                 if let Some(reason) = cut_reason(&trace) {
                     whole.partial.push(format!("trace {id}: {reason}"));

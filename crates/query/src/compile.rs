@@ -1,7 +1,7 @@
 //! Turns the conditions of a search into one expression that can be evaluated for a span.
 
 use regex::Regex;
-use tracehouse_model::{TraceId, parse_double};
+use tracehouse_model::{TraceId, UNKNOWN_SERVICE, parse_double};
 use tracehouse_scan::Contents;
 use tracehouse_traceql::{
     ArithmeticOp, Attribute, AttributeScope, ComparisonOp, FieldExpr, Intrinsic, Kind, LogicalOp, SourceRange, Static,
@@ -9,6 +9,7 @@ use tracehouse_traceql::{
 };
 
 use crate::error::QueryError;
+use crate::names::is_no_listed_service;
 use crate::request::{Condition, Operator, Scope, SearchRequest};
 use crate::shown::narrowed;
 
@@ -261,9 +262,7 @@ pub(crate) fn compare(op: ComparisonOp, left: FieldExpr, right: Static) -> Field
 pub(crate) fn condition_expr(condition: &Condition) -> FieldExpr {
     use ComparisonOp::{Equal, GreaterEqual, LessEqual};
     match condition {
-        Condition::Service(name) => {
-            compare(Equal, attribute(AttributeScope::Resource, "service.name"), Static::String(name.clone()))
-        }
+        Condition::Service(name) => service_condition(name),
         Condition::Operation(name) => compare(Equal, intrinsic(Intrinsic::Name), Static::String(name.clone())),
         Condition::Kind(kind) => compare(Equal, intrinsic(Intrinsic::Kind), Static::Kind(kind_literal(*kind))),
         Condition::Status(code) => compare(Equal, intrinsic(Intrinsic::Status), Static::Status(status_literal(*code))),
@@ -285,6 +284,29 @@ pub(crate) fn condition_expr(condition: &Condition) -> FieldExpr {
 
 pub(crate) fn truth(value: bool) -> FieldExpr {
     literal(Static::Bool(value))
+}
+
+/// The spans whose service answers show under a name.
+fn service_condition(name: &str) -> FieldExpr {
+    use ComparisonOp::{Equal, Greater, LessEqual, Matches};
+    let field = || attribute(AttributeScope::Resource, "service.name");
+    let is_plain = !is_no_listed_service(name);
+    if name != UNKNOWN_SERVICE {
+        let text = || compare(Equal, field(), Static::String(name.to_owned()));
+        return if is_plain { text() } else { attribute_condition(field(), Operator::Equal, name) };
+    }
+    // Neither a text nor a number nor a truth value.
+    let shown_otherwise = [
+        compare(Matches, field(), Static::String("(?s).+".to_owned())),
+        compare(LessEqual, field(), Static::Int(0)),
+        compare(Greater, field(), Static::Int(0)),
+        compare(Equal, field(), Static::Bool(true)),
+        compare(Equal, field(), Static::Bool(false)),
+    ];
+    let any = FieldExpr::Logical { op: LogicalOp::Or, terms: shown_otherwise.to_vec(), at: HERE };
+    let unnamed = FieldExpr::Not { operand: Box::new(any), at: HERE };
+    let named = compare(Equal, field(), Static::String(name.to_owned()));
+    FieldExpr::Logical { op: LogicalOp::Or, terms: vec![named, unnamed], at: HERE }
 }
 
 pub(crate) fn attribute_scope(scope: Scope) -> AttributeScope {

@@ -148,7 +148,8 @@ impl QueryEngine {
         }
         let range = range_of(among)?;
         let limits = self.limits_for_names();
-        let work = move |question: Question<'_>| Ok(names::services(question, &range));
+        let known = self.known_values.clone();
+        let work = move |question: Question<'_>| Ok(names::services(question, &range, &known));
         self.run_within("services", tenant, Copies::Left, limits, range_of(among)?, work).await
     }
 
@@ -161,6 +162,13 @@ impl QueryEngine {
     ) -> Result<Listing<String>, QueryError> {
         if service.is_none() && !conditions(among).is_empty() {
             return self.names_of("name", tenant, among).await;
+        }
+        if service.is_some_and(names::is_no_listed_service) {
+            // Files list the names of spans by services whose name is a text.
+            let counted = self.operations_by_kind(tenant, service).await?;
+            let mut items: Vec<String> = counted.items.into_iter().map(|operation| operation.name).collect();
+            items.dedup();
+            return Ok(Listing { items, complete: counted.complete, partial_reason: counted.partial_reason });
         }
         let (service, range, limits) = (service.map(str::to_owned), range_of(among)?, self.limits_for_names());
         let work = move |question: Question<'_>| Ok(names::operations(question, &range, service.as_deref()));

@@ -1,6 +1,6 @@
 //! Names for completion: services, operations, attribute keys and values.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use arrow::array::AsArray;
 use arrow::datatypes::{Float64Type, Int64Type};
 use parking_lot::Mutex;
 use parquet::errors::ParquetError;
-use tracehouse_model::{AnyValue, AttributeLists, SpanBatch, double_text};
+use tracehouse_model::{AnyValue, AttributeLists, SpanBatch, UNKNOWN_SERVICE, double_text};
 use tracehouse_scan::{Bounds, Contents, Field, Part, ReadRows, RowGroup, contents_of, overlaps};
-use tracehouse_store::{FileContents, HotBatch, NameList, OpenFile, SpanFile};
+use tracehouse_store::{ColumnType, FileContents, HotBatch, NameList, OpenFile, SpanFile};
 use tracehouse_traceql::{Attribute, FieldExpr};
 
 use crate::candidates::Scan;
@@ -144,22 +144,39 @@ fn hot_in_range<'a>(
     question.snapshot.hot.iter().filter(in_range)
 }
 
-pub(crate) fn services(question: Question<'_>, range: &Range<i64>) -> Listing<String> {
+pub(crate) fn services(question: Question<'_>, range: &Range<i64>, known: &KnownValues) -> Listing<String> {
     let names = RefCell::new(Names::new());
+    let has_other_types = Cell::new(false);
     let add = |name: &str| {
-        if !name.is_empty() {
-            names.borrow_mut().add(name.to_owned());
-        }
+        let shown = if name.is_empty() { UNKNOWN_SERVICE } else { name };
+        names.borrow_mut().add(shown.to_owned());
     };
     let of_file = |contents: &FileContents| {
+        let other_types = || {
+            let mut of_key = contents.resource_keys.iter().filter(|known| known.key == "service.name");
+            of_key.any(|known| !matches!(known.value_type, Some(ColumnType::String) | None))
+        };
         contents.services.keys().for_each(|name| add(name));
+        has_other_types.set(has_other_types.get() || other_types());
         contents.lists_all(NameList::Services)
     };
     let of_batch = |spans: &SpanBatch| {
-        spans.resources.service_name.iter().for_each(|&code| add(spans.strings.get(code)));
+        (0..spans.resources.service_name.len())
+            .for_each(|resource| names.borrow_mut().add(spans.shown_service(resource).into_owned()));
     };
     let covered = each_in_range(question, range, of_file, of_batch);
+    if has_other_types.get() {
+        // Files list only services whose name is a text.
+        let found = attribute_values(question, range, Scope::Resource, "service.name", VALUES_PER_FILE_MAX, known);
+        let others = found.items.into_iter().filter(|seen| seen.value_type != "string");
+        others.for_each(|seen| names.borrow_mut().add(seen.value));
+    }
     names.into_inner().listing(question, &covered)
+}
+
+/// Whether a name may be that of spans whose `service.name` is no text.
+pub(crate) fn is_no_listed_service(name: &str) -> bool {
+    name == UNKNOWN_SERVICE || name.parse::<f64>().is_ok() || name.parse::<bool>().is_ok()
 }
 
 pub(crate) fn operations(question: Question<'_>, range: &Range<i64>, service: Option<&str>) -> Listing<String> {

@@ -4,6 +4,7 @@
 //! looked for column by column: in memory, then in files from the newest back. As soon as no older file can hold a newer
 //! span of a candidate, the candidates are settled, newest first: put together and run through the whole pipeline.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -217,7 +218,8 @@ impl Search<'_> {
             columns.extend(columns_of(expression, open.layout()));
         }
         columns.extend(columns_of_conditions(self.scan.exactly, open.layout()));
-        if open.layout().resource_column("service.name").is_none() {
+        // Names of services that are no texts are there.
+        if !open.holds_alone("resource.service.name") {
             columns.insert("resource_attributes".to_owned());
         }
         columns.into_iter().collect()
@@ -258,7 +260,7 @@ impl Search<'_> {
             MatchedSpan {
                 span_id: spans.span_id[row],
                 name: spans.strings.get(spans.name[row]).to_owned(),
-                service_name: spans.strings.get(spans.service_name(row)).to_owned(),
+                service_name: spans.shown_service(spans.resource[row] as usize).into_owned(),
                 start_unix_nanos: spans.start_unix_nanos[row],
                 duration_nanos: spans.duration_nanos[row],
                 status_code: spans.status_code[row],
@@ -307,10 +309,10 @@ fn value_bytes(value: &AnyValue) -> usize {
 }
 
 fn summarize(spans: &SpanBatch, tree: &TraceTree, matched_count: u64, spansets: Vec<MatchedSpanset>) -> TraceSummary {
-    let mut services: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    let mut services: BTreeMap<Cow<'_, str>, (u64, u64)> = BTreeMap::new();
     let mut earliest = tree.rows.start;
     for row in tree.rows.clone() {
-        let counts = services.entry(spans.strings.get(spans.service_name(row))).or_default();
+        let counts = services.entry(spans.shown_service(spans.resource[row] as usize)).or_default();
         counts.0 += 1;
         counts.1 += u64::from(spans.status_code[row] == status::ERROR);
         if spans.start_unix_nanos[row] < spans.start_unix_nanos[earliest] {
@@ -319,13 +321,13 @@ fn summarize(spans: &SpanBatch, tree: &TraceTree, matched_count: u64, spansets: 
     }
     let mut services: Vec<ServiceCount> = services
         .into_iter()
-        .map(|(name, (span_count, error_count))| ServiceCount { name: name.to_owned(), span_count, error_count })
+        .map(|(name, (span_count, error_count))| ServiceCount { name: name.into_owned(), span_count, error_count })
         .collect();
     services.sort_by_key(|service| std::cmp::Reverse(service.span_count));
     let first = tree.root.map_or(earliest, |row| tree.rows.start + row as usize);
     TraceSummary {
         trace_id: tree.trace_id,
-        root_service_name: spans.strings.get(spans.service_name(first)).to_owned(),
+        root_service_name: spans.shown_service(spans.resource[first] as usize).into_owned(),
         root_span_name: spans.strings.get(spans.name[first]).to_owned(),
         root_missing: !tree.parent.contains(&ParentRow::Root),
         start_unix_nanos: tree.start_unix_nanos,

@@ -352,8 +352,11 @@ impl TraceQuestion {
             TraceDetail::Outline if self.reads_whole => None,
             TraceDetail::Outline => {
                 let has_column = open.layout().resource_column("service.name").is_some();
-                let service = if has_column { "resource.service.name" } else { "resource_attributes" };
-                Some(OUTLINE_COLUMNS.into_iter().chain([service]).map(str::to_owned).collect())
+                // Names of services that are no texts are not in the column.
+                let has_others = !open.holds_alone("resource.service.name");
+                let services = has_column.then_some("resource.service.name").into_iter();
+                let services = services.chain(has_others.then_some("resource_attributes"));
+                Some(OUTLINE_COLUMNS.into_iter().chain(services).map(str::to_owned).collect())
             }
         }
     }

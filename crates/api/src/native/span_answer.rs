@@ -6,12 +6,13 @@ use tracehouse_model::{AnyValue, Event, Link, Span, SpanId, double_text, kind, s
 use super::answers::{AttributeAnswer, EventAnswer, LinkAnswer, ResourceAnswer, ScopeAnswer, SpanAnswer, StatusOfSpan};
 
 pub(crate) fn span_answer(span: Span) -> SpanAnswer {
+    let service_name = span.shown_service().into_owned();
     SpanAnswer {
         trace_id: span.trace_id.to_string(),
         span_id: span.span_id.to_string(),
         parent_span_id: parent_text(span.parent_span_id),
         name: span.name,
-        service_name: span.service_name,
+        service_name,
         kind: kind::name(span.kind),
         status: StatusOfSpan { code: status::name(span.status_code), message: span.status_message },
         start_time_unix_nano: span.start_unix_nanos.to_string(),

@@ -37,7 +37,8 @@ pub(crate) async fn trace(
 ) -> Result<Response, Problem> {
     let spans_max = Parameters::strict(&uri, &["limit"])?.count("limit", SPANS_DEFAULT, 1..=SPANS_MAX)?;
     let found = state.answers.trace(&tenant.0, path.trace_id, spans_max, TraceDetail::Outline).await?;
-    let trace = found.ok_or_else(|| unknown_trace(path.trace_id))?;
+    let mut trace = found.ok_or_else(|| unknown_trace(path.trace_id))?;
+    trace.spans.name_services();
     let memory = vec![trace.memory.clone()];
     let answer = large(&state, &headers, trace.spans.len(), JSON, move || compact::write(&trace)).await?;
     Ok(until_sent(answer, memory))

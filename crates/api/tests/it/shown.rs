@@ -374,3 +374,71 @@ async fn spans_that_share_an_id_are_all_shown() {
     }
     assert_eq!(seen.len(), 1);
 }
+
+/// A span for each `service.name`, apart from texts.
+fn unnamed_services() -> SpanBatch {
+    let mut batch = SpanBatch::new();
+    let values = [None, Some(AnyValue::String(String::new())), Some(AnyValue::Int(42)), Some(AnyValue::Bool(true))];
+    for (number, value) in (1..).zip(values) {
+        if let Some(value) = &value {
+            put(&mut batch.strings, &mut batch.resources.attributes, "service.name", value);
+        }
+        let resource = batch.finish_resource(0, 0);
+        let scope = batch.finish_scope(0, 0, 0, 0);
+        let name = batch.strings.intern_str(&format!("span {number}"));
+        batch.finish_span(SpanFields {
+            trace_id: trace_id(number),
+            span_id: SpanId(number.to_be_bytes()),
+            start_unix_nanos: NOON,
+            name,
+            resource,
+            scope,
+            ..SpanFields::default()
+        });
+    }
+    batch
+}
+
+/// Spans without a proper `service.name` are listed, found and shown under one and the same name, by every interface.
+#[tokio::test]
+async fn every_service_has_a_name() {
+    let expected = [("42", vec![3]), ("true", vec![4]), ("unknown_service", vec![1, 2])];
+    for layout in LAYOUTS {
+        let shop = Shop::with(&[unnamed_services()], layout).await;
+        let lists = [
+            shop.json("/jaeger/api/services").await["data"].clone(),
+            shop.json("/api/v3/services").await["services"].clone(),
+            shop.json("/zipkin/api/v2/services").await,
+        ];
+        for list in lists {
+            assert_eq!(list, json!(["42", "true", "unknown_service"]), "{layout:?}");
+        }
+        for (service, numbers) in &expected {
+            let wanted: BTreeSet<String> = numbers.iter().map(|number| trace_id(*number).to_string()).collect();
+            let operations: Vec<String> = numbers.iter().map(|number| format!("span {number}")).collect();
+            let answer = shop.json(&format!("/jaeger/api/traces?service={service}")).await;
+            assert_eq!(ids(items(&answer, "data"), "traceID"), wanted, "{layout:?} {service}");
+            for trace in items(&answer, "data") {
+                assert_eq!(trace["processes"]["p1"]["serviceName"], *service, "{layout:?}");
+            }
+            let listed = shop.json(&format!("/jaeger/api/services/{service}/operations")).await;
+            assert_eq!(listed["data"], json!(operations), "{layout:?} {service}");
+            let answer = shop.json(&format!("/zipkin/api/v2/traces?serviceName={service}")).await;
+            for trace in answer.as_array().expect("traces") {
+                assert_eq!(trace[0]["localEndpoint"]["serviceName"], *service, "{layout:?}");
+            }
+            let answer = shop.json(&format!("/api/v1/search?service={service}")).await;
+            assert_eq!(ids(items(&answer, "traces"), "traceId"), wanted, "{layout:?} {service}");
+            for trace in items(&answer, "traces") {
+                assert_eq!(trace["rootServiceName"], *service, "{layout:?}");
+            }
+        }
+        // TraceQL goes by the attribute itself.
+        for (query, number) in [("= nil", 1), ("= \"\"", 2), ("= 42", 3), ("= true", 4)] {
+            let query = encoded(&format!("{{ resource.service.name {query} }}"));
+            let answer = shop.json(&format!("/api/v1/search?q={query}")).await;
+            let found = ids(items(&answer, "traces"), "traceId");
+            assert_eq!(found, [trace_id(number).to_string()].into(), "{layout:?}");
+        }
+    }
+}
