@@ -192,3 +192,35 @@ def test_zipkin(filled):
         (link,) = server.json(f"{root}/dependencies", params={"endTs": begin // 1_000_000 + 3_600_000})
         assert link == {"parent": "gateway", "child": "cart", "callCount": TRACES, "errorCount": TRACES // 3}
     assert server.request("GET", "/api/v2/trace/abc", expect=404).json()["status"] == 404
+
+
+def test_what_answers_show_finds_the_span(client, messages, filled):
+    """Fields that are shown as tags, names of events, attributes of the resource."""
+    server, begin = filled
+    times = {
+        "query.startTimeMin": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begin // SECOND)),
+        "query.startTimeMax": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begin // SECOND + 600)),
+    }
+    everything = set(range(1, TRACES + 1))
+    table = [
+        ({"event": "retry"}, everything),
+        ({"host.name": "a"}, everything),
+        ({"span.kind": "client", "number": "7"}, {7}),
+        ({"otel.status_description": "no stock"}, {3, 6, 9, 12}),
+        ({"otel.status_code": "ERROR", "error": "true"}, {3, 6, 9, 12}),
+        ({"event": "nothing"}, set()),
+    ]
+    for tags, numbers in table:
+        expected = {trace_id(number) for number in numbers}
+        found = server.json("/jaeger/api/traces", params={"tags": json.dumps(tags), "limit": 100})["data"]
+        assert {trace["traceID"] for trace in found} == expected, tags
+        asked = times | {"query.attributes": json.dumps(tags)}
+        found = server.json("/api/v3/trace-summaries", params=asked)["summaries"]
+        assert {summary["traceId"] for summary in found} == expected, tags
+        request = messages.FindTracesRequest(query=query(messages, begin, attributes=tags))
+        assert {trace for trace, _ in joined(client.FindTraces(request))} == expected, tags
+    operations = server.json("/jaeger/api/operations", params={"service": "cart"})["data"]
+    assert operations == [{"name": "cart", "spanKind": "server"}]
+    nothing = server.json("/jaeger/api/operations", params={"service": "cart", "spanKind": "client"})["data"]
+    assert nothing == []
+    assert server.json("/zipkin/config.json")["searchEnabled"] is True

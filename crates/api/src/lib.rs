@@ -11,7 +11,8 @@
 //!
 //! This crate must never know files, how SQL is run, columns of storage, or how spans arrive.
 //!
-//! Tests: beside the code for parsers, `tests/it` for requests and answers against a stand-in for the engines.
+//! Tests: beside the code for parsers, `tests/it` for requests and answers, most against a stand-in for the
+//! engines; `tests/it/shown.rs` asks a store for whatever answers show.
 
 mod answer;
 mod bodies;

@@ -1,5 +1,7 @@
 //! Which fields of a span are tags, used both ways: for what answers show, and for what searches look for.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use tracehouse_model::{AnyValue, SpanBatch, double_text, status};
 use tracehouse_query::{Condition, Scope, TextField};
 
@@ -116,8 +118,6 @@ pub(super) fn annotation_condition(value: &str) -> Option<Condition> {
 
 /// A value as a tag shows it.
 pub(super) fn shown_text(value: &AnyValue) -> String {
-    use base64::Engine;
-    use base64::engine::general_purpose::STANDARD;
     match value {
         AnyValue::Empty => String::new(),
         AnyValue::String(text) => text.clone(),
