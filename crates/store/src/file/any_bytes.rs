@@ -1,4 +1,4 @@
-//! What files say of themselves, read from bytes of any origin, as the fuzz target `file_end` does. In a file a seal and checksums
+//! What files say of themselves, read from bytes of any origin, for tests and for who fuzzes. In a file a seal and checksums
 //! cover these bytes, so that damage alone does not come so far. Whatever they are, nothing panics, and what is allocated is
 //! bounded by how many they are.
 
