@@ -9,11 +9,12 @@
 //!
 //! Invariants: commits are atomic; a position moves only forward, by comparing it with what is there; a retired file stays
 //! listed until it is forgotten, so that no crash can lose track of a file on the disk; every row has a checksum, and one
-//! that does not match is reported as a [`DamagedRow`], never used and never an error for the others.
+//! that does not match is reported as a [`DamagedRow`] or a [`DamagedNote`], never used and never an error for the others. A
+//! row of what is remembered that has been written once must be there: its absence is reported as well.
 //!
 //! The modules: `sqlite` runs the statements, `complete` sees that all of their results come, `header` and `schema` look
-//! whether the file describes itself as it should, `rows` turns rows into records and checks them, `rebuild` saves what is
-//! left of a damaged catalogue.
+//! whether the file describes itself as it should, `rows` turns rows into records and checks them, `names` keeps the list
+//! of what must be remembered, `rebuild` saves what is left of a damaged catalogue.
 //!
 //! This crate must never know Parquet, object stores or spans: to it a file is a path with numbers.
 //!
@@ -21,13 +22,14 @@
 
 mod complete;
 mod header;
+mod names;
 mod rebuild;
 mod regular;
 mod rows;
 mod schema;
 mod sqlite;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use async_trait::async_trait;
@@ -60,6 +62,25 @@ pub struct CatalogueContents {
     pub log_positions: Vec<LogPosition>,
     /// What is remembered beside the files, by name: see [`Commit::meta`].
     pub meta: BTreeMap<String, String>,
+    /// Positions and what is remembered, as far as it can't be believed or is not there any more.
+    pub damaged_notes: Vec<DamagedNote>,
+    /// Under which names something must be remembered. `None`: nobody knows, as an earlier version did not write it down, or
+    /// it is damaged.
+    pub meta_names: Option<BTreeSet<String>>,
+}
+
+impl CatalogueContents {
+    /// Whether something was, or may have been, remembered under a name, and is not known any more.
+    pub fn is_lost(&self, name: &str) -> bool {
+        let may_be_lost = || self.damaged_notes.iter().any(|note| note.kind == NoteKind::Meta);
+        let must_be_there = self.meta_names.as_ref().map_or_else(may_be_lost, |names| names.contains(name));
+        must_be_there && !self.meta.contains_key(name)
+    }
+
+    /// Whether a log's position was, or may have been, known, and is not any more.
+    pub fn are_positions_lost(&self) -> bool {
+        self.damaged_notes.iter().any(|note| note.kind == NoteKind::LogPosition)
+    }
 }
 
 /// One file of spans.
@@ -116,6 +137,25 @@ pub struct DamagedRow {
     pub reason: String,
 }
 
+/// A row that is none of a file, and can't be believed or is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedNote {
+    pub kind: NoteKind,
+    /// To drop it: see [`Commit::drop_notes`]. `None`: it is not there.
+    pub row: Option<i64>,
+    /// As far as it can be read, and perhaps wrong: the name of what is remembered, or of the log.
+    pub name: Option<String>,
+    pub reason: String,
+}
+
+/// What a [`DamagedNote`] is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoteKind {
+    /// See [`Commit::meta`].
+    Meta,
+    LogPosition,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Retirement {
     pub at: i64,
@@ -170,6 +210,8 @@ pub struct Commit {
     pub lost_spans: Vec<(String, u64)>,
     /// Rows of [`DamagedRow`]s that leave the list.
     pub drop_damaged: Vec<i64>,
+    /// Rows of [`DamagedNote`]s that go, before anything is put in their place.
+    pub drop_notes: Vec<(NoteKind, i64)>,
     /// Log positions to move forward. A position for everyone makes those of tenants that are not ahead of it unnecessary;
     /// they go.
     pub log_positions: Vec<LogPosition>,

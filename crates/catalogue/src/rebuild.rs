@@ -7,8 +7,8 @@ use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 
 use crate::complete::each_row;
-use crate::rows::{FILE_COLUMNS, file_from_row, meta_from_row, position_from_row};
-use crate::{Catalogue, CatalogueContents, CatalogueError, Commit, FileRecord, SqliteCatalogue};
+use crate::rows::{FILE_COLUMNS, META_COLUMNS, POSITION_COLUMNS, file_from_row, meta_from_row, position_from_row};
+use crate::{Catalogue, CatalogueContents, CatalogueError, Commit, FileRecord, SqliteCatalogue, names};
 
 /// What became of a damaged catalogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,18 +18,18 @@ pub struct Rebuilt {
     /// Rows that could be read and believed.
     pub files: usize,
     pub log_positions: usize,
-    /// Whether something of what it remembered beside the files ([`Commit::meta`]) is lost.
-    pub has_forgotten: bool,
 }
 
 /// Keeps a damaged catalogue aside and makes a new one of the rows that can still be read and believed. The descriptions
 /// of files of layout version 1 are not saved: such files are described anew by their rows.
 pub async fn rebuild(path: &Path) -> Result<Rebuilt, CatalogueError> {
-    let (saved, has_forgotten) = save(path).await;
+    let Saved { contents: saved, are_positions_lost } = save(path).await;
     let kept_as = keep_aside(path)?;
     let catalogue = SqliteCatalogue::open(path).await?;
-    let (files, log_positions) = (saved.files.len(), saved.log_positions.len());
-    let rebuilt = Rebuilt { kept_as, files, log_positions, has_forgotten };
+    let rebuilt = Rebuilt { kept_as, files: saved.files.len(), log_positions: saved.log_positions.len() };
+    if are_positions_lost {
+        catalogue.put_lost_position().await?;
+    }
     let commit = Commit {
         add: saved.files,
         log_positions: saved.log_positions,
@@ -41,8 +41,14 @@ pub async fn rebuild(path: &Path) -> Result<Rebuilt, CatalogueError> {
     Ok(rebuilt)
 }
 
-/// Everything that can be read, and whether something is lost that the stored files don't tell again.
-async fn save(path: &Path) -> (CatalogueContents, bool) {
+struct Saved {
+    contents: CatalogueContents,
+    are_positions_lost: bool,
+}
+
+/// Everything that can be read. Whatever can't is left out: the stored files tell it again. Of what is remembered the list of
+/// names tells what is lost, or that this is not known either.
+async fn save(path: &Path) -> Saved {
     let mut saved = CatalogueContents::default();
     let mut files: BTreeMap<String, FileRecord> = BTreeMap::new();
     // A damaged page ends a scan; from the other end as much again may be read.
@@ -52,21 +58,31 @@ async fn save(path: &Path) -> (CatalogueContents, bool) {
     }
     let mut paths = HashSet::new();
     saved.files = files.into_values().filter(|file| paths.insert(file.path.clone())).collect();
-    let positions = "SELECT log, tenant, position, checksum FROM log_positions";
-    read_some(path, positions.into(), |row| saved.log_positions.extend(position_from_row(row))).await;
-    // Those for everyone come first: a tenant's own may be ahead of it.
-    saved.log_positions.sort_by_key(|position| position.tenant.is_some());
-    let meta = "SELECT name, value, checksum FROM meta";
-    let mut believed = true;
-    let is_whole = read_some(path, meta.into(), |row| match meta_from_row(row) {
-        Some(remembered) => saved.meta.extend([remembered]),
-        None => believed = false,
+    let mut are_positions_lost = false;
+    let positions = format!("SELECT {POSITION_COLUMNS} FROM log_positions NOT INDEXED");
+    let is_whole = read_some(path, positions, |row| match position_from_row(row) {
+        Ok(position) => saved.log_positions.push(position),
+        Err(_) => are_positions_lost = true,
     })
     .await;
-    (saved, !(is_whole && believed))
+    are_positions_lost |= !is_whole;
+    // Those for everyone come first: a tenant's own may be ahead of it.
+    saved.log_positions.sort_by_key(|position| position.tenant.is_some());
+    let meta = format!("SELECT {META_COLUMNS} FROM meta NOT INDEXED");
+    let mut is_damaged = false;
+    let is_whole = read_some(path, meta, |row| match meta_from_row(row) {
+        Ok((name, value)) => drop(saved.meta.insert(name, value)),
+        Err(_) => is_damaged = true,
+    })
+    .await;
+    let has_list = saved.meta.get(names::NAMES).is_some_and(|list| list != names::WITHOUT_NAMES);
+    if !has_list && (is_damaged || !is_whole) {
+        saved.meta.insert(names::NAMES.to_owned(), names::LOST.to_owned());
+    }
+    Saved { contents: saved, are_positions_lost }
 }
 
-/// Hands on the rows that come before something damaged; whether that was all of them. A connection of its own for each
+/// Hands on the rows that come before something damaged, and says whether those are all. A connection of its own for each
 /// statement: what one meets may end the thread behind it.
 async fn read_some(path: &Path, query: String, take: impl FnMut(&SqliteRow) + Send) -> bool {
     let options = SqliteConnectOptions::new().filename(path).read_only(true);

@@ -5,7 +5,12 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use tracehouse_model::TenantId;
 
-use crate::{DamagedRow, FileRecord, LogPosition, Retirement, RetirementReason};
+use crate::{DamagedNote, DamagedRow, FileRecord, LogPosition, NoteKind, Retirement, RetirementReason};
+
+/// The columns in the order in which [`position_from_row`] reads them.
+pub(crate) const POSITION_COLUMNS: &str = "rowid, log, tenant, position, checksum";
+/// The columns in the order in which [`meta_from_row`] reads them.
+pub(crate) const META_COLUMNS: &str = "rowid, name, value, checksum";
 
 /// The columns of a file in the order in which [`file_from_row`] reads them.
 pub(crate) const FILE_COLUMNS: &str = "rowid, id, tenant, path, level, tier, spans, bytes, start_min, start_max, \
@@ -137,20 +142,31 @@ pub(crate) fn unchecked_file_from_row(row: &SqliteRow) -> Result<FileRecord, Row
     })
 }
 
-/// A log's position out of a row of `log, tenant, position, checksum`; `None` if it can't be believed. A position that is
-/// not known makes the log be read again, and what is stored already be recognised.
-pub(crate) fn position_from_row(row: &SqliteRow) -> Option<LogPosition> {
-    let (log, tenant): (String, String) = (row.try_get(0).ok()?, row.try_get(1).ok()?);
-    let (position, checksum): (i64, i64) = (row.try_get(2).ok()?, row.try_get(3).ok()?);
-    if checksum != position_checksum(&log, &tenant, position) {
-        return None;
-    }
-    let tenant = if tenant.is_empty() { None } else { Some(TenantId::new(&tenant).ok()?) };
-    Some(LogPosition { log, tenant, position: position.try_into().ok()? })
+/// A log's position out of a row of [`POSITION_COLUMNS`], if the row can be believed. A position that is not known makes the
+/// log be read again, and what is stored already be recognised.
+pub(crate) fn position_from_row(row: &SqliteRow) -> Result<LogPosition, DamagedNote> {
+    let checked = || {
+        let (log, tenant): (String, String) = (row.try_get(1).ok()?, row.try_get(2).ok()?);
+        let (position, checksum): (i64, i64) = (row.try_get(3).ok()?, row.try_get(4).ok()?);
+        if checksum != position_checksum(&log, &tenant, position) {
+            return None;
+        }
+        let tenant = if tenant.is_empty() { None } else { Some(TenantId::new(&tenant).ok()?) };
+        Some(LogPosition { log, tenant, position: position.try_into().ok()? })
+    };
+    checked().ok_or_else(|| damaged_note(NoteKind::LogPosition, row))
 }
 
-/// A name and its value out of a row of `name, value, checksum`; `None` if it can't be believed.
-pub(crate) fn meta_from_row(row: &SqliteRow) -> Option<(String, String)> {
-    let (name, value): (String, String) = (row.try_get(0).ok()?, row.try_get(1).ok()?);
-    (row.try_get::<i64, _>(2).ok()? == meta_checksum(&name, &value)).then_some((name, value))
+/// A name and its value out of a row of [`META_COLUMNS`], if the row can be believed.
+pub(crate) fn meta_from_row(row: &SqliteRow) -> Result<(String, String), DamagedNote> {
+    let checked = || {
+        let (name, value): (String, String) = (row.try_get(1).ok()?, row.try_get(2).ok()?);
+        (row.try_get::<i64, _>(3).ok()? == meta_checksum(&name, &value)).then_some((name, value))
+    };
+    checked().ok_or_else(|| damaged_note(NoteKind::Meta, row))
+}
+
+fn damaged_note(kind: NoteKind, row: &SqliteRow) -> DamagedNote {
+    let reason = "its checksum does not match, or a value can't be read".to_owned();
+    DamagedNote { kind, row: row.try_get(0).ok(), name: row.try_get(1).ok(), reason }
 }

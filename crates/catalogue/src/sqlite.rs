@@ -11,13 +11,13 @@ use sqlx::{Row, Sqlite, Transaction};
 use crate::complete::{change, each_row};
 use crate::regular::refuse_what_is_no_file;
 use crate::rows::{
-    FILE_COLUMNS, file_checksum, file_from_row, meta_checksum, meta_from_row, position_checksum, position_from_row,
+    FILE_COLUMNS, META_COLUMNS, POSITION_COLUMNS, file_checksum, file_from_row, position_checksum, position_from_row,
     unchecked_file_from_row,
 };
 use crate::schema::{self, Version};
 use crate::{
-    Catalogue, CatalogueContents, CatalogueError, Commit, FileRecord, LegacyDescription, LogPosition, Retirement,
-    RetirementReason, header,
+    Catalogue, CatalogueContents, CatalogueError, Commit, FileRecord, LegacyDescription, LogPosition, NoteKind,
+    Retirement, RetirementReason, header, names,
 };
 
 /// The catalogue in one SQLite file.
@@ -38,8 +38,6 @@ const DAMAGE_CODES: [i64; 2] = [11, 26];
 /// What SQLite says if the machine or another process is at fault, and not the file: SQLITE_PERM, BUSY, LOCKED, NOMEM, READONLY,
 /// INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL, NOLFS, AUTH.
 const OUTER_CODES: [i64; 12] = [3, 5, 6, 7, CODE_READ_ONLY, 9, 10, CODE_FULL, 14, 15, 22, 23];
-/// Set in `meta` once all rows of an older schema have their checksum.
-const CHECKSUMS_DONE: &str = "checksums";
 
 impl SqliteCatalogue {
     const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -197,6 +195,13 @@ impl SqliteCatalogue {
         asked.await.map(|_| ()).map_err(|error| self.error(error))
     }
 
+    /// Adds a position without a checksum: it stands for those that could not be saved of a damaged catalogue.
+    pub(crate) async fn put_lost_position(&self) -> Result<(), CatalogueError> {
+        let put = "INSERT OR IGNORE INTO log_positions (log, tenant, position) VALUES ('lost', '', 0)";
+        let asked = async { change(&mut *self.writer.acquire().await?, sqlx::query(put)).await };
+        asked.await.map(|_| ()).map_err(|error| self.error(error))
+    }
+
     /// Closes the connections: afterwards the file holds everything. A connection whose thread has ended is not waited for.
     pub async fn close(&self) {
         let closed = async {
@@ -207,11 +212,17 @@ impl SqliteCatalogue {
         let _ = tokio::time::timeout(Self::CLOSE_WAIT_MAX, closed).await;
     }
 
-    /// Gives the rows that a migration copied their checksums, once: SQL can't work them out.
+    /// Gives the rows that a migration copied their checksums, once: SQL can't work them out. Later a row without one is
+    /// damaged, be it that nothing says any more that this was done.
     async fn complete_checksums(&self) -> Result<(), sqlx::Error> {
         let mut is_done = false;
-        let done = sqlx::query("SELECT 1 FROM meta WHERE name = $1").bind(CHECKSUMS_DONE);
-        each_row(&mut *self.writer.acquire().await?, done, |_| is_done = true).await?;
+        for done in [
+            "SELECT 1 FROM meta NOT INDEXED LIMIT 1",
+            "SELECT 1 FROM files NOT INDEXED WHERE checksum IS NOT NULL LIMIT 1",
+            "SELECT 1 FROM log_positions NOT INDEXED WHERE checksum IS NOT NULL LIMIT 1",
+        ] {
+            each_row(&mut *self.writer.acquire().await?, sqlx::query(done), |_| is_done = true).await?;
+        }
         if is_done {
             return Ok(());
         }
@@ -237,7 +248,7 @@ impl SqliteCatalogue {
             let (log, tenant): (String, String) = (log, tenant);
             put_position(&mut transaction, &log, &tenant, position).await?;
         }
-        put_meta(&mut transaction, CHECKSUMS_DONE, "done").await?;
+        names::put(&mut transaction, names::NAMES, names::WITHOUT_NAMES).await?;
         transaction.commit().await
     }
 
@@ -248,6 +259,13 @@ impl SqliteCatalogue {
     ) -> Result<(), CatalogueError> {
         for row in &commit.drop_damaged {
             change(transaction, sqlx::query("DELETE FROM files WHERE rowid = $1").bind(row)).await?;
+        }
+        for (kind, row) in &commit.drop_notes {
+            let statement = match kind {
+                NoteKind::Meta => "DELETE FROM meta WHERE rowid = $1",
+                NoteKind::LogPosition => "DELETE FROM log_positions WHERE rowid = $1",
+            };
+            change(transaction, sqlx::query(statement).bind(row)).await?;
         }
         for file in &commit.add {
             insert_file(transaction, file).await?;
@@ -275,16 +293,17 @@ impl SqliteCatalogue {
             move_position(transaction, position).await?;
         }
         for (name, value) in &commit.meta {
-            put_meta(transaction, name, value).await?;
+            names::put(transaction, name, value).await?;
+        }
+        if !commit.meta.is_empty() {
+            names::add(transaction, commit.meta.iter().map(|(name, _)| name.as_str())).await?;
         }
         Ok(())
     }
 }
 
 impl SqliteCatalogue {
-    /// Everything, and of what is remembered beside the files the name of something that can't be believed. Nothing may be
-    /// done without that: a file would count that was not compared yet, or a log that is lost would be taken for a new one.
-    async fn read_all(&self) -> Result<(CatalogueContents, Option<String>), sqlx::Error> {
+    async fn read_all(&self) -> Result<CatalogueContents, sqlx::Error> {
         let mut contents = CatalogueContents::default();
         // One transaction, so that the parts fit together.
         let mut transaction = self.readers.begin().await?;
@@ -295,17 +314,17 @@ impl SqliteCatalogue {
         })
         .await?;
         contents.files.sort_unstable_by(|left, right| left.id.cmp(&right.id));
-        let positions = sqlx::query("SELECT log, tenant, position, checksum FROM log_positions ORDER BY log, tenant");
-        each_row(&mut transaction, positions, |row| contents.log_positions.extend(position_from_row(row))).await?;
-        let meta = sqlx::query("SELECT name, value, checksum FROM meta");
-        let mut damaged = None;
-        each_row(&mut transaction, meta, |row| match meta_from_row(row) {
-            Some(remembered) => contents.meta.extend([remembered]),
-            None => damaged = Some(row.try_get(0).unwrap_or_else(|_| "something without a name".to_owned())),
+        // Past the indexes, which may be damaged as well.
+        let positions = format!("SELECT {POSITION_COLUMNS} FROM log_positions NOT INDEXED ORDER BY log, tenant");
+        each_row(&mut transaction, sqlx::query(sqlx::AssertSqlSafe(positions)), |row| match position_from_row(row) {
+            Ok(position) => contents.log_positions.push(position),
+            Err(damaged) => contents.damaged_notes.push(damaged),
         })
         .await?;
-        contents.meta.remove(CHECKSUMS_DONE);
-        Ok((contents, damaged))
+        let meta = sqlx::AssertSqlSafe(format!("SELECT {META_COLUMNS} FROM meta NOT INDEXED"));
+        each_row(&mut transaction, sqlx::query(meta), |row| names::take(&mut contents, row)).await?;
+        names::complete(&mut contents);
+        Ok(contents)
     }
 
     async fn read_description(&self, file_id: &str) -> Result<Option<LegacyDescription>, sqlx::Error> {
@@ -333,11 +352,7 @@ impl SqliteCatalogue {
 #[async_trait]
 impl Catalogue for SqliteCatalogue {
     async fn load(&self) -> Result<CatalogueContents, CatalogueError> {
-        match self.read_all().await {
-            Ok((_, Some(name))) => Err(self.damaged(format!("what it remembers as {name} can't be believed"))),
-            Ok((contents, None)) => Ok(contents),
-            Err(error) => Err(self.first_error(error)),
-        }
+        self.read_all().await.map_err(|error| self.first_error(error))
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), CatalogueError> {
@@ -458,7 +473,8 @@ async fn update_file(transaction: &mut Transaction<'_, Sqlite>, file: &FileRecor
 async fn move_position(transaction: &mut Transaction<'_, Sqlite>, to: &LogPosition) -> Result<(), CatalogueError> {
     let tenant = to.tenant.as_ref().map_or("", |tenant| tenant.as_str());
     let query = sqlx::query(
-        "SELECT log, tenant, position, checksum FROM log_positions WHERE log = $1 AND (tenant = $2 OR tenant = '')",
+        "SELECT rowid, log, tenant, position, checksum FROM log_positions \
+         WHERE log = $1 AND (tenant = $2 OR tenant = '')",
     );
     let mut known = 0;
     each_row(transaction, query.bind(&to.log).bind(tenant), |row| {
@@ -490,18 +506,6 @@ async fn put_position(
     .bind(tenant)
     .bind(position)
     .bind(position_checksum(log, tenant, position));
-    change(transaction, put).await?;
-    Ok(())
-}
-
-async fn put_meta(transaction: &mut Transaction<'_, Sqlite>, name: &str, value: &str) -> Result<(), sqlx::Error> {
-    let put = sqlx::query(
-        "INSERT INTO meta (name, value, checksum) VALUES ($1, $2, $3) \
-         ON CONFLICT (name) DO UPDATE SET value = excluded.value, checksum = excluded.checksum",
-    )
-    .bind(name)
-    .bind(value)
-    .bind(meta_checksum(name, value));
     change(transaction, put).await?;
     Ok(())
 }

@@ -12,6 +12,7 @@ use crate::file::FileSource;
 use crate::folder;
 use crate::keeper::chain;
 use crate::log::{LOG_META, LogMark, Positions, inspect};
+use crate::lost::Lost;
 use crate::objects::{SPOOL, with_suffix};
 use crate::regular::{what_is_no_file, what_is_no_folder};
 use crate::survey::{self, Survey};
@@ -128,6 +129,7 @@ pub async fn check_store(paths: &StorePaths, quick: bool, progress: Progress<'_>
         contents => contents?,
     };
     check_log(paths, &contents, &mut report)?;
+    report.catalogue.extend(Lost::of(&contents).findings());
     if let Err(error) = folder::claim(&paths.store, &contents) {
         report.catalogue.push(chain(&error));
     }
@@ -147,7 +149,7 @@ pub async fn check_store(paths: &StorePaths, quick: bool, progress: Progress<'_>
 }
 
 fn check_log(paths: &StorePaths, contents: &CatalogueContents, report: &mut CheckReport) -> Result<(), OpenError> {
-    let positions = Positions::new(&contents.log_positions);
+    let positions = Positions::of(contents);
     let mark = contents.meta.get(LOG_META).and_then(|mark| LogMark::parse(mark));
     let found = inspect(&paths.log, &positions, mark)
         .map_err(|source| OpenError::Folder { path: paths.log.display().to_string(), source })?;

@@ -12,7 +12,8 @@
 //!   a clock which was wrong for a moment is right again afterwards. If it stays behind for [`BEHIND_SETTLES_AFTER`], it was
 //!   the known time that was wrong, as after a first start with a clock of next year.
 //! - A clock that was never set tells no time: what a store knew from one is forgotten when a clock that was is there.
-//! - A new store knows no time. Nothing in it is old before it has lived as long as the retention.
+//! - A new store knows no time. Nothing in it is old before it has lived as long as the retention. So it is with one whose
+//!   catalogue lost what it knew of the time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tracehouse_catalogue::{Catalogue, CatalogueContents, CatalogueError, Commit};
 use tracehouse_model::{BootTime, Clock, is_set_clock};
+
+use crate::lost::{Lost, is_lost};
 
 /// The wall clock is believed if it is no further ahead of the store's time than this.
 pub(crate) const AHEAD_MAX: Duration = Duration::from_secs(15 * 60);
@@ -55,7 +58,10 @@ pub async fn trust_clock(
     let contents = catalogue.load().await?;
     let clock = StoreClock::of_catalogue(wall, retention, &contents);
     clock.trust();
-    let meta = vec![(CLOCK_META.to_owned(), clock.to_remember())];
+    let mut meta = vec![(CLOCK_META.to_owned(), clock.to_remember())];
+    let mut lost = Lost::of(&contents);
+    lost.find_clock();
+    meta.extend(lost.to_remember());
     catalogue.commit(Commit { meta, ..Commit::default() }).await?;
     Ok(clock.time_unix_nanos())
 }
@@ -100,6 +106,20 @@ struct Kept {
     lived_nanos: u64,
 }
 
+/// What a catalogue tells of the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Remembered<'a> {
+    /// It was never told.
+    Nothing,
+    Lost,
+    As(&'a str),
+}
+
+/// Whether this is what [`StoreClock::to_remember`] gives.
+pub(crate) fn can_be_read(remembered: &str) -> bool {
+    serde_json::from_str::<Kept>(remembered).is_ok()
+}
+
 #[derive(Debug, Serialize, Deserialize, PartialEq)]
 struct KeptBoot {
     /// Hexadecimal.
@@ -118,10 +138,13 @@ impl StoreClock {
     fn resume(
         wall: Arc<dyn Clock>,
         retention: Duration,
-        remembered: Option<&str>,
+        remembered: Remembered<'_>,
         newest_file: Option<i64>,
     ) -> Arc<Self> {
-        let kept = remembered.and_then(|text| serde_json::from_str::<Kept>(text).ok());
+        let kept = match remembered {
+            Remembered::As(text) => serde_json::from_str::<Kept>(text).ok(),
+            Remembered::Nothing | Remembered::Lost => None,
+        };
         let (known, behind_for, lived) = match (&kept, newest_file) {
             (Some(kept), _) => {
                 let passed = measured_since(kept.boot.as_ref(), wall.boot());
@@ -131,6 +154,8 @@ impl StoreClock {
                     Duration::from_nanos(kept.lived_nanos.saturating_add(passed.unsigned_abs())),
                 )
             }
+            // Files may have been written under a clock that nobody believed.
+            (None, Some(newest)) if remembered == Remembered::Lost => (newest, Duration::ZERO, Duration::ZERO),
             (None, Some(newest)) => (newest, Duration::ZERO, Duration::MAX),
             (None, None) => (wall.now_unix_nanos(), Duration::ZERO, Duration::ZERO),
         };
@@ -150,7 +175,12 @@ impl StoreClock {
     /// Goes on from what a catalogue remembers.
     pub(crate) fn of_catalogue(wall: Arc<dyn Clock>, retention: Duration, contents: &CatalogueContents) -> Arc<Self> {
         let newest_file = contents.files.iter().map(|file| file.created_at).max();
-        Self::resume(wall, retention, contents.meta.get(CLOCK_META).map(String::as_str), newest_file)
+        let remembered = match contents.meta.get(CLOCK_META) {
+            _ if is_lost(contents, CLOCK_META) => Remembered::Lost,
+            Some(text) => Remembered::As(text),
+            None => Remembered::Nothing,
+        };
+        Self::resume(wall, retention, remembered, newest_file)
     }
 
     /// The store's time in nanoseconds since the Unix epoch.

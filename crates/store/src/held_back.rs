@@ -4,17 +4,19 @@
 //!
 //! Who is held back: a file that is missing at a start, from when it comes back; and one that a flush or a query could not look
 //! into for copies. The catalogue remembers their ids, so that a restart in between makes no difference. They are compared
-//! by the thread that merges. A file that is both missing and on the catalogue's list costs nothing until it is back.
+//! by the thread that merges. A file that is both missing and on the catalogue's list costs nothing until it is back. If the
+//! catalogue lost that list, all files are compared.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use tracehouse_catalogue::{CatalogueError, Commit, FileRecord, RetirementReason};
+use tracehouse_catalogue::{CatalogueContents, CatalogueError, Commit, FileRecord, RetirementReason};
 
 use crate::compact::write_merged;
 use crate::error::WriteError;
 use crate::file::is_damage;
 use crate::keeper::{chain, contained, look_after_damage};
+use crate::lost::is_lost;
 use crate::span_file::SpanFile;
 use crate::store::Shared;
 use crate::survey::Survey;
@@ -41,13 +43,37 @@ impl LetIn {
     }
 }
 
-/// The ids that the catalogue remembers.
-pub(crate) fn ids_of(remembered: Option<&String>) -> HashSet<String> {
-    remembered.into_iter().flat_map(|ids| ids.split_whitespace()).map(str::to_owned).collect()
+/// The files that the catalogue remembers.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum HeldBack {
+    /// It was never told.
+    Never,
+    /// What it remembered is lost: it may be any.
+    Any,
+    Ids(HashSet<String>),
+}
+
+impl HeldBack {
+    pub(crate) fn of(contents: &CatalogueContents) -> Self {
+        match contents.meta.get(HELD_BACK_META) {
+            Some(ids) => Self::Ids(ids.split_whitespace().map(str::to_owned).collect()),
+            None if is_lost(contents, HELD_BACK_META) => Self::Any,
+            None => Self::Never,
+        }
+    }
+
+    /// Whether a file must be compared before it counts.
+    pub(crate) fn contains(&self, id: &str) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Any => true,
+            Self::Ids(ids) => ids.contains(id),
+        }
+    }
 }
 
 /// What the catalogue has to remember when one file is compared.
-fn to_remember(absent: &Absent, compared: Option<&str>) -> (String, String) {
+pub(crate) fn to_remember(absent: &Absent, compared: Option<&str>) -> (String, String) {
     let files = absent.missing.iter().chain(&absent.out_of_reach).chain(&absent.held_back);
     let ids = files.map(|record| record.id.as_str()).filter(|id| Some(*id) != compared);
     (HELD_BACK_META.to_owned(), ids.collect::<Vec<_>>().join(" "))
@@ -238,18 +264,14 @@ impl Shared {
     }
 
     /// Holds back at a start what the catalogue remembers, and lets it remember what is missing.
-    pub(crate) fn hold_back_at_start(
-        &self,
-        survey: &mut Survey,
-        remembered: Option<&String>,
-    ) -> Result<Absent, CatalogueError> {
-        let known = ids_of(remembered);
+    pub(crate) fn hold_back_at_start(&self, survey: &mut Survey, known: &HeldBack) -> Result<Absent, CatalogueError> {
         let held_back: Vec<FileRecord> = survey.live.extract_if(.., |record| known.contains(&record.id)).collect();
         let mut absent = Absent::of(survey);
         absent.held_back = held_back;
         absent.look_after(self.clock.monotonic());
         let meta = to_remember(&absent, None);
-        if ids_of(Some(&meta.1)) != known {
+        // Also that there are none: once it is written, its loss can be told.
+        if HeldBack::Ids(meta.1.split_whitespace().map(str::to_owned).collect()) != *known {
             let commit = Commit { meta: vec![meta], ..Commit::default() };
             self.runtime.block_on(self.catalogue.commit(commit))?;
         }

@@ -37,6 +37,7 @@ mod held_back;
 mod hot_copies;
 mod keeper;
 mod log;
+mod lost;
 mod merger;
 mod objects;
 mod regular;

@@ -11,8 +11,10 @@
 //!    Each is compared with the others of its tenant before it counts: spans inside may have been stored again meanwhile.
 //! 5. Missing files that were merged into a listed one leave the list; so do all others if the operator says so.
 //! 6. The folder gets the store's name.
+//! 7. What the catalogue lost of what it remembers beside its files is written down anew.
 
 mod compare;
+mod forgotten;
 mod moves;
 mod open;
 
@@ -30,7 +32,8 @@ use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::file::FileSource;
 use crate::folder::{self, Marker, STORE_META};
-use crate::held_back::{HELD_BACK_META, ids_of};
+use crate::held_back::HeldBack;
+use crate::lost::Lost;
 use crate::objects::{NANOS_PER_HOUR, RETIRED_SUFFIX, SPOOL, UNKNOWN_SUFFIX, id_of_path, time_of_id, with_suffix};
 use crate::regular::{what_is_no_file, what_is_no_folder};
 use crate::repair_report::{Action, RepairReport};
@@ -71,10 +74,12 @@ pub async fn repair_store(
         progress,
         report,
         contents: CatalogueContents::default(),
+        lost: Lost::default(),
         foreseen: HashMap::new(),
         stuck: BTreeMap::new(),
     };
     repair.contents = repair.load().await?;
+    repair.lost = Lost::of(&repair.contents);
     let claimed = repair.refuse_another_folder()?;
     repair.move_back_misplaced_files()?;
     repair.rename_swapped_files()?;
@@ -91,6 +96,7 @@ pub async fn repair_store(
         repair.report.left(SPOOL, format!("{what} stands there, and no folder; move that away"));
     }
     repair.claim_folder(claimed).await?;
+    repair.write_down_what_is_lost().await?;
     if let Some(catalogue) = &repair.catalogue {
         catalogue.close().await;
     }
@@ -135,6 +141,8 @@ struct Repair<'a> {
     progress: Progress<'a>,
     report: RepairReport,
     contents: CatalogueContents,
+    /// Before anything was done.
+    lost: Lost,
     /// Files that a dry run takes to be moved, by their paths afterwards.
     foreseen: HashMap<String, Foreseen>,
     /// Misplaced files that could not be moved back, by their ids.
@@ -213,7 +221,7 @@ impl Repair<'_> {
     /// Reads all listed files, remembers damage, and learns which files they were merged from.
     async fn read_live_files(&mut self, survey: &mut Survey, steps: usize) -> Result<Listed, OpenError> {
         let mut listed = Listed::default();
-        let held_back = ids_of(self.contents.meta.get(HELD_BACK_META));
+        let held_back = HeldBack::of(&self.contents);
         let (mut whole, mut to_compare) = (Vec::new(), Vec::new());
         for (number, record) in survey.live.iter().enumerate() {
             (self.progress)(number, steps);

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tracehouse_catalogue::LogPosition;
-
 use crate::error::OpenError;
 use crate::flush_round::{Which, flush};
 use crate::log::{DAMAGED_FOLDER, LogMark, LogSettings, Positions, RecordKind, Recovered, SegmentedLog, recover};
@@ -11,17 +9,16 @@ use crate::store::Shared;
 
 impl Shared {
     /// Replays what the log holds beyond the catalogue's positions, flushing as needed, and starts the log.
-    pub(crate) fn recover_log(&self, positions: &[LogPosition], mark: Option<LogMark>) -> Result<(), OpenError> {
+    pub(crate) fn recover_log(&self, positions: &Positions, mark: Option<LogMark>) -> Result<(), OpenError> {
         let disk = &self.config.disk;
         let folder = self.config.log_dir.clone();
         disk.settle_folder(&folder)?;
         disk.make_private(&folder)?;
-        let positions = Positions::new(positions);
         // A log may hold more than memory may: what could not be written before a crash, and what an older catalogue no longer
         // knows as stored.
         let flush_at = self.config.flush_bytes.min(self.config.hot_bytes_max / 2);
         let mut not_flushed_bytes = 0;
-        let recovered = recover(disk, &folder, &positions, mark, |batch| {
+        let recovered = recover(disk, &folder, positions, mark, |batch| {
             self.state.add_hot(vec![batch]);
             let hot_bytes = self.state.hot_bytes();
             if hot_bytes.saturating_sub(not_flushed_bytes) >= flush_at {

@@ -16,9 +16,10 @@ use crate::config::StoreConfig;
 use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::folder::{self, Claim, STORE_META};
-use crate::held_back::HELD_BACK_META;
+use crate::held_back::HeldBack;
 use crate::keeper::chain;
-use crate::log::{LOG_META, LogMark};
+use crate::log::{LOG_META, LogMark, Positions};
+use crate::lost::Lost;
 use crate::objects::{Objects, SPOOL};
 use crate::store::Shared;
 use crate::survey::{self, Survey};
@@ -41,9 +42,10 @@ pub(crate) fn start(parts: Parts, runtime: tokio::runtime::Handle) -> Result<Arc
     let Parts { config, objects, local_root, catalogue, clock, randomness } = parts;
     let contents = runtime.block_on(catalogue.load())?;
     let claim = local_root.as_ref().map_or(Ok(Claim::Settled), |root| folder::claim(root, &contents))?;
-    let positions = contents.log_positions.clone();
+    let positions = Positions::of(&contents);
+    let mut lost = Lost::of(&contents);
     let mark = contents.meta.get(LOG_META).and_then(|mark| LogMark::parse(mark));
-    let held_back = contents.meta.get(HELD_BACK_META).cloned();
+    let held_back = HeldBack::of(&contents);
     let store_clock = StoreClock::of_catalogue(clock.clone(), config.retention, &contents);
     let listing = local_root.as_deref().map(|root| survey::list(&config.disk, root)).transpose()?;
     let mut survey = Survey::new(contents, local_root.as_deref().unwrap_or(Path::new("")), listing);
@@ -54,14 +56,17 @@ pub(crate) fn start(parts: Parts, runtime: tokio::runtime::Handle) -> Result<Arc
     refuse_if_many_are_missing(&survey, local_root.as_deref())?;
 
     // Catalogue and folder belong together: from here on things are changed.
+    let mut meta: Vec<_> = lost.to_remember().into_iter().collect();
     if let Some(root) = &local_root {
-        let meta = settle(&config.disk, root, claim, &*randomness)?;
-        runtime.block_on(catalogue.commit(Commit { meta, ..Commit::default() }))?;
+        meta.extend(settle(&config.disk, root, claim, &*randomness)?);
     }
+    // What is lost is noted before anything takes its place.
+    runtime.block_on(catalogue.commit(Commit { meta, ..Commit::default() }))?;
+    lost.is_remembered();
     let spool = local_root.as_ref().map_or_else(|| config.log_dir.join("spool"), |root| root.join(SPOOL));
     let objects = Objects::new(objects, local_root, spool, runtime.clone(), config.disk.clone())?;
     let shared = Shared::new(config, Arc::new(objects), catalogue, clock, store_clock, randomness, runtime);
-    shared.take_in(&mut survey, held_back.as_ref())?;
+    shared.take_in(&mut survey, &held_back, lost)?;
     shared.remember_clock()?;
     shared.recover_log(&positions, mark)?;
     // Before anything is acknowledged.
@@ -100,9 +105,9 @@ fn settle(
 }
 
 impl Shared {
-    /// Makes the files of a survey visible, or the reason why they are not. `held_back`: what the catalogue remembers of files
-    /// that are to be compared first.
-    fn take_in(&self, survey: &mut Survey, held_back: Option<&String>) -> Result<(), OpenError> {
+    /// Makes the files of a survey visible, or the reason why they are not. `held_back`: the files that are to be compared
+    /// first.
+    fn take_in(&self, survey: &mut Survey, held_back: &HeldBack, lost: Lost) -> Result<(), OpenError> {
         for path in &survey.unfinished {
             let deleted = self.objects.delete(path);
             deleted.map_err(|source| OpenError::Unfinished { path: path.clone(), source: Box::new(source) })?;
@@ -125,7 +130,8 @@ impl Shared {
         for error in &survey.unlisted {
             tracing::error!(error = chain(error), "the files in a folder of the store are not shown");
         }
-        let absent = self.hold_back_at_start(survey, held_back)?;
+        let mut absent = self.hold_back_at_start(survey, held_back)?;
+        absent.lost = lost;
         let live = std::mem::take(&mut survey.live).into_iter().map(|record| self.span_file(record)).collect();
         self.state.change_files(live, &[]);
         absent.tell();
@@ -139,6 +145,18 @@ impl Shared {
     /// Lets the catalogue remember what time it is, and how far the log has come.
     pub(crate) fn remember_clock(&self) -> Result<(), CatalogueError> {
         self.remember(false)
+    }
+
+    /// The same, when the operator has confirmed the clock: should the catalogue have lost the time, it is known again.
+    pub(crate) fn remember_trusted_clock(&self) -> Result<(), CatalogueError> {
+        let mut lost = self.absent.lock().lost.clone();
+        lost.find_clock();
+        let mut meta = vec![(CLOCK_META.to_owned(), self.store_clock.to_remember())];
+        meta.extend(lost.to_remember());
+        self.runtime.block_on(self.catalogue.commit(Commit { meta, ..Commit::default() }))?;
+        lost.is_remembered();
+        self.absent.lock().lost = lost;
+        Ok(())
     }
 
     /// The same, when the log has ended.

@@ -256,7 +256,7 @@ impl Store {
     pub async fn trust_clock(&self) -> Result<(), WriteError> {
         self.in_background(|shared| {
             shared.store_clock.trust();
-            Ok(shared.remember_clock()?)
+            Ok(shared.remember_trusted_clock()?)
         })
         .await
     }

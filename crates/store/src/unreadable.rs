@@ -12,6 +12,7 @@ use tracehouse_model::TenantId;
 
 use crate::error::WriteError;
 use crate::keeper::chain;
+use crate::lost::Lost;
 use crate::objects::NANOS_PER_HOUR;
 use crate::span_file::SpanFile;
 use crate::store::Shared;
@@ -73,6 +74,8 @@ pub(crate) struct Absent {
     aside: Vec<FileRecord>,
     unknown: Vec<UnknownFile>,
     damaged_rows: Vec<DamagedRow>,
+    /// What else the catalogue does not know any more.
+    pub(crate) lost: Lost,
     /// When missing files are looked for again, on the monotonic clock.
     look_at: Duration,
 }
@@ -87,6 +90,7 @@ impl Absent {
             aside: std::mem::take(&mut survey.aside),
             unknown: std::mem::take(&mut survey.unknown),
             damaged_rows: std::mem::take(&mut survey.damaged_rows),
+            lost: Lost::default(),
             look_at: Duration::ZERO,
         }
     }
@@ -128,7 +132,7 @@ impl Absent {
         metrics::gauge!("tracehouse_store_held_back_files").set(self.held_back.len() as f64);
         metrics::gauge!("tracehouse_store_set_aside_files").set(self.aside.len() as f64);
         metrics::gauge!("tracehouse_store_unknown_files").set(self.unknown.len() as f64);
-        metrics::gauge!("tracehouse_catalogue_damaged_rows").set(self.damaged_rows.len() as f64);
+        metrics::gauge!("tracehouse_catalogue_damaged_rows").set((self.damaged_rows.len() + self.lost.count()) as f64);
     }
 
     /// Names the files in the log, as every start does.
@@ -184,6 +188,7 @@ impl Absent {
             let rows = if count == 1 { "row" } else { "rows" };
             troubles.push(format!("{count} {rows} of the catalogue {} damaged; {REPAIR}", are(count)));
         }
+        troubles.extend(self.lost.findings().into_iter().map(|finding| format!("{finding}; {REPAIR}")));
         if !self.aside.is_empty() {
             let count = self.aside.len();
             troubles.push(format!("{} {} damaged and set aside; the spans are not shown", files(count), are(count)));

@@ -14,7 +14,7 @@ async fn world_of_three() -> World {
         retire: vec![("c".into(), RetirementReason::Replaced)],
         retired_at: 4,
         log_positions: vec![position(None, 3), position(Some("shop"), 6)],
-        meta: vec![("store".into(), "1".into())],
+        meta: vec![("store".into(), "1".into()), ("clock".into(), "noon".into())],
         ..Commit::default()
     };
     catalogue.commit(commit).await.expect("commits");
@@ -79,6 +79,94 @@ async fn a_position_that_changed_by_itself_is_not_believed() {
     catalogue.commit(forward).await.expect("a position takes its place");
     let known = catalogue.load().await.expect("loads").log_positions;
     assert_eq!(known, [position(None, 4), position(Some("shop"), 6)]);
+}
+
+/// Before, such a row was left out in silence, as if nothing had ever been remembered.
+#[tokio::test]
+async fn what_is_remembered_is_not_lost_in_silence() {
+    const CHANGES: [(&str, bool); 8] = [
+        ("UPDATE meta SET value = 'eleven' WHERE name = 'clock'", true),
+        ("UPDATE meta SET value = x'6e6f6f6e' WHERE name = 'clock'", true),
+        ("UPDATE meta SET checksum = checksum + 1 WHERE name = 'clock'", true),
+        ("UPDATE meta SET checksum = NULL WHERE name = 'clock'", true),
+        ("UPDATE meta SET name = 'clocj' WHERE name = 'clock'", true),
+        ("UPDATE meta SET name = NULL WHERE name = 'clock'", true),
+        ("UPDATE meta SET name = x'636c6f636b' WHERE name = 'clock'", true),
+        ("DELETE FROM meta WHERE name = 'clock'", false),
+    ];
+    for (change, is_there) in CHANGES {
+        let world = world_of_three().await;
+        world.meddle(&[change]).await;
+        let catalogue = world.open().await;
+        let contents = catalogue.load().await.expect("the others load");
+        assert!(contents.is_lost("clock") && !contents.is_lost("store"), "{change}");
+        assert!(!contents.is_lost("other"), "{change}: it was never told");
+        assert_eq!(contents.meta.keys().collect::<Vec<_>>(), ["store"], "{change}");
+        let drop_notes: Vec<_> =
+            contents.damaged_notes.iter().filter_map(|note| Some((note.kind, note.row?))).collect();
+        assert_eq!(drop_notes.len(), usize::from(is_there), "{change}: {:?}", contents.damaged_notes);
+        let meta = vec![("clock".into(), "noon".into())];
+        catalogue.commit(Commit { drop_notes, meta, ..Commit::default() }).await.expect("commits");
+        let contents = catalogue.load().await.expect("loads");
+        assert_eq!((contents.damaged_notes, contents.meta.len()), (vec![], 2), "{change}");
+    }
+}
+
+/// The list of what must be there is a row like the others. Nobody takes its loss for a catalogue of an earlier version, in which
+/// rows have no checksums yet: damaged ones would become sound by that.
+#[tokio::test]
+async fn the_list_of_what_must_be_remembered_may_be_lost_itself() {
+    const CHANGES: [&str; 4] = [
+        "UPDATE meta SET value = 'done store' WHERE name = 'checksums'",
+        "UPDATE meta SET value = x'00' WHERE name = 'checksums'",
+        "UPDATE meta SET name = 'checkrums' WHERE name = 'checksums'",
+        "DELETE FROM meta WHERE name = 'checksums'",
+    ];
+    for change in CHANGES {
+        let world = world_of_three().await;
+        world
+            .meddle(&[
+                change,
+                "DELETE FROM meta WHERE name = 'clock'",
+                "UPDATE files SET checksum = NULL WHERE id = 'b'",
+                "UPDATE log_positions SET position = 4000 WHERE tenant = ''",
+            ])
+            .await;
+        let catalogue = world.open().await;
+        let contents = catalogue.load().await.expect("the others load");
+        assert!(contents.is_lost("clock") && !contents.is_lost("store"), "{change}");
+        assert!(!contents.damaged_notes.is_empty() && contents.are_positions_lost(), "{change}");
+        assert_eq!((contents.files.len(), contents.damaged_rows.len()), (2, 1), "{change}");
+        assert_eq!(contents.log_positions, [position(Some("shop"), 6)], "{change}");
+    }
+}
+
+/// A catalogue that is made anew knows that there was more.
+#[tokio::test]
+async fn what_could_not_be_saved_is_known_to_be_lost() {
+    for (change, is_list_known) in [
+        ("UPDATE meta SET value = 'eleven' WHERE name = 'clock'", true),
+        ("DELETE FROM meta WHERE name = 'clock'", true),
+        ("UPDATE meta SET value = '' WHERE name IN ('clock', 'checksums')", false),
+    ] {
+        let world = world_of_three().await;
+        world.meddle(&[change, "UPDATE log_positions SET position = 4000 WHERE tenant = ''"]).await;
+        rebuild(&world.path()).await.expect("a new one is made");
+        for _ in 0..2 {
+            let catalogue = world.open().await;
+            let contents = catalogue.load().await.expect("loads");
+            assert!(contents.is_lost("clock") && !contents.is_lost("store"), "{change}");
+            assert_eq!(contents.is_lost("other"), !is_list_known, "{change}");
+            let told: Vec<_> = contents.damaged_notes.iter().filter_map(|note| note.name.as_deref()).collect();
+            assert_eq!(told, ["lost", if is_list_known { "clock" } else { "checksums" }], "{change}");
+            assert!(contents.are_positions_lost(), "{change}");
+            assert_eq!(contents.log_positions, [position(Some("shop"), 6)], "{change}");
+            // It does not become the list of what is there by the next thing that is remembered.
+            let meta = vec![("log".into(), "7".into())];
+            catalogue.commit(Commit { meta, ..Commit::default() }).await.expect("commits");
+            catalogue.close().await;
+        }
+    }
 }
 
 /// A database that SQLite itself calls malformed is not opened, with an error that says what to do, and not changed; what

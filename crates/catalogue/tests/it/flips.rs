@@ -28,7 +28,7 @@ async fn sound() -> (Vec<u8>, CatalogueContents) {
         retire: vec![("c".into(), RetirementReason::Replaced)],
         retired_at: 4,
         log_positions: vec![position(None, 3), position(Some("shop"), 6)],
-        meta: vec![("store".into(), "1".into())],
+        meta: vec![("store".into(), "1".into()), ("clock".into(), "noon".into())],
         ..Commit::default()
     };
     catalogue.commit(commit).await.expect("commits");
@@ -65,6 +65,7 @@ async fn start(world: &World, sound: &CatalogueContents, change: &str) -> Result
     let contents = loaded.map_err(damage)?;
     assert_eq!(contents.files.len() + contents.damaged_rows.len(), sound.files.len(), "{change}: {contents:?}");
     assert!(is_part(&contents, sound), "{change}: {contents:?}");
+    assert!(tells_what_is_lost(&contents, sound), "{change}: {contents:?}");
     used.map_err(damage)
 }
 
@@ -72,6 +73,12 @@ fn is_part(contents: &CatalogueContents, of: &CatalogueContents) -> bool {
     contents.files.iter().all(|file| of.files.contains(file))
         && contents.log_positions.iter().all(|position| of.log_positions.contains(position))
         && contents.meta.iter().all(|(name, value)| of.meta.get(name) == Some(value))
+}
+
+/// Nothing that was remembered is gone in silence.
+fn tells_what_is_lost(contents: &CatalogueContents, of: &CatalogueContents) -> bool {
+    of.meta.keys().all(|name| contents.meta.contains_key(name) || contents.is_lost(name))
+        && (contents.log_positions.len() == of.log_positions.len() || contents.are_positions_lost())
 }
 
 /// Before, a changed letter in a column's name was another error, which nothing mended, and one that was no text kept a start
@@ -97,6 +104,7 @@ async fn a_flipped_bit_changes_nothing_or_is_damage() {
             rebuilt.unwrap_or_else(|_| panic!("{change}: a repair waits for ever")).expect("it is made anew");
             let contents = world.open().await.load().await.expect("loads");
             assert!(is_part(&contents, &sound) && contents.damaged_rows.is_empty(), "{change}: {contents:?}");
+            assert!(tells_what_is_lost(&contents, &sound), "{change}: {contents:?}");
         }
     }
     assert!(refused > REPAIRED_STEP, "{refused}");

@@ -109,7 +109,8 @@ pub(crate) struct Continuity<'a> {
 
 impl<'a> Continuity<'a> {
     pub(crate) fn new(positions: &'a Positions, mark: Option<LogMark>) -> Self {
-        let is_known = mark.is_some() || positions.highest() > 0;
+        let is_begin_lost = positions.are_lost() && positions.all() == 0;
+        let is_known = !is_begin_lost && (mark.is_some() || positions.highest() > 0);
         Self { positions, mark, next: is_known.then(|| positions.all() + 1) }
     }
 

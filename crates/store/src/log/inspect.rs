@@ -20,6 +20,12 @@ pub(crate) struct LogFinding {
     /// Records that should be there and are not.
     pub(crate) lost: Vec<LostRecords>,
     pub(crate) end_lost: Option<EndLost>,
+    /// The first number that a segment begins with.
+    pub(crate) first: Option<u64>,
+    /// The highest number that the log tells of.
+    pub(crate) told: u64,
+    /// What the segments take on the disk.
+    pub(crate) bytes: u64,
 }
 
 /// What a segment of the log holds.
@@ -52,7 +58,9 @@ pub(crate) fn inspect(folder: &Path, positions: &Positions, mark: Option<LogMark
     let (mut finding, mut continuity, mut told) = (LogFinding::default(), Continuity::new(positions, mark), 0);
     for (name, path) in segments {
         finding.lost.extend(continuity.meet(name.first_sequence));
+        finding.first.get_or_insert(name.first_sequence);
         told = told.max(name.first_sequence.saturating_sub(1));
+        finding.bytes += fs::metadata(&path).map_or(0, |found| found.len());
         let mut segment = SegmentFinding { path, ..SegmentFinding::default() };
         let inspected = inspect_segment(name, &mut segment, |sequence| {
             finding.lost.extend(continuity.meet(sequence));
@@ -62,6 +70,7 @@ pub(crate) fn inspect(folder: &Path, positions: &Positions, mark: Option<LogMark
         segment.fault = inspected.err();
         finding.segments.push(segment);
     }
+    finding.told = told;
     finding.end_lost = continuity.end(told);
     Ok(finding)
 }

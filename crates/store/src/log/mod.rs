@@ -23,8 +23,8 @@ use tracehouse_model::{SpanBatch, TenantId};
 use crate::error::AppendError;
 
 pub(crate) use continuity::{LOG_META, LogMark};
-pub(crate) use inspect::inspect;
-pub(crate) use positions::{Positions, adopted, is_stored, stored};
+pub(crate) use inspect::{LogFinding, inspect};
+pub(crate) use positions::{Positions, adopted, all_adopted, is_stored, stored};
 pub(crate) use recover::{DAMAGED_FOLDER, Recovered, recover};
 pub(crate) use segment::RecordKind;
 pub(crate) use writer::{LogSettings, SegmentedLog};

@@ -8,10 +8,13 @@
 //! repeated, and the adopted number over those that repeat them. A crash before that commit leaves both on the disk, and the
 //! earlier ones count; after it the later ones do. Never both: an adopted record's number is above the tenant's position, and
 //! a record that was never adopted is below the position that the next adoption moves to.
+//!
+//! A position that the catalogue lost makes records count that need not: what they hold is recognised as stored already, or
+//! as a copy. So if any is lost all carried records count.
 
 use std::collections::BTreeMap;
 
-use tracehouse_catalogue::LogPosition;
+use tracehouse_catalogue::{CatalogueContents, LogPosition};
 use tracehouse_model::TenantId;
 
 use super::segment::RecordKind;
@@ -28,6 +31,10 @@ pub(crate) struct Positions {
     all: u64,
     stored: BTreeMap<TenantId, u64>,
     adopted: BTreeMap<TenantId, u64>,
+    /// The same number for everyone, as a repair leaves it.
+    all_adopted: u64,
+    /// Some are not known any more.
+    are_lost: bool,
 }
 
 impl Positions {
@@ -37,11 +44,21 @@ impl Positions {
             match (log.as_str(), tenant) {
                 (LOG_NAME, None) => positions.all = *position,
                 (LOG_NAME, Some(tenant)) => drop(positions.stored.insert(tenant.clone(), *position)),
+                (ADOPTED_NAME, None) => positions.all_adopted = *position,
                 (ADOPTED_NAME, Some(tenant)) => drop(positions.adopted.insert(tenant.clone(), *position)),
                 _ => {}
             }
         }
         positions
+    }
+
+    /// As a catalogue tells them.
+    pub(crate) fn of(contents: &CatalogueContents) -> Self {
+        Self { are_lost: contents.are_positions_lost(), ..Self::new(&contents.log_positions) }
+    }
+
+    pub(super) fn are_lost(&self) -> bool {
+        self.are_lost
     }
 
     /// Everything up to here is stored or carried forward, whosever it is.
@@ -51,13 +68,14 @@ impl Positions {
 
     /// Every number up to here has been given.
     pub(crate) fn highest(&self) -> u64 {
-        self.stored.values().chain(self.adopted.values()).copied().fold(self.all, u64::max)
+        self.stored.values().chain(self.adopted.values()).copied().fold(self.all.max(self.all_adopted), u64::max)
     }
 
     /// Whether a record's spans are to be read from it.
     pub(super) fn counts(&self, tenant: &TenantId, kind: RecordKind, sequence: u64) -> bool {
         let of = |positions: &BTreeMap<TenantId, u64>| positions.get(tenant).copied().unwrap_or(0);
-        sequence > self.all.max(of(&self.stored)) && (kind == RecordKind::New || sequence <= of(&self.adopted))
+        let is_adopted = || self.are_lost || sequence <= self.all_adopted.max(of(&self.adopted));
+        sequence > self.all.max(of(&self.stored)) && (kind == RecordKind::New || is_adopted())
     }
 }
 
@@ -76,6 +94,11 @@ pub(crate) fn is_stored(known: &[LogPosition], wanted: &LogPosition) -> bool {
 /// The tenant's carried records up to a number count from now on.
 pub(crate) fn adopted(tenant: &TenantId, position: u64) -> LogPosition {
     LogPosition { log: ADOPTED_NAME.into(), tenant: Some(tenant.clone()), position }
+}
+
+/// The same for everyone's.
+pub(crate) fn all_adopted(position: u64) -> LogPosition {
+    LogPosition { log: ADOPTED_NAME.into(), tenant: None, position }
 }
 
 #[cfg(test)]
@@ -99,5 +122,20 @@ mod tests {
         assert_eq!(counting(&carried), [20, 21, 22]);
         assert_eq!(Positions::new(&carried).highest(), 21);
         assert_eq!(counting(&[stored(None, 21), adopted(&tenant, 21)]), [22]);
+        // A repair found 22 to be the last number.
+        assert_eq!(counting(&[stored(None, 9), stored(Some(&tenant), 19), all_adopted(22)]), [20, 21, 22]);
+    }
+
+    /// Otherwise the spans in them would be gone.
+    #[test]
+    fn carried_records_count_if_nobody_knows_which_were_adopted() {
+        let tenant = TenantId::default();
+        let known = [stored(None, 9), stored(Some(&tenant), 19)];
+        let positions = Positions::new(&known);
+        assert!(!positions.counts(&tenant, RecordKind::Carried, 20));
+        let positions = Positions { are_lost: true, ..positions };
+        assert!(positions.counts(&tenant, RecordKind::Carried, 20));
+        assert!(!positions.counts(&tenant, RecordKind::Carried, 19), "what is known to be stored is");
+        assert_eq!(positions.highest(), 19);
     }
 }

@@ -3,10 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tracehouse_catalogue::{Catalogue, CatalogueError, Commit, SqliteCatalogue, rebuild};
+use tracehouse_catalogue::{Catalogue, CatalogueError, SqliteCatalogue, rebuild};
 
 use crate::error::OpenError;
-use crate::held_back::HELD_BACK_META;
 use crate::repair_report::{Action, RepairReport};
 
 use super::RepairOptions;
@@ -64,15 +63,6 @@ async fn open_and_read(path: &Path, read_only: bool) -> Result<Arc<SqliteCatalog
 
 async fn rebuilt(path: &Path, finding: String, report: &mut RepairReport) -> Result<Arc<SqliteCatalogue>, OpenError> {
     let rebuilt = rebuild(path).await?;
-    let has_forgotten = rebuilt.has_forgotten;
     report.did(Action::RebuildCatalogue { finding, kept_as: Some(rebuilt.kept_as), files: rebuilt.files });
-    let catalogue = SqliteCatalogue::open(path).await?;
-    if has_forgotten {
-        // Which files were held back is not known any more, so each is compared.
-        let files = catalogue.load().await?.files;
-        let ids: Vec<String> = files.into_iter().filter(|file| file.retired.is_none()).map(|file| file.id).collect();
-        let meta = vec![(HELD_BACK_META.to_owned(), ids.join(" "))];
-        catalogue.commit(Commit { meta, ..Commit::default() }).await?;
-    }
-    Ok(catalogue)
+    Ok(SqliteCatalogue::open(path).await?)
 }

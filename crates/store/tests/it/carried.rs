@@ -6,8 +6,8 @@ use std::io;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tracehouse_model::Span;
-use tracehouse_store::{Store, StoreConfig};
+use tracehouse_model::{Span, SystemRandomness};
+use tracehouse_store::{Action, RepairOptions, Store, StoreConfig, check_store, repair_store};
 
 use crate::disk_faults::Faults;
 use crate::spans::{Key, NOON, assert_same_spans, batch_of, by_key, plain_span};
@@ -151,5 +151,46 @@ async fn a_crash_at_any_step_of_carrying_forward_leaves_every_span_once() {
         let again = image.open().await;
         check(&what, &again, FAILING, failing().chain([900]));
         check(&what, &again, 0, 0..*rounds * OTHERS);
+    }
+}
+
+/// Before, carried records no longer counted, and after the next flush their spans were gone. Nobody was told.
+#[tokio::test(flavor = "multi_thread")]
+async fn carried_spans_outlive_the_catalogues_positions() {
+    let world = World::new();
+    let faults = Faults::new();
+    let store = world.open_with(config(&world, &faults)).await;
+    faults.fail("create folder", "tenant=team-a", io::ErrorKind::StorageFull);
+    append_to(&store, FAILING, 0).await;
+    for round in 0..50 {
+        append_to(&store, 0, round).await;
+        store.flush().await.expect_err("one tenant can't be written");
+    }
+    for which in ["log = 'local-adopted'", "tenant = ''", "log = 'local' AND tenant <> ''", "TRUE"] {
+        for is_repaired in [false, true] {
+            let what = format!("{which}, repaired: {is_repaired}");
+            let image = world.crash_image();
+            image.meddle(&[&format!("UPDATE log_positions SET position = position + 1000 WHERE {which}")]).await;
+            if is_repaired {
+                let (clock, randomness) = (image.clock.clone(), Arc::new(SystemRandomness::from_seed(1)));
+                let options = RepairOptions::default();
+                let done = repair_store(&image.paths(), options, clock, randomness, &mut |_, _| {}).await;
+                let done = done.expect("it can be repaired");
+                assert!(matches!(&done.actions[..], [Action::Remember { .. }]), "{what}: {done:?}");
+                let checked = check_store(&image.paths(), false, &mut |_, _| {}).await.expect("it can be checked");
+                assert!(checked.is_sound(), "{what}: {checked:?}");
+            }
+            let store = image.open().await;
+            let is_told = store.troubles().iter().any(|trouble| trouble.contains("how much of the log"));
+            assert_eq!(is_told, !is_repaired, "{what}: {:?}", store.troubles());
+            check(&what, &store, FAILING, [0]);
+            check(&what, &store, 0, 0..50);
+            store.shutdown().await.expect("the store stops");
+            drop(store);
+            let again = image.open().await;
+            check(&what, &again, FAILING, [0]);
+            check(&what, &again, 0, 0..50);
+            again.shutdown().await.expect("the store stops");
+        }
     }
 }

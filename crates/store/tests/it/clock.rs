@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tracehouse_catalogue::Catalogue;
-use tracehouse_model::{Clock, Span, TenantId};
-use tracehouse_store::{ClockStanding, Store, StoreConfig};
+use tracehouse_model::{Clock, Span, SystemRandomness, TenantId};
+use tracehouse_store::{ClockStanding, RepairOptions, Store, StoreConfig, repair_store};
 
 use crate::spans::{HOUR, NOON, assert_same_spans, batch_of, by_key, plain_span};
 use crate::world::{World, all_spans, append, until};
@@ -96,6 +96,42 @@ async fn a_boot_with_a_clock_far_ahead_deletes_nothing() {
         world.clock.advance(time(3 * DAY));
         until("what is really old goes", || store.snapshot(&TenantId::default()).files.len() == 1).await;
         check_days("right again", &store, &[-2]);
+    }
+}
+
+/// Before, the newest file's time was taken for the time that had come. It may be a wrong clock's, and everything was deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_deleted_once_the_catalogue_lost_the_time() {
+    const DAMAGE: &str = "UPDATE meta SET value = replace(value, '1', '2') WHERE name = 'clock'";
+    for (is_repaired, damage) in [(false, DAMAGE), (false, "DELETE FROM meta WHERE name = 'clock'"), (true, DAMAGE)] {
+        let (world, store) = old_store().await;
+        world.clock.jump_wall_clock(YEAR);
+        append(&store, batch_of(&spans_at(-1))).await;
+        store.flush().await.expect("the flush succeeds");
+        store.shutdown().await.expect("the store stops");
+        world.meddle(&[damage]).await;
+        if is_repaired {
+            let (clock, randomness) = (world.clock.clone(), Arc::new(SystemRandomness::from_seed(1)));
+            let options = RepairOptions::default();
+            repair_store(&world.paths(), options, clock, randomness, &mut |_, _| {}).await.expect("it can be repaired");
+        }
+        let store = world.open_with(config(&world)).await;
+        let is_told = |store: &Store| {
+            store.troubles().iter().any(|trouble| trouble.contains("lost") && trouble.contains("trust-clock"))
+        };
+        assert_eq!(is_told(&store), !is_repaired, "{:?}", store.troubles());
+        a_round_of_the_keeper(&world).await;
+        check_days("lost", &store, &[-5, -2, -1]);
+        // Someone sets the clock right and says so; retention goes by it again.
+        world.clock.jump_wall_clock(-YEAR);
+        store.trust_clock().await.expect("it is written down");
+        assert_eq!(store.troubles(), Vec::<String>::new());
+        world.clock.advance(time(3 * DAY));
+        until("what is really old goes", || store.snapshot(&TenantId::default()).files.len() == 2).await;
+        check_days("known again", &store, &[-2, -1]);
+        let store = reopen(&world, store).await;
+        assert_eq!(store.troubles(), Vec::<String>::new());
+        store.shutdown().await.expect("the store stops");
     }
 }
 

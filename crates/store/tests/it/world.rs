@@ -63,11 +63,11 @@ impl World {
     }
 
     /// Runs statements past the catalogue, as a faulty disk or another program would; afterwards one file holds everything.
-    pub(crate) async fn meddle(&self, statements: &[&'static str]) {
+    pub(crate) async fn meddle(&self, statements: &[&str]) {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.paths().catalogue);
         let pool = sqlx::SqlitePool::connect_with(options).await.expect("connects");
         for statement in statements.iter().chain(&["PRAGMA wal_checkpoint(TRUNCATE)"]) {
-            sqlx::query(*statement).execute(&pool).await.expect("the statement runs");
+            sqlx::query(sqlx::AssertSqlSafe(*statement)).execute(&pool).await.expect("the statement runs");
         }
         pool.close().await;
     }

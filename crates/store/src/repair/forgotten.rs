@@ -1,0 +1,72 @@
+//! What the catalogue lost of what it remembers beside its files: it is found out again, or the safe side is written down.
+
+use tracehouse_catalogue::Commit;
+
+use crate::clock::{CLOCK_META, StoreClock};
+use crate::config::StoreConfig;
+use crate::error::OpenError;
+use crate::folder::STORE_META;
+use crate::held_back::{HELD_BACK_META, to_remember};
+use crate::log::{LOG_META, LogFinding, LogMark, Positions, all_adopted, inspect, stored};
+use crate::lost::{Lost, is_lost};
+use crate::repair_report::Action;
+use crate::unreadable::Absent;
+
+use super::Repair;
+
+impl Repair<'_> {
+    /// Comes last: by then files were compared, and the folder has its name.
+    pub(super) async fn write_down_what_is_lost(&mut self) -> Result<(), OpenError> {
+        if self.lost.count() == 0 {
+            return Ok(());
+        }
+        // Some of it was written meanwhile, perhaps into the row that was damaged.
+        self.contents = self.load().await?;
+        if !self.options.dry_run && is_lost(&self.contents, STORE_META) {
+            let why = "the store's name is lost, and the folder is not known to be the right one";
+            self.report.left("the catalogue", why.to_owned());
+            return Ok(());
+        }
+        let positions = Positions::of(&self.contents);
+        let mark = self.contents.meta.get(LOG_META).and_then(|mark| LogMark::parse(mark));
+        let log = inspect(&self.paths.log, &positions, mark)
+            .map_err(|source| OpenError::Folder { path: self.paths.log.display().to_string(), source })?;
+        let reached = log.told.max(positions.highest()).max(mark.map_or(0, |mark| mark.reached));
+        let mut commit = Commit { meta: self.assumed(&log, reached), ..Commit::default() };
+        commit.meta.push(Lost::to_forget());
+        let rows = self.contents.damaged_notes.iter().filter_map(|note| Some((note.kind, note.row?)));
+        commit.drop_notes = rows.collect();
+        if self.contents.are_positions_lost() {
+            // A log begins with what was not stored; all that it repeats counts, as nobody knows better.
+            let first = log.first.filter(|_| positions.all() == 0);
+            commit.log_positions.extend(first.map(|first| stored(None, first.saturating_sub(1))));
+            commit.log_positions.push(all_adopted(reached));
+        }
+        self.commit(commit).await?;
+        let findings = self.lost.findings().into_iter();
+        self.report.actions.extend(findings.map(|finding| Action::Remember { finding }));
+        Ok(())
+    }
+
+    /// What takes the place of what is lost still.
+    fn assumed(&self, log: &LogFinding, reached: u64) -> Vec<(String, String)> {
+        let mut meta = Vec::new();
+        if is_lost(&self.contents, CLOCK_META) {
+            let retention = StoreConfig::default().retention;
+            let clock = StoreClock::of_catalogue(self.clock.clone(), retention, &self.contents);
+            meta.push((CLOCK_META.to_owned(), clock.to_remember()));
+        }
+        if is_lost(&self.contents, LOG_META) {
+            let mark = LogMark { reached, bytes: log.bytes, is_last: true };
+            meta.push((LOG_META.to_owned(), mark.to_string()));
+        }
+        if is_lost(&self.contents, HELD_BACK_META) {
+            // Nothing is there to be compared; what is missing is when it comes back.
+            let live = self.contents.files.iter().filter(|record| record.retired.is_none());
+            let mut absent = Absent::default();
+            absent.missing.extend(live.cloned());
+            meta.push(to_remember(&absent, None));
+        }
+        meta
+    }
+}
