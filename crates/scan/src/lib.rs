@@ -23,6 +23,7 @@
 
 mod blocks;
 mod bounds;
+mod by_value;
 mod columns;
 mod fault;
 mod field;

@@ -8,24 +8,22 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, FixedSizeBinaryArray};
-use arrow::array::{Int32Array, Int64Array, RecordBatch, RecordBatchOptions};
+use arrow::array::{Int32Array, RecordBatch, RecordBatchOptions};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{DataType, Field as ArrowField, Schema, TimestampNanosecondType};
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::SpanId;
-use tracehouse_store::{DistinctValues, OpenFile, StringForm};
+use tracehouse_store::{OpenFile, StringForm};
 
 use crate::bounds::{Bounds, Reading};
+use crate::by_value::ByValue;
 use crate::columns::{ReadRows, batch_rows};
 use crate::fault::{Contents, no_room, readable};
-use crate::field::{Field, PARENT, Place, Values};
+use crate::field::{Field, PARENT, Values};
 use crate::held::Held;
 
 /// The columns that tell the parent of a span.
 const PARENT_COLUMNS: [&str; 3] = ["span_id", "parent_span_id", "parent_offset"];
-
-/// Columns of so few values that most row groups have each of them: it is not worth it to look at the values first.
-const COLUMNS_OF_FEW_VALUES: [&str; 2] = ["kind", "status"];
 
 /// A condition on the value of one field, as a language has it.
 pub trait Test {
@@ -118,37 +116,21 @@ impl RowGroup<'_> {
             }
             // A key stands once among the attributes of one owner: it matters only to those of others that it is there.
             let only_holding_matters = !of_none && places[at + 1..].iter().all(|next| next.owner == place.owner);
-            if only_holding_matters && self.rules_out(place, test)? {
-                continue;
-            }
-            let decided = self.decide(&[&place.column], &left, |batch| {
-                let found = place.values(batch.column(0))?;
-                let of_values = test.of(found.values)?;
-                Ok::<_, T::Error>(
-                    found.numbers.map_or_else(|| of_values.clone(), |numbers| of_rows(&of_values, numbers)),
-                )
-            })?;
+            let decided = match self.by_value(place, test, &left, only_holding_matters)? {
+                ByValue::Nothing => continue,
+                ByValue::Decided(decided) => decided,
+                ByValue::Unknown => self.decide(&[&place.column], &left, |batch| {
+                    let found = place.values(batch.column(0))?;
+                    let of_values = test.of(found.values)?;
+                    Ok::<_, T::Error>(
+                        found.numbers.map_or_else(|| of_values.clone(), |numbers| of_rows(&of_values, numbers)),
+                    )
+                })?,
+            };
             held = &held | &(&decided.values & &left);
             left = &left & &!&decided.present;
         }
         Ok(if of_none { &held | &left } else { held })
-    }
-
-    /// Whether the file says which values a column has, and a test holds for none of them.
-    fn rules_out<T: Test>(&self, place: &Place<'_>, test: &T) -> Result<bool> {
-        if place.key.is_some() || COLUMNS_OF_FEW_VALUES.contains(&place.column.as_str()) {
-            return Ok(false);
-        }
-        let values = match self.open.distinct_values(self.number, &place.column)? {
-            Some(DistinctValues::Texts(texts)) => Values::of_texts(texts.iter().map(String::as_str)),
-            Some(DistinctValues::Ints(ints)) => Values::Typed(Arc::new(Int64Array::from(ints))),
-            None => {
-                let range = self.open.int_range(self.number, &place.column);
-                return Ok(range.is_some_and(|(least, greatest)| !test.may_hold_within(least, greatest)));
-            }
-        };
-        // What fails for a value is told by the rows that have it.
-        Ok(test.of(values).is_ok_and(|held| held.true_count() == 0))
     }
 
     /// The rows of some for which a condition on several columns holds, batch by batch.
@@ -217,17 +199,17 @@ impl RowGroup<'_> {
 }
 
 /// What was decided about the rows of a row group; false for those that were not read.
-struct Decided {
-    values: BooleanBuffer,
+pub(crate) struct Decided {
+    pub(crate) values: BooleanBuffer,
     /// Where there is a value at all.
-    present: BooleanBuffer,
+    pub(crate) present: BooleanBuffer,
 }
 
-fn holding(decided: &BooleanArray) -> BooleanBuffer {
+pub(crate) fn holding(decided: &BooleanArray) -> BooleanBuffer {
     decided.nulls().map_or_else(|| decided.values().clone(), |nulls| decided.values() & nulls.inner())
 }
 
-fn present(decided: &BooleanArray) -> BooleanBuffer {
+pub(crate) fn present(decided: &BooleanArray) -> BooleanBuffer {
     decided.nulls().map_or_else(|| BooleanBuffer::new_set(decided.len()), |nulls| nulls.inner().clone())
 }
 

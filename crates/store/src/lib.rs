@@ -64,8 +64,8 @@ pub use error::{AppendError, OpenError, ReadError, WriteError};
 #[cfg(any(test, feature = "fuzzing"))]
 pub use file::any_bytes;
 pub use file::{
-    Batches, ColumnType, Damage, DistinctValues, FileContents, KeyCount, Layout, NameList, NumberedColumn, OpenFile,
-    Projection, PromotedAttribute, StringForm, TraceRows, is_damage,
+    Batches, ColumnType, Damage, DistinctColumn, DistinctValues, FileContents, KeyCount, Layout, NameList,
+    NumberedColumn, OpenFile, Projection, PromotedAttribute, StringForm, TraceRows, is_damage,
 };
 pub use flush::FlushReport;
 pub use folder::open_folder;

@@ -22,7 +22,7 @@
 //!   holds the same lock, so that a folder does not vanish between its making and the file that it is made for.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
@@ -207,11 +207,11 @@ impl Objects {
         match &self.local_root {
             Some(root) => {
                 let path = root.join(&record.path);
-                let open = move || {
-                    let open_as = |suffix| open_to_read(&with_suffix(&path, suffix));
+                let open = move |open: fn(&FsPath) -> io::Result<File>| {
+                    let open_as = |suffix| open(&with_suffix(&path, suffix));
                     // A query that began before a merge may open the file after it.
                     let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-                    open_as("")
+                    open(&path)
                         .or_else(|error| if missing(&error) { open_as(RETIRED_SUFFIX) } else { Err(error) })
                         .or_else(|error| if missing(&error) { open_as(NEW_SUFFIX) } else { Err(error) })
                 };

@@ -36,6 +36,21 @@ pub(crate) fn open_to_read(path: &Path) -> io::Result<File> {
     open_regular(path, OpenOptions::new().read(true))
 }
 
+/// Opens anew what was a file before, in one call of the system: many files are opened again and again. What may have been put
+/// in its place since then is told by [`what_reading_tells`].
+pub(crate) fn open_again(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|error| in_words(path, false, error))
+}
+
+/// An error of reading something that was opened as a file: what it is, if it is none.
+pub(crate) fn what_reading_tells(file: &File, error: io::Error) -> io::Error {
+    match file.metadata() {
+        Ok(found) if !found.is_file() => NoFile::error(name_of(found.file_type())),
+        _ => error,
+    }
+}
+
 /// Opens a file, or makes it if the options say so. What is no file is refused and named; nothing is waited for.
 pub fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     open_with(path, options, OFlags::NONBLOCK)
@@ -49,10 +64,15 @@ pub(crate) fn open_new(path: &Path, options: &mut OpenOptions) -> io::Result<Fil
 fn open_with(path: &Path, options: &mut OpenOptions, flags: OFlags) -> io::Result<File> {
     let file = match options.custom_flags(flags.bits().cast_signed()).open(path) {
         Ok(file) => file,
-        Err(error) => return Err(in_the_way(path, flags.contains(OFlags::NOFOLLOW)).map_or(error, NoFile::error)),
+        Err(error) => return Err(in_words(path, flags.contains(OFlags::NOFOLLOW), error)),
     };
     let kind = file.metadata()?.file_type();
     if kind.is_file() { Ok(file) } else { Err(NoFile::error(name_of(kind))) }
+}
+
+/// An error of opening: what stands in the way, if that is it.
+fn in_words(path: &Path, links_are: bool, error: io::Error) -> io::Error {
+    in_the_way(path, links_are).map_or(error, NoFile::error)
 }
 
 /// What stands at a path, in words, if that is no file; `None` if a file is there or nothing.

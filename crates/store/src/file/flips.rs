@@ -296,7 +296,7 @@ fn errors_of_the_machine_are_no_damage() {
     let written = Written::new(&path, &small_batches());
     let (handles, fault) = (Arc::new(Handles::default()), Arc::new(AtomicI32::new(NO_ERROR)));
     let (fault_now, path_now, folder_now) = (fault.clone(), path.clone(), folder.path().to_owned());
-    let source = FileSource::pooled(1, &handles, move || match fault_now.load(Ordering::Relaxed) {
+    let source = FileSource::pooled(1, &handles, move |_| match fault_now.load(Ordering::Relaxed) {
         NO_ERROR => File::open(&path_now),
         // It can be opened, but every read fails.
         A_FOLDER => File::open(&folder_now),

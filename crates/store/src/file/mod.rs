@@ -37,7 +37,7 @@ pub use damage::{Damage, is_damage};
 pub(crate) use footer::Expected;
 pub(crate) use layout::column;
 pub use layout::{ColumnType, Layout, PromotedAttribute};
-pub use numbered::{DistinctValues, NumberedColumn};
+pub use numbered::{DistinctColumn, DistinctValues, NumberedColumn};
 pub(crate) use order::{OrderedSpans, RowRef, SeenSpans, order_spans};
 pub(crate) use promote::AttributeCounts;
 pub(crate) use read::KeptFile;

@@ -13,6 +13,7 @@ use parquet::column::page::{Page, PageReader};
 use parquet::encodings::rle::RleDecoder;
 use parquet::errors::{ParquetError, Result};
 
+use super::batches::contained;
 use super::hybrid::read_bits;
 use super::rows::damaged;
 
@@ -88,13 +89,34 @@ pub(super) struct Chunk {
     pub(super) optional: bool,
 }
 
+/// A column of a row group of which the distinct values were read, and the numbers of the rows are still to be.
+pub struct DistinctColumn {
+    values: DistinctValues,
+    rest: Chunk,
+}
+
+impl DistinctColumn {
+    pub fn values(&self) -> &DistinctValues {
+        &self.values
+    }
+
+    /// Reads which of the values each row has.
+    pub fn numbered(self) -> Result<NumberedColumn> {
+        contained(|| self.rest.numbers(self.values))
+    }
+}
+
 impl Chunk {
-    /// The values, which must have a dictionary. `None`: they are of a type that is not read this way.
-    pub(super) fn numbered(mut self) -> Result<Option<NumberedColumn>> {
+    /// The distinct values, which must be there. `None`: they are of a type that is not read this way.
+    pub(super) fn distinct(mut self) -> Result<Option<DistinctColumn>> {
         let Some(Page::DictionaryPage { buf, num_values, .. }) = self.pages.get_next_page()? else {
             return Err(damaged("a column has no dictionary"));
         };
-        let Some(values) = DistinctValues::read(self.physical, &buf, num_values as usize)? else { return Ok(None) };
+        let values = DistinctValues::read(self.physical, &buf, num_values as usize)?;
+        Ok(values.map(|values| DistinctColumn { values, rest: self }))
+    }
+
+    fn numbers(self, values: DistinctValues) -> Result<NumberedColumn> {
         let (count, mut numbers) = (values.len(), Vec::with_capacity(self.rows));
         let present = self.each_page(|encoding, bytes, defined| {
             if encoding != Encoding::RLE_DICTIONARY {
@@ -105,7 +127,7 @@ impl Chunk {
         if numbers.iter().any(|number| *number as usize >= count) {
             return Err(damaged("a value is not in the dictionary"));
         }
-        Ok(Some(NumberedColumn { values, present, numbers }))
+        Ok(NumberedColumn { values, present, numbers })
     }
 
     /// The rows that have a value, whatever it is; `None`: all have.

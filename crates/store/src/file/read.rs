@@ -9,7 +9,6 @@ use arrow::datatypes::{Fields, Schema};
 use bytes::Bytes;
 use parquet::arrow::FieldLevels;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection};
-use parquet::column::page::{Page, PageReader};
 use parquet::errors::Result;
 use parquet::file::reader::{ChunkReader, Length};
 use tracehouse_model::TraceId;
@@ -20,7 +19,7 @@ use super::damage::{Damage, Damaged, DamagedPage, is_damage};
 use super::footer::{Expected, Footer};
 use super::index::{Chunk as IndexedChunk, PackedIndex};
 use super::layout::{Layout, column};
-use super::numbered::{Chunk, DistinctValues, NumberedColumn};
+use super::numbered::{Chunk, DistinctColumn, NumberedColumn};
 use super::pages::{CheckedPages, PageFile, RowGroupPages, decompress};
 use super::seal::Section;
 use super::shape::Shape;
@@ -320,23 +319,18 @@ impl OpenFile {
         self.file.index.chunk(row_group, self.leaf(column_name)?).one_text()
     }
 
-    /// The distinct values of a top-level column in a row group, if the file lists them apart from its rows.
-    pub fn distinct_values(&self, row_group: usize, column_name: &str) -> Result<Option<DistinctValues>> {
+    /// The distinct values of a top-level column in a row group, if the file numbers them. Which row has which is read only
+    /// if it is asked for.
+    pub fn distinct(&self, row_group: usize, column_name: &str) -> Result<Option<DistinctColumn>> {
         let Some(leaf) = self.leaf(column_name).filter(|leaf| self.has_dictionary(row_group, *leaf)) else {
             return Ok(None);
         };
-        let physical = self.file.shape.leaf(leaf).physical_type();
-        let mut pages = CheckedPages::new(self.file.clone(), row_group, leaf)?;
-        let Some(Page::DictionaryPage { buf, num_values, .. }) = pages.get_next_page()? else { return Ok(None) };
-        contained(|| DistinctValues::read(physical, &buf, num_values as usize))
+        contained(|| self.chunk(row_group, leaf)?.distinct())
     }
 
     /// A top-level column of a row group as the numbers of its values, if the file numbers them.
     pub fn numbered(&self, row_group: usize, column_name: &str) -> Result<Option<NumberedColumn>> {
-        let Some(leaf) = self.leaf(column_name).filter(|leaf| self.has_dictionary(row_group, *leaf)) else {
-            return Ok(None);
-        };
-        contained(|| self.chunk(row_group, leaf)?.numbered())
+        self.distinct(row_group, column_name)?.map(DistinctColumn::numbered).transpose()
     }
 
     /// The rows of a row group that have a value in a top-level column; `None`: all have.

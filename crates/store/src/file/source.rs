@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,8 +11,10 @@ use object_store::path::Path;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::reader::{ChunkReader, Length};
 use quick_cache::sync::Cache;
+use rustix::buffer::spare_capacity;
+use rustix::io::{Errno, pread};
 
-use crate::regular::open_to_read;
+use crate::regular::{open_again, open_to_read, what_reading_tells};
 
 /// A file that can be read from many threads at once.
 #[derive(Clone)]
@@ -63,11 +64,18 @@ pub(crate) struct PooledFile {
     handles: Arc<Handles>,
 }
 
-type OpenHandle = dyn Fn() -> io::Result<File> + Send + Sync;
+/// Opens a file, wherever it is now, in one of the ways to open a path.
+type OpenHandle = dyn Fn(OpenPath) -> io::Result<File> + Send + Sync;
+type OpenPath = fn(&std::path::Path) -> io::Result<File>;
 
 impl PooledFile {
-    fn handle(&self) -> io::Result<Arc<File>> {
-        self.handles.0.get_or_insert_with(&self.number, || (self.open)().map(Arc::new))
+    fn handle(&self, open_path: OpenPath) -> io::Result<Arc<File>> {
+        self.handles.0.get_or_insert_with(&self.number, || (self.open)(open_path).map(Arc::new))
+    }
+
+    fn read_at(&self, start: u64, length: usize) -> io::Result<Bytes> {
+        let file = self.handle(open_again)?;
+        read_exact(&file, start, length).map_err(|error| what_reading_tells(&file, error))
     }
 }
 
@@ -83,10 +91,10 @@ impl FileSource {
     pub(crate) fn pooled(
         number: u64,
         handles: &Arc<Handles>,
-        open: impl Fn() -> io::Result<File> + Send + Sync + 'static,
+        open: impl Fn(OpenPath) -> io::Result<File> + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let mut file = PooledFile { number, length: 0, open: Box::new(open), handles: handles.clone() };
-        file.length = file.handle()?.metadata()?.len();
+        file.length = file.handle(open_to_read)?.metadata()?.len();
         Ok(Self::Pooled(Arc::new(file)))
     }
 
@@ -98,8 +106,8 @@ impl FileSource {
 
     fn read_at(&self, start: u64, length: usize) -> Result<Bytes> {
         match self {
-            Self::Local { file, .. } => read_exact(file, start, length),
-            Self::Pooled(pooled) => read_exact(&*pooled.handle()?, start, length),
+            Self::Local { file, .. } => Ok(read_exact(file, start, length)?),
+            Self::Pooled(pooled) => Ok(pooled.read_at(start, length)?),
             Self::Remote { objects, path, runtime, .. } => runtime
                 .block_on(objects.get_range(path, start..start + length as u64))
                 .map_err(|error| ParquetError::External(Box::new(error))),
@@ -107,10 +115,19 @@ impl FileSource {
     }
 }
 
-fn read_exact(file: &File, start: u64, length: usize) -> Result<Bytes> {
-    let mut buffer = vec![0; length];
-    file.read_exact_at(&mut buffer, start)?;
-    Ok(buffer.into())
+fn read_exact(file: &File, start: u64, length: usize) -> io::Result<Bytes> {
+    // Not cleared before it is read into: that takes about as long as the reading.
+    let mut bytes = Vec::with_capacity(length);
+    while bytes.len() < length {
+        let at = start + bytes.len() as u64;
+        match pread(file, spare_capacity(&mut bytes), at) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    bytes.truncate(length);
+    Ok(bytes.into())
 }
 
 impl Length for FileSource {

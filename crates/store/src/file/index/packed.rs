@@ -1,8 +1,8 @@
 //! The index of a file in few bytes, as it is kept in memory while nobody reads the file.
 //!
-//! Most numbers of an index are small or follow from those before them. Each is kept as its difference from what is expected,
-//! seven bits a byte (LEB128), checksums and ids as they are: a third of the bytes, taken apart again in microseconds. The
-//! layout is left out, as the shape of the file says the same.
+//! Most numbers of an index are small or follow from those before them. Of each chunk those are kept that are not as expected,
+//! as the difference, seven bits a byte (LEB128); checksums and ids are kept as they are. That is a third of the bytes, taken
+//! apart again in a microsecond or two. The layout is left out, as the shape of the file says the same.
 
 use bytes::Bytes;
 
@@ -33,7 +33,7 @@ impl PackedIndex {
         }
         let (mut before, rows) = (Chunk::default(), |at: usize| index.rows_of(at / index.leaves.max(1)) as u64);
         for (at, chunk) in bytes[index.chunks.clone()].chunks_exact(CHUNK_BYTES).enumerate() {
-            let chunk = Chunk::read(chunk);
+            let mut chunk = Chunk::read(chunk);
             chunk.pack(&before, rows(at), &mut out);
             before = chunk;
         }
@@ -73,13 +73,14 @@ impl PackedIndex {
         for chunk in 0..chunks {
             let rows = u32_at(&out, begin + chunk / leaves as usize * ROW_GROUP_BYTES);
             before = Chunk::unpack(&before, u64::from(rows), &mut packed);
-            before.write(&mut out);
+            out.extend_from_slice(&before.bytes());
         }
         let mut first_row = 0;
         for _ in 0..pages {
-            let bytes = packed.next() as u32;
+            let bytes = packed.next();
             first_row += packed.next_signed();
-            put(&mut out, &[bytes, first_row as u32]);
+            let numbers = bytes & u64::from(u32::MAX) | (first_row as u64) << 32;
+            out.extend_from_slice(&numbers.to_le_bytes());
             out.extend_from_slice(packed.take(4));
         }
         // Trace ranges, texts and ids as they are.
@@ -99,7 +100,23 @@ struct Chunk {
     range: [u64; 2],
     first_page: u32,
     flags: u32,
+    /// How many pages the chunk before has, which this one is expected to have, too.
+    pages_before: u32,
 }
+
+/// Which numbers of a chunk are not what is expected, and follow.
+mod given {
+    pub(super) const OFFSET: u8 = 1;
+    pub(super) const UNCOMPRESSED_BYTES: u8 = 2;
+    pub(super) const TEXT_BYTES: u8 = 4;
+    pub(super) const POSITIONS: u8 = 8;
+    pub(super) const RANGE: u8 = 16;
+    pub(super) const FIRST_PAGE: u8 = 32;
+    pub(super) const FLAGS: u8 = 64;
+}
+
+/// That they are not known is the largest number.
+const TEXT_BYTES_UNKNOWN: u64 = u64::MAX;
 
 impl Chunk {
     fn read(bytes: &[u8]) -> Self {
@@ -113,46 +130,99 @@ impl Chunk {
             range: [number(5), number(6)],
             first_page: u32_at(bytes, CHUNK_BYTES - 8),
             flags: u32_at(bytes, CHUNK_BYTES - 4),
+            pages_before: 0,
         }
     }
 
-    fn write(&self, out: &mut Vec<u8>) {
+    fn bytes(&self) -> [u8; CHUNK_BYTES] {
         let [min, max] = self.range;
+        let last = u64::from(self.first_page) | u64::from(self.flags) << 32;
         let numbers =
-            [self.offset, self.stored_bytes, self.uncompressed_bytes, self.text_bytes, self.positions, min, max];
-        numbers.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
-        put(out, &[self.first_page, self.flags]);
+            [self.offset, self.stored_bytes, self.uncompressed_bytes, self.text_bytes, self.positions, min, max, last];
+        let mut bytes = [0; CHUNK_BYTES];
+        bytes.chunks_exact_mut(8).zip(numbers).for_each(|(at, number)| at.copy_from_slice(&number.to_le_bytes()));
+        bytes
     }
 
-    fn pack(&self, before: &Self, rows: u64, out: &mut Vec<u8>) {
-        push_signed(out, self.offset.wrapping_sub(before.end()) as i64);
+    /// What a chunk is expected to be, from the one before it and the rows of its row group.
+    fn after(before: &Self, rows: u64) -> Self {
+        Self {
+            offset: before.offset.wrapping_add(before.stored_bytes),
+            text_bytes: TEXT_BYTES_UNKNOWN,
+            positions: rows,
+            first_page: before.first_page.wrapping_add(before.pages_before),
+            flags: before.flags,
+            ..Self::default()
+        }
+    }
+
+    /// Writes where it differs from what is expected. Afterwards it can be the one before the next.
+    fn pack(&mut self, before: &Self, rows: u64, out: &mut Vec<u8>) {
+        let expected = Self::after(before, rows);
+        let at = out.len();
+        out.push(0);
         push(out, self.stored_bytes);
-        push_signed(out, self.uncompressed_bytes.wrapping_sub(self.stored_bytes) as i64);
-        // That it is not known is the largest number.
-        push(out, self.text_bytes.wrapping_add(1));
-        push_signed(out, self.positions.wrapping_sub(rows) as i64);
-        push_signed(out, self.range[0] as i64);
-        push_signed(out, self.range[1].wrapping_sub(self.range[0]) as i64);
-        push_signed(out, i64::from(self.first_page) - i64::from(before.first_page));
-        push(out, u64::from(self.flags));
+        let mut given = 0;
+        let mut differs = |bit: u8, differs: bool| {
+            given |= if differs { bit } else { 0 };
+            differs
+        };
+        if differs(given::OFFSET, self.offset != expected.offset) {
+            push_signed(out, self.offset.wrapping_sub(expected.offset) as i64);
+        }
+        if differs(given::UNCOMPRESSED_BYTES, self.uncompressed_bytes != self.stored_bytes) {
+            push_signed(out, self.uncompressed_bytes.wrapping_sub(self.stored_bytes) as i64);
+        }
+        if differs(given::TEXT_BYTES, self.text_bytes != expected.text_bytes) {
+            push(out, self.text_bytes);
+        }
+        if differs(given::POSITIONS, self.positions != expected.positions) {
+            push_signed(out, self.positions.wrapping_sub(expected.positions) as i64);
+        }
+        if differs(given::RANGE, self.range != expected.range) {
+            push_signed(out, self.range[0] as i64);
+            push_signed(out, self.range[1].wrapping_sub(self.range[0]) as i64);
+        }
+        if differs(given::FIRST_PAGE, self.first_page != expected.first_page) {
+            push_signed(out, i64::from(self.first_page) - i64::from(expected.first_page));
+        }
+        if differs(given::FLAGS, self.flags != expected.flags) {
+            push(out, u64::from(self.flags));
+        }
+        out[at] = given;
+        self.pages_before = self.first_page.wrapping_sub(before.first_page);
     }
 
+    #[inline]
     fn unpack(before: &Self, rows: u64, packed: &mut Packed<'_>) -> Self {
-        let offset = before.end().wrapping_add(packed.next_signed() as u64);
-        let stored_bytes = packed.next();
-        let uncompressed_bytes = stored_bytes.wrapping_add(packed.next_signed() as u64);
-        let text_bytes = packed.next().wrapping_sub(1);
-        let positions = rows.wrapping_add(packed.next_signed() as u64);
-        let min = packed.next_signed() as u64;
-        let max = min.wrapping_add(packed.next_signed() as u64);
-        let first_page = (i64::from(before.first_page) + packed.next_signed()) as u32;
-        let flags = packed.next() as u32;
-        Self { offset, stored_bytes, uncompressed_bytes, text_bytes, positions, range: [min, max], first_page, flags }
-    }
-
-    /// Where the next one begins, if it follows at once.
-    fn end(&self) -> u64 {
-        self.offset.wrapping_add(self.stored_bytes)
+        let mut chunk = Self::after(before, rows);
+        let given = packed.byte();
+        chunk.stored_bytes = packed.next();
+        chunk.uncompressed_bytes = chunk.stored_bytes;
+        if given & given::OFFSET != 0 {
+            chunk.offset = chunk.offset.wrapping_add(packed.next_signed() as u64);
+        }
+        if given & given::UNCOMPRESSED_BYTES != 0 {
+            chunk.uncompressed_bytes = chunk.stored_bytes.wrapping_add(packed.next_signed() as u64);
+        }
+        if given & given::TEXT_BYTES != 0 {
+            chunk.text_bytes = packed.next();
+        }
+        if given & given::POSITIONS != 0 {
+            chunk.positions = rows.wrapping_add(packed.next_signed() as u64);
+        }
+        if given & given::RANGE != 0 {
+            let min = packed.next_signed() as u64;
+            chunk.range = [min, min.wrapping_add(packed.next_signed() as u64)];
+        }
+        if given & given::FIRST_PAGE != 0 {
+            chunk.first_page = (i64::from(chunk.first_page) + packed.next_signed()) as u32;
+        }
+        if given & given::FLAGS != 0 {
+            chunk.flags = packed.next() as u32;
+        }
+        chunk.pages_before = chunk.first_page.wrapping_sub(before.first_page);
+        chunk
     }
 }
 
@@ -173,6 +243,13 @@ fn push_signed(out: &mut Vec<u8>, number: i64) {
 struct Packed<'a>(&'a [u8]);
 
 impl<'a> Packed<'a> {
+    #[inline]
+    fn byte(&mut self) -> u8 {
+        let Some((byte, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        *byte
+    }
+
     #[inline]
     fn next(&mut self) -> u64 {
         let (mut number, mut shift) = (0, 0);
