@@ -132,6 +132,7 @@ describe('series', () => {
 
 describe('exemplars in a plot', () => {
 	const exemplar = (spanId: string, seconds: number, value: number) => ({
+		key: spanId,
 		traceId: 't',
 		spanId,
 		timeUnixNano: `${1_769_860_800 + seconds}000000000`,
