@@ -73,6 +73,7 @@ export function ticks(window: TimeWindow, countMax: number): Ticks {
 	const values = new Set<number>();
 	const first = Math.ceil(window.from / step - 1e-9);
 	const last = Math.floor(window.to / step + 1e-9);
-	for (let index = first; index <= last; index += 1) values.add(index * step + 0);
+	const count = Math.min(last - first + 1, 2 * Math.max(1, countMax));
+	for (let nth = 0; nth < count; nth += 1) values.add((first + nth) * step + 0);
 	return { step, values: [...values] };
 }
