@@ -18,9 +18,10 @@ export async function startSession() {
 
 /**
  * Opens a page of the interface. `done()` closes it and fails when anything was written to the console as an error;
- * `expectFailures` lets refused requests pass, for tests that provoke them.
+ * `expectFailures` lets refused requests pass, for tests that provoke them, `expectErrors` any error that matches it.
+ * `prepare` gets the page before its address is opened.
  */
-export async function openPage(session, path, { theme = 'dark', width = 1440, expectFailures = false } = {}) {
+export async function openPage(session, path, { theme = 'dark', width = 1440, expectFailures = false, expectErrors, prepare } = {}) {
 	const context = await session.browser.newContext({ viewport: { width, height: 900 }, colorScheme: theme });
 	const page = await context.newPage();
 	page.setDefaultTimeout(TIMEOUT_MILLIS);
@@ -29,6 +30,7 @@ export async function openPage(session, path, { theme = 'dark', width = 1440, ex
 	page.on('console', (message) => {
 		if (message.type() !== 'error') return;
 		if (expectFailures && /Failed to load resource/.test(message.text())) return;
+		if (expectErrors?.test(message.text())) return;
 		errors.push(message.text());
 	});
 	await page.addInitScript(() => {
@@ -37,6 +39,7 @@ export async function openPage(session, path, { theme = 'dark', width = 1440, ex
 			for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.layoutShiftSum += entry.value;
 		}).observe({ type: 'layout-shift', buffered: true });
 	});
+	await prepare?.(page);
 	await page.goto(session.url + path);
 	page.layoutShift = () => page.evaluate(() => window.layoutShiftSum);
 	page.done = async () => {

@@ -2,8 +2,11 @@ import { describe, expect, it } from 'vitest';
 import {
 	formatAgo,
 	formatBytes,
+	formatClock,
 	formatCount,
+	formatDay,
 	formatDuration,
+	formatLocal,
 	formatTick,
 	formatUtc,
 	nanosToMillis,
@@ -86,4 +89,11 @@ describe('counts and times', () => {
 	])('%d ms back is %s', (back, text) => expect(formatAgo(1e12 - back, 1e12)).toBe(text));
 
 	it('writes bytes in binary units', () => expect(formatBytes(351_000_000)).toBe('335 MiB'));
+});
+
+it('writes a time that is none as such', () => {
+	for (const millis of [NaN, Infinity, 1e300]) {
+		expect([formatClock(millis), formatDay(millis), formatLocal(millis)]).toEqual(['–', '–', '–']);
+	}
+	expect(formatUtc('9'.repeat(40))).toBe('–');
 });

@@ -113,26 +113,35 @@ function pad(value: number, width = 2): string {
 	return String(value).padStart(width, '0');
 }
 
+/** Whether a date can be made of it. */
+function isTime(millis: number): boolean {
+	return !Number.isNaN(new Date(millis).getTime());
+}
+
 /** Local clock time with milliseconds, `14:03:27.120`. */
 export function formatClock(millis: number): string {
+	if (!isTime(millis)) return '–';
 	const date = new Date(millis);
 	return `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}.${pad(date.getMilliseconds(), 3)}`;
 }
 
 /** Local day, `Nov 22`. */
 export function formatDay(millis: number): string {
-	return LOCAL_DAY.format(new Date(millis));
+	return isTime(millis) ? LOCAL_DAY.format(millis) : '–';
 }
 
 /** Whole local time, `2026-11-22 14:03:27.120`. */
 export function formatLocal(millis: number): string {
+	if (!isTime(millis)) return '–';
 	const date = new Date(millis);
 	return `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())} ${formatClock(millis)}`;
 }
 
 /** Universal time to the nanosecond, for tooltips. */
 export function formatUtc(unixNano: string): string {
-	const iso = new Date(nanosToMillis(unixNano)).toISOString();
+	const millis = nanosToMillis(unixNano);
+	if (!isTime(millis)) return '–';
+	const iso = new Date(millis).toISOString();
 	return `${iso.slice(0, 19).replace('T', ' ')}.${unixNano.slice(-9).padStart(9, '0')} UTC`;
 }
 

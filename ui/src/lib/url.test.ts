@@ -49,6 +49,12 @@ describe('a search in the address', () => {
 		(text) => expect(readSearch(new URLSearchParams(text))).toEqual(emptySearch())
 	);
 
+	it('reads a condition that is there twice as one', () => {
+		const { attributes } = readSearch(new URLSearchParams('attr=a=1&attr=b=2&attr=a=1&attr='));
+		expect(attributes).toEqual(['a=1', 'b=2']);
+		expect(searchParameters(readSearch(new URLSearchParams('attr=a=1&attr=a=1')), 0).getAll('attr')).toEqual(['a=1']);
+	});
+
 	it('counts relative ranges back from now', () => {
 		const sent = searchParameters({ ...emptySearch(), range: { preset: '15m' } }, Date.UTC(2026, 10, 22, 10));
 		expect(sent.get('start')).toBe('2026-11-22T09:45:00.000Z');
@@ -67,6 +73,7 @@ describe('a search in the address', () => {
 		expect(isUnfiltered({ ...emptySearch(), limit: 20, live: true })).toBe(true);
 		expect(isUnfiltered({ ...emptySearch(), traceql: '{ }' })).toBe(true);
 		expect(isUnfiltered(whole)).toBe(false);
+		expect(isUnfiltered({ ...emptySearch(), traceql: 'constructor' })).toBe(false);
 	});
 
 	it('links to a value of an attribute', () => {
@@ -82,7 +89,8 @@ describe('a trace in the address', () => {
 		const state = { span: '0123456789abcdef', find: 'GET /x', zoom: { from: 10, to: 2000 } };
 		expect(readTrace(params(traceHref(id, state)))).toEqual(state);
 		expect(traceHref(id)).toBe(`/trace/${id}`);
-		expect(readTrace(new URLSearchParams('zoom=junk'))).toEqual({ span: '', find: '', zoom: null });
+		for (const zoom of ['junk', '1-', '-5-7', '1e3-2e3', `0-${'9'.repeat(400)}`, 'NaN-NaN'])
+			expect(readTrace(new URLSearchParams({ zoom }))).toEqual({ span: '', find: '', zoom: null });
 	});
 
 	it.each([

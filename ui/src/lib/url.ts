@@ -94,7 +94,8 @@ export function readSearch(params: URLSearchParams): SearchState {
 		kind: oneOf(params.get('kind'), KINDS),
 		minDuration: params.get('minDuration') ?? '',
 		maxDuration: params.get('maxDuration') ?? '',
-		attributes: params.getAll('attr').filter((text) => text !== ''),
+		// One condition written twice is one condition.
+		attributes: [...new Set(params.getAll('attr').filter((text) => text !== ''))],
 		range: readRange(params),
 		limit: Number.isInteger(limit) && limit >= 1 && limit <= LIMIT_MAX ? limit : LIMIT_DEFAULT,
 		sort: readSort(params.get('sort')),
@@ -169,7 +170,7 @@ export function searchParameters(state: SearchState, nowMillis: number): URLSear
 export function isUnfiltered(state: SearchState): boolean {
 	const params = new URLSearchParams();
 	writeFilters(state, params);
-	return state.traceql === null ? params.size === 0 : state.traceql.trim().replace(/\s/g, '') in { '': 1, '{}': 1 };
+	return state.traceql === null ? params.size === 0 : ['', '{}'].includes(state.traceql.replace(/\s/g, ''));
 }
 
 /** The search that finds traces with one attribute value. */
@@ -242,11 +243,12 @@ export interface TraceState {
 }
 
 export function readTrace(params: URLSearchParams): TraceState {
-	const zoom = /^(\d+)-(\d+)$/.exec(params.get('zoom') ?? '');
+	const [, from, to] = (/^(\d+)-(\d+)$/.exec(params.get('zoom') ?? '') ?? []).map(Number);
+	const isWindow = Number.isFinite(from) && Number.isFinite(to);
 	return {
 		span: params.get('span') ?? '',
 		find: params.get('find') ?? '',
-		zoom: zoom ? { from: Number(zoom[1]), to: Number(zoom[2]) } : null
+		zoom: isWindow ? { from: from!, to: to! } : null
 	};
 }
 
@@ -256,7 +258,7 @@ export function traceHref(traceId: string, state: Partial<TraceState> = {}): str
 	if (state.find) params.set('find', state.find);
 	if (state.zoom) params.set('zoom', `${Math.round(state.zoom.from)}-${Math.round(state.zoom.to)}`);
 	const text = params.toString();
-	return `/trace/${traceId}${text ? `?${text}` : ''}`;
+	return `/trace/${encodeURIComponent(traceId)}${text ? `?${text}` : ''}`;
 }
 
 /** A trace id as people paste it: spaces, dashes, quotes, `0x`, a whole address, or 16 digits; null when it is none. */

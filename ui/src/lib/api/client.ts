@@ -1,17 +1,17 @@
-import type {
-	AttributeKeysAnswer,
-	AttributeValuesAnswer,
-	CompactTrace,
-	FindAnswer,
-	MetricsAnswer,
-	OperationsAnswer,
-	Problem,
-	QueryCheck,
-	SearchAnswer,
-	ServicesAnswer,
-	SpanDetail,
-	StatusAnswer
-} from './types';
+import {
+	attributeKeysAnswer,
+	attributeValuesAnswer,
+	findAnswer,
+	operationsAnswer,
+	queryCheck,
+	searchAnswer,
+	servicesAnswer,
+	statusAnswer
+} from './reading';
+import { metricsAnswer } from './readingMetrics';
+import { compactTrace, spanDetail } from './readingTrace';
+import type { Problem } from './types';
+import { fields, text } from './values';
 
 /** A refused or failed request, in words a person can act on. */
 export class ApiError extends Error {
@@ -41,16 +41,13 @@ export function asApiError(error: unknown): ApiError {
 }
 
 async function problemOf(response: Response): Promise<Problem> {
-	const fallback = { title: response.statusText || 'The request failed', status: response.status };
-	try {
-		const body = (await response.json()) as Partial<Problem>;
-		return { ...fallback, ...body, title: body.title ?? fallback.title };
-	} catch {
-		return fallback;
-	}
+	const { status } = response;
+	const said = fields(await response.json().catch(() => null));
+	return { title: text(said.title) || response.statusText || 'The request failed', status, detail: text(said.detail) };
 }
 
-async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
+/** What the server answers, read by `read`; the answers' one way in. */
+async function get<T>(path: string, read: (given: unknown) => T, signal?: AbortSignal): Promise<T> {
 	let response: Response;
 	try {
 		response = await fetch(`/api/v1/${path}`, { signal, headers: { accept: 'application/json' } });
@@ -63,7 +60,23 @@ async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
 		});
 	}
 	if (!response.ok) throw new ApiError(await problemOf(response));
-	return (await response.json()) as T;
+	const given = await bodyOf(response);
+	if (typeof given !== 'object' || given === null || Array.isArray(given)) throw unreadable(response.status);
+	return read(given);
+}
+
+async function bodyOf(response: Response): Promise<unknown> {
+	try {
+		return await response.json();
+	} catch (error) {
+		if (isAbort(error)) throw error;
+		throw unreadable(response.status);
+	}
+}
+
+function unreadable(status: number): ApiError {
+	const detail = 'What came is no answer of Tracehouse. Check what stands between it and this page, such as a proxy.';
+	return new ApiError({ title: 'The answer cannot be read', status, detail });
 }
 
 function withQuery(path: string, query: Record<string, string | undefined>): string {
@@ -73,34 +86,28 @@ function withQuery(path: string, query: Record<string, string | undefined>): str
 	return text ? `${path}?${text}` : path;
 }
 
-/** JSON has no infinity, so it comes as a text, which reads as the number. */
-function withNumbers(answer: MetricsAnswer): MetricsAnswer {
-	for (const series of answer.series) {
-		series.values = series.values.map((value) => (value === null ? null : Number(value)));
-		for (const exemplar of series.exemplars) exemplar.value = Number(exemplar.value);
-	}
-	return answer;
-}
+/** One part of a path, whatever it holds. */
+const segment = encodeURIComponent;
 
 /** Among which spans names are looked for: those that a query selects, which may be unfinished. */
 type Among = { q?: string };
 
 export const api = {
-	services: (among: Among = {}, signal?: AbortSignal) => get<ServicesAnswer>(withQuery('services', among), signal),
+	services: (among: Among = {}, signal?: AbortSignal) => get(withQuery('services', among), servicesAnswer, signal),
 	operations: (service: string, among: Among = {}, signal?: AbortSignal) =>
-		get<OperationsAnswer>(withQuery('operations', { service, ...among }), signal),
+		get(withQuery('operations', { service, ...among }), operationsAnswer, signal),
 	attributeKeys: (among: Among = {}, signal?: AbortSignal) =>
-		get<AttributeKeysAnswer>(withQuery('attributes/keys', among), signal),
+		get(withQuery('attributes/keys', among), attributeKeysAnswer, signal),
 	attributeValues: (scope: string, key: string, limit: number, among: Among = {}, signal?: AbortSignal) =>
-		get<AttributeValuesAnswer>(withQuery('attributes/values', { scope, key, limit: String(limit), ...among }), signal),
-	search: (params: URLSearchParams, signal?: AbortSignal) => get<SearchAnswer>(`search?${params}`, signal),
-	metrics: async (params: URLSearchParams, signal?: AbortSignal) =>
-		withNumbers(await get<MetricsAnswer>(`metrics?${params}`, signal)),
-	queryCheck: (q: string, signal?: AbortSignal) => get<QueryCheck>(withQuery('query/check', { q }), signal),
-	trace: (traceId: string, signal?: AbortSignal) => get<CompactTrace>(`traces/${traceId}`, signal),
+		get(withQuery('attributes/values', { scope, key, limit: String(limit), ...among }), attributeValuesAnswer, signal),
+	search: (params: URLSearchParams, signal?: AbortSignal) => get(`search?${params}`, searchAnswer, signal),
+	metrics: (params: URLSearchParams, signal?: AbortSignal) => get(`metrics?${params}`, metricsAnswer, signal),
+	queryCheck: (q: string, signal?: AbortSignal) => get(withQuery('query/check', { q }), queryCheck, signal),
+	trace: (traceId: string, signal?: AbortSignal) =>
+		get(`traces/${segment(traceId)}`, (given) => compactTrace(given, traceId), signal),
 	span: (traceId: string, spanId: string, signal?: AbortSignal) =>
-		get<SpanDetail>(`traces/${traceId}/spans/${spanId}`, signal),
+		get(`traces/${segment(traceId)}/spans/${segment(spanId)}`, spanDetail, signal),
 	find: (traceId: string, q: string, signal?: AbortSignal) =>
-		get<FindAnswer>(withQuery(`traces/${traceId}/find`, { q }), signal),
-	status: (signal?: AbortSignal) => get<StatusAnswer>('status', signal)
+		get(withQuery(`traces/${segment(traceId)}/find`, { q }), findAnswer, signal),
+	status: (signal?: AbortSignal) => get('status', statusAnswer, signal)
 };

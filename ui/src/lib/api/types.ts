@@ -34,6 +34,8 @@ export interface AttributeValuesAnswer {
 }
 
 export interface ServiceShare {
+	/** Given when it is read: no other item of its list has it. */
+	key: string;
 	name: string;
 	spanCount: number;
 	errorCount: number;
@@ -60,6 +62,8 @@ export interface MatchedSpanset {
 }
 
 export interface TraceSummary {
+	/** Given when it is read: no other item of its list has it. */
+	key: string;
 	traceId: string;
 	rootServiceName: string;
 	rootSpanName: string;
@@ -91,6 +95,8 @@ export type QueryCheck =
 
 /** A span that contributed to a series. Durations are in seconds. */
 export interface Exemplar {
+	/** Given when it is read: no other item of its list has it. */
+	key: string;
 	traceId: string;
 	spanId: string;
 	timeUnixNano: string;

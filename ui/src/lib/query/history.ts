@@ -12,7 +12,8 @@ export function remembered(list: readonly string[], query: string): string[] {
 export function readHistory(): string[] {
 	try {
 		const stored: unknown = JSON.parse(localStorage.getItem(STORAGE_KEY) ?? '[]');
-		return Array.isArray(stored) ? stored.filter((item) => typeof item === 'string').slice(0, QUERIES_KEPT_MAX) : [];
+		const queries = (Array.isArray(stored) ? stored : []).filter((item) => typeof item === 'string');
+		return [...new Set(queries)].slice(0, QUERIES_KEPT_MAX);
 	} catch {
 		return [];
 	}

@@ -1,10 +1,10 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { Attribute, MetricsAnswer, Series, TraceSummary } from '$lib/api/types';
 import { compareOf, conditionOf } from './compare';
 import { bucketsAreSeconds, describeQuery, withCondition } from './describe';
 import { EXAMPLES } from './examples';
 import { heatmapOf, strength } from './heatmap';
-import { remembered } from './history';
+import { readHistory, remembered } from './history';
 import { marksOf } from './marks';
 import {
 	drawnIndices,
@@ -132,6 +132,7 @@ describe('series', () => {
 
 describe('exemplars in a plot', () => {
 	const exemplar = (spanId: string, seconds: number, value: number) => ({
+		key: spanId,
 		traceId: 't',
 		spanId,
 		timeUnixNano: `${1_769_860_800 + seconds}000000000`,
@@ -269,6 +270,9 @@ describe('the history', () => {
 	it('keeps the newest in front, once, and not too many', () => {
 		expect(remembered(['b', 'a'], ' a ')).toEqual(['a', 'b']);
 		expect(remembered(['a'], '  ')).toEqual(['a']);
+		vi.stubGlobal('localStorage', { getItem: () => JSON.stringify(['a', 'b', 'a', 7, null]) });
+		expect(readHistory()).toEqual(['a', 'b']);
+		vi.unstubAllGlobals();
 		const many = Array.from({ length: 40 }, (_, index) => String(index)).reduce<string[]>(remembered, []);
 		expect(many).toHaveLength(20);
 		expect(many[0]).toBe('39');

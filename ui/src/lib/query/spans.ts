@@ -1,8 +1,11 @@
 /** The matching spans of an answer as one flat table, in groups where the query says `by()`. */
 import type { Attribute, MatchedSpan, TraceSummary } from '$lib/api/types';
+import { Keys } from '$lib/keys';
 import { labelValue } from './series';
 
 export interface SpanRow {
+	/** Unlike any other of its table. */
+	key: string;
 	traceId: string;
 	rootServiceName: string;
 	span: MatchedSpan;
@@ -42,6 +45,7 @@ const COLUMNS_MAX = 8;
 export function spanTable(traces: TraceSummary[]): SpanTableData {
 	const groups = new Map<string, SpanGroup>();
 	const columns = new Set<string>();
+	const keys = new Keys();
 	for (const trace of traces) {
 		for (const set of trace.spansets) {
 			const title = set.by.map((label) => `${label.key} = ${labelValue(label)}`).join(', ');
@@ -50,7 +54,8 @@ export function spanTable(traces: TraceSummary[]): SpanTableData {
 			group.matched += set.matchedCount;
 			for (const found of set.spans) {
 				const span = { ...found, fields: [...set.aggregates, ...found.fields] };
-				group.rows.push({ traceId: trace.traceId, rootServiceName: trace.rootServiceName, span });
+				const key = keys.take(`${trace.traceId} ${span.spanId}`);
+				group.rows.push({ key, traceId: trace.traceId, rootServiceName: trace.rootServiceName, span });
 				for (const field of span.fields) if (!USUAL.has(field.key)) columns.add(field.key);
 			}
 		}

@@ -45,7 +45,7 @@ export function domainOf(traces: TraceSummary[]): Domain {
 		fromMillis: fromMillis - air,
 		toMillis: toMillis + air,
 		durationMin: low / 1.6,
-		durationMax: high * 1.6
+		durationMax: Math.min(high * 1.6, Number.MAX_VALUE)
 	};
 }
 

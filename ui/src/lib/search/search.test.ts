@@ -9,6 +9,7 @@ import { traceqlOf } from './traceql';
 
 function summary(part: Partial<TraceSummary>): TraceSummary {
 	return {
+		key: 'a',
 		traceId: 'a',
 		rootServiceName: 'gateway',
 		rootSpanName: 'GET /',

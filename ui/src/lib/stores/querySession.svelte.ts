@@ -1,6 +1,7 @@
-import { api, asApiError, isAbort, type ApiError } from '$lib/api/client';
+import { api, type ApiError } from '$lib/api/client';
 import type { MetricsAnswer, SearchAnswer } from '$lib/api/types';
 import { describeQuery, type QueryDescription } from '$lib/query/describe';
+import { Asker } from '$lib/stores/asker.svelte';
 import { metricsParameters, spansParameters, type QueryState } from '$lib/url';
 
 export type QueryResult =
@@ -11,47 +12,35 @@ export type QueryResult =
 export class QuerySession {
 	result = $state.raw<QueryResult | null>(null);
 	error = $state.raw<ApiError | null>(null);
-	loading = $state(false);
 	/** A person stopped the query that ran last. */
 	cancelled = $state(false);
 	/** When the last answer came; relative times count from here. */
 	answeredAtMillis = $state(Date.now());
-	#abort: AbortController | null = null;
+	#asker = new Asker();
 
-	async run(state: QueryState): Promise<void> {
+	get loading(): boolean {
+		return this.#asker.asking;
+	}
+
+	run(state: QueryState): void {
 		const query = state.q;
-		this.#abort?.abort();
 		this.cancelled = false;
 		if (query === null) {
 			this.clear();
 			return;
 		}
-		const abort = new AbortController();
-		this.#abort = abort;
-		this.loading = true;
 		const description = describeQuery(query);
-		// A comparison is about the range as a whole.
-		const asked: QueryState = description.shape === 'compare' ? { ...state, step: 'all' } : state;
 		// An answer of another kind is no stand-in for the one that is coming.
 		if (this.result?.kind !== description.kind) this.result = null;
-		try {
-			this.result =
-				description.kind === 'metrics'
-					? {
-							kind: 'metrics',
-							query,
-							description,
-							answer: await api.metrics(metricsParameters(asked, Date.now()), abort.signal)
-						}
-					: { kind: 'spans', query, answer: await api.search(spansParameters(state, Date.now()), abort.signal) };
-			this.error = null;
-			this.answeredAtMillis = Date.now();
-		} catch (error) {
-			if (isAbort(error)) return;
-			this.error = asApiError(error);
-		} finally {
-			if (this.#abort === abort) this.loading = false;
-		}
+		this.#asker.ask({
+			load: (signal) => load(query, description, state, signal),
+			answered: (result) => {
+				this.result = result;
+				this.error = null;
+				this.answeredAtMillis = Date.now();
+			},
+			failed: (error) => (this.error = error)
+		});
 	}
 
 	/** Ends the query that is under way, because a person wants it so. */
@@ -62,9 +51,7 @@ export class QuerySession {
 	}
 
 	stop(): void {
-		this.#abort?.abort();
-		this.#abort = null;
-		this.loading = false;
+		this.#asker.stop();
 	}
 
 	clear(): void {
@@ -72,4 +59,17 @@ export class QuerySession {
 		this.result = null;
 		this.error = null;
 	}
+}
+
+async function load(
+	query: string,
+	description: QueryDescription,
+	state: QueryState,
+	signal: AbortSignal
+): Promise<QueryResult> {
+	if (description.kind === 'spans')
+		return { kind: 'spans', query, answer: await api.search(spansParameters(state, Date.now()), signal) };
+	// A comparison is about the range as a whole.
+	const asked: QueryState = description.shape === 'compare' ? { ...state, step: 'all' } : state;
+	return { kind: 'metrics', query, description, answer: await api.metrics(metricsParameters(asked, Date.now()), signal) };
 }

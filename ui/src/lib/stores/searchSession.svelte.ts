@@ -1,5 +1,6 @@
-import { api, asApiError, isAbort, type ApiError } from '$lib/api/client';
+import { api, type ApiError } from '$lib/api/client';
 import type { SearchAnswer } from '$lib/api/types';
+import { Asker } from '$lib/stores/asker.svelte';
 import { searchParameters, type SearchState } from '$lib/url';
 
 /** Live searches are asked this often. */
@@ -9,39 +10,33 @@ const LIVE_MILLIS = 5_000;
 export class SearchSession {
 	answer = $state.raw<SearchAnswer | null>(null);
 	error = $state.raw<ApiError | null>(null);
-	loading = $state(false);
+	/** The answer is of a search before the one that is under way. */
+	stale = $state(false);
 	/** When the last answer came; relative times count from here. */
 	answeredAtMillis = $state(Date.now());
-	#abort: AbortController | null = null;
-	#timer: ReturnType<typeof setTimeout> | undefined;
+	#asker = new Asker();
 
-	/** Runs the search, again and again when it is live; the returned function ends it. */
-	follow(state: SearchState): () => void {
-		const once = async () => {
-			if (!document.hidden) await this.run(state);
-			if (state.live) this.#timer = setTimeout(once, LIVE_MILLIS);
-		};
-		void once();
-		return () => {
-			clearTimeout(this.#timer);
-			this.#abort?.abort();
-		};
+	get loading(): boolean {
+		return this.#asker.asking;
 	}
 
-	async run(state: SearchState): Promise<void> {
-		this.#abort?.abort();
-		const abort = new AbortController();
-		this.#abort = abort;
-		this.loading = true;
-		try {
-			this.answer = await api.search(searchParameters(state, Date.now()), abort.signal);
-			this.error = null;
-			this.answeredAtMillis = Date.now();
-		} catch (error) {
-			if (isAbort(error)) return;
-			this.error = asApiError(error);
-		} finally {
-			if (this.#abort === abort) this.loading = false;
-		}
+	/** Runs the search, again and again when it is live, until another one is run or `stop` is called. */
+	run(state: SearchState): void {
+		this.stale = true;
+		this.#asker.ask({
+			load: (signal) => api.search(searchParameters(state, Date.now()), signal),
+			answered: (answer) => {
+				this.answer = answer;
+				this.error = null;
+				this.stale = false;
+				this.answeredAtMillis = Date.now();
+			},
+			failed: (error) => (this.error = error),
+			...(state.live && { everyMillis: LIVE_MILLIS })
+		});
+	}
+
+	stop(): void {
+		this.#asker.stop();
 	}
 }

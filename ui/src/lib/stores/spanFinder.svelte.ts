@@ -1,4 +1,5 @@
-import { api, isAbort } from '$lib/api/client';
+import { api } from '$lib/api/client';
+import { Asker } from '$lib/stores/asker.svelte';
 import { findTable, mergeMatches, stepMatch } from '$lib/trace/find';
 import type { FindRequest, FindResponse } from '$lib/trace/find.worker';
 import type { TraceModel } from '$lib/trace/model';
@@ -17,8 +18,6 @@ export class SpanFinder {
 	matchSet = $state.raw<Set<number>>(new Set());
 	/** Which match the cursor is on, -1 for none. */
 	current = $state(-1);
-	/** True while the server has still to answer. */
-	asking = $state(false);
 	/** How long the worker took for the last query. */
 	workerMillis = 0;
 
@@ -27,8 +26,7 @@ export class SpanFinder {
 	#sequence = 0;
 	#local: ArrayLike<number> = [];
 	#remote: ArrayLike<number> = [];
-	#timer: ReturnType<typeof setTimeout> | undefined;
-	#abort: AbortController | null = null;
+	#asker = new Asker();
 	#onfirst: () => void;
 	#jumpPending = false;
 
@@ -43,6 +41,11 @@ export class SpanFinder {
 		this.#post({ table });
 	}
 
+	/** True while the server has still to answer. */
+	get asking(): boolean {
+		return this.#asker.asking;
+	}
+
 	#post(request: FindRequest): void {
 		this.#worker.postMessage(request);
 	}
@@ -53,30 +56,27 @@ export class SpanFinder {
 		this.#local = [];
 		this.#remote = [];
 		this.#jumpPending = jump;
-		this.#abort?.abort();
-		clearTimeout(this.#timer);
+		this.#asker.stop();
 		const text = query.trim();
-		this.asking = text.length >= SERVER_QUERY_LENGTH_MIN;
 		if (text === '') {
 			this.#merge();
 			return;
 		}
 		this.#post({ sequence: this.#sequence, query: text });
-		if (this.asking) this.#timer = setTimeout(() => void this.#askServer(text, this.#sequence), SERVER_DELAY_MILLIS);
+		if (text.length >= SERVER_QUERY_LENGTH_MIN) this.#askServer(text);
 	}
 
-	async #askServer(text: string, sequence: number): Promise<void> {
-		this.#abort = new AbortController();
-		try {
-			const answer = await api.find(this.#model.trace.traceId, text, this.#abort.signal);
-			if (sequence !== this.#sequence) return;
-			this.#remote = answer.indices;
-			this.#merge();
-		} catch (error) {
+	#askServer(text: string): void {
+		this.#asker.ask({
+			load: (signal) => api.find(this.#model.trace.traceId, text, signal),
+			answered: ({ indices }) => {
+				this.#remote = indices;
+				this.#merge();
+			},
 			// The worker's matches stand; the attributes are simply not searched.
-			if (isAbort(error)) return;
-		}
-		if (sequence === this.#sequence) this.asking = false;
+			failed: () => undefined,
+			afterMillis: SERVER_DELAY_MILLIS
+		});
 	}
 
 	#found(response: FindResponse): void {
@@ -111,7 +111,6 @@ export class SpanFinder {
 
 	close(): void {
 		this.#worker.terminate();
-		this.#abort?.abort();
-		clearTimeout(this.#timer);
+		this.#asker.stop();
 	}
 }

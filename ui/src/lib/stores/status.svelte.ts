@@ -1,5 +1,6 @@
-import { api, isAbort } from '$lib/api/client';
+import { api } from '$lib/api/client';
 import type { StatusAnswer } from '$lib/api/types';
+import { Asker } from '$lib/stores/asker.svelte';
 
 const POLL_MILLIS = 5_000;
 
@@ -7,29 +8,20 @@ const POLL_MILLIS = 5_000;
 class ServerStatus {
 	answer = $state.raw<StatusAnswer | null>(null);
 	reachable = $state(true);
-	#timer: ReturnType<typeof setTimeout> | undefined;
+	#asker = new Asker();
 
 	/** Starts asking; the returned function stops it. */
 	watch(): () => void {
-		let stopped = false;
-		const again = async () => {
-			if (!document.hidden) await this.refresh();
-			if (!stopped) this.#timer = setTimeout(again, POLL_MILLIS);
-		};
-		void again();
-		return () => {
-			stopped = true;
-			clearTimeout(this.#timer);
-		};
-	}
-
-	async refresh(): Promise<void> {
-		try {
-			this.answer = await api.status();
-			this.reachable = true;
-		} catch (error) {
-			if (!isAbort(error)) this.reachable = false;
-		}
+		this.#asker.ask({
+			load: (signal) => api.status(signal),
+			answered: (answer) => {
+				this.answer = answer;
+				this.reachable = true;
+			},
+			failed: () => (this.reachable = false),
+			everyMillis: POLL_MILLIS
+		});
+		return () => this.#asker.stop();
 	}
 }
 

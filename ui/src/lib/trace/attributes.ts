@@ -33,14 +33,14 @@ export function filterAttributes(attributes: Attribute[], text: string): Attribu
 }
 
 /** What the marks of a repaired or doubtful span mean. */
-const MARK_TEXTS: Record<string, string> = {
+const MARK_TEXTS = new Map(Object.entries({
 	end_before_start: 'It ended before it started; its duration was set to zero.',
 	clock_skew_suspected: 'Its clock seems to run apart from its parent’s.',
 	attribute_truncated: 'A value was too long and has been cut.',
 	attributes_dropped: 'It had too many attributes; some were dropped.',
 	time_far_off: 'Its time lies far from when it was received.'
-};
+}));
 
 export function markText(mark: string): string {
-	return MARK_TEXTS[mark] ?? mark.replaceAll('_', ' ');
+	return MARK_TEXTS.get(mark) ?? mark.replaceAll('_', ' ');
 }

@@ -28,7 +28,8 @@ export function buildModel(trace: CompactTrace): TraceModel {
 		const service = spans.service[span]!;
 		spanCounts[service] = (spanCounts[service] ?? 0) + 1;
 		if (spans.status[span] === 2) errorCounts[service] = (errorCounts[service] ?? 0) + 1;
-		spanIndexById.set(spans.id[span]!, span);
+		// Of several spans that share an id, the address means the first.
+		if (!spanIndexById.has(spans.id[span]!)) spanIndexById.set(spans.id[span]!, span);
 		end = Math.max(end, spans.start[span]! + spans.duration[span]!);
 	}
 	const serviceShares = trace.services

@@ -41,6 +41,22 @@ describe('the time scale', () => {
 		expect(zoomAround(nearer, 10, 0.5, 1000)).toEqual({ from: 0, to: 1000 });
 	});
 
+	it('has a window and few ticks, each once, however far off and narrow', () => {
+		for (const total of [0, 1, 1000, 1e12, 1e19, 1e300]) {
+			for (const from of [0, total / 2, total, 2 * total, Infinity, NaN]) {
+				for (const width of [0, 1, 100, total, Infinity, NaN]) {
+					const window = clampWindow({ from, to: from + width }, total);
+					expect(window.to).toBeGreaterThan(window.from);
+					const { values } = ticks(window, 8);
+					expect(values.length).toBeLessThan(12);
+					expect(new Set(values).size).toBe(values.length);
+				}
+			}
+		}
+		expect(ticks({ from: 1e18, to: 1e18 + 128 }, 8).values.length).toBeLessThan(12);
+		expect(ticks({ from: 5, to: 5 }, 8).values).toEqual([]);
+	});
+
 	it('puts ticks at round times', () => {
 		expect(ticks({ from: 0, to: 1000 }, 5)).toEqual({ step: 200, values: [0, 200, 400, 600, 800, 1000] });
 		expect(ticks({ from: 1234, to: 1299 }, 4).values).toEqual([1240, 1260, 1280]);

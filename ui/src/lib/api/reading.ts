@@ -1,0 +1,166 @@
+/**
+ * Answers as they are read: every field is there and has its type, and every item of a list has a key of its own. So
+ * nothing behind this file meets a field that a server left out, or one name, id or time twice where it must be once.
+ */
+import { withKeys } from '$lib/keys';
+import type {
+	Attribute,
+	AttributeKeysAnswer,
+	AttributeType,
+	AttributeValuesAnswer,
+	FindAnswer,
+	MatchedSpan,
+	MatchedSpanset,
+	OperationsAnswer,
+	QueryCheck,
+	SearchAnswer,
+	ServicesAnswer,
+	StatusAnswer,
+	StatusCode,
+	TraceSummary
+} from './types';
+import { fields, list, nanos, number, oneOf, text, textOrNull, texts } from './values';
+
+export const STATUS_CODES: readonly StatusCode[] = ['unset', 'ok', 'error'];
+const ATTRIBUTE_TYPES: readonly AttributeType[] = ['string', 'int', 'double', 'bool', 'bytes', 'array', 'kvlist', 'empty'];
+
+export function attribute(given: unknown): Attribute {
+	const { key, type, value = null } = fields(given);
+	return { key: text(key), type: oneOf(type, ATTRIBUTE_TYPES, value === null ? 'empty' : 'string'), value };
+}
+
+export function attributes(given: unknown): Attribute[] {
+	return list(given).map(attribute);
+}
+
+/** How much of what was asked for an answer covers. */
+export function covered(given: unknown) {
+	const { complete, partialReason, inspected, elapsedNanos } = fields(given);
+	const counts = fields(inspected);
+	return {
+		complete: complete !== false,
+		partialReason: textOrNull(partialReason),
+		inspected: {
+			spans: number(counts.spans),
+			files: number(counts.files),
+			filesTotal: number(counts.filesTotal),
+			bytes: number(counts.bytes)
+		},
+		elapsedNanos: number(elapsedNanos)
+	};
+}
+
+function matchedSpan(given: unknown): MatchedSpan {
+	const span = fields(given);
+	return {
+		spanId: text(span.spanId),
+		name: text(span.name),
+		serviceName: text(span.serviceName),
+		startTimeUnixNano: nanos(span.startTimeUnixNano),
+		durationNanos: number(span.durationNanos),
+		status: oneOf(span.status, STATUS_CODES, 'unset'),
+		fields: attributes(span.fields)
+	};
+}
+
+function matchedSpanset(given: unknown): MatchedSpanset {
+	const set = fields(given);
+	const spans = list(set.spans).map(matchedSpan);
+	return {
+		by: attributes(set.by),
+		aggregates: attributes(set.aggregates),
+		matchedCount: number(set.matchedCount, spans.length),
+		spans
+	};
+}
+
+function serviceShare(given: unknown) {
+	const share = fields(given);
+	return { name: text(share.name), spanCount: number(share.spanCount), errorCount: number(share.errorCount) };
+}
+
+function traceSummary(given: unknown): Omit<TraceSummary, 'key'> {
+	const trace = fields(given);
+	return {
+		traceId: text(trace.traceId),
+		rootServiceName: text(trace.rootServiceName),
+		rootSpanName: text(trace.rootSpanName),
+		startTimeUnixNano: nanos(trace.startTimeUnixNano),
+		durationNanos: number(trace.durationNanos),
+		spanCount: number(trace.spanCount),
+		errorCount: number(trace.errorCount),
+		rootMissing: trace.rootMissing === true,
+		services: withKeys(list(trace.services).map(serviceShare), ({ name }) => name),
+		matchedCount: number(trace.matchedCount),
+		spansets: list(trace.spansets).map(matchedSpanset)
+	};
+}
+
+export function searchAnswer(given: unknown): SearchAnswer {
+	const traces = withKeys(list(fields(given).traces).map(traceSummary), ({ traceId }) => traceId);
+	return { traces, ...covered(given) };
+}
+
+export function servicesAnswer(given: unknown): ServicesAnswer {
+	return { services: list(fields(given).services).map((service) => ({ name: text(fields(service).name) })) };
+}
+
+export function operationsAnswer(given: unknown): OperationsAnswer {
+	return { operations: texts(fields(given).operations) };
+}
+
+export function attributeKeysAnswer(given: unknown): AttributeKeysAnswer {
+	const keys = list(fields(given).keys).map((item) => ({ scope: text(fields(item).scope), key: text(fields(item).key) }));
+	return { keys: keys.filter(({ key }) => key !== '') };
+}
+
+export function attributeValuesAnswer(given: unknown): AttributeValuesAnswer {
+	const { values, complete } = fields(given);
+	return {
+		values: list(values).flatMap((item) => {
+			const { type, value } = fields(item);
+			const isPlain = typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean';
+			return isPlain ? [{ type: text(type), value }] : [];
+		}),
+		complete: complete !== false
+	};
+}
+
+export function queryCheck(given: unknown): QueryCheck {
+	const check = fields(given);
+	if (check.valid !== false)
+		return { valid: true, kind: oneOf(check.kind, ['spans', 'metrics'], 'spans'), printed: text(check.printed) };
+	const { message, start, end, expected, suggestion } = fields(check.error);
+	const from = Math.max(0, number(start));
+	return {
+		valid: false,
+		error: {
+			message: text(message),
+			start: from,
+			end: Math.max(from, number(end)),
+			expected: texts(expected),
+			suggestion: textOrNull(suggestion)
+		}
+	};
+}
+
+export function findAnswer(given: unknown): FindAnswer {
+	const { indices, total } = fields(given);
+	const found = list(indices).filter((index) => Number.isInteger(index)) as number[];
+	return { indices: found, total: number(total, found.length) };
+}
+
+export function statusAnswer(given: unknown): StatusAnswer {
+	const status = fields(given);
+	return {
+		version: text(status.version),
+		tenant: text(status.tenant),
+		spansStored: number(status.spansStored),
+		spansHot: number(status.spansHot),
+		files: number(status.files),
+		bytesStored: number(status.bytesStored),
+		uptimeNanos: number(status.uptimeNanos),
+		ingestSpansPerSecond: number(status.ingestSpansPerSecond),
+		troubles: texts(status.troubles)
+	};
+}

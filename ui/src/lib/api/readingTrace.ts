@@ -1,0 +1,112 @@
+/** A trace and its spans as they are read; see `reading.ts`. */
+import { attributes, STATUS_CODES } from './reading';
+import { SPAN_KINDS, type CompactSpans, type CompactTrace, type SpanDetail, type SpanEvent, type SpanLink } from './types';
+import { fields, list, nanos, number, numbers, oneOf, text, textOrNull, texts } from './values';
+
+const COLUMNS = ['start', 'duration', 'service', 'name', 'kind', 'status', 'events', 'links', 'exception'] as const;
+
+function compactSpans(given: unknown): CompactSpans {
+	const spans = fields(given);
+	// A column that is missing or short costs its values, not the spans.
+	const count = Math.max(...['id', 'parent', ...COLUMNS].map((column) => list(spans[column]).length));
+	const [start, duration, service, name, kind, status, events, links, exception] = COLUMNS.map((column) =>
+		numbers(spans[column], count, column === 'service' || column === 'name' ? -1 : 0)
+	) as [number[], number[], number[], number[], number[], number[], number[], number[], number[]];
+	return {
+		id: texts(spans.id, count),
+		parent: numbers(spans.parent, count, -1),
+		...(Array.isArray(spans.parentId) && { parentId: texts(spans.parentId, count) }),
+		start,
+		duration,
+		service,
+		name,
+		kind,
+		status,
+		events,
+		links,
+		exception
+	};
+}
+
+/** `askedId` stands in for an id that the answer does not tell. */
+export function compactTrace(given: unknown, askedId: string): CompactTrace {
+	const trace = fields(given);
+	const spans = compactSpans(trace.spans);
+	const returned = spans.id.length;
+	return {
+		traceId: text(trace.traceId) || askedId,
+		spanCount: number(trace.spanCount, returned),
+		returned,
+		complete: trace.complete !== false,
+		partialReason: textOrNull(trace.partialReason),
+		startTimeUnixNano: nanos(trace.startTimeUnixNano),
+		durationNanos: number(trace.durationNanos),
+		rootServiceName: text(trace.rootServiceName),
+		rootSpanName: text(trace.rootSpanName),
+		errorCount: number(trace.errorCount),
+		duplicates: number(trace.duplicates),
+		services: texts(trace.services),
+		names: texts(trace.names),
+		spans
+	};
+}
+
+function spanEvent(given: unknown): SpanEvent {
+	const event = fields(given);
+	return {
+		timeUnixNano: nanos(event.timeUnixNano),
+		name: text(event.name),
+		attributes: attributes(event.attributes),
+		droppedAttributesCount: number(event.droppedAttributesCount)
+	};
+}
+
+function spanLink(given: unknown): SpanLink {
+	const link = fields(given);
+	return {
+		traceId: text(link.traceId),
+		spanId: text(link.spanId),
+		traceState: text(link.traceState),
+		flags: number(link.flags),
+		attributes: attributes(link.attributes),
+		droppedAttributesCount: number(link.droppedAttributesCount)
+	};
+}
+
+/** What a resource and a scope have in common. */
+function described(given: unknown) {
+	const whole = fields(given);
+	return {
+		attributes: attributes(whole.attributes),
+		schemaUrl: text(whole.schemaUrl),
+		droppedAttributesCount: number(whole.droppedAttributesCount)
+	};
+}
+
+export function spanDetail(given: unknown): SpanDetail {
+	const span = fields(given);
+	const [status, scope] = [fields(span.status), fields(span.scope)];
+	return {
+		traceId: text(span.traceId),
+		spanId: text(span.spanId),
+		parentSpanId: text(span.parentSpanId),
+		name: text(span.name),
+		serviceName: text(span.serviceName),
+		kind: oneOf(span.kind, SPAN_KINDS, 'unspecified'),
+		status: { code: oneOf(status.code, STATUS_CODES, 'unset'), message: text(status.message) },
+		startTimeUnixNano: nanos(span.startTimeUnixNano),
+		durationNanos: number(span.durationNanos),
+		attributes: attributes(span.attributes),
+		resource: described(span.resource),
+		scope: { name: text(scope.name), version: text(scope.version), ...described(scope) },
+		events: list(span.events).map(spanEvent),
+		links: list(span.links).map(spanLink),
+		traceState: text(span.traceState),
+		flags: number(span.flags),
+		droppedAttributesCount: number(span.droppedAttributesCount),
+		droppedEventsCount: number(span.droppedEventsCount),
+		droppedLinksCount: number(span.droppedLinksCount),
+		adjustedCount: Number.isFinite(span.adjustedCount) ? number(span.adjustedCount) : null,
+		marks: [...new Set(texts(span.marks))]
+	};
+}
