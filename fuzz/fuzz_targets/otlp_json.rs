@@ -1,7 +1,12 @@
-//! Any text as an OTLP request in JSON: no panic, no overflow of the stack, a batch that holds together.
+//! Any text as an OTLP request in JSON: no panic, no overflow of the stack, a batch that holds together, whose spans the
+//! protobuf decoder reads alike. And any JSON in the place of a span or an attribute: good ones beside it are kept.
 #![no_main]
 
+#[path = "../../crates/receive/tests/it/same_spans.rs"]
+mod same_spans;
+
 use libfuzzer_sys::fuzz_target;
+use serde::de::IgnoredAny;
 use tracehouse_model::{Limits, SpanBatch};
 use tracehouse_receive::{Decoded, json};
 
@@ -19,6 +24,15 @@ fuzz_target!(|bytes: &[u8]| {
     // What is over a limit is not looked at, so narrow limits may read more, never less.
     assert!(decoded[0].is_some() || decoded[1].is_none());
     decoded.iter().flatten().for_each(check);
+    // Another reader's word on what is JSON; it does not look into texts, as ours does not.
+    let is_json = serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
+    if let Some(decoded) = &decoded[1] {
+        assert!(is_json || bytes.starts_with(b"\xef\xbb\xbf"), "what was read is no JSON");
+        same_spans::assert_same_in_protobuf(decoded);
+    }
+    if is_json {
+        same_spans::assert_good_ones_are_kept_beside(bytes);
+    }
 });
 
 fn check(decoded: &Decoded) {

@@ -3,7 +3,7 @@
 //! Entry type: [`Port`], whose [`Port::serve`] answers with a router on a listener until it is told to stop: HTTP/1.1 and
 //! HTTP/2, without TLS. The way of a connection: [`serve`] accepts it, [`connections`] gives it a place and makes room when
 //! there are few, [`preface`] tells which protocol it speaks, [`connection`] drives it. The way of a request on it:
-//! [`reception`] has [`sites`] judge it and [`exchange`] record it until the last byte of its answer is written;
+//! [`reception`] has [`sites`] judge it (by [`origin_pattern`] where a browser asks for a page) and [`exchange`] record it until the last byte of its answer is written;
 //! [`request_body`] is what the router reads, [`answer_body`] what it gives, counted by [`unread`]; what requests hold besides is
 //! counted by [`begun`], which makes room among them.
 //!
@@ -27,6 +27,7 @@ mod connection;
 mod connections;
 mod exchange;
 mod handles;
+mod origin_pattern;
 mod patience;
 mod preface;
 mod reception;
@@ -38,5 +39,6 @@ mod sites;
 mod unread;
 
 pub use handles::raise_handle_limit;
+pub use origin_pattern::{OriginPattern, PatternError};
 pub use serve::Port;
-pub use sites::{OriginPattern, PatternError, Sites};
+pub use sites::{AllowedHeaders, AllowedHeadersError, Sites};

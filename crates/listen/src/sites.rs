@@ -22,6 +22,7 @@ use http::header::{
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
+use crate::origin_pattern::OriginPattern;
 use crate::refusal::problem;
 
 /// Who may use a port from a browser.
@@ -33,61 +34,46 @@ pub struct Sites {
     pub host_names: Vec<String>,
     /// Origins whose pages may ask and read.
     pub allowed_origins: Vec<OriginPattern>,
+    /// What those pages may send.
+    pub allowed_headers: AllowedHeaders,
 }
 
-/// An origin such as `https://shop.example`, with `*` for any part of it, or for all origins.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OriginPattern(String);
+/// Headers that pages of configured origins may send: all that they ask for, or those that are listed.
+#[derive(Clone, Debug, Default)]
+pub struct AllowedHeaders(Option<HeaderValue>);
 
-/// Why a text is no pattern of origins.
+/// A text in the list of allowed headers that is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PatternError(String);
+pub struct AllowedHeadersError(String);
 
-impl fmt::Display for PatternError {
+impl fmt::Display for AllowedHeadersError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "{:?} is no origin: write a scheme and a host, such as https://shop.example or https://*.shop.example, or *",
-            self.0
-        )
+        write!(formatter, "{:?} is no name of a header: write one such as x-api-key, or * for all", self.0)
     }
 }
 
-impl std::error::Error for PatternError {}
+impl std::error::Error for AllowedHeadersError {}
 
-impl OriginPattern {
-    pub fn new(text: &str) -> Result<Self, PatternError> {
-        let is_origin = text.split_once("://").is_some_and(|(scheme, host)| {
-            !scheme.is_empty() && !host.is_empty() && !host.contains(['/', ' ', '?', '#', '@'])
-        });
-        if text == "*" || is_origin {
-            return Ok(Self(text.to_ascii_lowercase()));
+impl AllowedHeaders {
+    /// The names of headers; with none, or with `*` among them, all are allowed. `Content-Type` is in any case, as nothing
+    /// could be sent without it.
+    pub fn new<S: AsRef<str>>(names: &[S]) -> Result<Self, AllowedHeadersError> {
+        let names = names.iter().map(AsRef::as_ref);
+        let wrong = |name: &str| AllowedHeadersError(name.chars().take(100).collect());
+        if let Some(name) = names.clone().find(|name| HeaderName::from_bytes(name.as_bytes()).is_err()) {
+            return Err(wrong(name));
         }
-        Err(PatternError(text.chars().take(100).collect()))
+        if names.len() == 0 || names.clone().any(|name| name == "*") {
+            return Ok(Self(None));
+        }
+        let listed = [CONTENT_TYPE.as_str()].into_iter().chain(names).collect::<Vec<_>>().join(", ");
+        HeaderValue::try_from(&listed).map(Some).map(Self).map_err(|_| wrong(&listed))
     }
 
-    fn matches(&self, origin: &str) -> bool {
-        matches_parts(&self.0, &origin.to_ascii_lowercase())
+    /// Those of the headers asked for that are allowed, and perhaps further ones.
+    fn answer(&self, asked: Option<&HeaderValue>) -> Option<HeaderValue> {
+        self.0.as_ref().or(asked).cloned()
     }
-
-    fn is_all(&self) -> bool {
-        self.0 == "*"
-    }
-}
-
-/// Whether a text is a pattern's, in which `*` stands for any text without `/`; alone, for any text.
-fn matches_parts(pattern: &str, text: &str) -> bool {
-    if pattern == "*" {
-        return true;
-    }
-    let Some((before, after)) = pattern.split_once('*') else { return pattern == text };
-    let Some(rest) = text.strip_prefix(before) else { return false };
-    let ends = rest.char_indices().map(|(at, _)| at).chain([rest.len()]);
-    ends.take_while(|&at| !rest[..at].contains('/')).any(|at| matches_parts_after(after, &rest[at..]))
-}
-
-fn matches_parts_after(pattern: &str, text: &str) -> bool {
-    if pattern.contains('*') { matches_parts(pattern, text) } else { pattern == text }
 }
 
 /// What is known of a request before it is answered.
@@ -101,12 +87,13 @@ pub(crate) enum Verdict {
 /// A page of a configured origin.
 pub(crate) struct Reader {
     origin: HeaderValue,
-    /// Whether the origin was configured by name: then requests may carry credentials.
+    /// Whether the host was configured, and not just any: then requests may carry credentials, as those of `sendBeacon`
+    /// always do. What lets any page in lets it in as a stranger.
     by_name: bool,
 }
 
 /// Headers of ours that pages may see beside those that they may anyway.
-const EXPOSED_HEADERS: &str = "x-tracehouse-partial, retry-after, grpc-status, grpc-message, grpc-status-details-bin";
+const EXPOSED_HEADERS: &str = "x-tracehouse-partial, x-tracehouse-partial-reason, retry-after, grpc-status, grpc-message, grpc-status-details-bin";
 const PREFLIGHT_SECONDS: &str = "3600";
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -114,6 +101,13 @@ const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 const SEC_PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
 /// Every answer depends on which page asks: for caches, which may not give it to another.
 const VARY_ORIGIN: HeaderValue = HeaderValue::from_static("origin");
+/// What the answer to a preflight depends on besides.
+const VARY_PREFLIGHT: HeaderValue =
+    HeaderValue::from_static("access-control-request-method, access-control-request-headers");
+/// A browser asks so before a page of the internet reaches a server in a private network or on the same machine.
+/// Source: <https://wicg.github.io/private-network-access/>.
+const REQUEST_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-request-private-network");
+const ALLOW_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
 
 impl Sites {
     pub(crate) fn judge(&self, request: &Parts) -> Verdict {
@@ -132,7 +126,7 @@ impl Sites {
             && let Some(reader) = &reader
             && request.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
         {
-            return Verdict::Answered(reader.preflight(&request.headers));
+            return Verdict::Answered(reader.preflight(&request.headers, &self.allowed_headers));
         }
         if let Some(media_type) = wrong_media_type(request) {
             let advice = "say what is sent with Content-Type: application/json or application/x-protobuf";
@@ -165,7 +159,7 @@ impl Sites {
         let allowed: Vec<&OriginPattern> =
             self.allowed_origins.iter().filter(|pattern| pattern.matches(text)).collect();
         if !allowed.is_empty() {
-            let by_name = allowed.iter().any(|pattern| !pattern.is_all());
+            let by_name = allowed.iter().any(|pattern| pattern.names_hosts());
             return Ok(Some(Reader { origin: origin.clone(), by_name }));
         }
         let hosts = hosts_of(request);
@@ -189,17 +183,21 @@ impl Reader {
         }
     }
 
-    /// The answer to the question whether the page may send a request.
-    fn preflight(&self, asked: &HeaderMap) -> Response {
+    /// The answer to the question whether the page may send a request. Source: Fetch standard, "CORS protocol".
+    fn preflight(&self, asked: &HeaderMap, allowed_headers: &AllowedHeaders) -> Response {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
         let headers = response.headers_mut();
         self.allow(headers);
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE"));
-        if let Some(wanted) = asked.get(ACCESS_CONTROL_REQUEST_HEADERS) {
-            headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+        if let Some(allowed) = allowed_headers.answer(asked.get(ACCESS_CONTROL_REQUEST_HEADERS)) {
+            headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+        }
+        if self.by_name && asked.get(REQUEST_PRIVATE_NETWORK).is_some_and(|value| value == "true") {
+            headers.insert(ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true"));
         }
         headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(PREFLIGHT_SECONDS));
+        headers.append(VARY, VARY_PREFLIGHT);
         response
     }
 }
@@ -280,6 +278,7 @@ mod tests {
             is_loopback,
             host_names: names.iter().map(|name| (*name).to_owned()).collect(),
             allowed_origins: origins.iter().map(|origin| OriginPattern::new(origin).expect("an origin")).collect(),
+            allowed_headers: AllowedHeaders::default(),
         }
     }
 
@@ -368,9 +367,66 @@ mod tests {
         }
         let preflight = [("host", OWN), ("origin", "https://shop.example"), ("access-control-request-method", "POST")];
         assert_eq!(judge(&sites, "OPTIONS", &preflight), (204, Some("https://shop.example".to_owned()), true));
-        let all = super::tests::sites(&["*"], &[], true);
-        let answer = judge(&all, "GET", &[("host", OWN), ("origin", "https://any.example")]);
-        assert_eq!(answer, (200, Some("https://any.example".to_owned()), false), "credentials only for named origins");
+        for all in ["*", "https://*"] {
+            let all = super::tests::sites(&[all], &[], true);
+            let answer = judge(&all, "GET", &[("host", OWN), ("origin", "https://any.example")]);
+            assert_eq!(
+                answer,
+                (200, Some("https://any.example".to_owned()), false),
+                "credentials only for named hosts"
+            );
+        }
+    }
+
+    /// The answer to a preflight with these headers, by name.
+    fn preflight(sites: &Sites, headers: &[(&str, &str)]) -> impl Fn(&str) -> Option<String> + use<> {
+        let mut request = Request::builder().method("OPTIONS").uri("/v1/traces").header(HOST, OWN);
+        for (name, value) in headers.iter().chain([&("access-control-request-method", "POST")]) {
+            request = request.header(*name, *value);
+        }
+        let (parts, ()) = request.body(()).expect("a request").into_parts();
+        let Verdict::Answered(response) = sites.judge(&parts) else { panic!("a preflight is answered") };
+        move |name| {
+            let values = response.headers().get_all(name).iter();
+            let values: Vec<_> = values.map(|value| value.to_str().expect("a text").to_owned()).collect();
+            (!values.is_empty()).then(|| values.join(", "))
+        }
+    }
+
+    #[test]
+    fn preflights_allow_what_is_asked_for_or_listed() {
+        const ASKED: &str = "authorization,baggage,content-type,traceparent,x-api-key";
+        let shop = ("origin", "https://shop.example");
+        let asked = [shop, ("access-control-request-headers", ASKED)];
+        let mut sites = sites(&["https://shop.example", "*"], &[], true);
+        let answer = preflight(&sites, &asked);
+        let expected = [
+            ("access-control-allow-origin", Some("https://shop.example")),
+            ("access-control-allow-credentials", Some("true")),
+            ("access-control-allow-headers", Some(ASKED)),
+            ("access-control-allow-methods", Some("GET, HEAD, POST, PUT, DELETE")),
+            ("access-control-max-age", Some("3600")),
+            ("access-control-allow-private-network", None),
+            ("vary", Some("access-control-request-method, access-control-request-headers")),
+        ];
+        for (name, value) in expected {
+            assert_eq!(answer(name).as_deref(), value, "{name}");
+        }
+        let nothing = preflight(&sites, &[shop]);
+        assert_eq!(nothing("access-control-allow-headers"), None);
+        let private = ("access-control-request-private-network", "true");
+        let name = "access-control-allow-private-network";
+        assert_eq!(preflight(&sites, &[shop, private])(name).as_deref(), Some("true"));
+        assert_eq!(preflight(&sites, &[("origin", "https://any.example"), private])(name), None);
+
+        sites.allowed_headers = AllowedHeaders::new(&["X-Api-Key", "traceparent"]).expect("names");
+        let answer = preflight(&sites, &asked);
+        let listed = Some("content-type, X-Api-Key, traceparent");
+        assert_eq!(answer("access-control-allow-headers").as_deref(), listed);
+        sites.allowed_headers = AllowedHeaders::new(&["x-api-key", "*"]).expect("names");
+        assert_eq!(preflight(&sites, &asked)("access-control-allow-headers").as_deref(), Some(ASKED));
+        let wrong = AllowedHeaders::new(&["x-api-key", "no name"]).map(|_| ()).expect_err("no name");
+        assert_eq!(wrong.to_string(), "\"no name\" is no name of a header: write one such as x-api-key, or * for all");
     }
 
     #[test]

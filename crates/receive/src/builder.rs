@@ -6,7 +6,7 @@ use tracehouse_model::{
     TraceId,
 };
 
-use crate::decoded::{Decoded, Excess, RejectReason, Rejections};
+use crate::decoded::{self, Decoded, Excess, Fault, RejectReason, Rejections};
 use crate::nested::{self, Room};
 
 /// Whose attributes are being pushed.
@@ -83,6 +83,8 @@ pub(crate) struct BatchBuilder<'l> {
     /// As in the limits; 0 once there is an excess, so that what is checked for each attribute anyway ends the reading.
     attributes_max: usize,
     rejected: Rejections,
+    /// Attributes with wrong values, of what is being built.
+    wrong_attributes: decoded::LeftOut,
     values_cut: u64,
     last_key: StringCode,
     recent: [Recent; RECENT_SLOTS],
@@ -144,6 +146,7 @@ impl<'l> BatchBuilder<'l> {
             excess: None,
             attributes_max: limits.attributes_per_span_max,
             rejected: Rejections::default(),
+            wrong_attributes: decoded::LeftOut::default(),
             values_cut: 0,
             last_key: 0,
             recent: [Recent::default(); RECENT_SLOTS],
@@ -243,8 +246,38 @@ impl<'l> BatchBuilder<'l> {
 
     #[cold]
     fn leave_out_attribute(&mut self, owner: Owner) {
-        self.leave_out_part();
         self.marks.insert(Marks::OVER_LIMIT);
+        self.count_left_out_attribute(owner);
+    }
+
+    /// Leaves out an attribute that has a wrong value, and tells the sender.
+    #[cold]
+    pub(crate) fn leave_out_wrong_attribute(&mut self, owner: Owner, key: &[u8], fault: &Fault) {
+        self.count_left_out_attribute(owner);
+        let span = self.spans_seen;
+        let whose = match owner {
+            Owner::Resource => "the resource of ",
+            Owner::Scope => "the scope of ",
+            Owner::Span => "",
+            Owner::Event => "an event of ",
+            Owner::Link => "a link of ",
+        };
+        self.wrong_attributes.add(|| format!("{:?} of {whose}span {span} of the request, where {fault}", shown(key)));
+    }
+
+    /// How many spans of the request were read.
+    pub(crate) fn spans_seen(&self) -> u64 {
+        self.spans_seen
+    }
+
+    /// Tells the sender that a field of a resource or scope has a wrong value, of which nothing is kept.
+    #[cold]
+    pub(crate) fn note_wrong_field(&mut self, owner: &'static str, first_span: u64, fault: &Fault) {
+        self.rejected.add_owner_field(|| format!("the {owner} of span {first_span} of the request, where {fault}"));
+    }
+
+    fn count_left_out_attribute(&mut self, owner: Owner) {
+        self.leave_out_part();
         let count = match owner {
             Owner::Event | Owner::Link => &mut self.left_out.inner_attributes,
             Owner::Resource | Owner::Scope | Owner::Span => &mut self.left_out.attributes,
@@ -341,8 +374,19 @@ impl<'l> BatchBuilder<'l> {
         let schema_url = self.name(schema_url);
         let left_out = std::mem::take(&mut self.left_out);
         let dropped = dropped_attributes.saturating_add(left_out.attributes);
+        self.tell_wrong_attributes();
         let index = self.batch.finish_resource(dropped, schema_url);
         self.resource = OpenOwner { index, marks: std::mem::take(&mut self.marks), spans_before: self.batch.len() };
+    }
+
+    /// The schema URL of the resource, if it comes after the spans.
+    pub(crate) fn late_schema_url_of_resource(&mut self, schema_url: &[u8]) {
+        self.batch.resources.schema_url[self.resource.index as usize] = self.name(schema_url);
+        let marks = std::mem::take(&mut self.marks);
+        if marks != Marks::default() {
+            let spans = &mut self.batch.marks[self.resource.spans_before..];
+            spans.iter_mut().for_each(|of_span| *of_span |= marks.0);
+        }
     }
 
     /// Ends the spans of a resource; one without any is not kept.
@@ -358,6 +402,7 @@ impl<'l> BatchBuilder<'l> {
         let (name, version) = (self.name(name), self.name(version));
         let left_out = std::mem::take(&mut self.left_out);
         let dropped = dropped_attributes.saturating_add(left_out.attributes);
+        self.tell_wrong_attributes();
         let index = self.batch.finish_scope(name, version, dropped, 0);
         self.scope = OpenOwner { index, marks: std::mem::take(&mut self.marks), spans_before: self.batch.len() };
     }
@@ -455,11 +500,10 @@ impl<'l> BatchBuilder<'l> {
             Ok(span) => span,
             Err(reason) => {
                 self.rejected.add(reason, position);
-                self.batch.discard_span();
-                self.leave_out_part();
-                return;
+                return self.discard_span();
             }
         };
+        self.tell_wrong_attributes();
         for marks in [noticed, self.resource.marks, self.scope.marks] {
             span.marks.insert(marks);
         }
@@ -477,6 +521,37 @@ impl<'l> BatchBuilder<'l> {
             self.check_memory();
         }
     }
+
+    /// Refuses the span whose attributes, events and links were pushed, because a field of it has a wrong value.
+    #[cold]
+    pub(crate) fn refuse_span(&mut self, fault: &Fault) {
+        self.marks = Marks::default();
+        self.left_out = LeftOut::default();
+        self.rejected.add_fault(fault, self.spans_seen);
+        self.spans_seen += 1;
+        self.discard_span();
+    }
+
+    fn discard_span(&mut self) {
+        self.batch.discard_span();
+        self.leave_out_part();
+        // The sender is told of the whole span.
+        self.wrong_attributes = decoded::LeftOut::default();
+    }
+
+    /// What was built is kept: the sender is told what was left out of it.
+    #[inline]
+    fn tell_wrong_attributes(&mut self) {
+        if self.wrong_attributes.count > 0 {
+            self.rejected.add_attributes(std::mem::take(&mut self.wrong_attributes));
+        }
+    }
+}
+
+/// A key in words for the sender.
+fn shown(key: &[u8]) -> String {
+    const CHARACTERS_MAX: usize = 100;
+    String::from_utf8_lossy(&key[..key.len().min(4 * CHARACTERS_MAX)]).chars().take(CHARACTERS_MAX).collect()
 }
 
 /// The fields that can be judged without the batch, checked and repaired.

@@ -1,4 +1,4 @@
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use tracehouse_model::SpanBatch;
 
@@ -63,11 +63,13 @@ pub enum RejectReason {
     ParentSpanId,
     NoStart,
     TimeRange,
+    /// In JSON: a value that its field can't have.
+    Field,
 }
 
 impl RejectReason {
-    pub const ALL: [RejectReason; 5] =
-        [Self::TraceId, Self::SpanId, Self::ParentSpanId, Self::NoStart, Self::TimeRange];
+    pub const ALL: [RejectReason; 6] =
+        [Self::TraceId, Self::SpanId, Self::ParentSpanId, Self::NoStart, Self::TimeRange, Self::Field];
 
     /// The value of the `reason` label of metrics.
     pub fn label(self) -> &'static str {
@@ -77,6 +79,7 @@ impl RejectReason {
             Self::ParentSpanId => "parent_span_id",
             Self::NoStart => "no_start",
             Self::TimeRange => "time_range",
+            Self::Field => "field",
         }
     }
 
@@ -87,15 +90,59 @@ impl RejectReason {
             Self::ParentSpanId => "the parent span id is neither absent nor 8 bytes",
             Self::NoStart => "the start time is missing",
             Self::TimeRange => "a time is later than the year 2262",
+            Self::Field => "a field has a wrong value",
         }
     }
 }
 
-/// The spans of a request that were refused, by reason.
+/// A value that its field can't have; what it is, is not said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) field: &'static str,
+    pub(crate) found: &'static str,
+    pub(crate) expected: &'static str,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { field, found, expected } = self;
+        write!(formatter, "{field} is {found}, not {expected}")
+    }
+}
+
+/// The spans of a request that were refused, by reason, and what was left out of those that were kept because it had a wrong
+/// value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rejections {
     counts: [u64; RejectReason::ALL.len()],
     first: [u64; RejectReason::ALL.len()],
+    first_fault: Option<Fault>,
+    attributes: LeftOut,
+    owner_fields: LeftOut,
+}
+
+/// How many things of a kind were left out, and words for the first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct LeftOut {
+    pub(crate) count: u64,
+    pub(crate) first: String,
+}
+
+impl LeftOut {
+    /// Only of the first one words are made.
+    pub(crate) fn add(&mut self, words: impl FnOnce() -> String) {
+        if self.count == 0 {
+            self.first = words();
+        }
+        self.count += 1;
+    }
+
+    fn append(&mut self, other: LeftOut) {
+        if self.count == 0 {
+            self.first = other.first;
+        }
+        self.count += other.count;
+    }
 }
 
 impl Rejections {
@@ -108,6 +155,21 @@ impl Rejections {
         self.counts[at] += 1;
     }
 
+    pub(crate) fn add_fault(&mut self, fault: &Fault, position: u64) {
+        self.first_fault.get_or_insert(*fault);
+        self.add(RejectReason::Field, position);
+    }
+
+    pub(crate) fn add_attributes(&mut self, left_out: LeftOut) {
+        self.attributes.append(left_out);
+    }
+
+    /// Adds a wrong value of a resource or a scope; `words` name it.
+    pub(crate) fn add_owner_field(&mut self, words: impl FnOnce() -> String) {
+        self.owner_fields.add(words);
+    }
+
+    /// How many spans were refused.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
@@ -116,20 +178,35 @@ impl Rejections {
         RejectReason::ALL.into_iter().zip(self.counts).filter(|(_, count)| *count > 0)
     }
 
-    /// Words for the sender; empty if nothing was refused.
+    /// How many attributes of spans that were kept were left out because their values were wrong.
+    pub fn wrong_attributes(&self) -> u64 {
+        self.attributes.count
+    }
+
+    /// Words for the sender; empty if nothing was refused or left out.
     pub fn message(&self) -> String {
-        let mut message = String::new();
+        let mut parts = Vec::new();
         for (reason, count) in self.by_reason() {
-            let separator = if message.is_empty() { "" } else { "; " };
             let (explanation, first) = (reason.explanation(), self.first[reason as usize]);
-            let spans = if count == 1 { "span" } else { "spans" };
-            write!(
-                message,
-                "{separator}{count} {spans} refused because {explanation} (first: span {first} of the request)"
-            )
-            .expect("writing to a String cannot fail");
+            let mut part = format!(
+                "{count} {} refused because {explanation} (first: span {first} of the request",
+                if count == 1 { "span" } else { "spans" }
+            );
+            if let (RejectReason::Field, Some(fault)) = (reason, &self.first_fault) {
+                write!(part, ", where {fault}").expect("writing to a String cannot fail");
+            }
+            parts.push(part + ")");
         }
-        message
+        let owner_fields = ["field of a resource or scope", "fields of resources or scopes"];
+        for (left_out, words) in [(&self.attributes, ["attribute", "attributes"]), (&self.owner_fields, owner_fields)] {
+            let LeftOut { count, first } = left_out;
+            if *count > 0 {
+                let [one, many] = words;
+                let what = if *count == 1 { one } else { many };
+                parts.push(format!("{count} {what} left out because of a wrong value (first: {first})"));
+            }
+        }
+        parts.join("; ")
     }
 }
 

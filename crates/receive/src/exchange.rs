@@ -193,6 +193,7 @@ impl Arrived {
                 .increment(accepted.rejected_spans);
         }
         counter!("tracehouse_receive_values_cut_total").increment(values_cut);
+        counter!("tracehouse_receive_wrong_attributes_total").increment(rejected.wrong_attributes());
         accepted.rejected_spans += rejected.count();
         let messages = [rejected.message(), accepted.message];
         accepted.message = messages.into_iter().filter(|message| !message.is_empty()).collect::<Vec<_>>().join("; ");

@@ -7,7 +7,8 @@
 //! `in_flight` as it arrives, of which one tenant leaves half to others; `exchange` decompresses (`decompress`), decodes,
 //! hands the batch to the sink and waits; `reply` encodes the answer. Both decoders only read: `builder` decides what is
 //! cut, dropped, repaired or refused, so that they can't differ. What takes much work or memory out of proportion to its
-//! size is refused whole ([`Excess`]).
+//! size is refused whole ([`Excess`]). What JSON alone can do wrong, a value that its field can't have, costs its attribute or
+//! its span (`json`).
 //!
 //! Invariants: a sender is told success only after the sink said so. What is refused is counted and said, a span in the
 //! partial success, a request with a code that tells whether to send it again. No input makes memory grow beyond the

@@ -54,8 +54,13 @@ pub struct Config {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
-    /// Origins of other sites whose pages may ask and read, such as https://grafana.example; * stands for any part, or for all.
+    /// Origins of other sites whose pages may ask and read, such as https://grafana.example or https://*.team.example, where *
+    /// stands for one or more characters of a host's name; http://localhost:* is any port, * alone any origin. Pages of
+    /// hosts that are named so may send credentials.
     pub allowed_origins: Vec<String>,
+    /// Headers that those pages, and those of otlp.browser_origins, may send, such as authorization; with none, or *, all
+    /// that they ask for.
+    pub allowed_headers: Vec<String>,
     /// Names under which this server may be asked, besides localhost and addresses. With none, any name is taken where a port
     /// listens on more than a loopback address.
     pub host_names: Vec<String>,
@@ -69,7 +74,8 @@ pub struct Otlp {
     pub grpc: SocketAddr,
     /// Where OTLP/HTTP is received (protobuf and JSON, at /v1/traces).
     pub http: SocketAddr,
-    /// Web origins whose pages may send spans over OTLP/HTTP, for example https://shop.example; * allows all.
+    /// Web origins whose pages may send spans over OTLP/HTTP, for example https://shop.example; written as in
+    /// http.allowed_origins.
     pub browser_origins: Vec<String>,
 }
 

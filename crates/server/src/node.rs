@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracehouse_api::ApiState;
 use tracehouse_catalogue::{Catalogue, SqliteCatalogue};
-use tracehouse_listen::{OriginPattern, Port, Sites};
+use tracehouse_listen::{AllowedHeaders, OriginPattern, Port, Sites};
 use tracehouse_memory::Pool;
 use tracehouse_model::{Clock, Randomness, SystemClock, SystemRandomness, TenantId};
 use tracehouse_pipeline::{Pipeline, TenantGate};
@@ -235,6 +235,7 @@ impl<'a> Node<'a> {
             is_loopback: listener.local_addr()?.ip().is_loopback(),
             host_names: http.host_names.clone(),
             allowed_origins: origins.collect::<Result<_, _>>().context("http.allowed_origins, otlp.browser_origins")?,
+            allowed_headers: AllowedHeaders::new(&http.allowed_headers).context("http.allowed_headers")?,
         })
     }
 

@@ -1,178 +1,141 @@
-//! How OTLP's JSON writes single values: ids in hexadecimal, 64-bit integers as strings, enums as integers, bytes in
-//! Base64. Where protobuf's own JSON mapping allows more (numbers for strings and the reverse, names of enums, `null`
-//! for the default), that is read as well.
+//! How OTLP's JSON writes messages and single values: ids in hexadecimal, 64-bit integers as strings, enums as integers,
+//! bytes in Base64. Where protobuf's own JSON mapping allows more (numbers for strings of digits and the reverse, integers
+//! with a fraction of zero or an exponent, names of enums, `null` for the default), that is read as well.
 //!
 //! Source: OTLP specification, "JSON Protobuf Encoding"; <https://protobuf.dev/programming-guides/json/>.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::marker::PhantomData;
 
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::decimal;
+use super::reader::{Fatal, Reader, Token};
+use crate::decoded::Fault;
+
+/// What was read, unless the value is none that its field can have; it is passed over then, and reading goes on.
+pub(super) type Read<T> = Result<Result<T, Wrong>, Fatal>;
+
+/// A value that its field can't have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wrong {
+    pub(super) found: &'static str,
+    pub(super) expected: &'static str,
+}
+
+impl Wrong {
+    pub(super) fn in_field(self, field: &'static str) -> Fault {
+        Fault { field, found: self.found, expected: self.expected }
+    }
+}
+
+/// The first wrong value in a message.
+#[derive(Default)]
+pub(super) struct Faults(pub(super) Option<Fault>);
+
+impl Faults {
+    /// The value of a field; of a wrong one the default.
+    #[inline]
+    pub(super) fn take<T: Default>(&mut self, field: &'static str, read: Result<T, Wrong>) -> T {
+        read.unwrap_or_else(|wrong| {
+            self.0.get_or_insert(wrong.in_field(field));
+            T::default()
+        })
+    }
+}
 
 /// A message that is read from an object, field by field.
 pub(super) trait Message<'de> {
-    /// Reads the value of the field; of an unknown one too, with [`ignore`].
-    fn field<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error>;
+    /// Reads the value of the field; an unknown one is passed over.
+    fn field(&mut self, name: &[u8], reader: &mut Reader<'de>) -> Result<(), Fatal>;
 }
 
 /// Reads an object into a message; `null` leaves it as it is.
-pub(super) struct Object<'m, M>(pub(super) &'m mut M);
-
-impl<'de, M: Message<'de>> DeserializeSeed<'de> for Object<'_, M> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
+#[inline]
+pub(super) fn object<'de>(reader: &mut Reader<'de>, message: &mut impl Message<'de>) -> Read<()> {
+    match reader.peek()? {
+        b'{' => reader.members(|reader, name| message.field(name, reader)).map(Ok),
+        b'n' => reader.is_null().map(|_| Ok(())),
+        _ => pass_over(reader, "an object").map(Err),
     }
 }
 
-impl<'de, M: Message<'de>> Visitor<'de> for Object<'_, M> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(Text(name)) = map.next_key()? {
-            self.0.field(&name, &mut map)?;
-        }
-        Ok(())
+/// Reads a list, element by element; `null` is an empty one.
+#[inline]
+pub(super) fn list<'de>(
+    reader: &mut Reader<'de>,
+    element: impl FnMut(&mut Reader<'de>) -> Result<(), Fatal>,
+) -> Read<()> {
+    match reader.peek()? {
+        b'[' => reader.elements(element).map(Ok),
+        b'n' => reader.is_null().map(|_| Ok(())),
+        _ => pass_over(reader, "an array").map(Err),
     }
 }
 
-/// What becomes of the elements of a list.
-pub(super) trait Elements<'de> {
-    fn element<D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error>;
+#[cold]
+fn pass_over(reader: &mut Reader<'_>, expected: &'static str) -> Result<Wrong, Fatal> {
+    let found = kind_of(&reader.token()?);
+    Ok(Wrong { found, expected })
 }
 
-/// Reads a list; `null` is an empty one.
-pub(super) struct List<'e, E>(pub(super) &'e mut E);
-
-impl<'de, E: Elements<'de>> DeserializeSeed<'de> for List<'_, E> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
+fn kind_of(token: &Token<'_>) -> &'static str {
+    match token {
+        Token::Null => "null",
+        Token::Bool(_) => "true or false",
+        Token::Text(_) => "a string",
+        Token::Number(_) => "a number",
+        Token::Other(kind) => kind,
     }
 }
 
-impl<'de, E: Elements<'de>> Visitor<'de> for List<'_, E> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an array")
-    }
-
-    fn visit_unit<Err>(self) -> Result<(), Err> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element_seed(Element(self.0))?.is_some() {}
-        Ok(())
-    }
-}
-
-struct Element<'e, E>(&'e mut E);
-
-impl<'de, E: Elements<'de>> DeserializeSeed<'de> for Element<'_, E> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        self.0.element(deserializer)
-    }
-}
-
-/// Passes over the value of a field.
-pub(super) fn ignore<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(), A::Error> {
-    map.next_value::<IgnoredAny>().map(drop)
-}
-
-/// A type of single values: what becomes of each JSON form it may have.
+/// A type of single values: what becomes of each form in JSON that it may have.
 pub(super) trait Scalar<'de>: Default {
     const EXPECTED: &'static str;
 
-    fn from_text(text: Cow<'de, str>) -> Option<Self>;
+    fn from_text(text: Cow<'de, [u8]>) -> Option<Self>;
 
-    fn from_integer(_value: i128) -> Option<Self> {
+    fn from_number(_number: &[u8]) -> Option<Self> {
         None
     }
 
-    fn from_float(_value: f64) -> Option<Self> {
+    fn from_bool(_value: bool) -> Option<Self> {
         None
     }
 }
 
-struct ScalarVisitor<S>(PhantomData<S>);
-
-impl<'de, S: Scalar<'de>> ScalarVisitor<S> {
-    fn check<E: Error>(value: Option<S>, found: impl fmt::Display) -> Result<S, E> {
-        value.ok_or_else(|| E::custom(format_args!("{found} is not {}", S::EXPECTED)))
-    }
+/// Reads a single value; `null` is the default.
+#[inline]
+pub(super) fn scalar<'de, S: Scalar<'de>>(reader: &mut Reader<'de>) -> Read<S> {
+    let token = reader.token()?;
+    let (found, value) = match token {
+        Token::Text(text) => ("a string", S::from_text(text)),
+        Token::Number(number) => ("a number", S::from_number(number)),
+        Token::Bool(value) => ("true or false", S::from_bool(value)),
+        Token::Null => return Ok(Ok(S::default())),
+        Token::Other(kind) => (kind, None),
+    };
+    Ok(value.ok_or(Wrong { found, expected: S::EXPECTED }))
 }
 
-impl<'de, S: Scalar<'de>> Visitor<'de> for ScalarVisitor<S> {
-    type Value = S;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(S::EXPECTED)
+/// Reads a single value, or `null`.
+pub(super) fn optional<'de, S: Scalar<'de>>(reader: &mut Reader<'de>) -> Read<Option<S>> {
+    if reader.is_null()? {
+        return Ok(Ok(None));
     }
-
-    fn visit_unit<E>(self) -> Result<S, E> {
-        Ok(S::default())
-    }
-
-    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<S, E> {
-        Self::check(S::from_text(Cow::Borrowed(text)), "this string")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<S, E> {
-        Self::check(S::from_text(Cow::Owned(text.to_owned())), "this string")
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<S, E> {
-        Self::check(S::from_integer(value.into()), value)
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<S, E> {
-        Self::check(S::from_integer(value.into()), value)
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<S, E> {
-        Self::check(S::from_float(value), value)
-    }
+    scalar(reader).map(|read| read.map(Some))
 }
 
-macro_rules! deserialize_scalar {
-    ($($scalar:ty),*) => {$(
-        impl<'de> Deserialize<'de> for $scalar {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_any(ScalarVisitor(PhantomData))
-            }
-        }
-    )*};
-}
-
-deserialize_scalar!(Text<'de>, Integer<u64>, Integer<i64>, Integer<u32>, Double, Id, Base64, SpanKind, StatusCode);
-
-/// A string, not copied if it has no escapes.
+/// A string, not copied if it has no escapes; not UTF-8 for certain.
 #[derive(Default)]
-pub(super) struct Text<'de>(pub(super) Cow<'de, str>);
+pub(super) struct Text<'de>(pub(super) Cow<'de, [u8]>);
 
 impl<'de> Scalar<'de> for Text<'de> {
     const EXPECTED: &'static str = "a string";
 
-    fn from_text(text: Cow<'de, str>) -> Option<Self> {
+    #[inline]
+    fn from_text(text: Cow<'de, [u8]>) -> Option<Self> {
         Some(Self(text))
     }
 }
@@ -182,24 +145,16 @@ impl<'de> Scalar<'de> for Text<'de> {
 pub(super) struct Integer<T>(pub(super) T);
 
 impl<'de, T: TryFrom<i128> + Default> Scalar<'de> for Integer<T> {
-    const EXPECTED: &'static str = "an integer in the range of its field, or a string with one";
+    const EXPECTED: &'static str = "an integer in the range of its field";
 
-    fn from_text(text: Cow<'de, str>) -> Option<Self> {
-        match text.parse() {
-            Ok(value) => Self::from_integer(value),
-            Err(_) => Self::from_float(text.parse().ok()?),
-        }
+    #[inline]
+    fn from_text(text: Cow<'de, [u8]>) -> Option<Self> {
+        Self::from_number(&text)
     }
 
-    fn from_integer(value: i128) -> Option<Self> {
-        T::try_from(value).ok().map(Self)
-    }
-
-    fn from_float(value: f64) -> Option<Self> {
-        // Beyond this neighbours are more than one apart, and which integer was meant is not known.
-        const EXACT_MAX: f64 = (1u64 << 53) as f64;
-        let exact = value.fract() == 0.0 && value.abs() <= EXACT_MAX;
-        if exact { Self::from_integer(value as i128) } else { None }
+    #[inline]
+    fn from_number(number: &[u8]) -> Option<Self> {
+        T::try_from(decimal::integer(number)?).ok().map(Self)
     }
 }
 
@@ -208,17 +163,33 @@ impl<'de, T: TryFrom<i128> + Default> Scalar<'de> for Integer<T> {
 pub(super) struct Double(pub(super) f64);
 
 impl<'de> Scalar<'de> for Double {
-    const EXPECTED: &'static str = "a number, \"NaN\", \"Infinity\" or \"-Infinity\"";
+    const EXPECTED: &'static str = "a number in the range of a double, \"NaN\", \"Infinity\" or \"-Infinity\"";
 
-    fn from_text(text: Cow<'de, str>) -> Option<Self> {
-        text.parse().ok().map(Self)
+    fn from_text(text: Cow<'de, [u8]>) -> Option<Self> {
+        Self::from_number(&text)
     }
 
-    fn from_integer(value: i128) -> Option<Self> {
-        Some(Self(value as f64))
+    fn from_number(number: &[u8]) -> Option<Self> {
+        decimal::double(number).map(Self)
+    }
+}
+
+/// `true` or `false`, also in a string.
+#[derive(Default)]
+pub(super) struct Bool(pub(super) bool);
+
+impl<'de> Scalar<'de> for Bool {
+    const EXPECTED: &'static str = "true or false";
+
+    fn from_text(text: Cow<'de, [u8]>) -> Option<Self> {
+        match &*text {
+            b"true" => Some(Self(true)),
+            b"false" => Some(Self(false)),
+            _ => None,
+        }
     }
 
-    fn from_float(value: f64) -> Option<Self> {
+    fn from_bool(value: bool) -> Option<Self> {
         Some(Self(value))
     }
 }
@@ -242,9 +213,9 @@ impl Id {
 impl<'de> Scalar<'de> for Id {
     const EXPECTED: &'static str = "a string of hexadecimal digits";
 
-    fn from_text(text: Cow<'de, str>) -> Option<Self> {
+    fn from_text(text: Cow<'de, [u8]>) -> Option<Self> {
         let mut id = Id { length: text.len() / 2, ..Id::default() };
-        let decoded = id.bytes.get_mut(..id.length).map(|bytes| hex::decode_to_slice(text.as_bytes(), bytes));
+        let decoded = id.bytes.get_mut(..id.length).map(|bytes| hex::decode_to_slice(&*text, bytes));
         Some(if matches!(decoded, Some(Ok(()))) { id } else { Id::WRONG })
     }
 }
@@ -256,27 +227,32 @@ pub(super) struct Base64(pub(super) Vec<u8>);
 impl<'de> Scalar<'de> for Base64 {
     const EXPECTED: &'static str = "a string in Base64";
 
-    fn from_text(text: Cow<'de, str>) -> Option<Self> {
-        const CONFIG: GeneralPurposeConfig =
-            GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    fn from_text(text: Cow<'de, [u8]>) -> Option<Self> {
+        const CONFIG: GeneralPurposeConfig = GeneralPurposeConfig::new()
+            .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+            // What the last digit holds beyond the last byte is nothing to lose an attribute for.
+            .with_decode_allow_trailing_bits(true);
         const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, CONFIG);
         const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, CONFIG);
-        STANDARD.decode(text.as_bytes()).or_else(|_| URL_SAFE.decode(text.as_bytes())).ok().map(Self)
+        STANDARD.decode(&*text).or_else(|_| URL_SAFE.decode(&*text)).ok().map(Self)
     }
 }
 
-/// What stands for the name of an enum's value that OTLP does not know.
+/// What stands for the number or name of an enum's value that OTLP does not know.
 const UNKNOWN_ENUM: i32 = -1;
 
 /// The number of an enum's value, or its name in lower case after a prefix.
-fn enum_from_text(text: &str, prefix: &str, from_name: fn(&str) -> Option<u8>) -> i32 {
-    let by_number = text.parse().ok();
-    let by_name = || from_name(&text.strip_prefix(prefix)?.to_ascii_lowercase()).map(i32::from);
-    by_number.or_else(by_name).unwrap_or(UNKNOWN_ENUM)
+fn enum_from_text(text: &[u8], prefix: &str, from_name: fn(&str) -> Option<u8>) -> Option<i32> {
+    if decimal::double(text).is_some() {
+        return enum_from_number(text);
+    }
+    let name = std::str::from_utf8(text).ok().and_then(|text| text.strip_prefix(prefix));
+    let number = name.and_then(|name| from_name(&name.to_ascii_lowercase()));
+    Some(number.map_or(UNKNOWN_ENUM, i32::from))
 }
 
-fn enum_from_integer(value: i128) -> i32 {
-    i32::try_from(value).unwrap_or(UNKNOWN_ENUM)
+fn enum_from_number(number: &[u8]) -> Option<i32> {
+    decimal::integer(number).map(|value| i32::try_from(value).unwrap_or(UNKNOWN_ENUM))
 }
 
 /// `2` or `"SPAN_KIND_SERVER"`.
@@ -284,14 +260,14 @@ fn enum_from_integer(value: i128) -> i32 {
 pub(super) struct SpanKind(pub(super) i32);
 
 impl<'de> Scalar<'de> for SpanKind {
-    const EXPECTED: &'static str = "the number of a span kind";
+    const EXPECTED: &'static str = "the number or name of a span kind";
 
-    fn from_text(text: Cow<'de, str>) -> Option<Self> {
-        Some(Self(enum_from_text(&text, "SPAN_KIND_", tracehouse_model::kind::from_name)))
+    fn from_text(text: Cow<'de, [u8]>) -> Option<Self> {
+        enum_from_text(&text, "SPAN_KIND_", tracehouse_model::kind::from_name).map(Self)
     }
 
-    fn from_integer(value: i128) -> Option<Self> {
-        Some(Self(enum_from_integer(value)))
+    fn from_number(number: &[u8]) -> Option<Self> {
+        enum_from_number(number).map(Self)
     }
 }
 
@@ -300,13 +276,13 @@ impl<'de> Scalar<'de> for SpanKind {
 pub(super) struct StatusCode(pub(super) i32);
 
 impl<'de> Scalar<'de> for StatusCode {
-    const EXPECTED: &'static str = "the number of a status code";
+    const EXPECTED: &'static str = "the number or name of a status code";
 
-    fn from_text(text: Cow<'de, str>) -> Option<Self> {
-        Some(Self(enum_from_text(&text, "STATUS_CODE_", tracehouse_model::status::from_name)))
+    fn from_text(text: Cow<'de, [u8]>) -> Option<Self> {
+        enum_from_text(&text, "STATUS_CODE_", tracehouse_model::status::from_name).map(Self)
     }
 
-    fn from_integer(value: i128) -> Option<Self> {
-        Some(Self(enum_from_integer(value)))
+    fn from_number(number: &[u8]) -> Option<Self> {
+        enum_from_number(number).map(Self)
     }
 }

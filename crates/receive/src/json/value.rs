@@ -2,39 +2,42 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess};
 use tracehouse_model::AnyValue;
 
 use super::go_on;
-use super::read::{Base64, Double, Elements, Integer, List, Message, Object, Text, ignore};
+use super::read::{Base64, Bool, Double, Faults, Integer, Message, Read, Scalar, Text, list, object, optional, scalar};
+use super::reader::{Fatal, Reader};
 use crate::builder::{BatchBuilder, Owner, RawValue};
 use crate::nested::Room;
 
-/// A list of `KeyValue` that goes to one owner.
-pub(super) struct Attributes<'b, 'l> {
-    pub(super) builder: &'b mut BatchBuilder<'l>,
-    pub(super) owner: Owner,
+/// Reads a list of `KeyValue` that goes to one owner. One with a wrong value is left out.
+#[inline]
+pub(super) fn read_attributes(reader: &mut Reader<'_>, builder: &mut BatchBuilder<'_>, owner: Owner) -> Read<()> {
+    list(reader, |reader| read_attribute(reader, builder, owner))
 }
 
-impl<'de> Elements<'de> for Attributes<'_, '_> {
-    fn element<D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error> {
-        if !self.builder.admit_attribute(self.owner) {
-            go_on(self.builder)?;
-            return IgnoredAny::deserialize(deserializer).map(drop);
-        }
-        let limits = self.builder.limits();
-        let mut room = Room::new(limits.attribute_value_bytes_max);
-        let mut read = KeyValue::new(limits.value_depth_max, &mut room);
-        Object(&mut read).deserialize(deserializer)?;
-        let KeyValue { key, value, .. } = read;
-        match value {
-            Value::Scalar(value) => self.builder.attribute(self.owner, key.0.as_bytes(), value.raw()),
-            Value::Nested(value) => self.builder.nested_attribute(self.owner, key.0.as_bytes(), Some(value), &room),
-            Value::TooDeep => self.builder.nested_attribute(self.owner, key.0.as_bytes(), None, &room),
-        }
-        Ok(())
+fn read_attribute(reader: &mut Reader<'_>, builder: &mut BatchBuilder<'_>, owner: Owner) -> Result<(), Fatal> {
+    if !builder.admit_attribute(owner) {
+        go_on(builder)?;
+        return reader.skip();
     }
+    let limits = builder.limits();
+    let mut room = Room::new(limits.attribute_value_bytes_max);
+    let mut faults = Faults::default();
+    let mut read = KeyValue::new(limits.value_depth_max, &mut room, &mut faults);
+    let shape = object(reader, &mut read)?;
+    let KeyValue { key, value, .. } = read;
+    faults.take("it", shape);
+    if let Some(fault) = &faults.0 {
+        builder.leave_out_wrong_attribute(owner, &key.0, fault);
+        return go_on(builder);
+    }
+    match value {
+        Value::Scalar(value) => builder.attribute(owner, &key.0, value.raw()),
+        Value::Nested(value) => builder.nested_attribute(owner, &key.0, Some(value), &room),
+        Value::TooDeep => builder.nested_attribute(owner, &key.0, None, &room),
+    }
+    Ok(())
 }
 
 enum Value<'de> {
@@ -45,7 +48,8 @@ enum Value<'de> {
 
 enum ScalarValue<'de> {
     Empty,
-    String(Cow<'de, str>),
+    /// Not UTF-8 for certain.
+    String(Cow<'de, [u8]>),
     Int(i64),
     Double(f64),
     Bool(bool),
@@ -56,7 +60,7 @@ impl ScalarValue<'_> {
     fn raw(&self) -> RawValue<'_> {
         match self {
             Self::Empty => RawValue::Empty,
-            Self::String(text) => RawValue::String(text.as_bytes()),
+            Self::String(text) => RawValue::String(text),
             Self::Int(value) => RawValue::Int(*value),
             Self::Double(value) => RawValue::Double(*value),
             Self::Bool(value) => RawValue::Bool(*value),
@@ -78,25 +82,35 @@ struct KeyValue<'de, 'r> {
     value: Value<'de>,
     depth_left: usize,
     room: &'r mut Room,
+    /// Of the whole attribute.
+    faults: &'r mut Faults,
 }
 
 impl<'r> KeyValue<'_, 'r> {
-    fn new(depth_left: usize, room: &'r mut Room) -> Self {
-        Self { key: Text::default(), value: Value::Scalar(ScalarValue::Empty), depth_left, room }
+    fn new(depth_left: usize, room: &'r mut Room, faults: &'r mut Faults) -> Self {
+        Self { key: Text::default(), value: Value::Scalar(ScalarValue::Empty), depth_left, room, faults }
     }
 }
 
 impl<'de> Message<'de> for KeyValue<'de, '_> {
-    fn field<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+    fn field(&mut self, name: &[u8], reader: &mut Reader<'de>) -> Result<(), Fatal> {
         match name {
-            "key" => self.key = map.next_value()?,
-            "value" => {
-                let mut read = AnyValueMessage { value: &mut self.value, depth_left: self.depth_left, room: self.room };
-                map.next_value_seed(Object(&mut read))?;
+            b"key" => self.key = self.faults.take("key", scalar(reader)?),
+            b"value" => {
+                let shape = object(reader, &mut self.any_value())?;
+                self.faults.take("value", shape);
             }
-            _ => ignore(map)?,
+            _ => reader.skip()?,
         }
         Ok(())
+    }
+}
+
+impl<'de> KeyValue<'de, '_> {
+    /// What reads the value.
+    fn any_value(&mut self) -> AnyValueMessage<'_, 'de> {
+        let Self { value, depth_left, room, faults, .. } = self;
+        AnyValueMessage { value, depth_left: *depth_left, room, faults }
     }
 }
 
@@ -104,47 +118,65 @@ struct AnyValueMessage<'v, 'de> {
     value: &'v mut Value<'de>,
     depth_left: usize,
     room: &'v mut Room,
+    faults: &'v mut Faults,
 }
 
 impl<'de> Message<'de> for AnyValueMessage<'_, 'de> {
-    fn field<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
-        // `null` means that this alternative is not the one chosen.
-        let scalar = match name {
-            "stringValue" | "string_value" => {
-                map.next_value::<Option<Text<'de>>>()?.map(|it| ScalarValue::String(it.0))
+    fn field(&mut self, name: &[u8], reader: &mut Reader<'de>) -> Result<(), Fatal> {
+        match name {
+            b"stringValue" | b"string_value" => {
+                self.scalar(reader, "stringValue", |value: Text<'de>| ScalarValue::String(value.0))
             }
-            "intValue" | "int_value" => map.next_value::<Option<Integer<i64>>>()?.map(|it| ScalarValue::Int(it.0)),
-            "doubleValue" | "double_value" => map.next_value::<Option<Double>>()?.map(|it| ScalarValue::Double(it.0)),
-            "boolValue" | "bool_value" => map.next_value::<Option<bool>>()?.map(ScalarValue::Bool),
-            "bytesValue" | "bytes_value" => map.next_value::<Option<Base64>>()?.map(|it| ScalarValue::Bytes(it.0)),
-            "arrayValue" | "array_value" => return self.nested(map, true),
-            "kvlistValue" | "kvlist_value" => return self.nested(map, false),
-            _ => return ignore(map),
-        };
-        if let Some(scalar) = scalar {
-            *self.value = Value::Scalar(scalar);
+            b"intValue" | b"int_value" => {
+                self.scalar(reader, "intValue", |value: Integer<i64>| ScalarValue::Int(value.0))
+            }
+            b"doubleValue" | b"double_value" => {
+                self.scalar(reader, "doubleValue", |value: Double| ScalarValue::Double(value.0))
+            }
+            b"boolValue" | b"bool_value" => self.scalar(reader, "boolValue", |value: Bool| ScalarValue::Bool(value.0)),
+            b"bytesValue" | b"bytes_value" => {
+                self.scalar(reader, "bytesValue", |value: Base64| ScalarValue::Bytes(value.0))
+            }
+            b"arrayValue" | b"array_value" => self.nested(reader, "arrayValue", true),
+            b"kvlistValue" | b"kvlist_value" => self.nested(reader, "kvlistValue", false),
+            _ => reader.skip(),
         }
-        Ok(())
     }
 }
 
-impl AnyValueMessage<'_, '_> {
-    fn nested<'de, A: MapAccess<'de>>(&mut self, map: &mut A, is_array: bool) -> Result<(), A::Error> {
+impl<'de> AnyValueMessage<'_, 'de> {
+    /// `null` means that this alternative is not the one chosen.
+    #[inline]
+    fn scalar<S: Scalar<'de>>(
+        &mut self,
+        reader: &mut Reader<'de>,
+        field: &'static str,
+        to_value: impl FnOnce(S) -> ScalarValue<'de>,
+    ) -> Result<(), Fatal> {
+        if let Some(scalar) = self.faults.take(field, optional(reader)?) {
+            *self.value = Value::Scalar(to_value(scalar));
+        }
+        Ok(())
+    }
+
+    fn nested(&mut self, reader: &mut Reader<'de>, field: &'static str, is_array: bool) -> Result<(), Fatal> {
+        if reader.is_null()? {
+            return Ok(());
+        }
         let Some(depth_left) = self.depth_left.checked_sub(1) else {
             *self.value = Value::TooDeep;
-            return ignore(map);
+            return reader.skip();
         };
         let (values, entries) = (Vec::new(), Vec::new());
-        let mut read =
-            NestedMessage { is_array, values, entries, depth_left, room: self.room, present: false, too_deep: false };
-        map.next_value_seed(MarkPresent(&mut read))?;
-        if read.present {
-            *self.value = match read {
-                NestedMessage { too_deep: true, .. } => Value::TooDeep,
-                NestedMessage { is_array: true, values, .. } => Value::Nested(AnyValue::Array(values)),
-                NestedMessage { entries, .. } => Value::Nested(AnyValue::KeyValueList(entries)),
-            };
-        }
+        let (room, faults) = (&mut *self.room, &mut *self.faults);
+        let mut read = NestedMessage { is_array, values, entries, depth_left, room, faults, too_deep: false };
+        let shape = object(reader, &mut read)?;
+        read.faults.take(field, shape);
+        *self.value = match read {
+            NestedMessage { too_deep: true, .. } => Value::TooDeep,
+            NestedMessage { is_array: true, values, .. } => Value::Nested(AnyValue::Array(values)),
+            NestedMessage { entries, .. } => Value::Nested(AnyValue::KeyValueList(entries)),
+        };
         Ok(())
     }
 }
@@ -156,57 +188,30 @@ struct NestedMessage<'r> {
     entries: Vec<(String, AnyValue)>,
     depth_left: usize,
     room: &'r mut Room,
-    present: bool,
+    faults: &'r mut Faults,
     too_deep: bool,
 }
 
-/// Reads an object and notes that it was not `null`.
-struct MarkPresent<'m, 'r>(&'m mut NestedMessage<'r>);
-
-impl<'de> DeserializeSeed<'de> for MarkPresent<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_option(self)
-    }
-}
-
-impl<'de> serde::de::Visitor<'de> for MarkPresent<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_none<E>(self) -> Result<(), E> {
+impl<'de> Message<'de> for NestedMessage<'_> {
+    fn field(&mut self, name: &[u8], reader: &mut Reader<'de>) -> Result<(), Fatal> {
+        if name != b"values" {
+            return reader.skip();
+        }
+        let read = list(reader, |reader| self.element(reader))?;
+        self.faults.take("values", read);
         Ok(())
     }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        self.0.present = true;
-        Object(self.0).deserialize(deserializer)
-    }
 }
 
-impl<'de> Message<'de> for NestedMessage<'_> {
-    fn field<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
-        if name == "values" { map.next_value_seed(List(self)) } else { ignore(map) }
-    }
-}
-
-impl<'de> Elements<'de> for NestedMessage<'_> {
-    fn element<D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error> {
+impl NestedMessage<'_> {
+    fn element(&mut self, reader: &mut Reader<'_>) -> Result<(), Fatal> {
         if self.room.cut || self.too_deep {
-            return IgnoredAny::deserialize(deserializer).map(drop);
+            return reader.skip();
         }
-        let mut read = KeyValue::new(self.depth_left, self.room);
-        if self.is_array {
-            let mut value = AnyValueMessage { value: &mut read.value, depth_left: self.depth_left, room: read.room };
-            Object(&mut value).deserialize(deserializer)?;
-        } else {
-            Object(&mut read).deserialize(deserializer)?;
-        }
+        let mut read = KeyValue::new(self.depth_left, self.room, self.faults);
+        let shape = if self.is_array { object(reader, &mut read.any_value())? } else { object(reader, &mut read)? };
         let KeyValue { key, value, .. } = read;
+        self.faults.take("an element of values", shape);
         let content_bytes = match &value {
             Value::Scalar(scalar) => scalar.content_bytes(),
             _ => 0,
@@ -227,7 +232,8 @@ impl<'de> Elements<'de> for NestedMessage<'_> {
         if self.is_array {
             self.values.push(value);
         } else {
-            self.entries.push((key.0.into_owned(), value));
+            let key = self.room.text(&key.0);
+            self.entries.push((key, value));
         }
         Ok(())
     }

@@ -85,6 +85,43 @@ async fn spans_arrive_in_either_encoding_and_any_compression() {
     assert_eq!(server.state.in_flight_bytes(), 0);
 }
 
+/// What is wrong in JSON costs no more than it must, however the request is compressed.
+#[tokio::test]
+async fn what_is_wrong_in_json_is_told_beside_what_is_kept() {
+    let server = Server::start(Limits::default()).await;
+    let span = |members: &str| {
+        let ids = r#""traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174""#;
+        format!(r#"{{{ids},"startTimeUnixNano":"1","endTimeUnixNano":2,{members}}}"#)
+    };
+    let spans = [
+        span(r#""name":"\ud83c","kind":2.0"#),
+        span(r#""kind":[]"#),
+        span(r#""attributes":[{"key":"k","value":{"intValue":"x"}}]"#),
+    ];
+    let text = format!("\u{feff}{{\"resourceSpans\":[{{\"scopeSpans\":[{{\"spans\":[{}]}}]}}]}}", spans.join(","));
+    for (encoding, body) in
+        [("identity", text.clone().into_bytes()), ("gzip", gzip(text.as_bytes())), ("zstd", zstd(text.as_bytes()))]
+    {
+        let answer = post(&server, &[JSON, ("content-encoding", encoding)], &body).await;
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        let partial: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+        assert_eq!(partial["partialSuccess"]["rejectedSpans"], "1");
+        assert_eq!(
+            partial["partialSuccess"]["errorMessage"],
+            "1 span refused because a field has a wrong value (first: span 1 of the request, where kind is an array, not \
+             the number or name of a span kind); 1 attribute left out because of a wrong value (first: \"k\" of span 2 of \
+             the request, where intValue is a string, not an integer in the range of its field)"
+        );
+    }
+    assert_eq!(server.sink.received(), vec![("default".to_owned(), 2); 3]);
+    // Nothing is refused, and yet something is told.
+    let text = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{}]}}]}}]}}"#, spans[2]);
+    let answer = post(&server, &[JSON], text.as_bytes()).await;
+    let partial: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+    assert_eq!(partial["partialSuccess"]["rejectedSpans"], "0");
+    assert!(partial["partialSuccess"]["errorMessage"].as_str().is_some_and(|message| message.contains("intValue")));
+}
+
 #[tokio::test]
 async fn empty_bodies_succeed() {
     let server = Server::start(Limits::default()).await;

@@ -50,7 +50,9 @@ fn values_in_every_form() {
         (r#"{"doubleValue":"Infinity"}"#, AnyValue::Double(f64::INFINITY)),
         (r#"{"doubleValue":"-Infinity"}"#, AnyValue::Double(f64::NEG_INFINITY)),
         (r#"{"doubleValue":0.1}"#, AnyValue::Double(0.1)),
+        (r#"{"doubleValue":"0.5"}"#, AnyValue::Double(0.5)),
         (r#"{"boolValue":false}"#, AnyValue::Bool(false)),
+        (r#"{"boolValue":"true"}"#, AnyValue::Bool(true)),
         (r#"{"bytesValue":"/+8="}"#, AnyValue::Bytes(vec![0xff, 0xef])),
         (r#"{"bytesValue":"_-8"}"#, AnyValue::Bytes(vec![0xff, 0xef])),
         (r#"{"arrayValue":{"values":[{"intValue":"1"},{},null]}}"#, {
@@ -122,9 +124,8 @@ fn wrong_ids_refuse_the_span_and_wrong_json_the_request() {
         "[]",
         "{} {}",
         r#"{"resourceSpans":{}}"#,
-        r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"startTimeUnixNano":-1}]}]}]}"#,
-        r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"startTimeUnixNano":1.5}]}]}]}"#,
-        r#"{"resourceSpans":[{"resource":{"attributes":[{"value":{"bytesValue":"§"}}]}}]}"#,
+        r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"unfinished]}]}]}"#,
+        r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"a" "kind":1}]}]}]}"#,
         &deep,
     ];
     for text in wrong {

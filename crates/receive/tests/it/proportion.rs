@@ -84,6 +84,9 @@ fn json_requests() -> Vec<(&'static str, Vec<u8>)> {
         ("attributes", in_span(&format!(r#""attributes":[{}]"#, list("{}")))),
         ("events", in_span(&format!(r#""events":[{}]"#, list("{}")))),
         ("links", in_span(&format!(r#""links":[{}]"#, list("{}")))),
+        ("wrong spans", in_scope(&list("0"))),
+        ("wrong attributes", in_span(&format!(r#""attributes":[{}]"#, list("0")))),
+        ("wrong events", in_span(&format!(r#""events":[{}]"#, list("0")))),
         ("elements", in_span(&format!(r#""attributes":[{{"value":{{"arrayValue":{{"values":[{}]}}}}}}]"#, list("{}")))),
     ]
 }

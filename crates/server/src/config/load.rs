@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_norway::{Mapping, Value};
-use tracehouse_listen::OriginPattern;
+use tracehouse_listen::{AllowedHeaders, OriginPattern};
 use tracehouse_model::TenantId;
 
 use super::schema::{key_paths, properties, schema};
@@ -222,6 +222,7 @@ fn check_together(config: &Config) -> Result<(), String> {
             OriginPattern::new(pattern).map_err(|error| format!("{key}: {error}"))?;
         }
     }
+    AllowedHeaders::new(&config.http.allowed_headers).map_err(|error| format!("http.allowed_headers: {error}"))?;
     Ok(())
 }
 

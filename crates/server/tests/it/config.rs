@@ -103,6 +103,11 @@ fn mistakes_are_named() {
         ("listen: 127.0.0.1:1\nlisten: 127.0.0.1:2\n", &["not YAML: ", "duplicate"]),
         ("tenants: [team-a, a/b]", &["tenants: \"a/b\" is not a tenant"]),
         ("http: { allowed_origins: ['*', shop.example] }", &["http.allowed_origins: \"shop.example\" is no origin"]),
+        (
+            "http: { allowed_origins: ['https://shop.*'] }",
+            &["http.allowed_origins: \"https://shop.*\"", "write its end"],
+        ),
+        ("http: { allowed_headers: ['a b'] }", &["http.allowed_headers: \"a b\" is no name of a header"]),
         ("otlp: { browser_origins: ['https://a/'] }", &["otlp.browser_origins: \"https://a/\" is no origin"]),
         ("limits: { decompressed_bytes_max: 1GiB }", &["limits.decompressed_bytes_max (1GiB) is above"]),
     ];
