@@ -293,8 +293,39 @@ def test_damage_within_the_log_costs_only_what_it_hit(new_tracehouse):
     assert "1 record of the log could not be read" in lost and "1 copy of a damaged segment" in copies
     send(server, 4)
     server.restart()
-    assert server.json("/api/v1/status")["troubles"] == [copies], "until somebody has looked at it"
+    assert server.json("/api/v1/status")["troubles"] == [lost, copies], "until somebody has looked at it"
+    assert server.metric_sum("tracehouse_log_losses_noted") == 1
     assert all(is_whole(server, number) for number in (1, 3, 4))
+    server.stop()
+    [copy] = (server.data_dir / "log/damaged").iterdir()
+    said = server.command("store", "check", expect=1)
+    assert "record 2 with" in said and copy.name in said and f"{copy.stat().st_size} bytes" in said
+    assert "done: acknowledge what the log lost" in server.command("store", "repair")
+    copy.unlink()
+    assert "are whole" in server.command("store", "check")
+    server.start()
+    assert server.json("/api/v1/status")["troubles"] == []
+
+
+def test_a_lost_log_is_named_until_it_is_acknowledged(new_tracehouse):
+    """Once, only the first start after the loss said so."""
+    server = new_tracehouse().start()
+    send(server, 1)
+    server.flush()
+    send(server, 2, 3)
+    server.kill()
+    # What a next start would know of the log is what the catalogue was told last: here that it came to record 1 at least.
+    for segment in log_segments(server):
+        os.truncate(segment, 0)
+    for _ in range(2):
+        server.start()
+        assert "the log ends with record" in " ".join(server.json("/api/v1/status")["troubles"])
+        server.stop()
+        assert "`tracehouse store repair` acknowledges that" in server.command("store", "check", expect=1)
+    server.command("store", "repair")
+    assert "are whole" in server.command("store", "check")
+    server.start()
+    assert server.json("/api/v1/status")["troubles"] == [] and is_whole(server, 1)
 
 
 def segment_used(path):

@@ -11,7 +11,7 @@ use crate::error::OpenError;
 use crate::file::FileSource;
 use crate::folder;
 use crate::keeper::chain;
-use crate::log::{LOG_META, LogMark, Positions, inspect};
+use crate::log::{LOG_META, LogMark, Losses, Positions, inspect};
 use crate::lost::Lost;
 use crate::objects::{SPOOL, with_suffix};
 use crate::regular::{what_is_no_file, what_is_no_folder};
@@ -161,8 +161,12 @@ fn check_log(paths: &StorePaths, contents: &CatalogueContents, report: &mut Chec
             report.log.push(format!("{}: it could not be read: {fault}", segment.path.display()));
         }
     }
-    report.log.extend(found.lost.iter().map(ToString::to_string));
-    report.log.extend(found.end_lost.map(|lost| lost.to_string()));
+    let losses = Losses::of(contents);
+    let acknowledge = |finding| format!("{finding}; `tracehouse store repair` acknowledges that");
+    report.log.extend(losses.findings().into_iter().map(acknowledge));
+    let unknown = found.lost.iter().filter(|lost| !losses.knows_of(**lost));
+    report.log.extend(unknown.map(ToString::to_string));
+    report.log.extend(found.end_lost.filter(|end| !losses.knows_of_end(*end)).map(|lost| lost.to_string()));
     Ok(())
 }
 

@@ -365,6 +365,14 @@ pub(crate) fn hour_of(unix_nanos: i64) -> i64 {
     unix_nanos.div_euclid(NANOS_PER_HOUR)
 }
 
+/// A moment for people, to the minute.
+pub(crate) fn minute_in_words(unix_nanos: i64) -> String {
+    let minutes = unix_nanos.div_euclid(NANOS_PER_HOUR / 60);
+    let (year, month, day) = civil_from_days(minutes.div_euclid(24 * 60));
+    let (hour, minute) = (minutes.div_euclid(60).rem_euclid(24), minutes.rem_euclid(60));
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")
+}
+
 /// A name that no other file has, sorted by time of writing.
 pub(crate) fn file_id(now_unix_nanos: i64, randomness: &dyn Randomness) -> String {
     format!("{:012x}-{:016x}", now_unix_nanos / 1_000_000, randomness.next_u64())
@@ -446,6 +454,7 @@ mod tests {
         assert_eq!(path, "tenant=default/spans/date=2018-12-13/hour=14/x.parquet");
         assert_eq!(hour_of_path(&path), Some((TenantId::default(), hour)));
         assert_eq!(hour_of_path("tenant=a/spans/date=2018-13-01/hour=14/x.parquet"), None);
+        assert_eq!(minute_in_words(1_544_712_660_000_000_000), "2018-12-13 14:51 UTC");
         for days in (-200_000..200_000).step_by(97) {
             let (year, month, day) = civil_from_days(days);
             assert_eq!(days_from_civil(year, month, day), days);

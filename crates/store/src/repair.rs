@@ -11,7 +11,8 @@
 //!    Each is compared with the others of its tenant before it counts: spans inside may have been stored again meanwhile.
 //! 5. Missing files that were merged into a listed one leave the list; so do all others if the operator says so.
 //! 6. The folder gets the store's name.
-//! 7. What the catalogue lost of what it remembers beside its files is written down anew.
+//! 7. What the log lost, and nobody can bring back, counts as acknowledged.
+//! 8. What the catalogue lost of what it remembers beside its files is written down anew.
 
 mod compare;
 mod forgotten;
@@ -96,6 +97,7 @@ pub async fn repair_store(
         repair.report.left(SPOOL, format!("{what} stands there, and no folder; move that away"));
     }
     repair.claim_folder(claimed).await?;
+    repair.acknowledge_losses_of_the_log().await?;
     repair.write_down_what_is_lost().await?;
     if let Some(catalogue) = &repair.catalogue {
         catalogue.close().await;
