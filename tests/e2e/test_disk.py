@@ -328,6 +328,28 @@ def test_a_lost_log_is_named_until_it_is_acknowledged(new_tracehouse):
     assert server.json("/api/v1/status")["troubles"] == [] and is_whole(server, 1)
 
 
+# Read-only
+
+
+def test_a_disk_that_is_mounted_read_only_can_be_checked_and_is_named(new_tracehouse, tmp_path):
+    """Once, a check needed to write, and both it and the server said to look at who owns the folder."""
+    with small_disk(tmp_path / "disk", 48) as disk:
+        server = new_tracehouse(NO_MERGES, data_dir=disk / "data").start()
+        send(server, 1)
+        server.flush()
+        send(server, 2)
+        server.kill()
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        assert "1 of 1 files are whole" in server.command("store", "check")
+        server.command("store", "repair", "--dry-run")
+        for refused in (server.command("store", "repair", expect=None), server.refuses_to_start()):
+            assert "mounted read-only" in refused and "remount,rw" in refused, refused
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+        server.start()
+        assert all(is_whole(server, number) for number in (1, 2))
+        server.stop()
+
+
 def segment_used(path):
     """Where a segment's content ends; segments may be made longer than that beforehand."""
     return len(path.read_bytes().rstrip(b"\0"))
