@@ -11,7 +11,7 @@ use crate::error::OpenError;
 use crate::file::FileSource;
 use crate::folder;
 use crate::keeper::chain;
-use crate::log::{LOG_META, LogMark, Losses, Positions, inspect};
+use crate::log::{LOG_META, LogMark, Losses, Positions, SegmentFinding, inspect};
 use crate::lost::Lost;
 use crate::objects::{SPOOL, with_suffix};
 use crate::regular::{what_is_no_file, what_is_no_folder};
@@ -106,6 +106,9 @@ impl fmt::Display for Readable {
     }
 }
 
+/// So many copies of damaged segments are named; of the rest the number is told.
+const COPIES_NAMED_MAX: usize = 20;
+
 /// Checks a store; `quick`: only the ends of files are read. Blocks its thread on the disk: for a command of its own.
 pub async fn check_store(paths: &StorePaths, quick: bool, progress: Progress<'_>) -> Result<CheckReport, OpenError> {
     let mut report = CheckReport::default();
@@ -157,9 +160,20 @@ fn check_log(paths: &StorePaths, contents: &CatalogueContents, report: &mut Chec
         if segment.damaged_bytes > 0 {
             report.log.push(format!("{}: {} bytes are damaged", segment.path.display(), segment.damaged_bytes));
         }
+        report.log.extend((segment.torn_bytes > 0).then(|| torn(segment)));
         if let Some(fault) = &segment.fault {
             report.log.push(format!("{}: it could not be read: {fault}", segment.path.display()));
         }
+    }
+    for (path, bytes) in found.copies.iter().take(COPIES_NAMED_MAX) {
+        let path = path.display();
+        report.log.push(format!(
+            "{path}: a copy of what a start could not read, {bytes} bytes; spans may be lost. Take it away once you have looked \
+             at it"
+        ));
+    }
+    if let Some(more @ 1..) = found.copies.len().checked_sub(COPIES_NAMED_MAX) {
+        report.log.push(format!("{more} more such copies lie beside them"));
     }
     let losses = Losses::of(contents);
     let acknowledge = |finding| format!("{finding}; `tracehouse store repair` acknowledges that");
@@ -168,6 +182,24 @@ fn check_log(paths: &StorePaths, contents: &CatalogueContents, report: &mut Chec
     report.log.extend(unknown.map(ToString::to_string));
     report.log.extend(found.end_lost.filter(|end| !losses.knows_of_end(*end)).map(|lost| lost.to_string()));
     Ok(())
+}
+
+/// The end of a segment that is no whole record.
+fn torn(segment: &SegmentFinding) -> String {
+    let SegmentFinding { path, torn_bytes, torn_record, is_last, .. } = segment;
+    let what = match torn_record {
+        Some(record) => format!("the beginning of {record}"),
+        None => "no header of a record can be read in them".to_owned(),
+    };
+    let next = match is_last {
+        true => "The next start cuts them off, and keeps a copy of what a crash does not leave",
+        false => "Records follow in a later segment, so no crash left them; the next start keeps a copy",
+    };
+    format!(
+        "{}: the last {torn_bytes} bytes are no whole record: {what}. What a crash interrupted was never acknowledged; after \
+         damage of the disk spans may be lost. {next}",
+        path.display()
+    )
 }
 
 fn check_files(paths: &StorePaths, survey: &Survey, effort: Effort, progress: Progress<'_>, report: &mut CheckReport) {

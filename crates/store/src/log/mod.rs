@@ -25,7 +25,7 @@ use tracehouse_model::{SpanBatch, TenantId};
 use crate::error::AppendError;
 
 pub(crate) use continuity::{LOG_META, LogMark};
-pub(crate) use inspect::{LogFinding, inspect};
+pub(crate) use inspect::{LogFinding, SegmentFinding, inspect};
 pub(crate) use losses::{LOSSES_META, Losses};
 pub(crate) use positions::{Positions, adopted, all_adopted, is_stored, stored};
 pub(crate) use recover::{DAMAGED_FOLDER, Recovered, recover};

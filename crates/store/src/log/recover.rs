@@ -387,7 +387,7 @@ impl<Replay: FnMut(DurableBatch, &Recovered)> Recovery<'_, Replay> {
 
 impl RecordAtFault {
     /// `head`: the beginning of the body at least.
-    fn new(sequence: u64, body_bytes: u64, head: &[u8]) -> Self {
+    pub(super) fn new(sequence: u64, body_bytes: u64, head: &[u8]) -> Self {
         let tenant = segment::split_body(head).map(|(tenant, _, _)| tenant);
         Self { sequence, body_bytes, tenant }
     }
