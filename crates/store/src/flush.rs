@@ -187,8 +187,8 @@ impl FileOutput {
     ) -> Result<Self, WriteError> {
         const BUFFER_BYTES: usize = 1024 * 1024;
         let id = file_id(shared.clock.now_unix_nanos(), &*shared.randomness);
-        let spooled = shared.objects.spool(&id);
-        let sink = BufWriter::with_capacity(BUFFER_BYTES, shared.objects.disk().create_file(spooled.path())?);
+        let (spooled, file) = shared.objects.spool(&id)?;
+        let sink = BufWriter::with_capacity(BUFFER_BYTES, file);
         let writer = SpanFileWriter::new(sink, counts.layout(), packing, &id, merged_from)?;
         let path = file_path(tenant, hour, &id);
         Ok(Self { writer, spooled, id, path, tenant: tenant.clone() })

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tracehouse_catalogue::{CatalogueError, Commit};
 
+use crate::disk::NeededFolder;
 use crate::error::OpenError;
 use crate::flush_round::{Which, flush};
 use crate::log::{
@@ -78,7 +79,7 @@ impl Shared {
             }
         });
         let settings = LogSettings {
-            folder: self.config.log_dir.clone(),
+            folder: NeededFolder::known(self.config.log_dir.clone()),
             durability: self.config.durability,
             segment_bytes_max: self.config.log_segment_bytes_max,
             disk: self.config.disk.clone(),
