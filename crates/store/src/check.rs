@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use tracehouse_catalogue::{Catalogue, CatalogueContents, CatalogueError, SqliteCatalogue};
+use tracehouse_model::TenantId;
 
 use crate::disk::Disk;
 use crate::error::OpenError;
@@ -75,6 +76,10 @@ pub enum FileTrouble {
     Unknown,
     /// It was found damaged before, and its spans are not shown.
     SetAside,
+    /// It lies in another tenant's folder than that of the tenant whose spans it holds.
+    WrongTenant {
+        tenant: String,
+    },
     /// It is another file than its name says.
     WrongName {
         id: String,
@@ -89,6 +94,9 @@ impl fmt::Display for FileTrouble {
             Self::NoFile { what } => write!(formatter, "missing: {what} is in its place; move that away"),
             Self::Unknown => formatter.write_str("unknown to the catalogue"),
             Self::SetAside => formatter.write_str("damaged and set aside"),
+            Self::WrongTenant { tenant } => {
+                write!(formatter, "in another tenant's folder; its spans are those of {tenant}")
+            }
             Self::WrongName { id } => write!(formatter, "has the name of another file; it is {id}"),
             Self::Damaged(readable) => readable.fmt(formatter),
         }
@@ -202,6 +210,10 @@ fn torn(segment: &SegmentFinding) -> String {
     )
 }
 
+fn wrong_tenant(tenant: TenantId) -> FileTrouble {
+    FileTrouble::WrongTenant { tenant: tenant.as_str().to_owned() }
+}
+
 fn check_files(paths: &StorePaths, survey: &Survey, effort: Effort, progress: Progress<'_>, report: &mut CheckReport) {
     let mut find =
         |path: &str, spans, trouble| report.findings.push(FileFinding { path: path.to_owned(), spans, trouble });
@@ -215,7 +227,12 @@ fn check_files(paths: &StorePaths, survey: &Survey, effort: Effort, progress: Pr
         .out_of_reach
         .iter()
         .for_each(|record| find(&record.path, record.spans, FileTrouble::Damaged(out_of_reach())));
-    survey.unknown.iter().for_each(|file| find(&file.path, 0, FileTrouble::Unknown));
+    for file in &survey.unknown {
+        let path = with_suffix(&paths.store.join(&file.path), file.names.best());
+        let (_, facts) = verify(&|| Ok(FileSource::open_local(&path)?), Effort::Footer);
+        let its_tenant = facts.tenant.filter(|tenant| file.place.as_ref().is_some_and(|(place, _)| place != tenant));
+        find(&file.path, facts.spans, its_tenant.map_or(FileTrouble::Unknown, wrong_tenant));
+    }
     survey.aside.iter().for_each(|record| find(&record.path, record.spans, FileTrouble::SetAside));
     let mut whole = 0;
     for (number, record) in survey.live.iter().enumerate() {
@@ -227,7 +244,10 @@ fn check_files(paths: &StorePaths, survey: &Survey, effort: Effort, progress: Pr
             (Readable::All, Some(id)) if id != record.id => {
                 find(&record.path, record.spans, FileTrouble::WrongName { id });
             }
-            (Readable::All, _) => whole += 1,
+            (Readable::All, _) => match facts.tenant {
+                Some(tenant) if tenant != record.tenant => find(&record.path, record.spans, wrong_tenant(tenant)),
+                _ => whole += 1,
+            },
             (readable, _) => find(&record.path, record.spans, FileTrouble::Damaged(readable)),
         }
     }

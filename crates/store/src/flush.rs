@@ -13,8 +13,8 @@ use crate::copies::{StoredCopies, TraceGroup};
 use crate::disk::DiskFile;
 use crate::error::WriteError;
 use crate::file::{
-    AttributeCounts, MergedStrings, OrderedSpans, Packing, ROWS_PER_ROW_GROUP, RowRef, SpanFileWriter, WrittenFile,
-    order_spans,
+    AttributeCounts, FileIdentity, MergedStrings, OrderedSpans, Packing, ROWS_PER_ROW_GROUP, RowRef, SpanFileWriter,
+    WrittenFile, order_spans,
 };
 use crate::keeper::contained;
 use crate::objects::{SpooledFile, file_id, file_path, hour_of};
@@ -189,7 +189,8 @@ impl FileOutput {
         let id = file_id(shared.clock.now_unix_nanos(), &*shared.randomness);
         let (spooled, file) = shared.objects.spool(&id)?;
         let sink = BufWriter::with_capacity(BUFFER_BYTES, file);
-        let writer = SpanFileWriter::new(sink, counts.layout(), packing, &id, merged_from)?;
+        let identity = FileIdentity { id: &id, tenant: tenant.as_str(), merged_from };
+        let writer = SpanFileWriter::new(sink, counts.layout(), packing, identity)?;
         let path = file_path(tenant, hour, &id);
         Ok(Self { writer, spooled, id, path, tenant: tenant.clone() })
     }

@@ -51,7 +51,7 @@ pub enum Action {
         from: PathBuf,
         to: String,
     },
-    /// It lay elsewhere than the catalogue says, and was moved back.
+    /// It lay elsewhere than the catalogue says, or in another tenant's folder than it says itself, and was moved back.
     MoveBack {
         from: PathBuf,
         to: String,
