@@ -241,6 +241,7 @@ impl Store {
         let mut troubles = self.shared.absent.lock().troubles();
         troubles.extend(self.shared.log_troubles.get().into_iter().flatten().cloned());
         troubles.extend(self.shared.store_clock.trouble());
+        troubles.extend(self.shared.store_clock.trouble_of_the_future());
         // Who is alone may know everything.
         let is_alone = tenant.is_some_and(|tenant| self.tenants().iter().all(|other| other == tenant));
         troubles.extend(self.shared.troubles.tell(tenant.filter(|_| !is_alone)));
