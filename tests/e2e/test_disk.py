@@ -99,6 +99,10 @@ def test_a_full_disk_refuses_and_recovers(new_tracehouse, tmp_path, disk_free_mi
             assert number < 2_000, "a full disk was never noticed"
         # Still there for questions, all of them.
         server.get("/healthz")
+        server.get("/readyz")
+        if disk_free_min != "1B":
+            assert "the disk is nearly full" in " ".join(server.json("/api/v1/status")["troubles"])
+            assert server.metric_sum("tracehouse_store_disk_full") == 1
         assert all(is_whole(server, number) for number in acknowledged)
         assert {found["traceId"] for found in server.search(limit=1000)["traces"]} == {
             f"{number:032x}" for number in acknowledged
