@@ -149,6 +149,21 @@ def test_a_new_store_with_a_clock_that_was_never_set(new_tracehouse, date):
     assert all_there(server, (1,)) and troubles(server) == ""
 
 
+@pytest.mark.parametrize("behind", [14 * 24 * 3600, 2 * YEAR])
+def test_a_new_store_with_a_clock_that_is_behind(new_tracehouse, behind):
+    """It can't know. Senders are told that either clock may be wrong, and the operator that it may be this one."""
+    server = new_tracehouse(CONFIG).start(env=shifted(-behind))
+    assert troubles(server) == ""
+    body = request([span(b"\x01" * 16, b"\x02" * 8, middle_of_hour())]).SerializeToString()
+    rejected, why = partial_success(server.post_otlp(body))
+    assert rejected == 1 and "check the sender's clock and this server's" in why
+    assert "later than this machine's clock allows" in troubles(server) and "as NTP does" in troubles(server)
+    server.stop()
+    server.start()
+    send(server, 1)
+    assert all_there(server, (1,)) and "later than" not in troubles(server)
+
+
 def test_an_older_store_with_a_clock_that_was_never_set(new_tracehouse):
     server = new_tracehouse(CONFIG).start()
     send(server, 1)

@@ -99,6 +99,10 @@ def test_a_full_disk_refuses_and_recovers(new_tracehouse, tmp_path, disk_free_mi
             assert number < 2_000, "a full disk was never noticed"
         # Still there for questions, all of them.
         server.get("/healthz")
+        server.get("/readyz")
+        if disk_free_min != "1B":
+            assert "the disk is nearly full" in " ".join(server.json("/api/v1/status")["troubles"])
+            assert server.metric_sum("tracehouse_store_disk_full") == 1
         assert all(is_whole(server, number) for number in acknowledged)
         assert {found["traceId"] for found in server.search(limit=1000)["traces"]} == {
             f"{number:032x}" for number in acknowledged
@@ -293,8 +297,61 @@ def test_damage_within_the_log_costs_only_what_it_hit(new_tracehouse):
     assert "1 record of the log could not be read" in lost and "1 copy of a damaged segment" in copies
     send(server, 4)
     server.restart()
-    assert server.json("/api/v1/status")["troubles"] == [copies], "until somebody has looked at it"
+    assert server.json("/api/v1/status")["troubles"] == [lost, copies], "until somebody has looked at it"
+    assert server.metric_sum("tracehouse_log_losses_noted") == 1
     assert all(is_whole(server, number) for number in (1, 3, 4))
+    server.stop()
+    [copy] = (server.data_dir / "log/damaged").iterdir()
+    said = server.command("store", "check", expect=1)
+    assert "record 2 with" in said and copy.name in said and f"{copy.stat().st_size} bytes" in said
+    assert "done: acknowledge what the log lost" in server.command("store", "repair")
+    copy.unlink()
+    assert "are whole" in server.command("store", "check")
+    server.start()
+    assert server.json("/api/v1/status")["troubles"] == []
+
+
+def test_a_lost_log_is_named_until_it_is_acknowledged(new_tracehouse):
+    """Once, only the first start after the loss said so."""
+    server = new_tracehouse().start()
+    send(server, 1)
+    server.flush()
+    send(server, 2, 3)
+    server.kill()
+    # What a next start would know of the log is what the catalogue was told last: here that it came to record 1 at least.
+    for segment in log_segments(server):
+        os.truncate(segment, 0)
+    for _ in range(2):
+        server.start()
+        assert "the log ends with record" in " ".join(server.json("/api/v1/status")["troubles"])
+        server.stop()
+        assert "`tracehouse store repair` acknowledges that" in server.command("store", "check", expect=1)
+    server.command("store", "repair")
+    assert "are whole" in server.command("store", "check")
+    server.start()
+    assert server.json("/api/v1/status")["troubles"] == [] and is_whole(server, 1)
+
+
+# Read-only
+
+
+def test_a_disk_that_is_mounted_read_only_can_be_checked_and_is_named(new_tracehouse, tmp_path):
+    """Once, a check needed to write, and both it and the server said to look at who owns the folder."""
+    with small_disk(tmp_path / "disk", 48) as disk:
+        server = new_tracehouse(NO_MERGES, data_dir=disk / "data").start()
+        send(server, 1)
+        server.flush()
+        send(server, 2)
+        server.kill()
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        assert "1 of 1 files are whole" in server.command("store", "check")
+        server.command("store", "repair", "--dry-run")
+        for refused in (server.command("store", "repair", expect=None), server.refuses_to_start()):
+            assert "mounted read-only" in refused and "remount,rw" in refused, refused
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+        server.start()
+        assert all(is_whole(server, number) for number in (1, 2))
+        server.stop()
 
 
 def segment_used(path):

@@ -222,7 +222,10 @@ pub struct Commit {
 /// Why the catalogue could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogueError {
-    #[error("opening the catalogue {path} failed; check that the folder exists, is writable and has room")]
+    #[error(
+        "opening the catalogue {path} failed; check that the folder exists, is writable, has room, and lies on no disk that is \
+         mounted read-only"
+    )]
     Open { path: String, source: sqlx::Error },
     #[error(
         "the catalogue {path} was written by a newer version of Tracehouse (schema {version}); nothing was changed. Run that \
@@ -245,7 +248,7 @@ pub enum CatalogueError {
     NoRoom(#[source] sqlx::Error),
     #[error(
         "the catalogue can't be written; check owner and rights of catalogue.sqlite, catalogue.sqlite-wal and \
-         catalogue.sqlite-shm in the data directory"
+         catalogue.sqlite-shm in the data directory, and whether the disk is mounted read-only"
     )]
     ReadOnly(#[source] sqlx::Error),
     #[error("reading or writing the catalogue failed")]

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+    SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
 };
 use sqlx::{Row, Sqlite, Transaction};
 
@@ -29,6 +30,8 @@ pub struct SqliteCatalogue {
     readers: SqlitePool,
 }
 
+/// One of the ways to files that SQLite brings along: <https://www.sqlite.org/vfs.html>.
+const VFS_WITHOUT_LOCKS: &str = "unix-none";
 /// What SQLite says if the disk is full.
 pub(crate) const CODE_FULL: i64 = 13;
 /// What SQLite says if it may only read.
@@ -53,7 +56,7 @@ impl SqliteCatalogue {
     /// Opens or creates the file, looks whether SQLite finds it sound, and brings its schema up to date.
     pub async fn open(path: &Path) -> Result<Arc<Self>, CatalogueError> {
         let looked_at = Self::look(path).await?;
-        let catalogue = Self::connect(path, false).await?;
+        let catalogue = Self::connect(path, Access::Write).await?;
         match catalogue.bring_up_to_date(path, looked_at).await {
             Ok(()) => Ok(Arc::new(catalogue)),
             Err(error) => {
@@ -74,9 +77,10 @@ impl SqliteCatalogue {
         self.complete_checksums().await.map_err(|error| self.first_error(error))
     }
 
-    /// Opens a file that is there, to read it only. It must have this version's schema.
+    /// Opens a file that is there, to read it only. It must have this version's schema, and nobody may write to it meanwhile.
+    /// Nothing is written, also not beside it, so it may lie on a disk that is mounted read-only.
     pub async fn open_read_only(path: &Path) -> Result<Arc<Self>, CatalogueError> {
-        let catalogue = Self::connect(path, true).await?;
+        let catalogue = Self::connect(path, Access::Look).await?;
         match catalogue.sound_version(path).await? {
             Version::Current => Ok(Arc::new(catalogue)),
             _ => Err(CatalogueError::Outdated { path: path.to_owned() }),
@@ -87,7 +91,7 @@ impl SqliteCatalogue {
     /// SQLite removes files beside the catalogue by their names, and by then those may be a new catalogue's. `None`: it
     /// can't be told so; there is none yet, or something must be written first.
     async fn look(path: &Path) -> Result<Option<Version>, CatalogueError> {
-        let looked = match Self::connect(path, true).await {
+        let looked = match Self::connect(path, Access::Read).await {
             Ok(catalogue) => {
                 let version = catalogue.sound_version(path).await;
                 catalogue.close().await;
@@ -115,7 +119,7 @@ impl SqliteCatalogue {
         }
     }
 
-    async fn connect(path: &Path, read_only: bool) -> Result<Self, CatalogueError> {
+    async fn connect(path: &Path, access: Access) -> Result<Self, CatalogueError> {
         refuse_what_is_no_file(path)?;
         let shown_path = path.display().to_string();
         let unreadable = |source| CatalogueError::Open { path: shown_path.clone(), source: sqlx::Error::Io(source) };
@@ -123,15 +127,15 @@ impl SqliteCatalogue {
             return Err(CatalogueError::Damaged { path: shown_path, finding });
         }
         let options = SqliteConnectOptions::new().filename(path).busy_timeout(Self::BUSY_TIMEOUT);
-        let writing = if read_only {
-            options.clone().read_only(true)
-        } else {
-            options
+        let options = if access == Access::Look { looking(options, path) } else { options };
+        let writing = match access {
+            Access::Look | Access::Read => options.clone().read_only(true),
+            Access::Write => options
                 .clone()
                 .create_if_missing(true)
                 .journal_mode(SqliteJournalMode::Wal)
                 // The log is cut off once a commit returns, so a commit must survive a power failure.
-                .synchronous(SqliteSynchronous::Full)
+                .synchronous(SqliteSynchronous::Full),
         };
         let opened = pool(1).connect_with(writing).await;
         let writer = opened.map_err(|source| match finding_at_first(&source) {
@@ -373,6 +377,35 @@ impl Catalogue for SqliteCatalogue {
     }
 }
 
+/// What a connection may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Write,
+    /// Read beside others that may write. For these SQLite keeps a file beside the catalogue.
+    Read,
+    /// Read while nobody writes, and touch nothing.
+    Look,
+}
+
+/// How SQLite reads a file without making one beside it. What stands in its write-ahead log counts: with the index of that in
+/// memory, which SQLite has only for who is alone, and without the locks that would say so, since they need a file that may be
+/// written. Without such a log it can be told that nothing changes.
+fn looking(options: SqliteConnectOptions, path: &Path) -> SqliteConnectOptions {
+    // The others are beside the file that a link leads to.
+    let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let is_there = |ending: &str| {
+        let mut name = real.as_os_str().to_owned();
+        name.push(ending);
+        Path::new(&name).exists()
+    };
+    match () {
+        // A change that was interrupted is to be undone first, which SQLite alone can do.
+        () if is_there("-journal") => options,
+        () if is_there("-wal") => options.vfs(VFS_WITHOUT_LOCKS).locking_mode(SqliteLockingMode::Exclusive),
+        () => options.immutable(true),
+    }
+}
+
 /// Connections that stay. The task by which sqlx closes old ones looks at a count of idle connections that two threads may let
 /// wrap around; it then goes round without an end and keeps a processor busy.
 fn pool(connections_max: u32) -> SqlitePoolOptions {
@@ -580,7 +613,7 @@ mod tests {
         }
         std::fs::write(&path, bytes).expect("it can be written");
         let bypassed = async {
-            let catalogue = SqliteCatalogue::connect(&path, false).await.expect("nothing was read yet");
+            let catalogue = SqliteCatalogue::connect(&path, Access::Write).await.expect("nothing was read yet");
             let retire = vec![(file(0).id, RetirementReason::Expired)];
             (catalogue.load().await, catalogue.commit(Commit { retire, ..Commit::default() }).await)
         };

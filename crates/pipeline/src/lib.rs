@@ -27,6 +27,7 @@ use tracehouse_model::{Clock, Limits, SpanBatch, TenantId, TraceId};
 pub use stage::{Refusals, Stage};
 pub use tenants::{TenantGate, TenantRefusal};
 pub use times::CheckTimes;
+use times::START_IN_FUTURE;
 pub use trace_size::LimitTraceSize;
 
 const REFUSED: &str = "tracehouse_pipeline_refused_spans_total";
@@ -42,6 +43,8 @@ pub struct Processed {
     pub batch: SpanBatch,
     /// How many spans were refused.
     pub rejected_spans: u64,
+    /// Whether some of them begin later than this machine's clock allows, which may be the one that is wrong.
+    pub of_the_future: bool,
     /// Why, in words for the sender; empty if none was refused.
     pub message: String,
 }
@@ -66,6 +69,7 @@ impl Pipeline {
     /// Runs a tenant's batch through all stages. Takes well under a millisecond for a batch of which nothing is refused.
     pub fn process(&self, tenant: &TenantId, mut batch: SpanBatch) -> Processed {
         let mut rejected_spans = 0;
+        let mut of_the_future = false;
         let mut message = String::new();
         for stage in &self.stages {
             let mut refusals = Refusals::default();
@@ -76,11 +80,12 @@ impl Pipeline {
             batch = without_rows(&batch, refusals.rows());
             for (reason, count) in refusals.reasons() {
                 rejected_spans += count;
+                of_the_future |= reason.label == START_IN_FUTURE;
                 describe(&mut message, reason, count);
                 metrics::counter!(REFUSED, "reason" => reason.label).increment(count);
             }
         }
-        Processed { batch, rejected_spans, message }
+        Processed { batch, rejected_spans, of_the_future, message }
     }
 
     /// To be called if what came out of [`Pipeline::process`] was not kept: with the traces of its spans, one for each.

@@ -5,6 +5,9 @@ use tracehouse_model::{Clock, SpanBatch, TenantId};
 
 use crate::{Reason, Refusals, Stage};
 
+/// Of the spans that begin later than the clock allows.
+pub(crate) const START_IN_FUTURE: &str = "start_in_future";
+
 /// Refuses spans whose start cannot be true: they would be filed under a time at which nobody looks for them, and one
 /// span in the year 2150 would never be old enough to be deleted. Refuses as well spans older than what is kept: they would
 /// be acknowledged and then deleted.
@@ -46,10 +49,10 @@ impl CheckTimes {
 
     fn too_late(&self) -> Reason {
         Reason {
-            label: "start_in_future",
+            label: START_IN_FUTURE,
             advice: format!(
-                "the start is more than {} h ahead of this server's clock; check the sender's clock, or raise \
-                 limits.future_max",
+                "the start is more than {} h ahead of this server's clock; check the sender's clock and this server's, \
+                 either of which may be wrong, or raise limits.future_max",
                 hours(self.future_nanos_max)
             ),
         }
@@ -120,7 +123,11 @@ mod tests {
         let earliest = CheckTimes::EARLIEST_UNIX_NANOS;
         let cases: &[(&[i64], &[i64], &[&str])] = &[
             (&[NOW, earliest, NOW + HOUR], &[NOW, earliest, NOW + HOUR], &[]),
-            (&[NOW + HOUR + 1, NOW], &[NOW], &["1 span refused", "more than 1 h ahead", "limits.future_max"]),
+            (
+                &[NOW + HOUR + 1, NOW],
+                &[NOW],
+                &["1 span refused", "more than 1 h ahead", "and this server's", "limits.future_max"],
+            ),
             (&[0, NOW, earliest - 1], &[NOW], &["2 spans refused", "before the year 2000"]),
             (&[i64::MIN, i64::MAX], &[], &["1 span refused: the start is before", "; 1 span refused"]),
         ];
@@ -128,6 +135,7 @@ mod tests {
             let processed = pipeline.process(&TenantId::default(), batch(sent));
             assert_eq!(processed.batch.start_unix_nanos, *kept, "{sent:?}");
             assert_eq!(processed.rejected_spans as usize, sent.len() - kept.len(), "{sent:?}");
+            assert_eq!(processed.of_the_future, sent.iter().any(|start| *start > NOW + HOUR), "{sent:?}");
             for word in *words {
                 assert!(processed.message.contains(word), "{sent:?}: {}", processed.message);
             }

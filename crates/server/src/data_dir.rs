@@ -17,52 +17,66 @@ const RIGHTS_OF_OTHERS: Mode = Mode::RWXG.union(Mode::RWXO);
 /// The folder that holds everything kept, which belongs to this process as long as this lives.
 pub(crate) struct DataDir {
     path: PathBuf,
-    /// The operating system gives the lock back when the file is closed, however the process ends.
-    _lock: File,
+    /// The operating system gives the lock back when the file is closed, however the process ends. `None`: there is no file to
+    /// lock, and none is made to read only.
+    _lock: Option<File>,
 }
 
 impl DataDir {
     /// Makes the folder if there is none, locks it and takes the rights of others from it.
     pub(crate) fn take(path: &Path) -> anyhow::Result<Self> {
-        let unwritable = || format!("data_dir {} cannot be written; check who owns it", path.display());
-        Disk::default().settle_folder(path).with_context(unwritable)?;
+        Disk::default().settle_folder(path).map_err(|error| {
+            let why = unwritable(path, &error.source);
+            anyhow!(error).context(why)
+        })?;
         Self::lock(path)
     }
 
     /// Locks the folder, which must be there.
     pub(crate) fn take_existing(path: &Path) -> anyhow::Result<Self> {
-        if !path.join(CATALOGUE).exists() && !path.join("store").exists() {
-            bail!("data_dir {} holds no store; name the right folder with --data-dir or --config", path.display());
-        }
+        refuse_without_store(path)?;
         Self::lock(path)
+    }
+
+    /// Keeps others from writing to the folder, which must be there, and writes nothing to it, so that it may lie on a disk that
+    /// is mounted read-only.
+    pub(crate) fn take_to_read(path: &Path) -> anyhow::Result<Self> {
+        refuse_without_store(path)?;
+        let lock_path = path.join(LOCK);
+        let lock = match open_regular(&lock_path, OpenOptions::new().read(true)) {
+            // Where no server has been none is to be kept away.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                bail!("at {} {error}; move that away", lock_path.display())
+            }
+            lock => Some(lock.with_context(|| {
+                format!("data_dir {} cannot be read; run this as the user that owns it", path.display())
+            })?),
+        };
+        if let Some(lock) = &lock {
+            refuse_if_locked(path, lock.try_lock_shared())?;
+        }
+        Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
     fn lock(path: &Path) -> anyhow::Result<Self> {
         // For what libraries make, SQLite above all: they ask for the rights that the user's settings leave.
         rustix::process::umask(RIGHTS_OF_OTHERS);
-        let unwritable = || format!("data_dir {} cannot be written; check who owns it", path.display());
         let lock_path = path.join(LOCK);
         let lock = open_regular(&lock_path, OpenOptions::new().create(true).write(true).truncate(false).mode(0o600));
         let lock = match lock {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 bail!("at {} {error}; move that away", lock_path.display())
             }
-            lock => lock.with_context(unwritable)?,
+            lock => lock.map_err(|error| {
+                let why = unwritable(path, &error);
+                anyhow!(error).context(why)
+            })?,
         };
-        match lock.try_lock() {
-            Ok(()) => {
-                let data_dir = Self { path: path.to_owned(), _lock: lock };
-                data_dir.make_private();
-                Ok(data_dir)
-            }
-            Err(TryLockError::WouldBlock) => bail!(
-                "data_dir {} is in use by another tracehouse; stop it, or set data_dir to another folder",
-                path.display()
-            ),
-            Err(TryLockError::Error(error)) => {
-                Err(anyhow!(error).context(format!("data_dir {} cannot be locked", path.display())))
-            }
-        }
+        refuse_if_locked(path, lock.try_lock())?;
+        let data_dir = Self { path: path.to_owned(), _lock: Some(lock) };
+        data_dir.make_private();
+        Ok(data_dir)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -97,6 +111,38 @@ impl DataDir {
     }
 }
 
+/// Why a folder cannot be written, and what to do.
+fn unwritable(path: &Path, error: &io::Error) -> String {
+    let path = path.display();
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => format!(
+            "data_dir {path} lies on a disk that is mounted read-only, so nothing can be kept there. Look for errors of the disk in \
+             the kernel's log, then mount it to be written (`mount -o remount,rw`). `tracehouse store check` needs no writing"
+        ),
+        _ => format!("data_dir {path} cannot be written; check who owns it"),
+    }
+}
+
+fn refuse_without_store(path: &Path) -> anyhow::Result<()> {
+    if path.join(CATALOGUE).exists() || path.join("store").exists() {
+        return Ok(());
+    }
+    bail!("data_dir {} holds no store; name the right folder with --data-dir or --config", path.display());
+}
+
+fn refuse_if_locked(path: &Path, outcome: Result<(), TryLockError>) -> anyhow::Result<()> {
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => bail!(
+            "data_dir {} is in use by another tracehouse; stop it, or set data_dir to another folder",
+            path.display()
+        ),
+        Err(TryLockError::Error(error)) => {
+            Err(anyhow!(error).context(format!("data_dir {} cannot be locked", path.display())))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +156,36 @@ mod tests {
         assert!(refused.to_string().contains("in use by another tracehouse"), "{refused}");
         drop(first);
         DataDir::take(&path).expect("the first gave it back");
+    }
+
+    #[test]
+    fn who_only_reads_changes_nothing_and_keeps_writers_away() {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let path = folder.path();
+        let refused = DataDir::take_to_read(path).map(|_| ()).expect_err("there is no store");
+        assert!(refused.to_string().contains("holds no store"), "{refused}");
+        fs::create_dir(path.join("store")).expect("ours");
+        drop(DataDir::take_to_read(path).expect("nobody has it"));
+        assert!(!path.join(LOCK).exists(), "nothing is made");
+        drop(DataDir::take(path).expect("nobody has it"));
+        let readers = [DataDir::take_to_read(path), DataDir::take_to_read(path)];
+        let refused = DataDir::take_existing(path).map(|_| ()).expect_err("they read");
+        assert!(refused.to_string().contains("in use by another tracehouse"), "{refused}");
+        assert!(readers.iter().all(Result::is_ok), "nobody writes");
+        drop(readers);
+        let writer = DataDir::take(path).expect("nobody has it");
+        let refused = DataDir::take_to_read(path).map(|_| ()).expect_err("somebody writes");
+        assert!(refused.to_string().contains("in use by another tracehouse"), "{refused}");
+        drop(writer);
+    }
+
+    #[test]
+    fn a_disk_that_is_mounted_read_only_is_named() {
+        let error = io::Error::from(io::ErrorKind::ReadOnlyFilesystem);
+        let said = unwritable(Path::new("/data"), &error);
+        assert!(said.contains("mounted read-only") && said.contains("remount,rw"), "{said}");
+        let error = io::Error::from(io::ErrorKind::PermissionDenied);
+        assert!(unwritable(Path::new("/data"), &error).contains("check who owns it"));
     }
 
     #[test]

@@ -54,6 +54,9 @@ impl SpanSink for StoreSink {
         self.check_clock()?;
         self.tenants.enter(&tenant).map_err(forbidden)?;
         let processed = self.pipeline.process(&tenant, batch);
+        if processed.of_the_future {
+            self.store.clock().met_spans_of_the_future();
+        }
         let traces = processed.batch.trace_id.clone();
         if let Err(error) = self.store.append(tenant.clone(), processed.batch).await {
             self.pipeline.not_kept(&tenant, &traces);

@@ -29,8 +29,9 @@ fn settings(options: &StoreOptions) -> anyhow::Result<Config> {
     Ok(config::load(&options.serve_options().layers(environment()))?.config)
 }
 
-fn take(options: &StoreOptions) -> anyhow::Result<DataDir> {
-    DataDir::take_existing(&settings(options)?.data_dir)
+fn take(options: &StoreOptions, to_read: bool) -> anyhow::Result<DataDir> {
+    let data_dir = settings(options)?.data_dir;
+    if to_read { DataDir::take_to_read(&data_dir) } else { DataDir::take_existing(&data_dir) }
 }
 
 fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
@@ -39,7 +40,7 @@ fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<
 }
 
 fn check(options: &CheckOptions) -> anyhow::Result<Ending> {
-    let data_dir = take(&options.store)?;
+    let data_dir = take(&options.store, true)?;
     let mut shown = Shown::default();
     let mut progress = |done, of| shown.files(done, of);
     let work = async { Ok(check_store(&data_dir.store_paths(), options.quick, &mut progress).await?) };
@@ -82,7 +83,7 @@ fn more(out: &mut impl Write, found: usize) -> io::Result<()> {
 }
 
 fn repair(options: &RepairOptions) -> anyhow::Result<Ending> {
-    let data_dir = take(&options.store)?;
+    let data_dir = take(&options.store, options.dry_run)?;
     let wanted = tracehouse_store::RepairOptions { dry_run: options.dry_run, forget_missing: options.forget_missing };
     let (clock, randomness) = (Arc::new(SystemClock::default()), Arc::new(SystemRandomness::default()));
     let mut shown = Shown::default();

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use tracehouse_catalogue::{Catalogue, CatalogueContents, CatalogueError, SqliteCatalogue};
+use tracehouse_model::TenantId;
 
 use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::file::FileSource;
 use crate::folder;
 use crate::keeper::chain;
-use crate::log::{LOG_META, LogMark, Positions, inspect};
+use crate::log::{LOG_META, LogMark, Losses, Positions, SegmentFinding, inspect};
 use crate::lost::Lost;
 use crate::objects::{SPOOL, with_suffix};
 use crate::regular::{what_is_no_file, what_is_no_folder};
@@ -75,6 +76,10 @@ pub enum FileTrouble {
     Unknown,
     /// It was found damaged before, and its spans are not shown.
     SetAside,
+    /// It lies in another tenant's folder than that of the tenant whose spans it holds.
+    WrongTenant {
+        tenant: String,
+    },
     /// It is another file than its name says.
     WrongName {
         id: String,
@@ -89,6 +94,9 @@ impl fmt::Display for FileTrouble {
             Self::NoFile { what } => write!(formatter, "missing: {what} is in its place; move that away"),
             Self::Unknown => formatter.write_str("unknown to the catalogue"),
             Self::SetAside => formatter.write_str("damaged and set aside"),
+            Self::WrongTenant { tenant } => {
+                write!(formatter, "in another tenant's folder; its spans are those of {tenant}")
+            }
             Self::WrongName { id } => write!(formatter, "has the name of another file; it is {id}"),
             Self::Damaged(readable) => readable.fmt(formatter),
         }
@@ -105,6 +113,9 @@ impl fmt::Display for Readable {
         }
     }
 }
+
+/// So many copies of damaged segments are named; of the rest the number is told.
+const COPIES_NAMED_MAX: usize = 20;
 
 /// Checks a store; `quick`: only the ends of files are read. Blocks its thread on the disk: for a command of its own.
 pub async fn check_store(paths: &StorePaths, quick: bool, progress: Progress<'_>) -> Result<CheckReport, OpenError> {
@@ -157,13 +168,50 @@ fn check_log(paths: &StorePaths, contents: &CatalogueContents, report: &mut Chec
         if segment.damaged_bytes > 0 {
             report.log.push(format!("{}: {} bytes are damaged", segment.path.display(), segment.damaged_bytes));
         }
+        report.log.extend((segment.torn_bytes > 0).then(|| torn(segment)));
         if let Some(fault) = &segment.fault {
             report.log.push(format!("{}: it could not be read: {fault}", segment.path.display()));
         }
     }
-    report.log.extend(found.lost.iter().map(ToString::to_string));
-    report.log.extend(found.end_lost.map(|lost| lost.to_string()));
+    for (path, bytes) in found.copies.iter().take(COPIES_NAMED_MAX) {
+        let path = path.display();
+        report.log.push(format!(
+            "{path}: a copy of what a start could not read, {bytes} bytes; spans may be lost. Take it away once you have looked \
+             at it"
+        ));
+    }
+    if let Some(more @ 1..) = found.copies.len().checked_sub(COPIES_NAMED_MAX) {
+        report.log.push(format!("{more} more such copies lie beside them"));
+    }
+    let losses = Losses::of(contents);
+    let acknowledge = |finding| format!("{finding}; `tracehouse store repair` acknowledges that");
+    report.log.extend(losses.findings().into_iter().map(acknowledge));
+    let unknown = found.lost.iter().filter(|lost| !losses.knows_of(**lost));
+    report.log.extend(unknown.map(ToString::to_string));
+    report.log.extend(found.end_lost.filter(|end| !losses.knows_of_end(*end)).map(|lost| lost.to_string()));
     Ok(())
+}
+
+/// The end of a segment that is no whole record.
+fn torn(segment: &SegmentFinding) -> String {
+    let SegmentFinding { path, torn_bytes, torn_record, is_last, .. } = segment;
+    let what = match torn_record {
+        Some(record) => format!("the beginning of {record}"),
+        None => "no header of a record can be read in them".to_owned(),
+    };
+    let next = match is_last {
+        true => "The next start cuts them off, and keeps a copy of what a crash does not leave",
+        false => "Records follow in a later segment, so no crash left them; the next start keeps a copy",
+    };
+    format!(
+        "{}: the last {torn_bytes} bytes are no whole record: {what}. What a crash interrupted was never acknowledged; after \
+         damage of the disk spans may be lost. {next}",
+        path.display()
+    )
+}
+
+fn wrong_tenant(tenant: TenantId) -> FileTrouble {
+    FileTrouble::WrongTenant { tenant: tenant.as_str().to_owned() }
 }
 
 fn check_files(paths: &StorePaths, survey: &Survey, effort: Effort, progress: Progress<'_>, report: &mut CheckReport) {
@@ -179,7 +227,12 @@ fn check_files(paths: &StorePaths, survey: &Survey, effort: Effort, progress: Pr
         .out_of_reach
         .iter()
         .for_each(|record| find(&record.path, record.spans, FileTrouble::Damaged(out_of_reach())));
-    survey.unknown.iter().for_each(|file| find(&file.path, 0, FileTrouble::Unknown));
+    for file in &survey.unknown {
+        let path = with_suffix(&paths.store.join(&file.path), file.names.best());
+        let (_, facts) = verify(&|| Ok(FileSource::open_local(&path)?), Effort::Footer);
+        let its_tenant = facts.tenant.filter(|tenant| file.place.as_ref().is_some_and(|(place, _)| place != tenant));
+        find(&file.path, facts.spans, its_tenant.map_or(FileTrouble::Unknown, wrong_tenant));
+    }
     survey.aside.iter().for_each(|record| find(&record.path, record.spans, FileTrouble::SetAside));
     let mut whole = 0;
     for (number, record) in survey.live.iter().enumerate() {
@@ -191,7 +244,10 @@ fn check_files(paths: &StorePaths, survey: &Survey, effort: Effort, progress: Pr
             (Readable::All, Some(id)) if id != record.id => {
                 find(&record.path, record.spans, FileTrouble::WrongName { id });
             }
-            (Readable::All, _) => whole += 1,
+            (Readable::All, _) => match facts.tenant {
+                Some(tenant) if tenant != record.tenant => find(&record.path, record.spans, wrong_tenant(tenant)),
+                _ => whole += 1,
+            },
             (readable, _) => find(&record.path, record.spans, FileTrouble::Damaged(readable)),
         }
     }

@@ -24,6 +24,7 @@ use tracehouse_catalogue::{Catalogue, CatalogueContents, CatalogueError, Commit}
 use tracehouse_model::{BootTime, Clock, is_set_clock};
 
 use crate::lost::{Lost, is_lost};
+use crate::objects::minute_in_words;
 
 /// The wall clock is believed if it is no further ahead of the store's time than this.
 pub(crate) const AHEAD_MAX: Duration = Duration::from_secs(15 * 60);
@@ -31,6 +32,9 @@ pub(crate) const AHEAD_MAX: Duration = Duration::from_secs(15 * 60);
 pub(crate) const BEHIND_SETTLES_AFTER: Duration = Duration::from_secs(3600);
 /// How often the operator is told again of a clock that is not believed.
 const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(3600);
+
+/// So long the operator is told that spans were refused as ones of the future, after the last of them.
+const FUTURE_TOLD_FOR: Duration = Duration::from_secs(3600);
 
 /// What the operator is told of a clock that no spans can be judged by.
 const NEVER_SET: &str = "the machine's clock stands before 2020, so it was never set; no spans are taken until it is, as a date or \
@@ -95,6 +99,8 @@ struct Reckoning {
     standing: ClockStanding,
     /// On the measuring clock.
     told_at: Option<Duration>,
+    /// When spans were refused last as ones of the future, on the measuring clock.
+    future_met_at: Option<Duration>,
 }
 
 /// What is kept in the catalogue, as JSON.
@@ -166,6 +172,7 @@ impl StoreClock {
             lived,
             standing: ClockStanding::Right,
             told_at: None,
+            future_met_at: None,
         };
         let clock = Arc::new(Self { wall, retention, reckoning: Mutex::new(reckoning) });
         clock.observe();
@@ -207,6 +214,28 @@ impl StoreClock {
             return Some(NEVER_SET.to_owned());
         }
         trouble(standing)
+    }
+
+    /// Spans were refused as ones of the future. If their senders are right it is this machine's clock that is behind, as that of a
+    /// new store may be: nothing tells it so.
+    pub fn met_spans_of_the_future(&self) {
+        let (now, _) = self.observe();
+        let mut reckoning = self.reckoning.lock();
+        let measured_at = reckoning.measured_at;
+        let before = reckoning.future_met_at.replace(measured_at);
+        drop(reckoning);
+        if before.is_none_or(|before| measured_at.saturating_sub(before) >= FUTURE_TOLD_FOR) {
+            tracing::warn!("{}", spans_of_the_future(now));
+        }
+    }
+
+    /// What the operator is told for a while after such spans came.
+    pub(crate) fn trouble_of_the_future(&self) -> Option<String> {
+        self.observe();
+        let reckoning = self.reckoning.lock();
+        let since = reckoning.measured_at.saturating_sub(reckoning.future_met_at?);
+        drop(reckoning);
+        (since < FUTURE_TOLD_FOR).then(|| spans_of_the_future(self.wall.now_unix_nanos()))
     }
 
     /// Spans that began before this moment are older than the retention. `None` while the store is too new to know.
@@ -379,6 +408,15 @@ fn trouble(standing: ClockStanding) -> Option<String> {
             BEHIND_SETTLES_AFTER.as_secs() / 60
         )),
     }
+}
+
+fn spans_of_the_future(now_unix_nanos: i64) -> String {
+    format!(
+        "spans are refused that begin later than this machine's clock allows (limits.future_max); it says {}. If that is wrong, \
+         set it, as NTP does; if it is right, look after the senders' clocks. \
+         tracehouse_pipeline_refused_spans_total{{reason=\"start_in_future\"}} counts them",
+        minute_in_words(now_unix_nanos)
+    )
 }
 
 fn tell(standing: ClockStanding) {

@@ -4,7 +4,9 @@ use std::io;
 
 use parquet::errors::ParquetError;
 
-use crate::file::{AttributeCounts, MergedStrings, OpenFile, Packing, Projection, RowRef, SpanFileWriter, WrittenFile};
+use crate::file::{
+    AttributeCounts, FileIdentity, MergedStrings, OpenFile, Packing, Projection, RowRef, SpanFileWriter, WrittenFile,
+};
 
 /// Rows that are read at a time.
 const ROWS_AT_A_TIME: usize = 4096;
@@ -12,7 +14,8 @@ const ROWS_AT_A_TIME: usize = 4096;
 /// What the writer of a file would have said of it. Some names may be missing that a reader could do without.
 pub(crate) fn describe_rows(open: &OpenFile) -> Result<WrittenFile, ParquetError> {
     let mut counts = AttributeCounts::default();
-    let mut writer = SpanFileWriter::new(io::sink(), counts.layout(), Packing::FLUSH, "", Vec::new())?;
+    let nobody = FileIdentity { id: "", tenant: "", merged_from: Vec::new() };
+    let mut writer = SpanFileWriter::new(io::sink(), counts.layout(), Packing::FLUSH, nobody)?;
     for row_group in 0..open.row_groups() {
         let rows = open.rows_of(row_group);
         for begin in (0..rows).step_by(ROWS_AT_A_TIME) {

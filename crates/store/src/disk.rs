@@ -211,6 +211,62 @@ impl Disk {
     }
 }
 
+/// A folder that a running store needs. Somebody may remove it: it is made anew where a file is to be made in it, as long as the
+/// folder above it is the one that it was. Where that is another, a disk is not mounted any more, and what would be written
+/// there would be hidden once it is.
+#[derive(Debug)]
+pub(crate) struct NeededFolder {
+    path: PathBuf,
+    /// The disk and the number of the folder above.
+    above: Option<(u64, u64)>,
+}
+
+impl NeededFolder {
+    /// Makes the folder and the ones above it that are missing.
+    pub(crate) fn settle(disk: &Disk, path: PathBuf) -> Result<Self, DiskError> {
+        disk.settle_folder(&path)?;
+        Ok(Self::known(path))
+    }
+
+    /// Makes nothing.
+    pub(crate) fn known(path: PathBuf) -> Self {
+        let above = Self::above(&path);
+        Self { path, above }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn above(path: &Path) -> Option<(u64, u64)> {
+        let found = fs::metadata(path.parent()?).ok()?;
+        Some((found.dev(), found.ino()))
+    }
+
+    /// Makes a file in it.
+    pub(crate) fn create_file(&self, disk: &Disk, path: &Path) -> Result<DiskFile, DiskError> {
+        match disk.create_file(path) {
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound && self.make_anew(disk)? => {
+                disk.create_file(path)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Returns whether it was made.
+    fn make_anew(&self, disk: &Disk) -> Result<bool, DiskError> {
+        if self.above.is_none() || Self::above(&self.path) != self.above {
+            return Ok(false);
+        }
+        let is_new = disk.create_folder(&self.path)?;
+        if is_new {
+            tracing::warn!(path = %self.path.display(), "a folder that the store needs was removed; it is made anew");
+        }
+        disk.sync_parent(&self.path)?;
+        Ok(is_new)
+    }
+}
+
 /// A file that is being written.
 pub(crate) struct DiskFile {
     file: File,
@@ -221,6 +277,16 @@ pub(crate) struct DiskFile {
 impl DiskFile {
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether its path leads to it still, as far as can be told.
+    pub(crate) fn is_in_its_place(&self) -> bool {
+        let number_of = |found: fs::Metadata| (found.dev(), found.ino());
+        match (fs::metadata(&self.path), self.file.metadata()) {
+            (Ok(found), Ok(own)) => number_of(found) == number_of(own),
+            (Err(error), _) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+            (Ok(_), Err(_)) => true,
+        }
     }
 
     /// Asks the disk to keep what was written. Must not be tried again when it fails: the system may have dropped the pages.

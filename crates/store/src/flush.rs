@@ -13,8 +13,8 @@ use crate::copies::{StoredCopies, TraceGroup};
 use crate::disk::DiskFile;
 use crate::error::WriteError;
 use crate::file::{
-    AttributeCounts, MergedStrings, OrderedSpans, Packing, ROWS_PER_ROW_GROUP, RowRef, SpanFileWriter, WrittenFile,
-    order_spans,
+    AttributeCounts, FileIdentity, MergedStrings, OrderedSpans, Packing, ROWS_PER_ROW_GROUP, RowRef, SpanFileWriter,
+    WrittenFile, order_spans,
 };
 use crate::keeper::contained;
 use crate::objects::{SpooledFile, file_id, file_path, hour_of};
@@ -187,9 +187,10 @@ impl FileOutput {
     ) -> Result<Self, WriteError> {
         const BUFFER_BYTES: usize = 1024 * 1024;
         let id = file_id(shared.clock.now_unix_nanos(), &*shared.randomness);
-        let spooled = shared.objects.spool(&id);
-        let sink = BufWriter::with_capacity(BUFFER_BYTES, shared.objects.disk().create_file(spooled.path())?);
-        let writer = SpanFileWriter::new(sink, counts.layout(), packing, &id, merged_from)?;
+        let (spooled, file) = shared.objects.spool(&id)?;
+        let sink = BufWriter::with_capacity(BUFFER_BYTES, file);
+        let identity = FileIdentity { id: &id, tenant: tenant.as_str(), merged_from };
+        let writer = SpanFileWriter::new(sink, counts.layout(), packing, identity)?;
         let path = file_path(tenant, hour, &id);
         Ok(Self { writer, spooled, id, path, tenant: tenant.clone() })
     }

@@ -11,12 +11,12 @@ use tracehouse_catalogue::{CatalogueContents, DamagedNote, NoteKind};
 use crate::clock::{self, CLOCK_META};
 use crate::folder::STORE_META;
 use crate::held_back::HELD_BACK_META;
-use crate::log::{LOG_META, LogMark};
+use crate::log::{LOG_META, LOSSES_META, LogMark, Losses};
 
 /// Under which the catalogue remembers the names of what was lost and not mended yet.
 pub(crate) const LOST_META: &str = "lost";
 /// What a store remembers.
-const NAMES: [&str; 4] = [STORE_META, CLOCK_META, LOG_META, HELD_BACK_META];
+const NAMES: [&str; 5] = [STORE_META, CLOCK_META, LOG_META, LOSSES_META, HELD_BACK_META];
 
 /// What was lost.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -102,6 +102,7 @@ fn consequence(name: &str) -> &'static str {
              `tracehouse store trust-clock` confirms the machine's clock"
         }
         LOG_META => "how far the log had come: if the log lost its end meanwhile, nobody can tell",
+        LOSSES_META => "what of the log was found to be lost at earlier starts",
         _ => "which files may hold copies of spans in others: all are compared before they count",
     }
 }
@@ -111,6 +112,7 @@ pub(crate) fn is_lost(contents: &CatalogueContents, name: &str) -> bool {
     let is_readable = |value: &String| match name {
         CLOCK_META => clock::can_be_read(value),
         LOG_META => LogMark::parse(value).is_some(),
+        LOSSES_META => Losses::parse(value).is_some(),
         _ => true,
     };
     contents.meta.get(name).map_or_else(|| contents.is_lost(name), |value| !is_readable(value))

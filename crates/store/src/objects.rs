@@ -34,7 +34,7 @@ use parquet::errors::ParquetError;
 use tracehouse_catalogue::FileRecord;
 use tracehouse_model::{Randomness, TenantId};
 
-use crate::disk::{Disk, DiskError};
+use crate::disk::{Disk, DiskError, DiskFile, NeededFolder};
 use crate::error::WriteError;
 use crate::file::{FileSource, Handles};
 use crate::keeper::chain;
@@ -45,7 +45,7 @@ pub(crate) struct Objects {
     store: Arc<dyn ObjectStore>,
     /// Set if the store is a local folder: files are then renamed into place and read without copies.
     local_root: Option<PathBuf>,
-    spool: PathBuf,
+    spool: NeededFolder,
     runtime: tokio::runtime::Handle,
     disk: Disk,
     /// Folders that survive a power failure, as far as this process knows. Also the lock between those who make folders and
@@ -103,10 +103,10 @@ impl Objects {
             disk.settle_folder(root)?;
             disk.make_private(root)?;
         }
-        disk.settle_folder(&spool)?;
-        let failed = |source| DiskError { action: "listing", path: spool.clone(), source };
+        let spool = NeededFolder::settle(&disk, spool)?;
+        let failed = |source| DiskError { action: "listing", path: spool.path().to_owned(), source };
         // What a crash left half written was never named by the catalogue.
-        for entry in fs::read_dir(&spool).map_err(failed)? {
+        for entry in fs::read_dir(spool.path()).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
             // Whatever else is there is not ours: the folder may be a link to another.
             if path.to_string_lossy().ends_with(SPOOLED_SUFFIX) {
@@ -118,18 +118,17 @@ impl Objects {
 
     /// For who only reads: nothing is made or removed.
     pub(crate) fn to_read(store: Arc<dyn ObjectStore>, local_root: PathBuf, runtime: tokio::runtime::Handle) -> Self {
-        let spool = local_root.join(SPOOL);
+        let spool = NeededFolder::known(local_root.join(SPOOL));
         let disk = Disk::default();
         Self { store, local_root: Some(local_root), spool, runtime, disk, durable_folders: Mutex::default() }
     }
 
-    /// A place to write a file before it has its name.
-    pub(crate) fn spool(&self, id: &str) -> SpooledFile {
-        SpooledFile { path: self.spool.join(format!("{id}{SPOOLED_SUFFIX}")), disk: self.disk.clone() }
-    }
-
-    pub(crate) fn disk(&self) -> &Disk {
-        &self.disk
+    /// Begins a file that has no name in the store yet.
+    pub(crate) fn spool(&self, id: &str) -> Result<(SpooledFile, DiskFile), DiskError> {
+        let path = self.spool.path().join(format!("{id}{SPOOLED_SUFFIX}"));
+        let spooled = SpooledFile { path, disk: self.disk.clone() };
+        let file = self.spool.create_file(&self.disk, spooled.path())?;
+        Ok((spooled, file))
     }
 
     /// Moves a finished, synchronised file into the store. Afterwards it survives a power failure, and it can be opened;
@@ -318,7 +317,7 @@ impl Objects {
 
     /// Bytes free on the disk of a local store.
     pub(crate) fn free_bytes(&self) -> Option<u64> {
-        free_bytes(self.local_root.as_ref().unwrap_or(&self.spool))
+        free_bytes(self.local_root.as_deref().unwrap_or(self.spool.path()))
     }
 
     /// Gives a live file its own name again, whatever stands behind its name now. Undone by a power failure, the next start
@@ -363,6 +362,14 @@ pub(crate) const NANOS_PER_HOUR: i64 = 3_600_000_000_000;
 /// The hour in which a moment lies, as a number since the epoch.
 pub(crate) fn hour_of(unix_nanos: i64) -> i64 {
     unix_nanos.div_euclid(NANOS_PER_HOUR)
+}
+
+/// A moment for people, to the minute.
+pub(crate) fn minute_in_words(unix_nanos: i64) -> String {
+    let minutes = unix_nanos.div_euclid(NANOS_PER_HOUR / 60);
+    let (year, month, day) = civil_from_days(minutes.div_euclid(24 * 60));
+    let (hour, minute) = (minutes.div_euclid(60).rem_euclid(24), minutes.rem_euclid(60));
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")
 }
 
 /// A name that no other file has, sorted by time of writing.
@@ -446,6 +453,7 @@ mod tests {
         assert_eq!(path, "tenant=default/spans/date=2018-12-13/hour=14/x.parquet");
         assert_eq!(hour_of_path(&path), Some((TenantId::default(), hour)));
         assert_eq!(hour_of_path("tenant=a/spans/date=2018-13-01/hour=14/x.parquet"), None);
+        assert_eq!(minute_in_words(1_544_712_660_000_000_000), "2018-12-13 14:51 UTC");
         for days in (-200_000..200_000).step_by(97) {
             let (year, month, day) = civil_from_days(days);
             assert_eq!(days_from_civil(year, month, day), days);

@@ -5,13 +5,15 @@
 //!
 //! 1. A catalogue that SQLite can't read is kept aside and made anew of what is left of it.
 //! 2. Files that lie elsewhere than the catalogue says move back, and files that changed their names get their own again.
+//!    Unknown files that name another tenant than that of the folder in which they lie move to their own tenant's.
 //! 3. All listed files are read. Damage is remembered, and which files they were merged from.
 //! 4. Unknown files are adopted, the newest first: one that was merged into a file that is listed by then would double its
 //!    spans, so it is listed as replaced. Files set aside that can be read again are taken back.
 //!    Each is compared with the others of its tenant before it counts: spans inside may have been stored again meanwhile.
 //! 5. Missing files that were merged into a listed one leave the list; so do all others if the operator says so.
 //! 6. The folder gets the store's name.
-//! 7. What the catalogue lost of what it remembers beside its files is written down anew.
+//! 7. What the log lost, and nobody can bring back, counts as acknowledged.
+//! 8. What the catalogue lost of what it remembers beside its files is written down anew.
 
 mod compare;
 mod forgotten;
@@ -85,6 +87,7 @@ pub async fn repair_store(
     repair.rename_swapped_files()?;
     // A file that had another's name may have stood where one belongs.
     repair.move_back_misplaced_files()?;
+    repair.move_to_their_tenants()?;
     let mut survey = repair.survey()?;
     let steps = survey.live.len() + survey.unknown.len() + survey.aside.len();
     let mut listed = repair.read_live_files(&mut survey, steps).await?;
@@ -96,6 +99,7 @@ pub async fn repair_store(
         repair.report.left(SPOOL, format!("{what} stands there, and no folder; move that away"));
     }
     repair.claim_folder(claimed).await?;
+    repair.acknowledge_losses_of_the_log().await?;
     repair.write_down_what_is_lost().await?;
     if let Some(catalogue) = &repair.catalogue {
         catalogue.close().await;

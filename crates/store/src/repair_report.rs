@@ -51,7 +51,7 @@ pub enum Action {
         from: PathBuf,
         to: String,
     },
-    /// It lay elsewhere than the catalogue says, and was moved back.
+    /// It lay elsewhere than the catalogue says, or in another tenant's folder than it says itself, and was moved back.
     MoveBack {
         from: PathBuf,
         to: String,
@@ -90,6 +90,10 @@ pub enum Action {
     DropRow {
         name: String,
     },
+    /// The log had lost something, which stays named no longer.
+    Acknowledge {
+        finding: String,
+    },
     /// The catalogue had lost what it remembers beside its files; it is known again, or its safe side is.
     Remember {
         finding: String,
@@ -126,6 +130,7 @@ impl fmt::Display for Action {
             Self::MarkReplaced { path, by } => write!(formatter, "mark {path} as replaced: its spans are in {by}"),
             Self::Forget { path, spans } => write!(formatter, "forget the missing {path} with {spans} spans"),
             Self::Remember { finding } => write!(formatter, "write down anew what is lost: {finding}"),
+            Self::Acknowledge { finding } => write!(formatter, "acknowledge what the log lost: {finding}"),
             Self::DropRow { name } => write!(formatter, "drop the damaged row of {name}"),
         }
     }

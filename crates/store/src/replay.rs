@@ -2,14 +2,25 @@
 
 use std::sync::Arc;
 
+use tracehouse_catalogue::{CatalogueError, Commit};
+
+use crate::disk::NeededFolder;
 use crate::error::OpenError;
 use crate::flush_round::{Which, flush};
-use crate::log::{DAMAGED_FOLDER, LogMark, LogSettings, Positions, RecordKind, Recovered, SegmentedLog, recover};
+use crate::log::{
+    DAMAGED_FOLDER, LogMark, LogSettings, Losses, Positions, RecordKind, Recovered, SegmentedLog, recover,
+};
 use crate::store::Shared;
 
 impl Shared {
     /// Replays what the log holds beyond the catalogue's positions, flushing as needed, and starts the log.
-    pub(crate) fn recover_log(&self, positions: &Positions, mark: Option<LogMark>) -> Result<(), OpenError> {
+    /// `losses`: what it lost before.
+    pub(crate) fn recover_log(
+        &self,
+        positions: &Positions,
+        mark: Option<LogMark>,
+        mut losses: Losses,
+    ) -> Result<(), OpenError> {
         let disk = &self.config.disk;
         let folder = self.config.log_dir.clone();
         disk.settle_folder(&folder)?;
@@ -18,19 +29,37 @@ impl Shared {
         // knows as stored.
         let flush_at = self.config.flush_bytes.min(self.config.hot_bytes_max / 2);
         let mut not_flushed_bytes = 0;
-        let recovered = recover(disk, &folder, positions, mark, |batch| {
+        let recovered = recover(disk, &folder, positions, mark, |batch, recovered| {
             self.state.add_hot(vec![batch]);
             let hot_bytes = self.state.hot_bytes();
             if hot_bytes.saturating_sub(not_flushed_bytes) >= flush_at {
-                // What fails has told so, and stays in memory: it was there before the crash too.
-                let _ = flush(self, Which::Due);
+                // A flush moves the positions over what is lost, so that is noted first. What fails has told so, and stays in
+                // memory: it was there before the crash too.
+                if self.note_losses(&mut losses, recovered).is_ok() {
+                    let _ = flush(self, Which::Due);
+                }
                 not_flushed_bytes = self.state.hot_bytes();
             }
         })?;
         self.state.advance(recovered.last_sequence);
         tell(&recovered);
-        let _ = self.log_troubles.set(troubles(&recovered));
+        // Before the log goes on as if nothing had been lost.
+        self.note_losses(&mut losses, &recovered)?;
+        metrics::gauge!("tracehouse_log_losses_noted").set(losses.count() as f64);
+        let _ = self.log_troubles.set(troubles(&recovered, &losses));
         self.start_log(&recovered)
+    }
+
+    /// Lets the catalogue remember what a recovery found to be lost.
+    fn note_losses(&self, losses: &mut Losses, recovered: &Recovered) -> Result<(), CatalogueError> {
+        let mut noted = losses.clone();
+        noted.note(recovered, self.clock.now_unix_nanos());
+        if noted != *losses {
+            let commit = Commit { meta: vec![noted.to_remember()], ..Commit::default() };
+            self.runtime.block_on(self.catalogue.commit(commit))?;
+            *losses = noted;
+        }
+        Ok(())
     }
 
     fn start_log(&self, recovered: &Recovered) -> Result<(), OpenError> {
@@ -50,7 +79,7 @@ impl Shared {
             }
         });
         let settings = LogSettings {
-            folder: self.config.log_dir.clone(),
+            folder: NeededFolder::known(self.config.log_dir.clone()),
             durability: self.config.durability,
             segment_bytes_max: self.config.log_segment_bytes_max,
             disk: self.config.disk.clone(),
@@ -63,19 +92,9 @@ impl Shared {
     }
 }
 
-/// What people have to know as long as the server runs, and copies of damaged segments until somebody has taken them away.
-fn troubles(recovered: &Recovered) -> Vec<String> {
-    let mut troubles = Vec::new();
-    troubles.extend(recovered.end_lost.map(|lost| lost.to_string()));
-    if recovered.lost_records > 0 {
-        let lost = recovered.lost_records;
-        let records = if lost == 1 { "1 record".to_owned() } else { format!("{lost} records") };
-        troubles.push(format!(
-            "{records} of the log could not be read at the start: acknowledged spans in {} that were in no file yet are \
-             lost, and no answer can say which; the server's log names what is known",
-            if lost == 1 { "it" } else { "them" }
-        ));
-    }
+/// What people have to know until they have acknowledged it, and copies of damaged segments until somebody has taken them away.
+fn troubles(recovered: &Recovered, losses: &Losses) -> Vec<String> {
+    let mut troubles = losses.troubles();
     if recovered.copies_aside > 0 {
         let count = recovered.copies_aside;
         let copies = if count == 1 {

@@ -18,7 +18,7 @@ use crate::error::OpenError;
 use crate::folder::{self, Claim, STORE_META};
 use crate::held_back::HeldBack;
 use crate::keeper::chain;
-use crate::log::{LOG_META, LogMark, Positions};
+use crate::log::{LOG_META, LogMark, Losses, Positions};
 use crate::lost::Lost;
 use crate::objects::{Objects, SPOOL};
 use crate::store::Shared;
@@ -45,6 +45,7 @@ pub(crate) fn start(parts: Parts, runtime: tokio::runtime::Handle) -> Result<Arc
     let positions = Positions::of(&contents);
     let mut lost = Lost::of(&contents);
     let mark = contents.meta.get(LOG_META).and_then(|mark| LogMark::parse(mark));
+    let losses = Losses::of(&contents);
     let held_back = HeldBack::of(&contents);
     let store_clock = StoreClock::of_catalogue(clock.clone(), config.retention, &contents);
     let listing = local_root.as_deref().map(|root| survey::list(&config.disk, root)).transpose()?;
@@ -68,7 +69,7 @@ pub(crate) fn start(parts: Parts, runtime: tokio::runtime::Handle) -> Result<Arc
     let shared = Shared::new(config, Arc::new(objects), catalogue, clock, store_clock, randomness, runtime);
     shared.take_in(&mut survey, &held_back, lost)?;
     shared.remember_clock()?;
-    shared.recover_log(&positions, mark)?;
+    shared.recover_log(&positions, mark, losses)?;
     // Before anything is acknowledged.
     shared.remember_clock()?;
     Ok(Arc::new(shared))

@@ -103,6 +103,8 @@ pub(crate) struct RetiredFile {
 struct DiskCheck {
     next: Duration,
     full: bool,
+    /// `None`: nobody knows.
+    free_bytes: Option<u64>,
 }
 
 /// Wakes a background thread before its time.
@@ -239,8 +241,10 @@ impl Store {
     /// The same without what is another tenant's business. `None`: all.
     pub fn troubles_shown_to(&self, tenant: Option<&TenantId>) -> Vec<String> {
         let mut troubles = self.shared.absent.lock().troubles();
+        troubles.extend(self.shared.trouble_of_the_disk());
         troubles.extend(self.shared.log_troubles.get().into_iter().flatten().cloned());
         troubles.extend(self.shared.store_clock.trouble());
+        troubles.extend(self.shared.store_clock.trouble_of_the_future());
         // Who is alone may know everything.
         let is_alone = tenant.is_some_and(|tenant| self.tenants().iter().all(|other| other == tenant));
         troubles.extend(self.shared.troubles.tell(tenant.filter(|_| !is_alone)));
@@ -326,7 +330,7 @@ impl Shared {
             log_troubles: OnceLock::new(),
             access,
             stopping: AtomicBool::new(false),
-            disk: Mutex::new(DiskCheck { next: Duration::ZERO, full: false }),
+            disk: Mutex::new(DiskCheck { next: Duration::ZERO, full: false, free_bytes: None }),
             absent: Mutex::default(),
             unread: Mutex::default(),
         }
@@ -393,9 +397,23 @@ impl Shared {
                     "the room on the disk changed: spans are accepted only with room"
                 );
             }
-            disk.full = full;
+            (disk.full, disk.free_bytes) = (full, free);
         }
         disk.full
+    }
+
+    /// What the operator is told while there is too little room.
+    fn trouble_of_the_disk(&self) -> Option<String> {
+        const MIB: u64 = 1 << 20;
+        if !self.disk_is_full() {
+            return None;
+        }
+        let free = self.disk.lock().free_bytes.unwrap_or(0) / MIB;
+        let needed = self.config.disk_free_bytes_min / MIB;
+        Some(format!(
+            "the disk is nearly full ({free} MiB are free, store.disk_free_min is {needed} MiB): senders are asked to wait, what is \
+             stored can be queried; make room"
+        ))
     }
 
     /// Takes files out of sight and deletes them after the grace period.
@@ -457,6 +475,10 @@ impl Shared {
         metrics::gauge!("tracehouse_log_queued_bytes").set(self.log().queued_bytes() as f64);
         metrics::gauge!("tracehouse_log_disk_bytes").set(self.log().disk_bytes() as f64);
         metrics::gauge!("tracehouse_store_retired_files").set(self.retired.lock().len() as f64);
+        metrics::gauge!("tracehouse_store_disk_full").set(f64::from(u8::from(self.disk_is_full())));
+        if let Some(free_bytes) = self.disk.lock().free_bytes {
+            metrics::gauge!("tracehouse_store_disk_free_bytes").set(free_bytes as f64);
+        }
         self.troubles.report_gauges();
         self.store_clock.report_gauge();
         self.access.report_gauges();

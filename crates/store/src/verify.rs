@@ -3,8 +3,9 @@
 
 use parquet::errors::ParquetError;
 use serde::Serialize;
+use tracehouse_model::TenantId;
 
-use crate::file::{Damage, Expected, FileSource, OpenFile, column, is_damage};
+use crate::file::{Damage, FileSource, OpenFile, column, is_damage};
 use crate::keeper::chain;
 
 /// How much of a file is read to judge it.
@@ -43,19 +44,21 @@ pub(crate) struct Facts {
     pub(crate) starts: Option<(i64, i64)>,
     pub(crate) row_groups: u32,
     pub(crate) tail_bytes: u32,
-    /// Files of layout version 1 don't know their id …
+    /// Files of layout version 1 don't know their id, …
     pub(crate) id: Option<String>,
-    /// … nor which files they were merged from.
+    /// … those of earlier versions of Tracehouse not whose spans they hold, …
+    pub(crate) tenant: Option<TenantId>,
+    /// … and those of layout version 1 not which files they were merged from.
     pub(crate) merged_from: Vec<String>,
 }
 
 /// Reads a file and judges it. What is found wrong was read twice: see [`OpenFile::open`] and [`OpenFile::verify`].
 pub(crate) fn verify(open: &dyn Fn() -> Result<FileSource, ParquetError>, effort: Effort) -> (Readable, Facts) {
-    let file = match open().and_then(|source| OpenFile::open(source, &Expected::default())) {
-        Ok(file) => file,
+    let (file, tenant) = match open().and_then(OpenFile::open_unknown) {
+        Ok(opened) => opened,
         Err(error) => return (unreadable(&error), Facts::default()),
     };
-    let facts = facts_of(&file);
+    let facts = facts_of(&file, tenant.as_deref());
     if effort == Effort::Footer {
         return (Readable::All, facts);
     }
@@ -77,7 +80,7 @@ fn unreadable(error: &ParquetError) -> Readable {
     if is_damage(error) { Readable::Nothing { what: text } } else { Readable::OutOfReach { error: text } }
 }
 
-fn facts_of(file: &OpenFile) -> Facts {
+fn facts_of(file: &OpenFile, tenant: Option<&str>) -> Facts {
     let ranges: Option<Vec<(i64, i64)>> =
         (0..file.row_groups()).map(|row_group| file.int_range(row_group, column::START_TIME)).collect();
     let starts = ranges.and_then(|ranges| {
@@ -90,6 +93,7 @@ fn facts_of(file: &OpenFile) -> Facts {
         row_groups: u32::try_from(file.row_groups()).unwrap_or(0),
         tail_bytes: file.tail_bytes(),
         id: file.file_id().map(str::to_owned),
+        tenant: tenant.and_then(|name| TenantId::new(name).ok()),
         merged_from: file.merged_from().unwrap_or_default(),
     }
 }

@@ -3,6 +3,7 @@
 mod changes;
 mod damage;
 mod flips;
+mod look;
 mod upgrade;
 
 use std::sync::Arc;

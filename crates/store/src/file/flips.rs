@@ -13,8 +13,8 @@ use tracehouse_model::{AttributeValue, Span, SpanBatch, SpanFields, SpanId, Trac
 
 use super::pages::CheckedPages;
 use super::{
-    AttributeCounts, Expected, FileContents, FileSource, Handles, MergedStrings, OpenFile, Packing, Projection, RowRef,
-    SpanFileWriter, TraceFilter, is_damage, order_spans,
+    AttributeCounts, Expected, FileContents, FileIdentity, FileSource, Handles, MergedStrings, OpenFile, Packing,
+    Projection, RowRef, SpanFileWriter, TraceFilter, is_damage, order_spans,
 };
 
 const ID: &str = "0123456789ab-0123456789abcdef";
@@ -83,7 +83,8 @@ fn write(path: &Path, batches: &[SpanBatch]) -> (Vec<Vec<Span>>, u32) {
     let mut counts = AttributeCounts::default();
     batches.iter().for_each(|batch| counts.add_batch(batch));
     let file = std::fs::File::create(path).expect("a file");
-    let mut writer = SpanFileWriter::new(file, counts.layout(), Packing::COMPACTED, ID, Vec::new()).expect("a writer");
+    let identity = FileIdentity { id: ID, tenant: "default", merged_from: Vec::new() };
+    let mut writer = SpanFileWriter::new(file, counts.layout(), Packing::COMPACTED, identity).expect("a writer");
     let mut expected = Vec::new();
     for batch in batches {
         let rows = (0..batch.len() as u32).map(|row| RowRef { batch: 0, row });

@@ -13,7 +13,7 @@ use super::index::FileIndex;
 use super::layout::LAYOUT_FOOTER_KEY;
 use super::older::{SECTIONS_KEY, index_of_version_1, index_of_version_2};
 use super::pages::PageFile;
-use super::seal::{SEAL_KEY, Seal, TailReader};
+use super::seal::{SEAL_KEY, Seal, TENANT_KEY, TailReader};
 use super::shape::Shape;
 use super::source::FileSource;
 
@@ -31,6 +31,8 @@ pub(super) struct Footer {
     pub(super) file: Arc<PageFile>,
     /// The id in the seal; `None` for layout version 1.
     pub(super) file_id: Option<String>,
+    /// Whose spans it holds, by itself. `None`: it does not say, or it is the file that was expected, of which that is known.
+    pub(super) tenant: Option<String>,
     /// 0 for layout version 1.
     pub(super) tail_bytes: u32,
 }
@@ -50,14 +52,16 @@ impl Footer {
 
     fn read_once(source: &FileSource, expected: &Expected<'_>) -> Result<Self> {
         let tail = read_tail(source, expected.tail_bytes)?;
-        let (tail, file_id) = match expected.file_id.filter(|id| is_sealed(&tail, id)) {
-            Some(id) => (tail, id.to_owned()),
+        let (tail, file_id, tenant) = match expected.file_id.filter(|id| is_sealed(&tail, id)) {
+            Some(id) => (tail, id.to_owned(), None),
             None => {
                 let metadata = decode(&tail, PageIndexPolicy::Skip)?;
                 if Shape::of(layout_of(&metadata)?)?.layout.version == 1 {
                     return Self::of_version_1(source);
                 }
-                sealed(source, &metadata, tail, expected)?
+                let tenant = value_of(&metadata, TENANT_KEY).filter(|name| !name.is_empty()).map(str::to_owned);
+                let (tail, file_id) = sealed(source, &metadata, tail, expected)?;
+                (tail, file_id, tenant)
             }
         };
         let index = if FileIndex::is_at_begin_of(&tail.bytes) {
@@ -73,7 +77,7 @@ impl Footer {
         }
         let tail_bytes = u32::try_from(tail.bytes.len()).unwrap_or(0);
         let file = Arc::new(PageFile { source: source.clone(), index, shape });
-        Ok(Self { file, file_id: Some(file_id), tail_bytes })
+        Ok(Self { file, file_id: Some(file_id), tenant, tail_bytes })
     }
 
     fn of_version_1(source: &FileSource) -> Result<Self> {
@@ -86,7 +90,7 @@ impl Footer {
         }
         let index = index_of_version_1(&metadata, layout)?;
         let file = Arc::new(PageFile { source: source.clone(), index, shape });
-        Ok(Self { file, file_id: None, tail_bytes: 0 })
+        Ok(Self { file, file_id: None, tenant: None, tail_bytes: 0 })
     }
 }
 

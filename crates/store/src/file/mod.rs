@@ -47,4 +47,4 @@ pub(crate) use spans::SpanStream;
 pub(crate) use summary::WrittenFile;
 pub(crate) use trace_filter::TraceFilter;
 pub use trace_rows::TraceRows;
-pub(crate) use write::{MergedStrings, Packing, ROWS_PER_ROW_GROUP, SpanFileWriter};
+pub(crate) use write::{FileIdentity, MergedStrings, Packing, ROWS_PER_ROW_GROUP, SpanFileWriter};

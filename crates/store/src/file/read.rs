@@ -137,8 +137,14 @@ pub enum StringForm {
 
 impl OpenFile {
     pub(crate) fn open(source: FileSource, expected: &Expected<'_>) -> Result<Self> {
-        let Footer { file, file_id, tail_bytes } = contained(|| Footer::read(source, expected))?;
+        let Footer { file, file_id, tail_bytes, .. } = contained(|| Footer::read(source, expected))?;
         Ok(Self::of(file, file_id, tail_bytes))
+    }
+
+    /// Opens a file of which nothing is known; gives also the tenant that it names.
+    pub(crate) fn open_unknown(source: FileSource) -> Result<(Self, Option<String>)> {
+        let Footer { file, file_id, tenant, tail_bytes } = contained(|| Footer::read(source, &Expected::default()))?;
+        Ok((Self::of(file, file_id, tail_bytes), tenant))
     }
 
     fn of(file: Arc<PageFile>, file_id: Option<String>, tail_bytes: u32) -> Self {

@@ -7,7 +7,7 @@
 //!
 //! The footer's key-value metadata bears the seal: the file's id, the length of the tail, and the CRC-32C of the tail, for
 //! which the digits of the checksum count as zeros. So no bit of the tail can change unnoticed, and a file under another's
-//! name is noticed too. Other engines read past all of this.
+//! name is noticed too. Beside it stands the tenant, so that a file in another's folder is noticed by who knows no better. Other engines read past all of this.
 
 use std::io::{self, Write};
 
@@ -20,6 +20,9 @@ use super::damage::Damaged;
 
 /// Footer key.
 pub(super) const SEAL_KEY: &str = "tracehouse.seal";
+
+/// Footer key of the name of the tenant whose spans the file holds. Files that were written before there was one don't say.
+pub(super) const TENANT_KEY: &str = "tracehouse.tenant";
 
 /// A stretch of a file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]

@@ -17,7 +17,7 @@ use super::index::{Described, IndexWriter};
 use super::layout::{LAYOUT_FOOTER_KEY, Layout, PromotedAttribute};
 use super::order::{RowRef, parent_offsets};
 use super::promote::AttributeCounts;
-use super::seal::{SEAL_KEY, SealingSink, Section, open_seal};
+use super::seal::{SEAL_KEY, SealingSink, Section, TENANT_KEY, open_seal};
 use super::summary::{Summary, WrittenFile};
 use super::trace_filter::FilterPages;
 
@@ -39,6 +39,16 @@ impl Packing {
     /// For files that compaction will soon write again.
     pub(crate) const FLUSH: Packing = Packing { zstd_level: 1, page_scale: 4.0 };
     pub(crate) const COMPACTED: Packing = Packing { zstd_level: 3, page_scale: 1.0 };
+}
+
+/// Which file is written.
+pub(crate) struct FileIdentity<'a> {
+    /// Stands in its seal.
+    pub(crate) id: &'a str,
+    /// Whose spans it holds.
+    pub(crate) tenant: &'a str,
+    /// Ids of the files whose spans it takes over.
+    pub(crate) merged_from: Vec<String>,
 }
 
 /// Writes one file. Rows come in file order: by trace id, then start.
@@ -98,13 +108,16 @@ impl Group<'_> {
 }
 
 impl<W: Write + Send> SpanFileWriter<W> {
-    /// `id`: of the file, which stands in its seal. `merged_from`: ids of the files whose spans it takes over.
-    pub(crate) fn new(sink: W, layout: Layout, packing: Packing, id: &str, merged_from: Vec<String>) -> Result<Self> {
+    pub(crate) fn new(sink: W, layout: Layout, packing: Packing, identity: FileIdentity<'_>) -> Result<Self> {
+        let FileIdentity { id, tenant, merged_from } = identity;
         let schema = layout.schema()?;
         let layout_json = serde_json::to_string(&layout).map_err(|error| ParquetError::External(Box::new(error)))?;
         let properties = WriterProperties::builder()
             .set_created_by(concat!("tracehouse ", env!("CARGO_PKG_VERSION")).to_owned())
-            .set_key_value_metadata(Some(vec![KeyValue::new(LAYOUT_FOOTER_KEY.to_owned(), layout_json.clone())]))
+            .set_key_value_metadata(Some(vec![
+                KeyValue::new(LAYOUT_FOOTER_KEY.to_owned(), layout_json.clone()),
+                KeyValue::new(TENANT_KEY.to_owned(), tenant.to_owned()),
+            ]))
             .set_sorting_columns(Some(vec![
                 SortingColumn { column_idx: 0, descending: false, nulls_first: false },
                 SortingColumn { column_idx: 4, descending: false, nulls_first: false },

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::positions::Positions;
 
 /// Under which the catalogue remembers a [`LogMark`].
@@ -38,7 +40,7 @@ impl fmt::Display for LogMark {
 }
 
 /// Records that should be there and are not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LostRecords {
     pub(crate) first: u64,
     pub(crate) last: u64,

@@ -9,6 +9,7 @@ use tracehouse_model::SpanBatch;
 use super::Positions;
 use super::continuity::{Continuity, EndLost, LogMark, LostRecords};
 use super::pieces::Pieces;
+use super::recover::{DAMAGED_FOLDER, RecordAtFault};
 use super::scan::{Part, Scan};
 use super::segment::{self, SegmentName};
 use crate::regular::open_to_read;
@@ -26,6 +27,8 @@ pub(crate) struct LogFinding {
     pub(crate) told: u64,
     /// What the segments take on the disk.
     pub(crate) bytes: u64,
+    /// Copies of what a start could not read, with their sizes.
+    pub(crate) copies: Vec<(PathBuf, u64)>,
 }
 
 /// What a segment of the log holds.
@@ -38,6 +41,10 @@ pub(crate) struct SegmentFinding {
     pub(crate) damaged_bytes: u64,
     /// Bytes at the end that are no record: one that was being written when the process ended.
     pub(crate) torn_bytes: u64,
+    /// Whose header stands at their beginning.
+    pub(crate) torn_record: Option<RecordAtFault>,
+    /// Nothing comes behind it.
+    pub(crate) is_last: bool,
     /// Why it could not be read to its end.
     pub(crate) fault: Option<io::Error>,
 }
@@ -70,9 +77,28 @@ pub(crate) fn inspect(folder: &Path, positions: &Positions, mark: Option<LogMark
         segment.fault = inspected.err();
         finding.segments.push(segment);
     }
+    if let Some(last) = finding.segments.last_mut() {
+        last.is_last = true;
+    }
+    finding.copies = copies(&folder.join(DAMAGED_FOLDER))?;
     finding.told = told;
     finding.end_lost = continuity.end(told);
     Ok(finding)
+}
+
+/// What starts kept aside, which stays until a person takes it away. A folder that is not there holds nothing.
+fn copies(folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut copies = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        copies.push((entry.path(), entry.metadata()?.len()));
+    }
+    copies.sort_unstable();
+    Ok(copies)
 }
 
 /// `meet` is told the number of each record that is there, or was.
@@ -88,6 +114,7 @@ fn inspect_segment(name: SegmentName, finding: &mut SegmentFinding, mut meet: im
             Part::Record { sequence, body } => {
                 meet(sequence);
                 finding.damaged_bytes += std::mem::take(&mut finding.torn_bytes);
+                finding.torn_record = None;
                 if is_readable(&body) {
                     finding.records += 1;
                 } else {
@@ -99,7 +126,11 @@ fn inspect_segment(name: SegmentName, finding: &mut SegmentFinding, mut meet: im
                 finding.damaged_bytes += bytes;
             }
             // Nothing but records behind it makes it damage.
-            Part::CutOff { .. } | Part::Unknown { .. } => finding.torn_bytes += bytes,
+            Part::CutOff { sequence, body_bytes, head } => {
+                finding.torn_bytes += bytes;
+                finding.torn_record.get_or_insert_with(|| RecordAtFault::new(sequence, body_bytes, &head));
+            }
+            Part::Unknown { .. } => finding.torn_bytes += bytes,
         }
     }
     Ok(())

@@ -5,10 +5,12 @@
 //! replayed at start.
 //!
 //! `segment` is the format, `pieces` reads a segment piece by piece, `scan` finds the records in it, `recover` reads the log
-//! after a start, `inspect` reads it without changing it, `continuity` tells what is missing, `writer` appends to it.
+//! after a start, `inspect` reads it without changing it, `continuity` tells what is missing, `losses` remembers that, `writer`
+//! appends to it.
 
 mod continuity;
 mod inspect;
+mod losses;
 mod pieces;
 mod positions;
 mod recover;
@@ -23,7 +25,8 @@ use tracehouse_model::{SpanBatch, TenantId};
 use crate::error::AppendError;
 
 pub(crate) use continuity::{LOG_META, LogMark};
-pub(crate) use inspect::{LogFinding, inspect};
+pub(crate) use inspect::{LogFinding, SegmentFinding, inspect};
+pub(crate) use losses::{LOSSES_META, Losses};
 pub(crate) use positions::{Positions, adopted, all_adopted, is_stored, stored};
 pub(crate) use recover::{DAMAGED_FOLDER, Recovered, recover};
 pub(crate) use segment::RecordKind;

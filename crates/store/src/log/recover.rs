@@ -40,8 +40,6 @@ pub(crate) struct Recovered {
     /// What is wrong, for people.
     pub(crate) findings: Vec<Finding>,
     pub(crate) findings_left_out: u64,
-    /// The log ends before it should.
-    pub(crate) end_lost: Option<EndLost>,
     /// Segments that are still needed, with the last number in each.
     pub(crate) segments: Vec<(PathBuf, u64)>,
     /// Segments that are not. They go once the log goes on in a new one: without any, it would look as if all were lost.
@@ -115,7 +113,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Passes every intact record that counts on, in order. The torn end of the last segment is cut off; what else can't be
+/// Passes every intact record that counts on, in order, with what was met before it. The torn end of the last segment is cut off; what else can't be
 /// read is copied aside and named, and the records behind it are still read. A segment that the machine can't read at all
 /// ends the recovery: to go on without it would lose it.
 pub(crate) fn recover(
@@ -123,7 +121,7 @@ pub(crate) fn recover(
     folder: &Path,
     positions: &Positions,
     mark: Option<LogMark>,
-    replay: impl FnMut(DurableBatch),
+    replay: impl FnMut(DurableBatch, &Recovered),
 ) -> Result<Recovered, DiskError> {
     let segments = list(folder)?;
     let recovered = Recovered { last_sequence: positions.highest(), ..Recovered::default() };
@@ -184,7 +182,7 @@ struct Recovery<'a, Replay> {
     told: u64,
 }
 
-impl<Replay: FnMut(DurableBatch)> Recovery<'_, Replay> {
+impl<Replay: FnMut(DurableBatch, &Recovered)> Recovery<'_, Replay> {
     fn segment(&mut self, segment: &FoundSegment, end: u64, is_last: bool) -> Result<(), DiskError> {
         let FoundSegment { name, path, .. } = segment;
         let failed = |source| DiskError { action: "reading", path: path.clone(), source };
@@ -267,7 +265,6 @@ impl<Replay: FnMut(DurableBatch)> Recovery<'_, Replay> {
         self.recovered.last_sequence = self.recovered.last_sequence.max(mark.map_or(0, |mark| mark.reached));
         let Some(lost) = self.continuity.end(self.told) else { return };
         self.recovered.lost_records += lost.lost.map_or(0, LostRecords::count);
-        self.recovered.end_lost = Some(lost);
         self.find(Finding::EndLost(lost));
     }
 
@@ -286,7 +283,7 @@ impl<Replay: FnMut(DurableBatch)> Recovery<'_, Replay> {
         };
         self.recovered.records += 1;
         self.recovered.spans += spans.len() as u64;
-        (self.replay)(DurableBatch { sequence, tenant, kind, spans });
+        (self.replay)(DurableBatch { sequence, tenant, kind, spans }, &self.recovered);
         true
     }
 
@@ -390,7 +387,7 @@ impl<Replay: FnMut(DurableBatch)> Recovery<'_, Replay> {
 
 impl RecordAtFault {
     /// `head`: the beginning of the body at least.
-    fn new(sequence: u64, body_bytes: u64, head: &[u8]) -> Self {
+    pub(super) fn new(sequence: u64, body_bytes: u64, head: &[u8]) -> Self {
         let tenant = segment::split_body(head).map(|(tenant, _, _)| tenant);
         Self { sequence, body_bytes, tenant }
     }

@@ -14,7 +14,7 @@ use tracehouse_model::{Clock, Randomness};
 
 use super::segment::{self, Header, MAGIC, RecordKind, SegmentName};
 use super::{Durability, DurableBatch, LogEntry, Recovered, SpanLog};
-use crate::disk::{Disk, DiskError, DiskFile};
+use crate::disk::{Disk, DiskError, DiskFile, NeededFolder};
 use crate::error::AppendError;
 use crate::keeper::chain;
 
@@ -51,7 +51,7 @@ struct Finished {
 
 /// What a log works with.
 pub(crate) struct LogSettings {
-    pub(crate) folder: PathBuf,
+    pub(crate) folder: NeededFolder,
     pub(crate) durability: Durability,
     /// A new segment is begun when the current one has so many bytes.
     pub(crate) segment_bytes_max: u64,
@@ -67,7 +67,7 @@ impl SegmentedLog {
         recovered: &Recovered,
         on_durable: OnDurable,
     ) -> Result<Self, DiskError> {
-        let folder = settings.folder.clone();
+        let folder = settings.folder.path().to_owned();
         let failed = |source| DiskError { action: "continuing the log in", path: folder.clone(), source };
         let mut finished = Vec::new();
         for (path, last_sequence) in &recovered.segments {
@@ -179,7 +179,7 @@ struct Segment {
 impl Segment {
     fn create(settings: &LogSettings, first_sequence: u64) -> Result<Self, DiskError> {
         let salt = settings.randomness.next_u64();
-        let path = SegmentName { first_sequence, salt: Some(salt) }.path_in(&settings.folder);
+        let path = SegmentName { first_sequence, salt: Some(salt) }.path_in(settings.folder.path());
         Self::begin(settings, &path, salt).inspect_err(|_| {
             // Left behind it would claim to begin with a number that the current segment goes on to use. If it can't be
             // removed it is empty, and a start passes over empty segments.
@@ -188,11 +188,11 @@ impl Segment {
     }
 
     fn begin(settings: &LogSettings, path: &Path, salt: u64) -> Result<Self, DiskError> {
-        let mut file = settings.disk.create_file(path)?;
+        let mut file = settings.folder.create_file(&settings.disk, path)?;
         file.append(MAGIC)?;
         file.sync()?;
         // Without this the file itself may be missing after a power failure.
-        settings.disk.sync_folder(&settings.folder)?;
+        settings.disk.sync_folder(settings.folder.path())?;
         Ok(Self { file, salt, bytes: MAGIC.len() as u64 })
     }
 }
@@ -254,13 +254,13 @@ impl Writer {
     /// Returns whether the log can go on.
     fn write_group(&mut self, group: Vec<LogEntry>) -> bool {
         let bytes: usize = group.iter().map(|entry| entry.body.len()).sum();
-        let outcome = match self.has_room() {
+        let outcome = match self.be_in_place().and_then(|()| self.has_room().map_err(Failure::Fatal)) {
             Ok(true) => match self.write_records(&group) {
                 Ok(()) => self.make_durable(&group).map_err(Failure::Fatal),
                 Err(error) => Err(self.take_back(error)),
             },
             Ok(false) => Err(Failure::DiskFull),
-            Err(error) => Err(Failure::Fatal(error)),
+            Err(failure) => Err(failure),
         };
         self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         metrics::histogram!("tracehouse_log_group_batches").record(group.len() as f64);
@@ -285,6 +285,30 @@ impl Writer {
                 false
             }
         }
+    }
+
+    /// Goes on in a new segment if somebody removed the current one, or the folder that holds it: what would be written to it
+    /// would be gone with this process. What was in it is in memory, and soon in files.
+    fn be_in_place(&mut self) -> Result<(), Failure> {
+        if self.segment.file.is_in_its_place() {
+            return Ok(());
+        }
+        metrics::counter!("tracehouse_log_removed_segments_total").increment(1);
+        let path = self.segment.file.path().to_owned();
+        tracing::error!(path = %path.display(), "a segment of the log was removed while it was written; the log goes on in a new one");
+        match Segment::create(&self.settings, self.next_sequence) {
+            Ok(next) => self.replace_segment(next),
+            Err(error) if is_full(&error) => return Err(Failure::DiskFull),
+            Err(error) => return Err(Failure::Fatal(error)),
+        }
+        Ok(())
+    }
+
+    fn replace_segment(&mut self, next: Segment) {
+        let full = std::mem::replace(&mut self.segment, next);
+        let path = full.file.path().to_owned();
+        let last_sequence = self.next_sequence - 1;
+        self.shared.finished.lock().push(Finished { path, last_sequence, bytes: full.bytes });
     }
 
     /// Whether the segment may grow: it is far too large only if the next one could not be begun for long.
@@ -339,8 +363,7 @@ impl Writer {
     }
 
     fn take_back(&mut self, error: DiskError) -> Failure {
-        let full = matches!(error.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        if !full {
+        if !is_full(&error) {
             return Failure::Fatal(error);
         }
         match self.segment.file.cut_off(self.segment.bytes) {
@@ -386,12 +409,7 @@ impl Writer {
             self.sync()?;
         }
         match Segment::create(&self.settings, self.next_sequence) {
-            Ok(next) => {
-                let full = std::mem::replace(&mut self.segment, next);
-                let path = full.file.path().to_owned();
-                let last_sequence = self.next_sequence - 1;
-                self.shared.finished.lock().push(Finished { path, last_sequence, bytes: full.bytes });
-            }
+            Ok(next) => self.replace_segment(next),
             Err(error) => {
                 metrics::counter!("tracehouse_log_segment_failures_total").increment(1);
                 tracing::warn!(error = chain(&error), "beginning a new log segment failed; the current one goes on");
@@ -399,6 +417,10 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+fn is_full(error: &DiskError) -> bool {
+    matches!(error.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 enum Failure {

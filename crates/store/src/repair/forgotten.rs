@@ -1,4 +1,5 @@
-//! What the catalogue lost of what it remembers beside its files: it is found out again, or the safe side is written down.
+//! What the catalogue lost of what it remembers beside its files: it is found out again, or the safe side is written down. And
+//! what the log lost, which the catalogue remembers until a repair.
 
 use tracehouse_catalogue::Commit;
 
@@ -7,7 +8,7 @@ use crate::config::StoreConfig;
 use crate::error::OpenError;
 use crate::folder::STORE_META;
 use crate::held_back::{HELD_BACK_META, to_remember};
-use crate::log::{LOG_META, LogFinding, LogMark, Positions, all_adopted, inspect, stored};
+use crate::log::{LOG_META, LOSSES_META, LogFinding, LogMark, Losses, Positions, all_adopted, inspect, stored};
 use crate::lost::{Lost, is_lost};
 use crate::repair_report::Action;
 use crate::unreadable::Absent;
@@ -27,10 +28,7 @@ impl Repair<'_> {
             self.report.left("the catalogue", why.to_owned());
             return Ok(());
         }
-        let positions = Positions::of(&self.contents);
-        let mark = self.contents.meta.get(LOG_META).and_then(|mark| LogMark::parse(mark));
-        let log = inspect(&self.paths.log, &positions, mark)
-            .map_err(|source| OpenError::Folder { path: self.paths.log.display().to_string(), source })?;
+        let (positions, mark, log) = self.inspect_log()?;
         let reached = log.told.max(positions.highest()).max(mark.map_or(0, |mark| mark.reached));
         let mut commit = Commit { meta: self.assumed(&log, reached), ..Commit::default() };
         commit.meta.push(Lost::to_forget());
@@ -48,6 +46,38 @@ impl Repair<'_> {
         Ok(())
     }
 
+    /// The operator is told of all that the log lost, and knows of it from now on. Comes before the catalogue forgets that it
+    /// lost something itself.
+    pub(super) async fn acknowledge_losses_of_the_log(&mut self) -> Result<(), OpenError> {
+        self.contents = self.load().await?;
+        let (_, _, mut log) = self.inspect_log()?;
+        // What can't be read now may be there.
+        let faulty: Vec<_> =
+            log.segments.iter().filter_map(|segment| Some((&segment.path, segment.fault.as_ref()?))).collect();
+        for (path, fault) in &faulty {
+            self.report.left(&path.display().to_string(), format!("it is out of reach: {fault}"));
+        }
+        if !faulty.is_empty() {
+            log = LogFinding::default();
+        }
+        let mut losses = Losses::of(&self.contents);
+        let findings = losses.acknowledge(&log, self.clock.now_unix_nanos());
+        if findings.is_empty() {
+            return Ok(());
+        }
+        self.commit(Commit { meta: vec![losses.to_remember()], ..Commit::default() }).await?;
+        self.report.actions.extend(findings.into_iter().map(|finding| Action::Acknowledge { finding }));
+        Ok(())
+    }
+
+    fn inspect_log(&self) -> Result<(Positions, Option<LogMark>, LogFinding), OpenError> {
+        let positions = Positions::of(&self.contents);
+        let mark = self.contents.meta.get(LOG_META).and_then(|mark| LogMark::parse(mark));
+        let log = inspect(&self.paths.log, &positions, mark)
+            .map_err(|source| OpenError::Folder { path: self.paths.log.display().to_string(), source })?;
+        Ok((positions, mark, log))
+    }
+
     /// What takes the place of what is lost still.
     fn assumed(&self, log: &LogFinding, reached: u64) -> Vec<(String, String)> {
         let mut meta = Vec::new();
@@ -59,6 +89,9 @@ impl Repair<'_> {
         if is_lost(&self.contents, LOG_META) {
             let mark = LogMark { reached, bytes: log.bytes, is_last: true };
             meta.push((LOG_META.to_owned(), mark.to_string()));
+        }
+        if is_lost(&self.contents, LOSSES_META) {
+            meta.push(Losses::default().to_remember());
         }
         if is_lost(&self.contents, HELD_BACK_META) {
             // Nothing is there to be compared; what is missing is when it comes back.

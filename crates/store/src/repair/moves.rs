@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::error::OpenError;
 use crate::keeper::chain;
-use crate::objects::{NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX, id_of_path};
+use crate::objects::{NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX, file_path, id_of_path};
 use crate::repair_report::Action;
 use crate::survey::{Survey, UnknownFile};
 use crate::verify::{Effort, Readable};
@@ -116,6 +116,22 @@ impl Repair<'_> {
         for (_, id, file) in found {
             let Some(home) = homes.remove(&id) else { continue };
             self.stuck.remove(&id);
+            self.move_back(id, file, home)?;
+        }
+        Ok(())
+    }
+
+    /// Moves unknown files that lie in another tenant's folder to their own tenant's. Where one can't be moved it is not adopted.
+    pub(super) fn move_to_their_tenants(&mut self) -> Result<(), OpenError> {
+        let survey = self.survey()?;
+        for file in &survey.unknown {
+            let (_, facts) = self.read(&file.path, file.names.best(), Effort::Footer);
+            let (Some(id), Some(tenant), Some((place, hour))) = (facts.id, facts.tenant, &file.place) else { continue };
+            let is_listed = || self.contents.files.iter().any(|record| record.id == id);
+            if *place == tenant || is_listed() {
+                continue;
+            }
+            let home = Home { path: file_path(&tenant, *hour, &id), suffix: file.names.best() };
             self.move_back(id, file, home)?;
         }
         Ok(())

@@ -146,6 +146,25 @@ async fn a_clock_that_jumps_while_the_store_runs_deletes_nothing() {
     assert_eq!(store.clock().standing(), ClockStanding::Right, "all jumps together are none");
 }
 
+/// A new store can't tell that its clock is behind; those whose spans it refuses can.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_is_told_of_spans_of_the_future_for_a_while() {
+    let world = World::new();
+    world.clock.jump_wall_clock(-14 * DAY);
+    let store = world.open_with(config(&world)).await;
+    assert_eq!(store.troubles(), Vec::<String>::new());
+    for _ in 0..2 {
+        store.clock().met_spans_of_the_future();
+        let said = store.troubles();
+        assert!(said.len() == 1 && said[0].contains("set it, as NTP does"), "{said:?}");
+        assert!(said[0].contains("it says 2025-05-18"), "what the clock says: {said:?}");
+        world.clock.advance(time(50 * MINUTE));
+    }
+    assert_eq!(store.troubles().len(), 1, "told since the last of them");
+    world.clock.advance(time(15 * MINUTE));
+    assert_eq!(store.troubles(), Vec::<String>::new());
+}
+
 /// A machine without a battery wakes up in 1970, until it has asked the network for the time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_boot_far_behind_is_right_again_when_the_clock_is() {

@@ -150,9 +150,13 @@ async fn a_nearly_full_disk_refuses_before_it_is_full() {
     let refused = try_append(&store, 1).await;
     assert!(matches!(&refused, Err(AppendError::DiskFull { .. })), "{refused:?}");
     check("nearly full", &store, 1);
+    let said = store.troubles();
+    assert!(said.len() == 1 && said[0].contains("nearly full") && said[0].contains("make room"), "{said:?}");
+    assert_eq!(store.ready(), Ok(()), "what is stored can be queried");
     store.flush().await.expect("the room that was kept is for this");
     disk.make_room();
     world.clock.advance(Duration::from_secs(1));
     try_append(&store, 1).await.expect("there is room again");
     check("with room again", &store, 2);
+    assert_eq!(store.troubles(), Vec::<String>::new());
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use tracehouse_model::{AnyValue, Span, TenantId};
+use tracehouse_store::check_store;
 
 use crate::spans::{Key, NOON, assert_same_spans, batch_of, by_key, plain_span};
 use crate::world::{World, all_spans, append};
@@ -95,6 +96,49 @@ async fn a_torn_end_is_cut_off_and_is_no_damage() {
         change(&image.segments()[0], |bytes| bytes.truncate(end));
         check(&format!("nothing but {end} bytes"), &image, &all_of(0..0), 0).await;
     }
+}
+
+/// Before, a check said nothing of what stands behind the last record, nor of what earlier starts kept aside.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_names_torn_ends_and_copies_of_what_could_not_be_read() {
+    let checked = async |world: &World| {
+        let report = check_store(&world.paths(), true, &mut |_, _| {}).await.expect("the check can be done");
+        assert_eq!(report.is_sound(), report.log.is_empty(), "{report:?}");
+        report.log
+    };
+    let world = world_with_records(5).await;
+    assert_eq!(checked(&world).await, Vec::<String>::new());
+    let segment = world.segments().swap_remove(0);
+    change(&segment, |bytes| bytes.extend([7; 123]));
+    let name = |path: &Path| path.file_name().expect("a name").to_string_lossy().into_owned();
+    let said = checked(&world).await;
+    assert!(said.len() == 1 && said[0].contains(&name(&segment)), "{said:?}");
+    assert!(said[0].contains("the last 123 bytes") && said[0].contains("no header of a record"), "{said:?}");
+    assert!(said[0].contains("The next start cuts them off"), "{said:?}");
+
+    world.open().await.shutdown().await.expect("the store stops");
+    let copies = fs::read_dir(world.log_dir().join("damaged")).expect("there is a copy");
+    let copies: Vec<_> = copies.map(|entry| entry.expect("an entry").path()).collect();
+    for _ in 0..2 {
+        let said = checked(&world).await;
+        assert!(said.len() == 1 && said[0].contains(&name(&copies[0])), "{said:?}");
+        assert!(said[0].contains("123 bytes") && said[0].contains("Take it away"), "{said:?}");
+    }
+    for number in 0..30 {
+        fs::write(world.log_dir().join(format!("damaged/{number}")), "x").expect("it can be written");
+    }
+    let said = checked(&world).await;
+    assert!(said.len() == 21 && said[20].starts_with("11 more"), "{said:?}");
+    fs::remove_dir_all(world.log_dir().join("damaged")).expect("it is there");
+    assert_eq!(checked(&world).await, Vec::<String>::new());
+
+    let world = world_with_records(5).await;
+    let segment = world.segments().swap_remove(0);
+    let starts = record_starts(&fs::read(&segment).expect("it is there"));
+    change(&segment, |bytes| bytes.truncate(starts[4] + HEADER_BYTES + 50));
+    let said = checked(&world).await;
+    assert!(said[0].contains("the last 70 bytes") && said[0].contains("the beginning of record 5"), "{said:?}");
+    assert!(said[0].contains("of tenant default"), "{said:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,16 +1,17 @@
 //! A log that was emptied, deleted or cut between its segments is not taken for one that never held more: what is missing is
-//! named at the start, in the status, and by a check. One that was trimmed as it should be is silent.
+//! named at the start, and in the status and by a check until a repair acknowledges it. One that was trimmed as it should be is
+//! silent.
 
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracehouse_model::TenantId;
-use tracehouse_store::{Store, StoreConfig, check_store};
+use tracehouse_model::{SystemRandomness, TenantId};
+use tracehouse_store::{Action, RepairOptions, Store, StoreConfig, check_store, repair_store};
 
 use crate::spans::{NOON, batch_of, plain_span};
-use crate::world::{World, append, until};
+use crate::world::{Moment, WatchedCatalogue, World, append, until};
 
 async fn add(store: &Store, round: u64) {
     let spans: Vec<_> = (1..=10).map(|at| plain_span(u128::from(round) + 1, round * 100 + at, 0, NOON)).collect();
@@ -55,6 +56,20 @@ fn remove(segments: impl IntoIterator<Item = PathBuf>) {
     segments.into_iter().for_each(|segment| fs::remove_file(segment).expect("the segment is there"));
 }
 
+/// Repairs; returns what was acknowledged.
+async fn acknowledged(world: &World) -> Vec<String> {
+    let (clock, randomness) = (world.clock.clone(), Arc::new(SystemRandomness::from_seed(1)));
+    let options = RepairOptions::default();
+    let done =
+        repair_store(&world.paths(), options, clock, randomness, &mut |_, _| {}).await.expect("it can be repaired");
+    assert_eq!(done.left, []);
+    let finding = |action| match action {
+        Action::Acknowledge { finding } => finding,
+        other => panic!("nothing else has to be done: {other}"),
+    };
+    done.actions.into_iter().map(finding).collect()
+}
+
 /// Six records, of which two are in files, after a crash.
 async fn world_of_six_records() -> World {
     let world = World::new();
@@ -69,44 +84,117 @@ async fn world_of_six_records() -> World {
     world.crash_image()
 }
 
+type Damage = fn(&World);
+
+/// What may become of a log, and what is said of it.
+const LOSSES: [(&str, Damage, &str); 5] = [
+    ("all of it", |world| fs::remove_dir_all(world.log_dir()).expect("it is there"), "Records 3 to 6 are lost"),
+    (
+        "its files emptied",
+        |world| world.segments().into_iter().for_each(|segment| fs::write(segment, "").expect("it can be written")),
+        "lost",
+    ),
+    ("the first segments", |world| remove(world.segments().into_iter().take(2)), "records 3 to 4 of the log are lost"),
+    (
+        "segments in the middle",
+        |world| remove(world.segments().into_iter().skip(1).take(2)),
+        "records 4 to 5 of the log are lost",
+    ),
+    ("the last segments", |world| remove(world.segments().into_iter().skip(2)), "Records 5 to 6 are lost"),
+];
+
+fn says(told: &[String], what: &str) -> bool {
+    told.iter().any(|told| told.contains(what))
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_log_lost_is_named() {
-    let keep_all = |_: &World| {};
-    type Damage = fn(&World);
-    let cases: [(&str, Damage, &str); 6] = [
-        ("nothing", keep_all, ""),
-        ("all of it", |world| fs::remove_dir_all(world.log_dir()).expect("it is there"), "Records 3 to 6 are lost"),
-        (
-            "its files emptied",
-            |world| {
-                world.segments().into_iter().for_each(|segment| fs::write(segment, "").expect("it can be written"));
-            },
-            "lost",
-        ),
-        (
-            "the first segments",
-            |world| remove(world.segments().into_iter().take(2)),
-            "records 3 to 4 of the log are lost",
-        ),
-        (
-            "segments in the middle",
-            |world| remove(world.segments().into_iter().skip(1).take(2)),
-            "records 4 to 5 of the log are lost",
-        ),
-        ("the last segments", |world| remove(world.segments().into_iter().skip(2)), "Records 5 to 6 are lost"),
-    ];
-    for (what, damage, expected) in cases {
-        let world = world_of_six_records().await;
-        assert_eq!(world.segments().len(), 5, "four records and the segment that is being written");
-        damage(&world);
-        let (troubles, checked) = said(&world).await;
-        if expected.is_empty() {
-            assert_eq!((troubles, checked), (vec![], vec![]), "{what}");
-            continue;
+async fn nothing_is_said_of_a_log_that_lost_nothing() {
+    let world = world_of_six_records().await;
+    assert_eq!(world.segments().len(), 5, "four records and the segment that is being written");
+    assert_eq!(said(&world).await, (vec![], vec![]));
+    assert_eq!(acknowledged(&world).await, Vec::<String>::new());
+}
+
+/// Before, the next start and a check after the first knew nothing of it any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_log_lost_is_named_until_it_is_acknowledged() {
+    for (what, damage, expected) in LOSSES {
+        for starts_before in [0, 1, 3] {
+            let world = world_of_six_records().await;
+            damage(&world);
+            for start in 0..starts_before {
+                let (troubles, checked) = said(&world).await;
+                assert!(says(&checked, expected), "{what}, check before start {start}: {checked:?}");
+                assert!(says(&troubles, expected), "{what}, start {start}: {troubles:?}");
+                let is_told_once = troubles.iter().filter(|told| told.contains(expected)).count() == 1;
+                assert!(is_told_once || expected == "lost", "{what}, start {start}: {troubles:?}");
+            }
+            assert!(says(&acknowledged(&world).await, expected), "{what}, after {starts_before} starts");
+            for _ in 0..2 {
+                assert_eq!(said(&world).await, (vec![], vec![]), "{what}, acknowledged after {starts_before} starts");
+            }
+            assert_eq!(acknowledged(&world).await, Vec::<String>::new(), "{what}: once");
         }
-        assert!(checked.iter().any(|said| said.contains(expected)), "{what}: {checked:?}");
-        assert!(!troubles.is_empty(), "{what}");
-        assert!(troubles.iter().any(|said| said.contains("lost")), "{what}: {troubles:?}");
+    }
+}
+
+/// A crash right after a start leaves the log as it was, with its gap.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_acknowledged_is_not_found_again() {
+    for (what, damage, _) in LOSSES {
+        let world = world_of_six_records().await;
+        damage(&world);
+        let store = world.open_with(config(&world)).await;
+        assert_eq!(store.ready(), Ok(()));
+        let image = world.crash_image();
+        assert!(!acknowledged(&image).await.is_empty(), "{what}");
+        assert_eq!(said(&image).await, (vec![], vec![]), "{what}");
+    }
+}
+
+/// Files that a start writes move the log's positions over what is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loss_is_noted_before_it_can_be_found_no_more() {
+    let world = world_of_six_records().await;
+    LOSSES[3].1(&world);
+    let catalogue = WatchedCatalogue::new(world.catalogue().await);
+    let commits: Arc<parking_lot::Mutex<Vec<&str>>> = Arc::default();
+    let seen = commits.clone();
+    catalogue.watch(move |moment, commit| {
+        let is_note = commit.meta.iter().any(|(name, _)| name == "log-lost");
+        let kind = if is_note { Some("note") } else { (!commit.log_positions.is_empty()).then_some("positions") };
+        seen.lock().extend(kind.filter(|_| moment == Moment::AfterCommit));
+    });
+    let config = StoreConfig { flush_bytes: 1, ..config(&world) };
+    let store = world.try_open(config, catalogue, world.clock.clone()).await.expect("the store opens");
+    assert_eq!(commits.lock().iter().find(|kind| **kind == "note"), Some(&"note"), "{:?}", commits.lock());
+    let of_loss = commits.lock().iter().position(|kind| *kind == "note").expect("it is noted");
+    let written = commits.lock()[..of_loss].len();
+    assert!(written <= 1, "record 3, which stands before the loss, may be written: {:?}", commits.lock());
+    assert!(commits.lock().len() > written + 1, "and later ones afterwards: {:?}", commits.lock());
+    store.shutdown().await.expect("the store stops");
+}
+
+/// Nobody knows then what was lost, but that something may have been.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_note_that_is_damaged_is_told() {
+    for change in
+        ["UPDATE meta SET value = value || '1' WHERE name = 'log-lost'", "DELETE FROM meta WHERE name = 'log-lost'"]
+    {
+        let world = world_of_six_records().await;
+        LOSSES[0].1(&world);
+        assert!(says(&said(&world).await.0, LOSSES[0].2));
+        world.close_catalogues().await;
+        world.meddle(&[change]).await;
+        for _ in 0..2 {
+            let store = world.open_with(config(&world)).await;
+            assert!(says(&store.troubles(), "lost at earlier starts"), "{change}: {:?}", store.troubles());
+            store.shutdown().await.expect("the store stops");
+        }
+        let (clock, randomness) = (world.clock.clone(), Arc::new(SystemRandomness::from_seed(1)));
+        let options = RepairOptions::default();
+        repair_store(&world.paths(), options, clock, randomness, &mut |_, _| {}).await.expect("it can be repaired");
+        assert_eq!(said(&world).await, (vec![], vec![]), "{change}");
     }
 }
 
@@ -156,5 +244,6 @@ async fn numbers_go_on_after_a_loss() {
     until("it is still said", || restarted.troubles().iter().any(|said| said.contains("lost"))).await;
     restarted.flush().await.expect("the flush succeeds");
     restarted.shutdown().await.expect("the store stops");
+    assert!(says(&acknowledged(&image).await, "Records 3 to 6 are lost"));
     assert_eq!(said(&image).await, (vec![], vec![]), "what comes after stands in files");
 }

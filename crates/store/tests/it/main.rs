@@ -18,6 +18,7 @@ mod log_lost;
 mod no_files;
 mod power_cut;
 mod pressure;
+mod removed_folders;
 mod retention;
 mod round_trip;
 #[path = "../../../model/tests/it/spans.rs"]

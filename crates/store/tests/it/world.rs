@@ -154,7 +154,12 @@ impl World {
         let mut found = Vec::new();
         let mut folders = vec![self.store_dir()];
         while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).expect("a folder of the store") {
+            let entries = match fs::read_dir(&folder) {
+                // The last file in it was deleted meanwhile.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound && folder != self.store_dir() => continue,
+                entries => entries.expect("a folder of the store"),
+            };
+            for entry in entries {
                 let path = entry.expect("an entry of it").path();
                 if path.is_dir() {
                     folders.push(path);

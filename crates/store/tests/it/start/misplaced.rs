@@ -116,6 +116,66 @@ async fn a_copy_of_a_listed_file_is_not_adopted() {
     assert_eq!(records(&world).await.len(), 2);
 }
 
+/// The file of an hour, in the folder of another tenant, in a store whose catalogue is lost.
+async fn lost_in_anothers_folder(world: &World) -> (String, String) {
+    let own = record_of_hour(world, 1).await.path;
+    let elsewhere = own.replace("tenant=default", "tenant=other");
+    move_in_store(world, &own, &elsewhere);
+    world.lose_catalogue().await;
+    fs::remove_dir_all(world.log_dir()).expect("there is a log");
+    (own, elsewhere)
+}
+
+/// Before, nothing but the folder said whose spans a file holds, and the other tenant got them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_in_anothers_folder_is_adopted_by_its_own_tenant() {
+    for suffix in ["", ".unknown"] {
+        let world = world_of_hours(3).await;
+        let before = everything_in(&world.store_dir());
+        let (_, elsewhere) = lost_in_anothers_folder(&world).await;
+        move_in_store(&world, &elsewhere, &format!("{elsewhere}{suffix}"));
+        let report = check(&world).await;
+        let found = report.findings.iter().find(|finding| finding.path == elsewhere).expect("it is named");
+        assert_eq!((found.spans, &found.trouble), (50, &FileTrouble::WrongTenant { tenant: "default".to_owned() }));
+        let store = world.open().await;
+        assert_eq!(
+            all_spans(&store.snapshot(&TenantId::new("other").expect("a valid name"))),
+            vec![],
+            "not shown to it"
+        );
+        store.shutdown().await.expect("the store stops");
+        let done = repair_fully("another tenant's folder", &world, RepairOptions::default()).await;
+        assert!(done.actions.iter().any(|action| matches!(action, Action::MoveBack { .. })), "{done:?}");
+        assert_eq!(done.left, []);
+        assert_eq!(everything_in(&world.store_dir()), before, "all is where it was");
+        assert!(records(&world).await.iter().all(|record| record.tenant == TenantId::default()));
+        let store = world.open().await;
+        assert_eq!((unreadable(&store), store.troubles()), (vec![], vec![]));
+        check_hours("adopted", &store, 0..3);
+        store.shutdown().await.expect("the store stops");
+    }
+}
+
+/// Nor is it adopted where it lies if it can't be moved.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_in_anothers_folder_is_held_back_if_its_own_is_in_the_way() {
+    let world = world_of_hours(3).await;
+    let (own, elsewhere) = lost_in_anothers_folder(&world).await;
+    let hour = world.store_dir().join(&own).parent().expect("a folder").to_owned();
+    fs::remove_dir(&hour).expect("it is empty");
+    fs::write(&hour, "in the way").expect("it can be written");
+    for _ in 0..2 {
+        let report = repair(&world, RepairOptions::default()).await;
+        let left = report.left.iter().find(|left| left.path == elsewhere).expect("it is named");
+        assert!(left.why.contains("is in the way"), "{left:?}");
+        assert!(world.store_dir().join(&elsewhere).exists(), "it is left as it is");
+        assert_eq!(records(&world).await.len(), 2);
+    }
+    fs::remove_file(&hour).expect("it is there");
+    repair_fully("out of the way", &world, RepairOptions::default()).await;
+    check_hours("out of the way", &*world.open().await, 0..3);
+}
+
 /// Nothing that is stored can be read: it is no use to start.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_of_which_no_folder_can_be_listed_is_refused() {
