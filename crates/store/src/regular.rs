@@ -179,6 +179,8 @@ mod tests {
                 assert_eq!(error.to_string(), format!("{words} stands there, and no file"), "{}", path.display());
                 assert!(is_absent(&ParquetError::from(error)));
             }
+            let again = open_again(&path).map(|opened| what_reading_tells(&opened, io::Error::from_raw_os_error(5)));
+            assert_eq!(again.unwrap_or_else(|error| error).to_string(), format!("{words} stands there, and no file"));
             assert_eq!(what_is_no_file(&path), Some(words));
             assert_eq!(what_is_no_folder(&path), Some(words).filter(|words| *words != "a folder"));
             open_new(&path, OpenOptions::new().create(true).write(true)).expect_err("no file can be made there");
@@ -193,7 +195,14 @@ mod tests {
         fs::write(&file, "kept").expect("can be written");
         symlink(&file, &link).expect("can be made");
         for path in [&file, &link] {
-            assert_eq!(io::read_to_string(open_to_read(path).expect("it is a file")).expect("can be read"), "kept");
+            for opened in [open_to_read(path), open_again(path)] {
+                let opened = opened.expect("it is a file");
+                assert_eq!(io::read_to_string(&opened).expect("can be read"), "kept");
+                assert_eq!(
+                    what_reading_tells(&opened, io::ErrorKind::UnexpectedEof.into()).kind(),
+                    io::ErrorKind::UnexpectedEof
+                );
+            }
             assert_eq!(what_is_no_file(path), None);
             assert_eq!(what_is_no_folder(path), Some("a file"));
         }
