@@ -7,7 +7,7 @@ let session;
 before(async () => (session = await startSession()));
 after(() => session.stop());
 
-const found = (page) => page.getByRole('table', { name: 'Traces found' }).locator('tbody').getByRole('row');
+const found = (page) => page.getByRole('table', { name: 'Traces found' }).locator('tbody').getByRole('link');
 const query = (text) => `/query?q=${encodeURIComponent(text)}`;
 
 /** Has `change` rewrite the answers to a path. */
@@ -31,7 +31,7 @@ test('a condition that the address holds twice is shown once, and the search run
 	});
 	assert.equal(await page.getByRole('button', { name: 'Remove resource.cloud.region=eu-central-1' }).count(), 1);
 	await page.getByRole('button', { name: 'Remove junk' }).click();
-	await found(page).getByRole('link').first().waitFor();
+	await found(page).first().waitFor();
 	await page.done();
 });
 
@@ -212,10 +212,10 @@ test('a part that fails says so, and leaves the rest of the page alive', async (
 	const page = await openPage(session, '/', { prepare: breakCanvases, expectErrors: /cannot be shown/ });
 	const fault = page.getByRole('alert').filter({ hasText: 'The plot of traces cannot be shown. no canvas today' });
 	await fault.waitFor();
-	await found(page).getByRole('link').first().waitFor();
+	await found(page).first().waitFor();
 	await page.getByRole('combobox', { name: 'Status' }).selectOption('error');
 	await page.waitForURL(/status=error/);
-	await found(page).getByRole('link').first().waitFor();
+	await found(page).first().waitFor();
 	await page.evaluate(() => window.mend());
 	await fault.getByRole('button', { name: 'Try again' }).click();
 	await page.getByRole('img', { name: /traces? by start and duration/ }).waitFor();
