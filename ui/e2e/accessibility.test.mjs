@@ -17,7 +17,7 @@ async function violations(page) {
 }
 
 for (const theme of ['dark', 'light']) {
-	for (const width of [1440, 900]) {
+	for (const width of [1440, 900, 390]) {
 		test(`the search, ${theme}, ${width} px`, async () => {
 			const page = await openPage(session, '/', { theme, width });
 			await page.getByRole('table', { name: 'Traces found' }).getByRole('link').first().waitFor();

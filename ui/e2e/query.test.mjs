@@ -326,7 +326,7 @@ test('examples run, and the search page leads here', async () => {
 });
 
 for (const theme of ['dark', 'light']) {
-	for (const width of [1440, 900]) {
+	for (const width of [1440, 900, 390]) {
 		test(`no axe violation, ${theme}, ${width} px`, async () => {
 			const lines = [
 				line('GET /cart', 0.01, [{ traceId: TRACE, spanId: SPAN, timeUnixNano: `${start()}000000`, value: 0.01 }]),

@@ -1,4 +1,4 @@
-/** Takes pictures of the pages in both themes and two widths into `shots/`, to look at: `npm run shots [name…]`. */
+/** Takes pictures of the pages in both themes and three widths into `shots/`, to look at: `npm run shots [name…]`. */
 import { mkdir } from 'node:fs/promises';
 import { launch, openServer } from '../e2e/browser.mjs';
 import { startMock } from '../mock/server.mjs';
@@ -53,7 +53,7 @@ const empty = await startMock({ empty: true });
 for (const [name, { path, act }] of Object.entries({ ...PAGES, first: { path: '/' } })) {
 	if (wanted.length > 0 && !wanted.includes(name)) continue;
 	for (const theme of ['dark', 'light']) {
-		for (const width of [1440, 900]) {
+		for (const width of [1440, 900, 390]) {
 			const page = await browser.newPage({ viewport: { width, height: 900 }, colorScheme: theme });
 			page.on('console', (message) => message.type() === 'error' && process.stderr.write(`${name}: ${message.text()}\n`));
 			page.on('pageerror', (error) => process.stderr.write(`${name}: ${error.stack}\n`));
