@@ -39,8 +39,10 @@ def values(span):
 
 def test_texts_are_repaired_and_numbers_read_in_every_form(new_tracehouse):
     server = new_tracehouse().start()
-    lone = one_span(1, r'"name":"a\ud83cb","kind":2.0,"attributes":[{"key":"\udf55","value":{"stringValue":"\ud83c\ud83c\udf55"}}]')
-    invalid = one_span(2, b'"name":"caf\xe9","status":{"code":"STATUS_CODE_ERROR","message":"\xff"},"kind":"SPAN_KIND_SERVER"')
+    attribute = r'{"key":"\udf55","value":{"stringValue":"\ud83c\ud83c\udf55"}}'
+    lone = one_span(1, r'"name":"a\ud83cb","kind":2.0,"attributes":[' + attribute + "]")
+    status = b'{"code":"STATUS_CODE_ERROR","message":"\xff"}'
+    invalid = one_span(2, b'"name":"caf\xe9","kind":"SPAN_KIND_SERVER","status":' + status)
     cart = rb'{"attributes":[{"key":"service.name","value":{"stringValue":"cart\udf55"}}]}'
     body = b"\xef\xbb\xbf" + request(lone, invalid, resource=cart)
     assert send(server, body) == (0, "")
