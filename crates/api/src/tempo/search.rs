@@ -8,9 +8,10 @@ use tracehouse_query::{
     TraceSummary,
 };
 
+use super::form::{Form, by_form};
 use super::values::{labelled, tag_name, value_of};
 use super::{Found, count, logfmt, parameters, search_metrics, seconds_range, time_range_seconds};
-use crate::answer::{JSON, large, until_sent, with_partial_header};
+use crate::answer::{large, until_sent, with_partial_header};
 use crate::otlp_out::key_value;
 use crate::params::Parameters;
 use crate::problem::Problem;
@@ -31,12 +32,11 @@ pub(super) async fn search(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let Found { answer: found, partial_reason } = find(&state, &tenant.0, request(&parameters(&uri)?)?).await?;
-    let memory = vec![found.memory.clone()];
-    let answer = large(&state, &headers, found.traces.len(), JSON, move || {
-        serde_json::to_vec(&response(found)).expect("writing plain data to memory can't fail")
-    })
-    .await?;
-    Ok(until_sent(with_partial_header(answer, partial_reason), memory))
+    let traces = found.traces.len();
+    let (memory, form) = (vec![found.memory.clone()], Form::wanted(&headers));
+    let write = move || form.write(&response(found));
+    let answer = large(&state, &headers, traces, form.content_type(), write).await?;
+    Ok(until_sent(with_partial_header(by_form(answer), partial_reason), memory))
 }
 
 /// The same as a gRPC client asks it.
