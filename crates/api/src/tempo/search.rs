@@ -4,8 +4,8 @@ use http::{HeaderMap, Uri};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use tracehouse_model::{AnyValue, TenantId, status};
 use tracehouse_query::{
-    Condition, MatchedSpan, MatchedSpanset, Operator, QueryError, Scope, SearchAnswer, SearchRequest, ServiceCount,
-    TraceSummary,
+    Condition, MatchedSpan, MatchedSpanset, Operator, QueryError, Scope, SearchAnswer, SearchRequest, Selects,
+    ServiceCount, TraceSummary,
 };
 
 use super::form::{Form, by_form};
@@ -53,6 +53,7 @@ pub(super) async fn streamed(
         traceql: Some(asked.query).filter(|query| !query.is_empty()),
         start_unix_nanos: range.start_unix_nanos,
         end_unix_nanos: range.end_unix_nanos,
+        selects: Selects::Overlapping,
         limit: if asked.limit == 0 { TRACES_DEFAULT } else { asked.limit as usize },
         spans_per_spanset: match asked.spans_per_span_set as usize {
             0 => SPANS_PER_SPANSET_DEFAULT,
@@ -95,6 +96,7 @@ fn request(parameters: &Parameters) -> Result<SearchRequest, Problem> {
         traceql: parameters.text("q")?.map(str::to_owned),
         start_unix_nanos: range.start_unix_nanos,
         end_unix_nanos: range.end_unix_nanos,
+        selects: Selects::Overlapping,
         limit: parameters.count("limit", TRACES_DEFAULT, 1..=u32::MAX as usize)?,
         // As in Tempo, 0 is as good as no limit.
         spans_per_spanset: if spans == 0 { SPANS_PER_SPANSET_MAX } else { spans.min(SPANS_PER_SPANSET_MAX) },
