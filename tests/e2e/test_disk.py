@@ -288,7 +288,7 @@ def test_damage_within_the_log_costs_only_what_it_hit(new_tracehouse):
         file.write(b"\xa5\x5a\xa5\x5a")
     server.start()
     assert is_whole(server, 1) and is_whole(server, 3)
-    server.get(f"/api/v2/traces/{2:032x}", expect=404)
+    server.get(f"/api/traces/{2:032x}", expect=404)
     assert server.metric_sum("tracehouse_log_damaged_segments_total") == 1
     assert "segment of the log is damaged" in server.log()
     assert segment.name in server.log()
@@ -374,7 +374,7 @@ def test_old_files_go_by_retention(new_tracehouse):
     # A new store knows no time, and deletes nothing for its age before somebody vouches for the clock.
     server.request("POST", "/api/v1/admin/trust-clock", json={})
     wait_until(lambda: len(list(server.store.rglob("*.parquet*"))) == 1, "the old file is not deleted")
-    server.get(f"/api/v2/traces/{1:032x}", expect=404)
+    server.get(f"/api/traces/{1:032x}", expect=404)
     assert is_whole(server, 2)
     assert server.metric_sum("tracehouse_store_expired_spans_total") == 5
     server.restart()

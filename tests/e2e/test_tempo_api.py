@@ -170,6 +170,7 @@ def test_values_of_floats(filled):
     server, _ = filled
     found = server.json("/api/v2/search/tag/span.ratio/values")["tagValues"]
     assert {value["type"] for value in found} == {"float"} and len(found) == TRACES
+    assert {"0.25", "1.0", "7.5"} <= {value["value"] for value in found}
 
 
 def test_labels_of_series(filled):
@@ -184,6 +185,9 @@ def test_labels_of_series(filled):
     assert labels("({ } | rate()) * 60") == [{"__name__": "rate"}]
     assert labels("{ span.step = 1 } | rate() by (duration, span.none)") == [{"duration": "1ms"}]
     assert labels("{ } | rate() by (span.none, span.nor)") == [{"span.none": "nil"}]
+    assert labels("{ span.step = 1 && resource.service.name = \"service-1\" } | rate() by (parent.service.name)") == [
+        {"parent.service.name": "service-1"}
+    ]
 
 
 def test_wrong_queries_say_where(filled):
@@ -222,12 +226,15 @@ def test_ids_in_other_forms(filled):
         assert len(by_span(trace_as_protobuf(server, form))) == 4
 
 
-def test_an_unknown_trace_is_404(filled):
-    """By this Grafana knows that v2 has an answer; an empty 200 it would show as an empty trace."""
+def test_an_unknown_trace_is_empty_in_version_2_and_404_in_version_1(filled):
     server, _ = filled
+    unknown = "ab" * 16
+    assert server.json(f"/api/v2/traces/{unknown}") == {"trace": {}, "metrics": {}}
+    answer = server.get(f"/api/v2/traces/{unknown}", headers={"Accept": "application/protobuf"})
+    assert by_span(TraceByIDResponse.FromString(answer.content).trace) == {}
+    for accept in ("application/protobuf", "application/json", "*/*"):
+        server.get(f"/api/traces/{unknown}", headers={"Accept": accept}, expect=404)
     for path in ("/api/v2/traces", "/api/traces"):
-        for accept in ("application/protobuf", "application/json", "*/*"):
-            server.get(f"{path}/{'ab' * 16}", headers={"Accept": accept}, expect=404)
         for wrong in ("xyz", "1" * 33, "0"):
             server.get(f"{path}/{wrong}", expect=400)
 

@@ -73,6 +73,30 @@ def test_search(client, messages, filled):
     assert [trace["traceID"] for trace in over_http["traces"]] == expected
 
 
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.NoCompression])
+def test_compressed_questions(client, messages, compression):
+    call = client.Search(messages.SearchRequest(limit=100), compression=compression)
+    (answer,) = call
+    assert len(answer.traces) == SPANS
+
+
+def test_protobuf_over_http(messages, filled):
+    server, _ = filled
+    headers = {"Accept": "application/protobuf"}
+    for path, message in [
+        ("/api/search?limit=100", messages.SearchResponse),
+        ("/api/search/tags", messages.SearchTagsResponse),
+        ("/api/v2/search/tags", messages.SearchTagsV2Response),
+        ("/api/search/tag/http.route/values", messages.SearchTagValuesResponse),
+        ("/api/v2/search/tag/span.http.route/values", messages.SearchTagValuesV2Response),
+    ]:
+        answer = server.get(path, headers=headers)
+        assert answer.headers["Content-Type"] == "application/protobuf", path
+        assert message.FromString(answer.content).ByteSize() > 0, path
+    found = messages.SearchResponse.FromString(server.get("/api/search?limit=100", headers=headers).content)
+    assert len(found.traces) == SPANS
+
+
 def test_tags(client, messages, filled):
     _, begin = filled
     (names,) = client.SearchTags(messages.SearchTagsRequest(scope="span"))

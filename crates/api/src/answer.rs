@@ -82,7 +82,7 @@ pub(crate) fn json(value: &impl Serialize) -> Response {
     bytes(JSON, serde_json::to_vec(value).expect("writing plain data to memory can't fail"))
 }
 
-fn bytes(content_type: HeaderValue, body: impl Into<Body>) -> Response {
+pub(crate) fn bytes(content_type: HeaderValue, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     // More spans of a trace may come at any time.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tracehouse_model::{TenantId, status};
-use tracehouse_query::{ParentRow, QueryError, SearchRequest, Trace};
+use tracehouse_query::{ParentRow, QueryError, SearchRequest, Selects, Trace};
 
 use crate::params::{Parameters, TimeRange};
 use crate::problem::Problem;
@@ -47,6 +47,8 @@ pub(crate) async fn dependencies(
     let request = SearchRequest {
         start_unix_nanos: range.start_unix_nanos,
         end_unix_nanos: range.end_unix_nanos,
+        // As the original does.
+        selects: Selects::Starting,
         limit: TRACES_MAX,
         ..SearchRequest::default()
     };

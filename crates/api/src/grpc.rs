@@ -16,8 +16,24 @@ use crate::tenant::Tenant;
 
 /// About how large a message may be. Many clients take none above 4 MiB.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// The largest question, without its compression. Over HTTP the longest path and query are a fraction of this.
+pub(crate) const QUESTION_BYTES_MAX: usize = 256 * 1024;
 /// What the key and the length of an item take in the message around it.
 const ITEM_BYTES_EXTRA: usize = 8;
+
+/// Takes questions in any of the compressions that clients use, which are undone up to [`QUESTION_BYTES_MAX`], and answers in
+/// the one that a client asks for.
+macro_rules! with_compression {
+    ($server:expr) => {
+        $server
+            .max_decoding_message_size($crate::grpc::QUESTION_BYTES_MAX)
+            .accept_compressed(tonic::codec::CompressionEncoding::Gzip)
+            .accept_compressed(tonic::codec::CompressionEncoding::Zstd)
+            .send_compressed(tonic::codec::CompressionEncoding::Gzip)
+            .send_compressed(tonic::codec::CompressionEncoding::Zstd)
+    };
+}
+pub(crate) use with_compression;
 
 /// Whose data a call asks for, as its metadata say.
 pub(crate) fn tenant<T>(state: &ApiState, request: &Request<T>) -> Result<TenantId, Status> {

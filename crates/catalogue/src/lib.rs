@@ -99,6 +99,8 @@ pub struct FileRecord {
     /// First and last start of a span inside, in nanoseconds since the Unix epoch.
     pub start_min: i64,
     pub start_max: i64,
+    /// No span inside ends later, in nanoseconds since the Unix epoch. `None`: not known, as an earlier version wrote the row.
+    pub end_max: Option<i64>,
     pub created_at: i64,
     /// Bit i: a span begins in minute i of the hour of `start_min`. [`FileRecord::MINUTES_UNKNOWN`]: any, or in other hours
     /// too.

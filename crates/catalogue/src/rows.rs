@@ -14,7 +14,10 @@ pub(crate) const META_COLUMNS: &str = "rowid, name, value, checksum";
 
 /// The columns of a file in the order in which [`file_from_row`] reads them.
 pub(crate) const FILE_COLUMNS: &str = "rowid, id, tenant, path, level, tier, spans, bytes, start_min, start_max, \
-     created_at, minutes, row_groups, tail_bytes, lost_spans, retired_at, retired_reason, checksum";
+     created_at, minutes, row_groups, tail_bytes, lost_spans, retired_at, retired_reason, checksum, end_max";
+/// The same of a catalogue that an earlier version wrote last.
+pub(crate) const FILE_COLUMNS_WITHOUT_ENDS: &str = "rowid, id, tenant, path, level, tier, spans, bytes, start_min, \
+     start_max, created_at, minutes, row_groups, tail_bytes, lost_spans, retired_at, retired_reason, checksum, NULL";
 
 /// The values of a row in one unambiguous form.
 struct Canonical(u32);
@@ -63,6 +66,11 @@ pub(crate) fn file_checksum(file: &FileRecord) -> i64 {
     if let Some(retirement) = &file.retired {
         canonical.number(retirement.at);
         canonical.text(retirement.reason.as_str());
+    }
+    // Rows of earlier versions have no such value, and a checksum over the others.
+    if let Some(end_max) = file.end_max {
+        canonical.text("end_max");
+        canonical.number(end_max);
     }
     i64::from(canonical.0)
 }
@@ -133,6 +141,7 @@ pub(crate) fn unchecked_file_from_row(row: &SqliteRow) -> Result<FileRecord, Row
         bytes: number(7)?.try_into()?,
         start_min: number(8)?,
         start_max: number(9)?,
+        end_max: row.try_get(18)?,
         created_at: number(10)?,
         minutes: number(11)? as u64,
         row_groups: number(12)?.try_into()?,

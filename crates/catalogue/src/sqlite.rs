@@ -444,8 +444,8 @@ async fn insert_file(transaction: &mut Transaction<'_, Sqlite>, file: &FileRecor
     change(transaction, tenant.bind(file.tenant.as_str()).bind(file.created_at)).await?;
     let insert = sqlx::query(
         "INSERT INTO files (id, tenant, path, level, tier, spans, bytes, start_min, start_max, created_at, minutes, \
-         row_groups, tail_bytes, lost_spans, retired_at, retired_reason, checksum) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+         row_groups, tail_bytes, lost_spans, retired_at, retired_reason, checksum, end_max) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
     )
     .bind(&file.id)
     .bind(file.tenant.as_str())
@@ -463,7 +463,8 @@ async fn insert_file(transaction: &mut Transaction<'_, Sqlite>, file: &FileRecor
     .bind(file.lost_spans as i64)
     .bind(file.retired.as_ref().map(|retirement| retirement.at))
     .bind(file.retired.as_ref().map(|retirement| retirement.reason.as_str()))
-    .bind(file_checksum(file));
+    .bind(file_checksum(file))
+    .bind(file.end_max);
     change(transaction, insert).await?;
     Ok(())
 }
@@ -563,6 +564,7 @@ mod tests {
             bytes: 1,
             start_min: 0,
             start_max: 0,
+            end_max: Some(0),
             created_at: 0,
             minutes: FileRecord::MINUTES_UNKNOWN,
             row_groups: 1,

@@ -1,6 +1,5 @@
 //! Which traces have a span that satisfies a condition, from columns alone where they decide.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, BooleanBufferBuilder};
@@ -8,7 +7,7 @@ use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Int64Type, TimestampNanosecondType};
 use parquet::errors::Result;
 use tracehouse_model::{SeededMap, SeededSet, SpanBatch, TraceId};
-use tracehouse_scan::{Bounds, ReadRows, RowGroup, overlaps};
+use tracehouse_scan::{Bounds, ReadRows, RowGroup, Window};
 use tracehouse_store::{Snapshot, SpanFile};
 
 use crate::column_eval::{ColumnFilter, columns_of};
@@ -58,15 +57,15 @@ pub(crate) struct Scan<'a> {
     pub(crate) filter: &'a Expression,
     /// Conditions for which the filter lets too much through.
     pub(crate) exactly: &'a [Condition],
-    /// Only spans that begin in this range, in nanoseconds.
-    pub(crate) start: Range<i64>,
+    /// Only spans that it selects.
+    pub(crate) window: Window,
     pub(crate) bounds: &'a Bounds,
 }
 
 impl Scan<'_> {
-    /// Files with spans in the range, newest first.
+    /// Files that may have such spans, newest first.
     pub(crate) fn files<'s>(&self, snapshot: &'s Snapshot) -> Vec<&'s Arc<SpanFile>> {
-        snapshot.files.iter().filter(|file| overlaps(file, &self.start)).collect()
+        snapshot.files.iter().filter(|file| self.window.may_select_of(file)).collect()
     }
 
     pub(crate) fn look_at_memory(&self, spans: &SpanBatch, candidates: &mut Candidates) {
@@ -76,7 +75,10 @@ impl Scan<'_> {
                 return;
             }
             let start = spans.start_unix_nanos[row];
-            if self.start.contains(&start) && filter.holds(row) && all_hold(self.exactly, spans, row) {
+            if self.window.selects(start, spans.duration_nanos[row])
+                && filter.holds(row)
+                && all_hold(self.exactly, spans, row)
+            {
                 candidates.add(spans.trace_id[row], start);
             }
         }
@@ -128,7 +130,7 @@ impl Scan<'_> {
             None => BooleanBuffer::new_unset(matching.len()),
             Some(filter) => {
                 // A root may be older than the range that is asked for.
-                ColumnFilter { filter, row_group, start: i64::MIN..i64::MAX }.run()?.rows
+                ColumnFilter { filter, row_group, window: &Window::starting(i64::MIN..i64::MAX) }.run()?.rows
             }
         };
         let columns = ["trace_id", "start_time", "duration_nanos"];
@@ -160,7 +162,7 @@ impl Scan<'_> {
 
     /// The rows of a row group that satisfy the condition.
     pub(crate) fn matching_rows(&self, row_group: RowGroup<'_>) -> Result<BooleanBuffer> {
-        let mask = ColumnFilter { filter: self.filter, row_group, start: self.start.clone() }.run()?;
+        let mask = ColumnFilter { filter: self.filter, row_group, window: &self.window }.run()?;
         if mask.exact && self.exactly.is_empty() { Ok(mask.rows) } else { self.check_rows(row_group, &mask.rows) }
     }
 

@@ -13,7 +13,7 @@ use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Float64Type, Int64Type};
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{TraceId, kind, status};
-use tracehouse_scan::{Contents, Field, Owner, RowGroup, Test, Values, may_contain, may_hold};
+use tracehouse_scan::{Contents, Field, Owner, RowGroup, Test, Values, Window, may_contain, may_hold};
 use tracehouse_store::{Layout, NameList, SpanFile};
 use tracehouse_traceql::{AttributeScope, ComparisonOp, Intrinsic, Static};
 
@@ -32,8 +32,8 @@ pub(crate) struct Mask {
 pub(crate) struct ColumnFilter<'a> {
     pub(crate) filter: &'a Expression,
     pub(crate) row_group: RowGroup<'a>,
-    /// Only spans that begin in this range, in nanoseconds.
-    pub(crate) start: std::ops::Range<i64>,
+    /// Only spans that it selects.
+    pub(crate) window: &'a Window,
 }
 
 /// What must hold for the value of a field.
@@ -275,7 +275,7 @@ impl ColumnFilter<'_> {
         {
             return Ok(exact(BooleanBuffer::new_unset(self.row_group.rows())));
         }
-        let within = self.row_group.starting_in(&self.start)?;
+        let within = self.row_group.selected_by(self.window)?;
         if within.count_set_bits() == 0 {
             return Ok(exact(within));
         }

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tracehouse_model::{Clock, Span, SpanId, TenantId, TraceId};
-use tracehouse_scan::{Bounds, Limits, Places, Pool, Reach};
+use tracehouse_scan::{Bounds, Limits, Places, Pool, Reach, Window};
 use tracehouse_store::Store;
 use tracehouse_traceql::{ComparisonOp, FieldExpr, Intrinsic, Query, QueryExpr, Static, conditions_of_unfinished};
 
 use crate::compile::{Expression, compare, conditions_of, intrinsic};
 use crate::error::QueryError;
-use crate::explain::explain;
+use crate::explain::{explain, window_of};
 use crate::metrics::{MetricsPlan, metrics};
 use crate::names::{self, KnownValues};
 use crate::operations::operations_by_kind;
@@ -92,7 +92,7 @@ impl QueryEngine {
         detail: TraceDetail,
     ) -> Result<Option<Trace>, QueryError> {
         let answer_bytes_max = self.limits.answer_bytes_max;
-        self.run("trace", tenant, Copies::Left, EVER, move |question| {
+        self.run("trace", tenant, Copies::Left, Window::starting(EVER), move |question| {
             trace::trace(question, TraceQuestion { id, detail, spans_max, answer_bytes_max, reads_whole: false })
         })
         .await
@@ -100,25 +100,26 @@ impl QueryEngine {
 
     /// One span with all that belongs to it.
     pub async fn span(&self, tenant: &TenantId, id: TraceId, span: SpanId) -> Result<Option<Span>, QueryError> {
-        self.run("span", tenant, Copies::Left, EVER, move |question| trace::span(question, id, span)).await
+        self.run("span", tenant, Copies::Left, Window::starting(EVER), move |question| trace::span(question, id, span))
+            .await
     }
 
     /// The newest traces of which the conditions and the query leave spans.
     pub async fn search(&self, tenant: &TenantId, request: SearchRequest) -> Result<SearchAnswer, QueryError> {
         self.check(&request)?;
         let plan = plan_of(&request)?;
-        let range = request.start_range();
-        self.run("search", tenant, Copies::Left, range, move |question| Ok(search(question, &plan, &request))).await
+        let window = request.window();
+        self.run("search", tenant, Copies::Left, window, move |question| Ok(search(question, &plan, &request))).await
     }
 
     /// Time series of a TraceQL metrics query.
     pub async fn metrics(&self, tenant: &TenantId, request: MetricsRequest) -> Result<MetricsAnswer, QueryError> {
         let plan = MetricsPlan::of(compile(&request.traceql)?, &request)?;
-        let range = plan.steps.range.clone();
-        self.run("metrics", tenant, Copies::TakenOut, range, move |question| Ok(metrics(question, &plan))).await
+        let window = plan.steps.window();
+        self.run("metrics", tenant, Copies::TakenOut, window, move |question| Ok(metrics(question, &plan))).await
     }
 
-    /// How a TraceQL query would run over spans that begin in a range of times.
+    /// How a TraceQL query would run over a range of times.
     pub async fn explain(
         &self,
         tenant: &TenantId,
@@ -126,7 +127,9 @@ impl QueryEngine {
         range: Range<i64>,
     ) -> Result<Explanation, QueryError> {
         let query = compile(traceql)?;
-        self.run("explain", tenant, Copies::Left, range.clone(), move |question| explain(question, &query, range)).await
+        let window = window_of(&query, range);
+        let again = window.clone();
+        self.run("explain", tenant, Copies::Left, again, move |question| explain(question, &query, window)).await
     }
 
     fn check(&self, request: &SearchRequest) -> Result<(), QueryError> {
@@ -150,7 +153,7 @@ impl QueryEngine {
         let limits = self.limits_for_names();
         let known = self.known_values.clone();
         let work = move |question: Question<'_>| Ok(names::services(question, &range, &known));
-        self.run_within("services", tenant, Copies::Left, limits, range_of(among)?, work).await
+        self.run_within("services", tenant, Copies::Left, limits, window_of_names(among)?, work).await
     }
 
     /// Names of spans, of one service or of all.
@@ -172,7 +175,7 @@ impl QueryEngine {
         }
         let (service, range, limits) = (service.map(str::to_owned), range_of(among)?, self.limits_for_names());
         let work = move |question: Question<'_>| Ok(names::operations(question, &range, service.as_deref()));
-        self.run_within("operations", tenant, Copies::Left, limits, range_of(among)?, work).await
+        self.run_within("operations", tenant, Copies::Left, limits, window_of_names(among)?, work).await
     }
 
     /// Names of spans, of one service or of all, once for each kind that spans of the name have. This counts spans, where
@@ -184,7 +187,7 @@ impl QueryEngine {
     ) -> Result<Listing<Operation>, QueryError> {
         let (service, limits) = (service.map(str::to_owned), self.limits_for_names());
         let work = move |question: Question<'_>| operations_by_kind(question, &names::ALL_TIME, service.as_deref());
-        self.run_within("operations", tenant, Copies::Left, limits, names::ALL_TIME, work).await
+        self.run_within("operations", tenant, Copies::Left, limits, Window::starting(names::ALL_TIME), work).await
     }
 
     async fn names_of(&self, field: &str, tenant: &TenantId, among: &Among) -> Result<Listing<String>, QueryError> {
@@ -205,8 +208,15 @@ impl QueryEngine {
             None => Ok(names::attribute_keys(question, &range, scope)),
             Some(filter) => Ok(names::attribute_keys_of(question, scope, filter, &range)),
         };
-        self.run_within("attribute_keys", tenant, Copies::TakenOut, self.limits_for_names(), range_of(among)?, work)
-            .await
+        self.run_within(
+            "attribute_keys",
+            tenant,
+            Copies::TakenOut,
+            self.limits_for_names(),
+            window_of_names(among)?,
+            work,
+        )
+        .await
     }
 
     /// Values of an attribute, at most `limit`.
@@ -224,8 +234,15 @@ impl QueryEngine {
         let (range, key, known) = (range_of(among)?, key.to_owned(), self.known_values.clone());
         let work =
             move |question: Question<'_>| Ok(names::attribute_values(question, &range, scope, &key, limit, &known));
-        self.run_within("attribute_values", tenant, Copies::TakenOut, self.limits_for_names(), range_of(among)?, work)
-            .await
+        self.run_within(
+            "attribute_values",
+            tenant,
+            Copies::TakenOut,
+            self.limits_for_names(),
+            window_of_names(among)?,
+            work,
+        )
+        .await
     }
 
     /// Values of a field that every span has by itself, at most `limit`. Empty texts are left out.
@@ -276,7 +293,15 @@ impl QueryEngine {
     ) -> Result<Listing<AttributeValueSeen>, QueryError> {
         let (range, field) = (range_of(among)?, field.to_owned());
         let work = move |question: Question<'_>| names::field_values(question, &field, &conditions, &range, limit);
-        self.run_within("field_values", tenant, Copies::TakenOut, self.limits_for_names(), range_of(among)?, work).await
+        self.run_within(
+            "field_values",
+            tenant,
+            Copies::TakenOut,
+            self.limits_for_names(),
+            window_of_names(among)?,
+            work,
+        )
+        .await
     }
 
     /// Somebody waits for names while typing.
@@ -289,13 +314,13 @@ impl QueryEngine {
         kind: &'static str,
         tenant: &TenantId,
         copies: Copies,
-        range: Range<i64>,
+        window: Window,
         work: impl FnOnce(Question<'_>) -> Result<T, QueryError> + Send + 'static,
     ) -> Result<T, QueryError> {
-        self.run_within(kind, tenant, copies, self.limits.clone(), range, work).await
+        self.run_within(kind, tenant, copies, self.limits.clone(), window, work).await
     }
 
-    /// Runs a query about spans that begin in a range of times, on a thread of its own over one snapshot, within limits. If
+    /// Runs a query about spans that a window selects, on a thread of its own over one snapshot, within limits. If
     /// nobody waits any more it is told to stop.
     async fn run_within<T: Send + 'static>(
         &self,
@@ -303,7 +328,7 @@ impl QueryEngine {
         tenant: &TenantId,
         copies: Copies,
         limits: QueryLimits,
-        range: Range<i64>,
+        window: Window,
         work: impl FnOnce(Question<'_>) -> Result<T, QueryError> + Send + 'static,
     ) -> Result<T, QueryError> {
         let place = self.places.take(tenant).ok_or(QueryError::Busy { running: self.limits.concurrent_max })?;
@@ -323,7 +348,7 @@ impl QueryEngine {
                 Copies::TakenOut => store.snapshot(&tenant),
                 Copies::Left => store.snapshot_as_sent(&tenant),
             };
-            let reach = Reach::of(&snapshot, &range);
+            let reach = Reach::of(&snapshot, &window);
             work(Question { snapshot: &snapshot, bounds: &bounds, reach: &reach })
         })
         .await;
@@ -353,6 +378,11 @@ const NAMES_TIME_MAX: Duration = Duration::from_secs(2);
 
 fn conditions(among: &Among) -> Vec<FieldExpr> {
     among.traceql.as_deref().map_or_else(Vec::new, conditions_of_unfinished)
+}
+
+/// Names are those of spans that begin in the range.
+fn window_of_names(among: &Among) -> Result<Window, QueryError> {
+    range_of(among).map(Window::starting)
 }
 
 fn range_of(among: &Among) -> Result<Range<i64>, QueryError> {

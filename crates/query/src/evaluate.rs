@@ -3,9 +3,8 @@
 //! Spans are rows of the trace in pre-order, so a parent stands before its children and one pass in either direction
 //! carries a fact down to descendants or up to ancestors.
 
-use std::ops::Range;
-
 use tracehouse_model::{AnyValue, SeededMap, SpanBatch, kind, status};
+use tracehouse_scan::Window;
 use tracehouse_traceql::{ComparisonOp, Relation, SpansetOp, Static, StructuralMode};
 
 use crate::assemble::TraceTree;
@@ -37,11 +36,11 @@ impl<'a> Evaluation<'a> {
         Self { spans, tree, facts }
     }
 
-    /// The spansets that a pipeline leaves of the spans that begin in a range of times.
-    pub(crate) fn run(&self, stages: &[PlanStage], start: &Range<i64>) -> Vec<Spanset> {
-        let starts = &self.spans.start_unix_nanos;
-        let in_range = |row: &usize| start.contains(&starts[*row]);
-        let rows = self.tree.rows.clone().filter(in_range).map(|row| row as u32).collect();
+    /// The spansets that a pipeline leaves of the spans that a window selects.
+    pub(crate) fn run(&self, stages: &[PlanStage], window: &Window) -> Vec<Spanset> {
+        let (starts, durations) = (&self.spans.start_unix_nanos, &self.spans.duration_nanos);
+        let selected = |row: &usize| window.selects(starts[*row], durations[*row]);
+        let rows = self.tree.rows.clone().filter(selected).map(|row| row as u32).collect();
         let all = Spanset { rows, ..Spanset::default() };
         self.stages(stages, vec![all.clone()], &all)
     }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use std::sync::Arc;
-use tracehouse_scan::{contents_of, open};
+use tracehouse_scan::{Window, contents_of, open};
 
 use tracehouse_store::SpanFile;
 use tracehouse_traceql::{MetricsExpr, Pipeline, Query, QueryExpr, SecondStage};
@@ -20,8 +20,8 @@ use crate::request::Explanation;
 /// Columns are looked up in so many of the newest files: most have the same, and each has to be opened for it.
 const OPENED_FILES_MAX: usize = 64;
 
-pub(crate) fn explain(question: Question<'_>, query: &Query, range: Range<i64>) -> Result<Explanation, QueryError> {
-    let mut explained = Explained { question, range, explanation: Explanation::default() };
+pub(crate) fn explain(question: Question<'_>, query: &Query, window: Window) -> Result<Explanation, QueryError> {
+    let mut explained = Explained { question, window, explanation: Explanation::default() };
     explained.explanation.spans_in_memory = question.snapshot.hot.iter().map(|hot| hot.spans.len() as u64).sum();
     match &query.expr {
         QueryExpr::Spans(pipeline) => {
@@ -36,8 +36,16 @@ pub(crate) fn explain(question: Question<'_>, query: &Query, range: Range<i64>) 
 
 struct Explained<'a> {
     question: Question<'a>,
-    range: Range<i64>,
+    window: Window,
     explanation: Explanation,
+}
+
+/// Searches look for what overlaps a range, series count what begins in it.
+pub(crate) fn window_of(query: &Query, range: Range<i64>) -> Window {
+    match query.expr {
+        QueryExpr::Spans(_) => Window::overlapping(range),
+        QueryExpr::Metrics(_) => Window::starting(range),
+    }
 }
 
 impl Explained<'_> {
@@ -96,7 +104,7 @@ impl Explained<'_> {
     /// Which files are read, and which columns of them.
     fn scan(&mut self, depth: usize, filter: &Expression) {
         let Question { snapshot, bounds, .. } = self.question;
-        let scan = Scan { filter, exactly: &[], start: self.range.clone(), bounds };
+        let scan = Scan { filter, exactly: &[], window: self.window.clone(), bounds };
         let files = scan.files(snapshot);
         let may_match = |file: &Arc<SpanFile>| !bounds.exceeded() && file_may_match(filter, file, &contents_of(file));
         let read: Vec<_> = files.iter().filter(|file| may_match(file)).collect();

@@ -46,6 +46,6 @@ pub use error::QueryError;
 pub use request::{
     Among, AttributeKey, AttributeValueSeen, Condition, Exemplar, Explanation, Inspected, Listing, MatchedSpan,
     MatchedSpanset, MetricsAnswer, MetricsRequest, Operation, Operator, ParentRow, Scope, SearchAnswer, SearchRequest,
-    Series, ServiceCount, TextField, Trace, TraceDetail, TraceSummary, Weighting,
+    Selects, Series, ServiceCount, TextField, Trace, TraceDetail, TraceSummary, Weighting,
 };
 pub use tracehouse_scan::{Pool, Reservation};

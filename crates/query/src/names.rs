@@ -10,7 +10,7 @@ use arrow::datatypes::{Float64Type, Int64Type};
 use parking_lot::Mutex;
 use parquet::errors::ParquetError;
 use tracehouse_model::{AnyValue, AttributeLists, SpanBatch, UNKNOWN_SERVICE, double_text};
-use tracehouse_scan::{Bounds, Contents, Field, Part, ReadRows, RowGroup, contents_of, overlaps};
+use tracehouse_scan::{Bounds, Contents, Field, Part, ReadRows, RowGroup, Window, contents_of};
 use tracehouse_store::{ColumnType, FileContents, HotBatch, NameList, OpenFile, SpanFile};
 use tracehouse_traceql::{Attribute, FieldExpr};
 
@@ -122,7 +122,8 @@ fn each_in_range(
     mut look_at_batch: impl FnMut(&SpanBatch),
 ) -> Covered {
     let mut covered = Covered { is_all: true, files: 0, cut: 0 };
-    for file in question.snapshot.files.iter().filter(|file| overlaps(file, range)) {
+    let window = Window::starting(range.clone());
+    for file in question.snapshot.files.iter().filter(|file| window.may_select_of(file)) {
         if question.bounds.exceeded() {
             covered.is_all = false;
             break;
@@ -255,7 +256,7 @@ pub(crate) fn attribute_keys_of(
         let holds = |row: &usize| range.contains(&hot.spans.start_unix_nanos[*row]) && condition.holds(*row);
         keys.add(&hot.spans, (0..hot.spans.len()).filter(holds));
     }
-    let scan = Scan { filter, exactly: &[], start: range.clone(), bounds };
+    let scan = Scan { filter, exactly: &[], window: Window::starting(range.clone()), bounds };
     'files: for file in scan.files(snapshot) {
         if keys.enough() || bounds.exceeded() {
             break;
@@ -376,7 +377,8 @@ pub(crate) fn attribute_values(
         }
     }
     let mut complete = true;
-    for file in snapshot.files.iter().filter(|file| overlaps(file, range)) {
+    let window = Window::starting(range.clone());
+    for file in snapshot.files.iter().filter(|file| window.may_select_of(file)) {
         if values.full() || bounds.exceeded() {
             complete = false;
             break;

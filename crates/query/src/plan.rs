@@ -92,7 +92,7 @@ impl NamedField {
 /// Most fields that are shown because conditions mention them.
 const MENTIONED_FIELDS_MAX: usize = 16;
 /// What answers say of each span anyway.
-const ALWAYS_SHOWN: [&str; 4] = ["name", "duration", "status", "resource.service.name"];
+const ALWAYS_SHOWN: [&str; 3] = ["name", "duration", "resource.service.name"];
 
 impl Plan {
     /// The pipeline, whose spans must satisfy the conditions too.

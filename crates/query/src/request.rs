@@ -1,6 +1,6 @@
 use serde::Serialize;
 use tracehouse_model::{AnyValue, SpanBatch, SpanId, TraceId};
-use tracehouse_scan::Reservation;
+use tracehouse_scan::{Reservation, Window};
 
 /// What a search asks for. All conditions must hold for one and the same span.
 #[derive(Clone, Debug, Default)]
@@ -8,9 +8,11 @@ pub struct SearchRequest {
     pub conditions: Vec<Condition>,
     /// A TraceQL query that selects spans; its spans must satisfy the conditions as well.
     pub traceql: Option<String>,
-    /// A span matches if it begins in `start_unix_nanos..end_unix_nanos`; `None` is unbounded.
+    /// The range `start_unix_nanos..end_unix_nanos`; `None` is unbounded.
     pub start_unix_nanos: Option<i64>,
     pub end_unix_nanos: Option<i64>,
+    /// Which spans the range selects.
+    pub selects: Selects,
     /// How many traces to return at most.
     pub limit: usize,
     /// How many matching spans to return of each spanset at most.
@@ -21,10 +23,23 @@ pub struct SearchRequest {
 }
 
 impl SearchRequest {
-    /// Spans that begin in this range match.
-    pub(crate) fn start_range(&self) -> std::ops::Range<i64> {
-        self.start_unix_nanos.unwrap_or(i64::MIN)..self.end_unix_nanos.unwrap_or(i64::MAX)
+    pub(crate) fn window(&self) -> Window {
+        let range = self.start_unix_nanos.unwrap_or(i64::MIN)..self.end_unix_nanos.unwrap_or(i64::MAX);
+        match self.selects {
+            Selects::Starting => Window::starting(range),
+            Selects::Overlapping => Window::overlapping(range),
+        }
     }
+}
+
+/// Which spans a range of times selects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Selects {
+    /// Those that begin in it.
+    #[default]
+    Starting,
+    /// Those of which any moment lies in it.
+    Overlapping,
 }
 
 /// One condition on a span.

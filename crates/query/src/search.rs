@@ -48,7 +48,7 @@ pub(crate) fn search(question: Question<'_>, plan: &Plan, request: &SearchReques
         scan: Scan {
             filter: &plan.drivers.span,
             exactly: inexact(&request.conditions),
-            start: request.start_range(),
+            window: request.window(),
             bounds: question.bounds,
         },
         depends_on_contents: depend_on_contents(&request.conditions),
@@ -150,7 +150,7 @@ impl Search<'_> {
         if !file_may_match(filter, file, &contents) {
             return;
         }
-        let scan = Scan { filter, exactly, start: self.scan.start.clone(), bounds };
+        let scan = Scan { filter, exactly, window: self.scan.window.clone(), bounds };
         let many = self.answer.inspected.files > FILES_OF_SHORT_SEARCH;
         let (found, done) = each_row_group(bounds, reach, &[file], Vec::new, |piece, found: &mut Vec<_>| {
             let elsewhere = |trace| self.whereabouts.elsewhere(trace, file, many);
@@ -233,7 +233,7 @@ impl Search<'_> {
             return None;
         }
         let facts = TraceFacts::of(spans, tree);
-        let mut spansets = Evaluation::new(spans, tree, &facts).run(&self.plan.stages, &self.scan.start);
+        let mut spansets = Evaluation::new(spans, tree, &facts).run(&self.plan.stages, &self.scan.window);
         for spanset in &mut spansets {
             spanset.rows.retain(|&row| all_hold(self.scan.exactly, spans, row as usize));
         }

@@ -32,6 +32,7 @@ mod pieces;
 mod places;
 mod reach;
 mod rows;
+mod window;
 
 pub use bounds::{Bounds, Limits, Reading};
 pub use columns::{ReadRows, selection_of, selection_of_range};
@@ -42,6 +43,7 @@ pub use field::{Field, Owner, PARENT, Place, Values, ValuesOfRows};
 pub use held::{Held, Reservation};
 pub use pieces::{Done, Piece, each_row_group};
 pub use places::{Places, TakenPlace};
-pub use reach::{Part, Reach, overlaps};
+pub use reach::{Part, Reach};
 pub use rows::{Columns, RowGroup, Test, may_hold};
 pub use tracehouse_memory::{Account, OutOfMemory, Pool};
+pub use window::Window;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use parquet::errors::ParquetError;
-use tracehouse_store::{OpenFile, Snapshot, SpanFile};
+use tracehouse_store::{OpenFile, Snapshot, SpanFile, Unreadable};
 
 use crate::fault::{Fault, open, out_of_memory, readable};
+use crate::window::Window;
 
 /// Of how many files the losses are told apart; those of further ones are only counted.
 const FILES_NAMED_MAX: usize = 1000;
@@ -57,18 +58,27 @@ pub enum Part {
 }
 
 impl Reach {
-    /// Of a question about spans that begin in a range of times.
-    pub fn of(snapshot: &Snapshot, start: &Range<i64>) -> Self {
-        Self::of_matching(snapshot, |first, last| last >= start.start && first < start.end)
+    /// Of a question about spans that a window selects.
+    pub fn of(snapshot: &Snapshot, window: &Window) -> Self {
+        Self::of_those(snapshot, |file| window.may_select_of(file), |file| window.may_select_of_unreadable(file))
     }
 
     /// Of a question about files that matter by the first and last start of their spans.
     pub fn of_matching(snapshot: &Snapshot, matters: impl Fn(i64, i64) -> bool) -> Self {
-        let those = snapshot.files.iter().filter(|file| matters(file.record.start_min, file.record.start_max));
+        let of_unreadable = |file: &Unreadable| matters(file.start_min, file.start_max);
+        Self::of_those(snapshot, |file| matters(file.record.start_min, file.record.start_max), of_unreadable)
+    }
+
+    fn of_those(
+        snapshot: &Snapshot,
+        matters: impl Fn(&SpanFile) -> bool,
+        missing_matters: impl Fn(&Unreadable) -> bool,
+    ) -> Self {
+        let those = snapshot.files.iter().filter(|file| matters(file));
         let (files, spans) = those.fold((0, 0), |(files, spans), file| (files + 1, spans + file.record.spans));
         let mut reach = Self { files, spans, lost: Mutex::default() };
         for file in snapshot.unreadable.iter() {
-            if matters(file.start_min, file.start_max) {
+            if missing_matters(file) {
                 reach.files += 1;
                 reach.spans += file.spans;
                 reach.add_missing(&file.path, file.spans, (file.start_min, file.start_max), &file.reason.to_string());
@@ -255,9 +265,4 @@ impl OfFile {
 
 fn shortened(reason: &str) -> String {
     reason.chars().take(REASON_CHARS_MAX).collect()
-}
-
-/// Whether a file has spans that begin in a range of times.
-pub fn overlaps(file: &SpanFile, start: &Range<i64>) -> bool {
-    file.record.start_max >= start.start && file.record.start_min < start.end
 }

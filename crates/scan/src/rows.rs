@@ -4,13 +4,12 @@
 //! them, and only for the rows that are still in question if these are few. A language says of values alone whether its
 //! condition holds for them ([`Test`]).
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, FixedSizeBinaryArray};
 use arrow::array::{Int32Array, RecordBatch, RecordBatchOptions};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
-use arrow::datatypes::{DataType, Field as ArrowField, Schema, TimestampNanosecondType};
+use arrow::datatypes::{DataType, Field as ArrowField, Int64Type, Schema, TimestampNanosecondType};
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::SpanId;
 use tracehouse_store::{OpenFile, StringForm};
@@ -21,6 +20,7 @@ use crate::columns::{ReadRows, batch_rows};
 use crate::fault::{Contents, no_room, readable};
 use crate::field::{Field, PARENT, Values};
 use crate::held::Held;
+use crate::window::Window;
 
 /// The columns that tell the parent of a span.
 const PARENT_COLUMNS: [&str; 3] = ["span_id", "parent_span_id", "parent_offset"];
@@ -80,23 +80,40 @@ impl RowGroup<'_> {
         readable(self.open, self.number).unwrap_or_else(|| BooleanBuffer::new_set(self.rows()))
     }
 
-    /// The rows that can be read of spans that begin in a range of times.
-    pub fn starting_in(&self, start: &Range<i64>) -> Result<BooleanBuffer> {
+    /// The rows that can be read of spans that a window selects.
+    pub fn selected_by(&self, window: &Window) -> Result<BooleanBuffer> {
+        let latest_end = self.open.latest_end(self.number).unwrap_or(i64::MAX);
         if let Some((first, last)) = self.open.int_range(self.number, "start_time") {
-            if last < start.start || first >= start.end {
+            if !window.may_select(first, last, latest_end) {
                 return Ok(BooleanBuffer::new_unset(self.rows()));
             }
-            if start.contains(&first) && start.contains(&last) {
+            if window.selects_all(first, last) {
                 return Ok(self.readable());
             }
         }
+        let longest = self.open.int_range(self.number, "duration_nanos").map_or(i64::MAX, |(_, longest)| longest);
         let readable = self.readable();
-        let inside = self.decide(&["start_time"], &readable, |batch| {
-            let times = batch.column(0).as_primitive::<TimestampNanosecondType>().values();
-            let inside = BooleanBuffer::collect_bool(times.len(), |row| start.contains(&times[row]));
-            Ok::<_, ParquetError>(BooleanArray::new(inside, None))
+        // Null where the start alone does not tell, which is so for few.
+        let told = |starts: &[i64]| {
+            let told = |row: usize| !window.depends_on_end(starts[row], longest);
+            window.is_overlapping().then(|| NullBuffer::new(BooleanBuffer::collect_bool(starts.len(), told)))
+        };
+        let by_start = self.decide(&["start_time"], &readable, |batch| {
+            let starts = batch.column(0).as_primitive::<TimestampNanosecondType>().values();
+            let inside = BooleanBuffer::collect_bool(starts.len(), |row| window.range().contains(&starts[row]));
+            Ok::<_, ParquetError>(BooleanArray::new(inside, told(starts)))
         })?;
-        Ok(&inside.values & &readable)
+        let (inside, unknown) = (&by_start.values & &readable, &readable & &!&by_start.present);
+        if unknown.count_set_bits() == 0 {
+            return Ok(inside);
+        }
+        let by_end = self.decide(&["start_time", "duration_nanos"], &unknown, |batch| {
+            let starts = batch.column(0).as_primitive::<TimestampNanosecondType>().values();
+            let durations = batch.column(1).as_primitive::<Int64Type>().values();
+            let reaching = |row: usize| window.selects(starts[row], durations[row]);
+            Ok::<_, ParquetError>(BooleanArray::new(BooleanBuffer::collect_bool(starts.len(), reaching), None))
+        })?;
+        Ok(&inside | &(&by_end.values & &unknown))
     }
 
     /// The rows of some for which a test of a field holds.

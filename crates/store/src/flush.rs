@@ -212,6 +212,7 @@ impl FileOutput {
             bytes,
             start_min: written.start_min,
             start_max: written.start_max,
+            end_max: Some(written.end_max),
             created_at: shared.clock.now_unix_nanos(),
             minutes: written.minutes,
             row_groups: written.row_groups,

@@ -357,6 +357,7 @@ impl Repair<'_> {
             bytes: facts.bytes,
             start_min,
             start_max,
+            end_max: facts.end_max,
             created_at: time_of_id(id).unwrap_or(now),
             minutes: FileRecord::MINUTES_UNKNOWN,
             row_groups: facts.row_groups,

@@ -5,7 +5,7 @@
 //! number, apart from those ([`crate::file::Handles`]).
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -27,6 +27,8 @@ pub struct SpanFile {
     /// The key of what the caches hold of it: never used twice.
     number: u64,
     condition: Mutex<Condition>,
+    /// No span inside ends later; the largest number there is as long as that is not known.
+    latest_end: AtomicI64,
     access: Arc<FileAccess>,
     /// Itself, for those who look after damage.
     itself: Weak<SpanFile>,
@@ -186,7 +188,20 @@ impl<T> Weighter<u64, Weighed<T>> for ByBytes {
 impl SpanFile {
     pub(crate) fn new(record: FileRecord, access: Arc<FileAccess>) -> Arc<Self> {
         let number = access.next_number.fetch_add(1, Ordering::Relaxed);
-        Arc::new_cyclic(|itself| Self { record, number, condition: Mutex::default(), access, itself: itself.clone() })
+        let latest_end = AtomicI64::new(record.end_max.unwrap_or(i64::MAX));
+        Arc::new_cyclic(|itself| Self {
+            record,
+            number,
+            condition: Mutex::default(),
+            latest_end,
+            access,
+            itself: itself.clone(),
+        })
+    }
+
+    /// No span inside ends later. The catalogue says so; of files that earlier versions wrote it is known once they were open.
+    pub fn latest_end(&self) -> i64 {
+        self.latest_end.load(Ordering::Relaxed)
     }
 
     /// Whether spans of a trace may be inside; wrong for few that are not. May read the file.
@@ -286,12 +301,18 @@ impl SpanFile {
         let source = (self.access.open)(&self.record, self.number, &self.access.handles);
         let source = source.map_err(|source| self.read_error(source))?;
         let expected = Expected { file_id: Some(&self.record.id), tail_bytes: self.record.tail_bytes };
-        OpenFile::open(source, &expected).map_err(|source| {
+        let open = OpenFile::open(source, &expected).map_err(|source| {
             if is_damage(&source) {
                 self.suspect(Condition::Unreadable);
             }
             self.read_error(source)
-        })
+        })?;
+        if self.record.end_max.is_none()
+            && let Some(latest_end) = open.latest_end_of_all()
+        {
+            self.latest_end.store(latest_end, Ordering::Relaxed);
+        }
+        Ok(open)
     }
 
     /// Reads the file anew from now on.

@@ -33,6 +33,8 @@ pub struct Unreadable {
     /// First and last start of a span inside, in nanoseconds since the Unix epoch; an hour if no more is known.
     pub start_min: i64,
     pub start_max: i64,
+    /// No span inside ends later; `None`: not known.
+    pub end_max: Option<i64>,
     pub reason: UnreadableReason,
 }
 
@@ -108,7 +110,8 @@ impl Absent {
         let out_of_reach = self.out_of_reach.iter().map(|record| (record, UnreadableReason::OutOfReach));
         for (record, reason) in listed.chain(aside).chain(held_back).chain(out_of_reach) {
             let (path, spans) = (record.path.clone(), record.spans);
-            let file = Unreadable { path, spans, start_min: record.start_min, start_max: record.start_max, reason };
+            let (start_min, start_max, end_max) = (record.start_min, record.start_max, record.end_max);
+            let file = Unreadable { path, spans, start_min, start_max, end_max, reason };
             tenants.entry(record.tenant.clone()).or_default().push(file);
         }
         for file in &self.unknown {
@@ -120,6 +123,7 @@ impl Absent {
                 spans: 0,
                 start_min,
                 start_max: start_min + NANOS_PER_HOUR - 1,
+                end_max: None,
                 reason: UnreadableReason::Unknown,
             });
         }

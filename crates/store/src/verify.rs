@@ -42,6 +42,8 @@ pub(crate) struct Facts {
     pub(crate) spans: u64,
     /// First and last start of a span inside.
     pub(crate) starts: Option<(i64, i64)>,
+    /// No span inside ends later.
+    pub(crate) end_max: Option<i64>,
     pub(crate) row_groups: u32,
     pub(crate) tail_bytes: u32,
     /// Files of layout version 1 don't know their id, …
@@ -90,6 +92,7 @@ fn facts_of(file: &OpenFile, tenant: Option<&str>) -> Facts {
         bytes: file.bytes(),
         spans: file.rows(),
         starts,
+        end_max: file.latest_end_of_all(),
         row_groups: u32::try_from(file.row_groups()).unwrap_or(0),
         tail_bytes: file.tail_bytes(),
         id: file.file_id().map(str::to_owned),

@@ -164,10 +164,12 @@ impl FieldExpr {
         }
     }
 
-    /// How answers name the field: as printed, intrinsics by their short names.
+    /// How answers name the field, as Tempo's do: as printed, but intrinsics by their short names, and attributes in quotes only
+    /// if they must be.
     pub fn label(&self) -> String {
         match self {
             FieldExpr::Intrinsic { intrinsic, .. } => intrinsic.short_name().to_owned(),
+            FieldExpr::Attribute { attribute, .. } => attribute.label(),
             other => other.to_string(),
         }
     }

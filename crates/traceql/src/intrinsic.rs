@@ -90,9 +90,13 @@ impl Intrinsic {
         self.row().1
     }
 
-    /// What people call it: the unscoped word if there is one, else the scoped name.
+    /// What answers call it, as Tempo's do: the unscoped word if Tempo knows one, else the scoped name.
     pub fn short_name(self) -> &'static str {
-        self.row().2.unwrap_or(self.row().1)
+        match self {
+            // `childCount` alone is a spelling that Tempo does not have.
+            Intrinsic::ChildCount => self.name(),
+            _ => self.row().2.unwrap_or(self.row().1),
+        }
     }
 
     pub fn value_type(self) -> ValueType {

@@ -247,7 +247,8 @@ fn is_word_part(character: char) -> bool {
     character.is_alphanumeric() || character == '_'
 }
 
-fn is_attribute_part(character: char) -> bool {
+/// Whether a bare name of an attribute may have it.
+pub(crate) fn is_attribute_part(character: char) -> bool {
     !character.is_whitespace()
         && !matches!(character, '{' | '}' | '(' | ')' | ',' | '=' | '!' | '~' | '<' | '>' | '&' | '|' | '^')
 }

@@ -6,6 +6,7 @@
 use std::fmt::{self, Display, Formatter, Write};
 
 use crate::field::{ArithmeticOp, Attribute, AttributeScope, FieldExpr};
+use crate::lexer::is_attribute_part;
 use crate::query::{
     MetricsExpr, MetricsFunction, Pipeline, Query, QueryExpr, ScalarExpr, SecondStage, SpansetExpr, SpansetOp, Stage,
 };
@@ -170,21 +171,29 @@ impl Display for Attribute {
         if !(self.of_parent && self.scope == AttributeScope::Any) {
             f.write_char('.')?;
         }
-        if self.can_stand_bare() {
-            return f.write_str(&self.name);
-        }
-        f.write_char('"')?;
-        for character in self.name.chars() {
-            if matches!(character, '"' | '\\') {
-                f.write_char('\\')?;
-            }
-            f.write_char(character)?;
-        }
-        f.write_char('"')
+        if self.can_stand_bare() { f.write_str(&self.name) } else { f.write_str(&self.quoted_name()) }
     }
 }
 
 impl Attribute {
+    /// How answers name it: quoted only if a bare name would end early, or be read as a scope.
+    pub(crate) fn label(&self) -> String {
+        let scope_of_name = self.name.split_once('.').and_then(|(prefix, _)| AttributeScope::from_prefix(prefix));
+        let like_a_scope = self.of_parent && self.scope == AttributeScope::Any && scope_of_name.is_some();
+        let bare = self.name.chars().all(|character| character != '"' && is_attribute_part(character));
+        let name = if bare && !like_a_scope { self.name.clone() } else { self.quoted_name() };
+        let parent = if self.of_parent { "parent." } else { "" };
+        match (self.of_parent, self.scope) {
+            (true, AttributeScope::Any) => format!("{parent}{name}"),
+            (_, scope) => format!("{parent}{}.{name}", scope.prefix()),
+        }
+    }
+
+    fn quoted_name(&self) -> String {
+        let escaped = self.name.replace('\\', "\\\\").replace('"', "\\\"");
+        format!("\"{escaped}\"")
+    }
+
     /// Bare names are printed only when made of characters that no reader, ours or another, could take otherwise.
     fn can_stand_bare(&self) -> bool {
         let plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '.' | '-' | '/');

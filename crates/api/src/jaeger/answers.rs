@@ -1,11 +1,57 @@
+use std::convert::Infallible;
+
+use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
 use http::header::RETRY_AFTER;
+use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
+use serde_json::ser::{PrettyFormatter, Serializer};
 use tracehouse_query::QueryError;
 
-use crate::answer::json;
+use crate::answer::{JSON, bytes, json};
+use crate::params::Parameters;
 use crate::problem::Problem;
+
+const INDENT: &[u8] = b"    ";
+
+/// How an answer of the classic interface is written: with `prettyPrint`, for people to read.
+#[derive(Clone, Copy)]
+pub(super) enum Layout {
+    Compact,
+    Pretty,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Layout {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let parameters = Parameters::lenient(&parts.uri).ok();
+        // As in Jaeger, any value but one.
+        let pretty = parameters.is_some_and(|all| all.all("prettyPrint").next().is_some_and(|value| value != "false"));
+        Ok(if pretty { Self::Pretty } else { Self::Compact })
+    }
+}
+
+impl Layout {
+    pub(super) fn write(self, value: &impl Serialize) -> Vec<u8> {
+        let mut out = Vec::new();
+        let written = match self {
+            Self::Compact => value.serialize(&mut Serializer::new(&mut out)),
+            Self::Pretty => {
+                let formatter = PrettyFormatter::with_indent(INDENT);
+                value.serialize(&mut Serializer::with_formatter(&mut out, formatter))
+            }
+        };
+        written.expect("writing plain data to memory can't fail");
+        out
+    }
+
+    /// A small answer.
+    pub(super) fn respond(self, value: &impl Serialize) -> Response {
+        bytes(JSON, self.write(value))
+    }
+}
 
 /// Every answer of the classic interface.
 #[derive(Serialize)]

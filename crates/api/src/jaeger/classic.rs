@@ -5,12 +5,12 @@ use serde::Serialize;
 use tracehouse_model::TraceId;
 use tracehouse_query::{Among, Listing};
 
-use super::answers::{Envelope, JaegerError, Refused};
+use super::answers::{Envelope, JaegerError, Layout, Refused};
 use super::messages::cut_reason;
 use super::operations;
 use super::query::{Search, trace_id};
 use super::trace_json::JaegerTrace;
-use crate::answer::{JSON, json, large, until_sent, with_partial_header};
+use crate::answer::{JSON, large, until_sent, with_partial_header};
 use crate::dependencies;
 use crate::params::{NamePath, Parameters, TracePath};
 use crate::problem::Problem;
@@ -21,21 +21,26 @@ use crate::whole::{self, Whole};
 
 const TRACE_IDS_MAX: usize = 100;
 
-pub(super) async fn services(State(state): State<ApiState>, tenant: Tenant) -> Result<Response, Refused> {
-    Ok(names(state.answers.services(&tenant.0, &Among::default()).await?))
+pub(super) async fn services(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    layout: Layout,
+) -> Result<Response, Refused> {
+    Ok(names(layout, state.answers.services(&tenant.0, &Among::default()).await?))
 }
 
 pub(super) async fn operations_of(
     State(state): State<ApiState>,
     tenant: Tenant,
+    layout: Layout,
     NamePath(service): NamePath,
 ) -> Result<Response, Refused> {
-    Ok(names(state.answers.operations(&tenant.0, Some(&service), &Among::default()).await?))
+    Ok(names(layout, state.answers.operations(&tenant.0, Some(&service), &Among::default()).await?))
 }
 
-fn names(listing: Listing<String>) -> Response {
+fn names(layout: Layout, listing: Listing<String>) -> Response {
     let partial = cut(&listing);
-    json(&Envelope::new(listing.items, partial))
+    layout.respond(&Envelope::new(listing.items, partial))
 }
 
 fn cut<T>(listing: &Listing<T>) -> Vec<JaegerError> {
@@ -53,6 +58,7 @@ struct Operation {
 pub(super) async fn operations_of_kind(
     State(state): State<ApiState>,
     tenant: Tenant,
+    layout: Layout,
     uri: Uri,
 ) -> Result<Response, Refused> {
     let parameters = Parameters::lenient(&uri)?;
@@ -61,12 +67,13 @@ pub(super) async fn operations_of_kind(
     let partial = cut(&listing);
     let operation =
         |operation: operations::Operation| Operation { name: operation.name, span_kind: operation.span_kind };
-    Ok(json(&Envelope::new(listing.items.into_iter().map(operation).collect(), partial)))
+    Ok(layout.respond(&Envelope::new(listing.items.into_iter().map(operation).collect(), partial)))
 }
 
 pub(super) async fn traces(
     State(state): State<ApiState>,
     tenant: Tenant,
+    layout: Layout,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Refused> {
@@ -77,7 +84,7 @@ pub(super) async fn traces(
     } else {
         whole::by_ids(&state, &tenant.0, &ids).await?
     };
-    answer(&state, &headers, whole).await
+    answer(&state, &headers, layout, whole).await
 }
 
 fn trace_ids(parameters: &Parameters) -> Result<Vec<TraceId>, Problem> {
@@ -93,14 +100,15 @@ fn trace_ids(parameters: &Parameters) -> Result<Vec<TraceId>, Problem> {
 pub(super) async fn trace(
     State(state): State<ApiState>,
     tenant: Tenant,
+    layout: Layout,
     path: Result<TracePath, Problem>,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
     let whole = whole::by_id(&state, &tenant.0, path?.trace_id).await?;
-    answer(&state, &headers, whole).await
+    answer(&state, &headers, layout, whole).await
 }
 
-async fn answer(state: &ApiState, headers: &HeaderMap, whole: Whole) -> Result<Response, Refused> {
+async fn answer(state: &ApiState, headers: &HeaderMap, layout: Layout, whole: Whole) -> Result<Response, Refused> {
     let (spans, memory) = (whole.spans(), whole.memory());
     let make = move || {
         let whole = whole.with_unique_ids(Halves::Apart);
@@ -112,7 +120,7 @@ async fn answer(state: &ApiState, headers: &HeaderMap, whole: Whole) -> Result<R
         let partial = whole.partial.iter().cloned().map(JaegerError::partial);
         let errors = unknown.chain(partial).collect();
         let traces: Vec<JaegerTrace<'_>> = whole.traces.iter().map(JaegerTrace::new).collect();
-        serde_json::to_vec(&Envelope::new(traces, errors)).expect("writing plain data to memory can't fail")
+        layout.write(&Envelope::new(traces, errors))
     };
     Ok(until_sent(large(state, headers, spans, JSON, make).await?, memory))
 }
@@ -125,13 +133,18 @@ struct Dependency<'a> {
     call_count: u64,
 }
 
-pub(super) async fn calls(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Refused> {
+pub(super) async fn calls(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    layout: Layout,
+    uri: Uri,
+) -> Result<Response, Refused> {
     let range = dependencies::time_range(&Parameters::lenient(&uri)?, state.clock.now_unix_nanos())?;
     let found = dependencies::dependencies(&state, &tenant.0, range).await?;
     let links = found.links.iter();
     let data = links.map(|((parent, child), calls)| Dependency { parent, child, call_count: calls.count }).collect();
     // Grafana takes any error here for a failure, so the reason goes elsewhere.
-    Ok(with_partial_header(json(&Envelope::new(data, Vec::new())), found.partial_reason.clone()))
+    Ok(with_partial_header(layout.respond(&Envelope::new(data, Vec::new())), found.partial_reason.clone()))
 }
 
 /// Figures of spans, which Jaeger reads from a Prometheus if it has one.

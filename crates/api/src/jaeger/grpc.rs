@@ -12,7 +12,7 @@ use super::query::{Search, nanos_of, required_range, trace_id};
 use super::{messages, operations};
 use crate::answer::off_runtime;
 use crate::dependencies;
-use crate::grpc::{MESSAGE_BYTES_MAX, in_parts, in_time, tenant, with_partial};
+use crate::grpc::{MESSAGE_BYTES_MAX, in_parts, in_time, tenant, with_compression, with_partial};
 use crate::otlp_out::resource_spans;
 use crate::proto::jaeger::query_service_server::{QueryService, QueryServiceServer};
 use crate::proto::jaeger::{
@@ -25,7 +25,7 @@ use crate::unique_ids::{Halves, make_unique};
 use crate::whole::{self, Whole};
 
 pub(crate) fn routes(state: &ApiState) -> Router<ApiState> {
-    let server = QueryServiceServer::new(Queries { state: state.clone() });
+    let server = with_compression!(QueryServiceServer::new(Queries { state: state.clone() }));
     Router::new().route_service("/jaeger.api_v3.QueryService/{method}", server)
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tracehouse_model::TraceId;
-use tracehouse_query::{Condition, SearchRequest};
+use tracehouse_query::{Condition, SearchRequest, Selects};
 
 use super::tags::tag_condition;
 use crate::params::{Parameters, TimeRange};
@@ -128,6 +128,8 @@ impl Search {
             conditions,
             start_unix_nanos: self.range.start_unix_nanos,
             end_unix_nanos: self.range.end_unix_nanos,
+            // As the original does.
+            selects: Selects::Starting,
             limit: self.limit,
             ..SearchRequest::default()
         })

@@ -3,7 +3,7 @@ use axum::response::Response;
 use http::{HeaderMap, Uri};
 use tracehouse_model::{AnyValue, kind, status};
 use tracehouse_query::{
-    Condition, MatchedSpan, MatchedSpanset, Operator, Scope, SearchAnswer, SearchRequest, TraceSummary,
+    Condition, MatchedSpan, MatchedSpanset, Operator, Scope, SearchAnswer, SearchRequest, Selects, TraceSummary,
 };
 
 use super::answers::{MatchedSpanAnswer, SearchAnswerBody, ServiceShare, SpansetAnswer, TraceSummaryAnswer};
@@ -48,7 +48,7 @@ const NAMES: [&str; 12] = [
         ("attr" = Option<Vec<String>>, Query, description = "A key, an operator (= != > >= < <= =~ !~) and a value; may be repeated. \
             `span.` or `resource.` before the key says where to look; else in both", example = json!(["http.route=/cart"])),
         ("q" = Option<String>, Query, description = "A TraceQL query that selects spans", example = "{ duration > 200ms }"),
-        ("start" = Option<String>, Query, description = "The span begins at this moment or later", example = "2026-01-31T12:00:00Z"),
+        ("start" = Option<String>, Query, description = "The span begins at this moment or later, or ends after it", example = "2026-01-31T12:00:00Z"),
         ("end" = Option<String>, Query, description = "The span begins before this moment"),
         ("limit" = Option<u32>, Query, description = "How many traces: 1 to 1000; 20 if absent"),
         ("spans" = Option<u32>, Query, description = "How many spans of each spanset: 1 to 100; 3 if absent"),
@@ -98,6 +98,7 @@ fn request(parameters: &Parameters) -> Result<SearchRequest, Problem> {
         traceql: parameters.text("q")?.map(str::to_owned),
         start_unix_nanos: range.start_unix_nanos,
         end_unix_nanos: range.end_unix_nanos,
+        selects: Selects::Overlapping,
         limit: parameters.count("limit", TRACES_DEFAULT, 1..=TRACES_MAX)?,
         spans_per_spanset: parameters.count("spans", SPANS_DEFAULT, 1..=SPANS_MAX)?,
         trace_duration_nanos_min: None,

@@ -11,7 +11,7 @@ use tracehouse_model::TenantId;
 
 use super::tags::{self, NamesAsked, ValuesAsked};
 use super::{Found, metrics, search};
-use crate::grpc::{in_parts, in_time, tenant, with_partial};
+use crate::grpc::{in_parts, in_time, tenant, with_compression, with_partial};
 use crate::problem::Problem;
 use crate::proto::tempopb::streaming_querier_server::{StreamingQuerier, StreamingQuerierServer};
 use crate::proto::tempopb::{
@@ -22,7 +22,7 @@ use crate::proto::tempopb::{
 use crate::state::ApiState;
 
 pub(crate) fn routes(state: &ApiState) -> Router<ApiState> {
-    let server = StreamingQuerierServer::new(Querier { state: state.clone() });
+    let server = with_compression!(StreamingQuerierServer::new(Querier { state: state.clone() }));
     Router::new().route_service("/tempopb.StreamingQuerier/{method}", server)
 }
 

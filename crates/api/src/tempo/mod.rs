@@ -4,6 +4,7 @@
 //! JSON mapping: ids of spans are base64, 64-bit integers are texts, enums are names, defaults are left out. Parameters
 //! that we don't know are ignored, as clients of other versions may send them; wrong values are refused.
 
+mod form;
 mod grpc;
 mod intrinsics;
 mod logfmt;
@@ -19,11 +20,9 @@ use axum::Router;
 use axum::response::Response;
 use axum::routing::get;
 use http::Uri;
-use serde::Serialize;
 use serde_json::json;
 use tracehouse_query::Inspected;
 
-use crate::answer::with_partial_header;
 use crate::params::{Parameters, TimeRange};
 use crate::problem::Problem;
 use crate::proto::tempopb::SearchMetrics;
@@ -58,13 +57,6 @@ struct Found<T> {
 impl<T> Found<T> {
     fn map<U>(self, change: impl FnOnce(T) -> U) -> Found<U> {
         Found { answer: change(self.answer), partial_reason: self.partial_reason }
-    }
-}
-
-impl<T: Serialize> Found<T> {
-    /// A small answer over HTTP.
-    fn into_json(self) -> Response {
-        with_partial_header(crate::answer::json(&self.answer), self.partial_reason)
     }
 }
 

@@ -4,13 +4,14 @@ use http::{HeaderMap, Uri};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use tracehouse_model::{AnyValue, TenantId, status};
 use tracehouse_query::{
-    Condition, MatchedSpan, MatchedSpanset, Operator, QueryError, Scope, SearchAnswer, SearchRequest, ServiceCount,
-    TraceSummary,
+    Condition, MatchedSpan, MatchedSpanset, Operator, QueryError, Scope, SearchAnswer, SearchRequest, Selects,
+    ServiceCount, TraceSummary,
 };
 
+use super::form::{Form, by_form};
 use super::values::{labelled, tag_name, value_of};
 use super::{Found, count, logfmt, parameters, search_metrics, seconds_range, time_range_seconds};
-use crate::answer::{JSON, large, until_sent, with_partial_header};
+use crate::answer::{large, until_sent, with_partial_header};
 use crate::otlp_out::key_value;
 use crate::params::Parameters;
 use crate::problem::Problem;
@@ -31,12 +32,11 @@ pub(super) async fn search(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let Found { answer: found, partial_reason } = find(&state, &tenant.0, request(&parameters(&uri)?)?).await?;
-    let memory = vec![found.memory.clone()];
-    let answer = large(&state, &headers, found.traces.len(), JSON, move || {
-        serde_json::to_vec(&response(found)).expect("writing plain data to memory can't fail")
-    })
-    .await?;
-    Ok(until_sent(with_partial_header(answer, partial_reason), memory))
+    let traces = found.traces.len();
+    let (memory, form) = (vec![found.memory.clone()], Form::wanted(&headers));
+    let write = move || form.write(&response(found));
+    let answer = large(&state, &headers, traces, form.content_type(), write).await?;
+    Ok(until_sent(with_partial_header(by_form(answer), partial_reason), memory))
 }
 
 /// The same as a gRPC client asks it.
@@ -53,6 +53,7 @@ pub(super) async fn streamed(
         traceql: Some(asked.query).filter(|query| !query.is_empty()),
         start_unix_nanos: range.start_unix_nanos,
         end_unix_nanos: range.end_unix_nanos,
+        selects: Selects::Overlapping,
         limit: if asked.limit == 0 { TRACES_DEFAULT } else { asked.limit as usize },
         spans_per_spanset: match asked.spans_per_span_set as usize {
             0 => SPANS_PER_SPANSET_DEFAULT,
@@ -95,6 +96,7 @@ fn request(parameters: &Parameters) -> Result<SearchRequest, Problem> {
         traceql: parameters.text("q")?.map(str::to_owned),
         start_unix_nanos: range.start_unix_nanos,
         end_unix_nanos: range.end_unix_nanos,
+        selects: Selects::Overlapping,
         limit: parameters.count("limit", TRACES_DEFAULT, 1..=u32::MAX as usize)?,
         // As in Tempo, 0 is as good as no limit.
         spans_per_spanset: if spans == 0 { SPANS_PER_SPANSET_MAX } else { spans.min(SPANS_PER_SPANSET_MAX) },

@@ -2,12 +2,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::State;
 use axum::response::Response;
-use http::Uri;
+use http::{HeaderMap, Uri};
 use tracehouse_model::TenantId;
 use tracehouse_query::{Among, AttributeKey, AttributeValueSeen, Listing, Scope};
 
+use super::form::respond;
 use super::intrinsics::{INTRINSICS, Values, values_of};
 use super::logfmt::unquoted;
+use super::values::float_text;
 use super::{Found, parameters, seconds_range, time_range_seconds};
 use crate::params::{Parameters, TagValuesPath};
 use crate::problem::Problem;
@@ -104,13 +106,25 @@ fn bounded(limit: usize) -> usize {
     if limit == 0 { ITEMS_DEFAULT } else { limit.min(ITEMS_MAX) }
 }
 
-pub(super) async fn names_v1(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Problem> {
-    let found = names(&state, &tenant.0, NamesAsked::of(&uri)?.of_first_version()).await?;
-    Ok(found.map(without_scopes).into_json())
+pub(super) async fn names_v1(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let found = names(&state, &tenant.0, NamesAsked::of(&uri)?.of_first_version()).await?.map(without_scopes);
+    respond(&state, &headers, found.answer.tag_names.len(), found).await
 }
 
-pub(super) async fn names_v2(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Problem> {
-    Ok(names(&state, &tenant.0, NamesAsked::of(&uri)?).await?.into_json())
+pub(super) async fn names_v2(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let found = names(&state, &tenant.0, NamesAsked::of(&uri)?).await?;
+    let items = found.answer.scopes.iter().map(|scope| scope.tags.len()).sum();
+    respond(&state, &headers, items, found).await
 }
 
 /// The answer of the first version of the interface.
@@ -174,18 +188,22 @@ pub(super) async fn values_v1(
     State(state): State<ApiState>,
     tenant: Tenant,
     TagValuesPath(tag): TagValuesPath,
+    headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    Ok(values(&state, &tenant.0, ValuesAsked::of(tag, &uri)?).await?.map(without_types).into_json())
+    let found = values(&state, &tenant.0, ValuesAsked::of(tag, &uri)?).await?.map(without_types);
+    respond(&state, &headers, found.answer.tag_values.len(), found).await
 }
 
 pub(super) async fn values_v2(
     State(state): State<ApiState>,
     tenant: Tenant,
     TagValuesPath(tag): TagValuesPath,
+    headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    Ok(values(&state, &tenant.0, ValuesAsked::of(tag, &uri)?).await?.into_json())
+    let found = values(&state, &tenant.0, ValuesAsked::of(tag, &uri)?).await?;
+    respond(&state, &headers, found.answer.tag_values.len(), found).await
 }
 
 /// The answer of the first version of the interface. Without its type a value may be there twice, as a text and as a
@@ -222,11 +240,12 @@ pub(super) async fn values(
     Ok(Found { answer: SearchTagValuesV2Response { tag_values }, partial_reason })
 }
 
-/// Tempo writes a whole number of a type with fractions with one.
+/// As Tempo writes a value.
 fn text_of(seen: &AttributeValueSeen) -> String {
-    let is_digit = |character: char| character.is_ascii_digit() || character == '-';
-    let is_whole = seen.value_type == "double" && seen.value.chars().all(is_digit);
-    if is_whole { format!("{}.0", seen.value) } else { seen.value.clone() }
+    match seen.value.parse::<f64>() {
+        Ok(value) if seen.value_type == "double" && value.is_finite() => float_text(value),
+        _ => seen.value.clone(),
+    }
 }
 
 /// As Tempo calls a type of values.

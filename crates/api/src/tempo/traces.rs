@@ -1,15 +1,16 @@
 use axum::extract::State;
 use axum::response::Response;
-use http::header::{ACCEPT, VARY};
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{HeaderMap, Uri};
+use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use tracehouse_query::{Trace, TraceDetail};
 
+use super::form::{Form, by_form};
 use super::{parameters, time_range_seconds};
-use crate::answer::{JSON, PARTIAL_HEADER, PROTOBUF, large, until_sent};
+use crate::answer::{large, until_sent, with_partial_header};
 use crate::json;
 use crate::native::unknown_trace;
-use crate::otlp_json::{self, Form};
+use crate::otlp_json::{self, Form as OtlpForm};
 use crate::otlp_out::resource_spans;
 use crate::params::TracePath;
 use crate::problem::Problem;
@@ -30,11 +31,13 @@ pub(super) async fn v1(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let trace = find(&state, &tenant, &path, &uri).await?;
-    answer(&state, &headers, trace, v1_json, v1_protobuf).await
+    let found = find(&state, &tenant, &path, &uri).await?;
+    let trace = found.filter(|trace| !trace.spans.is_empty()).ok_or_else(|| unknown_trace(path.trace_id))?;
+    answer(&state, &headers, Some(trace), v1_json, v1_protobuf).await
 }
 
-/// The trace inside a `tempopb.TraceByIDResponse`, which says whether it is whole.
+/// The trace inside a `tempopb.TraceByIDResponse`, which says whether it is whole. As in Tempo, a trace that is unknown is an
+/// empty one here, and a 404 in the first version.
 pub(super) async fn v2(
     State(state): State<ApiState>,
     tenant: Tenant,
@@ -42,12 +45,11 @@ pub(super) async fn v2(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let trace = find(&state, &tenant, &path, &uri).await?;
-    answer(&state, &headers, trace, v2_json, v2_protobuf).await
+    let found = find(&state, &tenant, &path, &uri).await?;
+    answer(&state, &headers, found, v2_json, v2_protobuf).await
 }
 
-/// An unknown trace is a 404, never an empty 200: by it Grafana falls back from v2 to v1 and tells people.
-async fn find(state: &ApiState, tenant: &Tenant, path: &TracePath, uri: &Uri) -> Result<Trace, Problem> {
+async fn find(state: &ApiState, tenant: &Tenant, path: &TracePath, uri: &Uri) -> Result<Option<Trace>, Problem> {
     let parameters = parameters(uri)?;
     // A hint where to look, which is not needed here: all of a trace is found by its id.
     time_range_seconds(&parameters)?;
@@ -55,61 +57,63 @@ async fn find(state: &ApiState, tenant: &Tenant, path: &TracePath, uri: &Uri) ->
     if filter.is_some_and(|filter| filter != "{}" && filter != "{true}") {
         return Err(Problem::invalid_parameter("q", "filtering the spans of a trace is not supported; leave `q` out"));
     }
-    let found = state.answers.trace(&tenant.0, path.trace_id, SPANS_MAX, TraceDetail::Whole).await?;
-    found.filter(|trace| !trace.spans.is_empty()).ok_or_else(|| unknown_trace(path.trace_id))
+    Ok(state.answers.trace(&tenant.0, path.trace_id, SPANS_MAX, TraceDetail::Whole).await?)
 }
 
+/// A trace in the form that its client wants; `None` is one without spans.
 async fn answer(
     state: &ApiState,
     headers: &HeaderMap,
-    trace: Trace,
-    write_json: fn(&Trace) -> Vec<u8>,
-    write_protobuf: fn(&Trace) -> Vec<u8>,
+    trace: Option<Trace>,
+    write_json: fn(Option<&Trace>) -> Vec<u8>,
+    write_protobuf: fn(Option<&Trace>) -> Vec<u8>,
 ) -> Result<Response, Problem> {
-    let protobuf = wants_protobuf(headers);
-    let (content_type, write) = if protobuf { (PROTOBUF, write_protobuf) } else { (JSON, write_json) };
-    let partial = partial_reason(&trace).and_then(|reason| HeaderValue::from_str(&reason).ok());
-    let memory = vec![trace.memory.clone()];
-    let response = large(state, headers, trace.spans.len(), content_type, move || write(&trace)).await?;
-    let mut response = until_sent(response, memory);
-    response.headers_mut().append(VARY, HeaderValue::from_name(ACCEPT));
-    if let Some(reason) = partial {
-        response.headers_mut().insert(PARTIAL_HEADER, reason);
-    }
-    Ok(response)
+    let form = Form::wanted(headers);
+    let write = match form {
+        Form::Json => write_json,
+        Form::Protobuf => write_protobuf,
+    };
+    let partial = partial_reason(trace.as_ref());
+    let memory = trace.iter().map(|trace| trace.memory.clone()).collect();
+    let spans = spans_of(trace.as_ref());
+    let response = large(state, headers, spans, form.content_type(), move || write(trace.as_ref())).await?;
+    Ok(with_partial_header(by_form(until_sent(response, memory)), partial))
 }
 
-fn wants_protobuf(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    accepted.flat_map(|value| value.split(',')).any(|offer| {
-        let media_type = offer.split(';').next().unwrap_or_default().trim();
-        media_type.eq_ignore_ascii_case("application/protobuf")
-            || media_type.eq_ignore_ascii_case("application/x-protobuf")
-    })
+fn spans_of(trace: Option<&Trace>) -> usize {
+    trace.map_or(0, |trace| trace.spans.len())
 }
 
-fn partial_reason(trace: &Trace) -> Option<String> {
+fn messages_of(trace: Option<&Trace>) -> impl Iterator<Item = ResourceSpans> {
+    trace.into_iter().flat_map(|trace| resource_spans(&trace.spans))
+}
+
+fn partial_reason(trace: Option<&Trace>) -> Option<String> {
+    let trace = trace?;
     let returned = trace.spans.len() as u64;
     let cut = || (returned < trace.span_count).then(|| format!("{returned} of {} spans", trace.span_count));
     trace.partial_reason.clone().or_else(cut)
 }
 
-fn v1_json(trace: &Trace) -> Vec<u8> {
-    let mut out = Vec::with_capacity(JSON_BYTES_PER_SPAN * trace.spans.len());
+fn v1_json(trace: Option<&Trace>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(JSON_BYTES_PER_SPAN * spans_of(trace));
     out.extend_from_slice(b"{\"batches\":");
-    json::array(&mut out, resource_spans(&trace.spans), |out, message| {
-        otlp_json::resource_spans(out, Form::Protobuf, &message);
+    json::array(&mut out, messages_of(trace), |out, message| {
+        otlp_json::resource_spans(out, OtlpForm::Protobuf, &message);
     });
     out.push(b'}');
     out
 }
 
-fn v2_json(trace: &Trace) -> Vec<u8> {
-    let mut out = Vec::with_capacity(JSON_BYTES_PER_SPAN * trace.spans.len());
-    out.extend_from_slice(b"{\"trace\":{\"resourceSpans\":");
-    json::array(&mut out, resource_spans(&trace.spans), |out, message| {
-        otlp_json::resource_spans(out, Form::Protobuf, &message);
-    });
+fn v2_json(trace: Option<&Trace>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(JSON_BYTES_PER_SPAN * spans_of(trace));
+    out.extend_from_slice(b"{\"trace\":{");
+    if spans_of(trace) > 0 {
+        json::key(&mut out, "resourceSpans");
+        json::array(&mut out, messages_of(trace), |out, message| {
+            otlp_json::resource_spans(out, OtlpForm::Protobuf, &message);
+        });
+    }
     out.extend_from_slice(b"},\"metrics\":{}");
     if let Some(reason) = partial_reason(trace) {
         json::field(&mut out, "status", "PARTIAL");
@@ -123,16 +127,16 @@ const JSON_BYTES_PER_SPAN: usize = 800;
 const PROTOBUF_BYTES_PER_SPAN: usize = 350;
 
 /// Field 1, repeated, of `tempopb.Trace`.
-fn v1_protobuf(trace: &Trace) -> Vec<u8> {
-    let mut out = Vec::with_capacity(PROTOBUF_BYTES_PER_SPAN * trace.spans.len());
-    for message in resource_spans(&trace.spans) {
+fn v1_protobuf(trace: Option<&Trace>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(PROTOBUF_BYTES_PER_SPAN * spans_of(trace));
+    for message in messages_of(trace) {
         prost::encoding::message::encode(1, &message, &mut out);
     }
     out
 }
 
 /// `tempopb.TraceByIDResponse`: `trace` = 1, `metrics` = 2, `status` = 3, `message` = 4.
-fn v2_protobuf(trace: &Trace) -> Vec<u8> {
+fn v2_protobuf(trace: Option<&Trace>) -> Vec<u8> {
     let body = v1_protobuf(trace);
     let mut out = Vec::with_capacity(body.len() + 256);
     encode_key(1, WireType::LengthDelimited, &mut out);

@@ -86,6 +86,22 @@ fn decimal(nanos: u64, unit: u64) -> String {
     format!("{whole}.{}", fraction.trim_end_matches('0'))
 }
 
+/// A number with fractions as Tempo writes it: with the fewest digits that read back as the same number, an exponent for very
+/// large and very small ones, and never without a point or an exponent, so that it is not taken for an integer.
+pub(super) fn float_text(value: f64) -> String {
+    const EXPONENT_MIN: i32 = -4;
+    const EXPONENT_MAX: i32 = 21;
+    let scientific = format!("{value:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if (EXPONENT_MIN..EXPONENT_MAX).contains(&exponent) {
+        let text = value.to_string();
+        return if text.contains('.') { text } else { text + ".0" };
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
+}
+
 /// A field as Grafana shows it: without its scope, and without the quotes that a name with spaces has in a query.
 pub(super) fn tag_name(field: &str) -> String {
     let scopes = ["span.", "resource.", "event.", "link.", "instrumentation.", "."];
@@ -134,10 +150,32 @@ mod tests {
             ("duration", AnyValue::Bool(true), AnyValue::Bool(true)),
             (".duration", int(), int()),
             ("span.duration", int(), int()),
-            ("childCount", int(), int()),
+            ("span:childCount", int(), int()),
         ];
         for (field, value, expected) in table {
             assert_eq!(value_of(field, value), expected, "{field}");
+        }
+    }
+
+    #[test]
+    fn floats_are_written_as_tempo_does() {
+        let table = [
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (1.0, "1.0"),
+            (-12.0, "-12.0"),
+            (2.5, "2.5"),
+            (0.1, "0.1"),
+            (0.0001, "0.0001"),
+            (0.00001, "1e-05"),
+            (-1.5e-7, "-1.5e-07"),
+            (1e20, "100000000000000000000.0"),
+            (1e21, "1e+21"),
+            (1.25e300, "1.25e+300"),
+        ];
+        for (value, text) in table {
+            assert_eq!(float_text(value), text);
+            assert_eq!(text.parse(), Ok(value), "{text}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! The parameters of Zipkin's search.
 
-use tracehouse_query::{Condition, SearchRequest, TextField};
+use tracehouse_query::{Condition, SearchRequest, Selects, TextField};
 
 use super::remote::remote_service_condition;
 use super::tags::{annotation_condition, present_condition, tag_condition};
@@ -42,6 +42,8 @@ pub(super) fn search_request(parameters: &Parameters, now_unix_nanos: i64) -> Re
         conditions,
         start_unix_nanos: range.start_unix_nanos,
         end_unix_nanos: range.end_unix_nanos,
+        // As the original does.
+        selects: Selects::Starting,
         limit: parameters.count("limit", TRACES_DEFAULT, 1..=TRACES_MAX)?,
         ..SearchRequest::default()
     })

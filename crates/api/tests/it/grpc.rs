@@ -8,6 +8,7 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use tokio::net::TcpListener;
+use tonic::codec::CompressionEncoding;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status, Streaming};
 use tracehouse_api::proto::tempopb::streaming_querier_client::StreamingQuerierClient;
@@ -173,6 +174,25 @@ async fn what_is_wrong_is_said() {
     let services = SearchTagValuesRequest { tag_name: "service.name".to_owned(), ..SearchTagValuesRequest::default() };
     let status = client(&busy).await.search_tag_values(services).await.expect_err("it is busy");
     assert_eq!(status.code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn questions_and_answers_may_be_compressed() {
+    let fake = Arc::new(Fake { more_traces: 500, ..Fake::default() });
+    let asked = || SearchRequest { query: "{ status = error }".to_owned(), limit: 500, ..SearchRequest::default() };
+    let plain = client(&fake).await.search(asked()).await.expect("an answer");
+    assert_eq!(plain.metadata().get("grpc-encoding"), None);
+    let plain = only(Ok(plain)).await;
+    for (encoding, name) in [(CompressionEncoding::Gzip, "gzip"), (CompressionEncoding::Zstd, "zstd")] {
+        let mut client = client(&fake).await.send_compressed(encoding).accept_compressed(encoding);
+        let answer = client.search(asked()).await.expect("an answer");
+        assert_eq!(answer.metadata().get("grpc-encoding").and_then(|name| name.to_str().ok()), Some(name));
+        assert_eq!(only(Ok(answer)).await, plain, "{name}");
+        // What is small on the wire may be large behind it.
+        let large = SearchRequest { query: " ".repeat(1 << 20), ..SearchRequest::default() };
+        let status = client.search(large).await.expect_err("too large");
+        assert!(matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted), "{status}");
+    }
 }
 
 /// Grafana names the tenant twice when it streams.

@@ -46,6 +46,22 @@ async fn names() {
 }
 
 #[tokio::test]
+async fn answers_for_people() {
+    let trace = format!("/jaeger/api/traces/{TRACE}");
+    let paths =
+        ["/api/services", "/api/services/a/operations", "/api/operations?service=a", &trace, "/api/traces?limit=1"];
+    for path in paths {
+        let joined = if path.contains('?') { '&' } else { '?' };
+        let compact = get(&fake(), path).await;
+        for (value, pretty) in [("true", true), ("1", true), ("false", false), ("", false)] {
+            let answer = get(&fake(), &format!("{path}{joined}prettyPrint={value}")).await;
+            assert_eq!(answer.json(), compact.json(), "{path} {value}");
+            assert_eq!(answer.body.starts_with(b"{\n    \"data\": [\n        "), pretty, "{path} {value}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_trace() {
     let uri = format!("/jaeger/api/traces/{TRACE}");
     let answer = get(&fake(), &uri).await.json();

@@ -195,7 +195,7 @@ async fn a_giant_resource_comes_in_pieces() {
 #[tokio::test]
 async fn an_unknown_trace_is_not_found() {
     let fake = Arc::new(Fake::default());
-    for path in ["/api/traces/1", "/api/v2/traces/1"] {
+    for path in ["/api/traces/1", "/jaeger/api/traces/1"] {
         assert_eq!(get_with(&fake, path, &PROTOBUF).await.status, StatusCode::NOT_FOUND);
     }
     for path in

@@ -24,6 +24,7 @@ fn file(id: &str) -> FileRecord {
         bytes: 100,
         start_min: 1,
         start_max: 2,
+        end_max: Some(5),
         created_at: 3,
         minutes: 1 << 63 | 5,
         row_groups: 7,

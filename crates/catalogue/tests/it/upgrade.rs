@@ -1,5 +1,7 @@
 use sqlx::migrate::Migrator;
-use tracehouse_catalogue::{Catalogue, CatalogueError, FileRecord, LegacyDescription, SqliteCatalogue};
+use tracehouse_catalogue::{
+    Catalogue, CatalogueError, Commit, FileRecord, LegacyDescription, SqliteCatalogue, rebuild,
+};
 
 use crate::{World, file, position};
 
@@ -31,8 +33,13 @@ async fn a_catalogue_of_version_1_goes_on() {
     let world = world_of_version_1().await;
     let read_only = SqliteCatalogue::open_read_only(&world.path()).await.err();
     assert!(matches!(read_only, Some(CatalogueError::Outdated { .. })), "{read_only:?}");
-    let as_before =
-        |id: &str| FileRecord { minutes: FileRecord::MINUTES_UNKNOWN, row_groups: 0, tail_bytes: 0, ..file(id) };
+    let as_before = |id: &str| FileRecord {
+        end_max: None,
+        minutes: FileRecord::MINUTES_UNKNOWN,
+        row_groups: 0,
+        tail_bytes: 0,
+        ..file(id)
+    };
     for _ in 0..2 {
         let catalogue = world.open().await;
         let contents = catalogue.load().await.expect("loads");
@@ -50,4 +57,40 @@ async fn a_catalogue_of_version_1_goes_on() {
     assert!(catalogue.legacy_description("a").await.expect("reads").is_some(), "it is live");
     assert!(catalogue.legacy_description("b").await.expect("reads").is_none(), "gone with its file");
     SqliteCatalogue::open_read_only(&world.path()).await.expect("it has this version's schema now");
+}
+
+/// A catalogue as the second schema had it, with a file.
+async fn world_of_version_2() -> (World, FileRecord) {
+    let world = World::new();
+    let catalogue = world.open().await;
+    let file = FileRecord { end_max: None, ..file("a") };
+    catalogue.commit(Commit { add: vec![file.clone()], ..Commit::default() }).await.expect("commits");
+    catalogue.close().await;
+    // What the third migration adds is taken out again.
+    world.meddle(&["ALTER TABLE files DROP COLUMN end_max", "DELETE FROM _sqlx_migrations WHERE version = 3"]).await;
+    (world, file)
+}
+
+#[tokio::test]
+async fn rows_of_a_catalogue_that_knew_no_ends_are_saved() {
+    let (world, before) = world_of_version_2().await;
+    assert_eq!(rebuild(&world.path()).await.expect("a new one is made").files, 1);
+    assert_eq!(world.open().await.load().await.expect("loads").files, [before]);
+}
+
+/// Its rows have checksums, over what it knew of files.
+#[tokio::test]
+async fn a_catalogue_that_knew_no_ends_goes_on() {
+    let (world, before) = world_of_version_2().await;
+    let read_only = SqliteCatalogue::open_read_only(&world.path()).await.err();
+    assert!(matches!(read_only, Some(CatalogueError::Outdated { .. })), "{read_only:?}");
+    let catalogue = world.open().await;
+    catalogue.commit(Commit { add: vec![file("b")], ..Commit::default() }).await.expect("commits");
+    let contents = catalogue.load().await.expect("loads");
+    assert_eq!((contents.damaged_rows, contents.files), (vec![], vec![before, file("b")]));
+    catalogue.close().await;
+    // The end of a span is as much a part of the row as the others.
+    world.meddle(&["UPDATE files SET end_max = 6 WHERE id = 'b'"]).await;
+    let contents = world.open().await.load().await.expect("loads");
+    assert_eq!((contents.damaged_rows.len(), contents.files.len()), (1, 1));
 }

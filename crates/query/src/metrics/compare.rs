@@ -289,7 +289,7 @@ impl Compare<'_> {
     /// everything is counted once more, each row group by itself and added only when all of it was read.
     fn over_columns(&self, filter: &Expression, files: &[&Arc<SpanFile>], met: &mut Met) -> Counts {
         let Question { snapshot, reach, .. } = self.question;
-        let (trial, failed) = (Reach::of(snapshot, &self.steps.range), AtomicBool::new(false));
+        let (trial, failed) = (Reach::of(snapshot, &self.steps.window()), AtomicBool::new(false));
         let (mut all, mut done) = self.over_row_groups(filter, files, &trial, |scan, piece, own| {
             let counted = self.count_row_group(scan, piece, own);
             failed.fetch_or(counted.is_err(), Ordering::Relaxed);
@@ -319,7 +319,7 @@ impl Compare<'_> {
         count: impl Fn(&Scan<'_>, &Piece<'f>, &mut Counts) -> Result<()> + Sync,
     ) -> (Vec<Counts>, Done) {
         let bounds = self.question.bounds;
-        let scan = Scan { filter, exactly: &[], start: self.steps.range.clone(), bounds };
+        let scan = Scan { filter, exactly: &[], window: self.steps.window(), bounds };
         each_row_group(bounds, reach, files, || self.begin(), |piece, own| count(&scan, piece, own))
     }
 
@@ -327,7 +327,7 @@ impl Compare<'_> {
         let row_group = piece.rows(scan.bounds);
         let wanted = scan.matching_rows(row_group)?;
         let selecting =
-            Scan { filter: &self.plan.selection, exactly: &[], start: scan.start.clone(), bounds: scan.bounds };
+            Scan { filter: &self.plan.selection, exactly: &[], window: scan.window.clone(), bounds: scan.bounds };
         let selected = &selecting.matching_rows(row_group)? & &wanted;
         let rows = Rows::new(row_group, wanted.clone());
         if rows.count() == 0 || self.question.bounds.exceeded() {

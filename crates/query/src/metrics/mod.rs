@@ -17,7 +17,7 @@ mod traces;
 
 use std::ops::Range;
 
-use tracehouse_scan::{Held, Reservation};
+use tracehouse_scan::{Held, Reservation, Window};
 use tracehouse_traceql::{MetricsExpr, Query, QueryExpr};
 
 use crate::assemble::Omitted;
@@ -43,6 +43,10 @@ pub(crate) struct Steps {
 }
 
 impl Steps {
+    pub(crate) fn window(&self) -> Window {
+        Window::starting(self.range.clone())
+    }
+
     pub(crate) fn of(request: &MetricsRequest) -> Result<Self, QueryError> {
         let range = request.start_unix_nanos..request.end_unix_nanos;
         let Some(total) = range.end.checked_sub(range.start).filter(|total| *total > 0) else {

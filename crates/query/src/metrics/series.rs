@@ -205,7 +205,7 @@ impl Run<'_> {
         met: &mut Met,
     ) -> Gathered<C> {
         let Question { bounds, reach, .. } = self.question;
-        let scan = Scan { filter, exactly: &[], start: self.steps.range.clone(), bounds };
+        let scan = Scan { filter, exactly: &[], window: self.steps.window(), bounds };
         let mut gathered = self.begin();
         columns::gather_memory(self, filter, &mut gathered);
         let (all, done) = each_row_group(
@@ -244,7 +244,7 @@ pub(super) fn matching_files<'s>(
     met: &mut Met,
 ) -> Vec<&'s Arc<SpanFile>> {
     let driver = &series.plan.drivers.span;
-    let scan = Scan { filter: driver, exactly: &[], start: steps.range.clone(), bounds: question.bounds };
+    let scan = Scan { filter: driver, exactly: &[], window: steps.window(), bounds: question.bounds };
     let files = scan.files(question.snapshot);
     met.inspected.files_total += files.len() as u64;
     met.inspected.spans += question.snapshot.hot.iter().map(|hot| hot.spans.len() as u64).sum::<u64>();

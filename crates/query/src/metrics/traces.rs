@@ -72,7 +72,7 @@ impl WholeTraces<'_> {
                 for tree in &found.trees {
                     let facts = TraceFacts::of(&found.spans, tree);
                     let evaluation = Evaluation::new(&found.spans, tree, &facts);
-                    let spansets = evaluation.run(&self.series.plan.stages, &self.steps.range);
+                    let spansets = evaluation.run(&self.series.plan.stages, &self.steps.window());
                     look(&found.spans, &facts, union_of(&spansets), own);
                     omitted.lock().add(tree.omitted());
                 }
@@ -95,7 +95,7 @@ impl WholeTraces<'_> {
     ) -> (Vec<(u32, TraceId)>, Held) {
         let Question { snapshot, bounds, reach } = self.question;
         let drivers = &self.series.plan.drivers;
-        let scan = Scan { filter: &drivers.span, exactly: &[], start: self.steps.range.clone(), bounds };
+        let scan = Scan { filter: &drivers.span, exactly: &[], window: self.steps.window(), bounds };
         let mut in_memory = Candidates::default();
         snapshot.hot.iter().for_each(|hot| scan.look_at_memory(&hot.spans, &mut in_memory));
         let in_memory = in_memory.take_newer_than(i64::MIN);

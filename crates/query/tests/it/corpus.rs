@@ -1,9 +1,10 @@
 //! Every query of the corpus over fixed spans: the engine must answer as the reference does, wherever the spans lie.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use tracehouse_model::{AnyValue, Span, SpanBatch, TenantId, TraceId};
-use tracehouse_query::{MetricsRequest, SearchRequest, Series};
+use tracehouse_query::{MetricsRequest, SearchRequest, Selects, Series};
 use tracehouse_traceql::QueryExpr;
 
 use crate::reference::{self, ReferenceSeries, Steps};
@@ -64,7 +65,12 @@ async fn run_corpus(file: &str, text: &str) {
 pub(crate) async fn check(shop: &Shop, spans: &[Span], query: &str) -> Result<bool, String> {
     let compiled = tracehouse_traceql::compile(query).map_err(|error| error.render(query).to_string())?;
     match compiled.expr {
-        QueryExpr::Spans(_) => check_search(shop, spans, query).await,
+        QueryExpr::Spans(_) => {
+            // A range in which all begin, and one before whose begin some do.
+            let found = check_search(shop, spans, query, RANGE, Selects::Starting).await?;
+            let later = RANGE.start + 5 * SECOND..RANGE.end;
+            Ok(found | check_search(shop, spans, query, later, Selects::Overlapping).await?)
+        }
         QueryExpr::Metrics(_) => {
             let mut found = false;
             for step in [None, Some(7 * SECOND)] {
@@ -77,11 +83,18 @@ pub(crate) async fn check(shop: &Shop, spans: &[Span], query: &str) -> Result<bo
 
 type Found = BTreeMap<TraceId, Vec<(Vec<(String, Option<AnyValue>)>, BTreeSet<String>)>>;
 
-async fn check_search(shop: &Shop, spans: &[Span], query: &str) -> Result<bool, String> {
+async fn check_search(
+    shop: &Shop,
+    spans: &[Span],
+    query: &str,
+    range: Range<i64>,
+    selects: Selects,
+) -> Result<bool, String> {
     let request = SearchRequest {
         traceql: Some(query.to_owned()),
-        start_unix_nanos: Some(RANGE.start),
-        end_unix_nanos: Some(RANGE.end),
+        start_unix_nanos: Some(range.start),
+        end_unix_nanos: Some(range.end),
+        selects,
         limit: 1000,
         spans_per_spanset: usize::MAX,
         ..SearchRequest::default()
@@ -98,8 +111,15 @@ async fn check_search(shop: &Shop, spans: &[Span], query: &str) -> Result<bool, 
         });
         found.insert(trace.trace_id, sorted(spansets.collect()));
     }
+    let selected = |span: &Span| match selects {
+        Selects::Starting => range.contains(&span.start_unix_nanos),
+        Selects::Overlapping => {
+            let end = span.start_unix_nanos.saturating_add(span.duration_nanos);
+            span.start_unix_nanos < range.end && (span.start_unix_nanos >= range.start || end > range.start)
+        }
+    };
     let mut expected: Found = BTreeMap::new();
-    for (trace, spansets) in reference::search(spans, query, &RANGE) {
+    for (trace, spansets) in reference::search(spans, query, &selected) {
         let spansets = spansets
             .into_iter()
             .map(|spanset| (spanset.by, spanset.spans.iter().map(|(id, _)| id.to_string()).collect()));

@@ -13,3 +13,4 @@ mod shop;
 mod traces;
 mod unreadable;
 mod wild;
+mod windows;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use object_store::local::LocalFileSystem;
 use tempfile::TempDir;
-use tracehouse_catalogue::SqliteCatalogue;
+use tracehouse_catalogue::{Catalogue, CatalogueContents, Commit, FileRecord, SqliteCatalogue};
 use tracehouse_model::{
     AnyValue, AttributeLists, AttributeValue, ManualClock, Randomness, Span, SpanBatch, SpanFields, SpanId,
     StringTable, SystemRandomness, TenantId, TraceId, kind, status,
@@ -34,6 +34,26 @@ impl Shop {
         self.store.shutdown().await.expect("stops");
         let Self { store, engine, folder } = self;
         drop((store, engine));
+        Self::open_in(folder).await
+    }
+
+    /// The same store as if an earlier version had written its catalogue, which did not say when spans end.
+    pub(crate) async fn without_ends(self) -> Self {
+        self.store.shutdown().await.expect("stops");
+        let Self { store, engine, folder } = self;
+        drop((store, engine));
+        let path = folder.path().join("catalogue.sqlite");
+        let catalogue = SqliteCatalogue::open(&path).await.expect("opens");
+        let CatalogueContents { files, log_positions, meta, .. } = catalogue.load().await.expect("loads");
+        catalogue.close().await;
+        for end in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(folder.path().join(format!("catalogue.sqlite{end}")));
+        }
+        let add = files.into_iter().map(|file| FileRecord { end_max: None, ..file }).collect();
+        let meta = meta.into_iter().collect();
+        let catalogue = SqliteCatalogue::open(&path).await.expect("opens");
+        catalogue.commit(Commit { add, log_positions, meta, ..Commit::default() }).await.expect("there is room");
+        catalogue.close().await;
         Self::open_in(folder).await
     }
 

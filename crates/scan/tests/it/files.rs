@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parquet::errors::ParquetError;
-use tracehouse_scan::{Done, Piece, Pool, Reach, each_row_group, no_room};
+use tracehouse_scan::{Done, Piece, Pool, Reach, Window, each_row_group, no_room};
 use tracehouse_store::{Snapshot, SpanFile, Unreadable, UnreadableReason};
 
 use crate::stored::Stored;
@@ -28,7 +28,7 @@ fn io_error() -> ParquetError {
 async fn every_row_group_is_read_once() {
     let stored = Stored::files(20, 3).await;
     let (snapshot, pool) = (stored.snapshot(), Pool::new(1 << 20));
-    let ((bounds, _), reach) = (stored.bounds(&pool), Reach::of(&snapshot, &EVER));
+    let ((bounds, _), reach) = (stored.bounds(&pool), Reach::of(&snapshot, &Window::starting(EVER)));
     let files = files(&snapshot);
     let (all, done) = each_row_group(&bounds, &reach, &files, Vec::new, |piece: &Piece<'_>, own| {
         own.push((piece.number, piece.row_group));
@@ -55,7 +55,7 @@ async fn what_fails_once_is_done_again_and_what_fails_twice_is_left_out() {
     let snapshot = stored.snapshot();
     for (fails, said) in CASES {
         let pool = Pool::new(1 << 20);
-        let ((bounds, _), reach) = (stored.bounds(&pool), Reach::of(&snapshot, &EVER));
+        let ((bounds, _), reach) = (stored.bounds(&pool), Reach::of(&snapshot, &Window::starting(EVER)));
         let attempts = AtomicUsize::new(0);
         let (all, done) = each_row_group(
             &bounds,
@@ -88,7 +88,7 @@ async fn what_fails_once_is_done_again_and_what_fails_twice_is_left_out() {
 async fn a_question_without_memory_blames_no_file() {
     let stored = Stored::files(5, 3).await;
     let (snapshot, pool) = (stored.snapshot(), Pool::new(1 << 10));
-    let ((bounds, _), reach) = (stored.bounds(&pool), Reach::of(&snapshot, &EVER));
+    let ((bounds, _), reach) = (stored.bounds(&pool), Reach::of(&snapshot, &Window::starting(EVER)));
     let (_, done) = each_row_group(
         &bounds,
         &reach,
@@ -105,7 +105,7 @@ async fn a_question_without_memory_blames_no_file() {
 async fn the_end_of_the_time_ends_it() {
     let stored = Stored::files(20, 3).await;
     let (snapshot, pool) = (stored.snapshot(), Pool::new(1 << 20));
-    let ((bounds, _), reach) = (stored.bounds(&pool), Reach::of(&snapshot, &EVER));
+    let ((bounds, _), reach) = (stored.bounds(&pool), Reach::of(&snapshot, &Window::starting(EVER)));
     let read = AtomicUsize::new(0);
     let (_, done) = each_row_group(
         &bounds,
@@ -127,7 +127,7 @@ async fn the_end_of_the_time_ends_it() {
 async fn nobody_waits_any_more() {
     let stored = Stored::files(20, 3).await;
     let (snapshot, pool) = (stored.snapshot(), Pool::new(1 << 20));
-    let ((bounds, cancelled), reach) = (stored.bounds(&pool), Reach::of(&snapshot, &EVER));
+    let ((bounds, cancelled), reach) = (stored.bounds(&pool), Reach::of(&snapshot, &Window::starting(EVER)));
     let (_, done) = each_row_group(
         &bounds,
         &reach,
@@ -150,6 +150,7 @@ async fn files_of_unknown_size_are_not_said_to_be_empty() {
         spans,
         start_min: number,
         start_max: number,
+        end_max: None,
         reason: UnreadableReason::Unknown,
     };
     let cases = [
@@ -169,7 +170,7 @@ async fn files_of_unknown_size_are_not_said_to_be_empty() {
     for (files, expected) in cases {
         let mut snapshot = stored.snapshot();
         snapshot.unreadable = Arc::new(files);
-        let reason = Reach::of(&snapshot, &EVER).partial_reason().expect("it is partial");
+        let reason = Reach::of(&snapshot, &Window::starting(EVER)).partial_reason().expect("it is partial");
         assert!(reason.starts_with(expected), "{reason}");
     }
 }

@@ -24,6 +24,7 @@ use super::pages::{CheckedPages, PageFile, RowGroupPages, decompress};
 use super::seal::Section;
 use super::shape::Shape;
 use super::source::FileSource;
+use super::summary::end_of;
 use super::trace_filter::{FilterPages, TraceFilter};
 
 /// Which columns are read into spans.
@@ -318,6 +319,20 @@ impl OpenFile {
     /// Minimum and maximum of an `INT64` column in a row group, if the file says.
     pub fn int_range(&self, row_group: usize, column_name: &str) -> Option<(i64, i64)> {
         self.file.index.chunk(row_group, self.leaf(column_name)?).int_range()
+    }
+
+    /// A moment after which no span of a row group ends, if the file says when they begin and how long they are.
+    pub fn latest_end(&self, row_group: usize) -> Option<i64> {
+        let (_, last) = self.int_range(row_group, "start_time")?;
+        let (_, longest) = self.int_range(row_group, "duration_nanos")?;
+        Some(end_of(last, longest))
+    }
+
+    /// The same of the file as a whole.
+    pub(crate) fn latest_end_of_all(&self) -> Option<i64> {
+        (0..self.row_groups())
+            .map(|row_group| self.latest_end(row_group))
+            .try_fold(i64::MIN, |latest, end| Some(latest.max(end?)))
     }
 
     /// The text that every row of a row group has in a column, if the file says that it is one and the same.

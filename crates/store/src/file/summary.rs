@@ -13,6 +13,8 @@ pub(crate) struct WrittenFile {
     pub(crate) spans: u64,
     pub(crate) start_min: i64,
     pub(crate) start_max: i64,
+    /// When the last span ends.
+    pub(crate) end_max: i64,
     /// Bit `i` is set if a span begins in minute `i` of the hour of `start_min`; all are if spans begin in other hours too.
     pub(crate) minutes: u64,
     pub(crate) row_groups: u32,
@@ -22,6 +24,11 @@ pub(crate) struct WrittenFile {
     pub(crate) contents: FileContents,
 }
 
+/// When a span ends. One that claims to end before it begins ends where it begins.
+pub(super) fn end_of(start_unix_nanos: i64, duration_nanos: i64) -> i64 {
+    start_unix_nanos.saturating_add(duration_nanos.max(0))
+}
+
 const NANOS_PER_MINUTE: i64 = 60_000_000_000;
 const MINUTES_PER_HOUR: i64 = 60;
 
@@ -29,6 +36,7 @@ const MINUTES_PER_HOUR: i64 = 60;
 pub(super) struct Summary {
     spans: u64,
     start: Option<(i64, i64)>,
+    end_max: i64,
     minutes: u64,
     trace_hashes: Vec<u64>,
     services: ServiceNames,
@@ -42,6 +50,7 @@ impl Default for Summary {
         Self {
             spans: 0,
             start: None,
+            end_max: i64::MIN,
             minutes: 0,
             trace_hashes: Vec::new(),
             services: ServiceNames::default(),
@@ -70,6 +79,7 @@ impl Summary {
             }
             start_min = start_min.min(batch.start_unix_nanos[row]);
             start_max = start_max.max(batch.start_unix_nanos[row]);
+            self.end_max = self.end_max.max(end_of(batch.start_unix_nanos[row], batch.duration_nanos[row]));
             self.minutes |= 1 << batch.start_unix_nanos[row].div_euclid(NANOS_PER_MINUTE).rem_euclid(MINUTES_PER_HOUR);
             let remap = &group.strings.remaps[at.batch as usize];
             let pair = (remap[batch.service_name(row) as usize], remap[batch.name[row] as usize]);
@@ -139,6 +149,7 @@ impl Summary {
             spans: self.spans,
             start_min,
             start_max,
+            end_max: if self.spans == 0 { 0 } else { self.end_max },
             minutes: if of_one_hour { self.minutes } else { u64::MAX },
             row_groups: 0,
             tail_bytes: 0,

@@ -258,6 +258,38 @@ async fn a_lost_catalogue_costs_nothing() {
     check_hours("merged", &store, 0..3);
 }
 
+/// When the last span of a file ends is in the catalogue, and in the file for a catalogue that is made anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_known_when_spans_end_also_after_a_catalogue_was_lost() {
+    const LONG: i64 = 2 * HOUR + 5;
+    let world = World::new();
+    let store = world.open().await;
+    let mut spans = spans_of_hours(0..3);
+    spans[7].duration_nanos = LONG;
+    // One that claims to end before it begins ends where it begins.
+    spans[60].duration_nanos = -LONG;
+    append(&store, batch_of(&spans)).await;
+    store.flush().await.expect("the flush succeeds");
+    store.shutdown().await.expect("the store stops");
+    let end = |span: &Span| span.start_unix_nanos + span.duration_nanos.max(0);
+    let ends: Vec<i64> = spans.chunks(50).map(|hour| hour.iter().map(end).max().expect("fifty")).collect();
+    let known = async || {
+        let mut known = records(&world).await;
+        known.sort_by_key(|record| record.start_min);
+        known.into_iter().map(|record| record.end_max.expect("it is known")).collect::<Vec<i64>>()
+    };
+    assert_eq!(known().await, ends);
+    world.lose_catalogue().await;
+    fs::remove_dir_all(world.log_dir()).expect("there is a log");
+    repair_fully("lost", &world, RepairOptions::default()).await;
+    // The last start and the longest duration stand in a file, not which spans they are of.
+    for ((told, end), hour) in known().await.into_iter().zip(ends).zip(0..) {
+        let last_start = NOON + hour * HOUR + 49;
+        assert!((end..=last_start.max(end) + LONG).contains(&told), "{hour}: {told} for {end}");
+        assert!(hour == 0 || told < NOON + (hour + 1) * HOUR, "{hour}: {told} is not the end of another file");
+    }
+}
+
 /// The same with no server start between the loss and the repair, and with names that an earlier version gave.
 #[tokio::test(flavor = "multi_thread")]
 async fn files_that_an_earlier_version_renamed_are_adopted() {

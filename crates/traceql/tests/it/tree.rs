@@ -74,3 +74,33 @@ fn the_last_hint_counts() {
     assert_eq!(parsed.hint("a"), Some(&Static::Duration(2_000_000_000)));
     assert_eq!(parsed.hint("b"), None);
 }
+
+/// Answers name fields as Tempo's do, and what they name it can be asked for again.
+#[test]
+fn labels() {
+    let table = [
+        ("childCount", "span:childCount"),
+        ("span:childCount", "span:childCount"),
+        ("span:duration", "duration"),
+        ("trace:rootService", "rootServiceName"),
+        ("event:name", "event:name"),
+        (".a.b", ".a.b"),
+        ("resource.\"service.name\"", "resource.service.name"),
+        ("parent.service.name", "parent.service.name"),
+        ("parent.\"service.name\"", "parent.service.name"),
+        ("parent.resource.service.name", "parent.resource.service.name"),
+        ("parent.\"resource.service.name\"", "parent.\"resource.service.name\""),
+        ("span.größe@1", "span.größe@1"),
+        ("span.\"a key\"", "span.\"a key\""),
+        ("span.\"a=\\\"b\\\\\"", "span.\"a=\\\"b\\\\\""),
+    ];
+    for (field, label) in table {
+        let field = condition(&format!("{{ {field} = nil }}"));
+        let FieldExpr::Compare { left: field, .. } = field else { panic!("a comparison") };
+        assert_eq!(field.label(), label);
+        let FieldExpr::Compare { left: again, .. } = condition(&format!("{{ {label} = nil }}")) else {
+            panic!("a comparison")
+        };
+        assert_eq!(again.to_string(), field.to_string(), "{label}");
+    }
+}

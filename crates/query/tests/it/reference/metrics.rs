@@ -90,7 +90,7 @@ fn compute(spans: &[Span], expr: &MetricsExpr, steps: &Steps) -> Operand {
             let traces = Trace::all(spans);
             let mut counted = Vec::new();
             for trace in traces.values() {
-                for row in united(&run(trace, pipeline, &steps.range)) {
+                for row in united(&run(trace, pipeline, &|span| steps.range.contains(&span.start_unix_nanos))) {
                     let weight = trace.spans[row].sampling_threshold.map_or(1.0, Threshold::adjusted_count);
                     counted.push(Counted { trace, row, step: steps.of(trace.spans[row]), weight });
                 }

@@ -1,7 +1,6 @@
 //! Pipelines over one trace.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 
 use tracehouse_model::{AnyValue, Span, TraceId};
 use tracehouse_traceql::{
@@ -20,13 +19,13 @@ pub(super) struct Spanset {
     pub(super) rows: Rows,
 }
 
-/// Traces of which a query leaves spans.
-pub(crate) fn search(spans: &[Span], query: &str, range: &Range<i64>) -> BTreeMap<TraceId, TraceResult> {
+/// Traces of which a query leaves spans, of those that are selected.
+pub(crate) fn search(spans: &[Span], query: &str, selected: &dyn Fn(&Span) -> bool) -> BTreeMap<TraceId, TraceResult> {
     let query = tracehouse_traceql::compile(query).expect("the query is right");
     let QueryExpr::Spans(pipeline) = query.expr else { panic!("a query that selects spans") };
     let mut found = BTreeMap::new();
     for (id, trace) in Trace::all(spans) {
-        let spansets = run(&trace, &pipeline, range);
+        let spansets = run(&trace, &pipeline, selected);
         if !spansets.is_empty() {
             let keyed = |spanset: Spanset| SpansetResult {
                 spans: spanset.rows.iter().map(|&row| trace.key(row)).collect(),
@@ -38,8 +37,8 @@ pub(crate) fn search(spans: &[Span], query: &str, range: &Range<i64>) -> BTreeMa
     found
 }
 
-pub(super) fn run(trace: &Trace<'_>, pipeline: &Pipeline, range: &Range<i64>) -> Vec<Spanset> {
-    let all: Rows = (0..trace.spans.len()).filter(|&row| range.contains(&trace.spans[row].start_unix_nanos)).collect();
+pub(super) fn run(trace: &Trace<'_>, pipeline: &Pipeline, selected: &dyn Fn(&Span) -> bool) -> Vec<Spanset> {
+    let all: Rows = (0..trace.spans.len()).filter(|&row| selected(trace.spans[row])).collect();
     stages(trace, pipeline, vec![Spanset { by: Vec::new(), rows: all.clone() }], &all)
 }
 

@@ -1,0 +1,161 @@
+//! Ranges of time: by when spans begin, and by what overlaps them.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use tracehouse_model::{SpanBatch, SpanFields, SpanId, TenantId, TraceId, status};
+use tracehouse_query::{SearchRequest, Selects};
+
+use crate::shop::{NOON, Shop, trace_id};
+
+const SECOND: i64 = 1_000_000_000;
+const MINUTE: i64 = 60 * SECOND;
+const HOUR: i64 = 60 * MINUTE;
+const YEAR: i64 = 365 * 24 * HOUR;
+
+/// Start and duration of the spans, each of a trace of its own, in the batches in which they are stored: those of an hour together.
+const SPANS: [&[(i64, i64)]; 6] = [
+    // A job of two hours that ended 200 seconds before noon, and ordinary spans of its time.
+    &[(NOON - 2 * HOUR - 200 * SECOND, 2 * HOUR), (NOON - 2 * HOUR - 199 * SECOND, SECOND)],
+    // Spans that overlap nothing near noon: this file is not read for it.
+    &[(NOON - 5 * HOUR, SECOND), (NOON - 5 * HOUR + MINUTE, 2 * MINUTE)],
+    // Years long, until after noon.
+    &[(NOON - YEAR, YEAR + 2 * MINUTE), (NOON - YEAR + SECOND, SECOND)],
+    // At the borders of the quarter of an hour before noon, some without length or with one that can't be.
+    &[
+        (NOON - 15 * MINUTE, 0),
+        (NOON - 15 * MINUTE - 1, 0),
+        (NOON - 15 * MINUTE - 1, 1),
+        (NOON - 15 * MINUTE - 1, 2),
+        (NOON - 20 * MINUTE, -MINUTE),
+        (NOON - 5 * MINUTE, -HOUR),
+        (NOON - MINUTE, MINUTE),
+        (NOON - 1, 5),
+    ],
+    // Its end lies beyond all times.
+    &[(NOON - 8 * HOUR, i64::MAX), (NOON - 8 * HOUR + SECOND, 1)],
+    // After noon.
+    &[(NOON, 0), (NOON + SECOND, HOUR)],
+];
+
+fn spans() -> impl Iterator<Item = (u64, i64, i64)> {
+    let all = SPANS.iter().flat_map(|spans| spans.iter());
+    (1..).zip(all).map(|(number, &(start, duration))| (number, start, duration))
+}
+
+fn batches() -> Vec<SpanBatch> {
+    let mut numbered = spans();
+    let batch = |count: usize| {
+        let mut batch = SpanBatch::new();
+        let resource = batch.finish_resource(0, 0);
+        let scope = batch.finish_scope(0, 0, 0, 0);
+        for (number, start_unix_nanos, duration_nanos) in numbered.by_ref().take(count) {
+            batch.finish_span(SpanFields {
+                trace_id: trace_id(number),
+                span_id: SpanId(number.to_be_bytes()),
+                start_unix_nanos,
+                duration_nanos,
+                status_code: status::ERROR,
+                resource,
+                scope,
+                ..SpanFields::default()
+            });
+        }
+        batch
+    };
+    SPANS.iter().map(|spans| spans.len()).map(batch).collect()
+}
+
+/// What must be found, said as plainly as can be.
+fn expected(range: &Range<i64>, selects: Selects) -> BTreeSet<TraceId> {
+    let selected = |start: i64, duration: i64| {
+        let end = i128::from(start) + i128::from(duration);
+        let begins_inside = range.contains(&start);
+        match selects {
+            Selects::Starting => begins_inside,
+            Selects::Overlapping => begins_inside || start < range.start && end > i128::from(range.start),
+        }
+    };
+    spans().filter(|(_, start, duration)| selected(*start, *duration)).map(|(number, ..)| trace_id(number)).collect()
+}
+
+async fn check(shop: &Shop, layout: &str) {
+    let ranges = [
+        NOON - 15 * MINUTE..NOON,
+        // Inside the job, and inside all that is longer.
+        NOON - HOUR..NOON - HOUR + 1,
+        NOON - YEAR + HOUR..NOON - YEAR + 2 * HOUR,
+        NOON - 3 * HOUR..NOON + 2 * HOUR,
+        NOON..NOON + 1,
+        i64::MIN..i64::MAX,
+        NOON + 3 * YEAR..i64::MAX,
+    ];
+    for range in ranges {
+        for (query, selects) in [
+            ("{ status = error }", Selects::Starting),
+            ("{ status = error }", Selects::Overlapping),
+            ("{ }", Selects::Overlapping),
+            // Of whole traces.
+            ("{ status = error } | count() > 0", Selects::Overlapping),
+            ("{ trace:duration >= 0s || childCount = 0 }", Selects::Overlapping),
+        ] {
+            let request = SearchRequest {
+                traceql: Some(query.to_owned()),
+                start_unix_nanos: Some(range.start),
+                end_unix_nanos: Some(range.end),
+                selects,
+                limit: 100,
+                ..SearchRequest::default()
+            };
+            let answer = shop.engine.search(&TenantId::default(), request).await.expect("a valid search");
+            assert_eq!(answer.partial_reason, None);
+            let found: BTreeSet<TraceId> = answer.traces.iter().map(|trace| trace.trace_id).collect();
+            assert_eq!(found, expected(&range, selects), "{layout}: {query} {selects:?} {range:?}");
+        }
+    }
+}
+
+/// How many files a search of the last quarter of an hour has in its range.
+async fn files_near_noon(shop: &Shop) -> u64 {
+    let request = SearchRequest {
+        start_unix_nanos: Some(NOON - 15 * MINUTE),
+        end_unix_nanos: Some(NOON),
+        selects: Selects::Overlapping,
+        limit: 100,
+        ..SearchRequest::default()
+    };
+    let answer = shop.engine.search(&TenantId::default(), request).await.expect("a valid search");
+    answer.inspected.files_total
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_selects_what_overlaps_it_wherever_it_is() {
+    let shop = Shop::open().await;
+    for batch in batches() {
+        shop.append(batch).await;
+    }
+    check(&shop, "in memory").await;
+    shop.store.flush().await.expect("the flush succeeds");
+    check(&shop, "stored").await;
+    // The job, what is years long, what ends never, and the two hours themselves: not those that neither begin nor end near it.
+    assert_eq!(files_near_noon(&shop).await, 5);
+    shop.store.compact().await.expect("the merge succeeds");
+    check(&shop, "merged").await;
+    let shop = shop.restart().await;
+    assert_eq!(files_near_noon(&shop).await, 5, "the catalogue says it");
+    check(&shop, "after a start").await;
+}
+
+/// Files of an earlier version are looked at until it is known when their spans end, which their pages tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalogue_that_knows_no_ends_loses_nothing() {
+    let shop = Shop::open().await;
+    for batch in batches() {
+        shop.append(batch).await;
+    }
+    shop.store.flush().await.expect("the flush succeeds");
+    let shop = shop.without_ends().await;
+    assert_eq!(files_near_noon(&shop).await, 6, "all that do not begin after it");
+    assert_eq!(files_near_noon(&shop).await, 5, "each was opened once");
+    check(&shop, "without ends").await;
+}
