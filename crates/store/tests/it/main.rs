@@ -20,6 +20,7 @@ mod power_cut;
 mod pressure;
 mod retention;
 mod round_trip;
+mod shared_ids;
 #[path = "../../../model/tests/it/spans.rs"]
 mod spans;
 mod start;
