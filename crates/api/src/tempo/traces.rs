@@ -15,6 +15,7 @@ use crate::params::TracePath;
 use crate::problem::Problem;
 use crate::state::ApiState;
 use crate::tenant::Tenant;
+use crate::unique_ids::{Halves, make_unique};
 
 /// More spans of a trace are left out, and the answer says so: Grafana takes the whole trace into memory.
 const SPANS_MAX: usize = 200_000;
@@ -62,15 +63,19 @@ async fn find(state: &ApiState, tenant: &Tenant, path: &TracePath, uri: &Uri) ->
 async fn answer(
     state: &ApiState,
     headers: &HeaderMap,
-    trace: Trace,
+    mut trace: Trace,
     write_json: fn(&Trace) -> Vec<u8>,
     write_protobuf: fn(&Trace) -> Vec<u8>,
 ) -> Result<Response, Problem> {
     let protobuf = wants_protobuf(headers);
     let (content_type, write) = if protobuf { (PROTOBUF, write_protobuf) } else { (JSON, write_json) };
     let partial = partial_reason(&trace).and_then(|reason| HeaderValue::from_str(&reason).ok());
-    let memory = vec![trace.memory.clone()];
-    let response = large(state, headers, trace.spans.len(), content_type, move || write(&trace)).await?;
+    let (spans, memory) = (trace.spans.len(), vec![trace.memory.clone()]);
+    let write = move || {
+        make_unique(&mut trace, Halves::OnlyCalls);
+        write(&trace)
+    };
+    let response = large(state, headers, spans, content_type, write).await?;
     let mut response = until_sent(response, memory);
     response.headers_mut().append(VARY, HeaderValue::from_name(ACCEPT));
     if let Some(reason) = partial {
