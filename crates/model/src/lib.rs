@@ -32,6 +32,7 @@ mod span;
 mod strings;
 mod tenant;
 mod threshold;
+mod tree;
 
 pub use any_value::{AnyValue, CanonicalJsonError, double_text, parse_double};
 pub use attributes::{AttributeLists, AttributeValue, ValueTag};
@@ -49,6 +50,7 @@ pub use span::{Event, Link, Span};
 pub use strings::{StringCode, StringTable};
 pub use tenant::{TENANT_HEADER, TenantError, TenantId};
 pub use threshold::Threshold;
+pub use tree::{ParentRow, Placer, Placing, PlacingRank, derived_span_id, is_callee, is_caller};
 
 /// Span kinds as OTLP numbers them.
 pub mod kind {

@@ -2,13 +2,12 @@
 
 use std::ops::Range;
 
-use tracehouse_model::{SeededMap, SeededSet, SpanBatch, TraceId, kind, status};
+use tracehouse_model::{ParentRow, Placer, SpanBatch, TraceId, status};
 use tracehouse_scan::{Bounds, Held, Part, may_contain, row_bytes};
 use tracehouse_store::{HotBatch, HotRows, OpenFile, Projection};
 
 use crate::copies::{Sources, WithoutCopies};
 use crate::question::Question;
-use crate::request::ParentRow;
 use crate::shares::assembled_bytes_max;
 use crate::whereabouts::Whereabouts;
 
@@ -248,10 +247,10 @@ pub(crate) fn order(gathered: &SpanBatch, sources: &Sources) -> (Vec<u32>, Vec<T
     let trace_of = |row: &u32| gathered.trace_id[*row as usize];
     rows.sort_by_key(trace_of);
     let mut order: Vec<u32> = Vec::with_capacity(rows.len());
-    let mut trees = Vec::new();
+    let (mut trees, mut placer) = (Vec::new(), Placer::default());
     for of_trace in rows.chunk_by(|one, other| trace_of(one) == trace_of(other)) {
         let WithoutCopies { kept, unsure } = WithoutCopies::of(gathered, of_trace, sources);
-        let tree = Tree::of(gathered, &kept);
+        let tree = Tree::of(gathered, &kept, &mut placer);
         let begin = order.len();
         order.extend(&tree.order);
         let of_row = |row: &u32| {
@@ -284,81 +283,87 @@ struct Tree {
 }
 
 impl Tree {
-    fn of(spans: &SpanBatch, kept: &[u32]) -> Self {
-        let mut by_id: SeededMap<u64, u32> = SeededMap::default();
-        by_id.reserve(kept.len());
-        for &row in kept {
-            let entry = by_id.entry(spans.span_id[row as usize].as_u64()).or_insert(row);
-            // A client and a server span that share an id (Zipkin): children belong to the server.
-            if spans.kind[row as usize] == kind::SERVER {
-                *entry = row;
-            }
-        }
-        let parent_of = |row: u32| {
-            let parent = spans.parent_span_id[row as usize];
-            if parent.is_none() {
-                return ParentRow::Root;
-            }
-            match by_id.get(&parent.as_u64()) {
-                Some(&found) if found != row => ParentRow::Row(found),
-                _ => ParentRow::Missing,
-            }
-        };
-        let mut sorted: Vec<u32> = kept.to_vec();
-        sorted.sort_by_key(|&row| {
-            let row = row as usize;
-            (spans.start_unix_nanos[row], std::cmp::Reverse(spans.duration_nanos[row]), spans.span_id[row])
+    /// Of some rows.
+    fn of(spans: &SpanBatch, kept: &[u32], placer: &mut Placer) -> Self {
+        let mut placed: Vec<ParentRow> = Vec::with_capacity(kept.len());
+        placer.place(kept.len(), |at| spans.placing(kept[at] as usize), |parent| placed.push(parent));
+        let mut sorted: Vec<u32> = (0..kept.len() as u32).collect();
+        sorted.sort_by_key(|&at| {
+            let row = kept[at as usize] as usize;
+            let times = (spans.start_unix_nanos[row], std::cmp::Reverse(spans.duration_nanos[row]));
+            (times, spans.span_id[row], spans.kind[row])
         });
-        let mut children: SeededMap<u32, Vec<u32>> = SeededMap::default();
+        let mut walk = Walk::new(kept);
         let mut tops: Vec<u32> = Vec::new();
-        for &row in &sorted {
-            match parent_of(row) {
-                ParentRow::Row(parent) => children.entry(parent).or_default().push(row),
-                ParentRow::Root | ParentRow::Missing => tops.push(row),
+        for &at in &sorted {
+            match placed[at as usize] {
+                ParentRow::Row(parent) => walk.add_child(parent, at),
+                ParentRow::Root | ParentRow::Missing => tops.push(at),
             }
         }
         // Roots before fragments whose parents are missing.
-        tops.sort_by_key(|&row| parent_of(row) == ParentRow::Missing);
-        let mut walk = Walk {
-            children,
-            placed: SeededSet::default(),
-            order: Vec::with_capacity(kept.len()),
-            parent: Vec::with_capacity(kept.len()),
-        };
+        tops.sort_by_key(|&at| placed[at as usize] == ParentRow::Missing);
         for top in tops {
-            walk.descend(top, parent_of(top));
+            walk.descend(top, placed[top as usize]);
         }
         // What is left are circles of parents: each is opened at its earliest span.
-        for row in sorted {
-            if !walk.placed.contains(&row) {
-                walk.descend(row, ParentRow::Missing);
+        for at in sorted {
+            if !walk.done[at as usize] {
+                walk.descend(at, ParentRow::Missing);
             }
         }
         Self { order: walk.order, parent: walk.parent }
     }
 }
 
-struct Walk {
-    children: SeededMap<u32, Vec<u32>>,
-    /// Rows that have their place.
-    placed: SeededSet<u32>,
+/// Goes through spans, which are numbered, from parents to children.
+struct Walk<'a> {
+    /// The row of each.
+    rows: &'a [u32],
+    /// Of each the child that was added last, and of each child the one before it.
+    last_child: Vec<u32>,
+    sibling_before: Vec<u32>,
+    /// Which have their place.
+    done: Vec<bool>,
     order: Vec<u32>,
     parent: Vec<ParentRow>,
 }
 
-impl Walk {
+impl<'a> Walk<'a> {
+    const NONE: u32 = u32::MAX;
+
+    fn new(rows: &'a [u32]) -> Self {
+        let spans = rows.len();
+        Self {
+            rows,
+            last_child: vec![Self::NONE; spans],
+            sibling_before: vec![Self::NONE; spans],
+            done: vec![false; spans],
+            order: Vec::with_capacity(spans),
+            parent: Vec::with_capacity(spans),
+        }
+    }
+
+    /// Children come in their order.
+    fn add_child(&mut self, parent: u32, child: u32) {
+        self.sibling_before[child as usize] = self.last_child[parent as usize];
+        self.last_child[parent as usize] = child;
+    }
+
     /// Without recursion: traces may be as deep as they are long.
     fn descend(&mut self, top: u32, parent: ParentRow) {
         let mut open = vec![(top, parent)];
-        while let Some((row, parent)) = open.pop() {
-            if !self.placed.insert(row) {
+        while let Some((at, parent)) = open.pop() {
+            if std::mem::replace(&mut self.done[at as usize], true) {
                 continue;
             }
             let place = self.order.len() as u32;
-            self.order.push(row);
+            self.order.push(self.rows[at as usize]);
             self.parent.push(parent);
-            if let Some(children) = self.children.get(&row) {
-                open.extend(children.iter().rev().map(|&child| (child, ParentRow::Row(place))));
+            let mut child = self.last_child[at as usize];
+            while child != Self::NONE {
+                open.push((child, ParentRow::Row(place)));
+                child = self.sibling_before[child as usize];
             }
         }
     }

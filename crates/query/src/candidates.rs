@@ -174,8 +174,11 @@ impl Scan<'_> {
         columns.extend(columns_of_conditions(self.exactly, row_group.open.layout()));
         columns.sort_unstable();
         columns.dedup();
+        let ids = if self.filter.mentions_parent { Some(row_group.own_ids()?) } else { None };
         row_group.each_block(rows, Some(&columns), ROWS_PER_CHECK, |spans, block, inside| {
-            let filter = RowExpression::new(self.filter, spans, None);
+            let own_id = |row: usize| ids.as_ref().and_then(|(ids, _)| ids.ids.get(block.start + row));
+            let is_half = |row: usize| own_id(row).is_some_and(|own| *own != spans.span_id[row]);
+            let filter = RowExpression::new(self.filter, spans, None).with_halves(&is_half);
             for &row in inside.iter().filter(|&&row| filter.holds(row) && all_hold(self.exactly, spans, row)) {
                 held.set_bit(block.start + row, true);
             }

@@ -58,6 +58,8 @@ pub(crate) struct Expression {
     pub(crate) text: String,
     /// Whether a span alone does not decide: the expression looks at the trace or the parent.
     pub(crate) needs_trace: bool,
+    /// Whether it looks at the id of the parent, which may be another than the span names.
+    pub(crate) mentions_parent: bool,
     /// Of which traces the spans are for which it can hold; `None` if it doesn't say.
     pub(crate) traces: Option<Vec<TraceId>>,
 }
@@ -67,13 +69,15 @@ impl Expression {
         let mut compiler = Compiler::default();
         let node = compiler.node(expr)?;
         let (traces, needs_trace) = (traces_of(&node), needs_trace(expr));
-        Ok(Self { node, keys: compiler.keys, text: expr.to_string(), needs_trace, traces })
+        let mentions_parent = mentions_parent(expr);
+        Ok(Self { node, keys: compiler.keys, text: expr.to_string(), needs_trace, mentions_parent, traces })
     }
 
     /// Holds for every span.
     pub(crate) fn always() -> Self {
         let node = Node::Literal(Static::Bool(true));
-        Self { node, keys: Vec::new(), text: "true".to_owned(), needs_trace: false, traces: None }
+        let (keys, text) = (Vec::new(), "true".to_owned());
+        Self { node, keys, text, needs_trace: false, mentions_parent: false, traces: None }
     }
 }
 
@@ -200,6 +204,22 @@ pub(crate) fn needs_trace(expr: &FieldExpr) -> bool {
         }
         other => other.children().any(needs_trace),
     }
+}
+
+/// Whether an expression looks at the id of the parent, which is another than the span names if the span is a half of a call whose halves share
+/// an id.
+pub(crate) fn mentions_parent(expr: &FieldExpr) -> bool {
+    use Intrinsic::{NestedSetParent, Parent, ParentId};
+    let is_parent = |intrinsic| matches!(intrinsic, ParentId | Parent | NestedSetParent);
+    matches!(expr, FieldExpr::Intrinsic { intrinsic, .. } if is_parent(*intrinsic))
+        || expr.children().any(mentions_parent)
+}
+
+/// Whether only spans without a parent satisfy a condition on `nestedSetParent`.
+pub(crate) fn asks_for_root_spans(condition: &FieldExpr) -> bool {
+    let FieldExpr::Compare { op, left, right, .. } = condition else { return false };
+    let (op, left, right) = field_first(*op, left, right);
+    asks_for_root(op, left, right) == Some(ComparisonOp::Equal)
 }
 
 /// `nestedSetParent < 0` and its like ask whether a span has a parent, which the span says itself: whether its parent's

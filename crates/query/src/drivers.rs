@@ -4,11 +4,13 @@
 //! Whatever cannot be said this way is left to the evaluation: drivers let too much through, never too little.
 
 use tracehouse_traceql::{
-    AggregateFunction, AttributeScope, ComparisonOp, FieldExpr, Intrinsic, LogicalOp, Pipeline, ScalarExpr,
+    AggregateFunction, AttributeScope, ComparisonOp, FieldExpr, Intrinsic, Kind, LogicalOp, Pipeline, ScalarExpr,
     SpansetExpr, SpansetOp, Stage, Static, StructuralMode, compile_pattern,
 };
 
-use crate::compile::{Expression, attribute, compare, intrinsic, literal, needs_trace};
+use crate::compile::{
+    Expression, asks_for_root_spans, attribute, compare, intrinsic, literal, mentions_parent, needs_trace,
+};
 use crate::error::QueryError;
 use crate::plan::{all_of, number};
 
@@ -153,7 +155,25 @@ fn conditions_of(condition: &FieldExpr) -> usize {
 
 /// What a span that satisfies a condition satisfies by itself, without its trace.
 fn of_span(condition: &FieldExpr) -> Option<FieldExpr> {
-    each_term(condition, &of_span, &|leaf| (!needs_trace(leaf)).then(|| leaf.clone()))
+    each_term(condition, &of_span, &|leaf| match leaf {
+        _ if needs_trace(leaf) => None,
+        _ if mentions_parent(leaf) && !asks_for_no_parent(leaf) => Some(or_callee(leaf)),
+        _ => Some(leaf.clone()),
+    })
+}
+
+/// Whether only spans that name no parent can satisfy a condition: the trace may show one for them, but takes none away.
+fn asks_for_no_parent(condition: &FieldExpr) -> bool {
+    let FieldExpr::Compare { op: ComparisonOp::Equal, left, right, .. } = condition else { return false };
+    let is_parent = matches!(&**left, FieldExpr::Intrinsic { intrinsic: Intrinsic::ParentId | Intrinsic::Parent, .. });
+    is_parent && matches!(&**right, FieldExpr::Literal { value: Static::Nil, .. }) || asks_for_root_spans(condition)
+}
+
+/// What spans satisfy a condition that looks at the parent, or are a half whose parent the trace tells.
+fn or_callee(condition: &FieldExpr) -> FieldExpr {
+    let of_kind = |kind| compare(ComparisonOp::Equal, intrinsic(Intrinsic::Kind), Static::Kind(kind));
+    let halves = FieldExpr::logical(LogicalOp::Or, of_kind(Kind::Server), of_kind(Kind::Consumer));
+    FieldExpr::logical(LogicalOp::Or, condition.clone(), halves)
 }
 
 /// What the root of the trace satisfies if a span satisfies a condition. Nothing is known of a trace without a root, whose

@@ -3,14 +3,13 @@
 //! Spans are rows of the trace in pre-order, so a parent stands before its children and one pass in either direction
 //! carries a fact down to descendants or up to ancestors.
 
-use tracehouse_model::{AnyValue, SeededMap, SpanBatch, kind, status};
+use tracehouse_model::{AnyValue, ParentRow, SeededMap, SpanBatch, kind, status};
 use tracehouse_scan::Window;
 use tracehouse_traceql::{ComparisonOp, Relation, SpansetOp, Static, StructuralMode};
 
 use crate::assemble::TraceTree;
 use crate::compile::Expression;
 use crate::plan::{AggregateKind, NamedField, PlanStage, ScalarNode, SpansetNode};
-use crate::request::ParentRow;
 use crate::row_eval::{RowExpression, TraceFacts};
 use crate::value::{Value, calculate, compare};
 
@@ -135,13 +134,23 @@ impl<'a> Evaluation<'a> {
                 }
             }
             Relation::Sibling => {
-                let ids = &self.spans.parent_span_id[self.tree.rows.clone()];
-                let mut of_left: SeededMap<u64, u32> = SeededMap::default();
-                for at in left.iter().map(place).filter(|&at| !ids[at].is_none()) {
-                    *of_left.entry(ids[at].as_u64()).or_default() += 1;
+                // Two may name the same parent though it is missing.
+                let beneath = |at: usize| {
+                    let row = first + at;
+                    if let ParentRow::Row(parent) = self.tree.parent[at]
+                        && self.spans.span_id[first + parent as usize] == self.spans.span_id[row]
+                    {
+                        return Some((self.spans.span_id[row].as_u64(), true));
+                    }
+                    let named = self.spans.parent_span_id[row];
+                    (!named.is_none()).then_some((named.as_u64(), false))
+                };
+                let mut of_left: SeededMap<(u64, bool), u32> = SeededMap::default();
+                for parent in left.iter().filter_map(|row| beneath(place(row))) {
+                    *of_left.entry(parent).or_default() += 1;
                 }
-                for at in (0..spans).filter(|&at| !ids[at].is_none()) {
-                    let siblings = of_left.get(&ids[at].as_u64()).copied().unwrap_or(0);
+                for at in 0..spans {
+                    let siblings = beneath(at).and_then(|parent| of_left.get(&parent)).copied().unwrap_or(0);
                     stands[at] = siblings > u32::from(is_left[at]);
                 }
             }

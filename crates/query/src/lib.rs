@@ -27,6 +27,7 @@ mod engine;
 mod error;
 mod evaluate;
 mod explain;
+mod halves;
 mod metrics;
 mod names;
 mod operations;
@@ -45,7 +46,8 @@ pub use engine::{QueryEngine, QueryLimits};
 pub use error::QueryError;
 pub use request::{
     Among, AttributeKey, AttributeValueSeen, Condition, Exemplar, Explanation, Inspected, Listing, MatchedSpan,
-    MatchedSpanset, MetricsAnswer, MetricsRequest, Operation, Operator, ParentRow, Scope, SearchAnswer, SearchRequest,
-    Selects, Series, ServiceCount, TextField, Trace, TraceDetail, TraceSummary, Weighting,
+    MatchedSpanset, MetricsAnswer, MetricsRequest, Operation, Operator, Scope, SearchAnswer, SearchRequest, Selects,
+    Series, ServiceCount, TextField, Trace, TraceDetail, TraceSummary, Weighting,
 };
+pub use tracehouse_model::ParentRow;
 pub use tracehouse_scan::{Pool, Reservation};

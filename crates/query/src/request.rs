@@ -1,5 +1,5 @@
 use serde::Serialize;
-use tracehouse_model::{AnyValue, SpanBatch, SpanId, TraceId};
+use tracehouse_model::{AnyValue, ParentRow, SpanBatch, SpanId, TraceId};
 use tracehouse_scan::{Reservation, Window};
 
 /// What a search asks for. All conditions must hold for one and the same span.
@@ -302,14 +302,6 @@ pub struct Trace {
     pub partial_reason: Option<String>,
     /// For the spans, and for a text of them. To be kept until the answer was sent.
     pub memory: Reservation,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ParentRow {
-    Root,
-    Row(u32),
-    /// The span names a parent that is not here.
-    Missing,
 }
 
 /// Among which spans names and values are looked for.

@@ -2,12 +2,11 @@
 
 use std::borrow::Cow;
 
-use tracehouse_model::{AttributeLists, SpanBatch, StringCode};
+use tracehouse_model::{AttributeLists, ParentRow, SpanBatch, SpanId, StringCode};
 use tracehouse_traceql::{AttributeScope, Intrinsic};
 
 use crate::assemble::TraceTree;
 use crate::compile::{Expression, Node};
-use crate::request::ParentRow;
 use crate::value::{Id, Value, as_floats, calculate, compare, matches_pattern, negate};
 
 /// A filter bound to a batch: keys are codes of its string table.
@@ -17,6 +16,8 @@ pub(crate) struct RowExpression<'a> {
     keys: Vec<Option<StringCode>>,
     /// Set if the batch is an assembled trace; else whatever needs the trace is missing.
     trace: Option<&'a TraceFacts<'a>>,
+    /// Which spans are halves of calls that stand beneath the other half, where that is known without the trace.
+    is_half: Option<&'a dyn Fn(usize) -> bool>,
 }
 
 /// What expressions may ask about a whole trace.
@@ -82,7 +83,12 @@ fn nested_set(parents: &[ParentRow]) -> Vec<(u32, u32)> {
 impl<'a> RowExpression<'a> {
     pub(crate) fn new(filter: &'a Expression, batch: &'a SpanBatch, trace: Option<&'a TraceFacts<'a>>) -> Self {
         let keys = filter.keys.iter().map(|key| batch.strings.find(key.as_bytes())).collect();
-        Self { node: &filter.node, batch, keys, trace }
+        Self { node: &filter.node, batch, keys, trace, is_half: None }
+    }
+
+    /// With what is known of halves of calls.
+    pub(crate) fn with_halves(self, is_half: &'a dyn Fn(usize) -> bool) -> Self {
+        Self { is_half: Some(is_half), ..self }
     }
 
     pub(crate) fn holds(&self, row: usize) -> bool {
@@ -132,6 +138,16 @@ impl<'a> RowExpression<'a> {
         }
     }
 
+    /// The id of the parent: as the trace has it, else as the span names it.
+    fn parent_id(&self, row: usize) -> Option<SpanId> {
+        let id = match self.parent(row) {
+            Some(parent) => self.batch.span_id[parent],
+            None if self.is_half.is_some_and(|is_half| is_half(row)) => self.batch.span_id[row],
+            None => self.batch.parent_span_id[row],
+        };
+        (!id.is_none()).then_some(id)
+    }
+
     fn attribute(&self, scope: AttributeScope, key: usize, row: usize) -> Value<'a> {
         let Some(key) = self.keys[key] else { return Value::Missing };
         let batch = self.batch;
@@ -166,8 +182,7 @@ impl<'a> RowExpression<'a> {
             Intrinsic::StatusMessage => text(batch.status_message[row]),
             Intrinsic::Kind => Value::Kind(batch.kind[row]),
             Intrinsic::SpanId => Value::Id(Id::of_span(batch.span_id[row])),
-            Intrinsic::ParentId if batch.parent_span_id[row].is_none() => Value::Missing,
-            Intrinsic::ParentId => Value::Id(Id::of_span(batch.parent_span_id[row])),
+            Intrinsic::ParentId => self.parent_id(row).map_or(Value::Missing, |id| Value::Id(Id::of_span(id))),
             Intrinsic::TraceId => Value::Id(Id::of_trace(batch.trace_id[row])),
             Intrinsic::EventName => Value::each(batch.event_range(row).map(|event| text(batch.events.name[event]))),
             Intrinsic::EventTimeSinceStart => {
@@ -185,8 +200,7 @@ impl<'a> RowExpression<'a> {
             }
             Intrinsic::InstrumentationName => text(batch.scopes.name[batch.scope[row] as usize]),
             Intrinsic::InstrumentationVersion => text(batch.scopes.version[batch.scope[row] as usize]),
-            Intrinsic::Parent if batch.parent_span_id[row].is_none() => Value::Missing,
-            Intrinsic::Parent => Value::Other,
+            Intrinsic::Parent => self.parent_id(row).map_or(Value::Missing, |_| Value::Other),
             _ => self.trace_intrinsic(intrinsic, row),
         }
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tracehouse_model::{AnyValue, SeededMap, SeededSet, SpanBatch, TraceId, status};
+use tracehouse_model::{AnyValue, ParentRow, SeededMap, SeededSet, SpanBatch, TraceId, status};
 use tracehouse_scan::{Held, Reservation, contents_of, each_row_group};
 use tracehouse_store::{OpenFile, SpanFile};
 
@@ -20,7 +20,7 @@ use crate::drivers::TraceDriver;
 use crate::evaluate::{Evaluation, Spanset, union_of};
 use crate::plan::Plan;
 use crate::question::Question;
-use crate::request::{MatchedSpan, MatchedSpanset, ParentRow, SearchAnswer, SearchRequest, ServiceCount, TraceSummary};
+use crate::request::{MatchedSpan, MatchedSpanset, SearchAnswer, SearchRequest, ServiceCount, TraceSummary};
 use crate::row_eval::{RowExpression, TraceFacts};
 use crate::shares::candidate_bytes_max;
 use crate::shown::{Driver, all_hold, columns_of_conditions, depend_on_contents, inexact};

@@ -372,7 +372,7 @@ impl TraceQuestion {
     }
 }
 
-/// One span with all that belongs to it; reads no other. Of several under the same id the one that begins first.
+/// One span with all that belongs to it; reads no other. Of several under the same id the one that keeps it where each needs its own.
 pub(crate) fn span(
     question: Question<'_>,
     trace: TraceId,
@@ -392,8 +392,8 @@ pub(crate) fn span(
         let is_it = |row: &usize| spans.trace_id[*row] == trace && spans.span_id[*row] == id;
         copies.extend((0..spans.len()).filter(is_it).take(COPIES_MAX).map(|row| spans.span(row)));
     }
-    let first = |span: &Span| (span.start_unix_nanos, std::cmp::Reverse(span.duration_nanos));
-    match copies.into_iter().min_by_key(first) {
+    let rank = |span: &Span| (span.placing().rank(), span.name.clone(), span.service_name.clone());
+    match copies.into_iter().min_by_key(rank) {
         Some(span) => Ok(Some(span)),
         // It may be where nobody looked for want of memory.
         None if question.bounds.exceeded() => Err(QueryError::Memory),

@@ -11,8 +11,14 @@ use tracehouse_store::{ColumnType, FileContents, KeyCount, Layout, NameList};
 
 use crate::fault::Contents;
 
-/// The parents of spans as ids, null for roots: no column of a file, but read like one.
+/// The parents of spans as ids, null for roots: no column of a file, but read like one. An [`OWN_ID`], or the id of a span that is elsewhere.
 pub const PARENT: &str = "parent";
+
+/// The ids of spans, where each has its own: that of the half of a call that shares its id with the other half is made ([`TreeIds`]). No column of a
+/// file, but read like one.
+///
+/// [`TreeIds`]: tracehouse_store::TreeIds
+pub const OWN_ID: &str = "own_id";
 
 /// The key that names the service of a span.
 const SERVICE_NAME: &str = "service.name";
@@ -84,7 +90,7 @@ impl Owner {
 /// What is looked at in a span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Field<'a> {
-    /// A column that every file has under this name, or [`PARENT`].
+    /// A column that every file has under this name, [`PARENT`] or [`OWN_ID`].
     Column(&'a str),
     /// The value of a key: that of the first owner that has one.
     Attribute(&'static [Owner], &'a str),

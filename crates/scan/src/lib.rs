@@ -39,7 +39,7 @@ pub use columns::{ReadRows, selection_of, selection_of_range};
 pub use fault::{
     Contents, Fault, contents_of, may_contain, no_room, open, out_of_memory, read_rows, readable, row_bytes,
 };
-pub use field::{Field, Owner, PARENT, Place, Values, ValuesOfRows};
+pub use field::{Field, OWN_ID, Owner, PARENT, Place, Values, ValuesOfRows};
 pub use held::{Held, Reservation};
 pub use pieces::{Done, Piece, each_row_group};
 pub use places::{Places, TakenPlace};

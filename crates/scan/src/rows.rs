@@ -12,18 +12,21 @@ use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{DataType, Field as ArrowField, Int64Type, Schema, TimestampNanosecondType};
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::SpanId;
-use tracehouse_store::{OpenFile, StringForm};
+use tracehouse_store::{OpenFile, StringForm, TreeIds};
 
 use crate::bounds::{Bounds, Reading};
 use crate::by_value::ByValue;
 use crate::columns::{ReadRows, batch_rows};
 use crate::fault::{Contents, no_room, readable};
-use crate::field::{Field, PARENT, Values};
+use crate::field::{Field, OWN_ID, PARENT, Values};
 use crate::held::Held;
 use crate::window::Window;
 
 /// The columns that tell the parent of a span.
 const PARENT_COLUMNS: [&str; 3] = ["span_id", "parent_span_id", "parent_offset"];
+
+/// Columns that are made of others.
+const MADE_COLUMNS: [&str; 2] = [OWN_ID, PARENT];
 
 /// A condition on the value of one field, as a language has it.
 pub trait Test {
@@ -177,19 +180,20 @@ impl RowGroup<'_> {
         Ok(Decided { values: all(holding), present: all(present) })
     }
 
-    /// Reads columns of some rows, in batches of at most so many; [`PARENT`] may be one, and comes last.
+    /// Reads columns of some rows, in batches of at most so many; [`PARENT`] and [`OWN_ID`] may be among them, and come last.
     pub fn read(&self, columns: &[&str], rows: &ReadRows<'_>, rows_max: usize) -> Result<Columns> {
-        let stored: Vec<&str> = columns.iter().copied().filter(|name| *name != PARENT).collect();
+        let made: Vec<&'static str> = MADE_COLUMNS.into_iter().filter(|name| columns.contains(name)).collect();
+        let stored: Vec<&str> = columns.iter().copied().filter(|name| !MADE_COLUMNS.contains(name)).collect();
         let count = rows.count();
         let rows_max = batch_rows(self.open, self.number, &stored).min(rows_max).min(count).max(1);
-        let parents = if stored.len() < columns.len() { Some(self.parents(rows)?) } else { None };
+        let made = if made.is_empty() { None } else { Some(self.made_of_ids(&made, rows)?) };
         let reading = if stored.is_empty() {
             None
         } else {
             let (selection, form) = (rows.selection(), StringForm::Dictionary);
             Some(self.bounds.scan_in_batches(self.open, self.number, &stored, selection, form, rows_max)?)
         };
-        Ok(Columns { reading, columns: stored.len(), parents, given: 0, count, rows_max })
+        Ok(Columns { reading, columns: stored.len(), made, given: 0, count, rows_max })
     }
 
     /// Counts columns as read for all rows, and takes the memory for that.
@@ -199,20 +203,37 @@ impl RowGroup<'_> {
         self.bounds.held(usize::try_from(bytes).unwrap_or(usize::MAX)).map_err(no_room)
     }
 
-    fn parents(&self, rows: &ReadRows<'_>) -> Result<(ArrayRef, Held)> {
+    /// The ids of the spans of the row group and of their parents, each different, with the memory for them.
+    pub fn own_ids(&self) -> Result<(TreeIds, Held)> {
         let held = self.hold_all(&PARENT_COLUMNS)?;
-        let parents = self.open.parents(self.number)?;
-        let id = |parent: &SpanId| (!parent.is_none()).then_some(parent.0);
-        let width = size_of::<SpanId>() as i32;
-        let ids = match rows {
-            ReadRows::All(_) => FixedSizeBinaryArray::try_from_sparse_iter_with_size(parents.iter().map(id), width),
-            ReadRows::Some(wanted) => {
-                let wanted = wanted.set_indices().map(|row| parents.get(row).and_then(id));
-                FixedSizeBinaryArray::try_from_sparse_iter_with_size(wanted, width)
-            }
-        };
-        Ok((Arc::new(ids?), held))
+        Ok((self.open.tree_ids(self.number)?, held))
     }
+
+    /// Columns that are made of ids, in this order.
+    fn made_of_ids(&self, made: &[&'static str], rows: &ReadRows<'_>) -> Result<Made> {
+        let (ids, held) = self.own_ids()?;
+        let width = size_of::<SpanId>() as i32;
+        let column = |name: &&'static str| {
+            let of_rows = if **name == *PARENT { &ids.parents } else { &ids.ids };
+            let id = |id: &SpanId| (!id.is_none()).then_some(id.0);
+            let array = match rows {
+                ReadRows::All(_) => FixedSizeBinaryArray::try_from_sparse_iter_with_size(of_rows.iter().map(id), width),
+                ReadRows::Some(wanted) => {
+                    let wanted = wanted.set_indices().map(|row| of_rows.get(row).and_then(id));
+                    FixedSizeBinaryArray::try_from_sparse_iter_with_size(wanted, width)
+                }
+            };
+            Ok((*name, Arc::new(array?) as ArrayRef))
+        };
+        Ok(Made { columns: made.iter().map(column).collect::<Result<_>>()?, _held: held })
+    }
+}
+
+/// Columns that no file has.
+struct Made {
+    columns: Vec<(&'static str, ArrayRef)>,
+    /// The memory for what they were made of.
+    _held: Held,
 }
 
 /// What was decided about the rows of a row group; false for those that were not read.
@@ -263,7 +284,7 @@ pub struct Columns {
     /// `None`: of no stored column.
     reading: Option<Reading>,
     columns: usize,
-    parents: Option<(ArrayRef, Held)>,
+    made: Option<Made>,
     /// Rows that were given, and those there are.
     given: usize,
     count: usize,
@@ -288,11 +309,13 @@ impl Columns {
         }
         let (first, rows) = (self.given, batch.num_rows());
         self.given += rows;
-        let Some((parents, _)) = &self.parents else { return Ok(Some(batch)) };
-        let of_batch = parents.slice(first.min(parents.len()), rows.min(parents.len().saturating_sub(first)));
+        let Some(made) = &self.made else { return Ok(Some(batch)) };
         let mut fields = batch.schema().fields().to_vec();
-        fields.push(Arc::new(ArrowField::new(PARENT, DataType::FixedSizeBinary(size_of::<SpanId>() as i32), true)));
-        let columns = batch.columns().iter().cloned().chain([of_batch]).collect();
+        let mut columns = batch.columns().to_vec();
+        for (name, array) in &made.columns {
+            fields.push(Arc::new(ArrowField::new(*name, DataType::FixedSizeBinary(size_of::<SpanId>() as i32), true)));
+            columns.push(array.slice(first.min(array.len()), rows.min(array.len().saturating_sub(first))));
+        }
         batch_of(Schema::new(fields), columns, rows).map(Some)
     }
 }

@@ -65,7 +65,7 @@ pub use error::{AppendError, OpenError, ReadError, WriteError};
 pub use file::any_bytes;
 pub use file::{
     Batches, ColumnType, Damage, DistinctColumn, DistinctValues, FileContents, KeyCount, Layout, NameList,
-    NumberedColumn, OpenFile, Projection, PromotedAttribute, StringForm, TraceRows, is_damage,
+    NumberedColumn, OpenFile, Projection, PromotedAttribute, StringForm, TraceRows, TreeIds, is_damage,
 };
 pub use flush::FlushReport;
 pub use folder::open_folder;

@@ -1,8 +1,8 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
-use tracehouse_model::TraceId;
-use tracehouse_query::TraceDetail;
+use tracehouse_model::{Span, SpanId, TraceId};
+use tracehouse_query::{QueryError, TraceDetail};
 
 use super::answers::{CompactTrace, FindAnswer, SpanAnswer};
 use super::{compact, find, span_answer};
@@ -11,6 +11,7 @@ use crate::params::{Parameters, TracePath};
 use crate::problem::Problem;
 use crate::state::ApiState;
 use crate::tenant::Tenant;
+use crate::unique_ids::{Halves, make_unique};
 
 const SPANS_DEFAULT: usize = 200_000;
 const SPANS_MAX: usize = 1_000_000;
@@ -39,8 +40,12 @@ pub(crate) async fn trace(
     let found = state.answers.trace(&tenant.0, path.trace_id, spans_max, TraceDetail::Outline).await?;
     let mut trace = found.ok_or_else(|| unknown_trace(path.trace_id))?;
     trace.spans.name_services();
-    let memory = vec![trace.memory.clone()];
-    let answer = large(&state, &headers, trace.spans.len(), JSON, move || compact::write(&trace)).await?;
+    let (spans, memory) = (trace.spans.len(), vec![trace.memory.clone()]);
+    let write = move || {
+        make_unique(&mut trace, Halves::Apart);
+        compact::write(&trace)
+    };
+    let answer = large(&state, &headers, spans, JSON, write).await?;
     Ok(until_sent(answer, memory))
 }
 
@@ -63,7 +68,10 @@ pub(crate) async fn span(
     uri: Uri,
 ) -> Result<Response, Problem> {
     Parameters::strict(&uri, &[])?;
-    let found = state.answers.span(&tenant.0, path.trace_id, path.span_id).await?;
+    let found = match state.answers.span(&tenant.0, path.trace_id, path.span_id).await? {
+        None => span_of_own_id(&state, &tenant, path.trace_id, path.span_id).await?,
+        found => found,
+    };
     let span = found.ok_or_else(|| {
         Problem::not_found(format!(
             "trace {} has no span {} here; check both ids, or it is gone by retention",
@@ -71,6 +79,25 @@ pub(crate) async fn span(
         ))
     })?;
     Ok(json(&span_answer::span_answer(span)))
+}
+
+/// The span to which an answer gave an id of its own, as it shares the one that was sent.
+async fn span_of_own_id(
+    state: &ApiState,
+    tenant: &Tenant,
+    id: TraceId,
+    span: SpanId,
+) -> Result<Option<Span>, QueryError> {
+    for detail in [TraceDetail::Outline, TraceDetail::Whole] {
+        // Whether there is one is told by less than the whole trace.
+        let Some(mut trace) = state.answers.trace(&tenant.0, id, SPANS_MAX, detail).await? else { return Ok(None) };
+        make_unique(&mut trace, Halves::Apart);
+        let Some(row) = trace.spans.span_id.iter().position(|of_row| *of_row == span) else { return Ok(None) };
+        if detail == TraceDetail::Whole {
+            return Ok(Some(trace.spans.span(row)));
+        }
+    }
+    Ok(None)
 }
 
 /// Spans of a trace with a name, service, id, attribute key or value that contains a text, in any case.
@@ -99,9 +126,13 @@ pub(crate) async fn find(
     }
     let spans_max = parameters.count("limit", SPANS_DEFAULT, 1..=SPANS_MAX)?;
     let found = state.answers.trace(&tenant.0, path.trace_id, spans_max, TraceDetail::Texts).await?;
-    let trace = found.ok_or_else(|| unknown_trace(path.trace_id))?;
+    let mut trace = found.ok_or_else(|| unknown_trace(path.trace_id))?;
     let partial = trace.partial_reason.clone();
-    let indices = off_runtime(&state, move || find::rows_with(&trace.spans, &text)).await?;
+    let find = move || {
+        make_unique(&mut trace, Halves::Apart);
+        find::rows_with(&trace.spans, &text)
+    };
+    let indices = off_runtime(&state, find).await?;
     let total = indices.len() as u64;
     Ok(with_partial_header(json(&FindAnswer { indices, total }), partial))
 }

@@ -16,6 +16,7 @@ use crate::params::TracePath;
 use crate::problem::Problem;
 use crate::state::ApiState;
 use crate::tenant::Tenant;
+use crate::unique_ids::{Halves, make_unique};
 
 /// More spans of a trace are left out, and the answer says so: Grafana takes the whole trace into memory.
 const SPANS_MAX: usize = 200_000;
@@ -64,7 +65,7 @@ async fn find(state: &ApiState, tenant: &Tenant, path: &TracePath, uri: &Uri) ->
 async fn answer(
     state: &ApiState,
     headers: &HeaderMap,
-    trace: Option<Trace>,
+    mut trace: Option<Trace>,
     write_json: fn(Option<&Trace>) -> Vec<u8>,
     write_protobuf: fn(Option<&Trace>) -> Vec<u8>,
 ) -> Result<Response, Problem> {
@@ -76,7 +77,13 @@ async fn answer(
     let partial = partial_reason(trace.as_ref());
     let memory = trace.iter().map(|trace| trace.memory.clone()).collect();
     let spans = spans_of(trace.as_ref());
-    let response = large(state, headers, spans, form.content_type(), move || write(trace.as_ref())).await?;
+    let write = move || {
+        if let Some(trace) = &mut trace {
+            make_unique(trace, Halves::OnlyCalls);
+        }
+        write(trace.as_ref())
+    };
+    let response = large(state, headers, spans, form.content_type(), write).await?;
     Ok(with_partial_header(by_form(until_sent(response, memory)), partial))
 }
 

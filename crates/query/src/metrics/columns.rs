@@ -18,6 +18,7 @@ use super::series::{Run, sorted};
 use crate::candidates::Scan;
 use crate::column_eval::{columns_of, field_of};
 use crate::compile::{Expression, Node};
+use crate::halves::HotCallers;
 use crate::question::Question;
 use crate::request::Exemplar;
 use crate::row_eval::RowExpression;
@@ -466,12 +467,15 @@ fn numbers_from_column(field: &Expression, rows: &Rows<'_>) -> Result<Option<Vec
 
 /// Gathers from the spans in memory.
 pub(super) fn gather_memory<C: Cell>(run: &Run<'_>, filter: &Expression, gathered: &mut Gathered<C>) {
-    for hot in &run.question.snapshot.hot {
+    let hot_batches = &run.question.snapshot.hot;
+    let callers = HotCallers::for_expressions(hot_batches, &[filter]);
+    for hot in hot_batches {
         if run.question.bounds.exceeded() {
             return;
         }
         let spans = &hot.spans;
-        let filter = RowExpression::new(filter, spans, None);
+        let is_half = |row: usize| callers.as_ref().is_some_and(|callers| callers.has_half(spans, row));
+        let filter = RowExpression::new(filter, spans, None).with_halves(&is_half);
         let rows =
             (0..spans.len()).filter(|&row| run.steps.range.contains(&spans.start_unix_nanos[row]) && filter.holds(row));
         gather_rows(run, spans, rows, |field| RowExpression::new(field, spans, None), gathered);

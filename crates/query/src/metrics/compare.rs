@@ -23,6 +23,7 @@ use super::{Met, Steps};
 use crate::candidates::Scan;
 use crate::compile::Expression;
 use crate::error::QueryError;
+use crate::halves::HotCallers;
 use crate::question::Question;
 use crate::request::Series;
 use crate::row_eval::RowExpression;
@@ -347,13 +348,16 @@ impl Compare<'_> {
     }
 
     fn count_memory(&self, filter: &Expression, counts: &mut Counts) {
-        for hot in &self.question.snapshot.hot {
+        let hot_batches = &self.question.snapshot.hot;
+        let callers = HotCallers::for_expressions(hot_batches, &[filter, &self.plan.selection]);
+        for hot in hot_batches {
             if self.question.bounds.exceeded() {
                 return;
             }
             let spans = &hot.spans;
-            let (filter, selection) =
-                (RowExpression::new(filter, spans, None), RowExpression::new(&self.plan.selection, spans, None));
+            let is_half = |row: usize| callers.as_ref().is_some_and(|callers| callers.has_half(spans, row));
+            let bind = |expression| RowExpression::new(expression, spans, None).with_halves(&is_half);
+            let (filter, selection) = (bind(filter), bind(&self.plan.selection));
             let mut of_batch = BatchCounts::new(spans);
             for row in 0..spans.len() {
                 let start = spans.start_unix_nanos[row];

@@ -9,6 +9,7 @@ mod names;
 mod random;
 mod reference;
 mod searches;
+mod shared_ids;
 mod shop;
 mod traces;
 mod unreadable;

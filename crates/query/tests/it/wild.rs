@@ -103,40 +103,51 @@ fn push_trace(batches: &mut [SpanBatch], trace: u64, random: &SystemRandomness) 
             batch.append_rows(&original, [row]);
         }
     }
-    if below(6) == 0 {
-        // A client and its server that share an id.
-        let batch = &mut batches[homes[0]];
-        let (resource, scope) = push_owner(batch, "cart", random);
-        for kind in [kind::CLIENT, kind::SERVER] {
-            let name = batch.strings.intern_str("shared");
-            batch.finish_span(SpanFields {
-                trace_id: id,
-                span_id: span_id(900),
-                parent_span_id: span_id(0),
-                start_unix_nanos: start + i64::from(kind),
-                duration_nanos: 5_000_000 - i64::from(kind),
-                name,
-                kind,
-                resource,
-                scope,
-                sampling_threshold: threshold,
-                ..SpanFields::default()
-            });
-        }
-        let name = batch.strings.intern_str("below shared");
+    if below(3) == 0 {
+        push_shared(batches, trace, start, threshold, homes, random);
+    }
+}
+
+/// Two spans that share an id, mostly the halves of a call, and one that names it as its parent. They may lie in different batches.
+fn push_shared(
+    batches: &mut [SpanBatch],
+    trace: u64,
+    start: i64,
+    threshold: Option<Threshold>,
+    homes: [usize; 2],
+    random: &SystemRandomness,
+) {
+    const KINDS: [[u8; 2]; 4] = [
+        [kind::CLIENT, kind::SERVER],
+        [kind::CLIENT, kind::SERVER],
+        [kind::PRODUCER, kind::CONSUMER],
+        [kind::INTERNAL, kind::SERVER],
+    ];
+    let below = |limit: u64| random.next_u64() % limit;
+    let span_id = |number: u64| SpanId((trace * 1000 + number + 1).to_be_bytes());
+    let mut push = |name: &str, id: u64, parent_span_id, begins: u64, kind| {
+        let batch = &mut batches[homes[below(2) as usize]];
+        let (resource, scope) = push_owner(batch, SERVICES[below(5) as usize], random);
+        let name = batch.strings.intern_str(name);
         batch.finish_span(SpanFields {
-            trace_id: id,
-            span_id: span_id(901),
-            parent_span_id: span_id(900),
-            start_unix_nanos: start + 9,
-            duration_nanos: 3,
+            trace_id: trace_id(trace + 1000),
+            span_id: span_id(id),
+            parent_span_id,
+            start_unix_nanos: start + begins as i64,
+            duration_nanos: 5_000_000 + below(9) as i64,
             name,
+            kind,
             resource,
             scope,
             sampling_threshold: threshold,
             ..SpanFields::default()
         });
+    };
+    let parents = [span_id(0), SpanId::NONE, span_id(902)];
+    for kind in KINDS[below(4) as usize] {
+        push("shared", 900, parents[below(3) as usize], below(9), kind);
     }
+    push("below shared", 901, span_id(900), 9, kind::INTERNAL);
 }
 
 fn text(text: &str) -> AnyValue {

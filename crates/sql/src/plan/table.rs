@@ -1,7 +1,7 @@
 //! A table of one tenant over one snapshot.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
@@ -96,6 +96,7 @@ impl TableProvider for SpansTable {
             rows_max: limit,
             report: self.report.clone(),
             watch: self.watch.clone(),
+            hot_ids: OnceLock::new(),
         };
         Ok(Arc::new(SpansExec::new(Arc::new(scan))))
     }

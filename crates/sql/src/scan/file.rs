@@ -11,8 +11,9 @@ use tracehouse_model::{SpanBatch, TraceId};
 use tracehouse_scan::{
     Columns, Contents, Held, Part, ReadRows, RowGroup, Test, Values, contents_of, may_contain, may_hold, row_bytes,
 };
-use tracehouse_store::{OpenFile, SpanFile};
+use tracehouse_store::{OpenFile, SpanFile, TreeIds};
 
+use super::own_ids::IdsOf;
 use super::sources::{is_columnar, stored_names};
 use super::spans::SpanRows;
 use super::{STEP_BYTES_MAX, Scan, ScanError, ScanResult};
@@ -83,6 +84,8 @@ pub(super) struct FileScan {
     current: Option<Wanted>,
     /// Where the wanted traces stand, once it has been looked up: row group and rows.
     traces: Option<Vec<(usize, Range<usize>)>>,
+    /// The ids of the row group that is read, once they were asked for.
+    ids: Option<(TreeIds, Held)>,
 }
 
 /// The wanted rows of the row group that is read.
@@ -114,7 +117,7 @@ struct ReadSpans {
 impl FileScan {
     pub(super) fn new(file: Arc<SpanFile>, open: Arc<OpenFile>, first_row_group: usize) -> Self {
         let contents = Contents::of_open(&file, &open);
-        Self { file, open, contents, row_group: first_row_group, first_row: 0, current: None, traces: None }
+        Self { file, open, contents, row_group: first_row_group, first_row: 0, current: None, traces: None, ids: None }
     }
 
     /// The next rows, perhaps none; `None` at the end of the file. What can't be read is left out, as [`Reach`] has it: if the
@@ -128,7 +131,7 @@ impl FileScan {
         let rows = if self.row_group < self.open.row_groups() { self.open.rows_of(self.row_group) } else { 0 };
         let (part, spans) = (Part::RowGroup(self.row_group), (rows - self.first_row.min(rows)) as u64);
         if let Some(open) = scan.reach.again(&self.file, part, spans, &error) {
-            (self.open, self.traces, self.current) = (open, None, None);
+            (self.open, self.traces, self.current, self.ids) = (open, None, None, None);
             match self.step_once(scan) {
                 Ok(batch) => return Ok(batch),
                 Err(ScanError::Statement(error)) => return Err(error),
@@ -164,7 +167,7 @@ impl FileScan {
 
     fn next_row_group(&mut self, scan: &Scan) {
         self.row_group += scan.partitions;
-        (self.first_row, self.current) = (0, None);
+        (self.first_row, self.current, self.ids) = (0, None, None);
     }
 
     /// Decides which rows of a row group are wanted, and begins to read them.
@@ -250,6 +253,9 @@ impl FileScan {
         read: &mut Option<Box<ReadSpans>>,
         scan: &Scan,
     ) -> ScanResult<Option<RecordBatch>> {
+        if scan.needs_ids() && self.ids.is_none() {
+            self.ids = Some(self.rows(scan).own_ids()?);
+        }
         if read.is_none() {
             let stored = stored_names(&needed_columns(scan), self.open.layout(), &self.contents);
             let names: Vec<&str> = stored.iter().map(String::as_str).collect();
@@ -274,7 +280,8 @@ impl FileScan {
         let given: Vec<usize> = spans.wanted.by_ref().take(fitting).map(|row| row - spans.first).collect();
         // What was read is given: if reading had failed these rows would come again.
         self.first_row = spans.wanted.as_slice().first().copied().unwrap_or(spans.end);
-        let mut rows = SpanRows::new(scan.table, &spans.spans, given.into_iter());
+        let ids = self.ids.as_ref().map_or(IdsOf::Batch, |(ids, _)| IdsOf::File(ids, spans.first));
+        let mut rows = SpanRows::new(scan.table, &spans.spans, ids, given.into_iter());
         let undecided =
             |condition: &&Condition| !condition.columns.iter().all(|column| is_columnar(column, scan.table));
         rows.retain(scan.predicate.conditions.iter().filter(undecided))?;

@@ -1,13 +1,14 @@
 //! Reads a table from memory and files: only the columns that are needed, most of them only for rows that are wanted.
 
 mod file;
+mod own_ids;
 mod sources;
 mod spans;
 mod values;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
@@ -19,6 +20,7 @@ use tracehouse_store::{HotBatch, Snapshot, SpanFile};
 
 use crate::plan::{Predicate, Ranges};
 use crate::scan::file::FileScan;
+use crate::scan::own_ids::{HotIds, IdsOf};
 pub(crate) use crate::scan::spans::LongTexts;
 use crate::scan::spans::SpanRows;
 use crate::tables::{Column, Table};
@@ -50,6 +52,8 @@ pub(crate) struct Scan {
     pub(crate) reach: Arc<Reach>,
     pub(crate) watch: Arc<Watch>,
     pub(crate) long_texts: LongTexts,
+    /// The ids of spans in memory, once they were asked for.
+    pub(crate) hot_ids: OnceLock<HotIds>,
 }
 
 impl Scan {
@@ -59,6 +63,28 @@ impl Scan {
             predicate.may_hold(&Ranges { start_time: Some((first, last)), duration_nanos: None })
         };
         Arc::new(Reach::of_matching(snapshot, matters))
+    }
+
+    /// Whether ids of spans or of their parents are asked for.
+    pub(super) fn needs_ids(&self) -> bool {
+        let looked_at = self.predicate.conditions.iter().flat_map(|condition| &condition.columns);
+        self.columns.iter().chain(looked_at).any(|column| matches!(column, Column::SpanId | Column::ParentSpanId))
+    }
+
+    /// The ids of the spans of a batch in memory.
+    fn ids_of_hot(&self, number: usize) -> Result<IdsOf<'_>> {
+        if !self.needs_ids() {
+            return Ok(IdsOf::Batch);
+        }
+        if let Some(ids) = self.hot_ids.get() {
+            return Ok(IdsOf::Hot(ids, number));
+        }
+        let ids = HotIds::of(&self.snapshot.hot, self.watch.bounds());
+        let ids = ids.map_err(|error| match ScanError::from(error) {
+            ScanError::File(error) => DataFusionError::External(Box::new(error)),
+            ScanError::Statement(error) => error,
+        })?;
+        Ok(IdsOf::Hot(self.hot_ids.get_or_init(|| ids), number))
     }
 
     /// How often rows write out their attributes: for the columns that are wanted, and for those that filters look at.
@@ -149,21 +175,22 @@ impl From<DataFusionError> for ScanError {
 pub(crate) struct Scanner {
     scan: Arc<Scan>,
     partition: usize,
-    hot: std::vec::IntoIter<Arc<HotBatch>>,
+    hot: std::vec::IntoIter<(usize, Arc<HotBatch>)>,
     files: std::vec::IntoIter<(usize, Arc<SpanFile>)>,
     current: Option<Unit>,
     rows_left: usize,
 }
 
 enum Unit {
-    Hot { batch: Arc<HotBatch>, next_row: usize },
+    Hot { number: usize, batch: Arc<HotBatch>, next_row: usize },
     File(Box<FileScan>),
 }
 
 impl Scanner {
     pub(crate) fn new(scan: Arc<Scan>, partition: usize) -> Self {
         // Newest first, as with files: a statement with a limit then sees the newest spans.
-        let hot: Vec<_> = scan.snapshot.hot.iter().rev().skip(partition).step_by(scan.partitions).cloned().collect();
+        let hot = scan.snapshot.hot.iter().cloned().enumerate().rev();
+        let hot: Vec<_> = hot.skip(partition).step_by(scan.partitions).collect();
         let files: Vec<_> = scan.snapshot.files.iter().cloned().enumerate().collect();
         let rows_left = scan.rows_max.unwrap_or(usize::MAX);
         if partition == 0 {
@@ -180,7 +207,7 @@ impl Scanner {
         }
         let Some(unit) = &mut self.current else { return self.begin_next() };
         let batch = match unit {
-            Unit::Hot { batch, next_row } => {
+            Unit::Hot { number, batch, next_row } => {
                 let rows = *next_row..batch.spans.len().min(*next_row + self.scan.rows_per_step);
                 if rows.is_empty() {
                     self.current = None;
@@ -191,7 +218,8 @@ impl Scanner {
                 let rows = rows.start..rows.start + fitting;
                 *next_row = rows.end;
                 self.scan.report.spans_hot.fetch_add(rows.len() as u64, Ordering::Relaxed);
-                let mut rows = SpanRows::new(self.scan.table, &batch.spans, rows);
+                let ids = self.scan.ids_of_hot(*number)?;
+                let mut rows = SpanRows::new(self.scan.table, &batch.spans, ids, rows);
                 rows.retain(&self.scan.predicate.conditions)?;
                 self.scan.batch_of(&rows)?
             }
@@ -212,10 +240,10 @@ impl Scanner {
     }
 
     fn begin_next(&mut self) -> Result<Step> {
-        if let Some(batch) = self.hot.next() {
+        if let Some((number, batch)) = self.hot.next() {
             let traces = self.scan.predicate.traces.as_ref();
             if traces.is_none_or(|traces| traces.iter().any(|&trace| batch.may_contain(trace))) {
-                self.current = Some(Unit::Hot { batch, next_row: 0 });
+                self.current = Some(Unit::Hot { number, batch, next_row: 0 });
             }
             return Ok(Step::Nothing);
         }

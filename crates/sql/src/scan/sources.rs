@@ -8,7 +8,7 @@ use arrow::compute::{cast, is_not_null, take};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{AnyValue, Threshold};
-use tracehouse_scan::{Contents, Field, Owner, PARENT, Values};
+use tracehouse_scan::{Contents, Field, OWN_ID, Owner, PARENT, Values};
 use tracehouse_store::Layout;
 
 use super::spans::{probabilities, weights};
@@ -30,6 +30,7 @@ impl Column {
     /// What a columnar column is in a file.
     pub(super) fn stored_field(&self) -> Field<'_> {
         match self {
+            Column::SpanId => Field::Column(OWN_ID),
             Column::ParentSpanId => Field::Column(PARENT),
             Column::SpanName => Field::Column("name"),
             Column::Weight | Column::Probability => Field::Column("sampling_threshold"),

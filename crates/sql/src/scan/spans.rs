@@ -8,6 +8,7 @@ use tracehouse_model::{
     AnyValue, AttributeLists, AttributeValue, SpanBatch, SpanId, StringCode, StringTable, Threshold, kind, status,
 };
 
+use super::own_ids::IdsOf;
 use super::values::{ValueBuilder, hex_column, text_column};
 use crate::plan::Condition;
 use crate::tables::{AttributeColumn, AttributeScope, Column, Table};
@@ -16,18 +17,24 @@ use crate::tables::{AttributeColumn, AttributeScope, Column, Table};
 pub(super) struct SpanRows<'a> {
     table: Table,
     spans: &'a SpanBatch,
+    ids: IdsOf<'a>,
     /// Row of the span, and place of the event or link among all of the batch (for spans the row again).
     rows: Vec<(usize, usize)>,
 }
 
 impl<'a> SpanRows<'a> {
-    pub(super) fn new(table: Table, spans: &'a SpanBatch, span_rows: impl Iterator<Item = usize>) -> Self {
+    pub(super) fn new(
+        table: Table,
+        spans: &'a SpanBatch,
+        ids: IdsOf<'a>,
+        span_rows: impl Iterator<Item = usize>,
+    ) -> Self {
         let rows = match table {
             Table::Spans => span_rows.map(|row| (row, row)).collect(),
             Table::Events => span_rows.flat_map(|row| spans.event_range(row).map(move |item| (row, item))).collect(),
             Table::Links => span_rows.flat_map(|row| spans.link_range(row).map(move |item| (row, item))).collect(),
         };
-        Self { table, spans, rows }
+        Self { table, spans, ids, rows }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -60,10 +67,13 @@ impl<'a> SpanRows<'a> {
         let thresholds = || rows().map(|row| Threshold::new(spans.sampling_threshold[row]));
         match column {
             Column::TraceId => hex_column(rows().map(|row| Some(spans.trace_id[row].0.as_slice()))),
-            Column::SpanId => hex_column(rows().map(|row| Some(spans.span_id[row].0.as_slice()))),
+            Column::SpanId => {
+                let ids: Vec<SpanId> = rows().map(|row| self.ids.of(spans, row).0).collect();
+                hex_column(ids.iter().map(|id| Some(id.0.as_slice())))
+            }
             Column::ParentSpanId => {
-                let id = |parent: &'a SpanId| (!parent.is_none()).then_some(parent.0.as_slice());
-                hex_column(rows().map(|row| id(&spans.parent_span_id[row])))
+                let parents: Vec<SpanId> = rows().map(|row| self.ids.of(spans, row).1).collect();
+                hex_column(parents.iter().map(|id| (!id.is_none()).then_some(id.0.as_slice())))
             }
             Column::StartTime => times(rows().map(|row| spans.start_unix_nanos[row]).collect()),
             Column::DurationNanos => {

@@ -7,6 +7,7 @@ mod languages;
 mod limits;
 mod page;
 mod pushdown;
+mod shared_ids;
 mod shop;
 
 /// Counts what statements allocate.

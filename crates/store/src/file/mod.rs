@@ -42,6 +42,7 @@ pub(crate) use order::{OrderedSpans, RowRef, SeenSpans, order_spans};
 pub(crate) use promote::AttributeCounts;
 pub(crate) use read::KeptFile;
 pub use read::{OpenFile, Projection, StringForm};
+pub use rows::TreeIds;
 pub(crate) use source::{FileSource, Handles};
 pub(crate) use spans::SpanStream;
 pub(crate) use summary::WrittenFile;

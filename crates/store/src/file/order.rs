@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 
-use tracehouse_model::{ContentHasher, CopyKey, SeededEntry, SeededMap, SpanBatch, kind};
+use tracehouse_model::{ContentHasher, CopyKey, ParentRow, Placer, SeededEntry, SeededMap, SpanBatch};
 
 /// A span among several batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -145,45 +145,15 @@ impl<B: Borrow<SpanBatch> + Clone> SeenSpans<B> {
 /// A parent further away than this is stored by its id, so that a reader needs only a bounded window of rows.
 pub(crate) const PARENT_OFFSET_MAX: usize = 1 << 16;
 
-/// For each of the rows `begin..end` of one trace, how many rows before it its parent stands; `None` if the span has
-/// no parent or the parent is not among these rows.
-pub(crate) fn parent_offsets(
-    batches: &[&SpanBatch],
-    rows: &[RowRef],
-    by_id: &mut SeededMap<u64, u32>,
-    out: &mut Vec<Option<i32>>,
-) {
-    const SCAN_MAX: usize = 24;
-    let span_id = |at: RowRef| batches[at.batch as usize].span_id[at.row as usize];
-    let large = rows.len() > SCAN_MAX;
-    if large {
-        by_id.clear();
-        for (row, &at) in rows.iter().enumerate() {
-            let server = batches[at.batch as usize].kind[at.row as usize] == kind::SERVER;
-            let entry = by_id.entry(span_id(at).as_u64()).or_insert(row as u32);
-            // Zipkin's client and server span of one call may share an id: children belong to the server.
-            if server {
-                *entry = row as u32;
-            }
-        }
-    }
-    for (row, &at) in rows.iter().enumerate() {
-        let parent = batches[at.batch as usize].parent_span_id[at.row as usize];
-        if parent.is_none() {
-            out.push(None);
-            continue;
-        }
-        let found = if large {
-            by_id.get(&parent.as_u64()).map(|&found| found as usize)
-        } else {
-            let is_parent = |(candidate, at): &(usize, &RowRef)| *candidate != row && span_id(**at) == parent;
-            let mut candidates = rows.iter().enumerate().filter(is_parent);
-            let first = candidates.next();
-            let is_server = |at: &RowRef| batches[at.batch as usize].kind[at.row as usize] == kind::SERVER;
-            let server = first.filter(|(_, at)| is_server(at)).or_else(|| candidates.find(|(_, at)| is_server(at)));
-            server.or(first).map(|(candidate, _)| candidate)
-        };
-        let offset = found.filter(|&found| found != row && found.abs_diff(row) <= PARENT_OFFSET_MAX);
-        out.push(offset.map(|found| row as i32 - found as i32));
-    }
+/// For each row of one trace how many rows before it its parent stands ([`Placer`]); `None` if the span has no parent, or one that is
+/// not among these rows or far from it.
+pub(crate) fn parent_offsets(batches: &[&SpanBatch], rows: &[RowRef], placer: &mut Placer, out: &mut Vec<Option<i32>>) {
+    let placing = |row: usize| batches[rows[row].batch as usize].placing(rows[row].row as usize);
+    let mut row = 0;
+    placer.place(rows.len(), placing, |parent| {
+        let found = if let ParentRow::Row(found) = parent { Some(found as usize) } else { None };
+        let near = found.filter(|found| found.abs_diff(row) <= PARENT_OFFSET_MAX);
+        out.push(near.map(|found| row as i32 - found as i32));
+        row += 1;
+    });
 }

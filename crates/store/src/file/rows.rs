@@ -10,7 +10,7 @@ use arrow::datatypes::Int32Type;
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{
     AnyValue, AttributeLists, AttributeValue, Marks, SeededMap, SpanBatch, SpanFields, SpanId, StringCode, StringTable,
-    Threshold, TraceId, kind, status,
+    Threshold, TraceId, derived_span_id, kind, status,
 };
 
 use super::layout::{Layout, PromotedAttribute, column};
@@ -32,7 +32,7 @@ pub(crate) fn to_spans(batch: &RecordBatch, layout: &Layout, parents: &[SpanId])
     Ok(spans)
 }
 
-/// The parent id of each of some rows of a batch, from explicit ids and offsets.
+/// The parent id that each of some rows of a batch names, from explicit ids and offsets.
 pub(crate) fn parent_ids(batch: &RecordBatch, rows: Range<usize>) -> Result<Vec<SpanId>> {
     let span_ids: &FixedSizeBinaryArray = typed(batch, column::SPAN_ID)?;
     let explicit: &FixedSizeBinaryArray = typed(batch, column::PARENT_SPAN_ID)?;
@@ -46,8 +46,8 @@ pub(crate) fn parent_ids(batch: &RecordBatch, rows: Range<usize>) -> Result<Vec<
         }
         let parent = row as i64 - i64::from(offsets.value(row));
         let inside = usize::try_from(parent).ok().filter(|&parent| parent < span_ids.len());
-        let parent = inside.ok_or_else(|| damaged("a parent offset leads out of its row group"))?;
-        Ok(known_id(span_ids, parent))
+        let parent = inside.ok_or_else(outside)?;
+        Ok(named_id(span_ids, row, parent))
     })
     .collect()
 }
@@ -78,10 +78,61 @@ pub(crate) fn parent_ids_in(batch: &RecordBatch, ranges: &[Range<usize>]) -> Res
             if !(0..range.len() as i64).contains(&inside) {
                 return Ok(None);
             }
-            parents.push(known_id(span_ids, first + inside as usize));
+            parents.push(named_id(span_ids, at, first + inside as usize));
         }
     }
     Ok(Some(parents))
+}
+
+/// Ids of the spans of a row group of which no two of a trace are the same, as far as the row group tells: the half of a call that shares its id
+/// with the other half has one of its own.
+#[derive(Debug, Default)]
+pub struct TreeIds {
+    /// Of each row.
+    pub ids: Vec<SpanId>,
+    /// Of each row the id of the span that it stands beneath, or that it names if that is elsewhere; [`SpanId::NONE`] for a root.
+    pub parents: Vec<SpanId>,
+}
+
+/// The ids of all rows of a row group, of which the batch has all.
+pub(crate) fn tree_ids(batch: &RecordBatch) -> Result<TreeIds> {
+    let span_ids: &FixedSizeBinaryArray = typed(batch, column::SPAN_ID)?;
+    let explicit: &FixedSizeBinaryArray = typed(batch, column::PARENT_SPAN_ID)?;
+    let offsets: &Int32Array = typed(batch, column::PARENT_OFFSET)?;
+    let rows = batch.num_rows();
+    let above = |row: usize| {
+        let above = offsets.is_valid(row).then(|| row as i64 - i64::from(offsets.value(row)));
+        let inside = |above: i64| usize::try_from(above).ok().filter(|&above| above < rows);
+        above.map(|above| inside(above).ok_or_else(outside)).transpose()
+    };
+    let mut ids: Vec<SpanId> = (0..rows).map(|row| known_id(span_ids, row)).collect();
+    let mut last_beside: SeededMap<usize, SpanId> = SeededMap::default();
+    for row in 0..rows {
+        let Some(caller) = above(row)?.filter(|&above| same_id(span_ids, row, above)) else { continue };
+        let id = last_beside.entry(caller).or_insert(ids[caller]);
+        *id = derived_span_id(*id);
+        ids[row] = *id;
+    }
+    let parent = |row: usize| match above(row)? {
+        Some(above) => Ok(ids[above]),
+        None if explicit.is_valid(row) => Ok(SpanId(fixed_bytes(explicit.value(row)))),
+        None => Ok(SpanId::NONE),
+    };
+    let parents = (0..rows).map(parent).collect::<Result<_>>()?;
+    Ok(TreeIds { ids, parents })
+}
+
+fn outside() -> ParquetError {
+    damaged("a parent offset leads out of its row group")
+}
+
+fn same_id(span_ids: &FixedSizeBinaryArray, row: usize, other: usize) -> bool {
+    span_ids.is_valid(row) && span_ids.is_valid(other) && span_ids.value(row) == span_ids.value(other)
+}
+
+/// The id that a span names as its parent, which has another row. A half of a call whose halves share an id names none where it names no other.
+fn named_id(span_ids: &FixedSizeBinaryArray, row: usize, parent: usize) -> SpanId {
+    if same_id(span_ids, row, parent) { SpanId::NONE } else { known_id(span_ids, parent) }
 }
 
 /// The id of a span that may be unreadable: its children then have a parent that is missing, and are no roots.

@@ -13,7 +13,7 @@ use super::batches::{Batches, contained, missing_rows, wrong_column};
 use super::damage::Damaged;
 use super::layout::column;
 use super::read::{OpenFile, Projection, StringForm};
-use super::rows::{parent_ids, parent_ids_in, parent_reach, to_spans};
+use super::rows::{TreeIds, parent_ids, parent_ids_in, parent_reach, to_spans, tree_ids};
 
 /// What tells the parent of each row.
 const PARENT_COLUMNS: [&str; 3] = [column::SPAN_ID, column::PARENT_SPAN_ID, column::PARENT_OFFSET];
@@ -99,7 +99,17 @@ impl OpenFile {
         parent_ids(&window, first..first + batch.num_rows())
     }
 
-    /// The parent of each row of a row group; [`SpanId::NONE`] for a root.
+    /// The ids of the rows of a row group and of their parents, each different.
+    pub fn tree_ids(&self, row_group: usize) -> Result<TreeIds> {
+        let mut ids = TreeIds::default();
+        for batch in self.scan(row_group, &PARENT_COLUMNS, None, StringForm::View, self.rows_of(row_group).max(1))? {
+            let batch = batch?;
+            ids = contained(|| tree_ids(&batch))?;
+        }
+        Ok(ids)
+    }
+
+    /// The parent that each row of a row group names; [`SpanId::NONE`] where it names none.
     pub fn parents(&self, row_group: usize) -> Result<Vec<SpanId>> {
         let rows = self.rows_of(row_group);
         let mut parents = Vec::with_capacity(rows);

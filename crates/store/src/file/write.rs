@@ -8,7 +8,7 @@ use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::SchemaDescriptor;
-use tracehouse_model::{SeededMap, SeededSet, SpanBatch, StringCode, StringTable, Threshold, kind, status};
+use tracehouse_model::{Placer, SeededSet, SpanBatch, StringCode, StringTable, Threshold, kind, status};
 
 use super::attributes_columns::{AttributeColumns, MapColumns};
 use super::chunk::{ChunkWriter, Column, IntEncoding, Values};
@@ -275,14 +275,17 @@ impl<W: Write + Send> GroupWriter<'_, W> {
         self.put(Values::Fixed { bytes: span_ids.as_flattened(), width: 8, sorted: false, compressible: false })?;
 
         let mut offsets = Vec::with_capacity(group.rows.len());
-        let mut by_id = SeededMap::default();
+        let mut placer = Placer::default();
         let mut begin = 0;
         for trace in trace_ids.chunk_by(|left, right| left == right) {
-            parent_offsets(group.batches, &group.rows[begin..begin + trace.len()], &mut by_id, &mut offsets);
+            parent_offsets(group.batches, &group.rows[begin..begin + trace.len()], &mut placer, &mut offsets);
             begin += trace.len();
         }
         let parents: Vec<_> = group.gather(|batch, row| batch.parent_span_id[row]);
-        let explicit = |at: usize| offsets[at].is_none() && !parents[at].is_none();
+        // The half of a call that shares its id with the other half stands beneath that, and keeps what it names.
+        let is_half =
+            |at: usize| offsets[at].is_some_and(|offset| span_ids[(at as i32 - offset) as usize] == span_ids[at]);
+        let explicit = |at: usize| !parents[at].is_none() && (offsets[at].is_none() || is_half(at));
         let definition: Vec<i16> = (0..offsets.len()).map(|at| i16::from(explicit(at))).collect();
         let ids: Vec<[u8; 8]> = (0..offsets.len()).filter(|&at| explicit(at)).map(|at| parents[at].0).collect();
         let values = Values::Fixed { bytes: ids.as_flattened(), width: 8, sorted: false, compressible: false };

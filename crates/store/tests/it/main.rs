@@ -21,6 +21,7 @@ mod pressure;
 mod removed_folders;
 mod retention;
 mod round_trip;
+mod shared_ids;
 #[path = "../../../model/tests/it/spans.rs"]
 mod spans;
 mod start;

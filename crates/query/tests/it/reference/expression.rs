@@ -113,8 +113,8 @@ fn intrinsic(trace: &Trace<'_>, row: usize, intrinsic: Intrinsic) -> V {
         Intrinsic::StatusMessage => V::Text(span.status_message.clone()),
         Intrinsic::Kind => V::Kind(span.kind),
         Intrinsic::SpanId => span_id(span.span_id),
-        Intrinsic::ParentId if span.parent_span_id.is_none() => V::Missing,
-        Intrinsic::ParentId => span_id(span.parent_span_id),
+        Intrinsic::ParentId if trace.parent_id(row).is_none() => V::Missing,
+        Intrinsic::ParentId => span_id(trace.parent_id(row)),
         Intrinsic::ChildCount => V::Int(trace.parent.iter().filter(|parent| **parent == Some(row)).count() as i64),
         Intrinsic::TraceId => trace_id(span.trace_id),
         Intrinsic::TraceDuration => {
@@ -139,7 +139,7 @@ fn intrinsic(trace: &Trace<'_>, row: usize, intrinsic: Intrinsic) -> V {
             None if trace.spans[row].parent_span_id.is_none() => V::Int(-1),
             None => V::Int(0),
         },
-        Intrinsic::Parent if span.parent_span_id.is_none() => V::Missing,
+        Intrinsic::Parent if trace.parent_id(row).is_none() => V::Missing,
         Intrinsic::Parent => V::Other,
     }
 }

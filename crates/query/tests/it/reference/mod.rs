@@ -24,6 +24,25 @@ pub(crate) struct SpansetResult {
     pub(crate) spans: BTreeSet<SpanKey>,
 }
 
+/// Where the span stands that is above a child: the other half of a call that shares its id, else the deepest span with the id that it names.
+fn parent_of(spans: &[&Span], child: usize) -> Option<usize> {
+    const CALLERS: [u8; 2] = [kind::CLIENT, kind::PRODUCER];
+    const CALLEES: [u8; 2] = [kind::SERVER, kind::CONSUMER];
+    let first = |id: SpanId, kinds: &[u8]| {
+        let rows = (0..spans.len()).filter(|&row| spans[row].span_id == id && kinds.contains(&spans[row].kind));
+        rows.min_by_key(|&row| (spans[row].start_unix_nanos, -spans[row].duration_nanos))
+    };
+    let Span { span_id, parent_span_id: named, kind, .. } = *spans[child];
+    if CALLEES.contains(&kind)
+        && let Some(caller) = first(span_id, &CALLERS)
+    {
+        return Some(caller);
+    }
+    let deepest =
+        first(named, &CALLEES).or_else(|| first(named, &CALLERS)).or_else(|| first(named, &[0, kind::INTERNAL]));
+    deepest.filter(|_| !named.is_none())
+}
+
 /// One trace with its spans, each once.
 pub(crate) struct Trace<'a> {
     pub(crate) spans: Vec<&'a Span>,
@@ -45,17 +64,7 @@ impl<'a> Trace<'a> {
     }
 
     fn of(spans: Vec<&'a Span>) -> Self {
-        let parent: Vec<Option<usize>> = (0..spans.len())
-            .map(|child| {
-                let candidates: Vec<usize> = (0..spans.len())
-                    .filter(|&at| {
-                        spans[at].span_id == spans[child].parent_span_id && !spans[child].parent_span_id.is_none()
-                    })
-                    .collect();
-                let server = candidates.iter().copied().rfind(|&at| spans[at].kind == kind::SERVER);
-                server.or(candidates.first().copied()).filter(|&at| at != child)
-            })
-            .collect();
+        let parent = (0..spans.len()).map(|child| parent_of(&spans, child)).collect();
         let mut trace = Self { spans, parent, nested_set: Vec::new() };
         trace.number();
         trace
@@ -65,7 +74,7 @@ impl<'a> Trace<'a> {
     fn in_order(&self, mut rows: Vec<usize>) -> Vec<usize> {
         rows.sort_by_key(|&row| {
             let span = self.spans[row];
-            (span.start_unix_nanos, -span.duration_nanos, span.span_id)
+            (span.start_unix_nanos, -span.duration_nanos, span.span_id, span.kind)
         });
         rows
     }
@@ -92,8 +101,13 @@ impl<'a> Trace<'a> {
         *next += 1;
     }
 
+    /// The id of the span that stands above, or of the one that is missing.
+    fn parent_id(&self, row: usize) -> SpanId {
+        self.parent[row].map_or(self.spans[row].parent_span_id, |parent| self.spans[parent].span_id)
+    }
+
     pub(crate) fn root(&self) -> Option<usize> {
-        let roots = (0..self.spans.len()).filter(|&row| self.spans[row].parent_span_id.is_none()).collect();
+        let roots = (0..self.spans.len()).filter(|&row| self.parent_id(row).is_none()).collect();
         self.in_order(roots).first().copied()
     }
 

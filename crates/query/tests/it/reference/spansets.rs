@@ -126,8 +126,12 @@ fn stands(trace: &Trace<'_>, relation: Relation, left: usize, right: usize) -> b
         Relation::Parent => trace.parent[left] == Some(right),
         Relation::Ancestor => trace.ancestors(left).contains(&right),
         Relation::Sibling => {
-            let (one, other) = (trace.spans[left].parent_span_id, trace.spans[right].parent_span_id);
-            left != right && !one.is_none() && one == other
+            let named = |row: usize| Some(trace.spans[row].parent_span_id).filter(|id| !id.is_none());
+            left != right
+                && match (trace.parent[left], trace.parent[right]) {
+                    (None, None) => named(left).is_some() && named(left) == named(right),
+                    (one, other) => one == other,
+                }
         }
     }
 }
