@@ -21,6 +21,14 @@ use crate::{
     Retirement, RetirementReason, header, names,
 };
 
+impl CatalogueError {
+    /// Whether SQLite could not make its files where the catalogue lies.
+    fn is_of_the_place(&self) -> bool {
+        let (Self::Open { source, .. } | Self::ReadOnly(source) | Self::Query(source)) = self else { return false };
+        primary_code(source).is_some_and(|code| [CODE_READ_ONLY, CODE_CAN_NOT_OPEN].contains(&code))
+    }
+}
+
 /// The catalogue in one SQLite file.
 pub struct SqliteCatalogue {
     shown_path: String,
@@ -36,11 +44,13 @@ const VFS_WITHOUT_LOCKS: &str = "unix-none";
 pub(crate) const CODE_FULL: i64 = 13;
 /// What SQLite says if it may only read.
 pub(crate) const CODE_READ_ONLY: i64 = 8;
+/// What SQLite says if it can't open or make one of its files.
+const CODE_CAN_NOT_OPEN: i64 = 14;
 /// What SQLite says of a file that it can't make sense of: SQLITE_CORRUPT and SQLITE_NOTADB.
 const DAMAGE_CODES: [i64; 2] = [11, 26];
 /// What SQLite says if the machine or another process is at fault, and not the file: SQLITE_PERM, BUSY, LOCKED, NOMEM, READONLY,
 /// INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL, NOLFS, AUTH.
-const OUTER_CODES: [i64; 12] = [3, 5, 6, 7, CODE_READ_ONLY, 9, 10, CODE_FULL, 14, 15, 22, 23];
+const OUTER_CODES: [i64; 12] = [3, 5, 6, 7, CODE_READ_ONLY, 9, 10, CODE_FULL, CODE_CAN_NOT_OPEN, 15, 22, 23];
 
 impl SqliteCatalogue {
     const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -77,13 +87,26 @@ impl SqliteCatalogue {
         self.complete_checksums().await.map_err(|error| self.first_error(error))
     }
 
-    /// Opens a file that is there, to read it only. It must have this version's schema, and nobody may write to it meanwhile.
-    /// Nothing is written, also not beside it, so it may lie on a disk that is mounted read-only.
+    /// Opens a file that is there, to read it only. It must have this version's schema, and nobody may write to it meanwhile. It
+    /// may lie where nothing can be written.
     pub async fn open_read_only(path: &Path) -> Result<Arc<Self>, CatalogueError> {
-        let catalogue = Self::connect(path, Access::Look).await?;
-        match catalogue.sound_version(path).await? {
-            Version::Current => Ok(Arc::new(catalogue)),
-            _ => Err(CatalogueError::Outdated { path: path.to_owned() }),
+        if !is_beside(path, WAL_ENDING) && !is_beside(path, JOURNAL_ENDING) {
+            return Self::open_to_read(path, Access::Unchanged).await;
+        }
+        match Self::open_to_read(path, Access::Read).await {
+            Err(error) if error.is_of_the_place() => Self::open_to_read(path, Access::Alone).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn open_to_read(path: &Path, access: Access) -> Result<Arc<Self>, CatalogueError> {
+        let catalogue = Self::connect(path, access).await?;
+        match catalogue.sound_version(path).await {
+            Ok(Version::Current) => Ok(Arc::new(catalogue)),
+            outcome => {
+                catalogue.close().await;
+                Err(outcome.err().unwrap_or_else(|| CatalogueError::Outdated { path: path.to_owned() }))
+            }
         }
     }
 
@@ -127,9 +150,13 @@ impl SqliteCatalogue {
             return Err(CatalogueError::Damaged { path: shown_path, finding });
         }
         let options = SqliteConnectOptions::new().filename(path).busy_timeout(Self::BUSY_TIMEOUT);
-        let options = if access == Access::Look { looking(options, path) } else { options };
+        let options = match access {
+            Access::Write | Access::Read => options,
+            Access::Unchanged => options.immutable(true),
+            Access::Alone => options.vfs(VFS_WITHOUT_LOCKS).locking_mode(SqliteLockingMode::Exclusive),
+        };
         let writing = match access {
-            Access::Look | Access::Read => options.clone().read_only(true),
+            Access::Read | Access::Unchanged | Access::Alone => options.clone().read_only(true),
             Access::Write => options
                 .clone()
                 .create_if_missing(true)
@@ -381,29 +408,24 @@ impl Catalogue for SqliteCatalogue {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Access {
     Write,
-    /// Read beside others that may write. For these SQLite keeps a file beside the catalogue.
+    /// Read beside others that may write. For these SQLite keeps an index of its write-ahead log in a file beside the
+    /// catalogue, which it makes if it is not there.
     Read,
-    /// Read while nobody writes, and touch nothing.
-    Look,
+    /// Read a file that holds everything and that nobody changes.
+    Unchanged,
+    /// Read a file and the write-ahead log beside it where nothing can be written. SQLite has the index of the log in memory only
+    /// for who is alone, so it is told so; and the lock that would prove it needs a file that may be written, so there is none.
+    Alone,
 }
 
-/// How SQLite reads a file without making one beside it. What stands in its write-ahead log counts: with the index of that in
-/// memory, which SQLite has only for who is alone, and without the locks that would say so, since they need a file that may be
-/// written. Without such a log it can be told that nothing changes.
-fn looking(options: SqliteConnectOptions, path: &Path) -> SqliteConnectOptions {
-    // The others are beside the file that a link leads to.
-    let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let is_there = |ending: &str| {
-        let mut name = real.as_os_str().to_owned();
-        name.push(ending);
-        Path::new(&name).exists()
-    };
-    match () {
-        // A change that was interrupted is to be undone first, which SQLite alone can do.
-        () if is_there("-journal") => options,
-        () if is_there("-wal") => options.vfs(VFS_WITHOUT_LOCKS).locking_mode(SqliteLockingMode::Exclusive),
-        () => options.immutable(true),
-    }
+const WAL_ENDING: &str = "-wal";
+const JOURNAL_ENDING: &str = "-journal";
+
+/// Whether one of SQLite's other files is there. They are beside the file that a link leads to.
+fn is_beside(path: &Path, ending: &str) -> bool {
+    let mut name = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).into_os_string();
+    name.push(ending);
+    Path::new(&name).exists()
 }
 
 /// Connections that stay. The task by which sqlx closes old ones looks at a count of idle connections that two threads may let

@@ -11,7 +11,7 @@ use tracehouse_store::Store;
 
 use crate::disk_faults::{Faults, parent};
 use crate::spans::{NOON, assert_same_spans, batch_of, by_key, plain_span};
-use crate::world::{World, all_spans, append};
+use crate::world::{World, all_spans, append, until_in_time};
 
 fn some_spans(round: u64) -> Vec<Span> {
     (0..50).map(|number| plain_span(u128::from(round) + 1, round * 100 + number + 1, 0, NOON)).collect()
@@ -85,6 +85,8 @@ async fn nothing_is_made_in_a_folder_that_is_another() {
     fs::remove_dir(world.store_dir()).expect("it is empty");
     fs::rename(&elsewhere, world.store_dir()).expect("it can be moved back");
     store.flush().await.expect("it is the store's again");
+    let is_whole = || store.snapshot(&TenantId::default()).unreadable.is_empty();
+    until_in_time(&world, "the first file is found again", is_whole).await;
     check("mounted again", &store, 2);
 }
 

@@ -134,9 +134,6 @@ async fn a_file_in_anothers_folder_is_adopted_by_its_own_tenant() {
         let before = everything_in(&world.store_dir());
         let (_, elsewhere) = lost_in_anothers_folder(&world).await;
         move_in_store(&world, &elsewhere, &format!("{elsewhere}{suffix}"));
-        let report = check(&world).await;
-        let found = report.findings.iter().find(|finding| finding.path == elsewhere).expect("it is named");
-        assert_eq!((found.spans, &found.trouble), (50, &FileTrouble::WrongTenant { tenant: "default".to_owned() }));
         let store = world.open().await;
         assert_eq!(
             all_spans(&store.snapshot(&TenantId::new("other").expect("a valid name"))),
@@ -144,6 +141,9 @@ async fn a_file_in_anothers_folder_is_adopted_by_its_own_tenant() {
             "not shown to it"
         );
         store.shutdown().await.expect("the store stops");
+        let report = check(&world).await;
+        let found = report.findings.iter().find(|finding| finding.path == elsewhere).expect("it is named");
+        assert_eq!((found.spans, &found.trouble), (50, &FileTrouble::WrongTenant { tenant: "default".to_owned() }));
         let done = repair_fully("another tenant's folder", &world, RepairOptions::default()).await;
         assert!(done.actions.iter().any(|action| matches!(action, Action::MoveBack { .. })), "{done:?}");
         assert_eq!(done.left, []);
