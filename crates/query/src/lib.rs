@@ -27,6 +27,7 @@ mod engine;
 mod error;
 mod evaluate;
 mod explain;
+mod mask;
 mod metrics;
 mod names;
 mod operations;
