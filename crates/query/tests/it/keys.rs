@@ -87,7 +87,8 @@ fn queries() -> Vec<String> {
     let numbers = each(0..KEYS, " || ", |key| format!(".k{key} = 3"));
     let scopes = each(0..60, " || ", |key| format!("span.k{key} = 3 || resource.k{key} > 3"));
     let case = each(0..60, " || ", |key| format!(".k{key} = 4 || .K{key} = \"3\""));
-    let lists = each(0..60, " || ", |key| format!(".k{key} = [3, 5] || .k{key} =~ \"x\""));
+    let lists = each(0..60, " || ", |key| format!(".k{key} = [3, 5]"));
+    let patterns = each(0..16, " || ", |key| format!(".k{key} =~ \"x\""));
     let not_equal = each(0..30, " && ", |key| format!("!(.k{key} != 3)"));
     let absent = each(0..30, " && ", |key| format!(".k{key} = nil"));
     let negated = each(0..30, " && ", |key| format!("!(.k{key} = 3 || span.K{key} != nil)"));
@@ -96,7 +97,7 @@ fn queries() -> Vec<String> {
     let of_events = each(0..20, " || ", |key| format!("event.k{key} = 3 || link.k{key} = \"3\" || .k{key} = 4"));
     let one_key = each(0..40, " || ", |number| format!(".k7 = {number} || .k7 = \"{number}\""));
     let mut queries: Vec<String> =
-        [numbers, scopes, case, lists, not_equal, absent, negated, nested, both, of_events, one_key]
+        [numbers, scopes, case, lists, patterns, not_equal, absent, negated, nested, both, of_events, one_key]
             .iter()
             .map(|condition| format!("{{ {condition} }}"))
             .collect();
