@@ -1,9 +1,10 @@
 //! Evaluates an expression over the rows of a file, column by column.
 //!
 //! Each part of the expression gives a mask over the rows of a row group. What a single field decides is left to
-//! [`RowGroup::holding`], which asks back here for values alone. Later conditions of an `&&` look only at the rows that are
-//! left. What can't be decided from columns holds for every row and makes the mask inexact: its rows have to be looked at one
-//! by one.
+//! [`RowGroup`], which asks back here for values alone. Later conditions of an `&&` look only at the rows that are left. First
+//! comes what columns of single fields say; then attributes without columns of their own are read once, for all conditions that
+//! wait for them. What can't be decided from columns holds for every row and makes the mask inexact: its rows have to be looked at
+//! one by one.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -13,20 +14,13 @@ use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Float64Type, Int64Type};
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{TraceId, kind, status};
-use tracehouse_scan::{Contents, Field, Owner, RowGroup, Test, Values, Window, may_contain, may_hold};
+use tracehouse_scan::{Contents, Field, Held, Owner, RowGroup, Test, Undecided, Values, Window, may_contain, may_hold};
 use tracehouse_store::{Layout, NameList, SpanFile};
 use tracehouse_traceql::{AttributeScope, ComparisonOp, Intrinsic, Static};
 
 use crate::compile::{Expression, Node, traces_of};
+use crate::mask::{Mask, Partly, exact, unknown};
 use crate::value::{Value, compare, matches_pattern, ordering_satisfies};
-
-/// Which rows of a row group an expression may hold for.
-#[derive(Clone)]
-pub(crate) struct Mask {
-    pub(crate) rows: BooleanBuffer,
-    /// Whether it holds for every one of them.
-    pub(crate) exact: bool,
-}
 
 /// A filter over one row group of a file.
 pub(crate) struct ColumnFilter<'a> {
@@ -34,6 +28,13 @@ pub(crate) struct ColumnFilter<'a> {
     pub(crate) row_group: RowGroup<'a>,
     /// Only spans that it selects.
     pub(crate) window: &'a Window,
+}
+
+/// The conditions of an expression that wait for attributes without columns of their own.
+struct Deciding<'a> {
+    waiting: Vec<Undecided<'a, FieldTest<'a>>>,
+    /// What they take.
+    held: Held,
 }
 
 /// What must hold for the value of a field.
@@ -154,7 +155,7 @@ impl Test for FieldTest<'_> {
         Ok(match values {
             Values::Typed(array) => BooleanArray::new(self.of_array(&array), array.logical_nulls()),
             Values::Any(values) => {
-                values.into_iter().map(|value| value.map(|value| self.holds(&Value::of_any(value)))).collect()
+                values.iter().map(|value| value.as_ref().map(|value| self.holds(&Value::of_any_ref(value)))).collect()
             }
         })
     }
@@ -279,54 +280,92 @@ impl ColumnFilter<'_> {
         if within.count_set_bits() == 0 {
             return Ok(exact(within));
         }
-        let mask = self.mask(&self.filter.node, &within)?;
+        let mut deciding = Deciding { waiting: Vec::new(), held: self.row_group.bounds.hold() };
+        let known = self.from_own_columns(&self.filter.node, &within, &mut deciding)?;
+        let Deciding { mut waiting, mut held } = deciding;
+        self.row_group.decide_together(&mut waiting, &mut held)?;
+        let mask = known.mask(&waiting);
         // Parts that were not looked at any more say nothing.
         let nothing = || exact(BooleanBuffer::new_unset(within.len()));
         Ok(if self.row_group.bounds.out_of_time() { nothing() } else { mask })
     }
 
-    /// The rows of `among` for which a part of the expression may hold.
-    fn mask(&self, node: &Node, among: &BooleanBuffer) -> Result<Mask> {
+    /// What columns that hold nothing else say about a part of the expression, for the rows of `among`.
+    fn from_own_columns<'s>(
+        &'s self,
+        node: &'s Node,
+        among: &BooleanBuffer,
+        deciding: &mut Deciding<'s>,
+    ) -> Result<Partly> {
         // An expression may have hundreds of parts, each of which reads columns.
         if self.row_group.bounds.out_of_time() {
-            return Ok(unknown(among));
+            return Ok(Partly::Known(unknown(among)));
         }
-        match node {
-            Node::And(terms) => {
-                let mut left = exact(among.clone());
-                for term in ordered_by_cost(terms) {
-                    if left.rows.count_set_bits() == 0 {
-                        break;
-                    }
-                    let narrowed = self.mask(term, &left.rows)?;
-                    left = Mask { rows: narrowed.rows, exact: left.exact && narrowed.exact };
-                }
-                Ok(left)
-            }
+        Ok(Partly::Known(match node {
+            Node::And(terms) => return self.all_from_own_columns(terms, among, deciding),
             Node::Or(terms) => {
-                let mut any = exact(BooleanBuffer::new_unset(among.len()));
+                let (mut any, mut others) = (exact(BooleanBuffer::new_unset(among.len())), Vec::new());
                 for term in terms {
-                    let held = self.mask(term, among)?;
-                    any = Mask { rows: &any.rows | &held.rows, exact: any.exact && held.exact };
+                    match self.from_own_columns(term, among, deciding)? {
+                        Partly::Known(mask) => any = any.or(&mask),
+                        other => others.push(other),
+                    }
                 }
-                Ok(any)
+                return Ok(if others.is_empty() { Partly::Known(any) } else { Partly::Or(any, others) });
             }
-            Node::Not(operand) => {
-                let held = self.mask(operand, among)?;
-                if !held.exact {
-                    return Ok(unknown(among));
-                }
-                Ok(exact(among & &!&held.rows))
-            }
-            Node::Literal(Static::Bool(true)) => Ok(exact(among.clone())),
-            Node::Literal(_) => Ok(exact(BooleanBuffer::new_unset(among.len()))),
+            Node::Not(operand) => match self.from_own_columns(operand, among, deciding)? {
+                Partly::Known(mask) => mask.not(among),
+                other => return Ok(Partly::Not(among.clone(), Box::new(other))),
+            },
+            Node::Literal(Static::Bool(true)) => exact(among.clone()),
+            Node::Literal(_) => exact(BooleanBuffer::new_unset(among.len())),
             _ => match field_test(node, self.filter) {
-                Some((field, test)) => Ok(exact(self.row_group.holding(field, &test, among)?)),
+                Some((field, test)) => {
+                    let condition = self.row_group.begin(field, test, among, &mut deciding.held)?;
+                    if condition.waits() {
+                        deciding.waiting.push(condition);
+                        return Ok(Partly::Waits(deciding.waiting.len() - 1));
+                    }
+                    exact(condition.rows())
+                }
                 None => match traces_of(node) {
-                    Some(traces) => Ok(exact(among & &self.rows_of(&traces)?)),
-                    None => self.parent_mask(node, among),
+                    Some(traces) => exact(among & &self.rows_of(&traces)?),
+                    None => self.parent_mask(node, among)?,
                 },
             },
+        }))
+    }
+
+    /// Of terms that all must hold. Those that wait for attributes without columns of their own come last: these are the most to
+    /// read, and are read for the rows that are left.
+    fn all_from_own_columns<'s>(
+        &'s self,
+        terms: &'s [Node],
+        among: &BooleanBuffer,
+        deciding: &mut Deciding<'s>,
+    ) -> Result<Partly> {
+        let mut ordered = ordered_by_cost(terms);
+        ordered.sort_by_key(|term| self.may_wait(term));
+        let (mut left, mut others) = (exact(among.clone()), Vec::new());
+        for term in ordered {
+            if left.rows.count_set_bits() == 0 {
+                return Ok(Partly::Known(left));
+            }
+            match self.from_own_columns(term, &left.rows, deciding)? {
+                Partly::Known(mask) => left = left.narrowed(&mask),
+                other => others.push(other),
+            }
+        }
+        Ok(if others.is_empty() { Partly::Known(left) } else { Partly::And(left, others) })
+    }
+
+    /// Whether a part of the expression may look at attributes that have no column of their own.
+    fn may_wait(&self, node: &Node) -> bool {
+        match node {
+            Node::And(terms) | Node::Or(terms) => terms.iter().any(|term| self.may_wait(term)),
+            Node::Not(operand) => self.may_wait(operand),
+            _ => field_test(node, self.filter)
+                .is_some_and(|(field, _)| field.needs_rest(self.row_group.contents, self.row_group.open.layout())),
         }
     }
 
@@ -358,14 +397,6 @@ impl ColumnFilter<'_> {
         let roots = self.row_group.holding(Field::Column("parent_span_id"), &absent, &near)?;
         Ok(exact(if *op == ComparisonOp::Equal { roots } else { among & &!&roots }))
     }
-}
-
-fn exact(rows: BooleanBuffer) -> Mask {
-    Mask { rows, exact: true }
-}
-
-fn unknown(among: &BooleanBuffer) -> Mask {
-    Mask { rows: among.clone(), exact: false }
 }
 
 /// Conditions that are cheap and select little come first.

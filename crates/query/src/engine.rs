@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tracehouse_model::{Clock, Span, SpanId, TenantId, TraceId};
-use tracehouse_scan::{Bounds, Limits, Places, Pool, Reach, Window};
+use tracehouse_scan::{Bounds, EndedEarly, Limits, Places, Pool, Reach, Window};
 use tracehouse_store::Store;
 use tracehouse_traceql::{ComparisonOp, FieldExpr, Intrinsic, Query, QueryExpr, Static, conditions_of_unfinished};
 
@@ -79,6 +79,7 @@ impl QueryEngine {
 
     /// An engine that shares its memory with others; `memory_bytes_max` of the limits does not count.
     pub fn with_pool(store: Arc<Store>, limits: QueryLimits, pool: Pool, clock: Arc<dyn Clock>) -> Arc<Self> {
+        EndedEarly::describe();
         let places = Places::new(limits.concurrent_max);
         Arc::new(Self { store, limits, clock, places, pool, known_values: Arc::default() })
     }
@@ -331,7 +332,10 @@ impl QueryEngine {
         window: Window,
         work: impl FnOnce(Question<'_>) -> Result<T, QueryError> + Send + 'static,
     ) -> Result<T, QueryError> {
-        let place = self.places.take(tenant).ok_or(QueryError::Busy { running: self.limits.concurrent_max })?;
+        let place = self.places.take(tenant).ok_or_else(|| {
+            EndedEarly::Places.count(kind);
+            QueryError::Busy { running: self.limits.concurrent_max }
+        })?;
         let cancelled = Arc::new(AtomicBool::new(false));
         let _cancel_when_dropped = CancelOnDrop(cancelled.clone());
         let limits = Limits {
@@ -349,7 +353,14 @@ impl QueryEngine {
                 Copies::Left => store.snapshot_as_sent(&tenant),
             };
             let reach = Reach::of(&snapshot, &window);
-            work(Question { snapshot: &snapshot, bounds: &bounds, reach: &reach })
+            let answer = work(Question { snapshot: &snapshot, bounds: &bounds, reach: &reach });
+            // Also of those whose caller is gone, who learns nothing of it.
+            if let Some(reason) = bounds.ended_early() {
+                reason.count(kind);
+            } else if matches!(answer, Err(QueryError::Memory)) {
+                EndedEarly::Memory.count(kind);
+            }
+            answer
         })
         .await;
         let took = self.clock.monotonic().saturating_sub(begin);

@@ -28,6 +28,7 @@ mod error;
 mod evaluate;
 mod explain;
 mod halves;
+mod mask;
 mod metrics;
 mod names;
 mod operations;

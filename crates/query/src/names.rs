@@ -507,7 +507,7 @@ impl Values {
     fn add_all(&mut self, values: tracehouse_scan::Values) {
         let array = match values {
             tracehouse_scan::Values::Any(values) => {
-                return values.into_iter().flatten().for_each(|value| self.add(value));
+                return values.iter().flatten().for_each(|value| self.add(value.clone()));
             }
             tracehouse_scan::Values::Typed(array) => array,
         };

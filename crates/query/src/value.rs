@@ -89,6 +89,19 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The same as [`Value::of_any`], with the texts where they are.
+    pub(crate) fn of_any_ref(value: &'a AnyValue) -> Self {
+        match value {
+            AnyValue::String(text) => Value::String(Cow::Borrowed(text)),
+            AnyValue::Array(values) => Value::Many(values.iter().map(Value::of_any_ref).collect()),
+            AnyValue::Empty => Value::Missing,
+            AnyValue::Int(value) => Value::Int(*value),
+            AnyValue::Double(value) => Value::Float(*value),
+            AnyValue::Bool(value) => Value::Bool(*value),
+            AnyValue::Bytes(_) | AnyValue::KeyValueList(_) => Value::Other,
+        }
+    }
+
     pub(crate) fn of_literal(literal: &'a Static) -> Self {
         match literal {
             Static::String(text) => Value::String(Cow::Borrowed(text)),

@@ -12,6 +12,7 @@ use parquet::errors::ParquetError;
 use tracehouse_model::Clock;
 use tracehouse_store::{Batches, OpenFile, StringForm};
 
+use crate::ended::EndedEarly;
 use crate::fault::no_room;
 use crate::held::Held;
 use tracehouse_memory::{OutOfMemory, Pool};
@@ -85,6 +86,17 @@ impl Bounds {
     /// Whether nobody waits for the answer any more.
     pub fn cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Why the question ends with what it has, if it does.
+    pub fn ended_early(&self) -> Option<EndedEarly> {
+        match self.met.load(Ordering::Relaxed) {
+            _ if self.cancelled() => Some(EndedEarly::Left),
+            TIME => Some(EndedEarly::Time),
+            SCANNED => Some(EndedEarly::BytesRead),
+            MEMORY => Some(EndedEarly::Memory),
+            _ => None,
+        }
     }
 
     fn meet(&self, bound: u8) {

@@ -57,6 +57,14 @@ impl<'a> ReadRows<'a> {
         }
     }
 
+    /// Which rows of the row group are read, one after the other.
+    pub(crate) fn rows(&self) -> Box<dyn Iterator<Item = usize> + '_> {
+        match self {
+            ReadRows::All(rows) => Box::new(0..*rows),
+            ReadRows::Some(wanted) => Box::new(wanted.set_indices()),
+        }
+    }
+
     /// What to read; `None`: all rows.
     pub fn selection(&self) -> Option<RowSelection> {
         match self {

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int32Array};
-use arrow::compute::take;
-use arrow::datatypes::Int32Type;
-use parquet::errors::{ParquetError, Result};
+use arrow::array::{ArrayRef, Int32Array};
 use tracehouse_model::AnyValue;
 use tracehouse_store::{ColumnType, FileContents, KeyCount, Layout, NameList};
 
@@ -143,6 +140,11 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// Whether a file may hold values among attributes that have no column of their own.
+    pub fn needs_rest(self, contents: &Contents, layout: &Layout) -> bool {
+        self.places(contents, layout).iter().any(|place| place.key.is_some())
+    }
+
     /// Whether any span of a file may have it.
     pub fn may_occur(self, contents: &Contents) -> bool {
         match self {
@@ -203,8 +205,8 @@ impl<'c> KnownTexts<'c> {
 pub enum Values {
     /// Of one type, as the file has them; never a dictionary. Null where there is none.
     Typed(ArrayRef),
-    /// Of any type.
-    Any(Vec<Option<AnyValue>>),
+    /// Of any type. Several conditions on one key look at the same.
+    Any(Arc<Vec<Option<AnyValue>>>),
 }
 
 /// Values in a column that was read.
@@ -213,56 +215,6 @@ pub struct ValuesOfRows<'a> {
     pub values: Values,
     /// Which of the values each row has; `None`: there is one for each row.
     pub numbers: Option<&'a Int32Array>,
-}
-
-impl Place<'_> {
-    /// The values in the place's column, each once where the column numbers them and there are fewer than rows.
-    pub fn values<'c>(&self, column: &'c ArrayRef) -> Result<ValuesOfRows<'c>> {
-        let (array, numbers) = match column.as_dictionary_opt::<Int32Type>() {
-            None => (column.clone(), None),
-            Some(numbered) if numbered.values().len() <= numbered.len() => {
-                (numbered.values().clone(), Some(numbered.keys()))
-            }
-            Some(numbered) => (take(numbered.values(), numbered.keys(), None)?, None),
-        };
-        let values = match self.key {
-            None => Values::Typed(array),
-            Some(key) => Values::Any(self.values_of_key(&array, key)?),
-        };
-        Ok(ValuesOfRows { values, numbers })
-    }
-
-    /// From maps of texts of JSON, or from texts of JSON that each hold all attributes.
-    fn values_of_key(&self, array: &ArrayRef, key: &str) -> Result<Vec<Option<AnyValue>>> {
-        let wrong_type = || ParquetError::General(format!("column {} is not of attributes", self.column));
-        if let Some(map) = array.as_map_opt() {
-            let keys = map.keys().as_string_opt::<i32>().ok_or_else(wrong_type)?;
-            let values = map.values().as_string_opt::<i32>().ok_or_else(wrong_type)?;
-            let value = |window: &[i32]| {
-                let entry = (window[0] as usize..window[1] as usize).find(|&at| keys.value(at) == key);
-                Ok(entry.map(|at| read_json(values.value(at))).transpose()?.filter(is_value))
-            };
-            return map.value_offsets().windows(2).map(value).collect();
-        }
-        let value = |text: Option<&str>| {
-            let AnyValue::KeyValueList(entries) = text.map_or(Ok(AnyValue::Empty), read_json)? else { return Ok(None) };
-            Ok(entries.into_iter().find(|(known, _)| known == key).map(|(_, value)| value).filter(is_value))
-        };
-        match (array.as_string_view_opt(), array.as_string_opt::<i32>()) {
-            (Some(texts), _) => texts.iter().map(value).collect(),
-            (_, Some(texts)) => texts.iter().map(value).collect(),
-            _ => Err(wrong_type()),
-        }
-    }
-}
-
-/// An attribute that is empty is like one that is not there.
-fn is_value(value: &AnyValue) -> bool {
-    *value != AnyValue::Empty
-}
-
-fn read_json(text: &str) -> Result<AnyValue> {
-    AnyValue::from_canonical_json(text).map_err(|error| ParquetError::External(Box::new(error)))
 }
 
 impl Values {

@@ -7,7 +7,9 @@
 //!
 //! A language has its conditions as a [`Field`] and a [`Test`] of values. Here is decided, the same way for all languages,
 //! which files and row groups a test rules out ([`may_hold`]), where a file has the field's values, and for which rows the test
-//! holds ([`RowGroup::holding`]): once for each distinct value where the file numbers them.
+//! holds ([`RowGroup::holding`]): once for each distinct value where the file numbers them. Attributes without columns of their own
+//! are read once for all conditions that need them ([`RowGroup::decide_together`]), and for all fields that are asked for
+//! ([`AttributesOf`]).
 //!
 //! The one rule for what cannot be read: it costs what it holds and nothing else. A piece of work that fails is done once
 //! more over what is readable; if it fails again it is left out, named and counted, and the answer says `N of M`. No question
@@ -25,9 +27,12 @@ mod blocks;
 mod bounds;
 mod by_value;
 mod columns;
+mod conditions;
+mod ended;
 mod fault;
 mod field;
 mod held;
+mod keys;
 mod pieces;
 mod places;
 mod reach;
@@ -36,11 +41,14 @@ mod window;
 
 pub use bounds::{Bounds, Limits, Reading};
 pub use columns::{ReadRows, selection_of, selection_of_range};
+pub use conditions::Undecided;
+pub use ended::EndedEarly;
 pub use fault::{
     Contents, Fault, contents_of, may_contain, no_room, open, out_of_memory, read_rows, readable, row_bytes,
 };
 pub use field::{Field, OWN_ID, Owner, PARENT, Place, Values, ValuesOfRows};
 pub use held::{Held, Reservation};
+pub use keys::AttributesOf;
 pub use pieces::{Done, Piece, each_row_group};
 pub use places::{Places, TakenPlace};
 pub use reach::{Part, Reach};

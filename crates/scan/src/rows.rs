@@ -1,8 +1,8 @@
 //! The rows of a row group: for which of them a condition holds, and what columns say of them.
 //!
-//! Here it is decided, for every language, where a field's values stand, once for each distinct value where the file numbers
-//! them, and only for the rows that are still in question if these are few. A language says of values alone whether its
-//! condition holds for them ([`Test`]).
+//! Here and in `conditions` it is decided, for every language, where a field's values stand, once for each distinct value where the
+//! file numbers them, and only for the rows that are still in question if these are few. A language says of values alone whether
+//! its condition holds for them ([`Test`]).
 
 use std::sync::Arc;
 
@@ -15,7 +15,6 @@ use tracehouse_model::SpanId;
 use tracehouse_store::{OpenFile, StringForm, TreeIds};
 
 use crate::bounds::{Bounds, Reading};
-use crate::by_value::ByValue;
 use crate::columns::{ReadRows, batch_rows};
 use crate::fault::{Contents, no_room, readable};
 use crate::field::{Field, OWN_ID, PARENT, Values};
@@ -46,6 +45,26 @@ pub trait Test {
     /// Whether it may hold for a whole number in a range, if it can tell.
     fn may_hold_within(&self, _least: i64, _greatest: i64) -> bool {
         true
+    }
+}
+
+impl<T: Test> Test for &T {
+    type Error = T::Error;
+
+    fn of(&self, values: Values) -> Result<BooleanArray, Self::Error> {
+        (**self).of(values)
+    }
+
+    fn of_none(&self) -> Result<bool, Self::Error> {
+        (**self).of_none()
+    }
+
+    fn only_text(&self) -> Option<&str> {
+        (**self).only_text()
+    }
+
+    fn may_hold_within(&self, least: i64, greatest: i64) -> bool {
+        (**self).may_hold_within(least, greatest)
     }
 }
 
@@ -119,40 +138,6 @@ impl RowGroup<'_> {
         Ok(&inside | &(&by_end.values & &unknown))
     }
 
-    /// The rows of some for which a test of a field holds.
-    pub fn holding<T: Test>(
-        &self,
-        field: Field<'_>,
-        test: &T,
-        among: &BooleanBuffer,
-    ) -> Result<BooleanBuffer, T::Error> {
-        let of_none = test.of_none()?;
-        let places = field.places(self.contents, self.open.layout());
-        let mut held = BooleanBuffer::new_unset(among.len());
-        let mut left = among.clone();
-        for (at, place) in places.iter().enumerate() {
-            if left.count_set_bits() == 0 {
-                break;
-            }
-            // A key stands once among the attributes of one owner: it matters only to those of others that it is there.
-            let only_holding_matters = !of_none && places[at + 1..].iter().all(|next| next.owner == place.owner);
-            let decided = match self.by_value(place, test, &left, only_holding_matters)? {
-                ByValue::Nothing => continue,
-                ByValue::Decided(decided) => decided,
-                ByValue::Unknown => self.decide(&[&place.column], &left, |batch| {
-                    let found = place.values(batch.column(0))?;
-                    let of_values = test.of(found.values)?;
-                    Ok::<_, T::Error>(
-                        found.numbers.map_or_else(|| of_values.clone(), |numbers| of_rows(&of_values, numbers)),
-                    )
-                })?,
-            };
-            held = &held | &(&decided.values & &left);
-            left = &left & &!&decided.present;
-        }
-        Ok(if of_none { &held | &left } else { held })
-    }
-
     /// The rows of some for which a condition on several columns holds, batch by batch.
     pub fn holding_in_batches<E: From<ParquetError>>(
         &self,
@@ -165,7 +150,7 @@ impl RowGroup<'_> {
     }
 
     /// Reads columns, of all rows or only of those in question if they are few, and decides batch by batch.
-    fn decide<E: From<ParquetError>>(
+    pub(crate) fn decide<E: From<ParquetError>>(
         &self,
         columns: &[&str],
         among: &BooleanBuffer,
@@ -262,7 +247,7 @@ fn joined(mut masks: Vec<BooleanBuffer>) -> BooleanBuffer {
 }
 
 /// What was decided about values as what is decided about the rows that have them.
-fn of_rows(of_values: &BooleanArray, numbers: &Int32Array) -> BooleanArray {
+pub(crate) fn of_rows(of_values: &BooleanArray, numbers: &Int32Array) -> BooleanArray {
     let rows = |of_value: BooleanBuffer| {
         if of_value.count_set_bits() == 0 {
             return BooleanBuffer::new_unset(numbers.len());

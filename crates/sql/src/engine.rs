@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tracehouse_memory::Pool;
 use tracehouse_model::{Clock, TenantId};
-use tracehouse_scan::{Places, Reservation};
+use tracehouse_scan::{EndedEarly, Places, Reservation};
 use tracehouse_store::Store;
 
 use crate::answer::{Collected, Cut, collect, plain_schema};
@@ -97,6 +97,9 @@ pub struct SqlAnswer {
     pub memory: Reservation,
 }
 
+/// What metrics call a statement.
+const KIND: &str = "sql";
+
 /// Answers SQL over what a store holds.
 pub struct SqlEngine {
     store: Arc<Store>,
@@ -128,6 +131,7 @@ impl SqlEngine {
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build_arc()
             .map_err(std::io::Error::other)?;
+        EndedEarly::describe();
         let places = Places::new(limits.concurrent_max);
         let alive = Arc::new(Semaphore::new(ENDING_SHARE * limits.concurrent_max));
         let pool = pool.share(limits.memory_bytes_max);
@@ -164,14 +168,19 @@ impl SqlEngine {
         let begin = self.clock.monotonic();
         let tenant = session.tenant.clone();
         let work = self.run(&tenant, session.watch.clone(), async move {
-            let (report, limits) = (session.report.clone(), session.limits.clone());
+            let (report, limits, watch) = (session.report.clone(), session.limits.clone(), session.watch.clone());
             let collected = answer(session, &request).await?;
-            Ok((collected, report.so_far(), limits))
+            Ok((collected, report.so_far(watch.bounds()), limits))
         });
         let answer = work.await;
         let elapsed = self.clock.monotonic().saturating_sub(begin);
-        metrics::histogram!("tracehouse_query_seconds", "kind" => "sql").record(elapsed.as_secs_f64());
+        metrics::histogram!("tracehouse_query_seconds", "kind" => KIND).record(elapsed.as_secs_f64());
         let (collected, scanned, limits) = answer?;
+        match collected.cut {
+            Some(Cut::Memory) => EndedEarly::Memory.count(KIND),
+            Some(Cut::Time) => EndedEarly::Time.count(KIND),
+            Some(Cut::Rows | Cut::Bytes) | None => {}
+        }
         let partial_reason = partial_reason(&collected, &scanned, &limits);
         let complete = partial_reason.is_none();
         let Collected { schema, batches, rows, memory, .. } = collected;
@@ -197,6 +206,24 @@ impl SqlEngine {
         watch: Arc<Watch>,
         work: impl Future<Output = Result<T, SqlError>> + Send + 'static,
     ) -> Result<T, SqlError> {
+        let mut waited_for = WaitedFor { to_its_end: false };
+        let answer = self.run_while_waited_for(tenant, watch, work).await;
+        waited_for.to_its_end = true;
+        match &answer {
+            Err(SqlError::Busy { .. }) => EndedEarly::Places.count(KIND),
+            Err(SqlError::Timeout { .. }) => EndedEarly::Time.count(KIND),
+            Err(SqlError::Memory { .. }) => EndedEarly::Memory.count(KIND),
+            Err(SqlError::Invalid(_) | SqlError::Ended) | Ok(_) => {}
+        }
+        answer
+    }
+
+    async fn run_while_waited_for<T: Send + 'static>(
+        &self,
+        tenant: &TenantId,
+        watch: Arc<Watch>,
+        work: impl Future<Output = Result<T, SqlError>> + Send + 'static,
+    ) -> Result<T, SqlError> {
         let busy = || SqlError::Busy { running: self.limits.concurrent_max };
         let _place = self.places.take(tenant).ok_or_else(busy)?;
         let alive = self.alive.clone().try_acquire_owned().map_err(|_| busy())?;
@@ -208,6 +235,19 @@ impl SqlEngine {
             tracing::error!(%error, "a SQL statement ended unexpectedly");
             Err(SqlError::Ended)
         })
+    }
+}
+
+/// Counts a statement as left if it is dropped before its end.
+struct WaitedFor {
+    to_its_end: bool,
+}
+
+impl Drop for WaitedFor {
+    fn drop(&mut self) {
+        if !self.to_its_end {
+            EndedEarly::Left.count(KIND);
+        }
     }
 }
 

@@ -24,7 +24,8 @@ const UNASKED_BYTES_MAX: usize = 16 << 20;
 #[derive(Debug)]
 pub(crate) struct Watch {
     ends: Instant,
-    stopped: AtomicBool,
+    /// Its scans look at this too.
+    stopped: Arc<AtomicBool>,
     pool: Pool,
     /// What operators asked for.
     asked: Mutex<Account>,
@@ -62,12 +63,12 @@ impl Watch {
     pub(crate) fn new(pool: &Pool, ends: Instant, clock: Arc<dyn Clock>) -> Self {
         // Its time is looked at here, between the steps of a scan.
         let limits = Limits { threads: 1, time_max: Duration::MAX, scanned_bytes_max: u64::MAX };
-        let scan_pool = pool.share(pool.bytes_max());
+        let (scan_pool, stopped) = (pool.share(pool.bytes_max()), Arc::<AtomicBool>::default());
         Self {
-            bounds: Bounds::new(limits, scan_pool.clone(), clock, Arc::default()),
+            bounds: Bounds::new(limits, scan_pool.clone(), clock, stopped.clone()),
             scan_pool,
             ends,
-            stopped: AtomicBool::new(false),
+            stopped,
             pool: pool.clone(),
             asked: Mutex::new(pool.account()),
             answer_bytes: AtomicUsize::new(0),

@@ -36,6 +36,7 @@ pub(crate) enum Layout {
 /// The surface over a running store; the folder goes with it.
 pub(crate) struct Shop {
     pub(crate) app: Router,
+    pub(crate) store: Arc<Store>,
     _folder: TempDir,
 }
 
@@ -71,8 +72,8 @@ impl Shop {
         let engine = QueryEngine::new(store.clone(), QueryLimits::default(), clock.clone());
         let sql = SqlEngine::new(store.clone(), SqlLimits::default(), clock.clone()).expect("it starts");
         let prometheus = PrometheusBuilder::new().build_recorder().handle();
-        let state = ApiState::new(engine, sql, store, prometheus, clock, TenantId::default());
-        Self { app: tracehouse_api::router(state), _folder: folder }
+        let state = ApiState::new(engine, sql, store.clone(), prometheus, clock, TenantId::default());
+        Self { app: tracehouse_api::router(state), store, _folder: folder }
     }
 
     pub(crate) async fn get(&self, uri: &str) -> Answer {

@@ -20,13 +20,13 @@ use crate::stored::{NOON, Stored};
 /// So many that few of them are a small share.
 const SPANS: u64 = 1500;
 
-const SPAN: &[Owner] = &[Owner::Span];
+pub(crate) const SPAN: &[Owner] = &[Owner::Span];
 const RESOURCE: &[Owner] = &[Owner::Resource];
-const EITHER: &[Owner] = &[Owner::Span, Owner::Resource];
+pub(crate) const EITHER: &[Owner] = &[Owner::Span, Owner::Resource];
 const SCOPE: &[Owner] = &[Owner::Scope];
 
 /// Attributes of one type, of several types, of spans and resources at once, rare ones, and ones that nobody has.
-const FIELDS: [Field<'_>; 14] = [
+pub(crate) const FIELDS: [Field<'_>; 14] = [
     Field::Column("name"),
     Field::Column("status_message"),
     Field::Column("duration_nanos"),
@@ -60,7 +60,7 @@ fn put(strings: &mut StringTable, lists: &mut AttributeLists, key: &str, value: 
 }
 
 /// Spans of three services: what they carry follows from their numbers.
-fn spans() -> SpanBatch {
+pub(crate) fn spans() -> SpanBatch {
     let mut batch = SpanBatch::new();
     let owners: Vec<(u32, u32)> = (0..3)
         .map(|number| {
@@ -117,7 +117,7 @@ fn spans() -> SpanBatch {
 }
 
 /// What a span has in a field.
-fn value_of(span: &Span, field: Field<'_>) -> Option<AnyValue> {
+pub(crate) fn value_of(span: &Span, field: Field<'_>) -> Option<AnyValue> {
     let find = |attributes: &[(String, AnyValue)], key: &str| {
         attributes.iter().find(|(known, _)| known == key).map(|(_, value)| value.clone())
     };
@@ -134,9 +134,9 @@ fn value_of(span: &Span, field: Field<'_>) -> Option<AnyValue> {
 }
 
 /// Whether a condition holds for a value as a text, `None` where there is none.
-type Holds = fn(Option<&str>) -> bool;
+pub(crate) type Holds = fn(Option<&str>) -> bool;
 
-const CONDITIONS: [(&str, Holds); 9] = [
+pub(crate) const CONDITIONS: [(&str, Holds); 9] = [
     ("= 7", |value| value == Some("7")),
     ("!= 7", |value| value.is_some_and(|value| value != "7")),
     ("is not 7, or not there", |value| value != Some("7")),
@@ -148,7 +148,7 @@ const CONDITIONS: [(&str, Holds); 9] = [
     ("= nothing that there is", |value| value == Some("nothing that there is")),
 ];
 
-fn as_text(value: &AnyValue) -> String {
+pub(crate) fn as_text(value: &AnyValue) -> String {
     match value {
         AnyValue::String(text) => text.clone(),
         other => other.to_canonical_json(),
@@ -156,7 +156,7 @@ fn as_text(value: &AnyValue) -> String {
 }
 
 /// Looks at one value after the other, as TraceQL does.
-struct OneByOne(Holds);
+pub(crate) struct OneByOne(pub(crate) Holds);
 
 impl Test for OneByOne {
     type Error = ParquetError;
@@ -164,7 +164,7 @@ impl Test for OneByOne {
     fn of(&self, values: Values) -> Result<BooleanArray> {
         let values = match values {
             Values::Any(values) => values,
-            Values::Typed(array) => (0..array.len()).map(|at| any_value(&array, at)).collect(),
+            Values::Typed(array) => Arc::new((0..array.len()).map(|at| any_value(&array, at)).collect()),
         };
         Ok(values.iter().map(|value| value.as_ref().map(|value| self.0(Some(&as_text(value))))).collect())
     }
@@ -194,7 +194,7 @@ fn any_value(array: &ArrayRef, at: usize) -> Option<AnyValue> {
 }
 
 /// Makes one array of texts of all values, null where there is none, as SQL does; says nothing of ranges.
-struct InColumns(Holds);
+pub(crate) struct InColumns(pub(crate) Holds);
 
 impl Test for InColumns {
     type Error = ParquetError;

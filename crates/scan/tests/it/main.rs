@@ -4,3 +4,4 @@ mod accounts;
 mod conditions;
 mod files;
 mod stored;
+mod together;

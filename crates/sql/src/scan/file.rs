@@ -14,11 +14,12 @@ use tracehouse_scan::{
 use tracehouse_store::{OpenFile, SpanFile, TreeIds};
 
 use super::own_ids::IdsOf;
-use super::sources::{is_columnar, stored_names};
+use super::sources::{Sources, is_columnar, stored_names};
 use super::spans::SpanRows;
 use super::{STEP_BYTES_MAX, Scan, ScanError, ScanResult};
 use crate::plan::{Condition, Ranges};
 use crate::tables::Column;
+use crate::watch::Watch;
 
 /// Whether anything in a file may satisfy the filters, from what it says of itself. Reads no rows.
 pub(super) fn may_match(scan: &Scan, file: &Arc<SpanFile>) -> StatementResult<bool> {
@@ -37,7 +38,7 @@ pub(super) fn may_match(scan: &Scan, file: &Arc<SpanFile>) -> StatementResult<bo
     for condition in &predicate.conditions {
         let may_hold = match condition.columns.as_slice() {
             [column] if columnar(column) => {
-                may_hold(column.stored_field(), &ColumnTest { condition, column }, &contents)
+                may_hold(column.stored_field(), &ColumnTest { condition, column, watch: &scan.watch }, &contents)
             }
             columns => {
                 let absent = |column: &Column| columnar(column) && !column.stored_field().may_occur(&contents);
@@ -55,12 +56,15 @@ pub(super) fn may_match(scan: &Scan, file: &Arc<SpanFile>) -> StatementResult<bo
 struct ColumnTest<'a> {
     condition: &'a Condition,
     column: &'a Column,
+    watch: &'a Watch,
 }
 
 impl Test for ColumnTest<'_> {
     type Error = ScanError;
 
     fn of(&self, values: Values) -> ScanResult<BooleanArray> {
+        // A statement may have thousands of conditions.
+        self.watch.check()?;
         let values = self.column.made_of(values)?;
         let (rows, nulls) = (values.len(), values.logical_nulls());
         Ok(BooleanArray::new(self.condition.holds(vec![values], rows)?, nulls))
@@ -191,15 +195,12 @@ impl FileScan {
             return Ok(None);
         }
         scan.report.count_row_group();
-        let columnar = |condition: &&Condition| condition.columns.iter().all(|column| is_columnar(column, scan.table));
-        for condition in scan.predicate.conditions.iter().filter(columnar) {
-            rows = holding(condition, &row_group, &rows)?;
-            if rows.count_set_bits() == 0 {
-                return Ok(None);
-            }
+        rows = holding_all(scan, &row_group, rows)?;
+        if rows.count_set_bits() == 0 {
+            return Ok(None);
         }
         let reading = if scan.in_columns() {
-            let stored = stored_names(&scan.columns, self.open.layout(), &self.contents);
+            let stored = Sources::of(&scan.columns, self.open.layout(), &self.contents).names();
             let names: Vec<&str> = stored.iter().map(String::as_str).collect();
             let together = rows_together(&self.open, self.row_group, &names, scan.rows_per_step);
             Reading::Columns(Box::new(row_group.read(&names, &ReadRows::exactly(&rows), together)?))
@@ -237,8 +238,9 @@ impl FileScan {
         scan: &Scan,
     ) -> ScanResult<Option<RecordBatch>> {
         let Some(batch) = columns.next().transpose()? else { return Ok(None) };
-        let made = scan.columns.iter().map(|column| column.made_from(&batch, self.open.layout(), &self.contents));
-        let given = scan.batch(made.collect::<Result<Vec<_>>>()?, batch.num_rows())?;
+        let sources = Sources::of(&scan.columns, self.open.layout(), &self.contents);
+        let made = sources.made_from(&batch, scan.watch.bounds())?.collect::<Result<Vec<_>>>()?;
+        let given = scan.batch(made, batch.num_rows())?;
         // If reading fails from here on these rows don't come again.
         if let Some(last) = batch.num_rows().checked_sub(1) {
             let left = wanted.slice(self.first_row, wanted.len() - self.first_row);
@@ -293,17 +295,69 @@ impl FileScan {
     }
 }
 
-/// The rows of some for which a condition on columns of a file holds.
-fn holding(condition: &Condition, row_group: &RowGroup<'_>, among: &BooleanBuffer) -> ScanResult<BooleanBuffer> {
-    if let [column] = condition.columns.as_slice() {
-        return row_group.holding(column.stored_field(), &ColumnTest { condition, column }, among);
-    }
+/// The rows of some for which all conditions on columns of a file hold. Those that look at attributes without columns of their
+/// own come last, together: the attributes are read once for conditions on one key each, and once for those on several.
+fn holding_all(scan: &Scan, row_group: &RowGroup<'_>, mut rows: BooleanBuffer) -> ScanResult<BooleanBuffer> {
     let (layout, contents) = (row_group.open.layout(), row_group.contents);
-    let stored = stored_names(&condition.columns, layout, contents);
+    let columnar = |condition: &&Condition| condition.columns.iter().all(|column| is_columnar(column, scan.table));
+    let needs_rest = |condition: &&Condition| {
+        condition.columns.iter().any(|column| column.stored_field().needs_rest(contents, layout))
+    };
+    let conditions = scan.predicate.conditions.iter().filter(columnar);
+    let (waiting, others): (Vec<_>, Vec<_>) = conditions.partition(needs_rest);
+    let (on_one_key, on_several): (Vec<_>, Vec<_>) =
+        waiting.into_iter().partition(|condition| condition.columns.len() == 1);
+    for condition in others {
+        rows = holding(&[condition], scan, row_group, &rows)?;
+        if rows.count_set_bits() == 0 {
+            return Ok(rows);
+        }
+    }
+    let mut held = row_group.bounds.hold();
+    let mut begun = Vec::new();
+    for condition in on_one_key {
+        for column in &condition.columns {
+            let test = ColumnTest { condition, column, watch: &scan.watch };
+            begun.push(row_group.begin(column.stored_field(), test, &rows, &mut held)?);
+        }
+    }
+    row_group.decide_together(&mut begun, &mut held)?;
+    rows = begun.iter().fold(rows, |left, condition| &left & &condition.rows());
+    if on_several.is_empty() || rows.count_set_bits() == 0 {
+        return Ok(rows);
+    }
+    holding(&on_several, scan, row_group, &rows)
+}
+
+/// The rows of some for which conditions on columns of a file hold; one on a single column is decided by the values of that.
+fn holding(
+    conditions: &[&Condition],
+    scan: &Scan,
+    row_group: &RowGroup<'_>,
+    among: &BooleanBuffer,
+) -> ScanResult<BooleanBuffer> {
+    if let [condition] = conditions
+        && let [column] = condition.columns.as_slice()
+    {
+        let test = ColumnTest { condition, column, watch: &scan.watch };
+        return row_group.holding(column.stored_field(), &test, among);
+    }
+    let columns = conditions.iter().flat_map(|condition| &condition.columns);
+    let sources = Sources::of(columns, row_group.open.layout(), row_group.contents);
+    let stored = sources.names();
     let names: Vec<&str> = stored.iter().map(String::as_str).collect();
     row_group.holding_in_batches(&names, among, |batch| {
-        let columns = condition.columns.iter().map(|column| column.made_from(batch, layout, contents));
-        Ok(condition.holds(columns.collect::<Result<Vec<_>>>()?, batch.num_rows())?)
+        let mut made = sources.made_from(batch, scan.watch.bounds())?;
+        let mut left = BooleanBuffer::new_set(batch.num_rows());
+        for condition in conditions {
+            if left.count_set_bits() == 0 {
+                break;
+            }
+            scan.watch.check()?;
+            let columns = made.by_ref().take(condition.columns.len()).collect::<Result<Vec<_>>>()?;
+            left = &left & &condition.holds(columns, batch.num_rows())?;
+        }
+        Ok(left)
     })
 }
 

@@ -15,7 +15,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::{DataFusionError, Result};
 use parking_lot::Mutex;
 use parquet::errors::ParquetError;
-use tracehouse_scan::{Reach, out_of_memory};
+use tracehouse_scan::{Bounds, Reach, out_of_memory};
 use tracehouse_store::{HotBatch, Snapshot, SpanFile};
 
 use crate::plan::{Predicate, Ranges};
@@ -118,18 +118,21 @@ pub struct Scanned {
     pub row_groups: usize,
     /// Spans in memory that were looked at.
     pub spans_hot: u64,
+    /// Bytes of columns that were read, as they are in files.
+    pub bytes: u64,
     /// What could not be read, with `N of M` and a reason, for each table that lacks something.
     pub unreadable: Vec<String>,
 }
 
 impl ScanReport {
-    pub(crate) fn so_far(&self) -> Scanned {
+    pub(crate) fn so_far(&self, bounds: &Bounds) -> Scanned {
         // A table that is named twice lacks the same twice.
         let reasons: BTreeSet<String> = self.reaches.lock().iter().filter_map(|reach| reach.partial_reason()).collect();
         Scanned {
             files: self.files.load(Ordering::Relaxed),
             row_groups: self.row_groups.load(Ordering::Relaxed),
             spans_hot: self.spans_hot.load(Ordering::Relaxed),
+            bytes: bounds.scanned_bytes(),
             unreadable: reasons.into_iter().collect(),
         }
     }

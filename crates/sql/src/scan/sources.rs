@@ -8,7 +8,7 @@ use arrow::compute::{cast, is_not_null, take};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{AnyValue, Threshold};
-use tracehouse_scan::{Contents, Field, OWN_ID, Owner, PARENT, Values};
+use tracehouse_scan::{AttributesOf, Bounds, Contents, Field, OWN_ID, Owner, PARENT, Place, Values};
 use tracehouse_store::Layout;
 
 use super::spans::{probabilities, weights};
@@ -78,11 +78,10 @@ impl Column {
     }
 
     /// The column for the rows of a batch of its stored columns.
-    pub(super) fn made_from(&self, batch: &RecordBatch, layout: &Layout, contents: &Contents) -> Result<ArrayRef> {
+    fn made_from(&self, places: &[Place<'_>], attributes: &AttributesOf<'_>, batch: &RecordBatch) -> Result<ArrayRef> {
         let mut made: Option<ArrayRef> = None;
-        for place in self.stored_field().places(contents, layout) {
-            let absent = || ParquetError::General(format!("the file has no column {}", place.column));
-            let found = place.values(batch.column_by_name(&place.column).ok_or_else(absent)?)?;
+        for place in places {
+            let found = attributes.values(place, batch)?;
             let values = self.made_of(found.values)?;
             let of_rows = found.numbers.map_or_else(|| Ok(values.clone()), |numbers| take(&values, numbers, None))?;
             made = Some(match made {
@@ -91,6 +90,35 @@ impl Column {
             });
         }
         Ok(made.unwrap_or_else(|| new_null_array(&self.data_type(), batch.num_rows())))
+    }
+}
+
+/// Columnar columns of a table, and where a file has their values.
+pub(super) struct Sources<'c>(Vec<(&'c Column, Vec<Place<'c>>)>);
+
+impl<'c> Sources<'c> {
+    pub(super) fn of(columns: impl IntoIterator<Item = &'c Column>, layout: &Layout, contents: &Contents) -> Self {
+        let places = |column: &'c Column| (column, column.stored_field().places(contents, layout));
+        Self(columns.into_iter().map(places).collect())
+    }
+
+    /// Names of the stored columns, each once.
+    pub(super) fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> =
+            self.0.iter().flat_map(|(_, places)| places).map(|place| place.column.clone()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// The columns, one after the other, for the rows of a batch of stored ones. Attributes are looked for once for all of them.
+    pub(super) fn made_from<'s>(
+        &'s self,
+        batch: &'s RecordBatch,
+        bounds: &Bounds,
+    ) -> Result<impl Iterator<Item = Result<ArrayRef>> + 's> {
+        let attributes = AttributesOf::places(self.0.iter().flat_map(|(_, places)| places), batch, bounds)?;
+        Ok(self.0.iter().map(move |(column, places)| column.made_from(places, &attributes, batch)))
     }
 }
 
@@ -128,7 +156,7 @@ fn wrong_type(column: &Column) -> ParquetError {
 fn of_type(values: Values, wanted: AttributeType) -> Result<ArrayRef> {
     let array = match values {
         Values::Typed(array) => array,
-        Values::Any(values) => return Ok(built(wanted, values.into_iter())),
+        Values::Any(values) => return Ok(built(wanted, values.iter().map(Option::as_ref))),
     };
     Ok(match (array.data_type(), wanted) {
         (DataType::Utf8 | DataType::Int64 | DataType::Boolean, AttributeType::Text) => {
@@ -137,16 +165,21 @@ fn of_type(values: Values, wanted: AttributeType) -> Result<ArrayRef> {
         (DataType::Int64, AttributeType::Float) => cast(&array, &DataType::Float64)?,
         (DataType::Float64, AttributeType::Text) => {
             let doubles = array.as_primitive::<Float64Type>();
-            built(wanted, doubles.iter().map(|double| double.map(AnyValue::Double)))
+            let doubles: Vec<Option<AnyValue>> = doubles.iter().map(|double| double.map(AnyValue::Double)).collect();
+            built(wanted, doubles.iter().map(Option::as_ref))
         }
         (known, _) if *known == wanted.data_type() => array,
         _ => new_null_array(&wanted.data_type(), array.len()),
     })
 }
 
-fn built(wanted: AttributeType, values: impl Iterator<Item = Option<AnyValue>>) -> ArrayRef {
+fn built<'v>(wanted: AttributeType, values: impl Iterator<Item = Option<&'v AnyValue>>) -> ArrayRef {
     let mut builder = ValueBuilder::new(wanted);
-    values.for_each(|value| builder.push_first(value.into_iter()));
+    for value in values {
+        if !value.is_some_and(|value| builder.push_any(value)) {
+            builder.push_null();
+        }
+    }
     builder.finish()
 }
 

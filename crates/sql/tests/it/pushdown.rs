@@ -1,6 +1,9 @@
 //! What is read: proven by counting files and row groups, not by trust.
 
-use crate::shop::{BEGIN, Layout, Shop, TRACE_INTERVAL, trace_id};
+use tracehouse_model::{AnyValue, SpanBatch, SpanFields, SpanId};
+use tracehouse_sql::SqlLimits;
+
+use crate::shop::{BEGIN, Layout, Shop, TRACE_INTERVAL, put, trace_id};
 
 /// How many files and row groups a statement looks at span by span, of the files there are.
 async fn read(shop: &Shop, query: &str) -> (usize, usize) {
@@ -92,4 +95,70 @@ async fn calls_of_attr_become_columns() {
             assert!(!in_json, "{query} reads {columns}:\n{plan}");
         }
     }
+}
+
+const KEYS: u64 = 60;
+
+/// Spans with lists under many keys: these have no columns of their own.
+async fn with_many_keys() -> Shop {
+    let shop = Shop::open(SqlLimits::default()).await;
+    let mut batch = SpanBatch::new();
+    let (resource, scope) = (batch.finish_resource(0, 0), batch.finish_scope(0, 0, 0, 0));
+    for number in 0..3_000 {
+        for key in (0..3).map(|nth| (number + nth) % KEYS) {
+            let list = AnyValue::Array(vec![AnyValue::Int(number as i64 % 7)]);
+            put(&mut batch.strings, &mut batch.attributes, &format!("key.{key}"), &list);
+        }
+        batch.finish_span(SpanFields {
+            trace_id: trace_id(number + 1),
+            span_id: SpanId((number + 1).to_be_bytes()),
+            start_unix_nanos: BEGIN + number as i64,
+            resource,
+            scope,
+            ..SpanFields::default()
+        });
+    }
+    shop.append(batch).await;
+    shop.store.flush().await.expect("flushes");
+    shop
+}
+
+/// Bytes read by a statement, and its answer, which is a number.
+async fn bytes_and_count(shop: &Shop, query: &str) -> (u64, u64) {
+    let answer = shop.ask(query).await;
+    let rows = crate::shop::rows_of(&answer);
+    (answer.scanned.bytes, rows[0].parse().unwrap_or_else(|error| panic!("{query}: {rows:?}: {error}")))
+}
+
+#[tokio::test]
+async fn attributes_are_read_once_for_any_number_of_keys() {
+    let shop = with_many_keys().await;
+    let each = |keys: u64, operator: &str, condition: &dyn Fn(u64) -> String| {
+        (0..keys).map(condition).collect::<Vec<_>>().join(operator)
+    };
+    let count = |condition: &str| format!("SELECT count(*) FROM spans WHERE {condition}");
+    let (of_one, found) = bytes_and_count(&shop, &count("attr('key.0') = '[3]'")).await;
+    assert!(of_one > 0 && found > 0, "{of_one} bytes, {found} rows");
+
+    let any = each(KEYS, " OR ", &|key| format!("attr('key.{key}') = '[3]'"));
+    let (of_any, found_any) = bytes_and_count(&shop, &count(&any)).await;
+    assert_eq!((of_any, found_any), (of_one, (0..3_000).filter(|number| number % 7 == 3).count() as u64));
+
+    let all = each(KEYS, " AND ", &|key| format!("attr('key.{key}') IS DISTINCT FROM '[3]'"));
+    assert_eq!(bytes_and_count(&shop, &count(&all)).await, (of_one, 3_000 - found_any));
+
+    // Once for conditions on one key each, once for those on several.
+    let pairs = each(KEYS / 2, " AND ", &|key| {
+        format!("(attr('key.{}') IS NULL OR attr('key.{}') <> '[3]')", 2 * key, 2 * key + 1)
+    });
+    let (of_pairs, _) = bytes_and_count(&shop, &count(&pairs)).await;
+    assert_eq!(of_pairs, of_one);
+    let (of_both, _) = bytes_and_count(&shop, &count(&format!("{pairs} AND {all}"))).await;
+    assert!(of_both <= 2 * of_one, "{of_both} bytes");
+
+    let columns = each(KEYS, ", ", &|key| format!("count(attr('key.{key}'))"));
+    let answer = shop.ask(&format!("SELECT {columns} FROM spans")).await;
+    assert_eq!(answer.scanned.bytes, of_one);
+    let counts: Vec<&str> = vec!["150"; KEYS as usize];
+    assert_eq!(crate::shop::rows_of(&answer), [counts.join(" | ")]);
 }

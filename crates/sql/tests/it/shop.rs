@@ -114,7 +114,7 @@ pub(crate) fn rows_of(answer: &SqlAnswer) -> Vec<String> {
     rows
 }
 
-fn put(strings: &mut StringTable, lists: &mut AttributeLists, key: &str, value: &AnyValue) {
+pub(crate) fn put(strings: &mut StringTable, lists: &mut AttributeLists, key: &str, value: &AnyValue) {
     let key = strings.intern_str(key);
     let value = match value {
         AnyValue::Empty => AttributeValue::Empty,
