@@ -119,7 +119,7 @@ async fn check_counts(shop: &Shop, what: &str) {
         let request = MetricsRequest {
             traceql: query.to_owned(),
             start_unix_nanos: NOON - HOUR,
-            end_unix_nanos: NOON + HOUR,
+            end_unix_nanos: NOON + 3 * HOUR,
             ..MetricsRequest::default()
         };
         let answer = shop.engine.metrics(&TenantId::default(), request).await.expect("reads");
