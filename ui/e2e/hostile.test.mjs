@@ -101,7 +101,9 @@ test('a trace whose spans share one id is drawn, and each of them opens with wha
 	assert.equal(await rows.first().getAttribute('aria-selected'), 'true');
 	assert.equal(await details.getByText('time_far_off', { exact: true }).count(), 1);
 	assert.equal(await details.locator('.stale').count(), 0);
+	assert.equal(await details.getByText('Several spans share this id').count(), 0);
 	await rows.nth(1).click();
+	await details.getByText('Several spans share this id').waitFor();
 	assert.equal(await rows.nth(1).getAttribute('aria-selected'), 'true');
 	await page.done();
 });
