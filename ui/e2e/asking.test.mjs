@@ -27,8 +27,9 @@ async function inBackground(page) {
 /** Time stands still on the page unless the test has it pass. */
 async function stopClock(page) {
 	const now = Date.now();
-	await page.clock.install({ time: now });
-	await page.clock.pauseAt(now + 1);
+	// Until it is stopped the clock runs, and it cannot be stopped in the past.
+	await page.clock.install({ time: now - 60_000 });
+	await page.clock.pauseAt(now);
 }
 
 /** Notes what a page asks, by the last part of the path and its parameters. */

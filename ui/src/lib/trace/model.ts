@@ -13,6 +13,8 @@ export interface TraceModel {
 	/** Per service: its spans and errors, most spans first. */
 	serviceShares: { index: number; name: string; spanCount: number; errorCount: number }[];
 	spanIndexById: Map<string, number>;
+	/** Ids that several spans have. */
+	sharedIds: Set<string>;
 	/** How many spans with status error lie before each position of the tree; one entry more than nodes. */
 	errorsBefore: Int32Array;
 }
@@ -23,13 +25,16 @@ export function buildModel(trace: CompactTrace): TraceModel {
 	const spanCounts = new Int32Array(trace.services.length);
 	const errorCounts = new Int32Array(trace.services.length);
 	const spanIndexById = new Map<string, number>();
+	const sharedIds = new Set<string>();
 	let end = trace.durationNanos;
 	for (let span = 0; span < tree.spanCount; span += 1) {
 		const service = spans.service[span]!;
 		spanCounts[service] = (spanCounts[service] ?? 0) + 1;
 		if (spans.status[span] === 2) errorCounts[service] = (errorCounts[service] ?? 0) + 1;
 		// Of several spans that share an id, the address means the first.
-		if (!spanIndexById.has(spans.id[span]!)) spanIndexById.set(spans.id[span]!, span);
+		const id = spans.id[span]!;
+		if (spanIndexById.has(id)) sharedIds.add(id);
+		else spanIndexById.set(id, span);
 		end = Math.max(end, spans.start[span]! + spans.duration[span]!);
 	}
 	const serviceShares = trace.services
@@ -48,6 +53,7 @@ export function buildModel(trace: CompactTrace): TraceModel {
 		serviceColours: trace.services.map(serviceColourIndex),
 		serviceShares,
 		spanIndexById,
+		sharedIds,
 		errorsBefore: countErrors(trace, tree)
 	};
 }
