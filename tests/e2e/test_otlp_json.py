@@ -83,7 +83,7 @@ def test_what_is_wrong_costs_no_more_than_it_must(tracehouse, members, refused, 
     read(tracehouse, 3)
     kept = read(tracehouse, 2, expect=404 if refused else 200)
     if kept:
-        assert (kept["name"], kept["attributes"], kept["droppedAttributes"]) == ("wrong", [], 1)
+        assert (kept["name"], kept["attributes"], kept["droppedAttributesCount"]) == ("wrong", [], 1)
         assert tracehouse.metric_sum("tracehouse_receive_wrong_attributes_total") == 1
     written = [file.read_bytes() for file in (tracehouse.data_dir / "log").rglob("*") if file.is_file()]
     assert any(b"good" in content for content in written)
