@@ -281,7 +281,7 @@ impl ColumnFilter<'_> {
             return Ok(exact(within));
         }
         let mut deciding = Deciding { waiting: Vec::new(), held: self.row_group.bounds.hold() };
-        let known = self.from_own_columns(&self.filter.node, &within, &mut deciding)?;
+        let known = self.ask_own_columns(&self.filter.node, &within, &mut deciding)?;
         let Deciding { mut waiting, mut held } = deciding;
         self.row_group.decide_together(&mut waiting, &mut held)?;
         let mask = known.mask(&waiting);
@@ -291,7 +291,7 @@ impl ColumnFilter<'_> {
     }
 
     /// What columns that hold nothing else say about a part of the expression, for the rows of `among`.
-    fn from_own_columns<'s>(
+    fn ask_own_columns<'s>(
         &'s self,
         node: &'s Node,
         among: &BooleanBuffer,
@@ -302,18 +302,18 @@ impl ColumnFilter<'_> {
             return Ok(Partly::Known(unknown(among)));
         }
         Ok(Partly::Known(match node {
-            Node::And(terms) => return self.all_from_own_columns(terms, among, deciding),
+            Node::And(terms) => return self.ask_own_columns_of_all(terms, among, deciding),
             Node::Or(terms) => {
                 let (mut any, mut others) = (exact(BooleanBuffer::new_unset(among.len())), Vec::new());
                 for term in terms {
-                    match self.from_own_columns(term, among, deciding)? {
+                    match self.ask_own_columns(term, among, deciding)? {
                         Partly::Known(mask) => any = any.or(&mask),
                         other => others.push(other),
                     }
                 }
                 return Ok(if others.is_empty() { Partly::Known(any) } else { Partly::Or(any, others) });
             }
-            Node::Not(operand) => match self.from_own_columns(operand, among, deciding)? {
+            Node::Not(operand) => match self.ask_own_columns(operand, among, deciding)? {
                 Partly::Known(mask) => mask.not(among),
                 other => return Ok(Partly::Not(among.clone(), Box::new(other))),
             },
@@ -338,7 +338,7 @@ impl ColumnFilter<'_> {
 
     /// Of terms that all must hold. Those that wait for attributes without columns of their own come last: these are the most to
     /// read, and are read for the rows that are left.
-    fn all_from_own_columns<'s>(
+    fn ask_own_columns_of_all<'s>(
         &'s self,
         terms: &'s [Node],
         among: &BooleanBuffer,
@@ -351,7 +351,7 @@ impl ColumnFilter<'_> {
             if left.rows.count_set_bits() == 0 {
                 return Ok(Partly::Known(left));
             }
-            match self.from_own_columns(term, &left.rows, deciding)? {
+            match self.ask_own_columns(term, &left.rows, deciding)? {
                 Partly::Known(mask) => left = left.narrowed(&mask),
                 other => others.push(other),
             }
