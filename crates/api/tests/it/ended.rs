@@ -55,7 +55,8 @@ impl World {
     async fn ended(&self, kind: &str, reason: &str) -> u64 {
         let app = self.app(QueryLimits::default(), SqlLimits::default(), still());
         let text = String::from_utf8(send_to(app, get("/metrics")).await.body).expect("a text");
-        assert!(text.contains("# HELP tracehouse_query_ended_early_total "), "it says what it counts");
+        let is_described = text.contains("# HELP tracehouse_query_ended_early_total ");
+        assert_eq!(is_described, text.contains("tracehouse_query_ended_early_total{"), "it says what it counts");
         let labels = [format!("kind=\"{kind}\""), format!("reason=\"{reason}\"")];
         let counts = text.lines().filter(|line| {
             line.starts_with("tracehouse_query_ended_early_total{") && labels.iter().all(|label| line.contains(label))

@@ -169,7 +169,8 @@ fn the_environment_is_checked() {
 
 #[test]
 fn what_is_shown_can_be_read_back() {
-    let yaml = "store: { retention: 90s, disk_budget: 1500MB }\notlp: { browser_origins: ['https://a,b', '*'] }\n";
+    let yaml =
+        "store: { retention: 90s, disk_budget: 1500MB }\notlp: { browser_origins: ['https://[::1]:8443', '*'] }\n";
     let loaded = load_with(yaml, &[], &[]).expect("the file is right");
     let again = load_with(&show(&loaded), &[], &[]).expect("what is shown is right");
     assert_eq!(again.config, loaded.config);

@@ -97,7 +97,7 @@ async fn calls_of_attr_become_columns() {
     }
 }
 
-const KEYS: u64 = 60;
+const KEYS: u64 = 40;
 
 /// Spans with lists under many keys: these have no columns of their own.
 async fn with_many_keys() -> Shop {

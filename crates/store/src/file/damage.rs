@@ -7,6 +7,8 @@ use arrow::array::BooleanBufferBuilder;
 use arrow::buffer::BooleanBuffer;
 use parquet::errors::ParquetError;
 
+use crate::regular::NoFile;
+
 /// The bytes of a file are not those that were written. Says so in a [`ParquetError`].
 #[derive(Debug, thiserror::Error)]
 #[error("damaged: {what}")]
@@ -21,7 +23,7 @@ impl Damaged {
 }
 
 /// Whether the bytes of a file are at fault, and not the way to them: too many open files, an error of the disk, a folder that is
-/// not mounted or a broken connection may pass, and must never condemn a file.
+/// not mounted, something else in the file's place or a broken connection may pass, and must never condemn a file.
 pub fn is_damage(error: &ParquetError) -> bool {
     match error {
         ParquetError::External(cause) => !is_of_machine(&**cause, 0),
@@ -38,7 +40,7 @@ fn is_of_machine(error: &(dyn Error + 'static), depth: usize) -> bool {
         depth < DEPTH_MAX && inner.is_some_and(|inner| is_of_machine(inner, depth + 1))
     };
     let is_of_later_version = matches!(error.downcast_ref(), Some(ParquetError::NYI(_)));
-    if is_of_later_version || error.is::<object_store::Error>() {
+    if is_of_later_version || error.is::<object_store::Error>() || error.is::<NoFile>() {
         return true;
     }
     if let Some(error) = error.downcast_ref::<io::Error>() {
