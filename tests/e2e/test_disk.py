@@ -302,11 +302,11 @@ def test_damage_within_the_log_costs_only_what_it_hit(new_tracehouse):
     assert all(is_whole(server, number) for number in (1, 3, 4))
     server.stop()
     [copy] = (server.data_dir / "log/damaged").iterdir()
-    said = server.command("store", "check", expect=1)
+    said = server.command("store", "check", expect=1).stdout
     assert "record 2 with" in said and copy.name in said and f"{copy.stat().st_size} bytes" in said
-    assert "done: acknowledge what the log lost" in server.command("store", "repair")
+    assert "done: acknowledge what the log lost" in server.command("store", "repair").stdout
     copy.unlink()
-    assert "are whole" in server.command("store", "check")
+    assert "are whole" in server.command("store", "check").stdout
     server.start()
     assert server.json("/api/v1/status")["troubles"] == []
 
@@ -325,9 +325,9 @@ def test_a_lost_log_is_named_until_it_is_acknowledged(new_tracehouse):
         server.start()
         assert "the log ends with record" in " ".join(server.json("/api/v1/status")["troubles"])
         server.stop()
-        assert "`tracehouse store repair` acknowledges that" in server.command("store", "check", expect=1)
+        assert "`tracehouse store repair` acknowledges that" in server.command("store", "check", expect=1).stdout
     server.command("store", "repair")
-    assert "are whole" in server.command("store", "check")
+    assert "are whole" in server.command("store", "check").stdout
     server.start()
     assert server.json("/api/v1/status")["troubles"] == [] and is_whole(server, 1)
 
@@ -337,16 +337,17 @@ def test_a_lost_log_is_named_until_it_is_acknowledged(new_tracehouse):
 
 def test_a_disk_that_is_mounted_read_only_can_be_checked_and_is_named(new_tracehouse, tmp_path):
     """Once, a check needed to write, and both it and the server said to look at who owns the folder."""
-    with small_disk(tmp_path / "disk", 48) as disk:
+    with small_disk(tmp_path / "disk", 2048) as disk:
         server = new_tracehouse(NO_MERGES, data_dir=disk / "data").start()
         send(server, 1)
         server.flush()
         send(server, 2)
         server.kill()
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-        assert "1 of 1 files are whole" in server.command("store", "check")
+        assert "1 of 1 files are whole" in server.command("store", "check").stdout
         server.command("store", "repair", "--dry-run")
-        for refused in (server.command("store", "repair", expect=None), server.refuses_to_start()):
+        repaired = server.command("store", "repair", expect=2)
+        for refused in (repaired.stdout + repaired.stderr, server.refuses_to_start()):
             assert "mounted read-only" in refused and "remount,rw" in refused, refused
         subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
         server.start()

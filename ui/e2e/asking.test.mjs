@@ -35,10 +35,14 @@ async function stopClock(page) {
 /** Notes what a page asks, by the last part of the path and its parameters. */
 function noteAsked(page) {
 	page.asked = [];
+	page.awaited = new Set();
 	page.on('request', (request) => {
 		const { pathname, searchParams } = new URL(request.url());
-		if (pathname.startsWith('/api/')) page.asked.push({ path: pathname.slice('/api/v1/'.length), query: searchParams });
+		if (!pathname.startsWith('/api/')) return;
+		page.asked.push({ path: pathname.slice('/api/v1/'.length), query: searchParams });
+		page.awaited.add(request);
 	});
+	for (const end of ['requestfinished', 'requestfailed']) page.on(end, (request) => page.awaited.delete(request));
 	page.count = (path, accept = () => true) => page.asked.filter((one) => one.path === path && accept(one.query)).length;
 }
 
@@ -105,8 +109,9 @@ test('a live search rests in the background and goes on in sight', async () => {
 	await page.done();
 });
 
-/** Lets the answers come that are on their way: the server answers in turn. */
+/** Lets the answers come that are on their way, and the page take them. */
 async function settle(page) {
+	while (page.awaited.size > 0) await page.waitForTimeout(10);
 	for (let turn = 0; turn < 2; turn += 1)
 		await page.evaluate(() => fetch('/api/v1/status').then((response) => response.text()));
 }

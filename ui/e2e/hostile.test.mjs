@@ -215,9 +215,12 @@ test('a part that fails says so, and leaves the rest of the page alive', async (
 	const fault = page.getByRole('alert').filter({ hasText: 'The plot of traces cannot be shown. no canvas today' });
 	await fault.waitFor();
 	await found(page).first().waitFor();
+	// An answer that comes later would try again by itself.
+	const answered = page.waitForResponse(/search\?.*status=error/);
 	await page.getByRole('combobox', { name: 'Status' }).selectOption('error');
-	await page.waitForURL(/status=error/);
+	await (await answered).finished();
 	await found(page).first().waitFor();
+	await fault.waitFor();
 	await page.evaluate(() => window.mend());
 	await fault.getByRole('button', { name: 'Try again' }).click();
 	await page.getByRole('img', { name: /traces? by start and duration/ }).waitFor();

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::OpenError;
 use crate::keeper::chain;
@@ -82,13 +82,37 @@ impl Repair<'_> {
         for (from, own) in &moves {
             self.rename(from, &self.place(own, UNKNOWN_SUFFIX))?;
         }
-        for (from, own) in moves {
-            self.report.did(Action::Rename { from, to: own.clone() });
-            if !self.place(&own, "").exists() {
-                self.rename(&self.place(&own, UNKNOWN_SUFFIX), &self.place(&own, ""))?;
+        let left: Vec<PathBuf> = moves.iter().map(|(from, _)| from.clone()).collect();
+        // Where nothing is in the way comes first: what is goes to a place that stays free.
+        let (taken, free): (Vec<_>, Vec<_>) = moves.into_iter().partition(|(_, own)| self.occupant(own).is_some());
+        for (from, own) in free.into_iter().chain(taken) {
+            let aside = self.place(&own, UNKNOWN_SUFFIX);
+            if !self.make_way(&own, &left)? {
+                // It is no more than another file with the same id.
+                self.rename(&aside, &from)?;
+                continue;
             }
+            self.rename(&aside, &self.place(&own, ""))?;
+            self.report.did(Action::Rename { from, to: own });
         }
         Ok(())
+    }
+
+    /// What stands where a file belongs, under its own name or as one that was set aside.
+    fn occupant(&self, own: &str) -> Option<&'static str> {
+        ["", RETIRED_SUFFIX].into_iter().find(|suffix| is_taken(&self.place(own, suffix)))
+    }
+
+    /// Moves what can't be read out of a file's place, to one that others have left: it is most likely the file of that name.
+    /// Returns whether the place is free.
+    fn make_way(&self, own: &str, left: &[PathBuf]) -> Result<bool, OpenError> {
+        while let Some(suffix) = self.occupant(own).filter(|_| !self.options.dry_run) {
+            let (readable, facts) = self.read(own, suffix, Effort::Footer);
+            let is_ruin = matches!(readable, Readable::Nothing { .. }) && facts.id.is_none();
+            let Some(free) = left.iter().find(|place| !is_taken(place)).filter(|_| is_ruin) else { return Ok(false) };
+            self.rename(&self.place(own, suffix), free)?;
+        }
+        Ok(true)
     }
 
     /// Moves files back to where the catalogue lists them, if nothing is there.

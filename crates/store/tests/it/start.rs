@@ -501,6 +501,44 @@ async fn swapped_files_get_their_names_back() {
     }
 }
 
+/// Three files that changed their names in a circle, one of which was cut: the other two get their names back, and what is left of
+/// the third its own. Before, the ruin kept the place of a whole file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ruin_gives_way_to_the_file_whose_name_it_has() {
+    for (changed, set_aside_before) in [(2, false), (2, true), (3, false), (3, true)] {
+        let what = format!("{changed} files, set aside before: {set_aside_before}");
+        let world = world_of_hours(4).await;
+        let mut paths = Vec::new();
+        for hour in 0..changed {
+            paths.push(world.store_dir().join(record_of_hour(&world, hour).await.path));
+        }
+        let cut = fs::OpenOptions::new().write(true).open(&paths[0]).expect("it is there");
+        cut.set_len(1_000).expect("it can be cut");
+        let between = world.path().join("between");
+        // Each gets the next one's name; the last one that of the ruin.
+        let last = paths.len() - 1;
+        fs::rename(&paths[last], &between).expect("it can be renamed");
+        for at in (0..last).rev() {
+            fs::rename(&paths[at], &paths[at + 1]).expect("it can be renamed");
+        }
+        fs::rename(&between, &paths[0]).expect("it can be renamed");
+        if set_aside_before {
+            let store = world.open().await;
+            assert!(snapshot(&store).files.iter().filter(|file| file.open().is_err()).count() > 0, "{what}");
+            until("they are set aside", || unreadable(&store).len() == paths.len()).await;
+            store.shutdown().await.expect("the store stops");
+        }
+        let done = repair(&world, RepairOptions::default()).await;
+        assert!(!done.actions.is_empty(), "{what}");
+        let store = world.open().await;
+        check_hours(&what, &store, 1..4);
+        assert_eq!(unreadable(&store).len(), 1, "{what}: the ruin stays known");
+        store.shutdown().await.expect("the store stops");
+        let again = repair(&world, RepairOptions::default()).await;
+        assert!(again.actions.is_empty(), "{what}: {again:?}");
+    }
+}
+
 /// A store in which two files were merged into a third, and its catalogue from before the merge.
 async fn merged_world(deleted: bool) -> (World, Vec<u8>) {
     let world = World::new();
