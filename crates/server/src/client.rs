@@ -71,7 +71,7 @@ pub struct SearchOptions {
     /// A TraceQL query, for example '{ resource.service.name = "cart" && duration > 200ms }'.
     #[arg(long, value_name = "TRACEQL")]
     pub query: Option<String>,
-    /// Only spans that begin at or after this time: RFC 3339 or Unix seconds.
+    /// Only spans that go on after this time: RFC 3339 or Unix seconds.
     #[arg(long, value_name = "TIME")]
     pub start: Option<String>,
     /// Only spans that begin before this time.

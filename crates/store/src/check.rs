@@ -1,7 +1,7 @@
 //! Looks whether catalogue, folder and log of a store that does not run are sound and fit together. Changes nothing.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use tracehouse_catalogue::{Catalogue, CatalogueContents, CatalogueError, SqliteCatalogue};
@@ -120,28 +120,16 @@ const COPIES_NAMED_MAX: usize = 20;
 /// Checks a store; `quick`: only the ends of files are read. Blocks its thread on the disk: for a command of its own.
 pub async fn check_store(paths: &StorePaths, quick: bool, progress: Progress<'_>) -> Result<CheckReport, OpenError> {
     let mut report = CheckReport::default();
-    let catalogue = match SqliteCatalogue::open_read_only(&paths.catalogue).await {
-        Ok(catalogue) => catalogue,
-        Err(error @ (CatalogueError::Damaged { .. } | CatalogueError::NoFile { .. })) => {
-            report.catalogue.push(error.to_string());
-            check_log(paths, &CatalogueContents::default(), &mut report)?;
-            return Ok(report);
-        }
-        Err(error) => return Err(error.into()),
-    };
-    if let Err(error) = catalogue.full_check().await {
-        report.catalogue.push(error.to_string());
-    }
-    let contents = match catalogue.load().await {
-        Err(error @ CatalogueError::Damaged { .. }) => {
-            report.catalogue.push(error.to_string());
-            CatalogueContents::default()
-        }
-        contents => contents?,
+    let Some(contents) = read_catalogue(&paths.catalogue, &mut report).await? else {
+        check_log(paths, &CatalogueContents::default(), &mut report)?;
+        return Ok(report);
     };
     check_log(paths, &contents, &mut report)?;
     report.catalogue.extend(Lost::of(&contents).findings());
-    if let Err(error) = folder::claim(&paths.store, &contents) {
+    // Without a catalogue nothing says whose the folder is.
+    if paths.catalogue.exists()
+        && let Err(error) = folder::claim(&paths.store, &contents)
+    {
         report.catalogue.push(chain(&error));
     }
     let survey = Survey::new(contents, &paths.store, Some(survey::list(&Disk::default(), &paths.store)?));
@@ -157,6 +145,33 @@ pub async fn check_store(paths: &StorePaths, quick: bool, progress: Progress<'_>
     }
     check_files(paths, &survey, if quick { Effort::Footer } else { Effort::EveryPage }, progress, &mut report);
     Ok(report)
+}
+
+/// What the catalogue says: nothing if there is none, so that all files are unknown. `None`: nothing can be told by it.
+async fn read_catalogue(path: &Path, report: &mut CheckReport) -> Result<Option<CatalogueContents>, OpenError> {
+    if matches!(path.try_exists(), Ok(false)) {
+        let advice = "`tracehouse store repair` makes one of the files that are there";
+        report.catalogue.push(format!("there is no catalogue at {}; {advice}", path.display()));
+        return Ok(Some(CatalogueContents::default()));
+    }
+    let catalogue = match SqliteCatalogue::open_read_only(path).await {
+        Ok(catalogue) => catalogue,
+        Err(error @ (CatalogueError::Damaged { .. } | CatalogueError::NoFile { .. })) => {
+            report.catalogue.push(error.to_string());
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if let Err(error) = catalogue.full_check().await {
+        report.catalogue.push(error.to_string());
+    }
+    match catalogue.load().await {
+        Err(error @ CatalogueError::Damaged { .. }) => {
+            report.catalogue.push(error.to_string());
+            Ok(Some(CatalogueContents::default()))
+        }
+        contents => Ok(Some(contents?)),
+    }
 }
 
 fn check_log(paths: &StorePaths, contents: &CatalogueContents, report: &mut CheckReport) -> Result<(), OpenError> {

@@ -241,6 +241,7 @@ impl Store {
     /// The same without what is another tenant's business. `None`: all.
     pub fn troubles_shown_to(&self, tenant: Option<&TenantId>) -> Vec<String> {
         let mut troubles = self.shared.absent.lock().troubles();
+        troubles.extend(self.shared.started_log().and_then(|log| log.failure()));
         troubles.extend(self.shared.trouble_of_the_disk());
         troubles.extend(self.shared.log_troubles.get().into_iter().flatten().cloned());
         troubles.extend(self.shared.store_clock.trouble());

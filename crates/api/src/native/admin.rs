@@ -1,5 +1,6 @@
 use axum::extract::State;
 use axum::response::Response;
+use http::header::ORIGIN;
 use http::{HeaderMap, Uri};
 
 use super::answers::{CompactionAnswer, FlushAnswer, TrustClockAnswer};
@@ -57,12 +58,16 @@ pub(crate) async fn trust_clock(
     Ok(json(&TrustClockAnswer { troubles: state.answers.troubles(None) }))
 }
 
-/// A page of another site that someone has open must not start work here. Browsers send this header; programs don't.
+/// A page that someone has open must not start work here, also not one whose origin may ask questions. Browsers say which site a
+/// page is of, but not to servers without TLS that are no localhost; to those they name the origin of whatever is posted. Programs
+/// send neither.
 fn refuse_other_sites(headers: &HeaderMap) -> Result<(), Problem> {
-    match headers.get("sec-fetch-site").map(|site| site.as_bytes()) {
-        None | Some(b"same-origin" | b"none") => Ok(()),
-        Some(_) => Err(Problem::forbidden("a page of another site may not ask for this; ask from a program")),
-    }
+    let is_of_none = match headers.get("sec-fetch-site").map(|site| site.as_bytes()) {
+        None => !headers.contains_key(ORIGIN),
+        Some(site) => matches!(site, b"same-origin" | b"none"),
+    };
+    let refused = || Problem::forbidden("a page of another site may not ask for this; ask from a program");
+    if is_of_none { Ok(()) } else { Err(refused()) }
 }
 
 fn failed(task: &str, AdminError(reason): AdminError) -> Problem {

@@ -19,13 +19,13 @@ pub struct QueryOptions {
     /// For example '{ status = error }' or '{ } | rate() by (resource.service.name)'.
     #[arg(value_name = "TRACEQL")]
     pub query: String,
-    /// Only spans that begin at or after this time: RFC 3339 or Unix seconds.
+    /// Only spans that go on after this time (for time series: that begin then): RFC 3339 or Unix seconds.
     #[arg(long, value_name = "TIME")]
     pub start: Option<String>,
     /// Only spans that begin before this time.
     #[arg(long, value_name = "TIME")]
     pub end: Option<String>,
-    /// Only spans that began so long ago at most, for example 15m.
+    /// The same, so long ago, for example 15m.
     #[arg(long, value_name = "DURATION", conflicts_with_all = ["start", "end"])]
     pub since: Option<Period>,
     /// The length of a step of time series, for example 15s; one that suits the range if absent.

@@ -103,16 +103,24 @@ impl Repair<'_> {
         ["", RETIRED_SUFFIX].into_iter().find(|suffix| is_taken(&self.place(own, suffix)))
     }
 
-    /// Moves what can't be read out of a file's place, to one that others have left: it is most likely the file of that name.
-    /// Returns whether the place is free.
+    /// Moves what can't be read out of a file's place, to one that others have left: it is most likely the file of that name. So
+    /// is a file with damage that has the same id, if the one that comes is whole. Returns whether the place is free.
     fn make_way(&self, own: &str, left: &[PathBuf]) -> Result<bool, OpenError> {
         while let Some(suffix) = self.occupant(own).filter(|_| !self.options.dry_run) {
-            let (readable, facts) = self.read(own, suffix, Effort::Footer);
-            let is_ruin = matches!(readable, Readable::Nothing { .. }) && facts.id.is_none();
-            let Some(free) = left.iter().find(|place| !is_taken(place)).filter(|_| is_ruin) else { return Ok(false) };
+            let (readable, facts) = self.read(own, suffix, Effort::EveryPage);
+            let gives_way = match readable {
+                Readable::Nothing { .. } if facts.id.is_none() => true,
+                Readable::Nothing { .. } | Readable::Part { .. } => self.is_whole(own, UNKNOWN_SUFFIX),
+                Readable::All | Readable::OutOfReach { .. } => false,
+            };
+            let Some(free) = left.iter().find(|place| !is_taken(place)).filter(|_| gives_way) else { return Ok(false) };
             self.rename(&self.place(own, suffix), free)?;
         }
         Ok(true)
+    }
+
+    fn is_whole(&self, path: &str, suffix: &str) -> bool {
+        matches!(self.read(path, suffix, Effort::EveryPage).0, Readable::All)
     }
 
     /// Moves files back to where the catalogue lists them, if nothing is there.

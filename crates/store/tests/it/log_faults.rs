@@ -40,7 +40,8 @@ async fn a_failed_synchronisation_ends_ingest_and_is_not_tried_again() {
         let refused = try_append(&store, round).await;
         assert!(matches!(refused, Err(AppendError::Failed { .. })), "{refused:?}");
     }
-    assert!(store.ready().is_err());
+    let reason = store.ready().expect_err("it can't go on");
+    assert!(store.troubles().contains(&reason), "the status says so, too");
     check("what is there can be read", &store, [0]);
     store.flush().await.expect("files can be written");
     store.shutdown().await.expect("the store stops");

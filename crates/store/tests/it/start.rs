@@ -539,6 +539,43 @@ async fn a_ruin_gives_way_to_the_file_whose_name_it_has() {
     }
 }
 
+/// Before, a check without a catalogue said to look whether the folder can be written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_without_a_catalogue_names_the_files() {
+    let world = world_of_hours(3).await;
+    for name in ["catalogue.sqlite", "catalogue.sqlite-wal", "catalogue.sqlite-shm"] {
+        let _ = fs::remove_file(world.path().join(name));
+    }
+    let before = everything_in(world.path());
+    let report = check(&world).await;
+    assert!(report.catalogue[0].contains("there is no catalogue"), "{report:?}");
+    let unknown = report.findings.iter().filter(|finding| finding.trouble == FileTrouble::Unknown);
+    assert_eq!(unknown.count(), 3, "{report:?}");
+    assert_eq!(everything_in(world.path()), before, "nothing is made");
+}
+
+/// A whole copy beside a damaged file, under another name: it takes the file's place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_copy_takes_the_place_of_a_damaged_file() {
+    for damage in ["a page", "everything", "its end"] {
+        let world = world_of_hours(2).await;
+        let path = world.store_dir().join(record_of_hour(&world, 0).await.path);
+        fs::copy(&path, path.with_file_name("restored.parquet")).expect("it can be copied");
+        let mut bytes = fs::read(&path).expect("it is there");
+        let (at, length) = match damage {
+            "a page" => (100, 1),
+            "everything" => (4, bytes.len() / 2),
+            _ => (bytes.len() - 40, 30),
+        };
+        bytes[at..at + length].iter_mut().for_each(|byte| *byte ^= 0xff);
+        fs::write(&path, bytes).expect("it can be written");
+        repair(&world, RepairOptions::default()).await;
+        let store = world.open().await;
+        check_hours(damage, &store, 0..2);
+        store.shutdown().await.expect("the store stops");
+    }
+}
+
 /// A store in which two files were merged into a third, and its catalogue from before the merge.
 async fn merged_world(deleted: bool) -> (World, Vec<u8>) {
     let world = World::new();
