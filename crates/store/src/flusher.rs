@@ -13,8 +13,8 @@ use crate::troubles::Work;
 const TICK: Duration = Duration::from_millis(200);
 
 /// Flushes when there is enough or when it is time. Runs on its own thread until the store stops.
-pub(crate) fn run_flusher(shared: &Shared) {
-    let mut last = shared.clock.monotonic();
+pub(crate) fn run_flusher(shared: &Shared, begin: Duration) {
+    let mut last = begin;
     while !shared.stopping() {
         shared.flush_wanted.wait(TICK);
         shared.report_gauges();

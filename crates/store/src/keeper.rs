@@ -17,9 +17,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// How often the catalogue is told what time it is.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Expires and deletes. Runs on its own thread until the store stops.
-pub(crate) fn run_keeper(shared: &Shared) {
-    let mut clock_remembered = shared.clock.monotonic();
+/// Expires and deletes. Runs on its own thread until the store stops. `begin`: when the store opened, on the measuring clock.
+pub(crate) fn run_keeper(shared: &Shared, begin: Duration) {
+    let mut clock_remembered = begin;
     while !shared.stopping() {
         shared.keeper_wanted.wait(TICK);
         let now = shared.clock.monotonic();

@@ -10,8 +10,8 @@ use crate::store::Shared;
 const TICK: Duration = Duration::from_secs(1);
 
 /// Merges from time to time. Runs on its own thread until the store stops: files expire and are deleted meanwhile.
-pub(crate) fn run_merger(shared: &Shared) {
-    let mut last = shared.clock.monotonic();
+pub(crate) fn run_merger(shared: &Shared, begin: Duration) {
+    let mut last = begin;
     while !shared.stopping() {
         shared.merger_wanted.wait(TICK);
         compare_held_back(shared);

@@ -87,7 +87,7 @@ pub(crate) struct Shared {
 }
 
 /// Runs on a thread of its own until the store stops.
-type Background = fn(&Shared);
+type Background = fn(&Shared, Duration);
 
 /// A file that waits for its deletion.
 #[derive(Clone)]
@@ -157,9 +157,11 @@ impl Store {
         let mut threads = self.threads.lock();
         let background: [(&str, Background); 3] =
             [("flusher", run_flusher), ("merger", run_merger), ("keeper", run_keeper)];
+        // They count from here, whenever the system lets them begin.
+        let begin = self.shared.clock.monotonic();
         for (name, run) in background {
             let shared = self.shared.clone();
-            let spawned = std::thread::Builder::new().name(name.into()).spawn(move || run(&shared));
+            let spawned = std::thread::Builder::new().name(name.into()).spawn(move || run(&shared, begin));
             threads.push(spawned.map_err(|source| OpenError::Folder { path: format!("thread {name}"), source })?);
         }
         Ok(())
