@@ -1,4 +1,5 @@
 //! TraceQL: the query language of Grafana Tempo, read, checked and printed.
+//! It must never know what spans are stored as, nor any file, clock, thread or network: it is about texts alone.
 //!
 //! # Use
 //! [`compile`] turns text into a checked [`Query`]; it is [`parse`] (is it TraceQL?) and [`validate`] (can it mean
