@@ -45,5 +45,6 @@ fn check(decoded: &Decoded) {
         assert!(!span.trace_id.is_none() && !span.span_id.is_none());
         assert!(span.start_unix_nanos > 0 && span.duration_nanos >= 0);
     }
-    assert_eq!(decoded.rejected.count() == 0, decoded.rejected.message().is_empty());
+    let refused = decoded.rejected.count() + decoded.rejected.wrong_attributes() + decoded.rejected.wrong_owner_fields();
+    assert_eq!(refused == 0, decoded.rejected.message().is_empty(), "what is left out is told, and nothing else");
 }

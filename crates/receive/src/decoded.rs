@@ -183,6 +183,11 @@ impl Rejections {
         self.attributes.count
     }
 
+    /// How many fields of resources and scopes were left out because their values were wrong.
+    pub fn wrong_owner_fields(&self) -> u64 {
+        self.owner_fields.count
+    }
+
     /// Words for the sender; empty if nothing was refused or left out.
     pub fn message(&self) -> String {
         let mut parts = Vec::new();
