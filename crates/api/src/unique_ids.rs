@@ -117,7 +117,8 @@ mod tests {
             spans.finish_span(SpanFields { name, kind, start_unix_nanos, resource, scope, ..ids });
         }
         let mut parent = Vec::new();
-        Placer::default().place(spans.len(), |row| spans.placing(row), |placed| parent.push(placed));
+        let placing = |row: usize| spans.placing(row);
+        Placer::default().place(&spans.span_id, &spans.parent_span_id, placing, |placed| parent.push(placed));
         Trace {
             trace_id: TraceId([1; 16]),
             spans,

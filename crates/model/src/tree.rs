@@ -112,8 +112,6 @@ const SEARCHED_MAX: usize = 24;
 /// Places the spans of one trace after the other; its tables are used again.
 #[derive(Default)]
 pub struct Placer {
-    /// The ids of the trace that is being placed.
-    ids: Vec<u64>,
     /// The row under which what names an id stands. Empty if the trace has few spans and no id twice.
     heads: SeededMap<u64, u32>,
     /// The caller's half of each callee's half.
@@ -123,11 +121,18 @@ pub struct Placer {
 }
 
 impl Placer {
-    /// The parents of the spans of one trace, which is given by number of spans and what places each.
-    pub fn place(&mut self, spans: usize, placing: impl Fn(usize) -> Placing, mut put: impl FnMut(ParentRow)) {
-        self.read(spans, &placing);
-        for row in 0..spans {
-            put(self.parent_of(row, &placing(row)));
+    /// The parents of the spans of one trace. `parents`: which each names. `placing`: what places a span, asked for only of those that
+    /// share an id: in most traces nothing but ids is looked at.
+    pub fn place(
+        &mut self,
+        ids: &[SpanId],
+        parents: &[SpanId],
+        placing: impl Fn(usize) -> Placing,
+        mut put: impl FnMut(ParentRow),
+    ) {
+        self.read(ids, &placing);
+        for (row, &parent) in parents.iter().enumerate() {
+            put(self.parent_of(row, parent, ids));
         }
     }
 
@@ -136,9 +141,7 @@ impl Placer {
         self.sharing.values().map(Vec::as_slice)
     }
 
-    fn read(&mut self, spans: usize, placing: &impl Fn(usize) -> Placing) {
-        self.ids.clear();
-        self.ids.extend((0..spans).map(|row| placing(row).span_id.as_u64()));
+    fn read(&mut self, ids: &[SpanId], placing: &impl Fn(usize) -> Placing) {
         if !self.heads.is_empty() {
             self.heads.clear();
         }
@@ -146,13 +149,9 @@ impl Placer {
             self.callers.clear();
             self.sharing.clear();
         }
-        if spans <= SEARCHED_MAX {
-            let is_twice = |(row, id): (usize, &u64)| self.ids[..row].contains(id);
-            if self.ids.iter().enumerate().any(is_twice) {
-                self.index();
-            }
-        } else {
-            self.index();
+        let is_twice = |(row, id): (usize, &SpanId)| ids[..row].contains(id);
+        if ids.len() > SEARCHED_MAX || ids.iter().enumerate().any(is_twice) {
+            self.index(ids);
         }
         if !self.sharing.is_empty() {
             self.find_halves(placing);
@@ -160,15 +159,15 @@ impl Placer {
     }
 
     /// Finds the row of each id, and the ids that several spans have.
-    fn index(&mut self) {
-        self.heads.reserve(self.ids.len());
-        for (row, &id) in (0u32..).zip(&self.ids) {
-            match self.heads.entry(id) {
+    fn index(&mut self, ids: &[SpanId]) {
+        self.heads.reserve(ids.len());
+        for (row, id) in (0u32..).zip(ids) {
+            match self.heads.entry(id.as_u64()) {
                 SeededEntry::Vacant(entry) => {
                     entry.insert(row);
                 }
                 SeededEntry::Occupied(entry) => {
-                    self.sharing.entry(id).or_insert_with(|| vec![*entry.get()]).push(row);
+                    self.sharing.entry(id.as_u64()).or_insert_with(|| vec![*entry.get()]).push(row);
                 }
             }
         }
@@ -187,21 +186,21 @@ impl Placer {
         }
     }
 
-    fn parent_of(&self, row: usize, span: &Placing) -> ParentRow {
+    #[inline]
+    fn parent_of(&self, row: usize, parent: SpanId, ids: &[SpanId]) -> ParentRow {
         if !self.callers.is_empty()
             && let Some(&caller) = self.callers.get(&(row as u32))
         {
             return ParentRow::Row(caller);
         }
-        let parent = span.parent_span_id;
         if parent.is_none() {
             return ParentRow::Root;
         }
-        if parent == span.span_id {
+        if parent == ids[row] {
             return self.beside(row, parent);
         }
         let found = if self.heads.is_empty() {
-            self.ids.iter().position(|&id| id == parent.as_u64()).map(|found| found as u32)
+            ids.iter().position(|&id| id == parent).map(|found| found as u32)
         } else {
             self.heads.get(&parent.as_u64()).copied()
         };
@@ -234,7 +233,9 @@ mod tests {
 
     fn placed(placer: &mut Placer, spans: &[Placing]) -> Vec<ParentRow> {
         let mut parents = Vec::new();
-        placer.place(spans.len(), |row| spans[row], |parent| parents.push(parent));
+        let ids: Vec<SpanId> = spans.iter().map(|span| span.span_id).collect();
+        let named: Vec<SpanId> = spans.iter().map(|span| span.parent_span_id).collect();
+        placer.place(&ids, &named, |row| spans[row], |parent| parents.push(parent));
         parents
     }
 

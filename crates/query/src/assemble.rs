@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use tracehouse_model::{ParentRow, Placer, SpanBatch, TraceId, status};
+use tracehouse_model::{ParentRow, Placer, SpanBatch, SpanId, TraceId, status};
 use tracehouse_scan::{Bounds, Held, Part, may_contain, row_bytes};
 use tracehouse_store::{HotBatch, HotRows, OpenFile, Projection};
 
@@ -286,7 +286,9 @@ impl Tree {
     /// Of some rows.
     fn of(spans: &SpanBatch, kept: &[u32], placer: &mut Placer) -> Self {
         let mut placed: Vec<ParentRow> = Vec::with_capacity(kept.len());
-        placer.place(kept.len(), |at| spans.placing(kept[at] as usize), |parent| placed.push(parent));
+        let of_kept = |ids: &[SpanId]| -> Vec<SpanId> { kept.iter().map(|&row| ids[row as usize]).collect() };
+        let (ids, parents) = (of_kept(&spans.span_id), of_kept(&spans.parent_span_id));
+        placer.place(&ids, &parents, |at| spans.placing(kept[at] as usize), |parent| placed.push(parent));
         let mut sorted: Vec<u32> = (0..kept.len() as u32).collect();
         sorted.sort_by_key(|&at| {
             let row = kept[at as usize] as usize;

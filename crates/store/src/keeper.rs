@@ -23,7 +23,8 @@ pub(crate) fn run_keeper(shared: &Shared, begin: Duration) {
     while !shared.stopping() {
         shared.keeper_wanted.wait(TICK);
         let now = shared.clock.monotonic();
-        if now.saturating_sub(clock_remembered) >= CLOCK_INTERVAL {
+        let log_has_news = shared.started_log().is_some_and(|log| log.take_news());
+        if log_has_news || now.saturating_sub(clock_remembered) >= CLOCK_INTERVAL {
             clock_remembered = now;
             attempt(shared, Work::RememberClock, || Ok(shared.remember_clock()?));
         }

@@ -39,6 +39,7 @@ use crate::error::WriteError;
 use crate::file::{FileSource, Handles};
 use crate::keeper::chain;
 use crate::regular::{open_to_read, what_is_no_file};
+use crate::verify::{Effort, verify};
 
 /// The object store, with a shortcut for the usual case that it is a local folder.
 pub(crate) struct Objects {
@@ -293,9 +294,13 @@ impl Objects {
         outcomes
     }
 
+    /// What has the name and is another file stays.
     fn remove_names(&self, path: &FsPath) -> Result<(), DiskError> {
         for suffix in [RETIRED_SUFFIX, NEW_SUFFIX, ""] {
-            self.disk.remove_file(&with_suffix(path, suffix))?;
+            let place = with_suffix(path, suffix);
+            if !is_another(&place, path) {
+                self.disk.remove_file(&place)?;
+            }
         }
         Ok(())
     }
@@ -440,6 +445,23 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// Whether a file says that it is another than the one whose name it has: somebody gave it that name, and its spans may be nowhere else.
+fn is_another(place: &FsPath, path: &FsPath) -> bool {
+    if !place.exists() {
+        return false;
+    }
+    let (_, facts) = verify(&|| Ok(FileSource::open_local(place)?), Effort::Footer);
+    let is_another = facts.id.is_some_and(|id| id_of_path(&path.to_string_lossy()) != Some(&*id));
+    if is_another {
+        metrics::counter!("tracehouse_store_deletions_refused_total").increment(1);
+        tracing::error!(
+            path = %place.display(),
+            "a file has the name of one that was to be deleted, and is another: it stays; `tracehouse store repair` gives it its name back"
+        );
+    }
+    is_another
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 //!
 //! 1. A catalogue that SQLite can't read is kept aside and made anew of what is left of it.
 //! 2. Files that lie elsewhere than the catalogue says move back, and files that changed their names get their own again.
-//!    Unknown files that name another tenant than that of the folder in which they lie move to their own tenant's.
+//!    A whole copy takes the place of a damaged file, which is kept beside it. Unknown files that name another tenant than that
+//!    of the folder in which they lie move to their own tenant's.
 //! 3. All listed files are read. Damage is remembered, and which files they were merged from.
 //! 4. Unknown files are adopted, the newest first: one that was merged into a file that is listed by then would double its
 //!    spans, so it is listed as replaced. Files set aside that can be read again are taken back.
@@ -83,6 +84,7 @@ pub async fn repair_store(
     repair.contents = repair.load().await?;
     repair.lost = Lost::of(&repair.contents);
     let claimed = repair.refuse_another_folder()?;
+    repair.put_whole_copies_in_place()?;
     repair.move_back_misplaced_files()?;
     repair.rename_swapped_files()?;
     // A file that had another's name may have stood where one belongs.

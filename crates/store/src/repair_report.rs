@@ -51,6 +51,11 @@ pub enum Action {
         from: PathBuf,
         to: String,
     },
+    /// It is damaged, and a whole copy of it takes its place.
+    KeepRuin {
+        path: String,
+        kept_as: PathBuf,
+    },
     /// It lay elsewhere than the catalogue says, or in another tenant's folder than it says itself, and was moved back.
     MoveBack {
         from: PathBuf,
@@ -114,6 +119,9 @@ impl fmt::Display for Action {
             Self::Reindex { finding } => write!(formatter, "rebuild the catalogue's indexes ({finding})"),
             Self::NameStore { folder } => write!(formatter, "write the store's name into {}", folder.display()),
             Self::Rename { from, to } => write!(formatter, "rename {} to {to}", from.display()),
+            Self::KeepRuin { path, kept_as } => {
+                write!(formatter, "keep the damaged {path} as {}: there is a whole copy of it", kept_as.display())
+            }
             Self::MoveBack { from, to } => write!(formatter, "move {} back to {to}", from.display()),
             Self::RememberDamage { path, lost_spans: 0 } => {
                 write!(formatter, "remember that all spans of {path} can be read again")

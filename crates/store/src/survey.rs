@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use tracehouse_catalogue::{CatalogueContents, DamagedRow, FileRecord, RetirementReason};
+use tracehouse_catalogue::{CatalogueContents, DamagedRow, FileRecord, Retirement, RetirementReason};
 use tracehouse_model::TenantId;
 
 use crate::disk::{Disk, DiskError};
@@ -28,6 +28,10 @@ impl Names {
             [RETIRED_SUFFIX, UNKNOWN_SUFFIX, NEW_SUFFIX, ""].iter().position(|known| known == *suffix)
         };
         self.0.iter().max_by_key(rank).copied().unwrap_or("")
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &'static str> {
+        self.0.iter().copied()
     }
 }
 
@@ -58,6 +62,8 @@ pub(crate) struct Survey {
     pub(crate) live: Vec<FileRecord>,
     /// Live files that stand under another name than their own, and what stands behind it.
     pub(crate) renamed: Vec<(String, &'static str)>,
+    /// Of live files and damaged ones that lie under several names those that are not their own, and what stands behind each.
+    pub(crate) further: Vec<(String, &'static str)>,
     pub(crate) missing: Vec<FileRecord>,
     /// Live files of which nobody knows whether they are there: their folder could not be listed.
     pub(crate) out_of_reach: Vec<FileRecord>,
@@ -171,6 +177,13 @@ impl Survey {
         };
         for record in contents.files {
             let names = left.remove(&record.path);
+            let waits_for_deletion =
+                |retired: &Retirement| matches!(retired.reason, RetirementReason::Replaced | RetirementReason::Expired);
+            if !record.retired.as_ref().is_some_and(waits_for_deletion) {
+                let several = names.iter().filter(|names| names.all().count() > 1);
+                let further = several.flat_map(|names| names.all().filter(|suffix| !suffix.is_empty()));
+                survey.further.extend(further.map(|suffix| (record.path.clone(), suffix)));
+            }
             match record.retired.as_ref().map(|retirement| retirement.reason) {
                 Some(RetirementReason::Damaged) => survey.aside.push(record),
                 Some(RetirementReason::Replaced | RetirementReason::Expired) => survey.retired.push(record),

@@ -84,8 +84,9 @@ fn place(
     rows.sort_by_key(|&(number, row)| hot[number].spans.start_unix_nanos[row]);
     let placing = |at: usize| hot[rows[at].0].spans.placing(rows[at].1);
     let mut parents = Vec::with_capacity(rows.len());
-    placer.place(rows.len(), placing, |parent| parents.push(parent));
     let mut ids: Vec<SpanId> = (0..rows.len()).map(|at| placing(at).span_id).collect();
+    let named: Vec<SpanId> = (0..rows.len()).map(|at| placing(at).parent_span_id).collect();
+    placer.place(&ids, &named, placing, |parent| parents.push(parent));
     let mut last_beside: SeededMap<u32, SpanId> = SeededMap::default();
     for at in 0..rows.len() {
         if let ParentRow::Row(caller) = parents[at]
@@ -99,7 +100,7 @@ fn place(
     for (at, &(number, row)) in rows.iter().enumerate() {
         let parent = match parents[at] {
             ParentRow::Row(parent) => ids[parent as usize],
-            ParentRow::Root | ParentRow::Missing => placing(at).parent_span_id,
+            ParentRow::Root | ParentRow::Missing => named[at],
         };
         of.insert((number, row), (ids[at], parent));
     }

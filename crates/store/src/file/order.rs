@@ -1,8 +1,9 @@
 //! The order of spans in a file: by trace id, then start; copies left out; parents as row offsets.
 
 use std::borrow::Borrow;
+use std::ops::Range;
 
-use tracehouse_model::{ContentHasher, CopyKey, ParentRow, Placer, SeededEntry, SeededMap, SpanBatch};
+use tracehouse_model::{ContentHasher, CopyKey, ParentRow, Placer, Placing, SeededEntry, SeededMap, SpanBatch, SpanId};
 
 /// A span among several batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -145,15 +146,29 @@ impl<B: Borrow<SpanBatch> + Clone> SeenSpans<B> {
 /// A parent further away than this is stored by its id, so that a reader needs only a bounded window of rows.
 pub(crate) const PARENT_OFFSET_MAX: usize = 1 << 16;
 
-/// For each row of one trace how many rows before it its parent stands ([`Placer`]); `None` if the span has no parent, or one that is
-/// not among these rows or far from it.
-pub(crate) fn parent_offsets(batches: &[&SpanBatch], rows: &[RowRef], placer: &mut Placer, out: &mut Vec<Option<i32>>) {
-    let placing = |row: usize| batches[rows[row].batch as usize].placing(rows[row].row as usize);
-    let mut row = 0;
-    placer.place(rows.len(), placing, |parent| {
-        let found = if let ParentRow::Row(found) = parent { Some(found as usize) } else { None };
-        let near = found.filter(|found| found.abs_diff(row) <= PARENT_OFFSET_MAX);
-        out.push(near.map(|found| row as i32 - found as i32));
-        row += 1;
-    });
+/// For each row of a row group how many rows before it its parent stands ([`Placer`]); `None` if the span has no parent, or one that is
+/// not among the rows of its trace or far from it. `ids`, `parents`: of each row. `traces`: the rows of each trace, one after the other.
+pub(crate) fn parent_offsets(
+    traces: impl Iterator<Item = Range<usize>>,
+    ids: &[SpanId],
+    parents: &[SpanId],
+    placing: impl Fn(usize) -> Placing,
+) -> Vec<Option<i32>> {
+    let mut offsets = Vec::with_capacity(ids.len());
+    let mut placer = Placer::default();
+    for trace in traces {
+        let begin = trace.start;
+        placer.place(
+            &ids[trace.clone()],
+            &parents[trace],
+            |row| placing(begin + row),
+            |parent| {
+                let row = offsets.len() - begin;
+                let found = if let ParentRow::Row(found) = parent { Some(found as usize) } else { None };
+                let near = found.filter(|found| found.abs_diff(row) <= PARENT_OFFSET_MAX);
+                offsets.push(near.map(|found| row as i32 - found as i32));
+            },
+        );
+    }
+    offsets
 }

@@ -1,6 +1,6 @@
 //! What the catalogue, and a file itself, say of the file.
 
-use tracehouse_model::{SeededSet, StringCode, StringTable};
+use tracehouse_model::{SeededSet, StringCode, StringTable, TraceId};
 
 use super::contents::{FileContents, NameList, NameSet, ServiceNames};
 use super::promote::AttributeCounts;
@@ -62,25 +62,15 @@ impl Default for Summary {
 }
 
 impl Summary {
+    /// Adds what a row group holds, but for its traces and times.
     pub(super) fn add(&mut self, group: &Group<'_>) {
         self.spans += group.rows.len() as u64;
-        let mut last_trace = None;
         // In order of appearance, so that equal data has equal files even where names are left out.
         let mut pairs = Vec::new();
         let mut seen_pairs: SeededSet<(StringCode, StringCode)> = SeededSet::default();
         let mut last_pair = None;
-        let (mut start_min, mut start_max) = self.start.unwrap_or((i64::MAX, i64::MIN));
         for at in group.rows {
             let (batch, row) = (group.batches[at.batch as usize], at.row as usize);
-            let trace = batch.trace_id[row];
-            if last_trace != Some(trace) {
-                self.trace_hashes.push(trace.hash64());
-                last_trace = Some(trace);
-            }
-            start_min = start_min.min(batch.start_unix_nanos[row]);
-            start_max = start_max.max(batch.start_unix_nanos[row]);
-            self.end_max = self.end_max.max(end_of(batch.start_unix_nanos[row], batch.duration_nanos[row]));
-            self.minutes |= 1 << batch.start_unix_nanos[row].div_euclid(NANOS_PER_MINUTE).rem_euclid(MINUTES_PER_HOUR);
             let remap = &group.strings.remaps[at.batch as usize];
             let pair = (remap[batch.service_name(row) as usize], remap[batch.name[row] as usize]);
             if last_pair != Some(pair) {
@@ -90,9 +80,25 @@ impl Summary {
                 last_pair = Some(pair);
             }
         }
-        self.start = Some((start_min, start_max));
         self.add_services(&pairs, &group.strings.table);
         self.add_keys(group);
+    }
+
+    /// Adds the traces of a row group, by the id of each row.
+    pub(super) fn add_traces(&mut self, ids: &[TraceId]) {
+        self.trace_hashes.extend(ids.chunk_by(|left, right| left == right).map(|trace| trace[0].hash64()));
+    }
+
+    /// Adds the times of a row group, of each row.
+    pub(super) fn add_times(&mut self, start_unix_nanos: &[i64], duration_nanos: &[i64]) {
+        let (mut start_min, mut start_max) = self.start.unwrap_or((i64::MAX, i64::MIN));
+        for (&start, &duration) in start_unix_nanos.iter().zip(duration_nanos) {
+            start_min = start_min.min(start);
+            start_max = start_max.max(start);
+            self.end_max = self.end_max.max(end_of(start, duration));
+            self.minutes |= 1 << start.div_euclid(NANOS_PER_MINUTE).rem_euclid(MINUTES_PER_HOUR);
+        }
+        self.start = Some((start_min, start_max));
     }
 
     fn add_services(&mut self, pairs: &[(StringCode, StringCode)], strings: &StringTable) {

@@ -8,7 +8,9 @@ use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::SchemaDescriptor;
-use tracehouse_model::{Placer, SeededSet, SpanBatch, StringCode, StringTable, Threshold, kind, status};
+use tracehouse_model::{
+    Placing, SeededSet, SpanBatch, SpanId, StringCode, StringTable, Threshold, TraceId, kind, status,
+};
 
 use super::attributes_columns::{AttributeColumns, MapColumns};
 use super::chunk::{ChunkWriter, Column, IntEncoding, Values};
@@ -93,6 +95,11 @@ impl Group<'_> {
         self.rows.iter().map(|at| value(self.batches[at.batch as usize], at.row as usize)).collect()
     }
 
+    fn placing(&self, row: usize) -> Placing {
+        let at = self.rows[row];
+        self.batches[at.batch as usize].placing(at.row as usize)
+    }
+
     /// A string of each row, as codes of the merged table.
     #[inline]
     fn gather_codes(&self, code: impl Fn(&SpanBatch, usize) -> StringCode) -> Vec<StringCode> {
@@ -157,6 +164,7 @@ impl<W: Write + Send> SpanFileWriter<W> {
             descriptor: &self.descriptor,
             chunks: &mut self.chunks,
             index: &mut self.index,
+            summary: &mut self.summary,
             next_leaf: 0,
             offset,
         };
@@ -228,6 +236,7 @@ pub(super) struct GroupWriter<'a, W: Write + Send> {
     descriptor: &'a SchemaDescriptor,
     chunks: &'a mut ChunkWriter,
     index: &'a mut IndexWriter,
+    summary: &'a mut Summary,
     next_leaf: usize,
     /// Where the next column will begin in the file.
     offset: u64,
@@ -267,21 +276,23 @@ impl<W: Write + Send> GroupWriter<'_, W> {
     }
 
     fn write_ids(&mut self, group: &Group<'_>) -> Result<()> {
-        let trace_ids: Vec<tracehouse_model::TraceId> = group.gather(|batch, row| batch.trace_id[row]);
+        let trace_ids: Vec<TraceId> = group.gather(|batch, row| batch.trace_id[row]);
+        self.summary.add_traces(&trace_ids);
         let trace_bytes: Vec<[u8; 16]> = trace_ids.iter().map(|id| id.0).collect();
         let bytes = trace_bytes.as_flattened();
         self.put(Values::Fixed { bytes, width: 16, sorted: true, compressible: true })?;
-        let span_ids: Vec<[u8; 8]> = group.gather(|batch, row| batch.span_id[row].0);
-        self.put(Values::Fixed { bytes: span_ids.as_flattened(), width: 8, sorted: false, compressible: false })?;
+        let span_ids: Vec<SpanId> = group.gather(|batch, row| batch.span_id[row]);
+        let span_bytes: Vec<[u8; 8]> = span_ids.iter().map(|id| id.0).collect();
+        let bytes = span_bytes.as_flattened();
+        self.put(Values::Fixed { bytes, width: 8, sorted: false, compressible: false })?;
 
-        let mut offsets = Vec::with_capacity(group.rows.len());
-        let mut placer = Placer::default();
-        let mut begin = 0;
-        for trace in trace_ids.chunk_by(|left, right| left == right) {
-            parent_offsets(group.batches, &group.rows[begin..begin + trace.len()], &mut placer, &mut offsets);
-            begin += trace.len();
-        }
-        let parents: Vec<_> = group.gather(|batch, row| batch.parent_span_id[row]);
+        let parents: Vec<SpanId> = group.gather(|batch, row| batch.parent_span_id[row]);
+        let mut end = 0;
+        let traces = trace_ids.chunk_by(|left, right| left == right).map(|trace| {
+            end += trace.len();
+            end - trace.len()..end
+        });
+        let offsets = parent_offsets(traces, &span_ids, &parents, |row| group.placing(row));
         // The half of a call that shares its id with the other half stands beneath that, and keeps what it names.
         let is_half =
             |at: usize| offsets[at].is_some_and(|offset| span_ids[(at as i32 - offset) as usize] == span_ids[at]);
@@ -302,6 +313,7 @@ impl<W: Write + Send> GroupWriter<'_, W> {
         self.put(Values::Ints(&start, IntEncoding::ByteStreamSplit))?;
         let duration = group.gather(|batch, row| batch.duration_nanos[row]);
         self.put(Values::Ints(&duration, IntEncoding::ByteStreamSplit))?;
+        self.summary.add_times(&start, &duration);
         let names = group.gather_codes(|batch, row| batch.name[row]);
         let kinds: Vec<_> = group.gather(|batch, row| kinds[usize::from(batch.kind[row])]);
         let statuses: Vec<_> = group.gather(|batch, row| statuses[usize::from(batch.status_code[row])]);

@@ -90,6 +90,10 @@ pub(crate) trait SpanLog: Send + Sync {
     /// Why the log accepts nothing any more, if it doesn't.
     fn failure(&self) -> Option<String>;
 
+    /// Whether a segment was removed or the log failed since the last call. How far it has come is to be remembered then: should the
+    /// process be killed, nothing else tells what is gone.
+    fn take_news(&self) -> bool;
+
     /// Writes what is queued, then ends.
     fn stop(&self);
 }

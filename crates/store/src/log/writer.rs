@@ -4,7 +4,7 @@ use std::io;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -39,6 +39,8 @@ struct Shared {
     queued_bytes: AtomicUsize,
     disk_bytes: AtomicU64,
     failure: Mutex<Option<String>>,
+    /// Something was met that the next start may not be able to tell.
+    has_news: AtomicBool,
     finished: Mutex<Vec<Finished>>,
 }
 
@@ -80,6 +82,7 @@ impl SegmentedLog {
             queued_bytes: AtomicUsize::new(0),
             disk_bytes: AtomicU64::new(finished.iter().map(|segment| segment.bytes).sum()),
             failure: Mutex::new(None),
+            has_news: AtomicBool::new(false),
             finished: Mutex::new(finished),
         });
         let (sender, receiver) = channel();
@@ -157,6 +160,10 @@ impl SpanLog for SegmentedLog {
 
     fn failure(&self) -> Option<String> {
         self.shared.failure.lock().clone()
+    }
+
+    fn take_news(&self) -> bool {
+        self.shared.has_news.swap(false, Ordering::Relaxed)
     }
 
     fn stop(&self) {
@@ -294,6 +301,7 @@ impl Writer {
             return Ok(());
         }
         metrics::counter!("tracehouse_log_removed_segments_total").increment(1);
+        self.shared.has_news.store(true, Ordering::Relaxed);
         let path = self.segment.file.path().to_owned();
         tracing::error!(path = %path.display(), "a segment of the log was removed while it was written; the log goes on in a new one");
         match Segment::create(&self.settings, self.next_sequence) {
@@ -396,6 +404,7 @@ impl Writer {
         let reason = format!("the log can't be written any more ({error}); restart after mending the disk");
         tracing::error!(%error, "the log failed: no more spans are accepted until a restart");
         *self.shared.failure.lock() = Some(reason.clone());
+        self.shared.has_news.store(true, Ordering::Relaxed);
         reason
     }
 

@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 
 use crate::error::OpenError;
 use crate::keeper::chain;
-use crate::objects::{NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX, file_path, id_of_path};
+use crate::objects::{NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX, file_path, id_of_path, with_suffix};
 use crate::repair_report::Action;
 use crate::survey::{Survey, UnknownFile};
 use crate::verify::{Effort, Readable};
 
 use super::{Listed, Repair};
+
+/// Stands, with a number, behind the name of a file of which there is a whole copy.
+const RUIN_SUFFIX: &str = ".damaged";
 
 /// Where a listed file belongs that is not there.
 struct Home {
@@ -103,24 +106,87 @@ impl Repair<'_> {
         ["", RETIRED_SUFFIX].into_iter().find(|suffix| is_taken(&self.place(own, suffix)))
     }
 
-    /// Moves what can't be read out of a file's place, to one that others have left: it is most likely the file of that name. So
-    /// is a file with damage that has the same id, if the one that comes is whole. Returns whether the place is free.
-    fn make_way(&self, own: &str, left: &[PathBuf]) -> Result<bool, OpenError> {
+    /// Moves what can't be read out of a file's place: a file with the same id to the [ruins](Self::keep_ruin) if the one that comes is
+    /// whole, one that does not say which it is to a place that others have left, as it is most likely the file of that name. Returns
+    /// whether the place is free.
+    fn make_way(&mut self, own: &str, left: &[PathBuf]) -> Result<bool, OpenError> {
         while let Some(suffix) = self.occupant(own).filter(|_| !self.options.dry_run) {
             let (readable, facts) = self.read(own, suffix, Effort::EveryPage);
-            let gives_way = match readable {
-                Readable::Nothing { .. } if facts.id.is_none() => true,
-                Readable::Nothing { .. } | Readable::Part { .. } => self.is_whole(own, UNKNOWN_SUFFIX),
-                Readable::All | Readable::OutOfReach { .. } => false,
-            };
-            let Some(free) = left.iter().find(|place| !is_taken(place)).filter(|_| gives_way) else { return Ok(false) };
-            self.rename(&self.place(own, suffix), free)?;
+            let free = left.iter().find(|place| !is_taken(place));
+            match (readable, free) {
+                (Readable::All | Readable::OutOfReach { .. }, _) => return Ok(false),
+                (Readable::Nothing { .. }, Some(free)) if facts.id.is_none() => {
+                    self.rename(&self.place(own, suffix), free)?;
+                }
+                _ if self.is_whole(own, UNKNOWN_SUFFIX) => self.keep_ruin(own, suffix)?,
+                _ => return Ok(false),
+            }
         }
         Ok(true)
     }
 
     fn is_whole(&self, path: &str, suffix: &str) -> bool {
         matches!(self.read(path, suffix, Effort::EveryPage).0, Readable::All)
+    }
+
+    /// Keeps what is left of a file of which there is a whole copy, under a name that no store reads.
+    fn keep_ruin(&mut self, path: &str, suffix: &str) -> Result<(), OpenError> {
+        let place = self.place(path, suffix);
+        let numbered = |number: usize| with_suffix(&self.paths.store.join(path), &format!("{RUIN_SUFFIX}-{number}"));
+        let kept = (1..).map(numbered).find(|kept| !is_taken(kept)).unwrap_or_else(|| numbered(0));
+        self.rename(&place, &kept)?;
+        self.report.did(Action::KeepRuin { path: path.to_owned(), kept_as: kept });
+        Ok(())
+    }
+
+    /// Puts whole copies of listed files, wherever they lie in the folder, into the places of these where what stands there is damaged.
+    pub(super) fn put_whole_copies_in_place(&mut self) -> Result<(), OpenError> {
+        let survey = self.survey()?;
+        let live = survey.live.iter().map(|record| (record, ""));
+        let listed = live.chain(survey.aside.iter().map(|record| (record, RETIRED_SUFFIX)));
+        let homes: HashMap<&str, (&str, &'static str)> =
+            listed.map(|(record, suffix)| (&*record.id, (&*record.path, suffix))).collect();
+        let names_of = |file: &UnknownFile| -> Vec<(String, &'static str)> {
+            file.names.all().map(|suffix| (file.path.clone(), suffix)).collect()
+        };
+        let unknown = survey.unknown.iter().flat_map(names_of);
+        for copy in unknown.chain(survey.further.iter().cloned()) {
+            let (_, facts) = self.read(&copy.0, copy.1, Effort::Footer);
+            let Some((path, suffix)) = facts.id.as_deref().and_then(|id| homes.get(id)).copied() else { continue };
+            self.take_the_place_of_a_ruin(copy, Home { path: path.to_owned(), suffix })?;
+        }
+        Ok(())
+    }
+
+    /// Puts a copy of a file into its place, if it is whole and what stands there is not. Where nothing stands nothing is done. Returns
+    /// whether it was done.
+    fn take_the_place_of_a_ruin(&mut self, copy: (String, &'static str), home: Home) -> Result<bool, OpenError> {
+        let id = id_of_path(&home.path).map(str::to_owned);
+        let mut ruins = Vec::new();
+        for suffix in ["", NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX] {
+            if (&*home.path, suffix) == (&*copy.0, copy.1) || !is_taken(&self.place(&home.path, suffix)) {
+                continue;
+            }
+            let (readable, facts) = self.read(&home.path, suffix, Effort::EveryPage);
+            let is_anothers = facts.id.is_some() && facts.id != id;
+            if is_anothers || matches!(readable, Readable::All | Readable::OutOfReach { .. }) {
+                return Ok(false);
+            }
+            ruins.push(suffix);
+        }
+        if ruins.is_empty() || !self.is_whole(&copy.0, copy.1) {
+            return Ok(false);
+        }
+        for suffix in ruins {
+            self.keep_ruin(&home.path, suffix)?;
+        }
+        let from = self.place(&copy.0, copy.1);
+        self.rename(&from, &with_suffix(&self.paths.store.join(&home.path), home.suffix))?;
+        self.report.did(Action::Rename { from, to: home.path.clone() });
+        if self.options.dry_run {
+            self.foreseen.insert(home.path, Foreseen { suffix: home.suffix, from: copy });
+        }
+        Ok(true)
     }
 
     /// Moves files back to where the catalogue lists them, if nothing is there.
@@ -163,8 +229,11 @@ impl Repair<'_> {
             if *place == tenant || is_listed() {
                 continue;
             }
-            let home = Home { path: file_path(&tenant, *hour, &id), suffix: file.names.best() };
-            self.move_back(id, file, home)?;
+            let home = || Home { path: file_path(&tenant, *hour, &id), suffix: file.names.best() };
+            if !self.take_the_place_of_a_ruin((file.path.clone(), file.names.best()), home())? {
+                let home = home();
+                self.move_back(id, file, home)?;
+            }
         }
         Ok(())
     }

@@ -23,21 +23,28 @@ fn config(world: &World) -> StoreConfig {
     StoreConfig { log_segment_bytes_max: 200, ..world.config() }
 }
 
+/// What the catalogue remembers of the log.
+async fn told_of_the_log(world: &World) -> String {
+    let catalogue = world.catalogue().await;
+    let meta = tracehouse_catalogue::Catalogue::load(&*catalogue).await.expect("it can be read").meta;
+    catalogue.close().await;
+    meta.get("log").cloned().unwrap_or_default()
+}
+
 /// Lets the store tell the catalogue how far the log has come, as it does every minute.
 async fn a_minute_later(world: &World, store: &Store) {
-    let told = async || {
-        let catalogue = world.catalogue().await;
-        let meta = tracehouse_catalogue::Catalogue::load(&*catalogue).await.expect("it can be read").meta;
-        catalogue.close().await;
-        meta.get("log").cloned().unwrap_or_default()
-    };
-    let before = told().await;
+    let before = told_of_the_log(world).await;
     world.clock.advance(Duration::from_secs(61));
+    assert_eq!(store.ready(), Ok(()));
+    is_told(world, &before).await;
+}
+
+/// Waits until the catalogue is told how far the log has come.
+async fn is_told(world: &World, before: &str) {
     for _ in 0..600 {
-        if told().await != before {
+        if told_of_the_log(world).await != before {
             return;
         }
-        assert_eq!(store.ready(), Ok(()));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("the catalogue is not told how far the log has come");
@@ -136,6 +143,29 @@ async fn what_the_log_lost_is_named_until_it_is_acknowledged() {
             assert_eq!(acknowledged(&world).await, Vec::<String>::new(), "{what}: once");
         }
     }
+}
+
+/// What is in the log's place is no folder, so that nothing can be written; then the process is killed. Before, the catalogue was told only
+/// each minute, and the next start said nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_removed_log_held_is_named_though_the_process_is_killed_at_once() {
+    let world = World::new();
+    let store = world.open_with(config(&world)).await;
+    add(&store, 0).await;
+    add(&store, 1).await;
+    let before = told_of_the_log(&world).await;
+    fs::remove_dir_all(world.log_dir()).expect("it is there");
+    fs::write(world.log_dir(), "").expect("it can be written");
+    let spans = batch_of(&[plain_span(9, 9, 0, NOON)]);
+    store.append(TenantId::default(), spans).await.expect_err("there is nowhere to write it");
+    is_told(&world, &before).await;
+    fs::remove_file(world.log_dir()).expect("it is there");
+    fs::create_dir(world.log_dir()).expect("it can be made");
+    let (troubles, checked) = said(&world.crash_image()).await;
+    assert!(
+        says(&troubles, "Records 1 to 2 are lost") && says(&checked, "Records 1 to 2 are lost"),
+        "{troubles:?} {checked:?}"
+    );
 }
 
 /// A crash right after a start leaves the log as it was, with its gap.

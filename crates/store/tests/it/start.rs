@@ -554,26 +554,75 @@ async fn a_check_without_a_catalogue_names_the_files() {
     assert_eq!(everything_in(world.path()), before, "nothing is made");
 }
 
-/// A whole copy beside a damaged file, under another name: it takes the file's place.
+/// Where an operator may have put a whole copy of a file: its path, of which `hour` is the folder of the file and `other` that of another.
+fn places_of_copies(path: &Path, other: &Path, store: &Path) -> Vec<PathBuf> {
+    let (hour, name) = (path.parent().expect("a folder"), path.file_name().expect("a name"));
+    let below_tenant = hour.strip_prefix(store).expect("inside").iter().skip(1).collect::<PathBuf>();
+    let named = |ending: &str| hour.join(format!("{}{ending}", name.to_string_lossy()));
+    vec![
+        hour.join("restored.parquet"),
+        named(".new"),
+        named(".unknown"),
+        hour.join("copy").join(name),
+        other.parent().expect("a folder").join(name),
+        other.with_file_name("restored.parquet"),
+        store.join("tenant=other").join(below_tenant).join(name),
+        store.join(name),
+    ]
+}
+
+/// A whole copy of a damaged file takes its place, wherever in the store's folder it lies, and what was damaged makes no answer partial
+/// any more. Before, only a copy in the same folder did, and the ruin then counted as an unknown file.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_whole_copy_takes_the_place_of_a_damaged_file() {
-    for damage in ["a page", "everything", "its end"] {
-        let world = world_of_hours(2).await;
-        let path = world.store_dir().join(record_of_hour(&world, 0).await.path);
-        fs::copy(&path, path.with_file_name("restored.parquet")).expect("it can be copied");
-        let mut bytes = fs::read(&path).expect("it is there");
-        let (at, length) = match damage {
-            "a page" => (100, 1),
-            "everything" => (4, bytes.len() / 2),
-            _ => (bytes.len() - 40, 30),
-        };
-        bytes[at..at + length].iter_mut().for_each(|byte| *byte ^= 0xff);
-        fs::write(&path, bytes).expect("it can be written");
-        repair(&world, RepairOptions::default()).await;
-        let store = world.open().await;
-        check_hours(damage, &store, 0..2);
-        store.shutdown().await.expect("the store stops");
+    let world = world_of_hours(2).await;
+    let [path, other] = [0, 1].map(async |hour| world.store_dir().join(record_of_hour(&world, hour).await.path));
+    let (path, other) = (path.await, other.await);
+    let whole = fs::read(&path).expect("it is there");
+    for (number, copy) in places_of_copies(&path, &other, &world.store_dir()).into_iter().enumerate() {
+        for (at, length) in [(100, 1), (4, whole.len() / 2), (whole.len() - 40, 30)] {
+            let set_aside_before = number % 2 == length % 2;
+            let what = format!("{length} bytes at {at}, set aside before: {set_aside_before}, {}", copy.display());
+            let mut bytes = whole.clone();
+            bytes[at..at + length].iter_mut().for_each(|byte| *byte ^= 0xff);
+            fs::write(&path, bytes).expect("it can be written");
+            if set_aside_before {
+                let store = world.open().await;
+                if snapshot(&store).files.iter().any(|file| file.open().is_err()) {
+                    until("it is set aside", || !unreadable(&store).is_empty()).await;
+                }
+                store.shutdown().await.expect("the store stops");
+            }
+            fs::create_dir_all(copy.parent().expect("a folder")).expect("can be made");
+            fs::write(&copy, &whole).expect("it can be written");
+            let foreseen = repair(&world, RepairOptions { dry_run: true, ..RepairOptions::default() }).await;
+            let done = repair(&world, RepairOptions::default()).await;
+            assert_eq!((&foreseen.actions, &foreseen.left), (&done.actions, &done.left), "{what}");
+            assert!(done.left.is_empty(), "{what}: {done:?}");
+            assert!(check(&world).await.is_sound(), "{what}");
+            let again = repair(&world, RepairOptions::default()).await;
+            assert_eq!((again.actions.len(), again.left.len()), (0, 0), "{what}: {again:?}");
+            let store = world.open().await;
+            check_hours(&what, &store, 0..2);
+            assert_eq!(store.troubles(), [""; 0], "{what}");
+            store.shutdown().await.expect("the store stops");
+        }
     }
+}
+
+/// Of two copies neither of which is whole the one in its place stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_copy_takes_no_place() {
+    let world = world_of_hours(2).await;
+    let path = world.store_dir().join(record_of_hour(&world, 0).await.path);
+    let mut bytes = fs::read(&path).expect("it is there");
+    bytes[100] ^= 0xff;
+    fs::write(&path, &bytes).expect("it can be written");
+    bytes[200] ^= 0xff;
+    fs::write(path.with_file_name("restored.parquet"), &bytes).expect("it can be written");
+    let done = repair(&world, RepairOptions::default()).await;
+    assert!(!done.actions.iter().any(|action| matches!(action, Action::KeepRuin { .. })), "{done:?}");
+    assert!(path.with_file_name("restored.parquet").exists(), "{done:?}");
 }
 
 /// A store in which two files were merged into a third, and its catalogue from before the merge.
@@ -597,6 +646,30 @@ async fn merged_world(deleted: bool) -> (World, Vec<u8>) {
     drop(store);
     fs::remove_dir_all(world.log_dir()).expect("there is a log");
     (world, old)
+}
+
+/// Before, the bytes of the live file were deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_file_under_the_name_of_a_replaced_one_is_not_deleted() {
+    let (world, _) = merged_world(false).await;
+    let is_live = |record: &FileRecord| record.retired.is_none() && record.path.contains("hour=13");
+    let live = records(&world).await.into_iter().find(is_live).expect("the hour has a file");
+    let live = world.store_dir().join(live.path);
+    let (mut retired, between) = (world.files_ending_with(".retired"), world.path().join("between"));
+    let (replaced, other) = (retired.remove(0), retired.remove(0));
+    for (from, to) in [(&live, &between), (&replaced, &live), (&between, &replaced)] {
+        fs::rename(from, to).expect("it can be renamed");
+    }
+    let store = world.open().await;
+    until("the other replaced file is deleted", || {
+        world.clock.advance(world.config().delete_grace);
+        !other.exists()
+    })
+    .await;
+    store.shutdown().await.expect("the store stops");
+    assert!(replaced.exists());
+    repair(&world, RepairOptions::default()).await;
+    check_hours("repaired", &*world.open().await, 0..2);
 }
 
 /// Without knowing what was merged into what, each span would be there twice after the repair.
