@@ -141,7 +141,7 @@ impl TimeRange {
     /// The spans of this time that a query, which may be unfinished, selects.
     pub(crate) fn among(self, traceql: Option<&str>) -> Among {
         let Self { start_unix_nanos, end_unix_nanos } = self;
-        Among { start_unix_nanos, end_unix_nanos, traceql: traceql.map(str::to_owned) }
+        Among { start_unix_nanos, end_unix_nanos, traceql: traceql.map(str::to_owned), service: None }
     }
 }
 

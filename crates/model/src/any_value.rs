@@ -92,13 +92,17 @@ impl AnyValue {
     }
 }
 
-/// A number as every text form has it: the shortest digits that are read as the same number, and the names of protobuf's JSON
-/// mapping (`Infinity`, `-Infinity`, `NaN`) for what no digits say.
+/// A number as every text form has it: the shortest digits that are read as the same number, with an exponent where JavaScript and Go's
+/// JSON write one (ECMA-262, `Number::toString`), so that no text is hundreds of digits long; and the names of protobuf's JSON mapping
+/// (`Infinity`, `-Infinity`, `NaN`) for what no digits say.
 pub fn double_text(value: f64) -> String {
+    const PLAIN: std::ops::Range<f64> = 1e-6..1e21;
     match value {
         f64::INFINITY => "Infinity".to_owned(),
         f64::NEG_INFINITY => "-Infinity".to_owned(),
-        value => value.to_string(),
+        value if value == 0.0 || value.is_nan() || PLAIN.contains(&value.abs()) => value.to_string(),
+        value if value.abs() < 1.0 => format!("{value:e}"),
+        value => format!("{value:e}").replace('e', "e+"),
     }
 }
 

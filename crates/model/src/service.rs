@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::any_value::AnyValue;
+use crate::any_value::{AnyValue, double_text};
 use crate::batch::SpanBatch;
 use crate::span::Span;
 
@@ -11,7 +11,8 @@ pub const UNKNOWN_SERVICE: &str = "unknown_service";
 
 impl SpanBatch {
     /// The name under which answers show the service of a resource, and by which its spans are found: `service.name`; a number
-    /// or truth value as a text; [`UNKNOWN_SERVICE`] where it is missing, empty or something else. Languages that ask for the
+    /// or truth value as a text; of a list the first that has a name; [`UNKNOWN_SERVICE`] where it is missing, empty or something
+    /// else. Languages that ask for the
     /// attribute itself go by [`SpanBatch::service_name`].
     pub fn shown_service(&self, resource: usize) -> Cow<'_, str> {
         let name = self.resources.service_name[resource];
@@ -47,11 +48,18 @@ impl Span {
 
 /// What is shown of a `service.name` that is no text, or an empty one.
 fn shown_instead(value: Option<&AnyValue>) -> Cow<'static, str> {
+    value.and_then(name_in).map_or(Cow::Borrowed(UNKNOWN_SERVICE), Cow::Owned)
+}
+
+/// As conditions find it: no number is like [`f64::NAN`], and one of a list is enough.
+fn name_in(value: &AnyValue) -> Option<String> {
     match value {
-        Some(AnyValue::Int(value)) => Cow::Owned(value.to_string()),
-        Some(AnyValue::Double(value)) if value.is_finite() => Cow::Owned(value.to_string()),
-        Some(AnyValue::Bool(value)) => Cow::Owned(value.to_string()),
-        _ => Cow::Borrowed(UNKNOWN_SERVICE),
+        AnyValue::String(text) => (!text.is_empty()).then(|| text.clone()),
+        AnyValue::Int(value) => Some(value.to_string()),
+        AnyValue::Double(value) => (!value.is_nan()).then(|| double_text(*value)),
+        AnyValue::Bool(value) => Some(value.to_string()),
+        AnyValue::Array(items) => items.iter().filter(|item| !matches!(item, AnyValue::Array(_))).find_map(name_in),
+        AnyValue::Empty | AnyValue::Bytes(_) | AnyValue::KeyValueList(_) => None,
     }
 }
 
@@ -71,6 +79,10 @@ mod tests {
             (Some(AnyValue::Int(42)), "42"),
             (Some(AnyValue::Double(1.5)), "1.5"),
             (Some(AnyValue::Double(f64::NAN)), UNKNOWN_SERVICE),
+            (Some(AnyValue::Double(f64::NEG_INFINITY)), "-Infinity"),
+            (Some(AnyValue::Double(1e300)), "1e+300"),
+            (Some(AnyValue::Array(vec![AnyValue::Double(f64::NAN), AnyValue::String("l".to_owned())])), "l"),
+            (Some(AnyValue::Array(vec![AnyValue::String(String::new())])), UNKNOWN_SERVICE),
             (Some(AnyValue::Bool(true)), "true"),
             (Some(AnyValue::Bytes(vec![1])), UNKNOWN_SERVICE),
         ];

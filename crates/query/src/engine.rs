@@ -10,7 +10,7 @@ use tracehouse_scan::{Bounds, EndedEarly, Limits, Places, Pool, Reach, Window};
 use tracehouse_store::Store;
 use tracehouse_traceql::{ComparisonOp, FieldExpr, Intrinsic, Query, QueryExpr, Static, conditions_of_unfinished};
 
-use crate::compile::{Expression, compare, conditions_of, intrinsic};
+use crate::compile::{Expression, compare, condition_expr, conditions_of, intrinsic};
 use crate::error::QueryError;
 use crate::explain::{explain, window_of};
 use crate::metrics::{MetricsPlan, metrics};
@@ -19,8 +19,8 @@ use crate::operations::operations_by_kind;
 use crate::plan::{Plan, all_of};
 use crate::question::Question;
 use crate::request::{
-    Among, AttributeKey, AttributeValueSeen, Explanation, Listing, MetricsAnswer, MetricsRequest, Operation, Scope,
-    SearchAnswer, SearchRequest, Trace, TraceDetail,
+    Among, AttributeKey, AttributeValueSeen, Condition, Explanation, Listing, MetricsAnswer, MetricsRequest, Operation,
+    Scope, SearchAnswer, SearchRequest, Trace, TraceDetail,
 };
 use crate::search::search;
 use crate::trace::{self, TraceQuestion};
@@ -175,7 +175,7 @@ impl QueryEngine {
             return Ok(Listing { items, complete: counted.complete, partial_reason: counted.partial_reason });
         }
         let (service, range, limits) = (service.map(str::to_owned), range_of(among)?, self.limits_for_names());
-        let work = move |question: Question<'_>| Ok(names::operations(question, &range, service.as_deref()));
+        let work = move |question: Question<'_>| names::operations(question, &range, service.as_deref());
         self.run_within("operations", tenant, Copies::Left, limits, window_of_names(among)?, work).await
     }
 
@@ -388,7 +388,9 @@ const EVER: Range<i64> = i64::MIN..i64::MAX;
 const NAMES_TIME_MAX: Duration = Duration::from_secs(2);
 
 fn conditions(among: &Among) -> Vec<FieldExpr> {
-    among.traceql.as_deref().map_or_else(Vec::new, conditions_of_unfinished)
+    let mut conditions = among.traceql.as_deref().map_or_else(Vec::new, conditions_of_unfinished);
+    conditions.extend(among.service.clone().map(|service| condition_expr(&Condition::Service(service))));
+    conditions
 }
 
 /// Names are those of spans that begin in the range.

@@ -17,9 +17,10 @@ use tracehouse_traceql::{Attribute, FieldExpr};
 use crate::candidates::Scan;
 use crate::column_eval::file_may_match;
 use crate::compile::{Expression, attribute_scope};
-use crate::engine::compile;
 use crate::error::QueryError;
 use crate::metrics::{MetricsPlan, metrics};
+use crate::operations::operations_by_kind;
+use crate::plan::counts_by;
 use crate::question::Question;
 use crate::request::{AttributeKey, AttributeValueSeen, Listing, MetricsRequest, Scope};
 use crate::row_eval::RowExpression;
@@ -153,26 +154,29 @@ pub(crate) fn services(question: Question<'_>, range: &Range<i64>, known: &Known
         names.borrow_mut().add(shown.to_owned());
     };
     let of_file = |contents: &FileContents| {
-        let other_types = || {
-            let mut of_key = contents.resource_keys.iter().filter(|known| known.key == "service.name");
-            of_key.any(|known| !matches!(known.value_type, Some(ColumnType::String) | None))
-        };
         contents.services.keys().for_each(|name| add(name));
-        has_other_types.set(has_other_types.get() || other_types());
+        has_other_types.set(has_other_types.get() || names_services_otherwise(contents));
         contents.lists_all(NameList::Services)
     };
     let of_batch = |spans: &SpanBatch| {
         (0..spans.resources.service_name.len())
             .for_each(|resource| names.borrow_mut().add(spans.shown_service(resource).into_owned()));
     };
-    let covered = each_in_range(question, range, of_file, of_batch);
+    let mut covered = each_in_range(question, range, of_file, of_batch);
     if has_other_types.get() {
-        // Files list only services whose name is a text.
+        // Files list only services whose name is a text by itself.
         let found = attribute_values(question, range, Scope::Resource, "service.name", VALUES_PER_FILE_MAX, known);
-        let others = found.items.into_iter().filter(|seen| seen.value_type != "string");
-        others.for_each(|seen| names.borrow_mut().add(seen.value));
+        covered.is_all &= found.complete;
+        let is_no_number = |seen: &AttributeValueSeen| (seen.value_type, &*seen.value) == ("double", "NaN");
+        found.items.iter().for_each(|seen| add(if is_no_number(seen) { UNKNOWN_SERVICE } else { &seen.value }));
     }
     names.into_inner().listing(question, &covered)
+}
+
+/// Whether a file has a `service.name` that is no text by itself: its list of services lacks those.
+fn names_services_otherwise(contents: &FileContents) -> bool {
+    let mut of_key = contents.resource_keys.iter().filter(|known| known.key == "service.name");
+    of_key.any(|known| known.value_type != Some(ColumnType::String))
 }
 
 /// Whether a name may be that of spans whose `service.name` is no text.
@@ -180,26 +184,37 @@ pub(crate) fn is_no_listed_service(name: &str) -> bool {
     name == UNKNOWN_SERVICE || name.parse::<f64>().is_ok() || name.parse::<bool>().is_ok()
 }
 
-pub(crate) fn operations(question: Question<'_>, range: &Range<i64>, service: Option<&str>) -> Listing<String> {
+pub(crate) fn operations(
+    question: Question<'_>,
+    range: &Range<i64>,
+    service: Option<&str>,
+) -> Result<Listing<String>, QueryError> {
     let names = RefCell::new(Names::new());
+    let has_other_types = Cell::new(false);
     let of_file = |contents: &FileContents| {
         let wanted = |name: &str| service.is_none_or(|service| service == name);
         let operations = contents.services.iter().filter(|(name, _)| wanted(name)).flat_map(|(_, names)| names);
         operations.for_each(|name| names.borrow_mut().add(name.clone()));
+        has_other_types.set(has_other_types.get() || names_services_otherwise(contents));
         contents.lists_all(NameList::Operations)
     };
     let of_batch = |spans: &SpanBatch| {
-        let code = service.map(|service| spans.strings.find(service.as_bytes()));
-        let mut codes: Vec<u32> = (0..spans.len())
-            .filter(|&row| code.is_none_or(|code| code == Some(spans.service_name(row))))
-            .map(|row| spans.name[row])
-            .collect();
+        let resources = 0..spans.resources.service_name.len();
+        let wanted: Vec<bool> =
+            resources.map(|resource| service.is_none_or(|service| spans.shown_service(resource) == service)).collect();
+        let rows = (0..spans.len()).filter(|&row| wanted[spans.resource[row] as usize]);
+        let mut codes: Vec<u32> = rows.map(|row| spans.name[row]).collect();
         codes.sort_unstable();
         codes.dedup();
         codes.into_iter().for_each(|code| names.borrow_mut().add(spans.strings.get(code).to_owned()));
     };
-    let covered = each_in_range(question, range, of_file, of_batch);
-    names.into_inner().listing(question, &covered)
+    let mut covered = each_in_range(question, range, of_file, of_batch);
+    if service.is_some() && has_other_types.get() {
+        let counted = operations_by_kind(question, range, service)?;
+        covered.is_all &= counted.complete;
+        counted.items.into_iter().for_each(|operation| names.borrow_mut().add(operation.name));
+    }
+    Ok(names.into_inner().listing(question, &covered))
 }
 
 pub(crate) fn attribute_keys(
@@ -329,15 +344,9 @@ pub(crate) fn field_values(
     range: &Range<i64>,
     limit: usize,
 ) -> Result<Listing<AttributeValueSeen>, QueryError> {
-    let conditions: Vec<String> = conditions.iter().map(|condition| format!("({condition})")).collect();
-    let traceql = format!("{{ {} }} | count_over_time() by ({field})", conditions.join(" && "));
-    let request = MetricsRequest {
-        start_unix_nanos: range.start,
-        end_unix_nanos: range.end,
-        traceql,
-        ..MetricsRequest::default()
-    };
-    let answer = metrics(question, &MetricsPlan::of(compile(&request.traceql)?, &request)?);
+    let request =
+        MetricsRequest { start_unix_nanos: range.start, end_unix_nanos: range.end, ..MetricsRequest::default() };
+    let answer = metrics(question, &MetricsPlan::of(counts_by(field, conditions.to_vec())?, &request)?);
     let mut values = Values::new(limit);
     let labels = answer.series.into_iter().flat_map(|series| series.labels);
     labels.filter_map(|(_, value)| value).for_each(|value| values.add(value));

@@ -5,9 +5,9 @@ use std::ops::Range;
 use tracehouse_model::{AnyValue, kind};
 
 use crate::compile::condition_expr;
-use crate::engine::compile;
 use crate::error::QueryError;
 use crate::metrics::{MetricsPlan, metrics};
+use crate::plan::counts_by;
 use crate::question::Question;
 use crate::request::{Condition, Listing, MetricsRequest, Operation};
 
@@ -16,14 +16,11 @@ pub(crate) fn operations_by_kind(
     range: &Range<i64>,
     service: Option<&str>,
 ) -> Result<Listing<Operation>, QueryError> {
-    let condition = service.map(|service| condition_expr(&Condition::Service(service.to_owned())).to_string());
-    let request = MetricsRequest {
-        start_unix_nanos: range.start,
-        end_unix_nanos: range.end,
-        traceql: format!("{{ {} }} | count_over_time() by (name, kind)", condition.unwrap_or_default()),
-        ..MetricsRequest::default()
-    };
-    let answer = metrics(question, &MetricsPlan::of(compile(&request.traceql)?, &request)?);
+    let conditions = service.map(|service| condition_expr(&Condition::Service(service.to_owned())));
+    let request =
+        MetricsRequest { start_unix_nanos: range.start, end_unix_nanos: range.end, ..MetricsRequest::default() };
+    let answer =
+        metrics(question, &MetricsPlan::of(counts_by("name, kind", conditions.into_iter().collect())?, &request)?);
     let operation = |labels: Vec<(String, Option<AnyValue>)>| {
         let mut texts = labels.into_iter().map(|(_, value)| match value {
             Some(AnyValue::String(text)) => text,

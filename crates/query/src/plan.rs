@@ -1,12 +1,13 @@
 //! A compiled pipeline: expressions ready to run, and what must be found before a trace is worth putting together.
 
 use tracehouse_traceql::{
-    AggregateFunction, ArithmeticOp, ComparisonOp, FieldExpr, LogicalOp, Pipeline, ScalarExpr, SpansetExpr, SpansetOp,
-    Stage, Static,
+    AggregateFunction, ArithmeticOp, ComparisonOp, FieldExpr, LogicalOp, MetricsExpr, Pipeline, Query, QueryExpr,
+    ScalarExpr, SpansetExpr, SpansetOp, Stage, Static,
 };
 
 use crate::compile::{Expression, HERE};
 use crate::drivers::Drivers;
+use crate::engine::compile;
 use crate::error::QueryError;
 
 /// Stages that take the spansets of one trace and give spansets.
@@ -312,6 +313,17 @@ fn scalar_expressions<'a>(scalar: &'a ScalarNode, found: &mut Vec<&'a Expression
             scalar_expressions(scalar, found);
         }
     }
+}
+
+/// `{ conditions } | count_over_time() by (fields)`. The conditions need not be such as can be written: there is no literal of infinity.
+pub(crate) fn counts_by(fields: &str, conditions: Vec<FieldExpr>) -> Result<Query, QueryError> {
+    let mut query = compile(&format!("{{ }} | count_over_time() by ({fields})"))?;
+    let QueryExpr::Metrics(MetricsExpr::Series { spans, .. }) = &mut query.expr else { return Ok(query) };
+    if let Some(condition) = all_of(conditions) {
+        let at = condition.at();
+        spans.stages = vec![Stage::Spanset(SpansetExpr::Filter { condition: Some(condition), at })];
+    }
+    Ok(query)
 }
 
 /// Joins conditions that must all hold.

@@ -313,6 +313,8 @@ pub struct Among {
     pub end_unix_nanos: Option<i64>,
     /// A TraceQL query, which may be unfinished: its conditions as far as they are certain.
     pub traceql: Option<String>,
+    /// Spans of the service that answers show under this name.
+    pub service: Option<String>,
 }
 
 /// A name of spans, and a kind that spans of the name have.

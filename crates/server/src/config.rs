@@ -97,7 +97,7 @@ pub struct LimitSettings {
     pub links_per_span_max: usize,
     /// Longest span name, status message, trace state or attribute key.
     pub name_bytes_max: Size,
-    /// Deepest nesting of arrays and key-value lists in a value; deeper is refused.
+    /// Deepest nesting of arrays and key-value lists in a value. Deeper ones are left out, and counted as dropped attributes of the span.
     pub value_depth_max: usize,
     /// Further spans of a trace are refused.
     pub spans_per_trace_max: usize,

@@ -17,9 +17,10 @@ const RIGHTS_OF_OTHERS: Mode = Mode::RWXG.union(Mode::RWXO);
 /// The folder that holds everything kept, which belongs to this process as long as this lives.
 pub(crate) struct DataDir {
     path: PathBuf,
-    /// The operating system gives the lock back when the file is closed, however the process ends. `None`: there is no file to
-    /// lock, and none is made to read only.
-    _lock: Option<File>,
+    /// The operating system gives the locks back when the files are closed, however the process ends. Of the folder itself, should
+    /// somebody remove the file; and of the file, for disks on which folders can't be locked and for earlier versions. `None`: there
+    /// is no file to lock, and none is made to read only.
+    _locks: [Option<File>; 2],
 }
 
 impl DataDir {
@@ -56,7 +57,8 @@ impl DataDir {
         if let Some(lock) = &lock {
             refuse_if_locked(path, lock.try_lock_shared())?;
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        let folder = lock_folder(path, File::try_lock_shared)?;
+        Ok(Self { path: path.to_owned(), _locks: [lock, folder] })
     }
 
     fn lock(path: &Path) -> anyhow::Result<Self> {
@@ -74,7 +76,8 @@ impl DataDir {
             })?,
         };
         refuse_if_locked(path, lock.try_lock())?;
-        let data_dir = Self { path: path.to_owned(), _lock: Some(lock) };
+        let folder = lock_folder(path, File::try_lock)?;
+        let data_dir = Self { path: path.to_owned(), _locks: [Some(lock), folder] };
         data_dir.make_private();
         Ok(data_dir)
     }
@@ -130,6 +133,15 @@ fn refuse_without_store(path: &Path) -> anyhow::Result<()> {
     bail!("data_dir {} holds no store; name the right folder with --data-dir or --config", path.display());
 }
 
+/// Locks the folder itself, if its disk can: some file systems of networks lock only files that are written.
+fn lock_folder(path: &Path, lock: fn(&File) -> Result<(), TryLockError>) -> anyhow::Result<Option<File>> {
+    let Ok(folder) = File::open(path) else { return Ok(None) };
+    match lock(&folder) {
+        Err(TryLockError::Error(_)) => Ok(None),
+        outcome => refuse_if_locked(path, outcome).map(|()| Some(folder)),
+    }
+}
+
 fn refuse_if_locked(path: &Path, outcome: Result<(), TryLockError>) -> anyhow::Result<()> {
     match outcome {
         Ok(()) => Ok(()),
@@ -156,6 +168,24 @@ mod tests {
         assert!(refused.to_string().contains("in use by another tracehouse"), "{refused}");
         drop(first);
         DataDir::take(&path).expect("the first gave it back");
+    }
+
+    /// Before, a second server began to write to the same folder.
+    #[test]
+    fn belongs_to_one_at_a_time_though_the_lock_file_is_removed() {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let path = folder.path();
+        let first = DataDir::take(path).expect("nobody has it");
+        fs::create_dir(path.join("store")).expect("ours");
+        for _ in 0..2 {
+            fs::remove_file(path.join(LOCK)).expect("it is there");
+            for refused in [DataDir::take(path), DataDir::take_to_read(path)] {
+                let refused = refused.map(|_| ()).expect_err("the first has it");
+                assert!(refused.to_string().contains("in use by another tracehouse"), "{refused}");
+            }
+        }
+        drop(first);
+        DataDir::take(path).expect("the first gave it back");
     }
 
     #[test]

@@ -4,7 +4,6 @@ use http::{HeaderMap, Uri};
 use serde::Serialize;
 use tracehouse_model::TraceId;
 use tracehouse_query::{Among, Listing, Scope};
-use tracehouse_traceql::Static;
 
 use super::query::search_request;
 use super::remote::{is_service_name, remote_service_sources};
@@ -39,12 +38,11 @@ pub(super) async fn remote_services(
 ) -> Result<Response, Problem> {
     let parameters = Parameters::lenient(&uri)?;
     let service = parameters.required("serviceName", "the name of a service")?;
-    let service = Static::String(service.to_owned());
     let mut all = Listing { complete: true, ..Listing::default() };
     for (key, condition) in remote_service_sources() {
         // What has no such attribute is not looked at.
-        let traceql = format!("{{ resource.service.name = {service} && span.{key} != nil {condition} }}");
-        let among = Among { traceql: Some(traceql), ..Among::default() };
+        let traceql = format!("{{ span.{key} != nil {condition} }}");
+        let among = Among { traceql: Some(traceql), service: Some(service.to_owned()), ..Among::default() };
         let found = state.answers.attribute_values(&tenant.0, Scope::Span, key, VALUES_MAX, &among).await?;
         let texts = found.items.into_iter().filter(|seen| seen.value_type == "string").map(|seen| seen.value);
         all.items.extend(texts.filter(|value| is_service_name(value)));

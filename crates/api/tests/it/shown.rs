@@ -378,7 +378,17 @@ async fn spans_that_share_an_id_are_all_shown() {
 /// A span for each `service.name`, apart from texts.
 fn unnamed_services() -> SpanBatch {
     let mut batch = SpanBatch::new();
-    let values = [None, Some(AnyValue::String(String::new())), Some(AnyValue::Int(42)), Some(AnyValue::Bool(true))];
+    let values = [
+        None,
+        Some(AnyValue::String(String::new())),
+        Some(AnyValue::Int(42)),
+        Some(AnyValue::Bool(true)),
+        Some(AnyValue::Double(1e300)),
+        Some(AnyValue::Double(f64::INFINITY)),
+        Some(AnyValue::Double(f64::NAN)),
+        Some(AnyValue::Array(vec![AnyValue::String("l".to_owned())])),
+        Some(AnyValue::Bytes(vec![1])),
+    ];
     for (number, value) in (1..).zip(values) {
         if let Some(value) = &value {
             put(&mut batch.strings, &mut batch.resources.attributes, "service.name", value);
@@ -386,6 +396,7 @@ fn unnamed_services() -> SpanBatch {
         let resource = batch.finish_resource(0, 0);
         let scope = batch.finish_scope(0, 0, 0, 0);
         let name = batch.strings.intern_str(&format!("span {number}"));
+        put(&mut batch.strings, &mut batch.attributes, "peer.service", &AnyValue::String(format!("bank {number}")));
         batch.finish_span(SpanFields {
             trace_id: trace_id(number),
             span_id: SpanId(number.to_be_bytes()),
@@ -402,7 +413,14 @@ fn unnamed_services() -> SpanBatch {
 /// Spans without a proper `service.name` are listed, found and shown under one and the same name, by every interface.
 #[tokio::test]
 async fn every_service_has_a_name() {
-    let expected = [("42", vec![3]), ("true", vec![4]), ("unknown_service", vec![1, 2])];
+    let expected = [
+        ("1e+300", vec![5]),
+        ("42", vec![3]),
+        ("Infinity", vec![6]),
+        ("l", vec![8]),
+        ("true", vec![4]),
+        ("unknown_service", vec![1, 2, 7, 9]),
+    ];
     for layout in LAYOUTS {
         let shop = Shop::with(&[unnamed_services()], layout).await;
         let lists = [
@@ -411,23 +429,27 @@ async fn every_service_has_a_name() {
             shop.json("/zipkin/api/v2/services").await,
         ];
         for list in lists {
-            assert_eq!(list, json!(["42", "true", "unknown_service"]), "{layout:?}");
+            assert_eq!(list, json!(expected.clone().map(|(service, _)| service)), "{layout:?}");
         }
         for (service, numbers) in &expected {
             let wanted: BTreeSet<String> = numbers.iter().map(|number| trace_id(*number).to_string()).collect();
             let operations: Vec<String> = numbers.iter().map(|number| format!("span {number}")).collect();
-            let answer = shop.json(&format!("/jaeger/api/traces?service={service}")).await;
+            let encoded = encoded(service);
+            let answer = shop.json(&format!("/jaeger/api/traces?service={encoded}")).await;
             assert_eq!(ids(items(&answer, "data"), "traceID"), wanted, "{layout:?} {service}");
             for trace in items(&answer, "data") {
                 assert_eq!(trace["processes"]["p1"]["serviceName"], *service, "{layout:?}");
             }
-            let listed = shop.json(&format!("/jaeger/api/services/{service}/operations")).await;
+            let listed = shop.json(&format!("/jaeger/api/services/{encoded}/operations")).await;
             assert_eq!(listed["data"], json!(operations), "{layout:?} {service}");
-            let answer = shop.json(&format!("/zipkin/api/v2/traces?serviceName={service}")).await;
+            let remote = shop.json(&format!("/zipkin/api/v2/remoteServices?serviceName={encoded}")).await;
+            let banks: Vec<String> = numbers.iter().map(|number| format!("bank {number}")).collect();
+            assert_eq!(remote, json!(banks), "{layout:?} {service}");
+            let answer = shop.json(&format!("/zipkin/api/v2/traces?serviceName={encoded}")).await;
             for trace in answer.as_array().expect("traces") {
                 assert_eq!(trace[0]["localEndpoint"]["serviceName"], *service, "{layout:?}");
             }
-            let answer = shop.json(&format!("/api/v1/search?service={service}")).await;
+            let answer = shop.json(&format!("/api/v1/search?service={encoded}")).await;
             assert_eq!(ids(items(&answer, "traces"), "traceId"), wanted, "{layout:?} {service}");
             for trace in items(&answer, "traces") {
                 assert_eq!(trace["rootServiceName"], *service, "{layout:?}");

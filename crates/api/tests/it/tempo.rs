@@ -271,9 +271,13 @@ async fn tag_values() {
 async fn names_are_asked_for_among_some_spans() {
     let query = "%7B%20status%20%3D%20error%20%26%26";
     let (start, end) = (Some(5_000_000_000), Some(10_000_000_000));
-    let some =
-        |end| Among { start_unix_nanos: start, end_unix_nanos: end, traceql: Some("{ status = error &&".into()) };
-    let timed = |end| Among { start_unix_nanos: start, end_unix_nanos: end, traceql: None };
+    let some = |end| Among {
+        start_unix_nanos: start,
+        end_unix_nanos: end,
+        traceql: Some("{ status = error &&".into()),
+        service: None,
+    };
+    let timed = |end| Among { start_unix_nanos: start, end_unix_nanos: end, traceql: None, service: None };
     let seconds = format!("start=5&end=9&q={query}");
     let table = [
         (format!("/api/search/tags?{seconds}"), some(end)),

@@ -92,6 +92,10 @@ const DICTIONARY_BYTES_MAX: usize = 1024 * 1024;
 /// With more distinct values than this share of all values a dictionary saves nothing.
 const DICTIONARY_SHARE_MAX: f64 = 0.7;
 const DICTIONARY_ALWAYS_BELOW: usize = 64;
+/// A column of a row group is compressed only if that saves so many bytes …
+const SAVED_BYTES_MIN: usize = 64;
+/// … and one in so many: a reader takes a microsecond or more for each page.
+const SAVED_SHARE_MIN: u64 = 16;
 /// Larger dictionaries and longer strings are not searched for minimum and maximum.
 const STATISTICS_VALUES_MAX: usize = 4096;
 const STATISTICS_BYTES_MAX: usize = 64;
@@ -117,12 +121,11 @@ impl ChunkWriter {
     /// Encodes a chunk; the result is to be appended to a row group.
     pub(crate) fn write(&mut self, descriptor: ColumnDescPtr, column: &Column<'_>) -> Result<WrittenChunk> {
         self.build_dictionary(column);
-        let mut chunk = Chunk::new(&descriptor, column, self.level);
-        let mut pages = PagesWriter::default();
-        if self.dictionary.used {
-            self.write_dictionary(&mut pages, &mut chunk)?;
+        let mut encoded = self.encode(&descriptor, column, self.may_compress(column))?;
+        if encoded.chunk.compressed_pages && !encoded.chunk.is_worth_it() {
+            encoded = self.encode(&descriptor, column, false)?;
         }
-        self.write_pages(&descriptor, column, &mut pages, &mut chunk)?;
+        let Encoded { pages, chunk } = encoded;
         let statistics = self.statistics(column);
         let entry = ChunkEntry {
             offset: 0,
@@ -138,6 +141,23 @@ impl ChunkWriter {
         let close = chunk.close(descriptor, column, statistics, self.dictionary.used)?;
         self.forget_dictionary();
         Ok(WrittenChunk { bytes: Bytes::from(pages.bytes), close, entry })
+    }
+
+    /// Whether compression may save anything: not where noise is written, nor a short value that all have.
+    fn may_compress(&self, column: &Column<'_>) -> bool {
+        let Dictionary { used, entries, plain, .. } = &self.dictionary;
+        let is_one_short_value = *used && *entries <= 1 && plain.len() < SAVED_BYTES_MIN;
+        !is_one_short_value && !matches!(column.values, Values::Fixed { compressible: false, .. })
+    }
+
+    fn encode(&mut self, descriptor: &ColumnDescPtr, column: &Column<'_>, compressed: bool) -> Result<Encoded> {
+        let mut chunk = Chunk::new(descriptor, column, self.level, compressed);
+        let mut pages = PagesWriter::default();
+        if self.dictionary.used {
+            self.write_dictionary(&mut pages, &mut chunk)?;
+        }
+        self.write_pages(descriptor, column, &mut pages, &mut chunk)?;
+        Ok(Encoded { pages, chunk })
     }
 
     fn build_dictionary(&mut self, column: &Column<'_>) {
@@ -452,6 +472,11 @@ pub(crate) struct WrittenChunk {
     pub(super) entry: ChunkEntry,
 }
 
+struct Encoded {
+    pages: PagesWriter,
+    chunk: Chunk,
+}
+
 /// Puts pages one after the other.
 #[derive(Default)]
 struct PagesWriter {
@@ -503,7 +528,7 @@ struct Chunk {
 }
 
 impl Chunk {
-    fn new(descriptor: &ColumnDescPtr, column: &Column<'_>, level: i32) -> Self {
+    fn new(descriptor: &ColumnDescPtr, column: &Column<'_>, level: i32, compressed_pages: bool) -> Self {
         let index = match &column.values {
             Values::Fixed { sorted: true, .. } => {
                 let mut index = ColumnIndexBuilder::new(Physical::FIXED_LEN_BYTE_ARRAY);
@@ -522,7 +547,7 @@ impl Chunk {
         };
         Self {
             level,
-            compressed_pages: !matches!(column.values, Values::Fixed { compressible: false, .. }),
+            compressed_pages,
             rows: 0,
             compressed: 0,
             uncompressed: 0,
@@ -532,6 +557,12 @@ impl Chunk {
             index,
             data_encoding,
         }
+    }
+
+    /// Whether compression saves what its undoing costs every reader.
+    fn is_worth_it(&self) -> bool {
+        let saved = self.uncompressed.saturating_sub(self.compressed);
+        saved >= SAVED_BYTES_MIN as u64 && saved * SAVED_SHARE_MIN >= self.uncompressed
     }
 
     fn dictionary_written(&mut self, page: &WrittenPage) {
