@@ -1,7 +1,7 @@
 /** What no page may die of: the same thing twice, answers with holes, addresses that mean nothing, a part that fails. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { findTracePath, openPage, startSession } from './session.mjs';
+import { findTracePath, openPage, startSession, waitForAddress } from './session.mjs';
 
 let session;
 before(async () => (session = await startSession()));
@@ -200,19 +200,19 @@ test('an answer that is none is told as such', async () => {
 	}
 });
 
-/** Canvases fail until the page says `window.mend()`. */
-const breakCanvases = (page) =>
+/** Logarithms, which the plot of traces needs and no table does, fail until the page says `window.mend()`. */
+const breakPlot = (page) =>
 	page.addInitScript(() => {
-		const { getContext } = HTMLCanvasElement.prototype;
-		HTMLCanvasElement.prototype.getContext = () => {
-			throw new Error('no canvas today');
+		const { log10 } = Math;
+		Math.log10 = () => {
+			throw new Error('no logarithms today');
 		};
-		window.mend = () => (HTMLCanvasElement.prototype.getContext = getContext);
+		window.mend = () => (Math.log10 = log10);
 	});
 
 test('a part that fails says so, and leaves the rest of the page alive', async () => {
-	const page = await openPage(session, '/', { prepare: breakCanvases, expectErrors: /cannot be shown/ });
-	const fault = page.getByRole('alert').filter({ hasText: 'The plot of traces cannot be shown. no canvas today' });
+	const page = await openPage(session, '/', { prepare: breakPlot, expectErrors: /cannot be (shown|drawn)/ });
+	const fault = page.getByRole('alert').filter({ hasText: 'The plot of traces cannot be shown. no logarithms today' });
 	await fault.waitFor();
 	await found(page).first().waitFor();
 	// An answer that comes later would try again by itself.
@@ -228,7 +228,7 @@ test('a part that fails says so, and leaves the rest of the page alive', async (
 });
 
 test('a part that failed tries again with the next answer', async () => {
-	const page = await openPage(session, '/', { prepare: breakCanvases, expectErrors: /cannot be shown/ });
+	const page = await openPage(session, '/', { prepare: breakPlot, expectErrors: /cannot be (shown|drawn)/ });
 	await page.getByRole('alert').filter({ hasText: 'The plot of traces' }).waitFor();
 	await page.evaluate(() => window.mend());
 	await page.keyboard.press('r');
@@ -239,7 +239,7 @@ test('a part that failed tries again with the next answer', async () => {
 test('several parts may fail at once', async () => {
 	const { path } = await findTracePath(session);
 	const prepare = async (page) => {
-		await breakCanvases(page);
+		await breakPlot(page);
 		await page.addInitScript(() => {
 			// What the header writes numbers with.
 			Number.prototype.toLocaleString = () => {
@@ -256,9 +256,121 @@ test('several parts may fail at once', async () => {
 	await page.done();
 });
 
-test('time series without their plot still have the table', async () => {
-	const page = await openPage(session, query('{ } | rate() by (name)'), { prepare: breakCanvases, expectErrors: /cannot be drawn/ });
-	await page.getByText('The plot could not be loaded').waitFor();
-	await page.getByRole('table', { name: /^Series/ }).waitFor();
+test('figures that cannot be written cost the summary of a search, not its traces', async () => {
+	const prepare = rewrite(/\/search$/, (answer) => ({ ...answer, elapsedNanos: 77_777 }));
+	const page = await openPage(session, '/', {
+		expectErrors: /cannot be shown/,
+		prepare: async (page) => {
+			await prepare(page);
+			await page.addInitScript(() => {
+				const { toFixed } = Number.prototype;
+				Number.prototype.toFixed = function (digits) {
+					if (Number(this) === 77.777) throw new Error('not this one');
+					return toFixed.call(this, digits);
+				};
+			});
+		}
+	});
+	await page.getByRole('alert').filter({ hasText: 'The summary cannot be shown' }).waitFor();
+	await found(page).first().waitFor();
+	await page.done();
+});
+
+/** How canvases may fail; each until the page says `window.mend()`. */
+const CANVASES = {
+	'fail to draw': (page) =>
+		page.addInitScript(() => {
+			const { getContext } = HTMLCanvasElement.prototype;
+			HTMLCanvasElement.prototype.getContext = () => {
+				throw new Error('no canvas today');
+			};
+			window.mend = () => (HTMLCanvasElement.prototype.getContext = getContext);
+		}),
+	'have no context': (page) =>
+		page.addInitScript(() => {
+			const { getContext } = HTMLCanvasElement.prototype;
+			HTMLCanvasElement.prototype.getContext = () => null;
+			window.mend = () => (HTMLCanvasElement.prototype.getContext = getContext);
+		}),
+	'fail half way': (page) =>
+		page.addInitScript(() => {
+			const { fillRect } = CanvasRenderingContext2D.prototype;
+			const { fillText } = CanvasRenderingContext2D.prototype;
+			CanvasRenderingContext2D.prototype.fillRect = CanvasRenderingContext2D.prototype.fillText = () => {
+				throw new Error('no ink today');
+			};
+			window.mend = () => Object.assign(CanvasRenderingContext2D.prototype, { fillRect, fillText });
+		})
+};
+for (const [how, prepare] of Object.entries(CANVASES)) {
+	const expectErrors = /cannot be drawn/;
+
+	test(`where canvases ${how}, a heatmap says so and its table stays`, async () => {
+		const page = await openPage(session, query('{ } | histogram_over_time(duration)'), { prepare, expectErrors });
+		await page.getByText('The heatmap cannot be drawn. The table below').waitFor();
+		const rows = page.getByRole('table', { name: 'Spans in each bucket' }).locator('tbody').getByRole('row');
+		await rows.first().waitFor();
+		assert.match(await rows.allInnerTexts().then((texts) => texts.join()), /[1-9]/);
+		assert.equal(await page.getByText('cannot be shown').count(), 0);
+		await page.evaluate(() => window.mend());
+		await page.keyboard.press('r');
+		await page.getByRole('img', { name: /^Heatmap of/ }).waitFor();
+		await page.done();
+	});
+
+	test(`where canvases ${how}, a search says so and lists its traces`, async () => {
+		const page = await openPage(session, '/', { prepare, expectErrors });
+		await page.getByText('The plot of traces cannot be drawn. The table below').waitFor();
+		await found(page).first().waitFor();
+		assert.equal(await page.getByText('cannot be shown').count(), 0);
+		await page.evaluate(() => window.mend());
+		await page.keyboard.press('r');
+		await page.getByRole('img', { name: /traces? by start and duration/ }).waitFor();
+		await page.done();
+	});
+
+	test(`where canvases ${how}, the overview of a trace says so and still zooms`, async () => {
+		const { path } = await findTracePath(session);
+		const page = await openPage(session, path, { prepare, expectErrors });
+		const told = page.getByText('The overview cannot be drawn. The rows below');
+		await told.waitFor();
+		const box = await told.boundingBox();
+		await page.mouse.move(box.x + box.width * 0.2, box.y + 20);
+		await page.mouse.down();
+		await page.mouse.move(box.x + box.width * 0.6, box.y + 20, { steps: 4 });
+		await page.mouse.up();
+		await waitForAddress(page, /zoom=\d+-\d+/);
+		await page.done();
+	});
+}
+
+for (const how of ['fail to draw', 'have no context']) {
+	test(`where canvases ${how}, time series still have their table`, async () => {
+		const page = await openPage(session, query('{ } | rate() by (name)'), { prepare: CANVASES[how], expectErrors: /cannot be drawn/ });
+		await page.getByText('The plot cannot be drawn. The table below').waitFor();
+		await page.getByRole('table', { name: /^Series/ }).waitFor();
+		await page.done();
+	});
+}
+
+test('an editor that fails gives way to a plain field with the query', async () => {
+	const prepare = (page) => page.addInitScript(() => localStorage.setItem('tracehouse.queries', JSON.stringify(['{ status = error }'])));
+	const page = await openPage(session, '/query', { prepare, expectErrors: /The editor cannot show the query/ });
+	await page.locator('.cm-content').waitFor();
+	await page.evaluate(() => {
+		const { observe } = MutationObserver.prototype;
+		MutationObserver.prototype.observe = function (target, options) {
+			if (target.classList?.contains('cm-content')) throw new Error('the editor is not observed today');
+			observe.call(this, target, options);
+		};
+	});
+	await page.getByRole('button', { name: 'History' }).click();
+	await page.locator('#query-history').getByRole('button').first().click();
+	const field = page.getByRole('textbox', { name: 'TraceQL query' });
+	await page.locator('textarea').waitFor();
+	assert.equal(await field.inputValue(), '{ status = error }');
+	assert.equal(await page.locator('.cm-content').count(), 0);
+	await page.getByText(/spans inspected/).waitFor();
+	assert.equal(await page.getByText('cannot be shown').count(), 0);
 	await page.done();
 });

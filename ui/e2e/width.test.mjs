@@ -42,6 +42,57 @@ const tooWide = (page) =>
 		return [`${document.documentElement.scrollWidth} px`, ...beyond.map((one) => `${one.tagName} ${one.getAttribute('class')}`)];
 	});
 
+const isInside = ({ x, width: size }, width) => x >= 0 && x + size <= width && size > 8;
+
+test('on a phone the search keeps its range, live and refresh in one line, and a custom range in sight', async () => {
+	const page = await openPage(session, '/', { width: 390 });
+	await page.getByRole('table', { name: 'Traces found' }).getByRole('link').first().waitFor();
+	const custom = page.getByRole('button', { name: 'Custom time range' });
+	const refresh = page.getByRole('button', { name: /again|refresh/i });
+	const [one, other] = await Promise.all([custom.boundingBox(), refresh.last().boundingBox()]);
+	assert.ok(Math.abs(one.y - other.y) < 4, `${one.y} and ${other.y}`);
+	await custom.click();
+	assert.ok(isInside(await page.locator('#custom-range').boundingBox(), 390));
+	await page.done();
+});
+
+test('on a phone a table of spans shows durations before it is scrolled', async () => {
+	const page = await openPage(session, `${query('{ status = error } | by(name)')}&tab=spans`, { width: 390 });
+	const row = page.getByRole('table', { name: 'Matching spans' }).locator('tbody').getByRole('row').nth(1);
+	await row.waitFor();
+	assert.ok(isInside(await row.locator('.number').first().boundingBox(), 390));
+	assert.ok((await row.locator('.name').boundingBox()).width > 100);
+	await page.done();
+});
+
+test('on a phone the names of values and buckets are whole', async () => {
+	const page = await openPage(session, `${query('{ } | count_over_time() by (name)')}&step=all`, { width: 390 });
+	const names = page.getByRole('table', { name: 'Series over the whole time range' }).locator('tbody th');
+	await names.first().waitFor();
+	assert.deepEqual(await names.evaluateAll((all) => all.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.textContent)), []);
+	await page.done();
+});
+
+test('a refused search shows the place of the fault under the query', async () => {
+	const page = await openPage(session, `/?q=${encodeURIComponent('{ nonsense')}`, { width: 390, expectFailures: true });
+	const fault = page.getByRole('alert').locator('pre');
+	await fault.waitFor();
+	assert.ok((await fault.boundingBox()).height > 60);
+	assert.deepEqual(await tooWide(page), []);
+	await page.done();
+});
+
+test('a house without a span fits a phone', async () => {
+	const prepare = async (page) => {
+		await page.route(/\/api\/v1\/status/, (route) => route.fulfill({ json: { spansStored: 0, spansHot: 0 } }));
+		await page.route(/\/api\/v1\/search\?/, (route) => route.fulfill({ json: { traces: [] } }));
+	};
+	const page = await openPage(session, '/', { width: 390, prepare });
+	await page.getByText('OTEL_EXPORTER_OTLP_ENDPOINT').waitFor();
+	assert.deepEqual(await tooWide(page), []);
+	await page.done();
+});
+
 for (const width of [1440, 900, 390]) {
 	for (const [name, [path, isThere]] of Object.entries(PAGES)) {
 		test(`${name} fits ${width} px`, async () => {

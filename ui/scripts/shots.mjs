@@ -32,7 +32,7 @@ const PAGES = {
 	unknown: { path: '/trace/0123456789abcdef0123456789abcdef' },
 	hover: { path: '/?limit=200&sort=-duration', act: async (page) => { const box = await page.getByRole('img').boundingBox(); for (let x = 60; x < box.width; x += 7) { await page.mouse.move(box.x + x, box.y + 80); if (await page.locator('.tip').count()) break; } } },
 	narrowed: { path: '/?operation=GET+%2Fcart&attr=http.route%3D%2Fcart&live=1&minDuration=5ms' },
-	collapsed: { path: `/trace/${failed?.traceId}`, act: async (page) => { await page.keyboard.press('2'); await page.keyboard.press('e'); await page.getByRole('treegrid').hover({ position: { x: 700, y: 120 } }); } },
+	collapsed: { path: `/trace/${failed?.traceId}`, act: async (page) => { await page.keyboard.press('2'); await page.keyboard.press('e'); const grid = page.getByRole('treegrid'); await grid.hover({ position: { x: (await grid.boundingBox()).width * 0.6, y: 120 } }); } },
 	details: { path: `/trace/${failed?.traceId}?span=${failed?.spans[0].id}`, act: async (page) => { await page.getByRole('row', { name: /app.user/ }).hover(); } },
 	query: { path: '/query' },
 	queryspans: { path: '/query?tab=spans&q=' + encodeURIComponent('{ status = error && span.http.route != nil } | by(name)') },

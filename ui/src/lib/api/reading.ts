@@ -33,13 +33,24 @@ export function attributes(given: unknown): Attribute[] {
 	return list(given).map(attribute);
 }
 
+/** The attributes of whatever has some, and how many of them did not fit. */
+export function attributed(given: unknown) {
+	const { attributes: kept, droppedAttributesCount } = fields(given);
+	return { attributes: attributes(kept), droppedAttributesCount: number(droppedAttributesCount) };
+}
+
+/** Whether an answer is all there is, and why it is not. */
+export function completeness(given: unknown) {
+	const { complete, partialReason } = fields(given);
+	return { complete: complete !== false, partialReason: textOrNull(partialReason) };
+}
+
 /** How much of what was asked for an answer covers. */
 export function covered(given: unknown) {
-	const { complete, partialReason, inspected, elapsedNanos } = fields(given);
+	const { inspected, elapsedNanos } = fields(given);
 	const counts = fields(inspected);
 	return {
-		complete: complete !== false,
-		partialReason: textOrNull(partialReason),
+		...completeness(given),
 		inspected: {
 			spans: number(counts.spans),
 			files: number(counts.files),
@@ -50,14 +61,35 @@ export function covered(given: unknown) {
 	};
 }
 
+/** When something began, and how long it took. */
+function timed(given: unknown) {
+	const { startTimeUnixNano, durationNanos } = fields(given);
+	return { startTimeUnixNano: nanos(startTimeUnixNano), durationNanos: number(durationNanos) };
+}
+
+/** What a span is in a list and in full. */
+export function spanHead(given: unknown) {
+	const { spanId, name, serviceName } = fields(given);
+	return { spanId: text(spanId), name: text(name), serviceName: text(serviceName), ...timed(given) };
+}
+
+/** What a trace is in a list and in full. */
+export function traceHead(given: unknown) {
+	const { traceId, rootServiceName, rootSpanName, spanCount, errorCount } = fields(given);
+	return {
+		traceId: text(traceId),
+		rootServiceName: text(rootServiceName),
+		rootSpanName: text(rootSpanName),
+		spanCount: number(spanCount),
+		errorCount: number(errorCount),
+		...timed(given)
+	};
+}
+
 function matchedSpan(given: unknown): MatchedSpan {
 	const span = fields(given);
 	return {
-		spanId: text(span.spanId),
-		name: text(span.name),
-		serviceName: text(span.serviceName),
-		startTimeUnixNano: nanos(span.startTimeUnixNano),
-		durationNanos: number(span.durationNanos),
+		...spanHead(span),
 		status: oneOf(span.status, STATUS_CODES, 'unset'),
 		fields: attributes(span.fields)
 	};
@@ -82,13 +114,7 @@ function serviceShare(given: unknown) {
 function traceSummary(given: unknown): Omit<TraceSummary, 'key'> {
 	const trace = fields(given);
 	return {
-		traceId: text(trace.traceId),
-		rootServiceName: text(trace.rootServiceName),
-		rootSpanName: text(trace.rootSpanName),
-		startTimeUnixNano: nanos(trace.startTimeUnixNano),
-		durationNanos: number(trace.durationNanos),
-		spanCount: number(trace.spanCount),
-		errorCount: number(trace.errorCount),
+		...traceHead(trace),
 		rootMissing: trace.rootMissing === true,
 		services: withKeys(list(trace.services).map(serviceShare), ({ name }) => name),
 		matchedCount: number(trace.matchedCount),

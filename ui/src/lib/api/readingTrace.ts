@@ -1,7 +1,7 @@
 /** A trace and its spans as they are read; see `reading.ts`. */
-import { attributes, STATUS_CODES } from './reading';
+import { attributed, completeness, spanHead, STATUS_CODES, traceHead } from './reading';
 import { SPAN_KINDS, type CompactSpans, type CompactTrace, type SpanDetail, type SpanEvent, type SpanLink } from './types';
-import { fields, list, nanos, number, numbers, oneOf, text, textOrNull, texts } from './values';
+import { fields, list, nanos, number, numbers, oneOf, text, texts } from './values';
 
 const COLUMNS = ['start', 'duration', 'service', 'name', 'kind', 'status', 'events', 'links', 'exception'] as const;
 
@@ -33,17 +33,13 @@ export function compactTrace(given: unknown, askedId: string): CompactTrace {
 	const trace = fields(given);
 	const spans = compactSpans(trace.spans);
 	const returned = spans.id.length;
+	const head = traceHead(trace);
 	return {
-		traceId: text(trace.traceId) || askedId,
+		...head,
+		traceId: head.traceId || askedId,
 		spanCount: number(trace.spanCount, returned),
 		returned,
-		complete: trace.complete !== false,
-		partialReason: textOrNull(trace.partialReason),
-		startTimeUnixNano: nanos(trace.startTimeUnixNano),
-		durationNanos: number(trace.durationNanos),
-		rootServiceName: text(trace.rootServiceName),
-		rootSpanName: text(trace.rootSpanName),
-		errorCount: number(trace.errorCount),
+		...completeness(trace),
 		duplicates: number(trace.duplicates),
 		services: texts(trace.services),
 		names: texts(trace.names),
@@ -56,8 +52,7 @@ function spanEvent(given: unknown): SpanEvent {
 	return {
 		timeUnixNano: nanos(event.timeUnixNano),
 		name: text(event.name),
-		attributes: attributes(event.attributes),
-		droppedAttributesCount: number(event.droppedAttributesCount)
+		...attributed(event)
 	};
 }
 
@@ -68,42 +63,31 @@ function spanLink(given: unknown): SpanLink {
 		spanId: text(link.spanId),
 		traceState: text(link.traceState),
 		flags: number(link.flags),
-		attributes: attributes(link.attributes),
-		droppedAttributesCount: number(link.droppedAttributesCount)
+		...attributed(link)
 	};
 }
 
 /** What a resource and a scope have in common. */
 function described(given: unknown) {
-	const whole = fields(given);
-	return {
-		attributes: attributes(whole.attributes),
-		schemaUrl: text(whole.schemaUrl),
-		droppedAttributesCount: number(whole.droppedAttributesCount)
-	};
+	return { ...attributed(given), schemaUrl: text(fields(given).schemaUrl) };
 }
 
 export function spanDetail(given: unknown): SpanDetail {
 	const span = fields(given);
 	const [status, scope] = [fields(span.status), fields(span.scope)];
 	return {
+		...spanHead(span),
 		traceId: text(span.traceId),
-		spanId: text(span.spanId),
 		parentSpanId: text(span.parentSpanId),
-		name: text(span.name),
-		serviceName: text(span.serviceName),
 		kind: oneOf(span.kind, SPAN_KINDS, 'unspecified'),
 		status: { code: oneOf(status.code, STATUS_CODES, 'unset'), message: text(status.message) },
-		startTimeUnixNano: nanos(span.startTimeUnixNano),
-		durationNanos: number(span.durationNanos),
-		attributes: attributes(span.attributes),
+		...attributed(span),
 		resource: described(span.resource),
 		scope: { name: text(scope.name), version: text(scope.version), ...described(scope) },
 		events: list(span.events).map(spanEvent),
 		links: list(span.links).map(spanLink),
 		traceState: text(span.traceState),
 		flags: number(span.flags),
-		droppedAttributesCount: number(span.droppedAttributesCount),
 		droppedEventsCount: number(span.droppedEventsCount),
 		droppedLinksCount: number(span.droppedLinksCount),
 		adjustedCount: Number.isFinite(span.adjustedCount) ? number(span.adjustedCount) : null,

@@ -64,6 +64,8 @@ const DRAG_MIN = 6;
 const LINES_MARKED_MAX = 10;
 
 export function createPlot(options: PlotOptions): PlotHandle {
+	// Without a canvas uPlot fails only after this function, where nobody can catch it.
+	if (!document.createElement('canvas').getContext('2d')) throw new Error('There is no canvas to draw on');
 	const { parent, series, marks, theme, onhover, onzoom, onmark } = options;
 	let hoveredMark: number | null = null;
 	let nearest: number | null = null;

@@ -82,3 +82,17 @@ export function nodeService(model: TraceModel, node: number): string {
 	if (isPlaceholder(model.tree, node)) return '';
 	return model.trace.services[model.trace.spans.service[node]!] || '(no service)';
 }
+
+/** What a row tells of a span beside its bar. */
+export interface SpanMarks {
+	threw: boolean;
+	eventCount: number;
+	linkCount: number;
+}
+
+/** Null when there is nothing to tell. */
+export function spanMarks({ trace: { spans }, tree }: TraceModel, node: number): SpanMarks | null {
+	if (isPlaceholder(tree, node)) return null;
+	const [eventCount, linkCount] = [spans.events[node] ?? 0, spans.links[node] ?? 0];
+	return eventCount > 0 || linkCount > 0 ? { threw: spans.exception[node] === 1, eventCount, linkCount } : null;
+}

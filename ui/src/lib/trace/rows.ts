@@ -57,8 +57,37 @@ export interface RowWindow {
 	end: number;
 }
 
-/** Pixels; `--row-height` in the tokens says the same to the style sheets. */
-export const ROW_HEIGHT = 26;
+/** How the rows of a waterfall are laid out; lengths in pixels. */
+export interface RowLayout {
+	/** The bar lies beneath the name, which then has the whole width, and not beside it. */
+	stacked: boolean;
+	rowHeight: number;
+	/** From a span's name to its child's. */
+	indent: number;
+}
+
+/** Narrower than this, a column of names beside the bars would hold a few letters. */
+export const STACKED_BELOW_WIDTH = 560;
+
+const ROW_HEIGHT = 26;
+/** Room for a name, its service and the bar, and for a finger. */
+const STACKED_ROW_HEIGHT = 50;
+const INDENT_MAX = 16;
+const STACKED_INDENT_MAX = 12;
+/** The deepest span's indent takes at most this share of the room for names, however deep it lies. */
+const INDENT_SHARE_MAX = 0.45;
+const STACKED_INDENT_SHARE_MAX = 0.15;
+
+/** `nameWidth` is the width of the column of names where they stand beside the bars. */
+export function rowLayout(width: number, nameWidth: number, depthMax: number): RowLayout {
+	const stacked = width > 0 && width < STACKED_BELOW_WIDTH;
+	const room = stacked ? width * STACKED_INDENT_SHARE_MAX : nameWidth * INDENT_SHARE_MAX;
+	return {
+		stacked,
+		rowHeight: stacked ? STACKED_ROW_HEIGHT : ROW_HEIGHT,
+		indent: Math.min(stacked ? STACKED_INDENT_MAX : INDENT_MAX, room / Math.max(1, depthMax))
+	};
+}
 
 /** The most rows that are ever in the document, the header and a pinned active row apart. */
 export const ROWS_DRAWN_MAX = 96;
@@ -92,4 +121,26 @@ export function scrollToShow(
 	if (!outside) return scrollTop;
 	if (centre) return Math.max(0, top - (viewportHeight - rowHeight) / 2);
 	return top < scrollTop ? top : top + rowHeight - viewportHeight;
+}
+
+export interface Frame {
+	/** Where on the screen the rows begin, and how much of them is seen. */
+	top: number;
+	height: number;
+	rowHeight: number;
+}
+
+/**
+ * Where to scroll when the frame of the rows has changed from `before` to `after`: rows stay where they were on the
+ * screen as far as they can, and the cursor's row stays in sight if it was.
+ */
+export function scrollAfterResize(cursorRow: number, scrollTop: number, before: Frame, after: Frame): number {
+	const offset = cursorRow * before.rowHeight - scrollTop;
+	const wasSeen = offset + before.rowHeight > 0 && offset < before.height;
+	if (before.rowHeight !== after.rowHeight) {
+		const scaled = (scrollTop / before.rowHeight) * after.rowHeight;
+		return wasSeen ? scrollToShow(cursorRow, scaled, after.height, after.rowHeight) : scaled;
+	}
+	const kept = Math.max(0, scrollTop + after.top - before.top);
+	return wasSeen ? scrollToShow(cursorRow, kept, after.height, after.rowHeight) : kept;
 }

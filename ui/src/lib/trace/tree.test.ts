@@ -1,6 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import { buildModel, errorsBelow } from './model';
-import { collapseToDepth, reveal, rowOf, rowWindow, ROWS_DRAWN_MAX, scrollToShow, visibleRows } from './rows';
+import {
+	collapseToDepth,
+	reveal,
+	rowLayout,
+	rowOf,
+	rowWindow,
+	ROWS_DRAWN_MAX,
+	scrollAfterResize,
+	scrollToShow,
+	visibleRows
+} from './rows';
 import { largeTrace, sampleTrace } from './sampleTrace';
 import { buildTree, childrenOf, descendantCount, isPlaceholder, selfTime } from './tree';
 
@@ -106,4 +116,35 @@ describe('rows', () => {
 		expect(scrollToShow(2, 100, 260, 26)).toBe(52);
 		expect(scrollToShow(100, 0, 260, 26, true)).toBe(2483);
 	});
+
+	it.each([
+		[0, 0, 4, { stacked: false, indent: 0 }],
+		[1440, 576, 4, { stacked: false, indent: 16 }],
+		[560, 224, 4, { stacked: false, indent: 16 }],
+		[390, 156, 3, { stacked: true, indent: 12 }],
+		[390, 156, 0, { stacked: true, indent: 12 }]
+	])('of a waterfall %d wide have their bars beneath the names when it is narrow', (width, nameWidth, depthMax, layout) =>
+		expect(rowLayout(width, nameWidth, depthMax)).toMatchObject(layout)
+	);
+
+	it('leave room for the names however deep the tree is', () => {
+		for (const depthMax of [10, 100, 10_000]) {
+			expect(rowLayout(390, 156, depthMax).indent * depthMax).toBeLessThanOrEqual(390 * 0.15 + 1e-9);
+			expect(rowLayout(1440, 576, depthMax).indent * depthMax).toBeLessThanOrEqual(576 * 0.45 + 1e-9);
+		}
+	});
+
+	const frame = { top: 300, height: 500, rowHeight: 50 };
+	it.each([
+		['nothing changed', 4, 120, frame, 120],
+		['details came below the row', 4, 0, { ...frame, height: 260 }, 0],
+		['details came over the row', 8, 0, { ...frame, height: 260 }, 190],
+		['details came over a row out of sight', 40, 0, { ...frame, height: 260 }, 0],
+		['what was above went', 8, 300, { top: 100, height: 700, rowHeight: 50 }, 100],
+		['what was above went, at the top', 2, 0, { top: 100, height: 700, rowHeight: 50 }, 0],
+		['rows became lower', 20, 900, { ...frame, rowHeight: 25 }, 450],
+		['rows became higher', 20, 900, { ...frame, rowHeight: 100 }, 1800]
+	])('stay where they are when %s', (_, cursor, scrollTop, after, expected) =>
+		expect(scrollAfterResize(cursor, scrollTop, frame, after)).toBe(expected)
+	);
 });
