@@ -75,13 +75,15 @@ impl PackedIndex {
             before = Chunk::unpack(&before, u64::from(rows), &mut packed);
             out.extend_from_slice(&before.bytes());
         }
-        let mut first_row = 0;
-        for _ in 0..pages {
+        let (mut first_row, begin) = (0, out.len());
+        out.resize(begin + pages as usize * PAGE_BYTES, 0);
+        for page in out[begin..].chunks_exact_mut(PAGE_BYTES) {
             let bytes = packed.next();
             first_row += packed.next_signed();
             let numbers = bytes & u64::from(u32::MAX) | (first_row as u64) << 32;
-            out.extend_from_slice(&numbers.to_le_bytes());
-            out.extend_from_slice(packed.take(4));
+            let (at, checksum) = page.split_at_mut(8);
+            at.copy_from_slice(&numbers.to_le_bytes());
+            checksum.copy_from_slice(packed.take(4));
         }
         // Trace ranges, texts and ids as they are.
         out.extend_from_slice(packed.0);
@@ -239,6 +241,14 @@ fn push_signed(out: &mut Vec<u8>, number: i64) {
     push(out, (number << 1 ^ number >> 63) as u64);
 }
 
+/// Eight groups of seven bits, each in a byte, moved together: first within pairs of bytes, then within fours, then all.
+#[inline]
+fn without_gaps(groups: u64) -> u64 {
+    let pairs = groups & 0x007f_007f_007f_007f | (groups & 0x7f00_7f00_7f00_7f00) >> 1;
+    let fours = pairs & 0x0000_3fff_0000_3fff | (pairs & 0x3fff_0000_3fff_0000) >> 2;
+    fours & 0x0fff_ffff | (fours & 0x0fff_ffff_0000_0000) >> 4
+}
+
 /// What is left to unpack.
 struct Packed<'a>(&'a [u8]);
 
@@ -250,12 +260,27 @@ impl<'a> Packed<'a> {
         *byte
     }
 
+    /// A number of up to eight bytes, as nearly all are, is put together without looking at each.
     #[inline]
     fn next(&mut self) -> u64 {
+        const LAST: u64 = 0x8080_8080_8080_8080;
+        if let Some(eight) = self.0.first_chunk() {
+            let eight = u64::from_le_bytes(*eight);
+            let last = !eight & LAST;
+            if last != 0 {
+                let bits = last.trailing_zeros() + 1;
+                self.0 = &self.0[bits as usize / 8..];
+                return without_gaps(eight & (u64::MAX >> (64 - bits)) & !LAST);
+            }
+        }
+        self.next_slowly()
+    }
+
+    fn next_slowly(&mut self) -> u64 {
         let (mut number, mut shift) = (0, 0);
         while let [byte, rest @ ..] = self.0 {
             self.0 = rest;
-            number |= u64::from(byte & 0x7f) << shift;
+            number |= u64::from(byte & 0x7f).unbounded_shl(shift);
             if *byte < 0x80 {
                 break;
             }
@@ -322,6 +347,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn numbers_of_every_length_come_back(numbers in prop::collection::vec((any::<u64>(), 0u32..64), 0..40)) {
+            let numbers: Vec<u64> = numbers.into_iter().map(|(number, shift)| number >> shift).collect();
+            let mut out = Vec::new();
+            numbers.iter().for_each(|&number| push(&mut out, number));
+            let mut packed = Packed(&out);
+            for number in numbers {
+                prop_assert_eq!(packed.next(), number);
+            }
+            prop_assert!(packed.0.is_empty());
+        }
+
         /// Whatever the numbers are, they come back: only the layout is gone.
         #[test]
         fn what_is_packed_comes_back(groups in prop::collection::vec((any::<u32>(), prop::collection::vec(chunk(), 3)), 0..4)) {
