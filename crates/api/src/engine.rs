@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use tracehouse_model::{Span, SpanId, TenantId, TraceId};
+use tracehouse_model::{Span, SpanId, TenantId, Tenants, TraceId};
 use tracehouse_query::{
     Among, AttributeKey, AttributeValueSeen, Explanation, Listing, MetricsAnswer, MetricsRequest, Operation,
     QueryEngine, QueryError, Scope, SearchAnswer, SearchRequest, Trace, TraceDetail,
@@ -15,48 +15,49 @@ use tracehouse_traceql::Intrinsic;
 
 use crate::problem::chain;
 
-/// Everything that this crate asks of the query engine and the store.
+/// Everything that this crate asks of the query engine and the store. What can be asked of several tenants at once is answered over
+/// all of them, each result with its tenant.
 #[async_trait]
 pub trait Answers: Send + Sync + 'static {
     async fn trace(
         &self,
-        tenant: &TenantId,
+        tenants: &Tenants,
         id: TraceId,
         spans_max: usize,
         detail: TraceDetail,
     ) -> Result<Option<Trace>, QueryError>;
-    async fn span(&self, tenant: &TenantId, id: TraceId, span: SpanId) -> Result<Option<Span>, QueryError>;
-    async fn search(&self, tenant: &TenantId, request: SearchRequest) -> Result<SearchAnswer, QueryError>;
-    async fn metrics(&self, tenant: &TenantId, request: MetricsRequest) -> Result<MetricsAnswer, QueryError>;
+    async fn span(&self, tenants: &Tenants, id: TraceId, span: SpanId) -> Result<Option<Span>, QueryError>;
+    async fn search(&self, tenants: &Tenants, request: SearchRequest) -> Result<SearchAnswer, QueryError>;
+    async fn metrics(&self, tenants: &Tenants, request: MetricsRequest) -> Result<MetricsAnswer, QueryError>;
     /// How a TraceQL query over a range of times would run.
     async fn explain(
         &self,
-        tenant: &TenantId,
+        tenants: &Tenants,
         traceql: &str,
         range: std::ops::Range<i64>,
     ) -> Result<Explanation, QueryError>;
-    async fn services(&self, tenant: &TenantId, among: &Among) -> Result<Listing<String>, QueryError>;
+    async fn services(&self, tenants: &Tenants, among: &Among) -> Result<Listing<String>, QueryError>;
     async fn operations(
         &self,
-        tenant: &TenantId,
+        tenants: &Tenants,
         service: Option<&str>,
         among: &Among,
     ) -> Result<Listing<String>, QueryError>;
     /// Names of spans, once for each kind that spans of the name have.
     async fn operations_by_kind(
         &self,
-        tenant: &TenantId,
+        tenants: &Tenants,
         service: Option<&str>,
     ) -> Result<Listing<Operation>, QueryError>;
     async fn attribute_keys(
         &self,
-        tenant: &TenantId,
+        tenants: &Tenants,
         scope: Option<Scope>,
         among: &Among,
     ) -> Result<Listing<AttributeKey>, QueryError>;
     async fn attribute_values(
         &self,
-        tenant: &TenantId,
+        tenants: &Tenants,
         scope: Scope,
         key: &str,
         limit: usize,
@@ -65,7 +66,7 @@ pub trait Answers: Send + Sync + 'static {
     /// Values of a field that every span has by itself.
     async fn intrinsic_values(
         &self,
-        tenant: &TenantId,
+        tenants: &Tenants,
         intrinsic: Intrinsic,
         limit: usize,
         among: &Among,
@@ -114,84 +115,84 @@ pub(crate) struct Engines {
 impl Answers for Engines {
     async fn trace(
         &self,
-        tenant: &TenantId,
+        tenants: &Tenants,
         id: TraceId,
         spans_max: usize,
         detail: TraceDetail,
     ) -> Result<Option<Trace>, QueryError> {
-        self.engine.trace(tenant, id, spans_max, detail).await
+        self.engine.of(tenants).trace(id, spans_max, detail).await
     }
 
-    async fn span(&self, tenant: &TenantId, id: TraceId, span: SpanId) -> Result<Option<Span>, QueryError> {
-        self.engine.span(tenant, id, span).await
+    async fn span(&self, tenants: &Tenants, id: TraceId, span: SpanId) -> Result<Option<Span>, QueryError> {
+        self.engine.of(tenants).span(id, span).await
     }
 
-    async fn search(&self, tenant: &TenantId, request: SearchRequest) -> Result<SearchAnswer, QueryError> {
-        self.engine.search(tenant, request).await
+    async fn search(&self, tenants: &Tenants, request: SearchRequest) -> Result<SearchAnswer, QueryError> {
+        self.engine.of(tenants).search(request).await
     }
 
-    async fn metrics(&self, tenant: &TenantId, request: MetricsRequest) -> Result<MetricsAnswer, QueryError> {
-        self.engine.metrics(tenant, request).await
+    async fn metrics(&self, tenants: &Tenants, request: MetricsRequest) -> Result<MetricsAnswer, QueryError> {
+        self.engine.of(tenants).metrics(request).await
     }
 
     async fn explain(
         &self,
-        tenant: &TenantId,
+        tenants: &Tenants,
         traceql: &str,
         range: std::ops::Range<i64>,
     ) -> Result<Explanation, QueryError> {
-        self.engine.explain(tenant, traceql, range).await
+        self.engine.of(tenants).explain(traceql, range).await
     }
 
-    async fn services(&self, tenant: &TenantId, among: &Among) -> Result<Listing<String>, QueryError> {
-        self.engine.services(tenant, among).await
+    async fn services(&self, tenants: &Tenants, among: &Among) -> Result<Listing<String>, QueryError> {
+        self.engine.of(tenants).services(among).await
     }
 
     async fn operations(
         &self,
-        tenant: &TenantId,
+        tenants: &Tenants,
         service: Option<&str>,
         among: &Among,
     ) -> Result<Listing<String>, QueryError> {
-        self.engine.operations(tenant, service, among).await
+        self.engine.of(tenants).operations(service, among).await
     }
 
     async fn operations_by_kind(
         &self,
-        tenant: &TenantId,
+        tenants: &Tenants,
         service: Option<&str>,
     ) -> Result<Listing<Operation>, QueryError> {
-        self.engine.operations_by_kind(tenant, service).await
+        self.engine.of(tenants).operations_by_kind(service).await
     }
 
     async fn attribute_keys(
         &self,
-        tenant: &TenantId,
+        tenants: &Tenants,
         scope: Option<Scope>,
         among: &Among,
     ) -> Result<Listing<AttributeKey>, QueryError> {
-        self.engine.attribute_keys(tenant, scope, among).await
+        self.engine.of(tenants).attribute_keys(scope, among).await
     }
 
     async fn attribute_values(
         &self,
-        tenant: &TenantId,
+        tenants: &Tenants,
         scope: Scope,
         key: &str,
         limit: usize,
         among: &Among,
     ) -> Result<Listing<AttributeValueSeen>, QueryError> {
-        self.engine.attribute_values(tenant, scope, key, limit, among).await
+        self.engine.of(tenants).attribute_values(scope, key, limit, among).await
     }
 
     async fn intrinsic_values(
         &self,
-        tenant: &TenantId,
+        tenants: &Tenants,
         intrinsic: Intrinsic,
         limit: usize,
         among: &Among,
     ) -> Result<Listing<AttributeValueSeen>, QueryError> {
-        self.engine.intrinsic_values(tenant, intrinsic, limit, among).await
+        self.engine.of(tenants).intrinsic_values(intrinsic, limit, among).await
     }
 
     async fn sql(&self, tenant: &TenantId, request: SqlRequest) -> Result<SqlAnswer, SqlError> {

@@ -6,13 +6,13 @@ use http::{HeaderMap, StatusCode};
 use prost::Message;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
-use tracehouse_model::TenantId;
+use tracehouse_model::Tenants;
 
 use crate::QUERY_TIMEOUT;
 use crate::answer::PARTIAL_NAME;
 use crate::problem::Problem;
 use crate::state::ApiState;
-use crate::tenant::Tenant;
+use crate::tenant::tenants_of;
 
 /// About how large a message may be. Many clients take none above 4 MiB.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
@@ -36,9 +36,9 @@ macro_rules! with_compression {
 pub(crate) use with_compression;
 
 /// Whose data a call asks for, as its metadata say.
-pub(crate) fn tenant<T>(state: &ApiState, request: &Request<T>) -> Result<TenantId, Status> {
+pub(crate) fn tenants<T>(state: &ApiState, request: &Request<T>) -> Result<Tenants, Status> {
     let headers: HeaderMap = request.metadata().clone().into_headers();
-    Ok(Tenant::of(&headers, state)?.0)
+    Ok(tenants_of(&headers, state)?)
 }
 
 /// What `work` gives, if it does so in time.

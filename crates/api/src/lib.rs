@@ -16,6 +16,7 @@
 
 mod answer;
 mod bodies;
+mod by_trace;
 mod dependencies;
 mod engine;
 mod flight;

@@ -120,6 +120,7 @@ mod tests {
         let placing = |row: usize| spans.placing(row);
         Placer::default().place(&spans.span_id, &spans.parent_span_id, placing, |placed| parent.push(placed));
         Trace {
+            tenants: Vec::new(),
             trace_id: TraceId([1; 16]),
             spans,
             parent,

@@ -198,6 +198,19 @@ impl SpanBatch {
         index as u32
     }
 
+    /// Gives every resource an attribute, for batches that are made for an answer. It takes the place of one under the same key.
+    pub fn put_on_resources(&mut self, key: &str, value: &str) {
+        let (key, value) = (self.strings.intern_str(key), self.strings.intern_str(value));
+        let before = std::mem::take(&mut self.resources.attributes);
+        for resource in 0..before.owners() {
+            for (key, value) in before.of(resource) {
+                self.resources.attributes.push(key, value);
+            }
+            self.resources.attributes.push(key, AttributeValue::String(value));
+            self.resources.attributes.finish_owner();
+        }
+    }
+
     /// Finishes the scope whose attributes were pushed to `scopes.attributes`; returns its index.
     pub fn finish_scope(
         &mut self,

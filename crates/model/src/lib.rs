@@ -5,7 +5,7 @@
 //! keeps it; Parquet files are written from it and read back into it. No other representation of many spans exists.
 //!
 //! Around it: ids ([`TraceId`], [`SpanId`]), attribute values ([`AttributeValue`], [`AnyValue`]), tenants
-//! ([`TenantId`]), limits ([`Limits`]), sampling thresholds ([`Threshold`]), marks on repaired spans ([`Marks`]) and the
+//! ([`TenantId`], [`Tenants`]), limits ([`Limits`]), sampling thresholds ([`Threshold`]), marks on repaired spans ([`Marks`]) and the
 //! [`Clock`] and [`Randomness`] traits through which time and chance enter every other crate.
 //!
 //! Invariants: all per-span columns of a batch have the same length; every string code is below `strings.len()`; code
@@ -48,7 +48,7 @@ pub use marks::Marks;
 pub use service::UNKNOWN_SERVICE;
 pub use span::{Event, Link, Span};
 pub use strings::{StringCode, StringTable};
-pub use tenant::{TENANT_HEADER, TenantError, TenantId};
+pub use tenant::{TENANT_HEADER, TenantError, TenantId, Tenants};
 pub use threshold::Threshold;
 pub use tree::{ParentRow, Placer, Placing, PlacingRank, derived_span_id, is_callee, is_caller};
 

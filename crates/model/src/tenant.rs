@@ -12,8 +12,21 @@ pub enum TenantError {
     Invalid(String),
     #[error("the header X-Scope-OrgID holds bytes that are not ASCII")]
     NotAscii,
-    #[error("the header X-Scope-OrgID names several tenants; name one")]
+    #[error(
+        "the header X-Scope-OrgID is there with different values; send it once, with one tenant or, \
+         to read several, as a|b"
+    )]
+    Differing,
+    #[error(
+        "the header X-Scope-OrgID names several tenants, which is for reading traces, searches, series and \
+         names only; name one"
+    )]
     Several,
+    #[error(
+        "the header X-Scope-OrgID names more than {} tenants, as many as are read at once; name fewer",
+        Tenants::AT_ONCE_MAX
+    )]
+    TooMany,
 }
 
 /// The header, or metadata of gRPC, that names a tenant, as Grafana's systems have it.
@@ -33,20 +46,13 @@ impl TenantId {
         Ok(Self(name.into()))
     }
 
-    /// The tenant that the values of [`TENANT_HEADER`] in a request name; `None` if they name none. Grafana sends the header
-    /// twice when it streams, and proxies join the two as `a, a`: that is one name all the same.
+    /// The one tenant that the values of [`TENANT_HEADER`] in a request name; `None` if they name none.
     pub fn in_header<'v>(values: impl IntoIterator<Item = &'v [u8]>) -> Result<Option<Self>, TenantError> {
-        let mut only: Option<&str> = None;
-        for value in values {
-            let value =
-                std::str::from_utf8(value).ok().filter(|value| value.is_ascii()).ok_or(TenantError::NotAscii)?;
-            for name in value.split(',').map(str::trim) {
-                if *only.get_or_insert(name) != name {
-                    return Err(TenantError::Several);
-                }
-            }
+        let Some(name) = only_value(values)? else { return Ok(None) };
+        if name.contains(Tenants::SEPARATOR) {
+            return Err(TenantError::Several);
         }
-        only.filter(|name| !name.is_empty()).map(Self::new).transpose()
+        Self::new(name).map(Some)
     }
 
     pub fn as_str(&self) -> &str {
@@ -72,6 +78,79 @@ impl fmt::Debug for TenantId {
     }
 }
 
+/// Whose data a question is about: one tenant or several different ones, in the order in which they were named.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tenants(Arc<[TenantId]>);
+
+impl Tenants {
+    /// Most tenants that a question may name: each is asked by itself.
+    pub const AT_ONCE_MAX: usize = 16;
+    /// Between names, as Grafana's systems have it.
+    pub const SEPARATOR: char = '|';
+
+    /// The tenants that the values of [`TENANT_HEADER`] in a request name, as `a` or `a|b`; `None` if they name none. A tenant that
+    /// is named again counts once.
+    pub fn in_header<'v>(values: impl IntoIterator<Item = &'v [u8]>) -> Result<Option<Self>, TenantError> {
+        let Some(names) = only_value(values)? else { return Ok(None) };
+        let mut tenants: Vec<TenantId> = Vec::new();
+        for name in names.split(Self::SEPARATOR) {
+            let tenant = TenantId::new(name)?;
+            if tenants.contains(&tenant) {
+                continue;
+            }
+            if tenants.len() == Self::AT_ONCE_MAX {
+                return Err(TenantError::TooMany);
+            }
+            tenants.push(tenant);
+        }
+        Ok(Some(Self(tenants.into())))
+    }
+
+    /// The tenant, if it is one alone.
+    pub fn only(&self) -> Option<&TenantId> {
+        match &*self.0 {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
+    /// All of them, at least one.
+    pub fn all(&self) -> &[TenantId] {
+        &self.0
+    }
+}
+
+impl From<TenantId> for Tenants {
+    fn from(tenant: TenantId) -> Self {
+        Self([tenant].into())
+    }
+}
+
+impl fmt::Display for Tenants {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, tenant) in self.0.iter().enumerate() {
+            let separator = if number == 0 { "" } else { "|" };
+            write!(formatter, "{separator}{tenant}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The one value of the header; `None` if there is none, or an empty one. Grafana sends the header twice when it streams, and
+/// proxies join the two as `a, a`: that is one value all the same.
+fn only_value<'v>(values: impl IntoIterator<Item = &'v [u8]>) -> Result<Option<&'v str>, TenantError> {
+    let mut only: Option<&str> = None;
+    for value in values {
+        let value = std::str::from_utf8(value).ok().filter(|value| value.is_ascii()).ok_or(TenantError::NotAscii)?;
+        for one in value.split(',').map(str::trim) {
+            if *only.get_or_insert(one) != one {
+                return Err(TenantError::Differing);
+            }
+        }
+    }
+    Ok(only.filter(|value| !value.is_empty()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_tenant_may_be_named_again_but_not_another() {
-        let table: [(&[&str], Option<&str>); 13] = [
+        let table: [(&[&str], Option<&str>); 16] = [
             (&[], Some("none")),
             (&[""], Some("none")),
             (&["  "], Some("none")),
@@ -98,9 +177,48 @@ mod tests {
             (&["", "a"], None),
             (&["../a"], None),
             (&["ä"], None),
+            (&["a|b"], None),
+            (&["a|a"], None),
+            (&["|"], None),
         ];
         for (values, expected) in table {
             assert_eq!(named(values).as_deref(), expected, "{values:?}");
+        }
+        assert_eq!(TenantId::in_header([b"a|b".as_slice()]), Err(TenantError::Several));
+    }
+
+    #[test]
+    fn several_tenants_may_be_named_for_reading() {
+        let invalid = |name: &str| Err(TenantError::Invalid(name.to_owned()));
+        let many = |count: usize| (0..count).map(|number| format!("t{number}")).collect::<Vec<_>>().join("|");
+        let (sixteen, seventeen) = (many(16), many(17));
+        let again = format!("{sixteen}|t0");
+        let table: [(&[&str], Result<&str, TenantError>); 20] = [
+            (&[], Ok("none")),
+            (&[""], Ok("none")),
+            (&["a"], Ok("a")),
+            (&["a|b"], Ok("a|b")),
+            (&["b|a"], Ok("b|a")),
+            (&["a|a"], Ok("a")),
+            (&["b|a|b"], Ok("b|a")),
+            (&["a|b", "a|b"], Ok("a|b")),
+            (&["a|b, a|b"], Ok("a|b")),
+            (&[&sixteen], Ok(&sixteen)),
+            (&[&again], Ok(&sixteen)),
+            (&[&seventeen], Err(TenantError::TooMany)),
+            (&["a|b", "a|c"], Err(TenantError::Differing)),
+            (&["a|b, b|a"], Err(TenantError::Differing)),
+            (&["|"], invalid("")),
+            (&["a|"], invalid("")),
+            (&["|a"], invalid("")),
+            (&["a||b"], invalid("")),
+            (&["a|../b"], invalid("../b")),
+            (&["a | b"], invalid("a ")),
+        ];
+        for (values, expected) in table {
+            let found = Tenants::in_header(values.iter().map(|value| value.as_bytes()));
+            let found = found.map(|tenants| tenants.map_or("none".to_owned(), |tenants| tenants.to_string()));
+            assert_eq!(found, expected.map(str::to_owned), "{values:?}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tracehouse_model::{Clock, Span, SpanId, TenantId, TraceId};
+use tracehouse_model::{Clock, Span, SpanId, TenantId, Tenants, TraceId};
 use tracehouse_scan::{Bounds, EndedEarly, Limits, Places, Pool, Reach, Window};
 use tracehouse_store::Store;
 use tracehouse_traceql::{ComparisonOp, FieldExpr, Intrinsic, Query, QueryExpr, Static, conditions_of_unfinished};
@@ -23,6 +23,7 @@ use crate::request::{
     Scope, SearchAnswer, SearchRequest, Trace, TraceDetail,
 };
 use crate::search::search;
+use crate::together::Together;
 use crate::trace::{self, TraceQuestion};
 
 /// What queries may use.
@@ -82,6 +83,19 @@ impl QueryEngine {
         EndedEarly::describe();
         let places = Places::new(limits.concurrent_max);
         Arc::new(Self { store, limits, clock, places, pool, known_values: Arc::default() })
+    }
+
+    /// Questions about what several tenants have.
+    pub fn of<'a>(&'a self, tenants: &'a Tenants) -> Together<'a> {
+        Together::new(self, tenants)
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    pub(crate) fn limits(&self) -> &QueryLimits {
+        &self.limits
     }
 
     /// A trace, with at most `spans_max` of its spans; `None` if no span of it is stored.

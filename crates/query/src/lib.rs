@@ -39,6 +39,7 @@ mod row_eval;
 mod search;
 mod shares;
 mod shown;
+mod together;
 mod trace;
 mod value;
 mod whereabouts;
@@ -50,5 +51,6 @@ pub use request::{
     MatchedSpanset, MetricsAnswer, MetricsRequest, Operation, Operator, Scope, SearchAnswer, SearchRequest, Selects,
     Series, ServiceCount, TextField, Trace, TraceDetail, TraceSummary, Weighting,
 };
+pub use together::{TENANT_KEY, Together};
 pub use tracehouse_model::ParentRow;
 pub use tracehouse_scan::{Pool, Reservation};

@@ -1,5 +1,5 @@
 use serde::Serialize;
-use tracehouse_model::{AnyValue, ParentRow, SpanBatch, SpanId, TraceId};
+use tracehouse_model::{AnyValue, ParentRow, SpanBatch, SpanId, TenantId, TraceId};
 use tracehouse_scan::{Reservation, Window};
 
 /// What a search asks for. All conditions must hold for one and the same span.
@@ -141,9 +141,20 @@ pub struct Inspected {
     pub bytes: u64,
 }
 
+impl Inspected {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.spans += other.spans;
+        self.files += other.files;
+        self.files_total += other.files_total;
+        self.bytes += other.bytes;
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct TraceSummary {
     pub trace_id: TraceId,
+    /// Whose spans these are, if several tenants were asked.
+    pub tenant: Option<TenantId>,
     /// Of the root span; of the earliest span if the root is missing.
     pub root_service_name: String,
     pub root_span_name: String,
@@ -300,6 +311,8 @@ pub struct Trace {
     pub span_count: u64,
     /// `None` if the trace is whole as far as is known here; else why not, with `N of M`.
     pub partial_reason: Option<String>,
+    /// Whose spans these are, if several tenants were asked: then each resource names its own under [`TENANT_KEY`](crate::TENANT_KEY).
+    pub tenants: Vec<TenantId>,
     /// For the spans, and for a text of them. To be kept until the answer was sent.
     pub memory: Reservation,
 }
@@ -342,7 +355,7 @@ pub struct Listing<T> {
 }
 
 /// One value that an attribute takes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AttributeValueSeen {
     /// `string`, `int`, `double`, `bool`, or for intrinsics `keyword`, `duration`.
     pub value_type: &'static str,

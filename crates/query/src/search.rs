@@ -5,6 +5,7 @@
 //! span of a candidate, the candidates are settled, newest first: put together and run through the whole pipeline.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -107,9 +108,6 @@ impl Search<'_> {
         self.answer.inspected.bytes = bounds.scanned_bytes();
         self.answer.partial_reason = self.partial_reason();
         self.answer.inspected.files = self.answer.inspected.files.saturating_sub(reach.files_lost() as u64);
-        let newest_first = |left: &TraceSummary, right: &TraceSummary| {
-            (right.start_unix_nanos, left.trace_id).cmp(&(left.start_unix_nanos, right.trace_id))
-        };
         self.answer.traces.sort_by(newest_first);
         self.answer.memory = Reservation::of(self.held);
         self.answer
@@ -279,6 +277,11 @@ impl Search<'_> {
     }
 }
 
+/// The order of traces in an answer.
+pub(crate) fn newest_first(left: &TraceSummary, right: &TraceSummary) -> Ordering {
+    (right.start_unix_nanos, left.trace_id).cmp(&(left.start_unix_nanos, right.trace_id))
+}
+
 /// About what the line of a trace takes in memory.
 fn bytes_of(summary: &TraceSummary) -> usize {
     let of_span = |span: &MatchedSpan| {
@@ -326,6 +329,7 @@ fn summarize(spans: &SpanBatch, tree: &TraceTree, matched_count: u64, spansets: 
     services.sort_by_key(|service| std::cmp::Reverse(service.span_count));
     let first = tree.root.map_or(earliest, |row| tree.rows.start + row as usize);
     TraceSummary {
+        tenant: None,
         trace_id: tree.trace_id,
         root_service_name: spans.shown_service(spans.resource[first] as usize).into_owned(),
         root_span_name: spans.strings.get(spans.name[first]).to_owned(),

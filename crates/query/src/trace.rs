@@ -24,7 +24,7 @@ use crate::request::{Trace, TraceDetail};
 /// What a portion may take while it is read.
 const PORTION_BYTES: usize = 4 << 20;
 /// Lists grow to twice their size, and are there twice while they do; at the end the spans are copied into their order.
-const COPIES: usize = 3;
+pub(crate) const COPIES: usize = 3;
 /// The first portion, and how much larger the next may be: what the rows really take is known only when they were read.
 const FIRST_PORTION_ROWS: usize = 4096;
 const PORTION_GROWTH: usize = 4;
@@ -33,7 +33,7 @@ const LOOKED_UP_BYTES_PER_SPAN: usize = 96;
 /// With less a trace is not begun to be read.
 const HELD_BYTES_MIN: usize = 64 << 10;
 /// About what a span takes beside its columns: in tables while the trace is put together.
-const TABLE_BYTES_PER_SPAN: usize = 160;
+pub(crate) const TABLE_BYTES_PER_SPAN: usize = 160;
 /// A span with more copies than this is looked for no further.
 const COPIES_MAX: usize = 16;
 /// Columns for [`TraceDetail::Outline`], beside ids and times.
@@ -115,10 +115,10 @@ struct Reading<'a> {
     cut: Option<&'static str>,
 }
 
-const CUT_BY_LIMIT: &str = "the limit of this request";
-const CUT_BY_MEMORY: &str = "the memory for queries is used up; ask again, or open its spans one by one";
+pub(crate) const CUT_BY_LIMIT: &str = "the limit of this request";
+pub(crate) const CUT_BY_MEMORY: &str = "the memory for queries is used up; ask again, or open its spans one by one";
 const CUT_BY_TIME: &str = "the time for a query was used up";
-const CUT_BY_ANSWER: &str = "a larger answer is not written; open its spans one by one";
+pub(crate) const CUT_BY_ANSWER: &str = "a larger answer is not written; open its spans one by one";
 
 impl<'a> Reading<'a> {
     /// Waits for the memory that the trace is expected to take, or else for what there is. `None`: there is no such trace.
@@ -292,6 +292,7 @@ impl<'a> Reading<'a> {
             duplicates: tree.duplicates,
             span_count,
             partial_reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
+            tenants: Vec::new(),
             memory: Reservation::of(self.held),
             spans,
         };
@@ -325,14 +326,14 @@ impl<'a> Reading<'a> {
 }
 
 /// What some spans of a trace are together.
-struct Summary {
-    start_unix_nanos: i64,
-    duration_nanos: i64,
-    error_count: u64,
+pub(crate) struct Summary {
+    pub(crate) start_unix_nanos: i64,
+    pub(crate) duration_nanos: i64,
+    pub(crate) error_count: u64,
 }
 
 impl Summary {
-    fn of(spans: &SpanBatch, rows: &[u32]) -> Self {
+    pub(crate) fn of(spans: &SpanBatch, rows: &[u32]) -> Self {
         let (mut start, mut end, mut error_count) = (i64::MAX, i64::MIN, 0);
         for row in rows.iter().map(|&row| row as usize) {
             let begin = spans.start_unix_nanos[row];
@@ -392,13 +393,17 @@ pub(crate) fn span(
         let is_it = |row: &usize| spans.trace_id[*row] == trace && spans.span_id[*row] == id;
         copies.extend((0..spans.len()).filter(is_it).take(COPIES_MAX).map(|row| spans.span(row)));
     }
-    let rank = |span: &Span| (span.placing().rank(), span.name.clone(), span.service_name.clone());
     match copies.into_iter().min_by_key(rank) {
         Some(span) => Ok(Some(span)),
         // It may be where nobody looked for want of memory.
         None if question.bounds.exceeded() => Err(QueryError::Memory),
         None => question.reach.partial_reason().map_or(Ok(None), |reason| Err(QueryError::Unreadable(reason))),
     }
+}
+
+/// The first of several spans under one id.
+pub(crate) fn rank(span: &Span) -> impl Ord + use<> {
+    (span.placing().rank(), span.name.clone(), span.service_name.clone())
 }
 
 /// The rows of one place that have a span id, as spans.

@@ -110,6 +110,19 @@ impl Reservation {
         Self(Some(Arc::new(Mutex::new(held))))
     }
 
+    /// What several hold, as one. None of them may be shared.
+    pub fn together(parts: impl IntoIterator<Item = Reservation>) -> Self {
+        let mut held = parts.into_iter().filter_map(Self::into_held);
+        let Some(mut all) = held.next() else { return Self::default() };
+        held.for_each(|other| all.absorb(other));
+        Self::of(all)
+    }
+
+    /// What it holds, if nobody shares it.
+    pub fn into_held(self) -> Option<Held> {
+        self.0.and_then(Arc::into_inner).map(Mutex::into_inner)
+    }
+
     /// Gives back what is more than `bytes`, once it is known what an answer really takes.
     pub fn shrink_to(&self, bytes: usize) {
         if let Some(held) = &self.0 {

@@ -27,7 +27,7 @@ pub struct ServerOptions {
     /// The server's address.
     #[arg(long, value_name = "URL", env = "TRACEHOUSE_URL", default_value = "http://127.0.0.1:3200")]
     pub url: String,
-    /// The tenant whose traces to look at.
+    /// The tenant whose traces to look at, or several of them as `a|b`.
     #[arg(long, value_name = "NAME")]
     pub tenant: Option<String>,
     /// Print the server's JSON answer as it is.

@@ -3,6 +3,7 @@
 use tracehouse_query::{Listing, TraceSummary};
 
 use super::operations;
+use crate::by_trace::by_trace;
 use crate::dependencies::Dependencies;
 use crate::proto::jaeger::{
     DependenciesResponse, Dependency, FindTraceSummariesResponse, GetOperationsResponse, GetServicesResponse,
@@ -28,7 +29,7 @@ pub(super) fn operations(found: Listing<operations::Operation>) -> GetOperations
 }
 
 pub(super) fn summaries(traces: Vec<TraceSummary>) -> FindTraceSummariesResponse {
-    FindTraceSummariesResponse { summaries: traces.into_iter().map(summary).collect() }
+    FindTraceSummariesResponse { summaries: by_trace(traces).into_iter().map(summary).collect() }
 }
 
 fn summary(trace: TraceSummary) -> Summary {

@@ -95,6 +95,9 @@ impl From<Inspected> for InspectedAnswer {
 pub(crate) struct TraceSummaryAnswer {
     #[schema(example = "5b8efff798038103d269b633813fc60c")]
     pub(crate) trace_id: String,
+    /// Whose spans these are; absent if one tenant was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tenant: Option<String>,
     /// Of the root span; of the earliest span if the root is missing.
     pub(crate) root_service_name: String,
     pub(crate) root_span_name: String,
@@ -172,6 +175,8 @@ pub(crate) struct CompactTrace {
     pub(crate) services: Vec<String>,
     /// What `spans.name` points into.
     pub(crate) names: Vec<String>,
+    /// What `spans.tenant` points into; absent if one tenant was asked.
+    pub(crate) tenants: Option<Vec<String>>,
     pub(crate) spans: CompactSpans,
 }
 
@@ -190,6 +195,8 @@ pub(crate) struct CompactSpans {
     pub(crate) duration: Vec<i64>,
     pub(crate) service: Vec<u32>,
     pub(crate) name: Vec<u32>,
+    /// Absent if one tenant was asked.
+    pub(crate) tenant: Option<Vec<u32>>,
     /// As OTLP numbers them: 1 internal, 2 server, 3 client, 4 producer, 5 consumer.
     pub(crate) kind: Vec<u8>,
     /// 0 unset, 1 ok, 2 error.

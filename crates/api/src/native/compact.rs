@@ -1,8 +1,8 @@
 //! Writes a trace as columns of JSON. A trace may have hundreds of thousands of spans, so it goes from the columns of
 //! the batch straight to bytes.
 
-use tracehouse_model::{SpanBatch, StringCode};
-use tracehouse_query::{ParentRow, Trace};
+use tracehouse_model::{AttributeValue, SpanBatch, StringCode};
+use tracehouse_query::{ParentRow, TENANT_KEY, Trace};
 
 use crate::json;
 
@@ -14,15 +14,35 @@ pub(crate) fn write(trace: &Trace) -> Vec<u8> {
     write_summary(&mut out, trace);
     let services = Numbered::new(spans, (0..spans.len()).map(|row| spans.service_name(row)));
     let names = Numbered::new(spans, spans.name.iter().copied());
-    for (field, numbered) in [("services", &services), ("names", &names)] {
+    let tenants = tenants(trace);
+    let of_tenants = tenants.as_ref().map(|tenants| ("tenants", tenants));
+    for (field, numbered) in [("services", &services), ("names", &names)].into_iter().chain(of_tenants) {
         json::key(&mut out, field);
         json::array(&mut out, &numbered.codes, |out, code| json::write(out, spans.strings.get(*code)));
     }
     json::key(&mut out, "spans");
     out.push(b'{');
     write_columns(&mut out, trace, &services, &names);
+    if let Some(tenants) = &tenants {
+        column(&mut out, "tenant", codes_of_tenants(spans), |code| i64::from(tenants.number(code)));
+    }
     out.extend_from_slice(b"}}");
     out
+}
+
+/// Whose spans there are, if several tenants were asked.
+fn tenants(trace: &Trace) -> Option<Numbered> {
+    (!trace.tenants.is_empty()).then(|| Numbered::new(&trace.spans, codes_of_tenants(&trace.spans)))
+}
+
+/// The name of each span's tenant, as its resource says.
+fn codes_of_tenants(spans: &SpanBatch) -> impl Iterator<Item = StringCode> {
+    let key = spans.strings.find(TENANT_KEY.as_bytes());
+    let of_resource = move |resource: usize| key.and_then(|key| spans.resources.attributes.get(resource, key));
+    spans.resource.iter().map(move |resource| match of_resource(*resource as usize) {
+        Some(AttributeValue::String(code)) => code,
+        _ => 0,
+    })
 }
 
 fn write_summary(out: &mut Vec<u8>, trace: &Trace) {

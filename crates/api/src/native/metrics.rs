@@ -1,7 +1,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
-use tracehouse_model::AnyValue;
+use tracehouse_model::{AnyValue, Tenants};
 use tracehouse_query::{Exemplar, MetricsAnswer, MetricsRequest, Series};
 
 use super::query_answers::{ExemplarAnswer, MetricsAnswerBody, SeriesAnswer, WeightingAnswer};
@@ -12,7 +12,6 @@ use crate::params::Parameters;
 use crate::problem::Problem;
 use crate::state::ApiState;
 use crate::steps::{EXEMPLARS_MAX, metrics_range, step_nanos};
-use crate::tenant::Tenant;
 
 /// Computes time series from spans.
 #[utoipa::path(
@@ -29,14 +28,14 @@ use crate::tenant::Tenant;
 )]
 pub(crate) async fn metrics(
     State(state): State<ApiState>,
-    tenant: Tenant,
+    tenants: Tenants,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let parameters = Parameters::strict(&uri, &["q", "start", "end", "step", "instant", "exemplars"])?;
     let request = request(&parameters, state.clock.now_unix_nanos())?;
     let begun = state.clock.monotonic();
-    let found = state.answers.metrics(&tenant.0, request).await?;
+    let found = state.answers.metrics(&tenants, request).await?;
     let elapsed_nanos = state.elapsed_nanos(begun);
     let memory = vec![found.memory.clone()];
     let answer = large(&state, &headers, items_of(&found.series), JSON, move || {

@@ -56,7 +56,7 @@ pub(crate) fn admin_routes() -> Router<ApiState> {
         title = "Tracehouse",
         description = "Finds and reads traces. Moments in parameters are RFC 3339, seconds since 1970, or nanoseconds \
             since 1970; durations are a number with a unit, such as `12.5ms`. The header `X-Scope-OrgID` names the \
-            tenant. Errors are problem details (RFC 9457) that say what to do.",
+            tenant or, for traces, searches, series and names, several as `a|b`. Errors are problem details (RFC 9457) that say what to do.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     paths(

@@ -1,7 +1,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
-use tracehouse_model::{AnyValue, kind, status};
+use tracehouse_model::{AnyValue, Tenants, kind, status};
 use tracehouse_query::{
     Condition, MatchedSpan, MatchedSpanset, Operator, Scope, SearchAnswer, SearchRequest, Selects, TraceSummary,
 };
@@ -12,7 +12,6 @@ use crate::answer::{JSON, large, until_sent};
 use crate::params::Parameters;
 use crate::problem::Problem;
 use crate::state::ApiState;
-use crate::tenant::Tenant;
 
 const TRACES_DEFAULT: usize = 20;
 const TRACES_MAX: usize = 1000;
@@ -57,13 +56,13 @@ const NAMES: [&str; 12] = [
 )]
 pub(crate) async fn search(
     State(state): State<ApiState>,
-    tenant: Tenant,
+    tenants: Tenants,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let request = request(&Parameters::strict(&uri, &NAMES)?)?;
     let begun = state.clock.monotonic();
-    let found = state.answers.search(&tenant.0, request).await?;
+    let found = state.answers.search(&tenants, request).await?;
     let elapsed_nanos = state.elapsed_nanos(begun);
     let memory = vec![found.memory.clone()];
     let answer = large(&state, &headers, found.traces.len(), JSON, move || {
@@ -148,6 +147,7 @@ fn body(found: SearchAnswer, elapsed_nanos: u64) -> SearchAnswerBody {
 fn trace_summary(trace: TraceSummary) -> TraceSummaryAnswer {
     TraceSummaryAnswer {
         trace_id: trace.trace_id.to_string(),
+        tenant: trace.tenant.map(|tenant| tenant.to_string()),
         root_service_name: trace.root_service_name,
         root_span_name: trace.root_span_name,
         start_time_unix_nano: trace.start_unix_nanos.to_string(),

@@ -1,13 +1,13 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::Uri;
+use tracehouse_model::Tenants;
 
 use super::answers::{OperationsAnswer, ServiceName, ServicesAnswer};
 use crate::answer::{json, with_partial_header};
 use crate::params::Parameters;
 use crate::problem::Problem;
 use crate::state::ApiState;
-use crate::tenant::Tenant;
 
 /// Names of services that sent spans, in alphabetical order.
 #[utoipa::path(
@@ -19,10 +19,10 @@ use crate::tenant::Tenant;
     ),
     responses((status = 200, body = ServicesAnswer), (status = 400, body = Problem), (status = 503, body = Problem))
 )]
-pub(crate) async fn services(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Problem> {
+pub(crate) async fn services(State(state): State<ApiState>, tenants: Tenants, uri: Uri) -> Result<Response, Problem> {
     let parameters = Parameters::strict(&uri, &["q", "start", "end"])?;
     let among = parameters.time_range()?.among(parameters.text("q")?);
-    let found = state.answers.services(&tenant.0, &among).await?;
+    let found = state.answers.services(&tenants, &among).await?;
     let services = found.items.into_iter().map(|name| ServiceName { name }).collect();
     let answer = json(&ServicesAnswer { services, complete: found.complete });
     Ok(with_partial_header(answer, found.partial_reason))
@@ -39,10 +39,10 @@ pub(crate) async fn services(State(state): State<ApiState>, tenant: Tenant, uri:
     ),
     responses((status = 200, body = OperationsAnswer), (status = 400, body = Problem), (status = 503, body = Problem))
 )]
-pub(crate) async fn operations(State(state): State<ApiState>, tenant: Tenant, uri: Uri) -> Result<Response, Problem> {
+pub(crate) async fn operations(State(state): State<ApiState>, tenants: Tenants, uri: Uri) -> Result<Response, Problem> {
     let parameters = Parameters::strict(&uri, &["service", "q", "start", "end"])?;
     let among = parameters.time_range()?.among(parameters.text("q")?);
-    let found = state.answers.operations(&tenant.0, parameters.text("service")?, &among).await?;
+    let found = state.answers.operations(&tenants, parameters.text("service")?, &among).await?;
     let answer = json(&OperationsAnswer { operations: found.items, complete: found.complete });
     Ok(with_partial_header(answer, found.partial_reason))
 }

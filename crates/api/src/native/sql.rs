@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
+use tracehouse_model::TenantId;
 use tracehouse_sql::{SqlAnswer, SqlRequest};
 use utoipa::ToSchema;
 
@@ -13,7 +14,6 @@ use super::sql_values::JsonRows;
 use crate::answer::{JSON, in_parts, large, until_sent};
 use crate::problem::Problem;
 use crate::state::ApiState;
-use crate::tenant::Tenant;
 
 const ARROW_STREAM: &str = "application/vnd.apache.arrow.stream";
 const ROWS_DEFAULT: usize = 10_000;
@@ -71,7 +71,7 @@ pub(crate) struct SqlColumn {
 )]
 pub(crate) async fn sql(
     State(state): State<ApiState>,
-    tenant: Tenant,
+    tenant: TenantId,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
@@ -87,7 +87,7 @@ pub(crate) async fn sql(
         let detail = format!("limit is {rows_max}; JSON has at most {JSON_ROWS_MAX} rows, {ARROW_STREAM} has more");
         return Err(Problem::invalid_parameter("limit", detail));
     }
-    let answer = state.answers.sql(&tenant.0, SqlRequest { query: body.query, rows_max }).await?;
+    let answer = state.answers.sql(&tenant, SqlRequest { query: body.query, rows_max }).await?;
     if as_arrow { arrow_answer(&state, &headers, answer).await } else { json_answer(&state, &headers, answer).await }
 }
 

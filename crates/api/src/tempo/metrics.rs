@@ -4,8 +4,8 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
-use tracehouse_model::{AnyValue, TenantId};
-use tracehouse_query::{MetricsAnswer, MetricsRequest};
+use tracehouse_model::{AnyValue, Tenants};
+use tracehouse_query::{MetricsAnswer, MetricsRequest, TENANT_KEY};
 
 use super::reading::Reading;
 use super::steps::{default_step, whole_steps};
@@ -21,7 +21,6 @@ use crate::proto::tempopb::{
 };
 use crate::state::ApiState;
 use crate::steps::{metrics_range, step_nanos};
-use crate::tenant::Tenant;
 use crate::time::{parse_duration, parse_moment};
 
 const NANOS_PER_MILLI: i64 = 1_000_000;
@@ -29,7 +28,7 @@ const QUERY: &str = "a TraceQL metrics query, such as { } | rate()";
 
 pub(super) async fn range(
     State(state): State<ApiState>,
-    tenant: Tenant,
+    tenants: Tenants,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
@@ -40,7 +39,7 @@ pub(super) async fn range(
     let query = query_of(&parameters)?;
     let reading = Reading::of(query, exemplars);
     let request = range_request(query, &range, step, &reading, &state)?;
-    let found = state.answers.metrics(&tenant.0, request).await?;
+    let found = state.answers.metrics(&tenants, request).await?;
     let partial = found.partial_reason.clone();
     let memory = vec![found.memory.clone()];
     let answer = large(&state, &headers, items_of(&found.series), JSON, move || {
@@ -52,7 +51,7 @@ pub(super) async fn range(
 
 pub(super) async fn instant(
     State(state): State<ApiState>,
-    tenant: Tenant,
+    tenants: Tenants,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
@@ -60,7 +59,7 @@ pub(super) async fn instant(
     let range = time_range(&parameters, &state)?;
     let request = instant_request(query_of(&parameters)?, &range);
     let name = Reading::of(&request.traceql, 0).name;
-    let found = state.answers.metrics(&tenant.0, request).await?;
+    let found = state.answers.metrics(&tenants, request).await?;
     let partial = found.partial_reason.clone();
     let memory = vec![found.memory.clone()];
     let answer = large(&state, &headers, found.series.len(), JSON, move || {
@@ -73,7 +72,7 @@ pub(super) async fn instant(
 /// The same as a gRPC client asks it.
 pub(super) async fn streamed_range(
     state: &ApiState,
-    tenant: &TenantId,
+    tenants: &Tenants,
     asked: QueryRangeRequest,
 ) -> Result<Found<QueryRangeResponse>, Problem> {
     let range = range_of_message(asked.start, asked.end, state)?;
@@ -81,18 +80,18 @@ pub(super) async fn streamed_range(
     let query = given(&asked.query)?;
     let reading = Reading::of(query, asked.exemplars as usize);
     let request = range_request(query, &range, step, &reading, state)?;
-    let found = state.answers.metrics(tenant, request).await?;
+    let found = state.answers.metrics(tenants, request).await?;
     Ok(Found { partial_reason: found.partial_reason.clone(), answer: range_response(&reading, found) })
 }
 
 /// The same as a gRPC client asks it.
 pub(super) async fn streamed_instant(
     state: &ApiState,
-    tenant: &TenantId,
+    tenants: &Tenants,
     asked: QueryInstantRequest,
 ) -> Result<Found<QueryInstantResponse>, Problem> {
     let range = range_of_message(asked.start, asked.end, state)?;
-    let found = state.answers.metrics(tenant, instant_request(given(&asked.query)?, &range)).await?;
+    let found = state.answers.metrics(tenants, instant_request(given(&asked.query)?, &range)).await?;
     let name = Reading::of(&asked.query, 0).name;
     Ok(Found { partial_reason: found.partial_reason.clone(), answer: instant_response(&name, found) })
 }
@@ -204,16 +203,19 @@ fn spread<T>(items: &[T], count: usize) -> impl Iterator<Item = &T> {
 }
 
 /// As in Tempo: a series that is not grouped has the name of what it is, and fields that the spans of a series don't have
-/// are left out, unless no label would be left. In `compare()` such a field stands for the total.
+/// are left out, unless no label would be left. In `compare()` such a field stands for the total. A tenant, which comes last, is no
+/// field of the spans.
 fn labels(mut labels: Vec<(String, Option<AnyValue>)>, name: &str) -> Vec<KeyValue> {
+    let tenant = labels.pop_if(|(key, _)| key == TENANT_KEY);
     let has_value = |(_, value): &(String, Option<AnyValue>)| value.is_some();
     match labels.first() {
+        None if tenant.is_some() => {}
         None => return vec![key_value("__name__".to_owned(), AnyValue::String(name.to_owned()))],
         Some((key, _)) if key == "__meta_type" => {}
         Some(_) if labels.iter().any(has_value) => labels.retain(has_value),
         Some(_) => labels.truncate(1),
     }
-    labels.into_iter().map(|(key, value)| labelled(key.clone(), &key, value)).collect()
+    labels.into_iter().chain(tenant).map(|(key, value)| labelled(key.clone(), &key, value)).collect()
 }
 
 /// Grafana makes links to traces of these labels.
@@ -253,7 +255,7 @@ mod tests {
     #[test]
     fn labels_without_a_value_are_left_out() {
         type Labels<'a> = &'a [(&'a str, Option<&'a str>)];
-        let table: [(Labels, &[(&str, &str)]); 6] = [
+        let table: [(Labels, &[(&str, &str)]); 9] = [
             (&[], &[("__name__", "rate")]),
             (&[("a", Some("1")), ("b", None)], &[("a", "1")]),
             (&[("a", None), ("b", Some("2"))], &[("b", "2")]),
@@ -262,6 +264,12 @@ mod tests {
             (
                 &[("__meta_type", Some("baseline_total")), ("span.a", None)],
                 &[("__meta_type", "baseline_total"), ("span.a", "nil")],
+            ),
+            (&[("tenant", Some("t"))], &[("tenant", "t")]),
+            (&[("a", None), ("tenant", Some("t"))], &[("a", "nil"), ("tenant", "t")]),
+            (
+                &[("__meta_type", Some("baseline_total")), ("span.a", None), ("tenant", Some("t"))],
+                &[("__meta_type", "baseline_total"), ("span.a", "nil"), ("tenant", "t")],
             ),
         ];
         let text = |text: &str| AnyValue::String(text.to_owned());

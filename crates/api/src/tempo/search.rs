@@ -2,22 +2,22 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
-use tracehouse_model::{AnyValue, TenantId, status};
+use tracehouse_model::{AnyValue, Tenants, status};
 use tracehouse_query::{
     Condition, MatchedSpan, MatchedSpanset, Operator, QueryError, Scope, SearchAnswer, SearchRequest, Selects,
-    ServiceCount, TraceSummary,
+    ServiceCount, TENANT_KEY, TraceSummary,
 };
 
 use super::form::{Form, by_form};
 use super::values::{labelled, tag_name, value_of};
 use super::{Found, count, logfmt, parameters, search_metrics, seconds_range, time_range_seconds};
 use crate::answer::{large, until_sent, with_partial_header};
+use crate::by_trace::by_trace;
 use crate::otlp_out::key_value;
 use crate::params::Parameters;
 use crate::problem::Problem;
 use crate::proto::tempopb::{self, SearchResponse, ServiceStats, Span, SpanSet, TraceSearchMetadata};
 use crate::state::ApiState;
-use crate::tenant::Tenant;
 
 const TRACES_DEFAULT: usize = 20;
 const TRACES_MAX: usize = 1000;
@@ -27,11 +27,11 @@ const TAGS_MAX: usize = 32;
 
 pub(super) async fn search(
     State(state): State<ApiState>,
-    tenant: Tenant,
+    tenants: Tenants,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let Found { answer: found, partial_reason } = find(&state, &tenant.0, request(&parameters(&uri)?)?).await?;
+    let Found { answer: found, partial_reason } = find(&state, &tenants, request(&parameters(&uri)?)?).await?;
     let traces = found.traces.len();
     let (memory, form) = (vec![found.memory.clone()], Form::wanted(&headers));
     let write = move || form.write(&response(found));
@@ -42,7 +42,7 @@ pub(super) async fn search(
 /// The same as a gRPC client asks it.
 pub(super) async fn streamed(
     state: &ApiState,
-    tenant: &TenantId,
+    tenants: &Tenants,
     asked: tempopb::SearchRequest,
 ) -> Result<Found<SearchResponse>, Problem> {
     let conditions = conditions(asked.tags.into_iter().collect())?;
@@ -62,17 +62,19 @@ pub(super) async fn streamed(
         trace_duration_nanos_min: millis(asked.min_duration_ms),
         trace_duration_nanos_max: millis(asked.max_duration_ms),
     };
-    Ok(find(state, tenant, request).await?.map(response))
+    Ok(find(state, tenants, request).await?.map(response))
 }
 
 /// At most [`TRACES_MAX`] traces, whatever is asked for. One more is looked for, to say whether there are more.
 async fn find(
     state: &ApiState,
-    tenant: &TenantId,
+    tenants: &Tenants,
     mut request: SearchRequest,
 ) -> Result<Found<SearchAnswer>, QueryError> {
     request.limit = request.limit.min(TRACES_MAX + 1);
-    let mut answer = state.answers.search(tenant, request).await?;
+    let mut answer = state.answers.search(tenants, request).await?;
+    answer.traces.iter_mut().for_each(show_tenant);
+    answer.traces = by_trace(answer.traces);
     if answer.traces.len() > TRACES_MAX {
         answer.traces.truncate(TRACES_MAX);
         let cut = format!("the newest {TRACES_MAX} of more traces, as no more are answered at once");
@@ -81,6 +83,14 @@ async fn find(
     }
     let partial_reason = answer.partial_reason.clone();
     Ok(Found { answer, partial_reason })
+}
+
+/// Grafana knows a trace by its id alone and shows the attributes of spans: of several tenants each span names its own.
+fn show_tenant(trace: &mut TraceSummary) {
+    let Some(tenant) = &trace.tenant else { return };
+    for span in trace.spansets.iter_mut().flat_map(|spanset| &mut spanset.spans) {
+        span.fields.insert(0, (TENANT_KEY.to_owned(), AnyValue::String(tenant.to_string())));
+    }
 }
 
 fn request(parameters: &Parameters) -> Result<SearchRequest, Problem> {

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
-use tracehouse_model::TenantId;
+use tracehouse_model::Tenants;
 use tracehouse_query::{Among, AttributeKey, AttributeValueSeen, Listing, Scope};
 
 use super::form::respond;
@@ -19,7 +19,6 @@ use crate::proto::tempopb::{
 };
 use crate::scope::{parse_scope, scope_name};
 use crate::state::ApiState;
-use crate::tenant::Tenant;
 
 const SERVICE_NAME: &str = "service.name";
 const ITEMS_DEFAULT: usize = 1000;
@@ -108,21 +107,21 @@ fn bounded(limit: usize) -> usize {
 
 pub(super) async fn names_v1(
     State(state): State<ApiState>,
-    tenant: Tenant,
+    tenants: Tenants,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let found = names(&state, &tenant.0, NamesAsked::of(&uri)?.of_first_version()).await?.map(without_scopes);
+    let found = names(&state, &tenants, NamesAsked::of(&uri)?.of_first_version()).await?.map(without_scopes);
     respond(&state, &headers, found.answer.tag_names.len(), found).await
 }
 
 pub(super) async fn names_v2(
     State(state): State<ApiState>,
-    tenant: Tenant,
+    tenants: Tenants,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let found = names(&state, &tenant.0, NamesAsked::of(&uri)?).await?;
+    let found = names(&state, &tenants, NamesAsked::of(&uri)?).await?;
     let items = found.answer.scopes.iter().map(|scope| scope.tags.len()).sum();
     respond(&state, &headers, items, found).await
 }
@@ -135,7 +134,7 @@ pub(super) fn without_scopes(found: SearchTagsV2Response) -> SearchTagsResponse 
 
 pub(super) async fn names(
     state: &ApiState,
-    tenant: &TenantId,
+    tenants: &Tenants,
     asked: NamesAsked,
 ) -> Result<Found<SearchTagsV2Response>, Problem> {
     let NamesAsked { wanted, among, limit } = asked;
@@ -145,7 +144,7 @@ pub(super) async fn names(
         Wanted::Intrinsic => None,
     };
     let seen = match scope {
-        Some(scope) => state.answers.attribute_keys(tenant, scope, &among).await?,
+        Some(scope) => state.answers.attribute_keys(tenants, scope, &among).await?,
         None => Listing { items: Vec::new(), complete: true, partial_reason: None },
     };
     let unread = seen.partial_reason.clone();
@@ -186,23 +185,23 @@ fn cut_reason(complete: bool, count: usize, what: &str) -> Option<String> {
 
 pub(super) async fn values_v1(
     State(state): State<ApiState>,
-    tenant: Tenant,
+    tenants: Tenants,
     TagValuesPath(tag): TagValuesPath,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let found = values(&state, &tenant.0, ValuesAsked::of(tag, &uri)?).await?.map(without_types);
+    let found = values(&state, &tenants, ValuesAsked::of(tag, &uri)?).await?.map(without_types);
     respond(&state, &headers, found.answer.tag_values.len(), found).await
 }
 
 pub(super) async fn values_v2(
     State(state): State<ApiState>,
-    tenant: Tenant,
+    tenants: Tenants,
     TagValuesPath(tag): TagValuesPath,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let found = values(&state, &tenant.0, ValuesAsked::of(tag, &uri)?).await?;
+    let found = values(&state, &tenants, ValuesAsked::of(tag, &uri)?).await?;
     respond(&state, &headers, found.answer.tag_values.len(), found).await
 }
 
@@ -216,7 +215,7 @@ pub(super) fn without_types(found: SearchTagValuesV2Response) -> SearchTagValues
 /// The values of an intrinsic or of an attribute.
 pub(super) async fn values(
     state: &ApiState,
-    tenant: &TenantId,
+    tenants: &Tenants,
     asked: ValuesAsked,
 ) -> Result<Found<SearchTagValuesV2Response>, Problem> {
     let ValuesAsked { tag, among, limit } = asked;
@@ -226,10 +225,10 @@ pub(super) async fn values(
     let found = match offered {
         Some(Values::NotOffered) => Listing { items: Vec::new(), complete: true, partial_reason: None },
         Some(Values::Keywords(words)) => typed("keyword", words.iter().map(|word| (*word).to_owned()), true),
-        Some(Values::SpanNames) => strings(state.answers.operations(tenant, None, &among).await?),
-        Some(Values::Texts(intrinsic)) => state.answers.intrinsic_values(tenant, intrinsic, limit, &among).await?,
-        None if of_services => strings(state.answers.services(tenant, &among).await?),
-        None => state.answers.attribute_values(tenant, scope.unwrap_or(Scope::Either), &key, limit, &among).await?,
+        Some(Values::SpanNames) => strings(state.answers.operations(tenants, None, &among).await?),
+        Some(Values::Texts(intrinsic)) => state.answers.intrinsic_values(tenants, intrinsic, limit, &among).await?,
+        None if of_services => strings(state.answers.services(tenants, &among).await?),
+        None => state.answers.attribute_values(tenants, scope.unwrap_or(Scope::Either), &key, limit, &among).await?,
     };
     let complete = found.complete && found.items.len() <= limit;
     let unread = found.partial_reason;

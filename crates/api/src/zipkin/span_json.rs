@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 use tracehouse_model::{AnyValue, SpanBatch, kind};
-use tracehouse_query::Trace;
+use tracehouse_query::{TENANT_KEY, Trace};
 
 use super::remote::{Endpoint, local_endpoint, remote_endpoint};
 use super::tags::{FIELD_TAGS, shown_text};
@@ -54,7 +54,19 @@ pub(super) fn trace_spans(trace: &Trace) -> Vec<ZipkinSpan<'_>> {
     let clients: HashSet<_> =
         (0..spans.len()).filter(|row| of_kind(row, kind::CLIENT)).map(|row| spans.span_id[row]).collect();
     let shared = |row: usize| of_kind(&row, kind::SERVER) && clients.contains(&spans.span_id[row]);
-    (0..spans.len()).map(|row| span(spans, row, shared(row))).collect()
+    let mut all: Vec<ZipkinSpan<'_>> = (0..spans.len()).map(|row| span(spans, row, shared(row))).collect();
+    if !trace.tenants.is_empty() {
+        all.iter_mut().enumerate().for_each(|(row, span)| name_tenant(span, spans, row));
+    }
+    all
+}
+
+/// Says whose a span is, whatever it says itself under that key.
+fn name_tenant(shown: &mut ZipkinSpan<'_>, spans: &SpanBatch, row: usize) {
+    let of_resource = attributes(spans, &spans.resources.attributes, spans.resource[row] as usize);
+    shown
+        .tags
+        .extend(of_resource.filter(|(key, _)| *key == TENANT_KEY).map(|(_, tenant)| (TENANT_KEY, shown_text(&tenant))));
 }
 
 fn span(spans: &SpanBatch, row: usize, shared: bool) -> ZipkinSpan<'_> {

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tracehouse_api::{AdminError, Answers, Stored};
 use tracehouse_model::{
-    AnyValue, AttributeValue, Marks, Span, SpanBatch, SpanFields, SpanId, TenantId, Threshold, TraceId, kind, status,
+    AnyValue, AttributeValue, Marks, Span, SpanBatch, SpanFields, SpanId, TenantId, Tenants, Threshold, TraceId, kind,
+    status,
 };
 use tracehouse_query::{
     Among, AttributeKey, AttributeValueSeen, Exemplar, Explanation, Inspected, Listing, MatchedSpan, MatchedSpanset,
@@ -75,26 +76,26 @@ impl Fake {
 impl Answers for Fake {
     async fn trace(
         &self,
-        tenant: &TenantId,
+        tenants: &Tenants,
         id: TraceId,
         spans_max: usize,
         _: TraceDetail,
     ) -> Result<Option<Trace>, QueryError> {
-        self.asked.lock().push(format!("trace {tenant} {id} {spans_max}"));
+        self.asked.lock().push(format!("trace {tenants} {id} {spans_max}"));
         if self.busy {
             return Err(QueryError::Busy { running: 8 });
         }
-        let known = id == TRACE_ID && tenant.as_str() == TenantId::DEFAULT;
+        let known = id == TRACE_ID && tenants.to_string() == TenantId::DEFAULT;
         Ok(known.then(|| trace(self.more_spans, spans_max)))
     }
 
-    async fn span(&self, _: &TenantId, id: TraceId, span: SpanId) -> Result<Option<Span>, QueryError> {
+    async fn span(&self, _: &Tenants, id: TraceId, span: SpanId) -> Result<Option<Span>, QueryError> {
         let trace = trace(0, usize::MAX);
         let row = trace.spans.span_id.iter().position(|known| *known == span);
         Ok(row.filter(|_| id == TRACE_ID).map(|row| trace.spans.span(row)))
     }
 
-    async fn search(&self, _: &TenantId, request: SearchRequest) -> Result<SearchAnswer, QueryError> {
+    async fn search(&self, _: &Tenants, request: SearchRequest) -> Result<SearchAnswer, QueryError> {
         if request.traceql.as_deref() == Some("{") {
             return Err(QueryError::Invalid("at 1: expected a condition or `}`".to_owned()));
         }
@@ -106,7 +107,7 @@ impl Answers for Fake {
     }
 
     /// Two series over the steps that were asked for; the second has nothing in its first step.
-    async fn metrics(&self, _: &TenantId, request: MetricsRequest) -> Result<MetricsAnswer, QueryError> {
+    async fn metrics(&self, _: &Tenants, request: MetricsRequest) -> Result<MetricsAnswer, QueryError> {
         if request.traceql == "{" {
             return Err(QueryError::Invalid("at 1: expected a condition or `}`".to_owned()));
         }
@@ -150,7 +151,7 @@ impl Answers for Fake {
 
     async fn explain(
         &self,
-        _: &TenantId,
+        _: &Tenants,
         traceql: &str,
         range: std::ops::Range<i64>,
     ) -> Result<Explanation, QueryError> {
@@ -164,19 +165,19 @@ impl Answers for Fake {
         })
     }
 
-    async fn services(&self, tenant: &TenantId, among: &Among) -> Result<Listing<String>, QueryError> {
+    async fn services(&self, tenants: &Tenants, among: &Among) -> Result<Listing<String>, QueryError> {
         if self.busy {
             return Err(QueryError::Busy { running: 8 });
         }
-        assert!(tenant.as_str() != "panic", "as the test wants it");
-        self.asked.lock().push(format!("services {tenant}"));
+        assert!(tenants.to_string() != "panic", "as the test wants it");
+        self.asked.lock().push(format!("services {tenants}"));
         self.among.lock().push(among.clone());
         Ok(self.texts(&["cart", "gateway"]))
     }
 
     async fn operations(
         &self,
-        _: &TenantId,
+        _: &Tenants,
         service: Option<&str>,
         among: &Among,
     ) -> Result<Listing<String>, QueryError> {
@@ -185,7 +186,7 @@ impl Answers for Fake {
         Ok(self.texts(&["GET /", "GET /cart"]))
     }
 
-    async fn operations_by_kind(&self, _: &TenantId, service: Option<&str>) -> Result<Listing<Operation>, QueryError> {
+    async fn operations_by_kind(&self, _: &Tenants, service: Option<&str>) -> Result<Listing<Operation>, QueryError> {
         self.asked.lock().push(format!("operations by kind {service:?}"));
         let operation = |(name, kind): (&str, u8)| Operation { name: name.to_owned(), kind };
         let all = [("GET /", kind::CLIENT), ("GET /", kind::SERVER), ("GET /cart", kind::UNSPECIFIED)];
@@ -194,7 +195,7 @@ impl Answers for Fake {
 
     async fn attribute_keys(
         &self,
-        _: &TenantId,
+        _: &Tenants,
         scope: Option<Scope>,
         among: &Among,
     ) -> Result<Listing<AttributeKey>, QueryError> {
@@ -206,7 +207,7 @@ impl Answers for Fake {
 
     async fn attribute_values(
         &self,
-        _: &TenantId,
+        _: &Tenants,
         scope: Scope,
         key: &str,
         limit: usize,
@@ -223,7 +224,7 @@ impl Answers for Fake {
 
     async fn intrinsic_values(
         &self,
-        _: &TenantId,
+        _: &Tenants,
         intrinsic: Intrinsic,
         limit: usize,
         among: &Among,
@@ -296,6 +297,7 @@ impl Answers for Fake {
 
 fn summary() -> TraceSummary {
     TraceSummary {
+        tenant: None,
         trace_id: TRACE_ID,
         root_service_name: "gateway".to_owned(),
         root_span_name: "GET /".to_owned(),
@@ -374,6 +376,7 @@ fn trace(more_spans: usize, spans_max: usize) -> Trace {
     parent.resize(spans.len(), ParentRow::Row(0));
     parent.truncate(shown.len());
     Trace {
+        tenants: Vec::new(),
         trace_id: TRACE_ID,
         spans: shown,
         parent,

@@ -201,7 +201,9 @@ async fn tenants_are_apart() {
     for (tenants, expected) in [
         (&["acme-1"][..], Ok("services acme-1")),
         (&["acme-1", "acme-1"], Ok("services acme-1")),
+        (&["acme-1|acme-2", "acme-1|acme-2"], Ok("services acme-1|acme-2")),
         (&["acme-1", "acme-2"], Err(Code::InvalidArgument)),
+        (&["acme-1|../x"], Err(Code::InvalidArgument)),
     ] {
         let fake = fake();
         let mut asked = Request::new(SearchTagValuesRequest {

@@ -13,6 +13,7 @@ mod shop;
 mod shown;
 mod sql;
 mod tempo;
+mod tenants;
 mod ui;
 mod zipkin;
 

@@ -96,7 +96,11 @@ async fn tenants() {
         ("acme-1", StatusCode::OK, Some("services acme-1")),
         ("acme-1, acme-1", StatusCode::OK, Some("services acme-1")),
         ("", StatusCode::OK, Some("services default")),
-        ("a|b", StatusCode::BAD_REQUEST, None),
+        ("b|a", StatusCode::OK, Some("services b|a")),
+        ("a|a", StatusCode::OK, Some("services a")),
+        ("a|b, a|b", StatusCode::OK, Some("services a|b")),
+        ("a|", StatusCode::BAD_REQUEST, None),
+        ("a|b, b|a", StatusCode::BAD_REQUEST, None),
         ("../x", StatusCode::BAD_REQUEST, None),
     ] {
         fake.asked.lock().clear();

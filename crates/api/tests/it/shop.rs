@@ -42,6 +42,11 @@ pub(crate) struct Shop {
 
 impl Shop {
     pub(crate) async fn with(batches: &[SpanBatch], layout: Layout) -> Self {
+        let of_default = batches.iter().map(|batch| (TenantId::default(), batch.clone()));
+        Self::of_tenants(of_default.collect(), layout).await
+    }
+
+    pub(crate) async fn of_tenants(batches: Vec<(TenantId, SpanBatch)>, layout: Layout) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let root = folder.path().join("store");
         std::fs::create_dir_all(&root).expect("the folder can be made");
@@ -59,8 +64,8 @@ impl Shop {
         let randomness = Arc::new(SystemRandomness::from_seed(7));
         let store =
             Store::open(config, objects, Some(root), catalogue, clock.clone(), randomness).await.expect("opens");
-        for batch in batches {
-            store.append(TenantId::default(), batch.clone()).await.expect("there is room");
+        for (tenant, batch) in batches {
+            store.append(tenant, batch).await.expect("there is room");
             if layout == Layout::Halves {
                 store.flush().await.expect("the flush succeeds");
             }

@@ -14,7 +14,7 @@ pub(super) enum Operand {
 }
 
 /// Labels as one text, to sort and join by.
-pub(super) fn label_key(labels: &[(String, Option<AnyValue>)]) -> String {
+pub(crate) fn label_key(labels: &[(String, Option<AnyValue>)]) -> String {
     let mut sorted: Vec<_> = labels.iter().collect();
     sorted.sort_by(|left, right| left.0.cmp(&right.0));
     let mut key = String::new();

@@ -25,6 +25,7 @@ use crate::error::QueryError;
 use crate::question::Question;
 use crate::request::{Inspected, MetricsAnswer, MetricsRequest, Series, Weighting};
 
+pub(crate) use combine::label_key;
 pub(crate) use series::SeriesPlan;
 
 /// Most points of a series.
@@ -173,7 +174,7 @@ pub(crate) fn metrics(question: Question<'_>, plan: &MetricsPlan) -> MetricsAnsw
         combine::Operand::Series(series) => series,
         combine::Operand::Literal(_) => Vec::new(),
     };
-    series.sort_by_cached_key(|series| combine::label_key(&series.labels));
+    series.sort_by_cached_key(|series| label_key(&series.labels));
     if bounds.exceeded() {
         let (read, total) = (met.inspected.files as usize, met.inspected.files_total as usize);
         met.partial(|| bounds.stopped(read, total, "files read"));

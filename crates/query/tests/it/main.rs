@@ -12,6 +12,7 @@ mod reference;
 mod searches;
 mod shared_ids;
 mod shop;
+mod together;
 mod traces;
 mod unreadable;
 mod wild;

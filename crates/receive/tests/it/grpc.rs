@@ -177,7 +177,13 @@ async fn bombs_and_large_messages_are_refused_for_good() {
 #[tokio::test]
 async fn tenants_are_named_by_a_header() {
     let server = Server::start(Limits::default()).await;
-    let cases = [("team-a", Ok(())), ("../etc", Err(Code::InvalidArgument)), (STRANGER, Err(Code::PermissionDenied))];
+    let cases = [
+        ("team-a", Ok(())),
+        ("../etc", Err(Code::InvalidArgument)),
+        ("team-a|team-b", Err(Code::InvalidArgument)),
+        ("team-a|team-a", Err(Code::InvalidArgument)),
+        (STRANGER, Err(Code::PermissionDenied)),
+    ];
     for (name, expected) in cases {
         let mut message = Request::new(request(vec![span(0)]));
         message.metadata_mut().insert("x-scope-orgid", name.parse().expect("ASCII"));

@@ -17,6 +17,9 @@ pub(super) struct Answer {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Trace {
     trace_id: String,
+    /// There if several tenants were asked.
+    #[serde(default)]
+    tenant: Option<String>,
     root_service_name: String,
     root_span_name: String,
     start_time_unix_nano: String,
@@ -50,7 +53,10 @@ fn print_trace(out: &mut impl Write, trace: &Trace, style: &Style) -> io::Result
     let errors = format!("{:>6}", trace.error_count);
     let errors = if trace.error_count > 0 { style.paint(RED, errors) } else { errors };
     let room = style.width.saturating_sub(LEFT_WIDTH).max(24);
-    let service = fit(&trace.root_service_name, room);
+    let service = match &trace.tenant {
+        Some(tenant) => fit(&format!("{tenant}: {}", trace.root_service_name), room),
+        None => fit(&trace.root_service_name, room),
+    };
     let name = fit(&trace.root_span_name, room.saturating_sub(service.chars().count() + 2).max(8));
     writeln!(
         out,
@@ -88,6 +94,15 @@ mod tests {
             "0af7651916cd43dd8448eb211c80319c  2024-02-29T12:34:56Z      1.23s      12       1  gateway  GET /";
         assert_eq!(lines[1], expected);
         assert_eq!(lines[2], "not complete: 1 of 2 files");
+    }
+
+    #[test]
+    fn names_the_tenants_of_several() {
+        let text = printed(
+            r#"{"traces":[{"traceId":"0af7651916cd43dd8448eb211c80319c","tenant":"acme","rootServiceName":"gateway",
+            "rootSpanName":"GET /","startTimeUnixNano":"1709210096789000000","durationNanos":1,"spanCount":1,"errorCount":0}]}"#,
+        );
+        assert!(text.lines().nth(1).is_some_and(|line| line.ends_with("acme: gateway  GET /")), "{text}");
     }
 
     #[test]
