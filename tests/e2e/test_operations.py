@@ -334,7 +334,7 @@ def check_tenant(server, tenant, service, number, spans):
     assert status["spansHot"] + status["spansStored"] == spans
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", ".", "..", "a b", "x" * 200, "tenant=x", "a|b", "ü"])
+@pytest.mark.parametrize("name", ["../x", "a/b", ".", "..", "a b", "x" * 200, "tenant=x", "a|../b", "a|", "ü"])
 def test_tenants_that_cannot_be_folders_are_refused(tracehouse, name):
     body = one_trace(1).SerializeToString()
     assert tracehouse.post_otlp(body, headers={"X-Scope-OrgID": name.encode()}, expect=None).status_code == 400
