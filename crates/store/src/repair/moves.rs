@@ -168,8 +168,8 @@ impl Repair<'_> {
                 continue;
             }
             let (readable, facts) = self.read(&home.path, suffix, Effort::EveryPage);
-            let is_anothers = facts.id.is_some() && facts.id != id;
-            if is_anothers || matches!(readable, Readable::All | Readable::OutOfReach { .. }) {
+            let belongs_elsewhere = facts.id.is_some() && facts.id != id;
+            if belongs_elsewhere || matches!(readable, Readable::All | Readable::OutOfReach { .. }) {
                 return Ok(false);
             }
             ruins.push(suffix);
