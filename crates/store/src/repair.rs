@@ -115,6 +115,8 @@ struct Listed {
     live: BTreeSet<String>,
     /// The id of a replaced file, and the path of the one that holds its spans now.
     replaced: BTreeMap<String, String>,
+    /// Of files that were adopted, or listed as set aside, by this repair.
+    adopted: BTreeSet<String>,
 }
 
 impl Listed {
@@ -369,6 +371,10 @@ impl Repair<'_> {
         };
         let drop_damaged = damaged_rows.iter().filter(|row| is_row_of(row, file)).map(|row| row.row).collect();
         let meta = if reason.is_none() { self.expect(&record) } else { Vec::new() };
+        if !listed.adopted.insert(record.id.clone()) {
+            self.report.left(path, format!("another file with the id {} was found; repair once more", record.id));
+            return Ok(());
+        }
         self.commit(Commit { add: vec![record.clone()], drop_damaged, meta, ..Commit::default() }).await?;
         match (reason, readable) {
             (None, _) => {

@@ -498,7 +498,8 @@ pub(super) fn gather_rows<'e, C: Cell>(
         gathered.count(1, u64::from(threshold.is_none()));
         let value = match &field {
             None => 0.0,
-            Some(field) => match field.value_of(row).as_float() {
+            // As of files: what is no number is not measured.
+            Some(field) => match field.value_of(row).as_float().filter(|value| !value.is_nan()) {
                 Some(value) => value,
                 None => continue,
             },

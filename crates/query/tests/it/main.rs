@@ -7,6 +7,7 @@ mod keys;
 mod limits;
 mod memory;
 mod names;
+mod no_numbers;
 mod random;
 mod reference;
 mod searches;

@@ -2,10 +2,12 @@
 //! hour's or tenant's folder, or in one that was renamed. The catalogue decides where they belong, since a tenant's spans
 //! must not turn up at another's.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::disk::DiskError;
 use crate::error::OpenError;
 use crate::keeper::chain;
 use crate::objects::{NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX, file_path, id_of_path, with_suffix};
@@ -24,6 +26,14 @@ struct Home {
     suffix: &'static str,
 }
 
+/// A file that has another's name.
+struct Move {
+    /// The path, and what stands behind it.
+    from: (String, &'static str),
+    /// Where it belongs.
+    own: String,
+}
+
 /// A misplaced file that was left where it is.
 pub(super) struct Stuck {
     pub(super) path: String,
@@ -37,10 +47,15 @@ pub(super) struct Foreseen {
 }
 
 impl Repair<'_> {
-    /// Renames a file and makes that durable.
+    /// Renames a file and makes that durable. Nothing is written over: what has the name already may be the only one of its content.
     pub(super) fn rename(&self, from: &Path, to: &Path) -> Result<(), OpenError> {
         if self.options.dry_run {
             return Ok(());
+        }
+        if is_taken(to) {
+            let source =
+                io::Error::new(io::ErrorKind::AlreadyExists, "something has that name already; move it elsewhere");
+            return Err(DiskError { action: "renaming a file to", path: to.to_owned(), source }.into());
         }
         let [old, new] = [from, to].map(|path| path.parent().unwrap_or(path));
         self.make_folders(new)?;
@@ -71,8 +86,10 @@ impl Repair<'_> {
         let unknown = survey.unknown.iter().map(|file| (file.path.clone(), file.names.best()));
         let aside =
             survey.aside.iter().filter_map(|record| Some((record.path.clone(), self.aside_suffix(&record.path)?)));
-        let mut moves = Vec::new();
-        for (path, suffix) in live.chain(unknown).chain(aside) {
+        let retired =
+            survey.retired.iter().filter_map(|record| Some((record.path.clone(), self.aside_suffix(&record.path)?)));
+        let mut moves: Vec<Move> = Vec::new();
+        for (path, suffix) in live.chain(unknown).chain(aside).chain(retired) {
             let (_, facts) = self.read(&path, suffix, Effort::Footer);
             let (Some(id), Some(named)) = (facts.id, id_of_path(&path)) else { continue };
             if id == named {
@@ -80,37 +97,62 @@ impl Repair<'_> {
             }
             let listed = self.contents.files.iter().find(|record| record.id == id).map(|record| record.path.clone());
             let own = listed.unwrap_or_else(|| path.replace(named, &id));
-            moves.push((self.place(&path, suffix), own));
+            moves.push(Move { from: (path, suffix), own });
         }
-        for (from, own) in &moves {
-            self.rename(from, &self.place(own, UNKNOWN_SUFFIX))?;
+        let moves = self.one_for_each_place(moves);
+        let left: Vec<PathBuf> = moves.iter().map(|a_move| self.place(&a_move.from.0, a_move.from.1)).collect();
+        for (a_move, from) in moves.iter().zip(&left) {
+            self.rename(from, &self.place(&a_move.own, UNKNOWN_SUFFIX))?;
         }
-        let left: Vec<PathBuf> = moves.iter().map(|(from, _)| from.clone()).collect();
         // Where nothing is in the way comes first: what is goes to a place that stays free.
-        let (taken, free): (Vec<_>, Vec<_>) = moves.into_iter().partition(|(_, own)| self.occupant(own).is_some());
-        for (from, own) in free.into_iter().chain(taken) {
-            let aside = self.place(&own, UNKNOWN_SUFFIX);
-            if !self.make_way(&own, &left)? {
+        let is_free = |a_move: &Move| self.occupants(&a_move.own, &left).is_empty();
+        let (free, taken): (Vec<_>, Vec<_>) = moves.into_iter().partition(is_free);
+        for a_move in free.into_iter().chain(taken) {
+            let from = self.place(&a_move.from.0, a_move.from.1);
+            let aside = self.place(&a_move.own, UNKNOWN_SUFFIX);
+            if self.make_way(&a_move, &left)? {
+                self.rename(&aside, &self.place(&a_move.own, ""))?;
+                self.report.did(Action::Rename { from, to: a_move.own });
+            } else if !is_taken(&from) {
                 // It is no more than another file with the same id.
                 self.rename(&aside, &from)?;
-                continue;
             }
-            self.rename(&aside, &self.place(&own, ""))?;
-            self.report.did(Action::Rename { from, to: own });
         }
         Ok(())
     }
 
-    /// What stands where a file belongs, under its own name or as one that was set aside.
-    fn occupant(&self, own: &str) -> Option<&'static str> {
-        ["", RETIRED_SUFFIX].into_iter().find(|suffix| is_taken(&self.place(own, suffix)))
+    /// Of several copies of one file one moves, a whole one if there is one; none where something is left of an earlier repair.
+    fn one_for_each_place(&self, moves: Vec<Move>) -> Vec<Move> {
+        let mut of_place: BTreeMap<String, Vec<Move>> = BTreeMap::new();
+        for a_move in moves {
+            of_place.entry(a_move.own.clone()).or_default().push(a_move);
+        }
+        let is_passable = |own: &str| !is_taken(&self.place(own, UNKNOWN_SUFFIX));
+        let of_place = of_place.into_iter().filter(|(own, _)| is_passable(own));
+        let best = of_place.filter_map(|(_, mut copies)| {
+            let whole = copies.iter().position(|copy| copies.len() == 1 || self.is_whole(&copy.from.0, copy.from.1));
+            (!copies.is_empty()).then(|| copies.swap_remove(whole.unwrap_or(0)))
+        });
+        best.collect()
+    }
+
+    /// What stands where a file belongs, under its own name or as one that was set aside, and does not leave: what stands behind it.
+    fn occupants(&self, own: &str, left: &[PathBuf]) -> Vec<&'static str> {
+        let leaves = |place: &PathBuf| self.options.dry_run && left.contains(place);
+        let stays = |suffix: &&str| {
+            let place = self.place(own, suffix);
+            is_taken(&place) && !leaves(&place)
+        };
+        ["", RETIRED_SUFFIX].into_iter().filter(stays).collect()
     }
 
     /// Moves what can't be read out of a file's place: a file with the same id to the [ruins](Self::keep_ruin) if the one that comes is
     /// whole, one that does not say which it is to a place that others have left, as it is most likely the file of that name. Returns
     /// whether the place is free.
-    fn make_way(&mut self, own: &str, left: &[PathBuf]) -> Result<bool, OpenError> {
-        while let Some(suffix) = self.occupant(own).filter(|_| !self.options.dry_run) {
+    fn make_way(&mut self, a_move: &Move, left: &[PathBuf]) -> Result<bool, OpenError> {
+        let own = &*a_move.own;
+        let comes = if self.options.dry_run { (&*a_move.from.0, a_move.from.1) } else { (own, UNKNOWN_SUFFIX) };
+        for suffix in self.occupants(own, left) {
             let (readable, facts) = self.read(own, suffix, Effort::EveryPage);
             let free = left.iter().find(|place| !is_taken(place));
             match (readable, free) {
@@ -118,7 +160,7 @@ impl Repair<'_> {
                 (Readable::Nothing { .. }, Some(free)) if facts.id.is_none() => {
                     self.rename(&self.place(own, suffix), free)?;
                 }
-                _ if self.is_whole(own, UNKNOWN_SUFFIX) => self.keep_ruin(own, suffix)?,
+                _ if self.is_whole(comes.0, comes.1) => self.keep_ruin(own, suffix)?,
                 _ => return Ok(false),
             }
         }

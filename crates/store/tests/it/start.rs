@@ -610,6 +610,52 @@ async fn a_whole_copy_takes_the_place_of_a_damaged_file() {
     }
 }
 
+/// Several copies of one file, whole and damaged ones, beside the file, in its place or without it, with and without a catalogue: whatever a
+/// repair does, a second one included, no content is gone. Before, copies were written over each other.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_copies_none_is_written_over() {
+    for copies in [[true, true, true], [false, true, false], [true, false, false], [false, false, true]] {
+        for original in [Some(true), Some(false), None] {
+            for is_catalogue_lost in [false, true] {
+                let what = format!("copies {copies:?}, original {original:?}, catalogue lost: {is_catalogue_lost}");
+                let world = world_of_hours(2).await;
+                let path = world.store_dir().join(record_of_hour(&world, 0).await.path);
+                let whole = fs::read(&path).expect("it is there");
+                let bytes_of = |number: usize, is_whole: bool| {
+                    let mut bytes = whole.clone();
+                    bytes[100 + number] ^= u8::from(!is_whole);
+                    bytes
+                };
+                match original {
+                    Some(is_whole) => fs::write(&path, bytes_of(9, is_whole)).expect("it can be written"),
+                    None => fs::remove_file(&path).expect("it is there"),
+                }
+                for (number, is_whole) in copies.into_iter().enumerate() {
+                    let copy = path.with_file_name(format!("copy{number}.parquet"));
+                    fs::write(copy, bytes_of(number, is_whole)).expect("it can be written");
+                }
+                if is_catalogue_lost {
+                    world.lose_catalogue().await;
+                }
+                let contents = || {
+                    let files = everything_in(&world.store_dir()).into_iter().map(|(_, bytes)| bytes);
+                    let mut files: Vec<Vec<u8>> = files.filter(|bytes| bytes.starts_with(b"PAR1")).collect();
+                    files.sort();
+                    files
+                };
+                let before = contents();
+                for _ in 0..2 {
+                    repair(&world, RepairOptions::default()).await;
+                    assert_eq!(contents(), before, "{what}");
+                }
+                if original == Some(true) || (!is_catalogue_lost && copies.contains(&true)) {
+                    check_hours(&what, &*world.open().await, 0..2);
+                }
+            }
+        }
+    }
+}
+
 /// Of two copies neither of which is whole the one in its place stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_copy_takes_no_place() {
@@ -651,6 +697,12 @@ async fn merged_world(deleted: bool) -> (World, Vec<u8>) {
 /// Before, the bytes of the live file were deleted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_file_under_the_name_of_a_replaced_one_is_not_deleted() {
+    for repaired_before in [false, true] {
+        check_a_live_file_under_the_name_of_a_replaced_one(repaired_before).await;
+    }
+}
+
+async fn check_a_live_file_under_the_name_of_a_replaced_one(repaired_before: bool) {
     let (world, _) = merged_world(false).await;
     let is_live = |record: &FileRecord| record.retired.is_none() && record.path.contains("hour=13");
     let live = records(&world).await.into_iter().find(is_live).expect("the hour has a file");
@@ -659,6 +711,11 @@ async fn a_live_file_under_the_name_of_a_replaced_one_is_not_deleted() {
     let (replaced, other) = (retired.remove(0), retired.remove(0));
     for (from, to) in [(&live, &between), (&replaced, &live), (&between, &replaced)] {
         fs::rename(from, to).expect("it can be renamed");
+    }
+    if repaired_before {
+        repair(&world, RepairOptions::default()).await;
+        check_hours("repaired before a start", &*world.open().await, 0..2);
+        return;
     }
     let store = world.open().await;
     until("the other replaced file is deleted", || {
