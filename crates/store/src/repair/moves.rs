@@ -10,10 +10,12 @@ use std::path::{Path, PathBuf};
 use crate::disk::DiskError;
 use crate::error::OpenError;
 use crate::keeper::chain;
-use crate::objects::{NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX, file_path, id_of_path, with_suffix};
+use crate::objects::{
+    NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX, file_path, hour_of, hour_of_path, id_of_path, with_suffix,
+};
 use crate::repair_report::Action;
 use crate::survey::{Survey, UnknownFile};
-use crate::verify::{Effort, Readable};
+use crate::verify::{Effort, Facts, Readable};
 
 use super::{Listed, Repair};
 
@@ -194,8 +196,35 @@ impl Repair<'_> {
         let unknown = survey.unknown.iter().flat_map(names_of);
         for copy in unknown.chain(survey.further.iter().cloned()) {
             let (_, facts) = self.read(&copy.0, copy.1, Effort::Footer);
-            let Some((path, suffix)) = facts.id.as_deref().and_then(|id| homes.get(id)).copied() else { continue };
-            self.take_the_place_of_a_ruin(copy, Home { path: path.to_owned(), suffix })?;
+            let Some(id) = facts.id.as_deref() else { continue };
+            if let Some((path, suffix)) = homes.get(id).copied() {
+                self.take_the_place_of_a_ruin(copy, Home { path: path.to_owned(), suffix })?;
+            } else if !self.contents.files.iter().any(|record| record.id == id) {
+                self.go_where_it_says(copy, &facts)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a whole file that the catalogue does not know to where it belongs by what it says of itself, if that is elsewhere and nothing
+    /// is there but ruins of it.
+    fn go_where_it_says(&mut self, copy: (String, &'static str), facts: &Facts) -> Result<(), OpenError> {
+        let tenant = facts.tenant.clone().or_else(|| hour_of_path(&copy.0).map(|(tenant, _)| tenant));
+        let (Some(id), Some(tenant), Some((first, _))) = (&facts.id, tenant, facts.starts) else { return Ok(()) };
+        let home = Home { path: file_path(&tenant, hour_of(first), id), suffix: "" };
+        let (from, target) = (self.place(&copy.0, copy.1), self.place(&home.path, home.suffix));
+        let is_home = copy.0 == home.path;
+        if self.take_the_place_of_a_ruin(copy.clone(), Home { path: home.path.clone(), suffix: "" })? || is_home {
+            return Ok(());
+        }
+        let suffixes = ["", NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX];
+        let is_empty = !suffixes.iter().any(|suffix| is_taken(&self.place(&home.path, suffix)));
+        if is_empty && self.obstacle(&target).is_none() && self.is_whole(&copy.0, copy.1) {
+            self.rename(&from, &target)?;
+            self.report.did(Action::MoveBack { from, to: home.path.clone() });
+            if self.options.dry_run {
+                self.foreseen.insert(home.path, Foreseen { suffix: home.suffix, from: copy });
+            }
         }
         Ok(())
     }

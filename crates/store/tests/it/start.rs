@@ -610,6 +610,48 @@ async fn a_whole_copy_takes_the_place_of_a_damaged_file() {
     }
 }
 
+/// The same while the catalogue is lost, and the log: the copy itself says where it belongs. Before, it took two repairs, or the copy was
+/// never found.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_copy_takes_its_place_without_a_catalogue() {
+    let world = world_of_hours(2).await;
+    let [path, other] = [0, 1].map(async |hour| world.store_dir().join(record_of_hour(&world, hour).await.path));
+    let (path, other) = (path.await, other.await);
+    let whole = fs::read(&path).expect("it is there");
+    for (number, copy) in places_of_copies(&path, &other, &world.store_dir()).into_iter().enumerate() {
+        for damage in [Some((100, 1)), Some((whole.len() - 40, 30)), None] {
+            let what = format!("damage {damage:?}, copy {number}: {}", copy.display());
+            match damage {
+                Some((at, length)) => {
+                    let mut bytes = whole.clone();
+                    bytes[at..at + length].iter_mut().for_each(|byte| *byte ^= 0xff);
+                    fs::write(&path, bytes).expect("it can be written");
+                }
+                None => fs::remove_file(&path).expect("it is there"),
+            }
+            fs::create_dir_all(copy.parent().expect("a folder")).expect("can be made");
+            fs::write(&copy, &whole).expect("it can be written");
+            world.lose_catalogue().await;
+            fs::remove_dir_all(world.log_dir()).expect("there is a log");
+            let foreseen = repair(&world, RepairOptions { dry_run: true, ..RepairOptions::default() }).await;
+            let done = repair(&world, RepairOptions::default()).await;
+            let renamed = |report: &RepairReport| -> Vec<String> {
+                let is_move = |action: &&Action| {
+                    matches!(action, Action::KeepRuin { .. } | Action::Rename { .. } | Action::MoveBack { .. })
+                };
+                report.actions.iter().filter(is_move).map(ToString::to_string).collect()
+            };
+            assert_eq!(renamed(&foreseen), renamed(&done), "{what}");
+            assert!(done.left.is_empty(), "{what}: {done:?}");
+            let again = repair(&world, RepairOptions::default()).await;
+            assert_eq!((again.actions.len(), again.left.len()), (0, 0), "{what}: {again:?}");
+            let store = world.open().await;
+            check_hours(&what, &store, 0..2);
+            store.shutdown().await.expect("the store stops");
+        }
+    }
+}
+
 /// Several copies of one file, whole and damaged ones, beside the file, in its place or without it, with and without a catalogue: whatever a
 /// repair does, a second one included, no content is gone. Before, copies were written over each other.
 #[tokio::test(flavor = "multi_thread")]
