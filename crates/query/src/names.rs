@@ -105,13 +105,16 @@ struct Covered {
     files: usize,
     /// Files that list only a part of the names that occur in them.
     cut: usize,
+    /// Why what was counted beside the lists is not all.
+    reason: Option<String>,
 }
 
 impl Covered {
     fn partial_reason(&self) -> Option<String> {
         let Self { files, cut, .. } = self;
-        (*cut > 0)
-            .then(|| format!("{cut} of {files} files list only a part of their names, which are too many or too long"))
+        let of_lists = (*cut > 0)
+            .then(|| format!("{cut} of {files} files list only a part of their names, which are too many or too long"));
+        of_lists.or_else(|| self.reason.clone())
     }
 }
 
@@ -122,7 +125,7 @@ fn each_in_range(
     mut look_at_file: impl FnMut(&FileContents) -> bool,
     mut look_at_batch: impl FnMut(&SpanBatch),
 ) -> Covered {
-    let mut covered = Covered { is_all: true, files: 0, cut: 0 };
+    let mut covered = Covered { is_all: true, files: 0, cut: 0, reason: None };
     let window = Window::starting(range.clone());
     for file in question.snapshot.files.iter().filter(|file| window.may_select_of(file)) {
         if question.bounds.exceeded() {
@@ -179,6 +182,11 @@ fn names_services_otherwise(contents: &FileContents) -> bool {
     of_key.any(|known| known.value_type != Some(ColumnType::String))
 }
 
+/// Whether a file has a `service.name` that is a list, or what else has no column of its own.
+fn names_services_in_lists(contents: &FileContents) -> bool {
+    contents.resource_keys.iter().any(|known| known.key == "service.name" && known.value_type.is_none())
+}
+
 /// Whether a name may be that of spans whose `service.name` is no text.
 pub(crate) fn is_no_listed_service(name: &str) -> bool {
     name == UNKNOWN_SERVICE || name.parse::<f64>().is_ok() || name.parse::<bool>().is_ok()
@@ -190,12 +198,12 @@ pub(crate) fn operations(
     service: Option<&str>,
 ) -> Result<Listing<String>, QueryError> {
     let names = RefCell::new(Names::new());
-    let has_other_types = Cell::new(false);
+    let has_lists = Cell::new(false);
     let of_file = |contents: &FileContents| {
         let wanted = |name: &str| service.is_none_or(|service| service == name);
         let operations = contents.services.iter().filter(|(name, _)| wanted(name)).flat_map(|(_, names)| names);
         operations.for_each(|name| names.borrow_mut().add(name.clone()));
-        has_other_types.set(has_other_types.get() || names_services_otherwise(contents));
+        has_lists.set(has_lists.get() || names_services_in_lists(contents));
         contents.lists_all(NameList::Operations)
     };
     let of_batch = |spans: &SpanBatch| {
@@ -209,9 +217,10 @@ pub(crate) fn operations(
         codes.into_iter().for_each(|code| names.borrow_mut().add(spans.strings.get(code).to_owned()));
     };
     let mut covered = each_in_range(question, range, of_file, of_batch);
-    if service.is_some() && has_other_types.get() {
+    if service.is_some() && has_lists.get() {
         let counted = operations_by_kind(question, range, service)?;
         covered.is_all &= counted.complete;
+        covered.reason = counted.partial_reason;
         counted.items.into_iter().for_each(|operation| names.borrow_mut().add(operation.name));
     }
     Ok(names.into_inner().listing(question, &covered))
@@ -290,7 +299,7 @@ pub(crate) fn attribute_keys_of(
             reach.attempt(file, part, rows, |open| keys.add_row_group(&scan, &contents, open, row_group));
         }
     }
-    let covered = Covered { is_all: !keys.enough() && !bounds.exceeded(), files: 0, cut: 0 };
+    let covered = Covered { is_all: !keys.enough() && !bounds.exceeded(), files: 0, cut: 0, reason: None };
     keys.keys.listing(question, &covered)
 }
 

@@ -20,13 +20,19 @@ const CLOCK_INTERVAL: Duration = Duration::from_secs(60);
 /// Expires and deletes. Runs on its own thread until the store stops. `begin`: when the store opened, on the measuring clock.
 pub(crate) fn run_keeper(shared: &Shared, begin: Duration) {
     let mut clock_remembered = begin;
+    // Until the catalogue knows.
+    let mut log_has_news = false;
     while !shared.stopping() {
         shared.keeper_wanted.wait(TICK);
         let now = shared.clock.monotonic();
-        let log_has_news = shared.started_log().is_some_and(|log| log.take_news());
+        log_has_news |= shared.started_log().is_some_and(|log| log.take_news());
         if log_has_news || now.saturating_sub(clock_remembered) >= CLOCK_INTERVAL {
             clock_remembered = now;
-            attempt(shared, Work::RememberClock, || Ok(shared.remember_clock()?));
+            attempt(shared, Work::RememberClock, || {
+                shared.remember_clock()?;
+                log_has_news = false;
+                Ok(())
+            });
         }
         shared.look_for_files_not_found();
         shared.look_for_missing_files();

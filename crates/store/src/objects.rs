@@ -39,7 +39,7 @@ use crate::error::WriteError;
 use crate::file::{FileSource, Handles};
 use crate::keeper::chain;
 use crate::regular::{open_to_read, what_is_no_file};
-use crate::verify::{Effort, verify};
+use crate::verify::{Effort, Readable, verify};
 
 /// The object store, with a shortcut for the usual case that it is a local folder.
 pub(crate) struct Objects {
@@ -298,7 +298,7 @@ impl Objects {
     fn remove_names(&self, path: &FsPath) -> Result<(), DiskError> {
         for suffix in [RETIRED_SUFFIX, NEW_SUFFIX, ""] {
             let place = with_suffix(path, suffix);
-            if !is_another(&place, path) {
+            if !is_another(&place, path)? {
                 self.disk.remove_file(&place)?;
             }
         }
@@ -448,11 +448,20 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
 }
 
 /// Whether a file says that it is another than the one whose name it has: somebody gave it that name, and its spans may be nowhere else.
-fn is_another(place: &FsPath, path: &FsPath) -> bool {
-    if !place.exists() {
-        return false;
+/// An error of the machine tells nothing: then it is tried again later.
+fn is_another(place: &FsPath, path: &FsPath) -> Result<bool, DiskError> {
+    let failed = |source| DiskError { action: "reading, before it is deleted,", path: place.to_owned(), source };
+    match fs::symlink_metadata(place) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        found => found.map_err(failed)?,
+    };
+    if what_is_no_file(place).is_some() {
+        return Ok(false);
     }
-    let (_, facts) = verify(&|| Ok(FileSource::open_local(place)?), Effort::Footer);
+    let (readable, facts) = verify(&|| Ok(FileSource::open_local(place)?), Effort::Footer);
+    if let Readable::OutOfReach { error } = readable {
+        return Err(failed(io::Error::other(error)));
+    }
     let is_another = facts.id.is_some_and(|id| id_of_path(&path.to_string_lossy()) != Some(&*id));
     if is_another {
         metrics::counter!("tracehouse_store_deletions_refused_total").increment(1);
@@ -461,7 +470,7 @@ fn is_another(place: &FsPath, path: &FsPath) -> bool {
             "a file has the name of one that was to be deleted, and is another: it stays; `tracehouse store repair` gives it its name back"
         );
     }
-    is_another
+    Ok(is_another)
 }
 
 #[cfg(test)]

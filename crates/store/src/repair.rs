@@ -218,6 +218,9 @@ impl Repair<'_> {
 
     /// What stands behind the name of a file that was set aside; `None` if it is not there.
     fn aside_suffix(&self, path: &str) -> Option<&'static str> {
+        if let Some(foreseen) = self.foreseen.get(path) {
+            return Some(foreseen.suffix);
+        }
         ["", RETIRED_SUFFIX, UNKNOWN_SUFFIX].into_iter().find(|suffix| self.place(path, suffix).exists())
     }
 
