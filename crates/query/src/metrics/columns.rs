@@ -15,6 +15,7 @@ use tracehouse_traceql::Intrinsic;
 use super::gather::{Candidate, Gathered, GroupValue, NO_GROUP, Place};
 use super::measure::Cell;
 use super::series::{Run, sorted};
+use super::Steps;
 use crate::candidates::Scan;
 use crate::column_eval::{columns_of, field_of};
 use crate::compile::{Expression, Node};
@@ -216,7 +217,7 @@ pub(super) fn gather_row_group<C: Cell>(
         return Ok(());
     }
     let _lists = rows.hold(rows.count() * (BYTES_PER_ROW + BYTES_PER_ROW_AND_FIELD * run.series.by.len()))?;
-    let starts = if run.steps.count > 1 || gathered.wants_exemplars() { starts(&rows)? } else { Vec::new() };
+    let times = Times::read(&rows, run.steps, gathered.wants_exemplars())?;
     let weights = weights(&rows)?;
     let fields = Fields::read(run, &rows)?;
     if run.question.bounds.exceeded() {
@@ -228,12 +229,12 @@ pub(super) fn gather_row_group<C: Cell>(
     let mut table = GroupTable::new(&fields.by);
     let add = |row: usize, group: u32, gathered: &mut Gathered<C>| {
         let value = if fields.values.is_empty() { 0.0 } else { fields.values[row] };
-        let step = if run.steps.count > 1 { run.steps.of_start(starts[row]) } else { 0 };
+        let step = times.step(row, run.steps);
         let weight = weights.as_ref().map_or(1.0, |weights| weights.of_rows[row]);
         gathered.add(group, step, value, weight);
         if gathered.wants_exemplars() {
             let (file, row_group, row_in_group) = (piece.number, row_group.number as u32, rows.position(row));
-            gathered.offer(group, starts[row], value, Place::Stored { file, row_group, row: row_in_group });
+            gathered.offer(group, times.starts[row], value, Place::Stored { file, row_group, row: row_in_group });
         }
     };
     // Spans without the field, or with something in it that is no number, don't count.
@@ -309,6 +310,30 @@ impl GroupTable {
 fn group_of<C: Cell>(by: &[Codes], codes: &[u32], gathered: &mut Gathered<C>) -> u32 {
     let key: Vec<GroupValue> = by.iter().zip(codes).map(|(field, code)| field.values[*code as usize].clone()).collect();
     gathered.group(&key)
+}
+
+/// When rows begin, as far as a series must know it.
+struct Times {
+    /// The step in which all of them begin; of no meaning if each start is known.
+    only_step: u32,
+    /// Empty if nobody needs them.
+    starts: Vec<i64>,
+}
+
+impl Times {
+    /// Small files and long steps are common: rows of which the file says that all begin in one step are not asked for more.
+    fn read(rows: &Rows<'_>, steps: &Steps, each_is_needed: bool) -> Result<Self> {
+        let range = rows.int_range("start_time").filter(|_| !each_is_needed);
+        match range.and_then(|(first, last)| steps.only_step(first, last)) {
+            Some(only_step) => Ok(Self { only_step, starts: Vec::new() }),
+            None => Ok(Self { only_step: 0, starts: starts(rows)? }),
+        }
+    }
+
+    #[inline]
+    fn step(&self, row: usize, steps: &Steps) -> u32 {
+        self.starts.get(row).map_or(self.only_step, |start| steps.of_start(*start))
+    }
 }
 
 pub(super) fn starts(rows: &Rows<'_>) -> Result<Vec<i64>> {

@@ -75,6 +75,16 @@ impl Steps {
         if self.count == 1 { 0 } else { ((start_unix_nanos - self.first) / self.length) as u32 }
     }
 
+    /// The step in which all begins that begins between two moments; `None` if that may be several, or outside of the range.
+    pub(crate) fn only_step(&self, first: i64, last: i64) -> Option<u32> {
+        // Spans outside of the range were left out before.
+        if self.count == 1 {
+            return Some(0);
+        }
+        let inside = self.range.contains(&first) && self.range.contains(&last);
+        (inside && self.of_start(first) == self.of_start(last)).then(|| self.of_start(first))
+    }
+
     pub(crate) fn seconds(&self) -> f64 {
         self.length as f64 / 1e9
     }

@@ -17,26 +17,41 @@ const RUN_MIN: usize = 8;
 pub(crate) fn put_hybrid(out: &mut Vec<u8>, values: &[u32], width: u32) {
     let width = width.max(1);
     let (mut at, mut literals_begin) = (0, 0);
-    while at < values.len() {
-        let run = run_length(&values[at..]);
+    while let Some(Run { begin, length }) = next_run(values, at) {
+        at = begin + length;
         // A bit-packed stretch holds whole groups, so a run gives it what its last group lacks.
-        let lacking = (GROUP - (at - literals_begin) % GROUP) % GROUP;
-        if run >= RUN_MIN + lacking {
-            put_packed(out, &values[literals_begin..at + lacking], width);
-            put_run(out, run - lacking, values[at], width);
-            at += run;
+        let lacking = (GROUP - (begin - literals_begin) % GROUP) % GROUP;
+        if length >= RUN_MIN + lacking {
+            put_packed(out, &values[literals_begin..begin + lacking], width);
+            put_run(out, length - lacking, values[begin], width);
             literals_begin = at;
-        } else {
-            at += run;
         }
     }
     put_packed(out, &values[literals_begin..], width);
 }
 
-#[inline]
-fn run_length(values: &[u32]) -> usize {
-    let first = values[0];
-    values.iter().position(|&value| value != first).unwrap_or(values.len())
+/// Equal values, one after the other.
+struct Run {
+    begin: usize,
+    length: usize,
+}
+
+/// The first run of at least [`RUN_MIN`] values at a place or behind it, where another value stands before the place.
+///
+/// The last of so many values says first that they are none: where neighbours differ, few of them are looked at.
+fn next_run(values: &[u32], mut at: usize) -> Option<Run> {
+    loop {
+        let window = values.get(at..at + RUN_MIN)?;
+        let last = window[RUN_MIN - 1];
+        match window.iter().rposition(|&value| value != last) {
+            Some(other) => at += other + 1,
+            None => {
+                let behind = &values[at + RUN_MIN..];
+                let further = behind.iter().position(|&value| value != last).unwrap_or(behind.len());
+                return Some(Run { begin: at, length: RUN_MIN + further });
+            }
+        }
+    }
 }
 
 pub(crate) fn put_run(out: &mut Vec<u8>, count: usize, value: u32, width: u32) {
@@ -133,6 +148,24 @@ mod tests {
             let mut decoded = vec![0i32; values.len()];
             prop_assert_eq!(decoder.get_batch(&mut decoded).expect("readable"), values.len());
             prop_assert!(values.iter().zip(&decoded).all(|(&left, &right)| left as i32 == right));
+        }
+
+        #[test]
+        fn runs_are_those_that_each_place_shows(
+            runs in proptest::collection::vec((0u32..3, 1usize..20), 0..60)
+        ) {
+            let values: Vec<u32> = runs.iter().flat_map(|&(value, count)| std::iter::repeat_n(value, count)).collect();
+            let (mut found, mut at) = (Vec::new(), 0);
+            while let Some(Run { begin, length }) = next_run(&values, at) {
+                found.push((begin, length));
+                at = begin + length;
+            }
+            let mut begin = 0;
+            let all = values.chunk_by(|left, right| left == right).map(|run| {
+                begin += run.len();
+                (begin - run.len(), run.len())
+            });
+            prop_assert_eq!(found, all.filter(|run| run.1 >= RUN_MIN).collect::<Vec<_>>());
         }
 
         #[test]

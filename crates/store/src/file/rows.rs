@@ -164,8 +164,8 @@ struct Columns<'a> {
     start: &'a TimestampNanosecondArray,
     duration: &'a Int64Array,
     name: Strings<'a>,
-    kind: Strings<'a>,
-    status: Strings<'a>,
+    kind: Codes<'a>,
+    status: Codes<'a>,
     status_message: Strings<'a>,
     trace_state: Strings<'a>,
     flags: Numbers<'a>,
@@ -180,8 +180,8 @@ struct Columns<'a> {
     scope_dropped: Numbers<'a>,
     resource_schema_url: Strings<'a>,
     resource_dropped: Numbers<'a>,
-    resource: Vec<(&'a str, Promoted<'a>)>,
-    span: Vec<(&'a str, Promoted<'a>)>,
+    resource: PromotedColumns<'a>,
+    span: PromotedColumns<'a>,
     resource_rest: Strings<'a>,
     scope_rest: Strings<'a>,
     span_rest: Option<Map<'a>>,
@@ -192,13 +192,9 @@ struct Columns<'a> {
 impl<'a> Columns<'a> {
     fn new(batch: &'a RecordBatch, layout: &'a Layout) -> Result<Self> {
         let promoted = |attributes: &'a [PromotedAttribute], column_name: fn(&Layout, &str) -> String| {
-            attributes
-                .iter()
-                .filter_map(|attribute| {
-                    let array = batch.column_by_name(&column_name(layout, &attribute.key))?;
-                    Some(Promoted::new(array).map(|values| (attribute.key.as_str(), values)))
-                })
-                .collect::<Result<Vec<_>>>()
+            let array = |key: &'a str| Some((key, batch.column_by_name(&column_name(layout, key))?));
+            let arrays = attributes.iter().filter_map(|attribute| array(&attribute.key));
+            PromotedColumns::new(arrays.collect(), batch.num_rows())
         };
         let strings = |name: &str| Strings::find(batch, name);
         let numbers = |name: &str| Numbers::find(batch, name);
@@ -208,8 +204,8 @@ impl<'a> Columns<'a> {
             start: typed(batch, column::START_TIME)?,
             duration: typed(batch, column::DURATION_NANOS)?,
             name: strings(column::NAME)?,
-            kind: strings(column::KIND)?,
-            status: strings(column::STATUS)?,
+            kind: Codes::new(strings(column::KIND)?, |name| kind::from_name(name).unwrap_or(kind::UNSPECIFIED)),
+            status: Codes::new(strings(column::STATUS)?, |name| status::from_name(name).unwrap_or(status::UNSET)),
             status_message: strings(column::STATUS_MESSAGE)?,
             trace_state: strings(column::TRACE_STATE)?,
             flags: numbers(column::FLAGS)?,
@@ -240,17 +236,15 @@ impl<'a> Columns<'a> {
         let url = self.resource_schema_url.code(row, &mut spans.strings);
         let dropped = self.resource_dropped.value(row) as u32;
         key.extend([u64::from(url), u64::from(dropped)]);
-        for (place, (_, values)) in self.resource.iter_mut().enumerate() {
-            if let Some(value) = values.value(row, &mut spans.strings) {
-                key.extend([place as u64, value.payload()]);
-            }
-        }
+        self.resource.each_of(row, |place, column| {
+            key.extend([place as u64, column.value(row, &mut spans.strings).payload()]);
+        });
         let rest = self.resource_rest.code(row, &mut spans.strings);
         key.push(u64::from(rest));
         if let Some(&known) = owners.resources.get(key.as_slice()) {
             return Ok(known);
         }
-        push_promoted(&mut self.resource, row, &mut spans.strings, &mut spans.resources.attributes);
+        self.resource.push(row, &mut spans.strings, &mut spans.resources.attributes);
         push_json(rest, &mut spans.strings, &mut spans.resources.attributes)?;
         let index = spans.finish_resource(dropped, url);
         owners.resources.insert(key.clone(), index);
@@ -277,7 +271,7 @@ impl<'a> Columns<'a> {
     }
 
     fn push_span_attributes(&mut self, row: usize, spans: &mut SpanBatch) -> Result<()> {
-        push_promoted(&mut self.span, row, &mut spans.strings, &mut spans.attributes);
+        self.span.push(row, &mut spans.strings, &mut spans.attributes);
         match &mut self.span_rest {
             Some(rest) => rest.push(row, &mut spans.strings, &mut spans.attributes),
             None => Ok(()),
@@ -300,8 +294,8 @@ impl<'a> Columns<'a> {
             start_unix_nanos: self.start.value(row),
             duration_nanos: self.duration.value(row),
             name: self.name.code(row, strings),
-            kind: kind::from_name(self.kind.text(row)).unwrap_or(kind::UNSPECIFIED),
-            status_code: status::from_name(self.status.text(row)).unwrap_or(status::UNSET),
+            kind: self.kind.code(row),
+            status_code: self.status.code(row),
             status_message: self.status_message.code(row, strings),
             trace_state: self.trace_state.code(row, strings),
             flags: self.flags.value(row) as u32,
@@ -353,20 +347,6 @@ impl<'a> Columns<'a> {
             );
         }
         Ok(())
-    }
-}
-
-fn push_promoted(
-    columns: &mut [(&str, Promoted<'_>)],
-    row: usize,
-    strings: &mut StringTable,
-    lists: &mut AttributeLists,
-) {
-    for (key, values) in columns {
-        if let Some(value) = values.value(row, strings) {
-            let key = values.key_code(key, strings);
-            lists.push(key, value);
-        }
     }
 }
 
@@ -451,10 +431,83 @@ impl<'a> Strings<'a> {
     }
 }
 
+/// A column of names that stand for numbers.
+struct Codes<'a> {
+    names: Strings<'a>,
+    /// Of the values of a dictionary.
+    of_values: Vec<u8>,
+    of_name: fn(&str) -> u8,
+}
+
+impl<'a> Codes<'a> {
+    fn new(names: Strings<'a>, of_name: fn(&str) -> u8) -> Self {
+        let of_values = match &names {
+            Strings::Dictionary { values, .. } => (0..values.len()).map(|value| of_name(values.value(value))).collect(),
+            Strings::Absent | Strings::View(_) => Vec::new(),
+        };
+        Self { names, of_values, of_name }
+    }
+
+    #[inline]
+    fn code(&self, row: usize) -> u8 {
+        match &self.names {
+            Strings::Dictionary { keys, .. } if keys.is_valid(row) => self.of_values[keys.keys().value(row) as usize],
+            names => (self.of_name)(names.text(row)),
+        }
+    }
+}
+
+/// The columns of promoted attributes.
+struct PromotedColumns<'a> {
+    columns: Vec<Promoted<'a>>,
+    /// A bit for each column that has a value in a row, in so many words for each row: most columns are empty in most rows.
+    present: Vec<u64>,
+    words: usize,
+}
+
+impl<'a> PromotedColumns<'a> {
+    /// `arrays`: with their keys.
+    fn new(arrays: Vec<(&'a str, &'a ArrayRef)>, rows: usize) -> Result<Self> {
+        let words = arrays.len().div_ceil(u64::BITS as usize);
+        let mut present = vec![0; rows * words];
+        for (column, (_, array)) in arrays.iter().enumerate() {
+            let (word, bit) = (column / u64::BITS as usize, 1 << (column % u64::BITS as usize));
+            match array.nulls() {
+                None => (0..rows).for_each(|row| present[row * words + word] |= bit),
+                Some(nulls) => nulls.valid_indices().for_each(|row| present[row * words + word] |= bit),
+            }
+        }
+        let columns = arrays.into_iter().map(|(key, array)| Promoted::new(key, array)).collect::<Result<_>>()?;
+        Ok(Self { columns, present, words })
+    }
+
+    /// Calls a function with each column that has a value in a row, and its place.
+    #[inline]
+    fn each_of(&mut self, row: usize, mut take: impl FnMut(usize, &mut Promoted<'a>)) {
+        for word in 0..self.words {
+            let mut left = self.present[row * self.words + word];
+            while left != 0 {
+                let column = word * u64::BITS as usize + left.trailing_zeros() as usize;
+                left &= left - 1;
+                take(column, &mut self.columns[column]);
+            }
+        }
+    }
+
+    /// Appends the attributes of a row.
+    fn push(&mut self, row: usize, strings: &mut StringTable, lists: &mut AttributeLists) {
+        self.each_of(row, |_, column| {
+            let value = column.value(row, strings);
+            lists.push(column.key_code(strings), value);
+        });
+    }
+}
+
 /// The column of a promoted attribute.
 struct Promoted<'a> {
+    key: &'a str,
     values: PromotedValues<'a>,
-    key: Option<StringCode>,
+    key_code: Option<StringCode>,
 }
 
 enum PromotedValues<'a> {
@@ -465,7 +518,7 @@ enum PromotedValues<'a> {
 }
 
 impl<'a> Promoted<'a> {
-    fn new(array: &'a ArrayRef) -> Result<Self> {
+    fn new(key: &'a str, array: &'a ArrayRef) -> Result<Self> {
         let any = array.as_any();
         let values = if let Some(ints) = any.downcast_ref() {
             PromotedValues::Ints(ints)
@@ -476,24 +529,21 @@ impl<'a> Promoted<'a> {
         } else {
             PromotedValues::Strings(Strings::new(array)?)
         };
-        Ok(Self { values, key: None })
+        Ok(Self { key, values, key_code: None })
     }
 
-    fn key_code(&mut self, key: &str, strings: &mut StringTable) -> StringCode {
-        *self.key.get_or_insert_with(|| strings.intern_str(key))
+    fn key_code(&mut self, strings: &mut StringTable) -> StringCode {
+        *self.key_code.get_or_insert_with(|| strings.intern_str(self.key))
     }
 
+    /// The value of a row that has one.
     #[inline]
-    fn value(&mut self, row: usize, strings: &mut StringTable) -> Option<AttributeValue> {
+    fn value(&mut self, row: usize, strings: &mut StringTable) -> AttributeValue {
         match &mut self.values {
-            PromotedValues::Strings(texts) => {
-                texts.is_valid(row).then(|| AttributeValue::String(texts.code(row, strings)))
-            }
-            PromotedValues::Ints(ints) => ints.is_valid(row).then(|| AttributeValue::Int(ints.value(row))),
-            PromotedValues::Doubles(doubles) => {
-                doubles.is_valid(row).then(|| AttributeValue::Double(doubles.value(row)))
-            }
-            PromotedValues::Bools(bools) => bools.is_valid(row).then(|| AttributeValue::Bool(bools.value(row))),
+            PromotedValues::Strings(texts) => AttributeValue::String(texts.code(row, strings)),
+            PromotedValues::Ints(ints) => AttributeValue::Int(ints.value(row)),
+            PromotedValues::Doubles(doubles) => AttributeValue::Double(doubles.value(row)),
+            PromotedValues::Bools(bools) => AttributeValue::Bool(bools.value(row)),
         }
     }
 }
