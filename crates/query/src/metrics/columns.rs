@@ -12,10 +12,10 @@ use tracehouse_scan::{Columns, Held, Part, Piece, ReadRows, RowGroup, no_room};
 use tracehouse_store::{NumberedColumn, OpenFile, Projection, SpanFile, StringForm};
 use tracehouse_traceql::Intrinsic;
 
+use super::Steps;
 use super::gather::{Candidate, Gathered, GroupValue, NO_GROUP, Place};
 use super::measure::Cell;
 use super::series::{Run, sorted};
-use super::Steps;
 use crate::candidates::Scan;
 use crate::column_eval::{columns_of, field_of};
 use crate::compile::{Expression, Node};

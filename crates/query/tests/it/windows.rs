@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use tracehouse_model::{SpanBatch, SpanFields, SpanId, TenantId, TraceId, status};
-use tracehouse_query::{SearchRequest, Selects};
+use tracehouse_query::{MetricsRequest, SearchRequest, Selects};
 
 use crate::shop::{NOON, Shop, trace_id};
 
@@ -158,4 +158,62 @@ async fn a_catalogue_that_knows_no_ends_loses_nothing() {
     assert_eq!(files_near_noon(&shop).await, 6, "all that do not begin after it");
     assert_eq!(files_near_noon(&shop).await, 5, "each was opened once");
     check(&shop, "without ends").await;
+}
+
+/// How many spans begin in each step, and bytes of files that were read to know it.
+async fn counted(shop: &Shop, range: &Range<i64>, step: i64) -> (i64, Vec<u64>, u64) {
+    let request = MetricsRequest {
+        traceql: "{ } | count_over_time()".to_owned(),
+        start_unix_nanos: range.start,
+        end_unix_nanos: range.end,
+        step_nanos: Some(step),
+        ..MetricsRequest::default()
+    };
+    let answer = shop.engine.metrics(&TenantId::default(), request).await.expect("a valid query");
+    assert_eq!(answer.partial_reason, None);
+    let counts = answer.series[0].values.iter().map(|value| value.unwrap_or(0.0) as u64).collect();
+    (answer.start_unix_nanos, counts, answer.inspected.bytes)
+}
+
+/// Files whose spans begin in one step, those that lie in several, and those at the ends of the range are counted alike.
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_count_in_the_step_in_which_they_begin() {
+    let shop = Shop::open().await;
+    for batch in batches() {
+        shop.append(batch).await;
+    }
+    shop.store.flush().await.expect("the flush succeeds");
+    let ranges = [
+        NOON - 9 * HOUR..NOON + HOUR,
+        NOON - 15 * MINUTE..NOON,
+        NOON - 15 * MINUTE - 1..NOON + 1,
+        NOON - 5 * HOUR + 1..NOON + SECOND,
+    ];
+    for range in ranges {
+        for step in [SECOND, MINUTE, 7 * MINUTE, HOUR, 5 * HOUR, 20 * HOUR] {
+            if (range.end - range.start) / step > 10_000 {
+                continue;
+            }
+            let (first, counts, _) = counted(&shop, &range, step).await;
+            let mut expected = vec![0; counts.len()];
+            let starts = spans().map(|(_, start, _)| start).filter(|start| range.contains(start));
+            starts.for_each(|start| expected[((start - first) / step) as usize] += 1);
+            assert_eq!(counts, expected, "{range:?} in steps of {step}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_all_begin_in_one_step_are_not_read_for_it() {
+    let shop = Shop::open().await;
+    // Both files have spans of an hour.
+    for batch in batches().into_iter().take(2) {
+        shop.append(batch).await;
+    }
+    shop.store.flush().await.expect("the flush succeeds");
+    let range = NOON - 9 * HOUR..NOON;
+    let (_, _, of_hours) = counted(&shop, &range, HOUR).await;
+    let (_, _, of_seconds) = counted(&shop, &range, 10 * SECOND).await;
+    assert_eq!(of_hours, 0, "each file lies within an hour");
+    assert!(of_seconds > 0);
 }
