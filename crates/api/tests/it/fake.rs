@@ -186,7 +186,12 @@ impl Answers for Fake {
         Ok(self.texts(&["GET /", "GET /cart"]))
     }
 
-    async fn operations_by_kind(&self, _: &Tenants, service: Option<&str>) -> Result<Listing<Operation>, QueryError> {
+    async fn operations_by_kind(
+        &self,
+        _: &Tenants,
+        service: Option<&str>,
+        _: &Among,
+    ) -> Result<Listing<Operation>, QueryError> {
         self.asked.lock().push(format!("operations by kind {service:?}"));
         let operation = |(name, kind): (&str, u8)| Operation { name: name.to_owned(), kind };
         let all = [("GET /", kind::CLIENT), ("GET /", kind::SERVER), ("GET /cart", kind::UNSPECIFIED)];
