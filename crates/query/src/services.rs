@@ -106,3 +106,10 @@ pub(crate) fn names_services_in_lists(listed: &FileContents) -> bool {
     let mut of_key = listed.resource_keys.iter().filter(|known| known.key == SERVICE_NAME);
     !listed.lists_all(NameList::ResourceKeys) || of_key.any(|known| known.value_type.is_none())
 }
+
+/// The columns of a file that hold the names of services, whatever their type.
+pub(crate) fn columns_of_services(open: &OpenFile) -> impl Iterator<Item = &'static str> {
+    let has_column = open.layout().resource_column(SERVICE_NAME).is_some();
+    let has_others = !open.holds_alone("resource.service.name");
+    has_column.then_some("resource.service.name").into_iter().chain(has_others.then_some("resource_attributes"))
+}
