@@ -116,10 +116,9 @@ pub(crate) fn attribute_values(
         }
         let asked = Asked::Attribute(scope, key.to_owned());
         let of_file = known.of_file(question, file, asked, |open, values| {
-            let is_full = |values: &Values| values.full();
             each_value_of_file(open, &contents, (scope, key), bounds, |value| {
                 values.add(value);
-                !is_full(values)
+                !values.full()
             })
         });
         complete &= of_file.complete;
