@@ -48,6 +48,7 @@ pub trait Answers: Send + Sync + 'static {
         &self,
         tenants: &Tenants,
         service: Option<&str>,
+        among: &Among,
     ) -> Result<Listing<Operation>, QueryError>;
     async fn attribute_keys(
         &self,
@@ -161,8 +162,9 @@ impl Answers for Engines {
         &self,
         tenants: &Tenants,
         service: Option<&str>,
+        among: &Among,
     ) -> Result<Listing<Operation>, QueryError> {
-        self.engine.of(tenants).operations_by_kind(service).await
+        self.engine.of(tenants).operations_by_kind(service, among).await
     }
 
     async fn attribute_keys(

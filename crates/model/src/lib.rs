@@ -45,7 +45,7 @@ pub use hashing::{SeededEntry, SeededMap, SeededSet, SeededState};
 pub use ids::{IdError, SpanId, TraceId};
 pub use limits::Limits;
 pub use marks::Marks;
-pub use service::UNKNOWN_SERVICE;
+pub use service::{UNKNOWN_SERVICE, shown_service_of};
 pub use span::{Event, Link, Span};
 pub use strings::{StringCode, StringTable};
 pub use tenant::{TENANT_HEADER, TenantError, TenantId, Tenants};

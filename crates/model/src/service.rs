@@ -11,9 +11,8 @@ pub const UNKNOWN_SERVICE: &str = "unknown_service";
 
 impl SpanBatch {
     /// The name under which answers show the service of a resource, and by which its spans are found: `service.name`; a number
-    /// or truth value as a text; of a list the first that has a name; [`UNKNOWN_SERVICE`] where it is missing, empty or something
-    /// else. Languages that ask for the
-    /// attribute itself go by [`SpanBatch::service_name`].
+    /// or truth value as a text; of a list the first that has a name, also in a list within it; [`UNKNOWN_SERVICE`] where it is
+    /// missing, empty or something else. Languages that ask for the attribute itself go by [`SpanBatch::service_name`].
     pub fn shown_service(&self, resource: usize) -> Cow<'_, str> {
         let name = self.resources.service_name[resource];
         if name != 0 {
@@ -21,7 +20,7 @@ impl SpanBatch {
         }
         let key = self.strings.find(b"service.name");
         let value = key.and_then(|key| self.resources.attributes.get(resource, key));
-        shown_instead(value.map(|value| value.resolve(&self.strings)).as_ref())
+        shown_service_of(value.map(|value| value.resolve(&self.strings)).as_ref())
     }
 
     /// Gives every resource the name that answers show, for batches that are made for an answer.
@@ -42,12 +41,12 @@ impl Span {
             return Cow::Borrowed(&self.service_name);
         }
         let named = self.resource_attributes.iter().find(|(key, _)| key == "service.name");
-        shown_instead(named.map(|(_, value)| value))
+        shown_service_of(named.map(|(_, value)| value))
     }
 }
 
-/// What is shown of a `service.name` that is no text, or an empty one.
-fn shown_instead(value: Option<&AnyValue>) -> Cow<'static, str> {
+/// The name of a service of which this is the `service.name`, as [`SpanBatch::shown_service`] gives it.
+pub fn shown_service_of(value: Option<&AnyValue>) -> Cow<'static, str> {
     value.and_then(name_in).map_or(Cow::Borrowed(UNKNOWN_SERVICE), Cow::Owned)
 }
 
@@ -58,7 +57,7 @@ fn name_in(value: &AnyValue) -> Option<String> {
         AnyValue::Int(value) => Some(value.to_string()),
         AnyValue::Double(value) => (!value.is_nan()).then(|| double_text(*value)),
         AnyValue::Bool(value) => Some(value.to_string()),
-        AnyValue::Array(items) => items.iter().filter(|item| !matches!(item, AnyValue::Array(_))).find_map(name_in),
+        AnyValue::Array(items) => items.iter().find_map(name_in),
         AnyValue::Empty | AnyValue::Bytes(_) | AnyValue::KeyValueList(_) => None,
     }
 }
@@ -83,6 +82,7 @@ mod tests {
             (Some(AnyValue::Double(1e300)), "1e+300"),
             (Some(AnyValue::Array(vec![AnyValue::Double(f64::NAN), AnyValue::String("l".to_owned())])), "l"),
             (Some(AnyValue::Array(vec![AnyValue::String(String::new())])), UNKNOWN_SERVICE),
+            (Some(AnyValue::Array(vec![AnyValue::Array(vec![AnyValue::Empty, AnyValue::Int(7)])])), "7"),
             (Some(AnyValue::Bool(true)), "true"),
             (Some(AnyValue::Bytes(vec![1])), UNKNOWN_SERVICE),
         ];

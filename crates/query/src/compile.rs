@@ -9,7 +9,6 @@ use tracehouse_traceql::{
 };
 
 use crate::error::QueryError;
-use crate::names::is_no_listed_service;
 use crate::request::{Condition, Operator, Scope, SearchRequest};
 use crate::shown::narrowed;
 
@@ -306,27 +305,29 @@ pub(crate) fn truth(value: bool) -> FieldExpr {
     literal(Static::Bool(value))
 }
 
-/// The spans whose service answers show under a name.
+/// The spans whose service answers show under a name, and those that have it in a list among others.
 fn service_condition(name: &str) -> FieldExpr {
+    let field = || attribute(AttributeScope::Resource, "service.name");
+    let text = || compare(ComparisonOp::Equal, field(), Static::String(name.to_owned()));
+    if name == UNKNOWN_SERVICE {
+        return FieldExpr::logical(LogicalOp::Or, text(), no_service_name());
+    }
+    attribute_condition(field(), Operator::Equal, name)
+}
+
+/// The spans whose service has no name to be shown under: neither a text nor a number nor a truth value.
+pub(crate) fn no_service_name() -> FieldExpr {
     use ComparisonOp::{Equal, Greater, LessEqual, Matches};
     let field = || attribute(AttributeScope::Resource, "service.name");
-    let is_plain = !is_no_listed_service(name);
-    if name != UNKNOWN_SERVICE {
-        let text = || compare(Equal, field(), Static::String(name.to_owned()));
-        return if is_plain { text() } else { attribute_condition(field(), Operator::Equal, name) };
-    }
-    // Neither a text nor a number nor a truth value.
-    let shown_otherwise = [
+    let named = [
         compare(Matches, field(), Static::String("(?s).+".to_owned())),
         compare(LessEqual, field(), Static::Int(0)),
         compare(Greater, field(), Static::Int(0)),
         compare(Equal, field(), Static::Bool(true)),
         compare(Equal, field(), Static::Bool(false)),
     ];
-    let any = FieldExpr::Logical { op: LogicalOp::Or, terms: shown_otherwise.to_vec(), at: HERE };
-    let unnamed = FieldExpr::Not { operand: Box::new(any), at: HERE };
-    let named = compare(Equal, field(), Static::String(name.to_owned()));
-    FieldExpr::Logical { op: LogicalOp::Or, terms: vec![named, unnamed], at: HERE }
+    let any = FieldExpr::Logical { op: LogicalOp::Or, terms: named.to_vec(), at: HERE };
+    FieldExpr::Not { operand: Box::new(any), at: HERE }
 }
 
 pub(crate) fn attribute_scope(scope: Scope) -> AttributeScope {

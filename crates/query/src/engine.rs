@@ -10,12 +10,14 @@ use tracehouse_scan::{Bounds, EndedEarly, Limits, Places, Pool, Reach, Window};
 use tracehouse_store::Store;
 use tracehouse_traceql::{ComparisonOp, FieldExpr, Intrinsic, Query, QueryExpr, Static, conditions_of_unfinished};
 
+use crate::attribute_values::{Kept, attribute_values, field_of, field_values};
 use crate::compile::{Expression, compare, condition_expr, conditions_of, intrinsic};
 use crate::error::QueryError;
 use crate::explain::{explain, window_of};
+use crate::known_values::KnownValues;
 use crate::metrics::{MetricsPlan, metrics};
-use crate::names::{self, KnownValues};
-use crate::operations::operations_by_kind;
+use crate::names;
+use crate::operations::{operations, operations_by_kind};
 use crate::plan::{Plan, all_of};
 use crate::question::Question;
 use crate::request::{
@@ -23,6 +25,7 @@ use crate::request::{
     Scope, SearchAnswer, SearchRequest, Trace, TraceDetail,
 };
 use crate::search::search;
+use crate::services::{SERVICE_NAME, services, services_among};
 use crate::together::Together;
 use crate::trace::{self, TraceQuestion};
 
@@ -62,6 +65,7 @@ impl Default for QueryLimits {
 }
 
 /// Answers questions about what a store holds.
+#[derive(Clone)]
 pub struct QueryEngine {
     store: Arc<Store>,
     limits: QueryLimits,
@@ -96,6 +100,12 @@ impl QueryEngine {
 
     pub(crate) fn limits(&self) -> &QueryLimits {
         &self.limits
+    }
+
+    /// The same for questions that may take no longer than this.
+    pub(crate) fn within(&self, time_max: Duration) -> Self {
+        let limits = QueryLimits { time_max: self.limits.time_max.min(time_max), ..self.limits.clone() };
+        Self { limits, ..self.clone() }
     }
 
     /// A trace, with at most `spans_max` of its spans; `None` if no span of it is stored.
@@ -161,14 +171,13 @@ impl QueryEngine {
     }
 
     pub async fn services(&self, tenant: &TenantId, among: &Among) -> Result<Listing<String>, QueryError> {
-        if !conditions(among).is_empty() {
-            return self.names_of("resource.service.name", tenant, among).await;
-        }
-        let range = range_of(among)?;
-        let limits = self.limits_for_names();
-        let known = self.known_values.clone();
-        let work = move |question: Question<'_>| Ok(names::services(question, &range, &known));
-        self.run_within("services", tenant, Copies::Left, limits, window_of_names(among)?, work).await
+        let (range, conditions, known) = (range_of(among)?, conditions(among), self.known_values.clone());
+        let (copies, limits) = (Copies::Left, self.limits_for_names());
+        let work = move |question: Question<'_>| match conditions.as_slice() {
+            [] => services(question, &range, &known),
+            conditions => services_among(question, conditions, &range),
+        };
+        self.run_within("services", tenant, copies, limits, window_of_names(among)?, work).await
     }
 
     /// Names of spans, of one service or of all.
@@ -179,17 +188,16 @@ impl QueryEngine {
         among: &Among,
     ) -> Result<Listing<String>, QueryError> {
         if service.is_none() && !conditions(among).is_empty() {
-            return self.names_of("name", tenant, among).await;
-        }
-        if service.is_some_and(names::is_no_listed_service) {
-            // Files list the names of spans by services whose name is a text.
-            let counted = self.operations_by_kind(tenant, service).await?;
-            let mut items: Vec<String> = counted.items.into_iter().map(|operation| operation.name).collect();
-            items.dedup();
-            return Ok(Listing { items, complete: counted.complete, partial_reason: counted.partial_reason });
+            let found = self.field_values(tenant, "name", names::NAMES_MAX, among).await?;
+            let named = found.items.into_iter().map(|seen| seen.value).filter(|name| !name.is_empty());
+            return Ok(Listing {
+                items: named.collect(),
+                complete: found.complete,
+                partial_reason: found.partial_reason,
+            });
         }
         let (service, range, limits) = (service.map(str::to_owned), range_of(among)?, self.limits_for_names());
-        let work = move |question: Question<'_>| names::operations(question, &range, service.as_deref());
+        let work = move |question: Question<'_>| operations(question, &range, service.as_deref());
         self.run_within("operations", tenant, Copies::Left, limits, window_of_names(among)?, work).await
     }
 
@@ -199,16 +207,11 @@ impl QueryEngine {
         &self,
         tenant: &TenantId,
         service: Option<&str>,
+        among: &Among,
     ) -> Result<Listing<Operation>, QueryError> {
-        let (service, limits) = (service.map(str::to_owned), self.limits_for_names());
-        let work = move |question: Question<'_>| operations_by_kind(question, &names::ALL_TIME, service.as_deref());
-        self.run_within("operations", tenant, Copies::Left, limits, Window::starting(names::ALL_TIME), work).await
-    }
-
-    async fn names_of(&self, field: &str, tenant: &TenantId, among: &Among) -> Result<Listing<String>, QueryError> {
-        let found = self.field_values(tenant, field, names::NAMES_MAX, among).await?;
-        let named = found.items.into_iter().map(|seen| seen.value).filter(|name| !name.is_empty());
-        Ok(Listing { items: named.collect(), complete: found.complete, partial_reason: found.partial_reason })
+        let (service, range, limits) = (service.map(str::to_owned), range_of(among)?, self.limits_for_names());
+        let work = move |question: Question<'_>| operations_by_kind(question, &range, service.as_deref());
+        self.run_within("operations", tenant, Copies::Left, limits, window_of_names(among)?, work).await
     }
 
     pub async fn attribute_keys(
@@ -244,11 +247,10 @@ impl QueryEngine {
         among: &Among,
     ) -> Result<Listing<AttributeValueSeen>, QueryError> {
         if matches!(scope, Scope::Event | Scope::Link) || !conditions(among).is_empty() {
-            return self.field_values(tenant, &names::field_of(scope, key), limit, among).await;
+            return self.field_values(tenant, &field_of(scope, key), limit, among).await;
         }
         let (range, key, known) = (range_of(among)?, key.to_owned(), self.known_values.clone());
-        let work =
-            move |question: Question<'_>| Ok(names::attribute_values(question, &range, scope, &key, limit, &known));
+        let work = move |question: Question<'_>| Ok(attribute_values(question, &range, scope, &key, limit, &known));
         self.run_within(
             "attribute_values",
             tenant,
@@ -273,15 +275,16 @@ impl QueryEngine {
             // What all traces have is what all roots have, which needs no traces put together.
             _ if !conditions.is_empty() => None,
             Intrinsic::TraceRootName => Some(Intrinsic::Name.name().to_owned()),
-            Intrinsic::TraceRootService => Some(names::field_of(Scope::Resource, "service.name")),
+            Intrinsic::TraceRootService => Some(field_of(Scope::Resource, SERVICE_NAME)),
             _ => None,
         };
         let mut found = match of_root {
             Some(field) => {
                 let is_root = compare(ComparisonOp::Equal, intrinsic(Intrinsic::ParentId), Static::Nil);
-                self.values_of(tenant, &field, limit, among, vec![is_root]).await?
+                // The field of the trace is the text, and no other name of its root.
+                self.values_of(tenant, (&field, Kept::Texts), limit, among, vec![is_root]).await?
             }
-            None => self.values_of(tenant, wanted.name(), limit, among, conditions).await?,
+            None => self.values_of(tenant, (wanted.name(), Kept::All), limit, among, conditions).await?,
         };
         found.items.retain(|seen| !seen.value.is_empty());
         Ok(found)
@@ -295,19 +298,19 @@ impl QueryEngine {
         limit: usize,
         among: &Among,
     ) -> Result<Listing<AttributeValueSeen>, QueryError> {
-        self.values_of(tenant, field, limit, among, conditions(among)).await
+        self.values_of(tenant, (field, Kept::All), limit, among, conditions(among)).await
     }
 
     async fn values_of(
         &self,
         tenant: &TenantId,
-        field: &str,
+        (field, kept): (&str, Kept),
         limit: usize,
         among: &Among,
         conditions: Vec<FieldExpr>,
     ) -> Result<Listing<AttributeValueSeen>, QueryError> {
         let (range, field) = (range_of(among)?, field.to_owned());
-        let work = move |question: Question<'_>| names::field_values(question, &field, &conditions, &range, limit);
+        let work = move |question: Question<'_>| field_values(question, &field, &conditions, &range, kept, limit);
         self.run_within(
             "field_values",
             tenant,
@@ -320,7 +323,7 @@ impl QueryEngine {
     }
 
     /// Somebody waits for names while typing.
-    fn limits_for_names(&self) -> QueryLimits {
+    pub(crate) fn limits_for_names(&self) -> QueryLimits {
         QueryLimits { time_max: self.limits.time_max.min(NAMES_TIME_MAX), ..self.limits.clone() }
     }
 

@@ -18,6 +18,7 @@
 
 mod answer_text;
 mod assemble;
+mod attribute_values;
 mod candidates;
 mod column_eval;
 mod compile;
@@ -28,6 +29,7 @@ mod error;
 mod evaluate;
 mod explain;
 mod halves;
+mod known_values;
 mod mask;
 mod metrics;
 mod names;
@@ -37,6 +39,7 @@ mod question;
 mod request;
 mod row_eval;
 mod search;
+mod services;
 mod shares;
 mod shown;
 mod together;

@@ -23,6 +23,7 @@ use crate::plan::Plan;
 use crate::question::Question;
 use crate::request::{MatchedSpan, MatchedSpanset, SearchAnswer, SearchRequest, ServiceCount, TraceSummary};
 use crate::row_eval::{RowExpression, TraceFacts};
+use crate::services::columns_of_services;
 use crate::shares::candidate_bytes_max;
 use crate::shown::{Driver, all_hold, columns_of_conditions, depend_on_contents, inexact};
 use crate::whereabouts::Whereabouts;
@@ -36,7 +37,7 @@ const ASSEMBLED_AT_ONCE_MAX: usize = 2048;
 const FILES_OF_SHORT_SEARCH: u64 = 4;
 
 /// What the line of a trace in a list is made from.
-const SUMMARY_COLUMNS: [&str; 4] = ["name", "kind", "status", "resource.service.name"];
+const SUMMARY_COLUMNS: [&str; 3] = ["name", "kind", "status"];
 
 pub(crate) fn search(question: Question<'_>, plan: &Plan, request: &SearchRequest) -> SearchAnswer {
     let mut trace = plan.drivers.trace.clone();
@@ -211,15 +212,12 @@ impl Search<'_> {
 
     fn columns(&self, open: &OpenFile) -> Vec<String> {
         let shown = self.plan.shown.iter().map(|field| &field.expression);
-        let mut columns: SeededSet<String> = SUMMARY_COLUMNS.iter().map(|name| (*name).to_owned()).collect();
+        let mut columns: SeededSet<String> =
+            SUMMARY_COLUMNS.into_iter().chain(columns_of_services(open)).map(str::to_owned).collect();
         for expression in self.plan.expressions().into_iter().chain(shown) {
             columns.extend(columns_of(expression, open.layout()));
         }
         columns.extend(columns_of_conditions(self.scan.exactly, open.layout()));
-        // Names of services that are no texts are there.
-        if !open.holds_alone("resource.service.name") {
-            columns.insert("resource_attributes".to_owned());
-        }
         columns.into_iter().collect()
     }
 

@@ -7,6 +7,7 @@ mod trace;
 
 use std::future::Future;
 use std::ops::Range;
+use std::time::Duration;
 
 use tracehouse_model::{AnyValue, SeededSet, Span, SpanId, TenantId, Tenants, TraceId};
 use tracehouse_scan::Reservation;
@@ -62,8 +63,20 @@ impl<'a> Together<'a> {
         Self { engine, tenants }
     }
 
-    /// Asks one tenant after the other, as long as there is time and memory.
-    async fn each<T, F>(&self, ask: impl Fn(TenantId) -> F) -> Result<Asked<T>, QueryError>
+    async fn each<T, F>(&self, ask: impl Fn(QueryEngine, TenantId) -> F) -> Result<Asked<T>, QueryError>
+    where
+        F: Future<Output = Result<T, QueryError>>,
+    {
+        self.each_within(self.engine.limits().time_max, ask).await
+    }
+
+    /// Asks one tenant after the other, as long as there is time and memory: each by an engine that may take what is left of the
+    /// time for the whole question.
+    async fn each_within<T, F>(
+        &self,
+        time_max: Duration,
+        ask: impl Fn(QueryEngine, TenantId) -> F,
+    ) -> Result<Asked<T>, QueryError>
     where
         F: Future<Output = Result<T, QueryError>>,
     {
@@ -73,11 +86,12 @@ impl<'a> Together<'a> {
         for (number, tenant) in tenants.iter().enumerate() {
             let cut = |why: &str| Some(format!("{number} of {} tenants were asked: {why}", tenants.len()));
             let took = self.engine.clock().monotonic().saturating_sub(begin);
-            if number > 0 && took >= self.engine.limits().time_max {
+            let left = time_max.saturating_sub(took);
+            if number > 0 && left.is_zero() {
                 asked.cut = cut("the time for a query was used up");
                 break;
             }
-            match ask(tenant.clone()).await {
+            match ask(self.engine.within(left), tenant.clone()).await {
                 Ok(answer) => asked.answers.push((tenant.clone(), answer)),
                 // The answers before this one hold the memory: it is waited for in vain.
                 Err(QueryError::Memory) if number > 0 => {
@@ -95,7 +109,9 @@ impl<'a> Together<'a> {
         if let Some(tenant) = self.tenants.only() {
             return self.engine.trace(tenant, id, spans_max, detail).await;
         }
-        let ask = |tenant| async move { or_unreadable(self.engine.trace(&tenant, id, spans_max, detail).await) };
+        let ask = |engine: QueryEngine, tenant| async move {
+            or_unreadable(engine.trace(&tenant, id, spans_max, detail).await)
+        };
         let asked = self.each(ask).await?;
         let (parts, reasons) = found(asked);
         if parts.is_empty() {
@@ -115,7 +131,7 @@ impl<'a> Together<'a> {
         if let Some(tenant) = self.tenants.only() {
             return self.engine.span(tenant, id, span).await;
         }
-        let ask = |tenant| async move { or_unreadable(self.engine.span(&tenant, id, span).await) };
+        let ask = |engine: QueryEngine, tenant| async move { or_unreadable(engine.span(&tenant, id, span).await) };
         let asked = self.each(ask).await?;
         let (spans, reasons) = found(asked);
         let named = spans.into_iter().map(|(tenant, mut span): (TenantId, Span)| {
@@ -135,7 +151,7 @@ impl<'a> Together<'a> {
             return self.engine.search(tenant, request).await;
         }
         let asked_for = &request;
-        let ask = |tenant| async move { self.engine.search(&tenant, asked_for.clone()).await };
+        let ask = |engine: QueryEngine, tenant| async move { engine.search(&tenant, asked_for.clone()).await };
         Ok(searches(self.each(ask).await?, request.limit))
     }
 
@@ -147,14 +163,14 @@ impl<'a> Together<'a> {
         }
         let share = |most: usize| most.div_ceil(self.tenants.all().len());
         let of_each = &MetricsRequest { exemplars_in_all_max: request.exemplars_in_all_max.map(share), ..request };
-        let ask = |tenant| async move { self.engine.metrics(&tenant, of_each.clone()).await };
+        let ask = |engine: QueryEngine, tenant| async move { engine.metrics(&tenant, of_each.clone()).await };
         Ok(series(self.each(ask).await?))
     }
 
     /// How a TraceQL query would run: the plan is the same for each tenant, what it would read is added up.
     pub async fn explain(&self, traceql: &str, range: Range<i64>) -> Result<Explanation, QueryError> {
         let range = &range;
-        let ask = |tenant| async move { self.engine.explain(&tenant, traceql, range.clone()).await };
+        let ask = |engine: QueryEngine, tenant| async move { engine.explain(&tenant, traceql, range.clone()).await };
         let mut explanations = self.each(ask).await?.answers.into_iter().map(|(_, explanation)| explanation);
         let mut all = explanations.next().unwrap_or_default();
         for explanation in explanations {
@@ -168,19 +184,23 @@ impl<'a> Together<'a> {
 
     /// Names of services.
     pub async fn services(&self, among: &Among) -> Result<Listing<String>, QueryError> {
-        let ask = |tenant| async move { self.engine.services(&tenant, among).await };
+        let ask = |engine: QueryEngine, tenant| async move { engine.services(&tenant, among).await };
         self.listing(ask, NAMES_MAX).await
     }
 
     /// Names of spans, of one service or of all.
     pub async fn operations(&self, service: Option<&str>, among: &Among) -> Result<Listing<String>, QueryError> {
-        let ask = |tenant| async move { self.engine.operations(&tenant, service, among).await };
+        let ask = |engine: QueryEngine, tenant| async move { engine.operations(&tenant, service, among).await };
         self.listing(ask, NAMES_MAX).await
     }
 
     /// Names of spans, once for each kind that spans of the name have.
-    pub async fn operations_by_kind(&self, service: Option<&str>) -> Result<Listing<Operation>, QueryError> {
-        let ask = |tenant| async move { self.engine.operations_by_kind(&tenant, service).await };
+    pub async fn operations_by_kind(
+        &self,
+        service: Option<&str>,
+        among: &Among,
+    ) -> Result<Listing<Operation>, QueryError> {
+        let ask = |engine: QueryEngine, tenant| async move { engine.operations_by_kind(&tenant, service, among).await };
         self.listing(ask, usize::MAX).await
     }
 
@@ -190,7 +210,7 @@ impl<'a> Together<'a> {
         scope: Option<Scope>,
         among: &Among,
     ) -> Result<Listing<AttributeKey>, QueryError> {
-        let ask = |tenant| async move { self.engine.attribute_keys(&tenant, scope, among).await };
+        let ask = |engine: QueryEngine, tenant| async move { engine.attribute_keys(&tenant, scope, among).await };
         self.listing(ask, NAMES_MAX).await
     }
 
@@ -202,7 +222,9 @@ impl<'a> Together<'a> {
         limit: usize,
         among: &Among,
     ) -> Result<Listing<AttributeValueSeen>, QueryError> {
-        let ask = |tenant| async move { self.engine.attribute_values(&tenant, scope, key, limit, among).await };
+        let ask = |engine: QueryEngine, tenant| async move {
+            engine.attribute_values(&tenant, scope, key, limit, among).await
+        };
         self.listing(ask, limit).await
     }
 
@@ -213,18 +235,24 @@ impl<'a> Together<'a> {
         limit: usize,
         among: &Among,
     ) -> Result<Listing<AttributeValueSeen>, QueryError> {
-        let ask = |tenant| async move { self.engine.intrinsic_values(&tenant, intrinsic, limit, among).await };
+        let ask = |engine: QueryEngine, tenant| async move {
+            engine.intrinsic_values(&tenant, intrinsic, limit, among).await
+        };
         self.listing(ask, limit).await
     }
 
     /// What any of the tenants has, each item once, at most `limit`.
-    async fn listing<T: Ord, F>(&self, ask: impl Fn(TenantId) -> F, limit: usize) -> Result<Listing<T>, QueryError>
+    async fn listing<T: Ord, F>(
+        &self,
+        ask: impl Fn(QueryEngine, TenantId) -> F,
+        limit: usize,
+    ) -> Result<Listing<T>, QueryError>
     where
         F: Future<Output = Result<Listing<T>, QueryError>>,
     {
         match self.tenants.only() {
-            Some(tenant) => ask(tenant.clone()).await,
-            None => Ok(union(self.each(ask).await?, limit)),
+            Some(tenant) => ask(self.engine.clone(), tenant.clone()).await,
+            None => Ok(union(self.each_within(self.engine.limits_for_names().time_max, ask).await?, limit)),
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::copies::Sources;
 use crate::error::QueryError;
 use crate::question::Question;
 use crate::request::{Trace, TraceDetail};
+use crate::services::columns_of_services;
 
 /// What a portion may take while it is read.
 const PORTION_BYTES: usize = 4 << 20;
@@ -352,12 +353,7 @@ impl TraceQuestion {
             TraceDetail::Whole | TraceDetail::Texts => None,
             TraceDetail::Outline if self.reads_whole => None,
             TraceDetail::Outline => {
-                let has_column = open.layout().resource_column("service.name").is_some();
-                // Names of services that are no texts are not in the column.
-                let has_others = !open.holds_alone("resource.service.name");
-                let services = has_column.then_some("resource.service.name").into_iter();
-                let services = services.chain(has_others.then_some("resource_attributes"));
-                Some(OUTLINE_COLUMNS.into_iter().chain(services).map(str::to_owned).collect())
+                Some(OUTLINE_COLUMNS.into_iter().chain(columns_of_services(open)).map(str::to_owned).collect())
             }
         }
     }

@@ -26,6 +26,7 @@ use tracehouse_store::Store;
 
 use crate::answer::{Collected, Cut, collect, plain_schema};
 use crate::error::SqlError;
+use crate::extremes::extremes;
 use crate::functions::functions;
 use crate::limits::{Amounts, BoundedOperators, Bounds, bounded_functions, check_windows};
 use crate::plan::{Checkpoint, GuardBatches, ReadAttributesAsColumns, SpansTable, watched, with_checkpoints};
@@ -335,6 +336,9 @@ impl Session {
         let context = SessionContext::new_with_state(builder.with_scalar_functions(bounded).build());
         for function in functions() {
             context.register_udf(function.as_ref().clone());
+        }
+        for function in extremes() {
+            context.register_udaf(function);
         }
         // On a thread of the statement: telling copies may read files.
         let snapshot = self.store.snapshot(&self.tenant);

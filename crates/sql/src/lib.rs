@@ -28,6 +28,7 @@
 mod answer;
 mod engine;
 mod error;
+mod extremes;
 mod functions;
 mod limits;
 mod plan;

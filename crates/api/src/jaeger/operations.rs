@@ -24,7 +24,7 @@ pub(super) async fn operations(
         let expected = "one of internal, server, client, producer, consumer";
         return Err(Problem::parameter("spanKind", span_kind, expected));
     }
-    let counted = state.answers.operations_by_kind(tenants, service).await?;
+    let counted = state.answers.operations_by_kind(tenants, service, &Among::default()).await?;
     let shown = |known: u8| if known == kind::UNSPECIFIED { "" } else { kind::name(known) };
     let of_kind = counted.items.into_iter().filter(|operation| asked.is_none_or(|asked| asked == operation.kind));
     let items = of_kind.map(|operation| Operation { name: operation.name, span_kind: shown(operation.kind) });

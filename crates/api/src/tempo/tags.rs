@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
-use tracehouse_model::Tenants;
+use tracehouse_model::{Tenants, parse_double};
 use tracehouse_query::{Among, AttributeKey, AttributeValueSeen, Listing, Scope};
 
 use super::form::respond;
@@ -20,7 +20,6 @@ use crate::proto::tempopb::{
 use crate::scope::{parse_scope, scope_name};
 use crate::state::ApiState;
 
-const SERVICE_NAME: &str = "service.name";
 const ITEMS_DEFAULT: usize = 1000;
 const ITEMS_MAX: usize = 10_000;
 
@@ -221,15 +220,14 @@ pub(super) async fn values(
     let ValuesAsked { tag, among, limit } = asked;
     let (scope, key) = scope_and_key(&tag);
     let offered = if scope.is_none() { values_of(&key) } else { None };
-    let of_services = key == SERVICE_NAME && matches!(scope, None | Some(Scope::Either | Scope::Resource));
-    let found = match offered {
+    let mut found = match offered {
         Some(Values::NotOffered) => Listing { items: Vec::new(), complete: true, partial_reason: None },
         Some(Values::Keywords(words)) => typed("keyword", words.iter().map(|word| (*word).to_owned()), true),
         Some(Values::SpanNames) => strings(state.answers.operations(tenants, None, &among).await?),
         Some(Values::Texts(intrinsic)) => state.answers.intrinsic_values(tenants, intrinsic, limit, &among).await?,
-        None if of_services => strings(state.answers.services(tenants, &among).await?),
         None => state.answers.attribute_values(tenants, scope.unwrap_or(Scope::Either), &key, limit, &among).await?,
     };
+    found.items.retain(can_be_asked_for);
     let complete = found.complete && found.items.len() <= limit;
     let unread = found.partial_reason;
     let value =
@@ -239,12 +237,15 @@ pub(super) async fn values(
     Ok(Found { answer: SearchTagValuesV2Response { tag_values }, partial_reason })
 }
 
+/// Whether a query can say the value, which no literal does of an infinite number, nor of what is none.
+fn can_be_asked_for(seen: &AttributeValueSeen) -> bool {
+    seen.value_type != "double" || parse_double(&seen.value).is_some_and(f64::is_finite)
+}
+
 /// As Tempo writes a value.
 fn text_of(seen: &AttributeValueSeen) -> String {
-    match seen.value.parse::<f64>() {
-        Ok(value) if seen.value_type == "double" && value.is_finite() => float_text(value),
-        _ => seen.value.clone(),
-    }
+    let double = if seen.value_type == "double" { parse_double(&seen.value) } else { None };
+    double.map_or_else(|| seen.value.clone(), float_text)
 }
 
 /// As Tempo calls a type of values.

@@ -36,7 +36,7 @@ pub(super) fn search_request(parameters: &Parameters, now_unix_nanos: i64) -> Re
         let detail = format!("more than {TERMS_MAX} terms; use fewer");
         return Err(Problem::invalid_parameter("annotationQuery", detail));
     }
-    conditions.extend(terms.into_iter().map(str::trim).filter(|term| !term.is_empty()).map(term_condition));
+    conditions.extend(terms.into_iter().filter(|term| !term.trim().is_empty()).map(term_condition));
     let range = time_range(parameters, now_unix_nanos)?;
     Ok(SearchRequest {
         conditions,
@@ -49,19 +49,29 @@ pub(super) fn search_request(parameters: &Parameters, now_unix_nanos: i64) -> Re
     })
 }
 
-/// `key=value` is a tag; a term by itself is an annotation, or the key of a tag.
+/// `key=value` is a tag; a term by itself is an annotation, or the key of a tag. Zipkin takes spaces away from both ends of keys, values
+/// and terms; what has them is found as well.
 fn term_condition(term: &str) -> Condition {
     if let Some(annotation) = annotation_condition(term) {
         return annotation;
     }
-    match term.split_once('=') {
-        // The name of an event may have the sign in it.
-        Some((key, value)) => Condition::Any(vec![
-            tag_condition(key.trim(), value.trim()),
-            Condition::Text { field: TextField::EventName, text: term.to_owned() },
-        ]),
-        None => present_condition(term),
-    }
+    let mut readings: Vec<Condition> = match term.split_once('=') {
+        Some((key, value)) => {
+            let of_key = |key| with_and_without_spaces(value).map(move |value| tag_condition(key, value));
+            let tags = with_and_without_spaces(key).flat_map(of_key);
+            // The name of an event may have the sign in it.
+            let named = |text: &str| Condition::Text { field: TextField::EventName, text: text.to_owned() };
+            tags.chain(with_and_without_spaces(term).map(named)).collect()
+        }
+        None => with_and_without_spaces(term).map(present_condition).collect(),
+    };
+    if readings.len() == 1 { readings.remove(0) } else { Condition::Any(readings) }
+}
+
+/// A text, and what it is without the spaces at its ends if it has some.
+fn with_and_without_spaces(text: &str) -> impl Iterator<Item = &str> {
+    let trimmed = text.trim();
+    std::iter::once(text).chain((trimmed != text).then_some(trimmed))
 }
 
 /// `endTs` and `lookback` in milliseconds. The end is meant whole. Without `lookback` all before it is searched.

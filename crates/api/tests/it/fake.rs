@@ -186,7 +186,12 @@ impl Answers for Fake {
         Ok(self.texts(&["GET /", "GET /cart"]))
     }
 
-    async fn operations_by_kind(&self, _: &Tenants, service: Option<&str>) -> Result<Listing<Operation>, QueryError> {
+    async fn operations_by_kind(
+        &self,
+        _: &Tenants,
+        service: Option<&str>,
+        _: &Among,
+    ) -> Result<Listing<Operation>, QueryError> {
         self.asked.lock().push(format!("operations by kind {service:?}"));
         let operation = |(name, kind): (&str, u8)| Operation { name: name.to_owned(), kind };
         let all = [("GET /", kind::CLIENT), ("GET /", kind::SERVER), ("GET /cart", kind::UNSPECIFIED)];
@@ -207,17 +212,25 @@ impl Answers for Fake {
 
     async fn attribute_values(
         &self,
-        _: &Tenants,
+        tenants: &Tenants,
         scope: Scope,
         key: &str,
         limit: usize,
         among: &Among,
     ) -> Result<Listing<AttributeValueSeen>, QueryError> {
+        if self.busy {
+            return Err(QueryError::Busy { running: 8 });
+        }
         self.among.lock().push(among.clone());
-        self.asked.lock().push(format!("values {scope:?} {key} {limit}"));
+        let asked = format!("values {scope:?} {key} {limit}");
+        let of_others = |name: &String| name != "default";
+        let of = Some(tenants.to_string()).filter(of_others).map_or_else(String::new, |name| format!(" of {name}"));
+        self.asked.lock().push(asked + &of);
         let seen = |value_type, value: &str| AttributeValueSeen { value_type, value: value.to_owned() };
-        if key == "ratio" {
-            return Ok(self.listing(vec![seen("double", "2.5")]));
+        match key {
+            "ratio" => return Ok(self.listing(vec![seen("double", "2.5")])),
+            "service.name" => return Ok(self.listing(vec![seen("string", "cart"), seen("string", "gateway")])),
+            _ => {}
         }
         Ok(self.listing(vec![seen("string", "/cart"), seen("int", "3"), seen("string", "3")]))
     }

@@ -199,9 +199,9 @@ async fn questions_and_answers_may_be_compressed() {
 #[tokio::test]
 async fn tenants_are_apart() {
     for (tenants, expected) in [
-        (&["acme-1"][..], Ok("services acme-1")),
-        (&["acme-1", "acme-1"], Ok("services acme-1")),
-        (&["acme-1|acme-2", "acme-1|acme-2"], Ok("services acme-1|acme-2")),
+        (&["acme-1"][..], Ok("values Either service.name 1000 of acme-1")),
+        (&["acme-1", "acme-1"], Ok("values Either service.name 1000 of acme-1")),
+        (&["acme-1|acme-2", "acme-1|acme-2"], Ok("values Either service.name 1000 of acme-1|acme-2")),
         (&["acme-1", "acme-2"], Err(Code::InvalidArgument)),
         (&["acme-1|../x"], Err(Code::InvalidArgument)),
     ] {

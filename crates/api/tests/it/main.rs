@@ -1,6 +1,7 @@
-//! Requests and answers of the HTTP surface: most with a stand-in for the engines behind it, some (`shown`, `ended`) with a store.
+//! Requests and answers of the HTTP surface: most with a stand-in for the engines behind it, some (`completion`, `shown`, `ended`) with a store.
 
 mod as_tempo;
+mod completion;
 mod ended;
 mod fake;
 mod grpc;

@@ -129,7 +129,7 @@ const KEYS: [&str; 16] = [
     "net.peer.name",
     "network.peer.address",
 ];
-const TEXTS: [&str; 14] = [
+const TEXTS: [&str; 16] = [
     "/cart",
     "",
     "true",
@@ -144,6 +144,8 @@ const TEXTS: [&str; 14] = [
     "client",
     "AP8=",
     "10.0.0.1",
+    "  padded ",
+    " ",
 ];
 
 /// Spans with every kind of value in every place, in two batches. Equal seeds give equal spans.

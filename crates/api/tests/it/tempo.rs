@@ -201,8 +201,12 @@ async fn tag_values() {
             Some("values Either http.route 1000"),
         ),
         ("/api/search/tag/status/values", json!({"tagValues": ["error", "ok", "unset"]}), None),
-        ("/api/v2/search/tag/resource.service.name/values", services.clone(), Some("services default")),
-        ("/api/v2/search/tag/.service.name/values", services, Some("services default")),
+        (
+            "/api/v2/search/tag/resource.service.name/values",
+            services.clone(),
+            Some("values Resource service.name 1000"),
+        ),
+        ("/api/v2/search/tag/.service.name/values", services, Some("values Either service.name 1000")),
         (
             "/api/v2/search/tag/rootServiceName/values",
             json!({"tagValues": [string("a trace:rootService")]}),
@@ -218,7 +222,7 @@ async fn tag_values() {
             json!({"tagValues": [string("a event:name")]}),
             Some("values of event:name 1000"),
         ),
-        ("/api/v2/search/tag/span.service.name/values", route.clone(), Some("values Span service.name 1000")),
+        ("/api/v2/search/tag/span.http.route/values", route.clone(), Some("values Span http.route 1000")),
         (
             "/api/v2/search/tag/span.http.route/values?limit=2",
             json!({"tagValues": [string("/cart"), json!({"type": "int", "value": "3"})]}),

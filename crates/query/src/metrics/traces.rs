@@ -18,6 +18,7 @@ use crate::column_eval::columns_of;
 use crate::evaluate::{Evaluation, union_of};
 use crate::question::Question;
 use crate::row_eval::{RowExpression, TraceFacts};
+use crate::services::columns_of_services;
 use crate::shares::candidate_bytes_max;
 use crate::whereabouts::Whereabouts;
 
@@ -130,13 +131,10 @@ impl WholeTraces<'_> {
 
 fn columns(run: &Run<'_>, open: &OpenFile) -> Vec<String> {
     let by = run.series.by.iter().map(|field| &field.expression);
-    let mut columns: SeededSet<String> =
-        ["name", "kind", "resource.service.name", "sampling_threshold"].map(str::to_owned).into_iter().collect();
+    let always = ["name", "kind", "sampling_threshold"].into_iter().chain(columns_of_services(open));
+    let mut columns: SeededSet<String> = always.map(str::to_owned).collect();
     for expression in run.series.plan.expressions().into_iter().chain(by).chain(run.field) {
         columns.extend(columns_of(expression, open.layout()));
-    }
-    if open.layout().resource_column("service.name").is_none() {
-        columns.insert("resource_attributes".to_owned());
     }
     columns.into_iter().collect()
 }

@@ -11,6 +11,7 @@ mod no_numbers;
 mod random;
 mod reference;
 mod searches;
+mod services;
 mod shared_ids;
 mod shop;
 mod together;

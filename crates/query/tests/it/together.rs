@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use tracehouse_model::{AnyValue, ManualClock, SpanBatch, SpanFields, SpanId, TenantId, Tenants, kind};
+use tracehouse_model::{AnyValue, Clock, ManualClock, SpanBatch, SpanFields, SpanId, TenantId, Tenants, kind};
 use tracehouse_query::{
     Among, MetricsRequest, ParentRow, Pool, QueryEngine, QueryError, QueryLimits, Scope, SearchRequest, Series,
     TENANT_KEY, Trace, TraceDetail,
@@ -295,7 +297,7 @@ async fn names_are_those_of_any_of_the_tenants() {
         assert_eq!((services.items, services.complete), (vec!["back".to_owned(), "front".to_owned()], true));
         let expected = ["back 2", "back 4", "front 1", "front 3", "front 70"];
         assert_eq!(both.operations(None, &all).await.expect("an answer").items, expected);
-        let by_kind = both.operations_by_kind(None).await.expect("an answer");
+        let by_kind = both.operations_by_kind(None, &all).await.expect("an answer");
         assert_eq!(by_kind.items.iter().map(|operation| &*operation.name).collect::<Vec<_>>(), expected);
         let keys = both.attribute_keys(Some(Scope::Span), &all).await.expect("an answer");
         assert_eq!(keys.items.iter().map(|seen| &*seen.key).collect::<Vec<_>>(), ["http.route"]);
@@ -337,4 +339,51 @@ async fn what_a_tenant_lacks_is_said_with_its_name() {
     let error = both.trace(trace_id(5), 100, TraceDetail::Whole).await;
     let Err(QueryError::Unreadable(reason)) = error else { panic!("it may be in the file") };
     said("an unknown trace", Some(reason));
+}
+
+/// A clock that goes on by so much whenever it is looked at.
+struct TickingClock {
+    tick: Duration,
+    looks: AtomicU32,
+}
+
+impl Clock for TickingClock {
+    fn now_unix_nanos(&self) -> i64 {
+        NOON
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.tick * self.looks.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Who waits for names waits no longer because several tenants are asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn tenants_share_the_time_for_names() {
+    let all: Vec<String> = (0..16).map(|number| format!("t{number:02}")).collect();
+    let of_tenants: Vec<(&str, SpanBatch)> =
+        (0..).zip(&all).map(|(number, name)| (&**name, batch(name, &[(number, 1, 0, 0)]))).collect();
+    let shop = shop(&of_tenants, Layout::Files).await;
+    let (tick, time_max) = (Duration::from_millis(100), Duration::from_secs(2));
+    let names = tenants(&all.join("|"));
+    for ask in 0..4 {
+        let clock = Arc::new(TickingClock { tick, looks: AtomicU32::new(0) });
+        let engine = QueryEngine::new(shop.store.clone(), QueryLimits::default(), clock.clone());
+        let (asked, among) = (engine.of(&names), Among::default());
+        let (reason, complete) = match ask {
+            0 => asked.services(&among).await.map(|found| (found.partial_reason, found.complete)),
+            1 => asked.operations(None, &among).await.map(|found| (found.partial_reason, found.complete)),
+            2 => asked.attribute_keys(None, &among).await.map(|found| (found.partial_reason, found.complete)),
+            _ => {
+                let found = asked.attribute_values(Scope::Span, "http.route", 100, &among).await;
+                found.map(|found| (found.partial_reason, found.complete))
+            }
+        }
+        .expect("an answer");
+        // One look finds the time used up, and a few more end the question.
+        let took = tick * clock.looks.load(Ordering::Relaxed);
+        assert!(took < time_max + 10 * tick, "{ask}: {took:?}");
+        let reason = reason.expect("not all were asked");
+        assert!(!complete && reason.contains("of 16 tenants were asked: the time for a query was used up"), "{reason}");
+    }
 }

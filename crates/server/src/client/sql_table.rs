@@ -2,6 +2,7 @@ use std::io::{self, Write};
 
 use serde::Deserialize;
 use serde_json::Value;
+use tracehouse_model::double_text;
 
 use super::text::{BOLD, DIM, Style};
 
@@ -72,6 +73,8 @@ fn text(value: &Value, null: &str) -> String {
     match value {
         Value::Null => null.to_owned(),
         Value::String(text) => text.clone(),
+        // What is not whole as every text form has it.
+        Value::Number(number) if number.is_f64() => number.as_f64().map_or_else(|| number.to_string(), double_text),
         other => other.to_string(),
     }
 }
@@ -107,6 +110,21 @@ mod tests {
         print(&mut out, &answer(), &Style { colours: false, width: 80 }).expect("writing to memory");
         let expected = "service  spans\ncart        12\na,\"b\"        3\nnull      null\n3 rows\n";
         assert_eq!(String::from_utf8(out).expect("text"), expected);
+    }
+
+    #[test]
+    fn numbers_are_those_of_other_answers() {
+        let table = [
+            ("12", "12"),
+            ("1.5", "1.5"),
+            ("2.0", "2"),
+            ("1e300", "1e+300"),
+            ("-1e-7", "-1e-7"),
+            ("1e20", "100000000000000000000"),
+        ];
+        for (json, expected) in table {
+            assert_eq!(text(&serde_json::from_str(json).expect("a number"), NULL), expected);
+        }
     }
 
     #[test]

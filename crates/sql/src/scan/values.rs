@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, StringViewBuilder};
-use tracehouse_model::{AnyValue, AttributeValue, StringTable};
+use tracehouse_model::{AnyValue, AttributeValue, StringTable, double_text};
 
 use crate::tables::AttributeType;
 
@@ -46,6 +46,7 @@ impl ValueBuilder {
         match (self, value) {
             (_, AnyValue::Empty) => return false,
             (Self::Text(builder), AnyValue::String(text)) => builder.append_value(text),
+            (Self::Text(builder), AnyValue::Double(value)) => builder.append_value(double_text(*value)),
             (Self::Text(builder), other) => builder.append_value(other.to_canonical_json()),
             (Self::Int(builder), AnyValue::Int(value)) => builder.append_value(*value),
             (Self::Float(builder), AnyValue::Int(value)) => builder.append_value(*value as f64),

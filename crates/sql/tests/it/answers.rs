@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tracehouse_model::{AnyValue, Span, Threshold, kind, status};
+use tracehouse_model::{AnyValue, Span, Threshold, double_text, kind, status};
 
 use crate::shop::{LAYOUTS, Shop, TRACE_INTERVAL};
 
@@ -21,6 +21,7 @@ fn text(value: Option<&AnyValue>) -> String {
     match value {
         None => "-".to_owned(),
         Some(AnyValue::String(text)) => text.clone(),
+        Some(AnyValue::Double(value)) => double_text(*value),
         Some(other) => other.to_canonical_json(),
     }
 }

@@ -2,6 +2,7 @@
 
 mod amounts;
 mod answers;
+mod doubles;
 mod growth;
 mod languages;
 mod limits;

@@ -1,0 +1,191 @@
+//! `min` and `max` of floating-point numbers in groups. DataFusion begins with the largest finite number there, which an infinite
+//! minimum or maximum is beyond, and lets what is no number win or not as it comes. Here, as for whole columns, the order is total:
+//! `NaN` is above infinity.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::AggregateOrderSensitivity;
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, ReversedUDAF,
+    SetMonotonicity, Signature, StatisticsArgs,
+};
+
+/// Both, to take the place of DataFusion's.
+pub(crate) fn extremes() -> [AggregateUDF; 2] {
+    [min_udaf(), max_udaf()].map(|original| AggregateUDF::from(Extreme { original }))
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Extreme {
+    original: Arc<AggregateUDF>,
+}
+
+impl Extreme {
+    fn original(&self) -> &dyn AggregateUDFImpl {
+        &**self.original.inner()
+    }
+}
+
+impl AggregateUDFImpl for Extreme {
+    fn name(&self) -> &str {
+        self.original.name()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.original.signature()
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        self.original().return_type(arguments)
+    }
+
+    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+        self.original().coerce_types(arguments)
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        self.original().accumulator(args)
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<arrow::datatypes::FieldRef>> {
+        self.original().state_fields(args)
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
+        self.original().groups_accumulator_supported(args)
+    }
+
+    fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
+        let data_type = args.return_field.data_type().clone();
+        if !data_type.is_floating() {
+            return self.original().create_groups_accumulator(args);
+        }
+        let return_field = Arc::new(args.return_field.as_ref().clone().with_data_type(DataType::Int64));
+        let places = self.original().create_groups_accumulator(AccumulatorArgs { return_field, ..args })?;
+        Ok(Box::new(ByPlace { places, data_type }))
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        self.original().create_sliding_accumulator(args)
+    }
+
+    fn is_descending(&self) -> Option<bool> {
+        self.original().is_descending()
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        self.original().order_sensitivity()
+    }
+
+    fn reverse_expr(&self) -> ReversedUDAF {
+        self.original().reverse_expr()
+    }
+
+    fn value_from_stats(&self, statistics: &StatisticsArgs<'_>) -> Option<ScalarValue> {
+        self.original().value_from_stats(statistics)
+    }
+
+    fn set_monotonicity(&self, data_type: &DataType) -> SetMonotonicity {
+        self.original().set_monotonicity(data_type)
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.original().documentation()
+    }
+}
+
+/// Gathers numbers by their places in the total order, which are integers.
+struct ByPlace {
+    places: Box<dyn GroupsAccumulator>,
+    /// Of the numbers.
+    data_type: DataType,
+}
+
+impl ByPlace {
+    fn places_of(values: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+        let place = |values: &ArrayRef| -> Result<ArrayRef> {
+            let doubles = cast(values, &DataType::Float64)?;
+            let places: Int64Array = doubles.as_primitive::<Float64Type>().unary(place_of);
+            Ok(Arc::new(places))
+        };
+        values.iter().map(place).collect()
+    }
+
+    fn at_places(&self, places: &ArrayRef) -> Result<ArrayRef> {
+        let doubles: Float64Array = places.as_primitive::<Int64Type>().unary(number_at);
+        Ok(cast(&doubles, &self.data_type)?)
+    }
+
+    fn all_at_places(&self, places: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+        places.iter().map(|places| self.at_places(places)).collect()
+    }
+}
+
+impl GroupsAccumulator for ByPlace {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        groups_total: usize,
+    ) -> Result<()> {
+        self.places.update_batch(&Self::places_of(values)?, groups, filter, groups_total)
+    }
+
+    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
+        let places = self.places.evaluate(emit_to)?;
+        self.at_places(&places)
+    }
+
+    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
+        let places = self.places.state(emit_to)?;
+        self.all_at_places(&places)
+    }
+
+    fn merge_batch(&mut self, values: &[ArrayRef], groups: &[usize], groups_total: usize) -> Result<()> {
+        self.places.merge_batch(&Self::places_of(values)?, groups, groups_total)
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        let places = self.places.convert_to_state(&Self::places_of(values)?, filter)?;
+        self.all_at_places(&places)
+    }
+
+    fn size(&self) -> usize {
+        self.places.size()
+    }
+}
+
+/// The place of a number in the order of [`f64::total_cmp`].
+fn place_of(number: f64) -> i64 {
+    ordered(number.to_bits() as i64)
+}
+
+fn number_at(place: i64) -> f64 {
+    f64::from_bits(ordered(place) as u64)
+}
+
+/// Bits of a number as its place, and the other way round: below zero larger bits are smaller numbers.
+fn ordered(bits: i64) -> i64 {
+    if bits < 0 { bits ^ i64::MAX } else { bits }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_in_the_order_of_the_numbers() {
+        let ordered = [-f64::NAN, f64::NEG_INFINITY, f64::MIN, -1.5, -0.0, 0.0, 5e-324, 2.0, f64::INFINITY, f64::NAN];
+        assert!(ordered.is_sorted_by(|one, other| place_of(*one) < place_of(*other)));
+        for number in ordered {
+            assert_eq!(number_at(place_of(number)).to_bits(), number.to_bits());
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Floating-point numbers at the ends of their range: as texts, and as minima and maxima.
+
+use tracehouse_model::{AnyValue, SpanBatch, SpanFields, SpanId};
+use tracehouse_sql::SqlLimits;
+
+use crate::shop::{BEGIN, Shop, put, trace_id};
+
+const INFINITY: f64 = f64::INFINITY;
+
+/// A span of each group for each of its values.
+fn spans(groups: &[(&str, &[f64])]) -> SpanBatch {
+    let mut batch = SpanBatch::new();
+    let resource = batch.finish_resource(0, 0);
+    let scope = batch.finish_scope(0, 0, 0, 0);
+    let values = groups.iter().flat_map(|(group, values)| values.iter().map(move |value| (*group, *value)));
+    for (number, (group, value)) in (1..).zip(values) {
+        put(&mut batch.strings, &mut batch.attributes, "group", &AnyValue::String(group.to_owned()));
+        put(&mut batch.strings, &mut batch.attributes, "value", &AnyValue::Double(value));
+        batch.finish_span(SpanFields {
+            trace_id: trace_id(number),
+            span_id: SpanId(number.to_be_bytes()),
+            start_unix_nanos: BEGIN,
+            resource,
+            scope,
+            ..SpanFields::default()
+        });
+    }
+    batch
+}
+
+/// The same rows of spans in memory and, flushed, of those in a file.
+async fn check(groups: &[(&str, &[f64])], cases: &[(&str, &[&str])]) {
+    let shop = Shop::open(SqlLimits::default()).await;
+    shop.append(spans(groups)).await;
+    for stored in [false, true] {
+        if stored {
+            shop.store.flush().await.expect("flushes");
+        }
+        for (query, expected) in cases {
+            assert_eq!(shop.rows(query).await, *expected, "{query} stored: {stored}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn infinite_extremes_are_infinite() {
+    let groups: [(&str, &[f64]); 6] = [
+        ("a", &[-INFINITY]),
+        ("b", &[INFINITY, INFINITY]),
+        ("c", &[f64::NAN]),
+        ("d", &[1.0, f64::NAN, 2.0]),
+        ("e", &[-INFINITY, 5.0, INFINITY]),
+        ("f", &[f64::NAN, 2.0, 1.0]),
+    ];
+    let by_group =
+        "SELECT attr('group'), min(attr_float('value')), max(attr_float('value')) FROM spans GROUP BY 1 ORDER BY 1";
+    let rows =
+        ["a | -inf | -inf", "b | inf | inf", "c | NaN | NaN", "d | 1.0 | NaN", "e | -inf | inf", "f | 1.0 | NaN"];
+    let of_one = |function: &str, group: &str| {
+        format!("SELECT {function}(attr_float('value')) FROM spans WHERE attr('group') = '{group}'")
+    };
+    let (max, min, max_of_some) = (of_one("max", "a"), of_one("min", "b"), of_one("max", "d"));
+    let narrow = "SELECT max(CAST(attr_float('value') AS REAL)) FROM spans WHERE attr('group') = 'a' GROUP BY name";
+    check(
+        &groups,
+        &[(by_group, &rows), (&max, &["-inf"]), (&min, &["inf"]), (&max_of_some, &["NaN"]), (narrow, &["-inf"])],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_are_those_of_other_answers() {
+    let groups: [(&str, &[f64]); 8] = [
+        ("1", &[1.0]),
+        ("2", &[1.5]),
+        ("3", &[1e300]),
+        ("4", &[-1e-7]),
+        ("5", &[INFINITY]),
+        ("6", &[-INFINITY]),
+        ("7", &[f64::NAN]),
+        ("8", &[1e20]),
+    ];
+    let texts = ["1", "1.5", "1e+300", "-1e-7", "Infinity", "-Infinity", "NaN", "100000000000000000000"];
+    let counted = |text: &'static str| (format!("SELECT count(*) FROM spans WHERE attr('value') = '{text}'"), ["1"]);
+    let counts = texts.map(counted);
+    let mut cases: Vec<(&str, &[&str])> = vec![
+        ("SELECT attr('value') FROM spans ORDER BY attr('group')", &texts),
+        // Where no scan reads the attribute for it.
+        ("SELECT attr('value') FROM (SELECT * FROM spans LIMIT 10) ORDER BY attr('group')", &texts),
+    ];
+    cases.extend(counts.iter().map(|(query, count)| (&**query, &count[..])));
+    check(&groups, &cases).await;
+}
