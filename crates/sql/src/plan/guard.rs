@@ -38,6 +38,9 @@ pub(super) enum Guard {
     Repeated { views_are_copied: bool },
     /// What lists are unnested of: in which columns, and how deep.
     Unnested { lists: Vec<(usize, usize)> },
+    /// What goes into an aggregation that takes each row into so many sets of groups, all rows of a batch before it accounts for
+    /// the new groups: batches are divided, so that there are no more of these than rows in a batch.
+    IntoSets { sets: usize },
     /// What goes into windows that give so many texts or lists for each row.
     IntoWindows { texts: usize, all_rows_at_once: bool },
 }
@@ -111,15 +114,16 @@ impl ExecutionPlan for GuardExec {
         let mut seen = Seen { guard: self.guard.clone(), rows_per_batch, widest: 0, bytes: 0, rows: 0, reservation };
         let input = self.input.execute(partition, context)?;
         let watch = self.watch.clone();
-        let divide = self.guard == Guard::Windowed;
+        let rows_max = match self.guard {
+            Guard::Windowed => rows_per_batch,
+            Guard::IntoSets { sets } => (rows_per_batch / sets).max(1),
+            _ => usize::MAX,
+        };
         let guarded = input.map(move |batch| {
             watch.check()?;
             seen.look_at(batch?)
         });
-        let guarded = guarded.flat_map(move |batch| {
-            let rows = if divide { rows_per_batch } else { usize::MAX };
-            stream::iter(divided(batch, rows))
-        });
+        let guarded = guarded.flat_map(move |batch| stream::iter(divided(batch, rows_max)));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), guarded)))
     }
 
@@ -168,7 +172,7 @@ impl Seen {
                 at_most("the rows that a join gives", bytes_of_batch(&batch))?;
                 return compact(batch);
             }
-            Guard::Windowed | Guard::Given => {}
+            Guard::Windowed | Guard::Given | Guard::IntoSets { .. } => {}
             Guard::Repeated { views_are_copied } => {
                 let repeated = widest_row(&batch, views_are_copied).saturating_mul(self.rows_per_batch);
                 at_most("a large text or list, repeated in each row,", repeated)?;

@@ -9,6 +9,7 @@ use datafusion::common::{Result, plan_err};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::projection::ProjectionExec;
@@ -71,6 +72,10 @@ impl GuardBatches {
             let lists =
                 unnest.list_column_indices().iter().map(|list| (list.index_in_input_schema, list.depth)).collect();
             return Ok(self.over(self.with_guarded_inputs(node, 0, &Guard::Unnested { lists })?, Guard::Made));
+        }
+        if let Some(aggregate) = node.downcast_ref::<AggregateExec>() {
+            let sets = aggregate.group_expr().groups().len();
+            return if sets > 1 { self.with_guarded_inputs(node, 0, &Guard::IntoSets { sets }) } else { Ok(node) };
         }
         match name.as_str() {
             "WindowAggExec" | "BoundedWindowAggExec" => {

@@ -214,3 +214,32 @@ async fn plans_that_are_allowed_stay_small() {
         assert!(grown < PLAN_BYTES_MAX, "{shown}: {grown} bytes");
     }
 }
+
+/// Each row becomes a group in every set. Once, all sets of a batch were gathered before anybody asked what they take.
+#[tokio::test]
+async fn sets_of_groups_take_little_more_than_they_may() {
+    const MAY_BYTES: usize = 64 << 20;
+    let shop = Shop::open(SqlLimits { memory_bytes_max: MAY_BYTES, ..SqlLimits::default() }).await;
+    let columns: Vec<String> = (0..10).map(|column| format!("value + {column} AS c{column}")).collect();
+    let names: Vec<String> = (0..10).map(|column| format!("c{column}")).collect();
+    let (columns, names) = (columns.join(", "), names.join(", "));
+    for sets in
+        [format!("CUBE ({names})"), format!("ROLLUP ({names})"), format!("CUBE (c0, c1, c2, c3, c4), ROLLUP ({names})")]
+    {
+        let statement =
+            format!("SELECT count(*) FROM (SELECT {columns} FROM generate_series(1, 1000000)) GROUP BY {sets}");
+        let before = in_use_bytes();
+        restart_peak();
+        let ended = shop.try_ask(&statement, 10).await;
+        assert!(matches!(ended, Err(SqlError::Memory { .. })), "{sets}: {ended:?}");
+        // Tables are there twice while they grow.
+        let grown = peak_bytes().saturating_sub(before);
+        assert!(grown < 4 * MAY_BYTES, "{sets}: {grown} bytes");
+    }
+    let few = "SELECT count(*) FROM (SELECT value % 3 AS a, value % 5 AS b FROM generate_series(1, 20000)) GROUP BY CUBE (a, b)";
+    let mut counts = shop.rows(few).await;
+    counts.sort_by_key(|count| count.parse::<u64>().expect("a number"));
+    let expected: Vec<u64> =
+        [vec![1333; 10], vec![1334; 5], vec![4000; 5], vec![6666; 1], vec![6667; 2], vec![20000]].concat();
+    assert_eq!(counts, expected.iter().map(u64::to_string).collect::<Vec<_>>());
+}
