@@ -103,9 +103,12 @@ fn keep_aside(path: &Path) -> Result<PathBuf, CatalogueError> {
         name.push(end);
         PathBuf::from(name)
     };
-    let free = (1u32..).map(|number| with_end(path, &format!(".damaged-{number}"))).find(|name| !name.exists());
+    const ENDS: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+    // Nothing is written over: what is left of an earlier one, or a link that leads nowhere, is somebody's.
+    let is_free = |name: &PathBuf| ENDS.iter().all(|end| std::fs::symlink_metadata(with_end(name, end)).is_err());
+    let free = (1u32..).map(|number| with_end(path, &format!(".damaged-{number}"))).find(is_free);
     let kept = free.expect("some number is free");
-    for end in ["", "-wal", "-shm", "-journal"] {
+    for end in ENDS {
         match std::fs::rename(with_end(path, end), with_end(&kept, end)) {
             Err(error) if end.is_empty() || error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(CatalogueError::KeepAside { path: path.to_owned(), source: error });

@@ -1,5 +1,6 @@
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -36,6 +37,8 @@ pub struct SqliteCatalogue {
     writer: SqlitePool,
     /// Reads do not wait for a writer that waits for the disk.
     readers: SqlitePool,
+    /// Whether it was too large to be looked through when it was opened.
+    is_unchecked: AtomicBool,
 }
 
 /// One of the ways to files that SQLite brings along: <https://www.sqlite.org/vfs.html>.
@@ -81,6 +84,7 @@ impl SqliteCatalogue {
             Some(version) => version,
             None => self.sound_version(path).await?,
         };
+        self.is_unchecked.store(is_too_large(path), Ordering::Relaxed);
         if version != Version::Current {
             schema::migrate(&self.writer).await.map_err(|error| self.first_error(error))?;
         }
@@ -174,7 +178,7 @@ impl SqliteCatalogue {
         })?;
         let reading = options.create_if_missing(false).read_only(true).row_buffer_size(Self::ROW_BUFFER);
         let readers = pool(Self::READERS_MAX).connect_lazy_with(reading);
-        Ok(Self { shown_path, writer, readers })
+        Ok(Self { shown_path, writer, readers, is_unchecked: AtomicBool::new(false) })
     }
 
     /// A failed read or change, or one that shows that the file is damaged.
@@ -198,8 +202,19 @@ impl SqliteCatalogue {
     }
 
     async fn quick_check(&self, path: &Path) -> Result<(), CatalogueError> {
-        let is_large = std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > Self::CHECKED_BYTES_MAX);
-        if is_large { Ok(()) } else { self.check("PRAGMA quick_check(1)").await }
+        if is_too_large(path) { Ok(()) } else { self.check("PRAGMA quick_check(1)").await }
+    }
+
+    /// What nobody looked at when the catalogue was opened, as it is large, and what to do about it.
+    pub fn unchecked(&self) -> Option<String> {
+        let limit = Self::CHECKED_BYTES_MAX / (1024 * 1024);
+        self.is_unchecked.load(Ordering::Relaxed).then(|| {
+            format!(
+                "the catalogue {} is larger than {limit} MiB, so this start did not look through all of it: each row is checked \
+                 when it is read, and its indexes when they are used; `tracehouse store check` looks through everything",
+                self.shown_path
+            )
+        })
     }
 
     /// Looks whether SQLite finds the whole file sound, its indexes too. Takes time in proportion to its size.
@@ -416,6 +431,11 @@ enum Access {
     /// Read a file and the write-ahead log beside it where nothing can be written. SQLite has the index of the log in memory only
     /// for who is alone, so it is told so; and the lock that would prove it needs a file that may be written, so there is none.
     Alone,
+}
+
+/// Whether a start leaves out the look through the whole file.
+fn is_too_large(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.len() > SqliteCatalogue::CHECKED_BYTES_MAX)
 }
 
 const WAL_ENDING: &str = "-wal";

@@ -1,6 +1,7 @@
 //! Origins of pages, and the patterns of them that a configuration names.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 
 /// An origin such as `https://shop.example`, perhaps with `*`: in a host for one or more characters of its name, as in
 /// `https://*.shop.example`; for any port, as in `http://localhost:*`; for any scheme; alone for all origins.
@@ -29,14 +30,24 @@ struct Parts {
 /// Why a text is no pattern of origins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PatternError {
-    NoOrigin(String),
+    NoOrigin {
+        text: String,
+        /// What was meant, most likely.
+        instead: Option<String>,
+    },
     OpenEnd(String),
 }
 
 impl fmt::Display for PatternError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoOrigin(text) => write!(
+            Self::NoOrigin { text, instead: Some(instead) } => {
+                write!(
+                    formatter,
+                    "{text:?} is no origin, which is a scheme, a host and perhaps a port: write {instead}"
+                )
+            }
+            Self::NoOrigin { text, instead: None } => write!(
                 formatter,
                 "{text:?} is no origin: write a scheme and a host, such as https://shop.example or https://*.shop.example, \
                  or *"
@@ -58,7 +69,8 @@ impl OriginPattern {
             return Ok(Self(Kind::All));
         }
         let shown = || text.chars().take(100).collect();
-        let parts = Parts::of(text, true).ok_or_else(|| PatternError::NoOrigin(shown()))?;
+        let no_origin = || PatternError::NoOrigin { text: shown(), instead: origin_in(text) };
+        let parts = Parts::of(text, true).ok_or_else(no_origin)?;
         let end = parts.host.rsplit('*').next().unwrap_or_default();
         let has_end = end.contains(|character: char| character.is_ascii_alphanumeric());
         if parts.host != "*" && !has_end {
@@ -95,19 +107,24 @@ impl Parts {
             None => (host_and_port, None),
         };
         let is_star = |character| is_pattern && character == '*';
-        let of_scheme =
-            |character: char| character.is_ascii_alphanumeric() || "+-.".contains(character) || is_star(character);
+        let of_scheme = |character: char| character.is_ascii_alphanumeric() || "+-.".contains(character);
         let of_host =
-            |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character) || is_star(character);
-        let of_address = |character: char| character.is_ascii_hexdigit() || ":.".contains(character);
+            |character: char| character.is_ascii_alphanumeric() || "-_".contains(character) || is_star(character);
         let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-            Some(address) => !address.is_empty() && address.chars().all(of_address),
-            None => !host.is_empty() && host.chars().all(of_host),
+            // As browsers write it.
+            Some(address) => address.parse::<Ipv6Addr>().is_ok_and(|parsed| parsed.to_string() == address),
+            // A name may end with a dot.
+            None => host
+                .strip_suffix('.')
+                .unwrap_or(host)
+                .split('.')
+                .all(|label| !label.is_empty() && label.chars().all(of_host)),
         };
-        let is_port = port.is_none_or(|port| {
-            !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) || (is_pattern && port == "*")
-        });
-        if scheme.is_empty() || !scheme.chars().all(of_scheme) || !is_host || !is_port {
+        // As browsers write it.
+        let is_number = |port: &str| port.parse::<u16>().is_ok_and(|number| number > 0 && number.to_string() == port);
+        let is_port = port.is_none_or(|port| is_number(port) || (is_pattern && port == "*"));
+        let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic()) && scheme.chars().all(of_scheme);
+        if !(is_scheme || is_pattern && scheme == "*") || !is_host || !is_port {
             return None;
         }
         // Browsers leave it out.
@@ -119,6 +136,16 @@ impl Parts {
         let port = port.filter(|port| Some(*port) != default_port).map(str::to_owned);
         Some(Self { scheme: scheme.to_owned(), host: host.to_owned(), port })
     }
+}
+
+/// The origin that a text has in it: of the address of a page, or without the scheme.
+fn origin_in(text: &str) -> Option<String> {
+    let trimmed = text.trim();
+    let (scheme, rest) = trimmed.split_once("://").unwrap_or(("https", trimmed));
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let origin = format!("{scheme}://{}", host.trim_end_matches([':', '.'])).to_ascii_lowercase();
+    (host != "null" && origin != text && OriginPattern::new(&origin).is_ok()).then_some(origin)
 }
 
 /// Whether a text in ASCII is a pattern's, in which each `*` stands for one or more characters. What lies between two of them
@@ -211,22 +238,45 @@ mod tests {
     #[test]
     fn what_is_no_pattern_is_refused_with_the_reason() {
         let no_origin = [
-            "",
-            "shop.example",
-            "https://",
-            "://shop.example",
-            "https://shop.example/",
-            "https://a b",
-            "https://a@b",
-            "https://shop.example:x",
-            "https://shop.example:",
-            "https://shöp.example",
-            "https://[::1",
-            "https://[*]",
-            "**",
+            ("", None),
+            ("null", None),
+            ("shop.example", Some("https://shop.example")),
+            ("*.shop.example", Some("https://*.shop.example")),
+            ("shop.example:8443", Some("https://shop.example:8443")),
+            ("https://", None),
+            ("://shop.example", None),
+            ("1http://shop.example", None),
+            ("https://shop.example/", Some("https://shop.example")),
+            ("https://a.example/path?query#part", Some("https://a.example")),
+            ("https://A.example:8443/path", Some("https://a.example:8443")),
+            (" https://a.example", Some("https://a.example")),
+            ("https://a b", None),
+            ("https://a@b", Some("https://b")),
+            ("https://shop.example:x", None),
+            ("https://shop.example:", Some("https://shop.example")),
+            ("https://shop.example:0", None),
+            ("https://shop.example:65536", None),
+            ("https://shop.example:08443", None),
+            ("https://shop.example:8*", None),
+            ("h*s://shop.example", None),
+            ("https*://shop.example", None),
+            ("https://.shop.example", None),
+            ("https://shop..example", None),
+            ("https://*/path", Some("https://*")),
+            ("*/", Some("https://*")),
+            ("https://shöp.example", None),
+            ("https://[::1", None),
+            ("https://[*]", None),
+            ("https://[::1]/", Some("https://[::1]")),
+            ("https://[0:0:0:0:0:0:0:1]", None),
+            ("https://[::g]", None),
+            ("**", None),
         ];
-        for text in no_origin {
-            assert_eq!(OriginPattern::new(text), Err(PatternError::NoOrigin(text.to_owned())));
+        for (text, instead) in no_origin {
+            let instead = instead.map(str::to_owned);
+            let error = OriginPattern::new(text).expect_err(text);
+            assert_eq!(error, PatternError::NoOrigin { text: text.to_owned(), instead: instead.clone() });
+            assert!(instead.is_none_or(|instead| error.to_string().ends_with(&format!("write {instead}"))), "{error}");
         }
         for text in ["https://shop.*", "https://shop.example*", "http://localhost*:3000", "https://*.*", "https://a*-."]
         {

@@ -4,6 +4,7 @@
 //!
 //! Defaults that belong to other crates are taken from there, so that no number is written twice.
 
+mod check;
 mod load;
 mod schema;
 mod show;

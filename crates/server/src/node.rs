@@ -153,6 +153,9 @@ impl<'a> Node<'a> {
 
     pub(crate) async fn start_catalogue(&mut self) -> anyhow::Result<()> {
         let catalogue = SqliteCatalogue::open(&self.data_dir.store_paths().catalogue).await?;
+        if let Some(unchecked) = catalogue.unchecked() {
+            tracing::warn!("{unchecked}");
+        }
         self.catalogue = Some(catalogue.clone());
         // The last of all, as answers in the making may still ask it. Without it a stop may leave a part in a file beside it.
         self.stops.insert(0, ("catalogue", Box::pin(async move { catalogue.close().await })));

@@ -13,7 +13,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use crate::regular::{open_new, open_regular, open_to_read};
 
@@ -184,11 +185,18 @@ impl Disk {
         })
     }
 
+    /// Renames a file. What has the name already is not written over, as it may be the only one of its content.
     pub(crate) fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+        self.step("renaming a file to", DiskStep::Rename { from, to }, to, || rename_to_free_name(from, to))
+    }
+
+    /// The same in place of a file of which nothing is needed any more.
+    pub(crate) fn rename_over(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
         self.step("renaming a file to", DiskStep::Rename { from, to }, to, || fs::rename(from, to))
     }
 
-    /// Removes a file. Returns whether it was there.
+    /// Removes a file. Returns whether it was there. Who calls it knows that the file is its own: of stored files
+    /// [`Objects`](crate::objects::Objects) looks what they are.
     pub(crate) fn remove_file(&self, path: &Path) -> Result<bool, DiskError> {
         self.step("removing", DiskStep::RemoveFile(path), path, || match fs::remove_file(path) {
             Ok(()) => Ok(true),
@@ -208,6 +216,18 @@ impl Disk {
         }
         fs::set_permissions(path, Permissions::from_mode(mode & !RIGHTS_OF_OTHERS & 0o7777)).map_err(failed)?;
         Ok(true)
+    }
+}
+
+fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Not every file system can do both in one step.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => match fs::symlink_metadata(to) {
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::rename(from, to),
+            Err(error) => Err(error),
+        },
+        outcome => Ok(outcome?),
     }
 }
 
@@ -373,5 +393,21 @@ mod tests {
         let error = Disk::default().open_to_read(folder.path()).map(|_| ()).expect_err("a folder is no file");
         let text = crate::keeper::chain(&error);
         assert!(text.contains("move that away: a folder stands there, and no file"), "{text}");
+    }
+
+    #[test]
+    fn a_rename_writes_over_nothing() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let [from, file, link, free] = ["from", "file", "link", "free"].map(|name| folder.path().join(name));
+        fs::write(&from, "one").expect("can be written");
+        fs::write(&file, "other").expect("can be written");
+        std::os::unix::fs::symlink("nothing", &link).expect("can be made");
+        for taken in [&file, &link] {
+            let error = Disk::default().rename(&from, taken).expect_err("the name is taken");
+            assert!(error.source.kind() == io::ErrorKind::AlreadyExists, "{error:?}");
+        }
+        assert_eq!(fs::read(&file).expect("it is there"), b"other");
+        Disk::default().rename(&from, &free).expect("the name is free");
+        assert_eq!(fs::read(&free).expect("it is there"), b"one");
     }
 }

@@ -103,7 +103,8 @@ pub(crate) fn mark(disk: &Disk, root: &Path, id: &str) -> Result<(), DiskError> 
     let mut file = disk.create_file(&new)?;
     file.append(format!("{id}\n").as_bytes())?;
     file.sync()?;
-    disk.rename(&new, &root.join(MARKER))?;
+    // Over what is left of a damaged name, of which nothing can be told.
+    disk.rename_over(&new, &root.join(MARKER))?;
     disk.sync_folder(root)
 }
 

@@ -33,6 +33,7 @@ mod flush;
 mod flush_round;
 mod flusher;
 mod folder;
+mod foreseen;
 mod held_back;
 mod hot_copies;
 mod keeper;

@@ -37,6 +37,7 @@ use tracehouse_model::{Randomness, TenantId};
 use crate::disk::{Disk, DiskError, DiskFile, NeededFolder};
 use crate::error::WriteError;
 use crate::file::{FileSource, Handles};
+use crate::foreseen::Foreseen;
 use crate::keeper::chain;
 use crate::regular::{open_to_read, what_is_no_file};
 use crate::verify::{Effort, Readable, verify};
@@ -52,6 +53,8 @@ pub(crate) struct Objects {
     /// Folders that survive a power failure, as far as this process knows. Also the lock between those who make folders and
     /// put files into them, and those who remove empty ones.
     durable_folders: Mutex<HashSet<PathBuf>>,
+    /// Under which names a dry run sees the files; empty for all others.
+    foreseen: Arc<Foreseen>,
 }
 
 /// So many folders are remembered as durable; synchronising one again costs little.
@@ -114,14 +117,20 @@ impl Objects {
                 disk.remove_file(&path)?;
             }
         }
-        Ok(Self { store, local_root, spool, runtime, disk, durable_folders: Mutex::default() })
+        let (durable_folders, foreseen) = (Mutex::default(), Arc::default());
+        Ok(Self { store, local_root, spool, runtime, disk, durable_folders, foreseen })
     }
 
     /// For who only reads: nothing is made or removed.
-    pub(crate) fn to_read(store: Arc<dyn ObjectStore>, local_root: PathBuf, runtime: tokio::runtime::Handle) -> Self {
+    pub(crate) fn to_read(
+        store: Arc<dyn ObjectStore>,
+        local_root: PathBuf,
+        runtime: tokio::runtime::Handle,
+        foreseen: Arc<Foreseen>,
+    ) -> Self {
         let spool = NeededFolder::known(local_root.join(SPOOL));
-        let disk = Disk::default();
-        Self { store, local_root: Some(local_root), spool, runtime, disk, durable_folders: Mutex::default() }
+        let (disk, durable_folders) = (Disk::default(), Mutex::default());
+        Self { store, local_root: Some(local_root), spool, runtime, disk, durable_folders, foreseen }
     }
 
     /// Begins a file that has no name in the store yet.
@@ -206,12 +215,12 @@ impl Objects {
     ) -> Result<FileSource, ParquetError> {
         match &self.local_root {
             Some(root) => {
-                let path = root.join(&record.path);
+                let (path, foreseen) = (root.join(&record.path), self.foreseen.clone());
                 let open = move |open: fn(&FsPath) -> io::Result<File>| {
-                    let open_as = |suffix| open(&with_suffix(&path, suffix));
+                    let open_as = |suffix| foreseen.to_open(&with_suffix(&path, suffix)).and_then(|path| open(&path));
                     // A query that began before a merge may open the file after it.
                     let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-                    open(&path)
+                    open_as("")
                         .or_else(|error| if missing(&error) { open_as(RETIRED_SUFFIX) } else { Err(error) })
                         .or_else(|error| if missing(&error) { open_as(NEW_SUFFIX) } else { Err(error) })
                 };
@@ -242,12 +251,25 @@ impl Objects {
         }
     }
 
-    /// Takes a file out of `*.parquet`, so that an engine that reads the folder with a glob does not count its spans twice.
+    /// Takes a file out of `*.parquet`, so that an engine that reads the folder with a glob does not count its spans twice. What has
+    /// its name and is another file stays, and nothing is written over: should something have the name for files that no longer
+    /// count, the one for those that don't count yet does as well.
     /// On an object store it stays where it is until it is deleted: renaming there is copying.
     pub(crate) fn hide(&self, path: &str) {
         let Some(root) = &self.local_root else { return };
         let path = root.join(path);
-        match self.disk.rename(&path, &with_suffix(&path, RETIRED_SUFFIX)) {
+        let hidden = is_another(&path, &path).and_then(|is_another| {
+            if is_another {
+                return Ok(());
+            }
+            match self.disk.rename(&path, &with_suffix(&path, RETIRED_SUFFIX)) {
+                Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists => {
+                    self.disk.rename(&path, &with_suffix(&path, NEW_SUFFIX))
+                }
+                outcome => outcome,
+            }
+        });
+        match hidden {
             Err(error) if error.source.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(error = chain(&error), "hiding a file that no longer counts failed");
             }
@@ -255,12 +277,25 @@ impl Objects {
         }
     }
 
-    /// Deletes an uncommitted file. One that is already gone is no error.
+    /// Deletes a file that does not count. One that is already gone is no error, and what has its name and is another stays.
     pub(crate) fn delete(&self, path: &str) -> Result<(), WriteError> {
-        if let Some(root) = &self.local_root {
-            return Ok(self.remove_names(&root.join(path))?);
+        match &self.local_root {
+            Some(root) => Ok(self.remove_names(&root.join(path))?),
+            None => self.delete_object(&Path::from(path)),
         }
-        match self.runtime.block_on(self.store.delete(&Path::from(path))) {
+    }
+
+    fn delete_object(&self, path: &Path) -> Result<(), WriteError> {
+        let length = match self.runtime.block_on(self.store.head(path)) {
+            Err(object_store::Error::NotFound { .. }) => return Ok(()),
+            found => found?.size,
+        };
+        let (objects, runtime) = (self.store.clone(), self.runtime.clone());
+        let source = FileSource::Remote { objects, path: path.clone(), length, runtime };
+        if says_it_is_another(&|| Ok(source.clone()), path.as_ref()).map_err(io::Error::other)? {
+            return Ok(());
+        }
+        match self.runtime.block_on(self.store.delete(path)) {
             Err(object_store::Error::NotFound { .. }) | Ok(()) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -447,10 +482,10 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
-/// Whether a file says that it is another than the one whose name it has: somebody gave it that name, and its spans may be nowhere else.
-/// An error of the machine tells nothing: then it is tried again later.
+/// Whether a local file says that it is another than the one whose name it has.
 fn is_another(place: &FsPath, path: &FsPath) -> Result<bool, DiskError> {
-    let failed = |source| DiskError { action: "reading, before it is deleted,", path: place.to_owned(), source };
+    let failed =
+        |source| DiskError { action: "reading, before it is renamed or deleted,", path: place.to_owned(), source };
     match fs::symlink_metadata(place) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         found => found.map_err(failed)?,
@@ -458,15 +493,22 @@ fn is_another(place: &FsPath, path: &FsPath) -> Result<bool, DiskError> {
     if what_is_no_file(place).is_some() {
         return Ok(false);
     }
-    let (readable, facts) = verify(&|| Ok(FileSource::open_local(place)?), Effort::Footer);
+    says_it_is_another(&|| Ok(FileSource::open_local(place)?), &path.to_string_lossy())
+        .map_err(|error| failed(io::Error::other(error)))
+}
+
+/// Whether a file says that it is another than the one whose name it has: somebody gave it that name, and its spans may be nowhere else.
+/// An error of the machine tells nothing: then it is tried again later.
+fn says_it_is_another(open: &dyn Fn() -> Result<FileSource, ParquetError>, path: &str) -> Result<bool, String> {
+    let (readable, facts) = verify(open, Effort::Footer);
     if let Readable::OutOfReach { error } = readable {
-        return Err(failed(io::Error::other(error)));
+        return Err(error);
     }
-    let is_another = facts.id.is_some_and(|id| id_of_path(&path.to_string_lossy()) != Some(&*id));
+    let is_another = facts.id.is_some_and(|id| id_of_path(path) != Some(&*id));
     if is_another {
         metrics::counter!("tracehouse_store_deletions_refused_total").increment(1);
         tracing::error!(
-            path = %place.display(),
+            path,
             "a file has the name of one that was to be deleted, and is another: it stays; `tracehouse store repair` gives it its name back"
         );
     }

@@ -11,6 +11,7 @@
 //! 4. Unknown files are adopted, the newest first: one that was merged into a file that is listed by then would double its
 //!    spans, so it is listed as replaced. Files set aside that can be read again are taken back.
 //!    Each is compared with the others of its tenant before it counts: spans inside may have been stored again meanwhile.
+//!    A second copy of a file that is in its place is kept aside.
 //! 5. Missing files that were merged into a listed one leave the list; so do all others if the operator says so.
 //! 6. The folder gets the store's name.
 //! 7. What the log lost, and nobody can bring back, counts as acknowledged.
@@ -18,23 +19,27 @@
 
 mod compare;
 mod forgotten;
+mod imagined;
 mod moves;
 mod open;
+mod surplus;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tracehouse_catalogue::{
-    Catalogue, CatalogueContents, Commit, DamagedRow, FileRecord, Retirement, RetirementReason, SqliteCatalogue,
+    Catalogue, CatalogueContents, Commit, DamagedRow, FileRecord, Retirement, RetirementReason,
 };
-use tracehouse_model::{Clock, Randomness};
+use tracehouse_model::{Clock, Randomness, TenantId};
 
 use crate::check::{Progress, StorePaths};
 use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::file::FileSource;
 use crate::folder::{self, Marker, STORE_META};
+use crate::foreseen::Foreseen;
 use crate::held_back::HeldBack;
 use crate::lost::Lost;
 use crate::objects::{NANOS_PER_HOUR, RETIRED_SUFFIX, SPOOL, UNKNOWN_SUFFIX, id_of_path, time_of_id, with_suffix};
@@ -44,8 +49,8 @@ use crate::store::Shared;
 use crate::survey::{self, Survey, UnknownFile};
 use crate::verify::{Effort, Facts, Readable, verify};
 
-use moves::{Foreseen, Stuck};
-use open::open_catalogue;
+use moves::{Stuck, where_it_belongs};
+use open::{Opened, open_catalogue};
 
 /// What a repair may do.
 #[derive(Debug, Clone, Copy, Default)]
@@ -65,7 +70,9 @@ pub async fn repair_store(
     progress: Progress<'_>,
 ) -> Result<RepairReport, OpenError> {
     let mut report = RepairReport::default();
-    let Some(catalogue) = open_catalogue(&paths.catalogue, options, &mut report).await? else { return Ok(report) };
+    let Some(Opened { catalogue, file }) = open_catalogue(&paths.catalogue, options, &mut report).await? else {
+        return Ok(report);
+    };
     let mut repair = Repair {
         paths,
         options,
@@ -78,10 +85,10 @@ pub async fn repair_store(
         report,
         contents: CatalogueContents::default(),
         lost: Lost::default(),
-        foreseen: HashMap::new(),
+        foreseen: Arc::default(),
         stuck: BTreeMap::new(),
     };
-    repair.contents = repair.load().await?;
+    repair.contents = repair.catalogue.load().await?;
     repair.lost = Lost::of(&repair.contents);
     let claimed = repair.refuse_another_folder()?;
     repair.put_whole_copies_in_place()?;
@@ -93,6 +100,7 @@ pub async fn repair_store(
     let mut survey = repair.survey()?;
     let steps = survey.live.len() + survey.unknown.len() + survey.aside.len();
     let mut listed = repair.read_live_files(&mut survey, steps).await?;
+    repair.keep_further_copies_aside(&survey.further, &listed)?;
     repair.adopt_unknown_files(&mut survey, &mut listed, steps).await?;
     repair.take_back_files_set_aside(&survey, &listed, steps).await?;
     repair.drop_missing_files(&survey, &listed).await?;
@@ -103,8 +111,8 @@ pub async fn repair_store(
     repair.claim_folder(claimed).await?;
     repair.acknowledge_losses_of_the_log().await?;
     repair.write_down_what_is_lost().await?;
-    if let Some(catalogue) = &repair.catalogue {
-        catalogue.close().await;
+    if let Some(file) = file {
+        file.close().await;
     }
     Ok(repair.report)
 }
@@ -112,7 +120,8 @@ pub async fn repair_store(
 /// Ids of files that are part of what is stored, and of those that were merged into them.
 #[derive(Default)]
 struct Listed {
-    live: BTreeSet<String>,
+    /// And their paths.
+    live: BTreeMap<String, String>,
     /// The id of a replaced file, and the path of the one that holds its spans now.
     replaced: BTreeMap<String, String>,
     /// Of files that were adopted, or listed as set aside, by this repair.
@@ -121,7 +130,7 @@ struct Listed {
 
 impl Listed {
     fn add(&mut self, id: &str, path: &str, facts: &Facts) {
-        self.live.insert(id.to_owned());
+        self.live.insert(id.to_owned(), path.to_owned());
         self.replaced.extend(facts.merged_from.iter().map(|merged| (merged.clone(), path.to_owned())));
     }
 }
@@ -139,8 +148,8 @@ enum Claimed {
 struct Repair<'a> {
     paths: &'a StorePaths,
     options: RepairOptions,
-    /// `None`: there is none, and in a dry run none is made.
-    catalogue: Option<Arc<SqliteCatalogue>>,
+    /// In a dry run an imagined one.
+    catalogue: Arc<dyn Catalogue>,
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
     /// The store without threads and log, once there is something to compare.
@@ -151,33 +160,20 @@ struct Repair<'a> {
     contents: CatalogueContents,
     /// Before anything was done.
     lost: Lost,
-    /// Files that a dry run takes to be moved, by their paths afterwards.
-    foreseen: HashMap<String, Foreseen>,
+    /// What a dry run would have renamed by now.
+    foreseen: Arc<Foreseen>,
     /// Misplaced files that could not be moved back, by their ids.
     stuck: BTreeMap<String, Stuck>,
 }
 
 impl Repair<'_> {
-    async fn load(&self) -> Result<CatalogueContents, OpenError> {
-        match &self.catalogue {
-            Some(catalogue) => Ok(catalogue.load().await?),
-            None => Ok(CatalogueContents::default()),
-        }
-    }
-
     async fn commit(&self, commit: Commit) -> Result<(), OpenError> {
-        match &self.catalogue {
-            Some(catalogue) if !self.options.dry_run => Ok(catalogue.commit(commit).await?),
-            _ => Ok(()),
-        }
+        Ok(self.catalogue.commit(commit).await?)
     }
 
     fn survey(&self) -> Result<Survey, OpenError> {
         let root = &self.paths.store;
-        let mut listing = survey::list_all(&self.disk, root)?;
-        for (path, Foreseen { from, suffix }) in &self.foreseen {
-            survey::rename(&mut listing, (&from.0, from.1), (path, suffix));
-        }
+        let listing = survey::list_all(&self.disk, root)?.with(root, &self.foreseen);
         Ok(Survey::new(self.contents.clone(), root, Some(listing)))
     }
 
@@ -209,24 +205,19 @@ impl Repair<'_> {
         }
     }
 
-    /// Where a file lies now.
     fn place(&self, path: &str, suffix: &str) -> PathBuf {
-        let foreseen = self.foreseen.get(path).filter(|foreseen| foreseen.suffix == suffix);
-        let (path, suffix) = foreseen.map_or((path, suffix), |foreseen| (&*foreseen.from.0, foreseen.from.1));
         with_suffix(&self.paths.store.join(path), suffix)
     }
 
     /// What stands behind the name of a file that was set aside; `None` if it is not there.
     fn aside_suffix(&self, path: &str) -> Option<&'static str> {
-        if let Some(foreseen) = self.foreseen.get(path) {
-            return Some(foreseen.suffix);
-        }
-        ["", RETIRED_SUFFIX, UNKNOWN_SUFFIX].into_iter().find(|suffix| self.place(path, suffix).exists())
+        let is_there = |place: PathBuf| self.foreseen.now_at(&place).is_some_and(|place| place.exists());
+        ["", RETIRED_SUFFIX, UNKNOWN_SUFFIX].into_iter().find(|suffix| is_there(self.place(path, suffix)))
     }
 
     fn read(&self, path: &str, suffix: &str, effort: Effort) -> (Readable, Facts) {
         let place = self.place(path, suffix);
-        verify(&|| Ok(FileSource::open_local(&place)?), effort)
+        verify(&|| Ok(FileSource::open_local(&self.foreseen.to_open(&place)?)?), effort)
     }
 
     /// Reads all listed files, remembers damage, and learns which files they were merged from.
@@ -293,15 +284,26 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Newest first: what a merge wrote comes before what it read.
+    /// In which order unknown files are adopted. The newest comes first: what a merge wrote before what it read. Of several copies of a
+    /// file the one where it belongs comes first, and what has another's name last.
+    fn in_order_of_adoption(&self, mut unknown: Vec<UnknownFile>) -> Vec<UnknownFile> {
+        unknown.sort_by_cached_key(|file| {
+            let (_, facts) = self.read(&file.path, file.names.best(), Effort::Footer);
+            let named = id_of_path(&file.path).unwrap_or_default().to_owned();
+            let is_misnamed = facts.id.as_ref().is_some_and(|id| *id != named);
+            let is_elsewhere = where_it_belongs(&file.path, &facts).is_some_and(|own| own != file.path);
+            (is_misnamed, Reverse(named), is_elsewhere)
+        });
+        unknown
+    }
+
     async fn adopt_unknown_files(
         &mut self,
         survey: &mut Survey,
         listed: &mut Listed,
         steps: usize,
     ) -> Result<(), OpenError> {
-        let mut unknown = std::mem::take(&mut survey.unknown);
-        unknown.sort_by(|left, right| id_of_path(&right.path).cmp(&id_of_path(&left.path)));
+        let unknown = self.in_order_of_adoption(std::mem::take(&mut survey.unknown));
         for (number, file) in unknown.iter().enumerate() {
             (self.progress)(survey.live.len() + number, steps);
             self.adopt(file, &survey.damaged_rows, listed).await?;
@@ -331,6 +333,9 @@ impl Repair<'_> {
         let path = &file.path;
         let suffix = file.names.best();
         let (readable, facts) = self.read(path, suffix, Effort::EveryPage);
+        if self.keep_copies_aside(file, facts.id.as_deref(), listed)? {
+            return Ok(());
+        }
         if let Some(why) = self.belongs_elsewhere(path, facts.id.as_deref(), listed) {
             self.report.left(path, why);
             return Ok(());
@@ -339,9 +344,13 @@ impl Repair<'_> {
             self.report.left(path, "its name is none of ours".into());
             return Ok(());
         };
+        if let Some(own) = facts.id.as_deref().filter(|own| *own != id) {
+            self.report.left(path, format!("it is another file than its name says, {own}, whose place is taken"));
+            return Ok(());
+        }
         let replaced_by = listed.replaced.get(id).cloned();
         // A merge that was never committed: what it read is still listed.
-        let of_listed = facts.merged_from.iter().any(|merged| listed.live.contains(merged));
+        let of_listed = facts.merged_from.iter().any(|merged| listed.live.contains_key(merged));
         let reason = match &readable {
             Readable::OutOfReach { error } => {
                 self.report.left(path, format!("it is out of reach: {error}"));
@@ -351,27 +360,8 @@ impl Repair<'_> {
             Readable::Nothing { .. } => Some(RetirementReason::Damaged),
             Readable::All | Readable::Part { .. } => None,
         };
-        let start = hour * NANOS_PER_HOUR;
-        let (start_min, start_max) = facts.starts.unwrap_or((start, start + NANOS_PER_HOUR - 1));
-        let now = self.clock.now_unix_nanos();
-        let record = FileRecord {
-            id: id.to_owned(),
-            tenant,
-            path: path.clone(),
-            level: u8::from(!facts.merged_from.is_empty()),
-            tier: "hot".into(),
-            spans: facts.spans,
-            bytes: facts.bytes,
-            start_min,
-            start_max,
-            end_max: facts.end_max,
-            created_at: time_of_id(id).unwrap_or(now),
-            minutes: FileRecord::MINUTES_UNKNOWN,
-            row_groups: facts.row_groups,
-            tail_bytes: facts.tail_bytes,
-            lost_spans: if let Readable::Part { lost_spans, .. } = readable { lost_spans } else { 0 },
-            retired: reason.map(|reason| Retirement { at: now, reason }),
-        };
+        let retired = reason.map(|reason| Retirement { at: self.clock.now_unix_nanos(), reason });
+        let record = self.record_of(path, id, (tenant, hour), &readable, &facts, retired);
         let drop_damaged = damaged_rows.iter().filter(|row| is_row_of(row, file)).map(|row| row.row).collect();
         let meta = if reason.is_none() { self.expect(&record) } else { Vec::new() };
         if !listed.adopted.insert(record.id.clone()) {
@@ -386,6 +376,9 @@ impl Repair<'_> {
                 if !suffix.is_empty() {
                     self.rename(&self.place(path, suffix), &self.place(path, ""))?;
                 }
+                for further in file.names.all().filter(|further| *further != suffix) {
+                    self.keep_copy_aside(path, further, path)?;
+                }
                 self.compare(record).await;
             }
             (Some(RetirementReason::Replaced), _) => {
@@ -397,6 +390,38 @@ impl Repair<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The row of a file that the catalogue did not know.
+    fn record_of(
+        &self,
+        path: &str,
+        id: &str,
+        (tenant, hour): (TenantId, i64),
+        readable: &Readable,
+        facts: &Facts,
+        retired: Option<Retirement>,
+    ) -> FileRecord {
+        let start = hour * NANOS_PER_HOUR;
+        let (start_min, start_max) = facts.starts.unwrap_or((start, start + NANOS_PER_HOUR - 1));
+        FileRecord {
+            id: id.to_owned(),
+            tenant,
+            path: path.to_owned(),
+            level: u8::from(!facts.merged_from.is_empty()),
+            tier: "hot".into(),
+            spans: facts.spans,
+            bytes: facts.bytes,
+            start_min,
+            start_max,
+            end_max: facts.end_max,
+            created_at: time_of_id(id).unwrap_or_else(|| self.clock.now_unix_nanos()),
+            minutes: FileRecord::MINUTES_UNKNOWN,
+            row_groups: facts.row_groups,
+            tail_bytes: facts.tail_bytes,
+            lost_spans: if let Readable::Part { lost_spans, .. } = readable { *lost_spans } else { 0 },
+            retired,
+        }
     }
 
     async fn take_back_files_set_aside(
@@ -455,12 +480,13 @@ impl Repair<'_> {
                     RetirementReason::Expired
                 }
                 None => {
-                    let why = match what_is_no_file(&self.place(&path, "")) {
-                        Some(what) => {
-                            format!("{what} is in its place; move that away and put the file back, or if it is")
-                        }
-                        None => "it is missing; put it back, or if it is".to_owned(),
-                    };
+                    let why =
+                        match self.foreseen.now_at(&self.place(&path, "")).and_then(|place| what_is_no_file(&place)) {
+                            Some(what) => {
+                                format!("{what} is in its place; move that away and put the file back, or if it is")
+                            }
+                            None => "it is missing; put it back, or if it is".to_owned(),
+                        };
                     self.report
                         .left(&path, format!("{why} gone for good with its {spans} spans, --forget-missing drops it"));
                     continue;
@@ -469,9 +495,7 @@ impl Repair<'_> {
             let retire = vec![(record.id.clone(), reason)];
             let retired_at = self.clock.now_unix_nanos();
             self.commit(Commit { retire, retired_at, ..Commit::default() }).await?;
-            if let Some(catalogue) = self.catalogue.as_ref().filter(|_| !self.options.dry_run) {
-                catalogue.forget(std::slice::from_ref(&record.id)).await?;
-            }
+            self.catalogue.forget(std::slice::from_ref(&record.id)).await?;
         }
         Ok(())
     }
@@ -479,7 +503,7 @@ impl Repair<'_> {
     /// Writes the store's name where it is missing, if the folder is the right one.
     async fn claim_folder(&mut self, claimed: Claimed) -> Result<(), OpenError> {
         let root = &self.paths.store;
-        self.contents = self.load().await?;
+        self.contents = self.catalogue.load().await?;
         if claimed == Claimed::Settled || (self.survey()?.too_many_missing() && !self.options.forget_missing) {
             return Ok(());
         }

@@ -56,6 +56,12 @@ pub enum Action {
         path: String,
         kept_as: PathBuf,
     },
+    /// It is the same as a stored file that is in its place.
+    KeepCopy {
+        path: String,
+        of: String,
+        kept_as: PathBuf,
+    },
     /// It lay elsewhere than the catalogue says, or in another tenant's folder than it says itself, and was moved back.
     MoveBack {
         from: PathBuf,
@@ -121,6 +127,9 @@ impl fmt::Display for Action {
             Self::Rename { from, to } => write!(formatter, "rename {} to {to}", from.display()),
             Self::KeepRuin { path, kept_as } => {
                 write!(formatter, "keep the damaged {path} as {}: there is a whole copy of it", kept_as.display())
+            }
+            Self::KeepCopy { path, of, kept_as } => {
+                write!(formatter, "keep {path} as {}: it is a second copy of {of}", kept_as.display())
             }
             Self::MoveBack { from, to } => write!(formatter, "move {} back to {to}", from.display()),
             Self::RememberDamage { path, lost_spans: 0 } => {

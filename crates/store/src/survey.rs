@@ -9,6 +9,7 @@ use tracehouse_catalogue::{CatalogueContents, DamagedRow, FileRecord, Retirement
 use tracehouse_model::TenantId;
 
 use crate::disk::{Disk, DiskError};
+use crate::foreseen::Foreseen;
 use crate::objects::{
     NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX, hour_of_path, id_of_path, is_folder_of_layout, split_suffix,
 };
@@ -28,6 +29,12 @@ impl Names {
             [RETIRED_SUFFIX, UNKNOWN_SUFFIX, NEW_SUFFIX, ""].iter().position(|known| known == *suffix)
         };
         self.0.iter().max_by_key(rank).copied().unwrap_or("")
+    }
+
+    /// In an order of their own, as folders list them in any.
+    fn add(&mut self, suffix: &'static str) {
+        self.0.push(suffix);
+        self.0.sort_unstable();
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &'static str> {
@@ -140,7 +147,7 @@ pub(crate) fn list(disk: &Disk, root: &Path) -> Result<Listing, DiskError> {
             } else if found.is_file() || what_is_no_file(&path).is_none() {
                 let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy();
                 let Some((own_name, suffix)) = split_suffix(&name) else { continue };
-                listing.files.entry(own_name.to_owned()).or_default().0.push(suffix);
+                listing.files.entry(own_name.to_owned()).or_default().add(suffix);
             }
         }
     }
@@ -153,16 +160,21 @@ pub(crate) fn list_all(disk: &Disk, root: &Path) -> Result<Listing, DiskError> {
     listing.unlisted.pop().map_or(Ok(listing), Err)
 }
 
-/// Takes a file of a listing to be elsewhere.
-pub(crate) fn rename(listing: &mut Listing, from: (&str, &'static str), to: (&str, &'static str)) {
-    let files = &mut listing.files;
-    if let Some(names) = files.get_mut(from.0) {
-        names.0.retain(|suffix| *suffix != from.1);
-        if names.0.is_empty() {
-            files.remove(from.0);
+impl Listing {
+    /// Takes the files to have the names that a dry run foresees.
+    pub(crate) fn with(mut self, root: &Path, foreseen: &Foreseen) -> Self {
+        for (path, now_at) in foreseen.changed() {
+            let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy();
+            let Some((own_name, suffix)) = split_suffix(&name) else { continue };
+            let names = self.files.entry(own_name.to_owned()).or_default();
+            names.0.retain(|known| *known != suffix);
+            if now_at.is_some_and(|place| place.exists() && what_is_no_file(&place).is_none()) {
+                names.add(suffix);
+            }
         }
+        self.files.retain(|_, names| !names.0.is_empty());
+        self
     }
-    files.entry(to.0.to_owned()).or_default().0.push(to.1);
 }
 
 impl Survey {

@@ -255,3 +255,19 @@ async fn what_is_no_file_is_refused_and_named() {
         }
     }
 }
+
+/// What an earlier repair kept aside stays, also if only what SQLite keeps beside it is left.
+#[tokio::test]
+async fn a_damaged_catalogue_is_kept_beside_earlier_ones() {
+    for taken in ["catalogue.sqlite.damaged-1", "catalogue.sqlite.damaged-1-wal"] {
+        let world = world_of_three().await;
+        fs::write(world.path(), "no database").expect("can be written");
+        let beside = |name: &str| world.path().with_file_name(name);
+        fs::write(beside("catalogue.sqlite-wal"), "its log").expect("can be written");
+        fs::write(beside(taken), "of an earlier one").expect("can be written");
+        let rebuilt = rebuild(&world.path()).await.expect("a new one is made");
+        assert_eq!(rebuilt.kept_as, beside("catalogue.sqlite.damaged-2"), "{taken}");
+        assert_eq!(fs::read(beside(taken)).expect("it is there"), b"of an earlier one");
+        assert_eq!(fs::read(rebuilt.kept_as).expect("it is kept"), b"no database");
+    }
+}

@@ -81,3 +81,22 @@ async fn a_catalogue_on_a_disk_that_is_mounted_read_only_can_be_read() {
     assert!(written.is_err(), "nothing can be written there");
     assert_eq!(files, 3);
 }
+
+/// A start of a large catalogue leaves out what would take long. Before, nothing said so.
+#[tokio::test]
+async fn a_catalogue_too_large_to_be_looked_through_says_so() {
+    const LARGE: u64 = 65 * 1024 * 1024;
+    let world = World::new();
+    let catalogue = world.open().await;
+    assert_eq!(catalogue.unchecked(), None);
+    catalogue.commit(Commit { add: vec![file("a")], ..Commit::default() }).await.expect("commits");
+    catalogue.close().await;
+    // Room that nothing uses, as after many deletions.
+    let opened = fs::OpenOptions::new().write(true).open(world.path()).expect("it is there");
+    opened.set_len(LARGE).expect("it can grow");
+    let catalogue = world.open().await;
+    let unchecked = catalogue.unchecked().expect("it is large");
+    assert!(unchecked.contains("64 MiB") && unchecked.contains("`tracehouse store check`"), "{unchecked}");
+    assert_eq!(catalogue.load().await.expect("loads").files, [file("a")]);
+    catalogue.close().await;
+}

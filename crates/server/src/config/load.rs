@@ -1,14 +1,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde_norway::{Mapping, Value};
-use tracehouse_listen::{AllowedHeaders, OriginPattern};
-use tracehouse_model::TenantId;
 
 use super::schema::{key_paths, properties, schema};
-use super::{Config, Period, show};
+use super::{Config, check, show};
 
 /// Where values may come from, weakest first.
 #[derive(Clone, Debug, Default)]
@@ -185,45 +182,9 @@ impl Found {
         }
         let config: Config =
             serde_norway::from_value(merged).map_err(|error| ConfigError::Together(error.to_string()))?;
-        check_together(&config).map_err(ConfigError::Together)?;
+        check::check(&config).map_err(ConfigError::Together)?;
         Ok(Loaded { config, sources, warnings })
     }
-}
-
-/// What the types of the keys do not rule out.
-fn check_together(config: &Config) -> Result<(), String> {
-    /// Shorter intervals would keep a thread busy with nothing.
-    const INTERVAL_MIN: Period = Period(Duration::from_millis(10));
-    crate::roles::check(&config.roles)?;
-    let intervals = [
-        ("store.sync_interval", config.store.sync_interval),
-        ("store.flush_interval", config.store.flush_interval),
-        ("store.compaction_interval", config.store.compaction_interval),
-    ];
-    if let Some((key, interval)) = intervals.iter().find(|(_, interval)| *interval < INTERVAL_MIN) {
-        return Err(format!("{key}: {interval} is too short; the shortest is {INTERVAL_MIN}"));
-    }
-    if config.limits.decompressed_bytes_max > config.limits.in_flight_bytes_max {
-        return Err(format!(
-            "limits.decompressed_bytes_max ({}) is above limits.in_flight_bytes_max ({}): such a request could never be \
-             taken; raise the second or lower the first",
-            config.limits.decompressed_bytes_max, config.limits.in_flight_bytes_max
-        ));
-    }
-    for name in &config.tenants {
-        TenantId::new(name).map_err(|error| format!("tenants: {error}"))?;
-    }
-    let origins = [
-        ("http.allowed_origins", &config.http.allowed_origins),
-        ("otlp.browser_origins", &config.otlp.browser_origins),
-    ];
-    for (key, patterns) in origins {
-        for pattern in patterns {
-            OriginPattern::new(pattern).map_err(|error| format!("{key}: {error}"))?;
-        }
-    }
-    AllowedHeaders::new(&config.http.allowed_headers).map_err(|error| format!("http.allowed_headers: {error}"))?;
-    Ok(())
 }
 
 fn insert(root: &mut Value, path: &str, value: Value) {

@@ -119,6 +119,90 @@ fn mistakes_are_named() {
     }
 }
 
+/// Before, they were taken, and nothing worked, or the key had no effect.
+#[test]
+fn senseless_values_are_refused() {
+    const SIZES: [&str; 13] = [
+        "memory_bytes_max",
+        "limits.request_bytes_max",
+        "limits.decompressed_bytes_max",
+        "limits.attribute_value_bytes_max",
+        "limits.name_bytes_max",
+        "limits.in_flight_bytes_max",
+        "store.hot_bytes_max",
+        "store.flush_bytes",
+        "store.disk_budget",
+        "query.memory_bytes_max",
+        "query.scanned_bytes_max",
+        "query.sql.memory_bytes_max",
+        "query.sql.answer_bytes_max",
+    ];
+    const PERIODS: [&str; 8] = [
+        "limits.future_max",
+        "store.retention",
+        "store.delete_grace",
+        "store.sync_interval",
+        "store.flush_interval",
+        "store.compaction_interval",
+        "query.time_max",
+        "query.sql.time_max",
+    ];
+    const NUMBERS: [&str; 5] = [
+        "limits.spans_per_trace_max",
+        "limits.tenants_max",
+        "query.at_once_max",
+        "query.sql.at_once_max",
+        "query.sql.rows_max",
+    ];
+    let of = |keys: &[&'static str], values: &[&'static str]| -> Vec<(&'static str, &'static str)> {
+        keys.iter().flat_map(|key| values.iter().map(|value| (*key, *value))).collect()
+    };
+    let mut cases = of(&SIZES, &["0B", "-1MiB", "5", "''"]);
+    cases.extend(of(&PERIODS, &["0s", "-5m", "5", "''"]));
+    cases.extend(of(&NUMBERS, &["0", "-1", "1.5", "''"]));
+    cases.extend(of(&["threads.ingest", "threads.query"], &["-1", "1000000"]));
+    cases.extend(of(&["query.at_once_max", "query.sql.at_once_max"], &["18446744073709551615"]));
+    cases.extend(of(&["data_dir"], &["''"]));
+    cases.extend(of(&["otlp.http"], &["'127.0.0.1:4317'", "'127.0.0.1:3200'", "'localhost'", "'127.0.0.1:70000'"]));
+    cases.extend(of(&["tenants"], &["['']", "[a b]", "['../x']"]));
+    cases.extend(of(&["roles"], &["[]", "[nothing]"]));
+    for (key, value) in cases {
+        let sections: Vec<&str> = key.split('.').collect();
+        let ends = "}".repeat(sections.len() - 1);
+        let yaml = format!("{}: {value}{ends}", sections.join(": {"));
+        let error = load_with(&yaml, &[], &[]).map(|_| ()).expect_err(&yaml);
+        assert!(words(&error).contains(key), "{yaml:?}: {}", words(&error));
+    }
+    let error = load_with("store: { hot_bytes_max: 1MiB, flush_bytes: 2MiB }", &[], &[]).map(|_| ());
+    let error = words(&error.expect_err("nothing would be flushed"));
+    assert!(error.contains("store.flush_bytes (2MiB) is above store.hot_bytes_max (1MiB)"), "{error}");
+}
+
+#[test]
+fn host_names_are_names() {
+    let cases = [
+        ("https://traces.team", "write traces.team"),
+        ("traces.team:3200", "write traces.team"),
+        ("traces.team/", "write traces.team"),
+        ("traces.team.", "write traces.team"),
+        (" traces.team", "write traces.team"),
+        ("*", "without scheme, port and *"),
+        ("*.team", "without scheme, port and *"),
+        ("", "such as traces.example"),
+        ("a..b", "such as traces.example"),
+        ("träces.team", "such as traces.example"),
+    ];
+    for (name, advice) in cases {
+        let yaml = format!("http: {{ host_names: ['{name}'] }}");
+        let error = load_with(&yaml, &[], &[]).map(|_| ()).expect_err(name);
+        let error = words(&error);
+        assert!(error.contains(&format!("http.host_names: {name:?}")) && error.contains(advice), "{error}");
+    }
+    for name in ["traces.team", "TRACES", "a_b-1.team", "10.1.2.3", "::1", "[::1]"] {
+        load_with(&format!("http: {{ host_names: ['{name}'] }}"), &[], &[]).map(|_| ()).expect(name);
+    }
+}
+
 #[test]
 fn a_missing_file_is_named() {
     let layers = Layers { file: Some(PathBuf::from("/nowhere/at/all.yaml")), ..Layers::default() };

@@ -14,6 +14,8 @@ use super::segment::{self, HEADER_BYTES, MAGIC, RecordKind, SegmentName};
 use super::{DurableBatch, Positions};
 use crate::disk::{Disk, DiskError};
 
+/// What the name of such a copy has in it.
+const COPY_OF_SEGMENT: &str = ".wal";
 /// Copies of damaged segments take at most so much; the oldest go first.
 const DAMAGED_BYTES_MAX: u64 = 1 << 30;
 /// So many zeros in a row are not written to a copy.
@@ -361,7 +363,11 @@ impl<Replay: FnMut(DurableBatch, &Recovered)> Recovery<'_, Replay> {
         let mut copies: Vec<(PathBuf, u64)> = Vec::new();
         for entry in fs::read_dir(folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            copies.push((entry.path(), entry.metadata().map_err(failed)?.len()));
+            let found = entry.metadata().map_err(failed)?;
+            // Whatever else somebody put there is not ours to remove.
+            if found.is_file() && entry.file_name().to_string_lossy().contains(COPY_OF_SEGMENT) {
+                copies.push((entry.path(), found.len()));
+            }
         }
         copies.sort_unstable();
         let mut bytes: u64 = copies.iter().map(|(_, bytes)| bytes).sum();

@@ -4,12 +4,9 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
-use tracehouse_catalogue::{
-    Catalogue, CatalogueContents, CatalogueError, Commit, FileRecord, LegacyDescription, SqliteCatalogue,
-};
+use tracehouse_catalogue::FileRecord;
 
 use crate::clock::StoreClock;
 use crate::config::StoreConfig;
@@ -31,18 +28,15 @@ impl Repair<'_> {
         let store = LocalFileSystem::new_with_prefix(&root).map_err(|error| failed(std::io::Error::other(error)))?;
         let (store, runtime): (Arc<dyn ObjectStore>, _) = (Arc::new(store), tokio::runtime::Handle::current());
         let objects = if self.options.dry_run {
-            Objects::to_read(store, root, runtime.clone())
+            Objects::to_read(store, root, runtime.clone(), self.foreseen.clone())
         } else {
             Objects::new(store, Some(root.clone()), root.join(SPOOL), runtime.clone(), self.disk.clone())?
-        };
-        let catalogue: Arc<dyn Catalogue> = match &self.catalogue {
-            Some(catalogue) if !self.options.dry_run => catalogue.clone(),
-            readable => Arc::new(Unchanged(readable.clone())),
         };
         let config = StoreConfig { log_dir: self.paths.log.clone(), ..StoreConfig::default() };
         let store_clock = StoreClock::of_catalogue(self.clock.clone(), config.retention, &self.contents);
         let (clock, randomness) = (self.clock.clone(), self.randomness.clone());
-        let shared = Shared::new(config, Arc::new(objects), catalogue, clock, store_clock, randomness, runtime);
+        let shared =
+            Shared::new(config, Arc::new(objects), self.catalogue.clone(), clock, store_clock, randomness, runtime);
         shared.state.change_files(live.into_iter().map(|record| shared.span_file(record)).collect(), &[]);
         shared.absent.lock().missing.clone_from(&survey.missing);
         self.shared = Some(Arc::new(shared));
@@ -71,33 +65,5 @@ impl Repair<'_> {
         };
         self.report
             .left(&path, format!("it could not be compared with the others, which the server tries again: {why}"));
-    }
-}
-
-/// A catalogue that a dry run does not change; `None`: there is none.
-struct Unchanged(Option<Arc<SqliteCatalogue>>);
-
-#[async_trait]
-impl Catalogue for Unchanged {
-    async fn load(&self) -> Result<CatalogueContents, CatalogueError> {
-        match &self.0 {
-            Some(catalogue) => catalogue.load().await,
-            None => Ok(CatalogueContents::default()),
-        }
-    }
-
-    async fn commit(&self, _: Commit) -> Result<(), CatalogueError> {
-        Ok(())
-    }
-
-    async fn forget(&self, _: &[String]) -> Result<(), CatalogueError> {
-        Ok(())
-    }
-
-    async fn legacy_description(&self, file_id: &str) -> Result<Option<LegacyDescription>, CatalogueError> {
-        match &self.0 {
-            Some(catalogue) => catalogue.legacy_description(file_id).await,
-            None => Ok(None),
-        }
     }
 }

@@ -22,7 +22,7 @@ impl Repair<'_> {
             return Ok(());
         }
         // Some of it was written meanwhile, perhaps into the row that was damaged.
-        self.contents = self.load().await?;
+        self.contents = self.catalogue.load().await?;
         if !self.options.dry_run && is_lost(&self.contents, STORE_META) {
             let why = "the store's name is lost, and the folder is not known to be the right one";
             self.report.left("the catalogue", why.to_owned());
@@ -49,7 +49,7 @@ impl Repair<'_> {
     /// The operator is told of all that the log lost, and knows of it from now on. Comes before the catalogue forgets that it
     /// lost something itself.
     pub(super) async fn acknowledge_losses_of_the_log(&mut self) -> Result<(), OpenError> {
-        self.contents = self.load().await?;
+        self.contents = self.catalogue.load().await?;
         let (_, _, mut log) = self.inspect_log()?;
         // What can't be read now may be there.
         let faulty: Vec<_> =

@@ -3,16 +3,13 @@
 //! must not turn up at another's.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::disk::DiskError;
 use crate::error::OpenError;
 use crate::keeper::chain;
-use crate::objects::{
-    NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX, file_path, hour_of, hour_of_path, id_of_path, with_suffix,
-};
+use crate::objects::{NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX, file_path, hour_of, hour_of_path, id_of_path};
 use crate::repair_report::Action;
 use crate::survey::{Survey, UnknownFile};
 use crate::verify::{Effort, Facts, Readable};
@@ -42,22 +39,17 @@ pub(super) struct Stuck {
     pub(super) why: String,
 }
 
-/// A move that a dry run only foresees: what stands behind the name afterwards, and path and ending before.
-pub(super) struct Foreseen {
-    pub(super) suffix: &'static str,
-    pub(super) from: (String, &'static str),
-}
-
 impl Repair<'_> {
     /// Renames a file and makes that durable. Nothing is written over: what has the name already may be the only one of its content.
     pub(super) fn rename(&self, from: &Path, to: &Path) -> Result<(), OpenError> {
-        if self.options.dry_run {
-            return Ok(());
-        }
-        if is_taken(to) {
+        if self.is_taken(to) {
             let source =
                 io::Error::new(io::ErrorKind::AlreadyExists, "something has that name already; move it elsewhere");
             return Err(DiskError { action: "renaming a file to", path: to.to_owned(), source }.into());
+        }
+        if self.options.dry_run {
+            self.foreseen.rename(from, to);
+            return Ok(());
         }
         let [old, new] = [from, to].map(|path| path.parent().unwrap_or(path));
         self.make_folders(new)?;
@@ -67,6 +59,10 @@ impl Repair<'_> {
             self.disk.sync_folder(old)?;
         }
         Ok(())
+    }
+
+    pub(super) fn is_taken(&self, place: &Path) -> bool {
+        self.foreseen.is_taken(place)
     }
 
     /// Makes the folders from the store's down to one that are missing, and makes that durable.
@@ -107,7 +103,7 @@ impl Repair<'_> {
             self.rename(from, &self.place(&a_move.own, UNKNOWN_SUFFIX))?;
         }
         // Where nothing is in the way comes first: what is goes to a place that stays free.
-        let is_free = |a_move: &Move| self.occupants(&a_move.own, &left).is_empty();
+        let is_free = |a_move: &Move| self.occupants(&a_move.own).is_empty();
         let (free, taken): (Vec<_>, Vec<_>) = moves.into_iter().partition(is_free);
         for a_move in free.into_iter().chain(taken) {
             let from = self.place(&a_move.from.0, a_move.from.1);
@@ -115,7 +111,7 @@ impl Repair<'_> {
             if self.make_way(&a_move, &left)? {
                 self.rename(&aside, &self.place(&a_move.own, ""))?;
                 self.report.did(Action::Rename { from, to: a_move.own });
-            } else if !is_taken(&from) {
+            } else if !self.is_taken(&from) {
                 // It is no more than another file with the same id.
                 self.rename(&aside, &from)?;
             }
@@ -129,7 +125,7 @@ impl Repair<'_> {
         for a_move in moves {
             of_place.entry(a_move.own.clone()).or_default().push(a_move);
         }
-        let is_passable = |own: &str| !is_taken(&self.place(own, UNKNOWN_SUFFIX));
+        let is_passable = |own: &str| !self.is_taken(&self.place(own, UNKNOWN_SUFFIX));
         let of_place = of_place.into_iter().filter(|(own, _)| is_passable(own));
         let best = of_place.filter_map(|(_, mut copies)| {
             let whole = copies.iter().position(|copy| copies.len() == 1 || self.is_whole(&copy.from.0, copy.from.1));
@@ -138,14 +134,9 @@ impl Repair<'_> {
         best.collect()
     }
 
-    /// What stands where a file belongs, under its own name or as one that was set aside, and does not leave: what stands behind it.
-    fn occupants(&self, own: &str, left: &[PathBuf]) -> Vec<&'static str> {
-        let leaves = |place: &PathBuf| self.options.dry_run && left.contains(place);
-        let stays = |suffix: &&str| {
-            let place = self.place(own, suffix);
-            is_taken(&place) && !leaves(&place)
-        };
-        ["", RETIRED_SUFFIX].into_iter().filter(stays).collect()
+    /// What stands where a file belongs, under its own name or as one that was set aside: what stands behind it.
+    fn occupants(&self, own: &str) -> Vec<&'static str> {
+        ["", RETIRED_SUFFIX].into_iter().filter(|suffix| self.is_taken(&self.place(own, suffix))).collect()
     }
 
     /// Moves what can't be read out of a file's place: a file with the same id to the [ruins](Self::keep_ruin) if the one that comes is
@@ -153,20 +144,26 @@ impl Repair<'_> {
     /// whether the place is free.
     fn make_way(&mut self, a_move: &Move, left: &[PathBuf]) -> Result<bool, OpenError> {
         let own = &*a_move.own;
-        let comes = if self.options.dry_run { (&*a_move.from.0, a_move.from.1) } else { (own, UNKNOWN_SUFFIX) };
-        for suffix in self.occupants(own, left) {
+        for suffix in self.occupants(own) {
             let (readable, facts) = self.read(own, suffix, Effort::EveryPage);
-            let free = left.iter().find(|place| !is_taken(place));
+            let free = left.iter().find(|place| !self.is_taken(place));
             match (readable, free) {
                 (Readable::All | Readable::OutOfReach { .. }, _) => return Ok(false),
                 (Readable::Nothing { .. }, Some(free)) if facts.id.is_none() => {
-                    self.rename(&self.place(own, suffix), free)?;
+                    let (from, to) = (self.place(own, suffix), self.in_store(free));
+                    self.rename(&from, free)?;
+                    self.report.did(Action::Rename { from, to });
                 }
-                _ if self.is_whole(comes.0, comes.1) => self.keep_ruin(own, suffix)?,
+                _ if self.is_whole(own, UNKNOWN_SUFFIX) => self.keep_ruin(own, suffix)?,
                 _ => return Ok(false),
             }
         }
         Ok(true)
+    }
+
+    /// The path of a place inside the store's folder.
+    pub(super) fn in_store(&self, place: &Path) -> String {
+        place.strip_prefix(&self.paths.store).unwrap_or(place).display().to_string()
     }
 
     fn is_whole(&self, path: &str, suffix: &str) -> bool {
@@ -176,11 +173,16 @@ impl Repair<'_> {
     /// Keeps what is left of a file of which there is a whole copy, under a name that no store reads.
     fn keep_ruin(&mut self, path: &str, suffix: &str) -> Result<(), OpenError> {
         let place = self.place(path, suffix);
-        let numbered = |number: usize| with_suffix(&self.paths.store.join(path), &format!("{RUIN_SUFFIX}-{number}"));
-        let kept = (1..).map(numbered).find(|kept| !is_taken(kept)).unwrap_or_else(|| numbered(0));
+        let kept = self.free_name(path, RUIN_SUFFIX);
         self.rename(&place, &kept)?;
         self.report.did(Action::KeepRuin { path: path.to_owned(), kept_as: kept });
         Ok(())
+    }
+
+    /// A name that nothing has, with a number behind it.
+    pub(super) fn free_name(&self, path: &str, suffix: &str) -> PathBuf {
+        let numbered = |number: usize| self.place(path, &format!("{suffix}-{number}"));
+        (1..).map(numbered).find(|kept| !self.is_taken(kept)).unwrap_or_else(|| numbered(0))
     }
 
     /// Puts whole copies of listed files, wherever they lie in the folder, into the places of these where what stands there is damaged.
@@ -209,22 +211,18 @@ impl Repair<'_> {
     /// Moves a whole file that the catalogue does not know to where it belongs by what it says of itself, if that is elsewhere and nothing
     /// is there but ruins of it.
     fn go_where_it_says(&mut self, copy: (String, &'static str), facts: &Facts) -> Result<(), OpenError> {
-        let tenant = facts.tenant.clone().or_else(|| hour_of_path(&copy.0).map(|(tenant, _)| tenant));
-        let (Some(id), Some(tenant), Some((first, _))) = (&facts.id, tenant, facts.starts) else { return Ok(()) };
-        let home = Home { path: file_path(&tenant, hour_of(first), id), suffix: "" };
+        let Some(own) = where_it_belongs(&copy.0, facts) else { return Ok(()) };
+        let home = Home { path: own, suffix: "" };
         let (from, target) = (self.place(&copy.0, copy.1), self.place(&home.path, home.suffix));
         let is_home = copy.0 == home.path;
         if self.take_the_place_of_a_ruin(copy.clone(), Home { path: home.path.clone(), suffix: "" })? || is_home {
             return Ok(());
         }
         let suffixes = ["", NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX];
-        let is_empty = !suffixes.iter().any(|suffix| is_taken(&self.place(&home.path, suffix)));
+        let is_empty = !suffixes.iter().any(|suffix| self.is_taken(&self.place(&home.path, suffix)));
         if is_empty && self.obstacle(&target).is_none() && self.is_whole(&copy.0, copy.1) {
             self.rename(&from, &target)?;
             self.report.did(Action::MoveBack { from, to: home.path.clone() });
-            if self.options.dry_run {
-                self.foreseen.insert(home.path, Foreseen { suffix: home.suffix, from: copy });
-            }
         }
         Ok(())
     }
@@ -235,7 +233,7 @@ impl Repair<'_> {
         let id = id_of_path(&home.path).map(str::to_owned);
         let mut ruins = Vec::new();
         for suffix in ["", NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX] {
-            if (&*home.path, suffix) == (&*copy.0, copy.1) || !is_taken(&self.place(&home.path, suffix)) {
+            if (&*home.path, suffix) == (&*copy.0, copy.1) || !self.is_taken(&self.place(&home.path, suffix)) {
                 continue;
             }
             let (readable, facts) = self.read(&home.path, suffix, Effort::EveryPage);
@@ -252,11 +250,8 @@ impl Repair<'_> {
             self.keep_ruin(&home.path, suffix)?;
         }
         let from = self.place(&copy.0, copy.1);
-        self.rename(&from, &with_suffix(&self.paths.store.join(&home.path), home.suffix))?;
+        self.rename(&from, &self.place(&home.path, home.suffix))?;
         self.report.did(Action::Rename { from, to: home.path.clone() });
-        if self.options.dry_run {
-            self.foreseen.insert(home.path, Foreseen { suffix: home.suffix, from: copy });
-        }
         Ok(true)
     }
 
@@ -312,7 +307,7 @@ impl Repair<'_> {
     /// The listed files that are not where they belong, by their ids.
     fn empty_homes(&self, survey: &Survey) -> HashMap<String, Home> {
         let suffixes = ["", NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX];
-        let is_empty = |path: &str| !suffixes.iter().any(|suffix| is_taken(&self.place(path, suffix)));
+        let is_empty = |path: &str| !suffixes.iter().any(|suffix| self.is_taken(&self.place(path, suffix)));
         let live = survey.missing.iter().map(|record| (record, ""));
         let others = survey.aside.iter().chain(&survey.retired).map(|record| (record, RETIRED_SUFFIX));
         live.chain(others)
@@ -335,9 +330,6 @@ impl Repair<'_> {
         match moved {
             Ok(()) => {
                 self.report.did(Action::MoveBack { from: place, to: home.path.clone() });
-                if self.options.dry_run {
-                    self.foreseen.insert(home.path, Foreseen { suffix: home.suffix, from });
-                }
             }
             Err(why) => {
                 let why = format!("it belongs to {}, and could not be moved back: {why}", home.path);
@@ -350,11 +342,11 @@ impl Repair<'_> {
     /// What stands where a file, or a folder above it, is to be.
     fn obstacle(&self, target: &Path) -> Option<String> {
         let in_the_way = |what: &Path| Some(format!("{} is in the way; move that elsewhere", what.display()));
-        if is_taken(target) {
+        if self.is_taken(target) {
             return in_the_way(target);
         }
         let mut above = target.ancestors().skip(1).take_while(|at| *at != self.paths.store);
-        above.find(|at| is_taken(at) && !at.is_dir()).and_then(in_the_way)
+        above.find(|at| self.is_taken(at) && !at.is_dir()).and_then(in_the_way)
     }
 
     /// Why an unknown file is not adopted: the catalogue lists another with its id.
@@ -368,13 +360,14 @@ impl Repair<'_> {
             let other = self.contents.files.iter().find(|record| record.id == id).map(|record| &record.path);
             match other {
                 Some(other) => Some(format!("another file with the id {id} is listed: {other}")),
-                None => listed.live.contains(id).then(|| format!("another file with the id {id} is listed")),
+                None => listed.live.contains_key(id).then(|| format!("another file with the id {id} is listed")),
             }
         })
     }
 }
 
-/// Whether something has this name, be it a link that leads nowhere.
-fn is_taken(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok()
+/// Where a file belongs by what it says of itself; whose it is may be told by the folder in which it lies.
+pub(super) fn where_it_belongs(path: &str, facts: &Facts) -> Option<String> {
+    let tenant = facts.tenant.clone().or_else(|| hour_of_path(path).map(|(tenant, _)| tenant))?;
+    Some(file_path(&tenant, hour_of(facts.starts?.0), facts.id.as_ref()?))
 }

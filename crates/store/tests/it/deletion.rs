@@ -177,3 +177,49 @@ async fn files_and_folders_belong_to_their_owner_alone() {
         assert_eq!(mode & 0o077, 0, "{path:?} is open to others: {mode:o}");
     }
 }
+
+/// Something else has the name under which a replaced file waits for its deletion, or the file's own. Before, the one was written over,
+/// and the other took the name of the replaced file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_file_takes_no_name_from_another() {
+    for stands_at in [".retired", ""] {
+        let world = World::new();
+        let store = world.open().await;
+        for half in spans_of_hour(0).chunks(20) {
+            append(&store, batch_of(half)).await;
+            store.flush().await.expect("the flush succeeds");
+            world.clock.advance(Duration::from_secs(1));
+        }
+        append(&store, batch_of(&spans_of_hour(1))).await;
+        store.flush().await.expect("the flush succeeds");
+        let [first, other] = ["hour=12", "hour=13"].map(|hour| {
+            let mut files = world.files_ending_with(".parquet");
+            files.retain(|path| path.to_string_lossy().contains(hour));
+            files.remove(0)
+        });
+        let (bytes, replaced) =
+            (std::fs::read(&other).expect("it is there"), std::fs::read(&first).expect("it is there"));
+        let place = PathBuf::from(format!("{}{stands_at}", first.display()));
+        let is_after = stands_at.is_empty();
+        if !is_after {
+            std::fs::write(&place, &bytes).expect("it can be written");
+        }
+        store.compact().await.expect("the merge succeeds");
+        store.shutdown().await.expect("the store stops");
+        if is_after {
+            std::fs::write(&place, &bytes).expect("it can be written");
+        }
+        let store = world.open().await;
+        assert_eq!(std::fs::read(&place).expect("it is there"), bytes, "{stands_at:?}: it stays");
+        assert_eq!(first.exists(), is_after, "{stands_at:?}: no glob finds a replaced file");
+        let hidden = PathBuf::from(format!("{}{}", first.display(), if is_after { ".retired" } else { ".new" }));
+        assert_eq!(std::fs::read(&hidden).expect("it waits"), replaced, "{stands_at:?}");
+        until("the replaced files are deleted", || {
+            world.clock.advance(world.config().delete_grace);
+            !hidden.exists()
+        })
+        .await;
+        store.shutdown().await.expect("the store stops");
+        assert_eq!(std::fs::read(&place).expect("it is there"), bytes, "{stands_at:?}: it is not deleted either");
+    }
+}

@@ -8,6 +8,7 @@ mod copies;
 mod crash;
 mod deletion;
 mod disk_faults;
+mod dropped_commits;
 mod file_damage;
 mod full_disk;
 mod histories;

@@ -3,9 +3,11 @@
 
 mod copies;
 mod doubled;
+mod dry_run;
 mod forgotten;
 mod misplaced;
 mod small_files;
+mod surplus;
 
 use std::fs;
 use std::path::{Path, PathBuf};

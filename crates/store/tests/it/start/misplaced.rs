@@ -100,22 +100,6 @@ async fn a_file_set_aside_is_moved_back_too() {
     check_hours("whole again", &*world.open().await, 0..3);
 }
 
-/// A copy of a file whose own is in its place is no file of another tenant.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_copy_of_a_listed_file_is_not_adopted() {
-    let world = world_of_hours(2).await;
-    let record = record_of_hour(&world, 1).await;
-    let copy = world.store_dir().join(record.path.replace("tenant=default", "tenant=other"));
-    fs::create_dir_all(copy.parent().expect("a folder")).expect("folders can be made");
-    fs::copy(world.store_dir().join(&record.path), &copy).expect("it can be copied");
-    for options in both_ways() {
-        let report = repair(&world, options).await;
-        assert_eq!((report.actions.len(), report.left.len()), (0, 1), "{report:?}");
-        assert!(report.left[0].why.contains(&record.path), "{report:?}");
-    }
-    assert_eq!(records(&world).await.len(), 2);
-}
-
 /// The file of an hour, in the folder of another tenant, in a store whose catalogue is lost.
 async fn lost_in_anothers_folder(world: &World) -> (String, String) {
     let own = record_of_hour(world, 1).await.path;
