@@ -94,6 +94,7 @@ DOUBLED = [
 PLANS = [
     "SELECT count(*) FROM " + " NATURAL JOIN ".join(["traces"] * 40),
     f"SELECT count(*) FROM spans GROUP BY CUBE ({', '.join(f'duration_nanos % {n}' for n in range(2, 14))})",
+    "SELECT count(*) FROM spans GROUP BY CUBE (name, kind, status, trace_id, span_id, start_time, duration_nanos, service_name, scope_name, scope_version)",
     "SELECT count(*) FROM spans WHERE attributes ~ '([a-z]{1,500}){1,500}x'",
 ]
 

@@ -12,19 +12,35 @@ const HEADER_BYTES: usize = 100;
 /// For what SQLite has to undo before anything else: the file's first bytes mean nothing as long as it is there.
 const JOURNAL_ENDING: &str = "-journal";
 
-/// What is wrong with a file's header, if SQLite would not say so. A file that is too short for one is not looked at.
+/// Commits that are not in the file itself yet.
+const WAL_ENDING: &str = "-wal";
+
+/// What is wrong with a file's header, if SQLite would not say so. Of a file without bytes SQLite makes a new one, and removes what is
+/// left of the old one's commits: that is right only where nothing has been written yet.
 pub(crate) fn fault(path: &Path) -> Result<Option<String>, io::Error> {
-    let mut journal = path.as_os_str().to_owned();
-    journal.push(JOURNAL_ENDING);
-    if PathBuf::from(journal).exists() {
+    if beside(path, JOURNAL_ENDING).exists() {
         return Ok(None);
     }
-    let mut header = [0; HEADER_BYTES];
-    match File::open(path).and_then(|mut file| file.read_exact(&mut header)) {
-        Ok(()) => Ok(fault_of(&header)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => Ok(None),
-        Err(error) => Err(error),
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    file.take(HEADER_BYTES as u64).read_to_end(&mut header)?;
+    if let Ok(whole) = header.as_slice().try_into() {
+        return Ok(fault_of(whole));
     }
+    let has_commits = beside(path, WAL_ENDING).metadata().is_ok_and(|found| found.len() > 0);
+    let is_new = header.is_empty() && !has_commits;
+    Ok((!is_new).then(|| format!("only {} bytes of it are left", header.len())))
+}
+
+/// SQLite's other files are beside the file that a link leads to.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.canonicalize().unwrap_or_else(|_| path.to_owned()).into_os_string();
+    name.push(ending);
+    name.into()
 }
 
 fn fault_of(header: &[u8; HEADER_BYTES]) -> Option<String> {

@@ -271,3 +271,32 @@ async fn a_damaged_catalogue_is_kept_beside_earlier_ones() {
         assert_eq!(fs::read(rebuilt.kept_as).expect("it is kept"), b"no database");
     }
 }
+
+/// SQLite takes a file without bytes for a new one, and removed the commits beside it, also for who only looked.
+#[tokio::test]
+async fn a_catalogue_that_was_cut_off_is_refused_and_nothing_beside_it_goes() {
+    for left in [0, 1, 50, 99] {
+        let world = world_of_three().await;
+        let wal = PathBuf::from(format!("{}-wal", world.path().display()));
+        fs::write(&wal, [7; 5000]).expect("can be written");
+        fs::OpenOptions::new()
+            .write(true)
+            .open(&world.path())
+            .and_then(|file| file.set_len(left))
+            .expect("can be cut off");
+        for opened in [SqliteCatalogue::open(&world.path()).await, SqliteCatalogue::open_read_only(&world.path()).await]
+        {
+            let error = opened.map(|_| ()).expect_err("it is damaged");
+            let expected = format!("only {left} bytes of it are left");
+            assert!(
+                matches!(&error, CatalogueError::Damaged { finding, .. } if *finding == expected),
+                "{left}: {error}"
+            );
+        }
+        assert_eq!(fs::read(&wal).expect("it is there").len(), 5000, "{left}");
+    }
+    // A start that ended before anything was written.
+    let world = World::new();
+    fs::write(&world.path(), "").expect("can be written");
+    world.open().await.close().await;
+}
