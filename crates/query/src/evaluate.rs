@@ -199,8 +199,11 @@ impl<'a> Evaluation<'a> {
             ScalarNode::Count => Some(spanset.rows.len() as f64),
             ScalarNode::Aggregate { kind, field, .. } => {
                 let field = self.bind(field);
-                let values = spanset.rows.iter().filter_map(|&row| field.value_of(row as usize).as_float());
-                aggregate(*kind, values)
+                let mut numbers = Vec::new();
+                for &row in &spanset.rows {
+                    field.value_of(row as usize).each_number(&mut |number| numbers.push(number));
+                }
+                aggregate(*kind, numbers.into_iter())
             }
             ScalarNode::Arithmetic { op, left, right } => {
                 let (left, right) = (self.scalar(left, spanset, all)?, self.scalar(right, spanset, all)?);

@@ -160,6 +160,14 @@ impl<'a> Value<'a> {
             _ => None,
         }
     }
+
+    /// Calls a function with the number, or with each of what a span has several times.
+    pub(crate) fn each_number(&self, take: &mut impl FnMut(f64)) {
+        match self {
+            Value::Each(values) | Value::Many(values) => values.iter().for_each(|value| value.each_number(take)),
+            value => value.as_float().into_iter().for_each(take),
+        }
+    }
 }
 
 /// Whether a comparison holds.

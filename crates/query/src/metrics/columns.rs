@@ -157,10 +157,9 @@ impl<'a> Rows<'a> {
     }
 
     /// The rows as spans, block by block, with the places of the wanted ones in each.
-    fn blocks(&self, columns: &[String], mut look: impl FnMut(&SpanBatch, &[usize])) -> Result<()> {
+    fn blocks(&self, columns: &[String], mut look: impl FnMut(&SpanBatch, &[usize]) -> Result<()>) -> Result<()> {
         self.row_group.each_block(&self.wanted, Some(columns), ROWS_PER_BLOCK, |spans, _, inside| {
-            look(spans, inside);
-            Ok(true)
+            look(spans, inside).map(|()| true)
         })
     }
 }
@@ -227,8 +226,9 @@ pub(super) fn gather_row_group<C: Cell>(
     let unknown = weights.as_ref().map_or(rows.count(), |weights| weights.unknown);
     gathered.count(rows.count() as u64, unknown as u64);
     let mut table = GroupTable::new(&fields.by);
-    let add = |row: usize, group: u32, gathered: &mut Gathered<C>| {
-        let value = if fields.values.is_empty() { 0.0 } else { fields.values[row] };
+    let add = |number: usize, group: u32, gathered: &mut Gathered<C>| {
+        let row = fields.row_of(number);
+        let value = fields.values.get(number).copied().unwrap_or(0.0);
         let step = times.step(row, run.steps);
         let weight = weights.as_ref().map_or(1.0, |weights| weights.of_rows[row]);
         gathered.add(group, step, value, weight);
@@ -238,23 +238,25 @@ pub(super) fn gather_row_group<C: Cell>(
         }
     };
     // Spans without the field, or with something in it that is no number, don't count.
-    let measured = (0..rows.count()).filter(|&row| fields.values.get(row).is_none_or(|value| !value.is_nan()));
+    let measured =
+        (0..fields.count(&rows)).filter(|&number| fields.values.get(number).is_none_or(|value| !value.is_nan()));
     if C::LARGE && !fields.by.is_empty() {
-        let mut groups: Vec<(u32, u32)> = Vec::with_capacity(rows.count());
-        groups.extend(measured.map(|row| (table.of_row(&fields.by, row, gathered), row as u32)));
-        for (group, row) in sorted_by_group(&groups) {
-            add(row as usize, group, gathered);
+        let mut groups: Vec<(u32, u32)> = Vec::with_capacity(fields.count(&rows));
+        groups
+            .extend(measured.map(|number| (table.of_row(&fields.by, fields.row_of(number), gathered), number as u32)));
+        for (group, number) in sorted_by_group(&groups) {
+            add(number as usize, group, gathered);
         }
     } else {
-        for row in measured {
-            let group = table.of_row(&fields.by, row, gathered);
-            add(row, group, gathered);
+        for number in measured {
+            let group = table.of_row(&fields.by, fields.row_of(number), gathered);
+            add(number, group, gathered);
         }
     }
     Ok(())
 }
 
-/// Rows with their series, in the order of series: a counting sort.
+/// Numbers with their series, in the order of series: a counting sort.
 fn sorted_by_group(groups: &[(u32, u32)]) -> Vec<(u32, u32)> {
     let largest = groups.iter().map(|(group, _)| *group).filter(|group| *group != NO_GROUP).max().unwrap_or(0) as usize;
     // What has no series comes last.
@@ -372,6 +374,10 @@ struct Fields {
     by: Vec<Codes>,
     /// NaN where there is no number; empty if nothing is measured.
     values: Vec<f64>,
+    /// The row of each value; empty if each row has one.
+    rows_of_values: Vec<u32>,
+    /// For what rows with several values have more than others.
+    _held: Held,
 }
 
 impl Fields {
@@ -387,25 +393,51 @@ impl Fields {
         let mut slow: Vec<(usize, Interner)> = Vec::new();
         slow.extend((0..by.len()).filter(|&at| codes[at].is_none()).map(|at| (at, Interner::default())));
         let slow_field = run.field.filter(|_| values.is_none());
+        let (mut rows_of_values, mut held) = (Vec::new(), rows.hold(0)?);
         if !slow.is_empty() || slow_field.is_some() {
             let expressions = slow.iter().map(|(at, _)| by[*at]).chain(slow_field);
             let columns: SeededSet<String> =
                 expressions.flat_map(|field| columns_of(field, rows.row_group.open.layout())).collect();
-            let mut numbers = Vec::with_capacity(rows.count());
+            let (mut numbers, mut row) = (Vec::with_capacity(rows.count()), 0);
+            let bounds = rows.row_group.bounds;
             rows.blocks(&Vec::from_iter(columns), |spans, inside| {
                 for (at, interner) in &mut slow {
                     let field = RowExpression::new(by[*at], spans, None);
                     inside.iter().for_each(|&row| interner.push(GroupValue::of(&field.value_of(row))));
                 }
-                if let Some(field) = slow_field {
-                    let field = RowExpression::new(field, spans, None);
-                    numbers.extend(inside.iter().map(|&row| field.value_of(row).as_float().unwrap_or(f64::NAN)));
+                let Some(field) = slow_field else { return Ok(()) };
+                let field = RowExpression::new(field, spans, None);
+                let before = numbers.len();
+                for &inside in inside {
+                    field.value_of(inside).each_number(&mut |number| {
+                        if !number.is_nan() {
+                            numbers.push(number);
+                            rows_of_values.push(row);
+                        }
+                    });
+                    row += 1;
                 }
+                let more = (numbers.len() - before).saturating_sub(inside.len());
+                bounds.take(&mut held, more * BYTES_PER_ROW).map_err(no_room)
             })?;
             slow.into_iter().for_each(|(at, interner)| codes[at] = Some(interner.finish(None)));
             values = values.or(Some(numbers));
         }
-        Ok(Self { by: codes.into_iter().flatten().collect(), values: values.unwrap_or_default() })
+        // Without a number there is nothing to measure; an empty list says that nothing is to be.
+        let nothing = slow_field.is_some() && rows_of_values.is_empty();
+        let values = if nothing { vec![f64::NAN; rows.count()] } else { values.unwrap_or_default() };
+        Ok(Self { by: codes.into_iter().flatten().collect(), values, rows_of_values, _held: held })
+    }
+
+    /// How many numbers are measured; rows if nothing is.
+    fn count(&self, rows: &Rows<'_>) -> usize {
+        if self.rows_of_values.is_empty() { rows.count() } else { self.rows_of_values.len() }
+    }
+
+    /// The row of a number.
+    #[inline]
+    fn row_of(&self, number: usize) -> usize {
+        self.rows_of_values.get(number).map_or(number, |row| *row as usize)
     }
 }
 
@@ -521,23 +553,24 @@ pub(super) fn gather_rows<'e, C: Cell>(
     for row in rows {
         let threshold = Threshold::new(spans.sampling_threshold[row]);
         gathered.count(1, u64::from(threshold.is_none()));
-        let value = match &field {
-            None => 0.0,
-            // As of files: what is no number is not measured.
-            Some(field) => match field.value_of(row).as_float().filter(|value| !value.is_nan()) {
-                Some(value) => value,
-                None => continue,
-            },
-        };
         key.clear();
         key.extend(by.iter().map(|field| GroupValue::of(&field.value_of(row))));
-        let group = gathered.group(&key);
-        let start = spans.start_unix_nanos[row];
-        gathered.add(group, run.steps.of_start(start), value, threshold.map_or(1.0, Threshold::adjusted_count));
-        if gathered.wants_exemplars() {
-            let value = if run.field.is_some() { value } else { spans.duration_nanos[row] as f64 };
-            let place = Place::Known { trace_id: spans.trace_id[row], span_id: spans.span_id[row] };
-            gathered.offer(group, start, value, place);
+        let mut add = |value: f64| {
+            if value.is_nan() {
+                return;
+            }
+            let group = gathered.group(&key);
+            let start = spans.start_unix_nanos[row];
+            gathered.add(group, run.steps.of_start(start), value, threshold.map_or(1.0, Threshold::adjusted_count));
+            if gathered.wants_exemplars() {
+                let value = if run.field.is_some() { value } else { spans.duration_nanos[row] as f64 };
+                let place = Place::Known { trace_id: spans.trace_id[row], span_id: spans.span_id[row] };
+                gathered.offer(group, start, value, place);
+            }
+        };
+        match &field {
+            None => add(0.0),
+            Some(field) => field.value_of(row).each_number(&mut add),
         }
     }
 }

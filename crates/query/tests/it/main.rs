@@ -12,6 +12,7 @@ mod random;
 mod reference;
 mod searches;
 mod services;
+mod several;
 mod shared_ids;
 mod shop;
 mod together;

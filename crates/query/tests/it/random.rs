@@ -197,12 +197,23 @@ impl Chance {
         let function = match self.below(8) {
             0 => "rate()".to_owned(),
             1 => "count_over_time()".to_owned(),
-            2 => format!("quantile_over_time({}, .5, .9)", self.of(&["duration", ".ratio", ".http.status"])),
+            2 => format!(
+                "quantile_over_time({}, .5, .9)",
+                self.of(&["duration", ".ratio", ".http.status", "event.attempt"])
+            ),
             3 => format!("histogram_over_time({})", self.of(&["duration", ".http.status"])),
             _ => format!(
                 "{}({})",
                 self.of(&["min_over_time", "max_over_time", "avg_over_time", "sum_over_time"]),
-                self.of(&["duration", ".ratio", ".http.status", ".code", "childCount", "resource.replicas"])
+                self.of(&[
+                    "duration",
+                    ".ratio",
+                    ".http.status",
+                    ".code",
+                    "childCount",
+                    "resource.replicas",
+                    "event.attempt"
+                ])
             ),
         };
         match self.below(3) {

@@ -46,6 +46,14 @@ impl V {
         }
     }
 
+    /// What is measured of it: of several values each.
+    pub(crate) fn numbers(&self) -> Vec<f64> {
+        match self {
+            V::List(values) | V::Each(values) => values.iter().flat_map(V::numbers).collect(),
+            value => value.number().into_iter().collect(),
+        }
+    }
+
     /// As answers show it.
     pub(crate) fn shown(&self) -> Option<AnyValue> {
         match self {

@@ -203,7 +203,7 @@ fn aggregated(
     let mut groups: Vec<(Labels, Vec<&Counted<'_, '_>>)> = Vec::new();
     for span in counted {
         // Spans without the field have no part in anything.
-        if function.field().is_some_and(|field| span.value(field).number().is_none()) {
+        if function.field().is_some_and(|field| span.value(field).numbers().is_empty()) {
             continue;
         }
         let labels: Labels = by.iter().map(|field| (field.label(), span.value(field).shown())).collect();
@@ -222,8 +222,8 @@ fn aggregated(
         // For each step the values with their weights.
         let mut values: Vec<Vec<(f64, f64)>> = vec![Vec::new(); steps.count()];
         for span in &spans {
-            let value = function.field().and_then(|field| span.value(field).number()).unwrap_or(1.0);
-            values[span.step].push((value, span.weight));
+            let of_span = function.field().map_or(vec![1.0], |field| span.value(field).numbers());
+            values[span.step].extend(of_span.into_iter().map(|value| (value, span.weight)));
         }
         let mut add = |label: Option<(String, f64)>, compute: Compute<'_>| {
             let mut labels = labels.clone();

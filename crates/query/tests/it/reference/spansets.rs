@@ -159,7 +159,7 @@ fn scalar(trace: &Trace<'_>, expr: &ScalarExpr, rows: &Rows, all: &Rows) -> V {
 
 fn aggregate(trace: &Trace<'_>, function: &AggregateFunction, rows: &Rows) -> V {
     let numbers =
-        |field: &FieldExpr| -> Vec<f64> { rows.iter().filter_map(|&row| value(trace, row, field).number()).collect() };
+        |field: &FieldExpr| -> Vec<f64> { rows.iter().flat_map(|&row| value(trace, row, field).numbers()).collect() };
     let of = |field: &FieldExpr, compute: &dyn Fn(&[f64]) -> f64| {
         let numbers = numbers(field);
         if numbers.is_empty() { V::Missing } else { V::Number(compute(&numbers)) }
