@@ -281,7 +281,7 @@ async fn a_catalogue_that_was_cut_off_is_refused_and_nothing_beside_it_goes() {
         fs::write(&wal, [7; 5000]).expect("can be written");
         fs::OpenOptions::new()
             .write(true)
-            .open(&world.path())
+            .open(world.path())
             .and_then(|file| file.set_len(left))
             .expect("can be cut off");
         for opened in [SqliteCatalogue::open(&world.path()).await, SqliteCatalogue::open_read_only(&world.path()).await]
@@ -297,6 +297,6 @@ async fn a_catalogue_that_was_cut_off_is_refused_and_nothing_beside_it_goes() {
     }
     // A start that ended before anything was written.
     let world = World::new();
-    fs::write(&world.path(), "").expect("can be written");
+    fs::write(world.path(), "").expect("can be written");
     world.open().await.close().await;
 }
