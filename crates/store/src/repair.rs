@@ -229,6 +229,10 @@ impl Repair<'_> {
             (self.progress)(number, steps);
             let suffix = survey.renamed.iter().find(|(path, _)| *path == record.path).map_or("", |found| found.1);
             let (readable, facts) = self.read(&record.path, suffix, Effort::EveryPage);
+            if let Some(why) = is_another(&record.id, &facts) {
+                self.report.left(&record.path, why);
+                continue;
+            }
             let Some(lost_spans) = self.remember_damage(record, readable).await? else { continue };
             if !suffix.is_empty() {
                 self.report.did(Action::Rename { from: self.place(&record.path, suffix), to: record.path.clone() });
@@ -438,6 +442,10 @@ impl Repair<'_> {
                 continue;
             };
             let (readable, facts) = self.read(&record.path, suffix, Effort::EveryPage);
+            if let Some(why) = is_another(&record.id, &facts) {
+                self.report.left(&record.path, why);
+                continue;
+            }
             let lost_spans = match readable {
                 Readable::All => 0,
                 Readable::Part { lost_spans, .. } => lost_spans,
@@ -525,4 +533,13 @@ impl Repair<'_> {
 /// Whether a damaged row was that of a file, as far as it can be read.
 fn is_row_of(row: &DamagedRow, file: &UnknownFile) -> bool {
     row.path.as_deref() == Some(&file.path) || (row.id.is_some() && row.id.as_deref() == id_of_path(&file.path))
+}
+
+/// Why what lies in a file's place is not that file, if it is another one: whole as it may be, its spans are not those that were here.
+fn is_another(id: &str, found: &Facts) -> Option<String> {
+    let other = found.id.as_deref().filter(|other| *other != id)?;
+    Some(format!(
+        "another file, {other}, was written over it: its own spans are there again once a copy of it is put in its place, and \
+         are gone if there is none"
+    ))
 }

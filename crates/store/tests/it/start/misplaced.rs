@@ -211,3 +211,35 @@ async fn a_folder_that_cannot_be_listed_costs_what_is_in_it() {
         assert_eq!(of_default().await, listed, "{part}: nothing was condemned");
     }
 }
+
+/// Before, a repair had nothing to do about it, and took it back for ever once it had been set aside.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_another_was_written_over_is_named_until_its_own_is_back() {
+    let world = world_of_hours(3).await;
+    let (own, other) = (record_of_hour(&world, 1).await, record_of_hour(&world, 2).await);
+    let (path, other) = (world.store_dir().join(&own.path), world.store_dir().join(&other.path));
+    let whole = fs::read(&path).expect("it is there");
+    fs::copy(&other, &path).expect("it can be written");
+    for set_aside in [false, true] {
+        if set_aside {
+            let store = world.open().await;
+            let file = snapshot(&store).files.iter().find(|file| file.record.id == own.id).cloned();
+            assert!(file.expect("it is listed").open().is_err());
+            until("it is set aside", || !unreadable(&store).is_empty()).await;
+            check_hours("set aside", &store, [0, 2]);
+            store.shutdown().await.expect("the store stops");
+        }
+        for dry_run in [true, false] {
+            let report = repair(&world, RepairOptions { dry_run, ..RepairOptions::default() }).await;
+            assert_eq!(report.actions, [], "{set_aside} {dry_run}");
+            let left = report.left.iter().find(|left| left.path == own.path).map(|left| left.why.as_str());
+            assert!(left.is_some_and(|why| why.contains("was written over it")), "{set_aside} {dry_run}: {report:?}");
+        }
+    }
+    let aside = path.with_extension("parquet.retired");
+    fs::write(if aside.exists() { &aside } else { &path }, &whole).expect("it can be written");
+    repair_fully("its own is back", &world, RepairOptions::default()).await;
+    let store = world.open().await;
+    check_hours("its own is back", &store, 0..3);
+    assert_eq!(unreadable(&store), []);
+}
