@@ -9,10 +9,10 @@ pub(crate) const MOMENT_FORMS: &str = "RFC 3339 such as 2026-01-31T12:00:00Z, se
 /// What a duration may look like, for error texts.
 pub(crate) const DURATION_FORMS: &str = "a number and a unit (ns, us, ms, s, m, h, d, w), such as 12.5ms, 1m30s or 2d";
 
-/// A moment in nanoseconds since the Unix epoch: RFC 3339, or an integer of at least 10^15 (nanoseconds), or a number
-/// below 10^12, which may have a fraction (seconds). What lies between is not clear, so it is refused.
+/// A moment in nanoseconds since the Unix epoch: RFC 3339, or an integer of at least 10^17 (nanoseconds, from 1973 on), or a number
+/// below 10^12, which may have a fraction (seconds). What lies between, as milliseconds and microseconds of today do, is refused.
 pub(crate) fn parse_moment(text: &str) -> Option<i64> {
-    const NANOSECONDS_MIN: i64 = 1_000_000_000_000_000;
+    const NANOSECONDS_MIN: i64 = 100_000_000_000_000_000;
     const SECONDS_MAX: i64 = 1_000_000_000_000;
     if text.contains(['T', 't', '-', ':']) {
         return parse_rfc3339(text);
@@ -175,8 +175,9 @@ mod tests {
             ("1769860800.25", Some(1_769_860_800_250_000_000)),
             ("1769860800000000001", Some(1_769_860_800_000_000_001)),
             ("0", Some(0)),
-            // Milliseconds and microseconds can't be told from the others.
+            // Milliseconds and microseconds are neither.
             ("1769860800000", None),
+            ("1769860800000000", None),
             ("2023-02-29T00:00:00Z", None),
             ("2026-01-31T12:00:00", None),
             ("2026-13-01T12:00:00Z", None),

@@ -308,14 +308,46 @@ impl Tree {
         for top in tops {
             walk.descend(top, placed[top as usize]);
         }
-        // What is left are circles of parents: each is opened at its earliest span.
-        for at in sorted {
+        // What is left are circles of parents, and what stands beneath them: each circle is opened at its earliest span.
+        let mut rank: Vec<usize> = Vec::new();
+        for &at in &sorted {
             if !walk.done[at as usize] {
-                walk.descend(at, ParentRow::Missing);
+                if rank.is_empty() {
+                    rank = ranks(&sorted);
+                }
+                walk.descend(earliest_of_circle(at, &placed, &rank), ParentRow::Missing);
             }
         }
         Self { order: walk.order, parent: walk.parent }
     }
+}
+
+/// Where each stands in an order.
+fn ranks(sorted: &[u32]) -> Vec<usize> {
+    let mut rank = vec![0; sorted.len()];
+    sorted.iter().enumerate().for_each(|(place, &at)| rank[at as usize] = place);
+    rank
+}
+
+/// The first in an order of the spans on the circle that the parents of a span lead to.
+fn earliest_of_circle(from: u32, placed: &[ParentRow], rank: &[usize]) -> u32 {
+    let above = |at: u32| match placed[at as usize] {
+        ParentRow::Row(parent) => parent,
+        ParentRow::Root | ParentRow::Missing => at,
+    };
+    // Who goes up twice as fast meets the other on the circle, before that has gone around it (Floyd).
+    let (mut on_circle, mut fast) = (above(from), above(above(from)));
+    while on_circle != fast {
+        (on_circle, fast) = (above(on_circle), above(above(fast)));
+    }
+    let (mut earliest, mut at) = (on_circle, above(on_circle));
+    while at != on_circle {
+        if rank[at as usize] < rank[earliest as usize] {
+            earliest = at;
+        }
+        at = above(at);
+    }
+    earliest
 }
 
 /// Goes through spans, which are numbered, from parents to children.

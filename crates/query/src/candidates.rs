@@ -1,21 +1,23 @@
 //! Which traces have a span that satisfies a condition, from columns alone where they decide.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, AsArray, BooleanBufferBuilder};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Int64Type, TimestampNanosecondType};
 use parquet::errors::Result;
 use tracehouse_model::{SeededMap, SeededSet, SpanBatch, TraceId};
-use tracehouse_scan::{Bounds, ReadRows, RowGroup, Window};
+use tracehouse_scan::{Bounds, ReadRows, RowGroup, Window, contents_of};
 use tracehouse_store::{Snapshot, SpanFile};
 
-use crate::column_eval::{ColumnFilter, columns_of};
+use crate::column_eval::{ColumnFilter, columns_of, file_may_match};
 use crate::compile::Expression;
-use crate::drivers::TraceDriver;
+use crate::drivers::{AtLeast, TraceDriver};
+use crate::question::Question;
 use crate::request::Condition;
 use crate::row_eval::RowExpression;
 use crate::shown::{all_hold, columns_of_conditions};
+use crate::whereabouts::Whereabouts;
 
 /// Rows are looked at one by one, if they must be, in blocks of so many.
 const ROWS_PER_CHECK: usize = 4096;
@@ -84,78 +86,67 @@ impl Scan<'_> {
         }
     }
 
-    /// The traces with matching spans in a row group, each with the start of its newest match. Left out are those that lie
-    /// here as a whole and are not what the driver of traces asks for.
+    /// The traces with matching spans in a row group, each with the start of its newest match. Left out are those that lack
+    /// something that the driver of traces asks for, and can't have it `elsewhere`.
     pub(crate) fn traces_in_row_group(
         &self,
         row_group: RowGroup<'_>,
         driver: &TraceDriver,
-        elsewhere: impl Fn(TraceId) -> bool,
+        elsewhere: impl Fn(TraceId, Lacks) -> bool,
     ) -> Result<Vec<(TraceId, i64)>> {
         let matching = self.matching_rows(row_group)?;
         if matching.count_set_bits() == 0 {
             return Ok(Vec::new());
         }
-        let runs = if driver.looks_at_whole_traces() {
-            self.whole_runs(row_group, driver, &matching)?
-        } else {
-            self.matching_runs(row_group, &matching)?
-        };
+        let runs = self.runs(row_group, driver, &matching)?;
         // A trace at an edge may go on in the next row group.
         let last = runs.len().saturating_sub(1);
         let at_edge = |number: usize| (number == 0 && row_group.number > 0) || number == last;
         let kept = runs.iter().enumerate().filter(|(number, run)| {
-            run.matching > 0 && (driver.is_none() || run.satisfies(driver) || at_edge(*number) || elsewhere(run.trace))
+            run.newest.is_some()
+                && run.lacks(driver).is_none_or(|lacks| at_edge(*number) || elsewhere(run.trace, lacks))
         });
-        Ok(kept.map(|(_, run)| (run.trace, run.newest)).collect())
+        Ok(kept.filter_map(|(_, run)| Some((run.trace, run.newest?))).collect())
     }
 
-    /// What the matching rows of a row group say about their traces.
-    fn matching_runs(&self, row_group: RowGroup<'_>, matching: &BooleanBuffer) -> Result<Vec<Run>> {
-        let mut runs = Vec::new();
-        for batch in row_group.read(&["trace_id", "start_time"], &ReadRows::exactly(matching), usize::MAX)? {
-            let batch = batch?;
-            let ids = batch.column(0).as_fixed_size_binary();
-            let starts = batch.column(1).as_primitive::<TimestampNanosecondType>();
-            for row in 0..ids.len() {
-                Run::of(trace_id(ids.value(row)), &mut runs).add_match(starts.value(row));
-            }
-        }
-        Ok(runs)
-    }
-
-    /// What all rows of a row group say about their traces.
-    fn whole_runs(&self, row_group: RowGroup<'_>, driver: &TraceDriver, matching: &BooleanBuffer) -> Result<Vec<Run>> {
-        let roots = match &driver.root {
-            None => BooleanBuffer::new_unset(matching.len()),
-            Some(filter) => {
-                // A root may be older than the range that is asked for.
-                ColumnFilter { filter, row_group, window: &Window::starting(i64::MIN..i64::MAX) }.run()?.rows
-            }
+    /// What a row group says about its traces: that with matching spans, and of others enough to see that they have none.
+    fn runs(&self, row_group: RowGroup<'_>, driver: &TraceDriver, matching: &BooleanBuffer) -> Result<Vec<Run>> {
+        // What stands beside a match may be older than the range that is asked for.
+        let always = Window::starting(i64::MIN..i64::MAX);
+        let of_condition = |has: &AtLeast| {
+            let filter = ColumnFilter { filter: &has.condition, row_group, window: &always };
+            Ok(filter.run()?.rows)
         };
-        let columns = ["trace_id", "start_time", "duration_nanos"];
-        let readable = row_group.readable();
-        let mut runs = Vec::new();
-        let mut first = 0;
-        for batch in row_group.read(&columns, &ReadRows::All(readable.len()), usize::MAX)? {
+        let beside: Vec<BooleanBuffer> = driver.has.iter().map(of_condition).collect::<Result<_>>()?;
+        let wanted = if driver.asks_for_length() {
+            row_group.readable()
+        } else {
+            beside.iter().fold(matching.clone(), |all, rows| &all | rows)
+        };
+        let columns: &[&str] = &["trace_id", "start_time", "duration_nanos"];
+        let columns = &columns[..if driver.asks_for_length() { 3 } else { 2 }];
+        let mut runs: Vec<Run> = Vec::new();
+        let mut rows = wanted.set_indices();
+        for batch in row_group.read(columns, &ReadRows::exactly(&wanted), usize::MAX)? {
             let batch = batch?;
             let ids = batch.column(0).as_fixed_size_binary();
             let starts = batch.column(1).as_primitive::<TimestampNanosecondType>();
-            let durations = batch.column(2).as_primitive::<Int64Type>();
-            for row in 0..ids.len() {
-                if !readable.value(first + row) {
-                    continue;
-                }
-                let run = Run::of(trace_id(ids.value(row)), &mut runs);
-                let start = starts.value(row);
+            let durations = batch.columns().get(2).map(|column| column.as_primitive::<Int64Type>());
+            for at in 0..ids.len() {
+                let Some(row) = rows.next() else { break };
+                let run = Run::of(trace_id(ids.value(at)), driver, &mut runs);
+                let start = starts.value(at);
                 run.start = run.start.min(start);
-                run.end = run.end.max(start.saturating_add(durations.value(row)));
-                run.has_root |= roots.value(first + row);
-                if matching.value(first + row) {
-                    run.add_match(start);
+                if let Some(durations) = durations {
+                    run.end = run.end.max(start.saturating_add(durations.value(at)));
+                }
+                for (count, rows) in run.beside.iter_mut().zip(&beside) {
+                    *count += usize::from(rows.value(row));
+                }
+                if matching.value(row) {
+                    run.newest = Some(run.newest.map_or(start, |newest| newest.max(start)));
                 }
             }
-            first += ids.len();
         }
         Ok(runs)
     }
@@ -188,38 +179,77 @@ impl Scan<'_> {
     }
 }
 
+/// What a trace does not have where it was looked at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Lacks {
+    Length,
+    /// Of what the driver of traces says it has, the one of this number.
+    Spans(usize),
+}
+
 /// Rows of one trace that follow each other.
 struct Run {
     trace: TraceId,
-    matching: usize,
     /// When the newest match starts.
-    newest: i64,
+    newest: Option<i64>,
     start: i64,
     end: i64,
-    /// Whether a root satisfies what the driver asks of roots.
-    has_root: bool,
+    /// How many there are of what the driver of traces says it has, each.
+    beside: Vec<usize>,
 }
 
 impl Run {
     /// The last run, or a new one if that is of another trace.
-    fn of(trace: TraceId, runs: &mut Vec<Run>) -> &mut Run {
+    fn of<'r>(trace: TraceId, driver: &TraceDriver, runs: &'r mut Vec<Run>) -> &'r mut Run {
         if runs.last().is_none_or(|last| last.trace != trace) {
-            let (newest, start, end) = (i64::MIN, i64::MAX, i64::MIN);
-            runs.push(Run { trace, matching: 0, newest, start, end, has_root: false });
+            let beside = vec![0; driver.has.len()];
+            runs.push(Run { trace, newest: None, start: i64::MAX, end: i64::MIN, beside });
         }
         runs.last_mut().expect("one was put there")
     }
 
-    fn add_match(&mut self, start: i64) {
-        self.matching += 1;
-        self.newest = self.newest.max(start);
+    fn lacks(&self, driver: &TraceDriver) -> Option<Lacks> {
+        let short = |(_, (count, has)): &(usize, (&usize, &AtLeast))| **count < has.spans;
+        let lacking = self.beside.iter().zip(&driver.has).enumerate().find(short);
+        let too_short = driver.asks_for_length() && self.end.saturating_sub(self.start) < driver.duration_nanos_min;
+        lacking.map(|(number, _)| Lacks::Spans(number)).or(too_short.then_some(Lacks::Length))
+    }
+}
+
+/// Where traces may have what they lack in one row group.
+pub(crate) struct Elsewhere<'a> {
+    question: Question<'a>,
+    whereabouts: &'a Whereabouts<'a>,
+    driver: &'a TraceDriver,
+    /// For each condition on spans of the trace, the numbers of the files that may have such, once it was asked for.
+    of_conditions: Vec<OnceLock<Vec<usize>>>,
+}
+
+impl<'a> Elsewhere<'a> {
+    pub(crate) fn new(question: Question<'a>, whereabouts: &'a Whereabouts<'a>, driver: &'a TraceDriver) -> Self {
+        Self { question, whereabouts, driver, of_conditions: driver.has.iter().map(|_| OnceLock::new()).collect() }
     }
 
-    fn satisfies(&self, driver: &TraceDriver) -> bool {
-        self.matching >= driver.spans_min
-            && (!driver.looks_at_whole_traces()
-                || self.end.saturating_sub(self.start) >= driver.duration_nanos_min
-                    && (driver.root.is_none() || self.has_root))
+    /// Whether a trace may have outside a file what it lacks there. `many`: it is not the only trace in question.
+    pub(crate) fn may_have(&self, trace: TraceId, lacks: Lacks, file: &SpanFile, many: bool) -> bool {
+        let snapshot = self.question.snapshot;
+        let in_files = match lacks {
+            Lacks::Length => self.whereabouts.in_others(trace, 0..snapshot.files.len(), file, many),
+            Lacks::Spans(number) => {
+                let files =
+                    self.of_conditions[number].get_or_init(|| self.files_of(&self.driver.has[number].condition));
+                self.whereabouts.in_others(trace, files.iter().copied(), file, many)
+            }
+        };
+        in_files || snapshot.hot.iter().any(|hot| hot.may_contain(trace))
+    }
+
+    fn files_of(&self, condition: &Expression) -> Vec<usize> {
+        let Question { snapshot, bounds, .. } = self.question;
+        let files = snapshot.files.iter().enumerate();
+        // After the end of the time nothing of this counts.
+        let may = |file: &Arc<SpanFile>| bounds.exceeded() || file_may_match(condition, file, &contents_of(file));
+        files.filter(|(_, file)| may(file)).map(|(number, _)| number).collect()
     }
 }
 

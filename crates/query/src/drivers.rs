@@ -1,7 +1,9 @@
-//! What is known of every trace in an answer before one is put together: what its spans and it as a whole must satisfy.
+//! What is known of every trace in an answer before one is put together: what a span that is answered with must satisfy, and what spans
+//! the trace must have besides.
 //!
-//! A trace that lies in one row group can be ruled out there by its length, its root and the number of matching spans.
-//! Whatever cannot be said this way is left to the evaluation: drivers let too much through, never too little.
+//! Answered spans are looked for in the range of time that is asked for. What stands beside them may have begun before it, and may lie
+//! in any file; a trace that lies in one row group can be ruled out there if it lacks that. Whatever cannot be said this way is left to
+//! the evaluation: drivers let too much through, never too little.
 
 use tracehouse_traceql::{
     AggregateFunction, AttributeScope, ComparisonOp, FieldExpr, Intrinsic, Kind, LogicalOp, Pipeline, ScalarExpr,
@@ -9,127 +11,161 @@ use tracehouse_traceql::{
 };
 
 use crate::compile::{
-    Expression, asks_for_root_spans, attribute, compare, intrinsic, literal, mentions_parent, needs_trace,
+    Expression, asks_for_root_spans, attribute, compare, intrinsic, literal, mentions_parent, needs_trace, truth,
 };
 use crate::error::QueryError;
 use crate::plan::{all_of, number};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Drivers {
-    /// Each trace in the answer has a span that satisfies this.
+    /// Each trace in the answer has a span that is answered with, and that satisfies this.
     pub(crate) span: Expression,
     pub(crate) trace: TraceDriver,
 }
 
-/// What each trace in the answer satisfies.
+/// What each trace in the answer satisfies, wherever its spans are and whenever they began.
 #[derive(Debug, Clone)]
 pub(crate) struct TraceDriver {
-    /// Spans that satisfy the driver of spans.
-    pub(crate) spans_min: usize,
     /// From the first start to the last end.
     pub(crate) duration_nanos_min: i64,
-    /// A span without a parent satisfies this.
-    pub(crate) root: Option<Expression>,
+    /// What spans it has.
+    pub(crate) has: Vec<AtLeast>,
 }
+
+/// So many spans that satisfy a condition.
+#[derive(Debug, Clone)]
+pub(crate) struct AtLeast<C = Expression> {
+    pub(crate) spans: usize,
+    pub(crate) condition: C,
+}
+
+/// Of what is known beyond this, nothing is made use of: each condition costs a look at its columns.
+const CONDITIONS_MAX: usize = 4;
 
 impl Drivers {
     pub(crate) fn of(pipeline: &Pipeline) -> Result<Self, QueryError> {
         let known = Known::of_stages(&pipeline.stages);
-        Ok(Self {
-            span: match any_of(known.spans) {
-                Some(condition) => Expression::of(&condition)?,
-                None => Expression::always(),
-            },
-            trace: TraceDriver {
-                spans_min: spans_min(&pipeline.stages),
-                duration_nanos_min: known.duration_min,
-                root: known.root.as_ref().map(Expression::of).transpose()?,
-            },
-        })
+        let span = known.answered.as_ref().map_or_else(|| Ok(Expression::always()), Expression::of)?;
+        let compiled = known
+            .has
+            .iter()
+            .map(|AtLeast { spans, condition }| Ok(AtLeast { spans: *spans, condition: Expression::of(condition)? }));
+        let mut has: Vec<AtLeast> = compiled.collect::<Result<_, QueryError>>()?;
+        // One such span is what the trace was found by.
+        has.retain(|has| has.spans > 1 || has.condition.text != span.text);
+        has.truncate(CONDITIONS_MAX);
+        Ok(Self { span, trace: TraceDriver { duration_nanos_min: known.duration_min, has } })
     }
 }
 
 impl TraceDriver {
-    /// Whether it rules nothing out.
-    pub(crate) fn is_none(&self) -> bool {
-        self.spans_min <= 1 && !self.looks_at_whole_traces()
+    pub(crate) fn asks_for_length(&self) -> bool {
+        self.duration_nanos_min > 0
     }
 
     /// What plans say of it.
     pub(crate) fn in_words(&self) -> Vec<String> {
-        let spans = (self.spans_min > 1).then(|| format!("with at least {} such spans", self.spans_min));
         let nanos = Some(self.duration_nanos_min).filter(|nanos| *nanos > 0);
         let duration = nanos.map(|nanos| format!("as long as {} or longer", literal(Static::Duration(nanos))));
-        let root = self.root.as_ref().map(|root| format!("with a span where {}", root.text));
-        [spans, duration, root].into_iter().flatten().collect()
-    }
-
-    /// Whether spans count that are not themselves in question.
-    pub(crate) fn looks_at_whole_traces(&self) -> bool {
-        self.duration_nanos_min > 0 || self.root.is_some()
+        let has = self.has.iter().map(|AtLeast { spans, condition }| match spans {
+            0 | 1 => format!("with a span where {}", condition.text),
+            spans => format!("with at least {spans} spans where {}", condition.text),
+        });
+        duration.into_iter().chain(has).collect()
     }
 }
 
 /// What is known of each trace from which a spanset expression leaves spans.
 struct Known {
-    /// A span satisfies one of these; `None`: nothing is known of one.
-    spans: Vec<Option<FieldExpr>>,
+    /// Each span that is left satisfies this; `None`: nothing is known of them.
+    answered: Option<FieldExpr>,
     duration_min: i64,
-    root: Option<FieldExpr>,
+    has: Vec<AtLeast<FieldExpr>>,
 }
 
 impl Known {
     fn nothing() -> Self {
-        Self { spans: vec![None], duration_min: i64::MIN, root: None }
+        Self { answered: None, duration_min: i64::MIN, has: Vec::new() }
     }
 
-    /// Of stages that all must leave spans.
+    /// Of stages that all must leave spans: what the last leaves has passed each.
     fn of_stages(stages: &[Stage]) -> Self {
         let spansets = stages.iter().filter_map(|stage| match stage {
             Stage::Spanset(spanset) => Some(Self::of_spanset(spanset)),
             _ => None,
         });
-        spansets.reduce(Self::and).unwrap_or_else(Self::nothing)
+        let mut known = spansets.reduce(Self::narrowed).unwrap_or_else(Self::nothing);
+        known.has.extend(counted(stages));
+        known
     }
 
     fn of_spanset(spanset: &SpansetExpr) -> Self {
         match spanset {
             SpansetExpr::Filter { condition: None, .. } => Self::nothing(),
-            SpansetExpr::Filter { condition: Some(condition), .. } => Self {
-                spans: vec![of_span(condition)],
-                duration_min: duration_min(condition),
-                root: of_root(condition).map(|condition| {
+            SpansetExpr::Filter { condition: Some(condition), .. } => {
+                let root = of_root(condition).map(|condition| {
                     let is_root = compare(ComparisonOp::Equal, intrinsic(Intrinsic::ParentId), Static::Nil);
-                    FieldExpr::logical(LogicalOp::And, is_root, condition)
-                }),
-            },
+                    AtLeast { spans: 1, condition: FieldExpr::logical(LogicalOp::And, is_root, condition) }
+                });
+                Self {
+                    answered: of_span(condition),
+                    duration_min: duration_min(condition),
+                    has: root.into_iter().collect(),
+                }
+            }
             SpansetExpr::Combine { op, left, right, .. } => {
                 let (left, right) = (Self::of_spanset(left), Self::of_spanset(right));
                 match op {
                     SpansetOp::Or => left.or(right),
+                    SpansetOp::And | SpansetOp::Structural { mode: StructuralMode::Union, .. } => left.with(right),
                     SpansetOp::Structural { mode: StructuralMode::NotRelated, .. } => right,
-                    SpansetOp::And | SpansetOp::Structural { .. } => left.and(right),
+                    SpansetOp::Structural { mode: StructuralMode::Related, .. } => right.beside(left),
                 }
             }
             SpansetExpr::Pipeline { pipeline, .. } => Self::of_stages(&pipeline.stages),
         }
     }
 
-    /// Of equals the last counts, which is the side that a structural operator answers with.
-    fn and(self, other: Self) -> Self {
-        let last_says_more = selectivity(&other.spans) >= selectivity(&self.spans);
-        Self {
-            spans: if last_says_more { other.spans } else { self.spans },
-            duration_min: self.duration_min.max(other.duration_min),
-            root: all_of(self.root.into_iter().chain(other.root).collect()),
-        }
+    /// Spans that satisfy both.
+    fn narrowed(mut self, mut other: Self) -> Self {
+        let answered = all_of(self.answered.take().into_iter().chain(other.answered.take()).collect());
+        Self { answered, ..self.both(other) }
     }
 
+    /// These spans, in a trace that has the others.
+    fn beside(mut self, other: Self) -> Self {
+        Self { answered: self.answered.take(), ..self.both(other.being_there()) }
+    }
+
+    /// Spans of both, in a trace that has either.
+    fn with(self, other: Self) -> Self {
+        let answered = any_of(vec![self.answered.clone(), other.answered.clone()]);
+        Self { answered, ..self.being_there().both(other.being_there()) }
+    }
+
+    /// Says of the spans that are left that the trace has one.
+    fn being_there(mut self) -> Self {
+        self.has.extend(self.answered.take().map(|condition| AtLeast { spans: 1, condition }));
+        self
+    }
+
+    /// Of the trace, what both say.
+    fn both(self, other: Self) -> Self {
+        let duration_min = self.duration_min.max(other.duration_min);
+        Self { answered: None, duration_min, has: [self.has, other.has].concat() }
+    }
+
+    /// Spans of either, in a trace of which one of both is true.
     fn or(self, other: Self) -> Self {
+        let pairs = self.has.iter().flat_map(|one| other.has.iter().map(move |other| (one, other)));
+        let either = pairs.map(|(one, other)| AtLeast {
+            spans: one.spans.min(other.spans),
+            condition: FieldExpr::logical(LogicalOp::Or, one.condition.clone(), other.condition.clone()),
+        });
         Self {
-            spans: [self.spans, other.spans].concat(),
+            has: either.take(CONDITIONS_MAX).collect(),
             duration_min: self.duration_min.min(other.duration_min),
-            root: self.root.zip(other.root).map(|(one, other)| FieldExpr::logical(LogicalOp::Or, one, other)),
+            answered: any_of(vec![self.answered, other.answered]),
         }
     }
 }
@@ -137,20 +173,6 @@ impl Known {
 fn any_of(conditions: Vec<Option<FieldExpr>>) -> Option<FieldExpr> {
     let conditions: Option<Vec<FieldExpr>> = conditions.into_iter().collect();
     conditions?.into_iter().reduce(|one, other| FieldExpr::logical(LogicalOp::Or, one, other))
-}
-
-/// A guess: the more conditions must hold at once, the fewer spans there are.
-fn selectivity(any: &[Option<FieldExpr>]) -> usize {
-    any.iter().map(|condition| condition.as_ref().map_or(0, conditions_of)).min().unwrap_or(0)
-}
-
-fn conditions_of(condition: &FieldExpr) -> usize {
-    match condition {
-        FieldExpr::Logical { op: LogicalOp::And, terms, .. } => terms.iter().map(conditions_of).sum(),
-        FieldExpr::Logical { op: LogicalOp::Or, terms, .. } => terms.iter().map(conditions_of).min().unwrap_or(0),
-        FieldExpr::Literal { .. } => 0,
-        _ => 1,
-    }
 }
 
 /// What a span that satisfies a condition satisfies by itself, without its trace.
@@ -231,13 +253,11 @@ fn each_term(
     }
 }
 
-/// How many spans satisfy the filter that a pipeline begins with, if it counts them.
-fn spans_min(stages: &[Stage]) -> usize {
-    let [Stage::Spanset(SpansetExpr::Filter { .. }), rest @ ..] = stages else { return 1 };
-    if rest.iter().any(|stage| matches!(stage, Stage::Spanset(_))) {
-        return 1;
-    }
-    let counted = rest.iter().filter_map(|stage| {
+/// What is known of the trace if the pipeline begins with a filter and counts what passes it.
+fn counted(stages: &[Stage]) -> Option<AtLeast<FieldExpr>> {
+    let [Stage::Spanset(SpansetExpr::Filter { condition, .. }), rest @ ..] = stages else { return None };
+    let before_others = rest.iter().take_while(|stage| !matches!(stage, Stage::Spanset(_)));
+    let limits = before_others.filter_map(|stage| {
         let Stage::ScalarFilter { op, left, right, .. } = stage else { return None };
         let ScalarExpr::Aggregate { function: AggregateFunction::Count, .. } = left else { return None };
         let ScalarExpr::Literal { value, .. } = right else { return None };
@@ -249,5 +269,7 @@ fn spans_min(stages: &[Stage]) -> usize {
         }
     });
     // The conversion keeps to the bounds of the type.
-    counted.map(|count| count as usize).max().unwrap_or(1).max(1)
+    let spans = limits.map(|limit| limit as usize).max().filter(|spans| *spans > 1)?;
+    let condition = condition.as_ref().and_then(of_span).unwrap_or_else(|| truth(true));
+    Some(AtLeast { spans, condition })
 }

@@ -35,13 +35,16 @@ impl<'a> Evaluation<'a> {
         Self { spans, tree, facts }
     }
 
-    /// The spansets that a pipeline leaves of the spans that a window selects.
+    /// The spansets that a pipeline leaves of the trace, each with those spans alone that a window selects. What a span stands beneath
+    /// or beside, and what is counted, may lie outside of it: a trace satisfies a query or does not, whatever the range.
     pub(crate) fn run(&self, stages: &[PlanStage], window: &Window) -> Vec<Spanset> {
         let (starts, durations) = (&self.spans.start_unix_nanos, &self.spans.duration_nanos);
-        let selected = |row: &usize| window.selects(starts[*row], durations[*row]);
-        let rows = self.tree.rows.clone().filter(selected).map(|row| row as u32).collect();
-        let all = Spanset { rows, ..Spanset::default() };
-        self.stages(stages, vec![all.clone()], &all)
+        let selected = |row: &u32| window.selects(starts[*row as usize], durations[*row as usize]);
+        let all = Spanset { rows: self.tree.rows.clone().map(|row| row as u32).collect(), ..Spanset::default() };
+        let mut spansets = self.stages(stages, vec![all.clone()], &all);
+        spansets.iter_mut().for_each(|spanset| spanset.rows.retain(selected));
+        spansets.retain(|spanset| !spanset.rows.is_empty());
+        spansets
     }
 
     /// `all` is what a pipeline of its own begins with.

@@ -15,7 +15,7 @@ use tracehouse_scan::{Held, Reservation, contents_of, each_row_group};
 use tracehouse_store::{OpenFile, SpanFile};
 
 use crate::assemble::{Omitted, TraceTree, assemble_many};
-use crate::candidates::{Candidates, Scan};
+use crate::candidates::{Candidates, Elsewhere, Scan};
 use crate::column_eval::{columns_of, file_may_match};
 use crate::drivers::TraceDriver;
 use crate::evaluate::{Evaluation, Spanset, union_of};
@@ -42,9 +42,11 @@ const SUMMARY_COLUMNS: [&str; 3] = ["name", "kind", "status"];
 pub(crate) fn search(question: Question<'_>, plan: &Plan, request: &SearchRequest) -> SearchAnswer {
     let mut trace = plan.drivers.trace.clone();
     trace.duration_nanos_min = trace.duration_nanos_min.max(request.trace_duration_nanos_min.unwrap_or(i64::MIN));
+    let whereabouts = Whereabouts::new(question);
     let search = Search {
         question,
-        whereabouts: Whereabouts::new(question),
+        whereabouts: &whereabouts,
+        elsewhere: Elsewhere::new(question, &whereabouts, &trace),
         plan,
         request,
         scan: Scan {
@@ -65,7 +67,8 @@ pub(crate) fn search(question: Question<'_>, plan: &Plan, request: &SearchReques
 
 struct Search<'a> {
     question: Question<'a>,
-    whereabouts: Whereabouts<'a>,
+    whereabouts: &'a Whereabouts<'a>,
+    elsewhere: Elsewhere<'a>,
     plan: &'a Plan,
     request: &'a SearchRequest,
     scan: Scan<'a>,
@@ -152,7 +155,7 @@ impl Search<'_> {
         let scan = Scan { filter, exactly, window: self.scan.window.clone(), bounds };
         let many = self.answer.inspected.files > FILES_OF_SHORT_SEARCH;
         let (found, done) = each_row_group(bounds, reach, &[file], Vec::new, |piece, found: &mut Vec<_>| {
-            let elsewhere = |trace| self.whereabouts.elsewhere(trace, file, many);
+            let elsewhere = |trace, lacks| self.elsewhere.may_have(trace, lacks, file, many);
             found.extend(scan.traces_in_row_group(piece.rows(bounds), self.trace, elsewhere)?);
             Ok(())
         });
@@ -194,7 +197,7 @@ impl Search<'_> {
             || (),
             |portion, ()| {
                 let columns = |open: &OpenFile| Some(self.columns(open));
-                assemble_many(self.question, &self.whereabouts, portions[portion], columns, |found| {
+                assemble_many(self.question, self.whereabouts, portions[portion], columns, |found| {
                     for tree in &found.trees {
                         let summary = self.summary(&found.spans, tree);
                         let bytes = summary.as_ref().map_or(0, bytes_of) + size_of::<(TraceId, Settled)>();

@@ -58,14 +58,19 @@ impl<'a> Whereabouts<'a> {
         found.map(Some)
     }
 
-    /// Whether a trace may have spans outside a file.
-    pub(crate) fn elsewhere(&self, trace: TraceId, file: &SpanFile, many: bool) -> bool {
-        let snapshot = self.question.snapshot;
-        let in_files = snapshot.files.iter().enumerate().any(|(number, other)| {
+    /// Whether a trace may have spans in one of these files but `file`.
+    pub(crate) fn in_others(
+        &self,
+        trace: TraceId,
+        mut files: impl Iterator<Item = usize>,
+        file: &SpanFile,
+        many: bool,
+    ) -> bool {
+        files.any(|number| {
+            let other = &self.question.snapshot.files[number];
             !std::ptr::eq(&raw const **other, file)
                 && may_contain(other, trace)
                 && self.of_file(number, many).is_none_or(|rows| rows.iter().any(|rows| rows.of(trace).is_some()))
-        });
-        in_files || snapshot.hot.iter().any(|hot| hot.may_contain(trace))
+        })
     }
 }

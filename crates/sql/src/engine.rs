@@ -32,6 +32,7 @@ use crate::limits::{Amounts, BoundedOperators, Bounds, bounded_functions, check_
 use crate::plan::{Checkpoint, GuardBatches, ReadAttributesAsColumns, SpansTable, watched, with_checkpoints};
 use crate::scan::{ScanReport, Scanned};
 use crate::statement::{Parsed, parse};
+use crate::sums::sum;
 use crate::tables::{TRACES_VIEW, Table};
 use crate::watch::Watch;
 
@@ -337,7 +338,7 @@ impl Session {
         for function in functions() {
             context.register_udf(function.as_ref().clone());
         }
-        for function in extremes() {
+        for function in extremes().into_iter().chain([sum()]) {
             context.register_udaf(function);
         }
         // On a thread of the statement: telling copies may read files.

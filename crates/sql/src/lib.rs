@@ -35,6 +35,7 @@ mod plan;
 mod scan;
 mod size;
 mod statement;
+mod sums;
 mod tables;
 mod watch;
 

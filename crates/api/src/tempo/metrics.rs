@@ -4,7 +4,8 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
-use tracehouse_model::{AnyValue, Tenants};
+use prost::Message;
+use tracehouse_model::{AnyValue, SeededSet, Tenants};
 use tracehouse_query::{MetricsAnswer, MetricsRequest, TENANT_KEY};
 
 use super::reading::Reading;
@@ -172,6 +173,7 @@ fn range_response(reading: &Reading, found: MetricsAnswer) -> QueryRangeResponse
         end / NANOS_PER_MILLI
     };
     let step_of = |moment: i64| usize::try_from((moment - found.start_unix_nanos).div_euclid(found.step_nanos.max(1)));
+    let mut labelling = Labelling::new(&reading.name);
     let series = found.series.into_iter().map(|series| {
         let mut exemplars = series.exemplars;
         exemplars.sort_by_key(|exemplar| exemplar.start_unix_nanos);
@@ -185,7 +187,7 @@ fn range_response(reading: &Reading, found: MetricsAnswer) -> QueryRangeResponse
         TimeSeries {
             samples: (0..series.values.len()).filter_map(sample).collect(),
             exemplars: spread(&exemplars, exemplars_each).filter_map(shown).collect(),
-            labels: labels(series.labels, &reading.name),
+            labels: labelling.of(series.labels),
         }
     });
     QueryRangeResponse {
@@ -202,20 +204,52 @@ fn spread<T>(items: &[T], count: usize) -> impl Iterator<Item = &T> {
     (0..count).map(move |at| &items[at * items.len() / count])
 }
 
+/// Labels of series as Tempo writes them, no two alike: where the plain form of a value is that of another series, as of a text and a
+/// list of this one text, the later one's values are JSON.
+struct Labelling<'a> {
+    /// What a series is called that is not grouped.
+    name: &'a str,
+    taken: SeededSet<Vec<u8>>,
+}
+
+impl<'a> Labelling<'a> {
+    fn new(name: &'a str) -> Self {
+        Self { name, taken: SeededSet::default() }
+    }
+
+    fn of(&mut self, labels: Vec<(String, Option<AnyValue>)>) -> Vec<KeyValue> {
+        let mut labels = labels;
+        loop {
+            let shown = shown_labels(&labels, self.name);
+            let bytes = shown.iter().flat_map(Message::encode_length_delimited_to_vec).collect();
+            // What has no label but its name can't be told apart.
+            if self.taken.insert(bytes) || labels.is_empty() {
+                return shown;
+            }
+            for (_, value) in labels.iter_mut().filter(|(key, _)| key != TENANT_KEY) {
+                *value = Some(AnyValue::String(value.take().unwrap_or(AnyValue::Empty).to_canonical_json()));
+            }
+        }
+    }
+}
+
 /// As in Tempo: a series that is not grouped has the name of what it is, and fields that the spans of a series don't have
 /// are left out, unless no label would be left. In `compare()` such a field stands for the total. A tenant, which comes last, is no
 /// field of the spans.
-fn labels(mut labels: Vec<(String, Option<AnyValue>)>, name: &str) -> Vec<KeyValue> {
-    let tenant = labels.pop_if(|(key, _)| key == TENANT_KEY);
-    let has_value = |(_, value): &(String, Option<AnyValue>)| value.is_some();
-    match labels.first() {
-        None if tenant.is_some() => {}
+fn shown_labels(labels: &[(String, Option<AnyValue>)], name: &str) -> Vec<KeyValue> {
+    let (tenant, labels) = match labels.split_last() {
+        Some((tenant, others)) if tenant.0 == TENANT_KEY => (Some(tenant), others),
+        _ => (None, labels),
+    };
+    let has_value = |(_, value): &&(String, Option<AnyValue>)| value.is_some();
+    let shown: Vec<_> = match labels.first() {
+        None if tenant.is_some() => Vec::new(),
         None => return vec![key_value("__name__".to_owned(), AnyValue::String(name.to_owned()))],
-        Some((key, _)) if key == "__meta_type" => {}
-        Some(_) if labels.iter().any(has_value) => labels.retain(has_value),
-        Some(_) => labels.truncate(1),
-    }
-    labels.into_iter().chain(tenant).map(|(key, value)| labelled(key.clone(), &key, value)).collect()
+        Some((key, _)) if key == "__meta_type" => labels.iter().collect(),
+        Some(_) if labels.iter().any(|label| has_value(&label)) => labels.iter().filter(has_value).collect(),
+        Some(first) => vec![first],
+    };
+    shown.into_iter().chain(tenant).map(|(key, value)| labelled(key.clone(), key, value.clone())).collect()
 }
 
 /// Grafana makes links to traces of these labels.
@@ -231,9 +265,10 @@ fn exemplar_at(exemplar: &tracehouse_query::Exemplar, value: f64) -> Exemplar {
 /// The last step of each series, which is the only one. Series without a value are left out.
 fn instant_response(name: &str, found: MetricsAnswer) -> QueryInstantResponse {
     let metrics = search_metrics(&found.inspected, 0, found.partial_reason.is_none());
+    let mut labelling = Labelling::new(name);
     let series = found.series.into_iter().filter_map(|series| {
         let value = series.values.last().copied().flatten()?;
-        Some(InstantSeries { labels: labels(series.labels, name), value })
+        Some(InstantSeries { labels: labelling.of(series.labels), value })
     });
     QueryInstantResponse {
         series: series.collect(),
@@ -274,11 +309,42 @@ mod tests {
         ];
         let text = |text: &str| AnyValue::String(text.to_owned());
         for (given, expected) in table {
-            let given = given.iter().map(|(key, value)| ((*key).to_owned(), value.map(text))).collect();
+            let given: Vec<_> = given.iter().map(|(key, value)| ((*key).to_owned(), value.map(text))).collect();
             let expected: Vec<KeyValue> =
                 expected.iter().map(|(key, value)| key_value((*key).to_owned(), text(value))).collect();
-            assert_eq!(labels(given, "rate"), expected);
+            assert_eq!(shown_labels(&given, "rate"), expected);
         }
+    }
+
+    #[test]
+    fn no_two_series_have_the_same_labels() {
+        let text = |text: &str| Some(AnyValue::String(text.to_owned()));
+        let list = |values: &[&str]| {
+            Some(AnyValue::Array(values.iter().map(|value| AnyValue::String((*value).to_owned())).collect()))
+        };
+        let one = |key: &str, value: Option<AnyValue>| vec![(key.to_owned(), value)];
+        let series = [
+            (one("span.a", text("a")), "a"),
+            (one("span.a", list(&["a"])), r#"["a"]"#),
+            (one("span.a", text(r#"["a"]"#)), r#""[\"a\"]""#),
+            (one("span.a", list(&["a", "b"])), r#"["a","b"]"#),
+            (one("span.a", None), "nil"),
+            (one("span.a", text("nil")), r#""nil""#),
+            (one("span.b", text("nil")), "nil"),
+            (one("span.b", None), "null"),
+            (one("event.a", list(&["a", "b"])), "a"),
+            (one("event.a", list(&["a", "c"])), r#"["a","c"]"#),
+        ];
+        let mut labelling = Labelling::new("rate");
+        for (labels, expected) in series {
+            let shown = labelling.of(labels.clone());
+            let [only] = &shown[..] else { panic!("{shown:?}") };
+            assert_eq!(*only, key_value(labels[0].0.clone(), AnyValue::String(expected.to_owned())));
+        }
+        let int = |value| one("span.a", Some(AnyValue::Int(value)));
+        assert_eq!(labelling.of(int(1)), vec![key_value("span.a".to_owned(), AnyValue::Int(1))]);
+        let of_list = labelling.of(one("span.a", Some(AnyValue::Array(vec![AnyValue::Int(1)]))));
+        assert_eq!(of_list, vec![key_value("span.a".to_owned(), AnyValue::String("[1]".to_owned()))]);
     }
 
     #[test]

@@ -29,6 +29,8 @@ impl GroupValue {
             Value::String(text) => GroupValue::String(text.as_ref().into()),
             Value::Id(id) => GroupValue::String(id.to_string().into()),
             Value::Int(value) => GroupValue::Int(*value),
+            // There is one of those that are no number.
+            Value::Float(value) if value.is_nan() => GroupValue::Float(f64::NAN.to_bits()),
             Value::Float(value) => GroupValue::Float(value.to_bits()),
             Value::Bool(value) => GroupValue::Bool(*value),
             Value::Status(code) => GroupValue::Status(*code),

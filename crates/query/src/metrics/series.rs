@@ -56,7 +56,7 @@ impl SeriesPlan {
             MetricsFunction::AvgOverTime(_) => measured(Measure::Average, field),
             MetricsFunction::HistogramOverTime(_) => measured(Measure::Histogram, field),
             MetricsFunction::QuantileOverTime { quantiles, .. } => {
-                measured(Measure::Quantiles(quantiles.clone()), field)
+                measured(Measure::Quantiles(each_once(quantiles)), field)
             }
             MetricsFunction::Compare { selection, top, window } => {
                 FunctionPlan::Compare(ComparePlan::of(selection.as_ref(), *top, *window)?)
@@ -255,6 +255,16 @@ pub(super) fn matching_files<'s>(
     let (may_match, ruled_out): (Vec<_>, Vec<_>) = files.into_iter().partition(may_match);
     met.inspected.files += ruled_out.len() as u64;
     may_match
+}
+
+/// A quantile that is asked for twice is one line.
+fn each_once(quantiles: &[f64]) -> Vec<f64> {
+    quantiles
+        .iter()
+        .enumerate()
+        .filter(|(at, quantile)| !quantiles[..*at].contains(quantile))
+        .map(|(_, q)| *q)
+        .collect()
 }
 
 /// At most so many of them, at even distances.

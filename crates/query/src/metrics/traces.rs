@@ -13,7 +13,7 @@ use super::measure::Cell;
 use super::series::{Run, SeriesPlan};
 use super::{Met, Steps};
 use crate::assemble::{Omitted, assemble_many};
-use crate::candidates::{Candidates, Scan};
+use crate::candidates::{Candidates, Elsewhere, Scan};
 use crate::column_eval::columns_of;
 use crate::evaluate::{Evaluation, union_of};
 use crate::question::Question;
@@ -111,8 +111,9 @@ impl WholeTraces<'_> {
         if !hold(in_memory.len()) {
             return (Vec::new(), held.into_inner());
         }
+        let elsewhere = Elsewhere::new(self.question, whereabouts, &drivers.trace);
         let (found, done) = each_row_group(bounds, reach, files, Vec::new, |piece, own: &mut Vec<(u32, TraceId)>| {
-            let elsewhere = |trace| whereabouts.elsewhere(trace, piece.file, true);
+            let elsewhere = |trace, lacks| elsewhere.may_have(trace, lacks, piece.file, true);
             let matches = scan.traces_in_row_group(piece.rows(bounds), &drivers.trace, elsewhere)?;
             if hold(matches.len()) {
                 own.extend(matches.into_iter().map(|(trace, _)| (piece.number, trace)));

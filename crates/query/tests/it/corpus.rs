@@ -76,6 +76,9 @@ pub(crate) async fn check(shop: &Shop, spans: &[Span], query: &str) -> Result<bo
             for step in [None, Some(7 * SECOND)] {
                 found |= check_metrics(shop, spans, query, &Steps { range: RANGE, step }).await?;
             }
+            // A range in which traces go on that began before it.
+            let later = RANGE.start + 7 * SECOND..RANGE.end;
+            found |= check_metrics(shop, spans, query, &Steps { range: later, step: Some(7 * SECOND) }).await?;
             Ok(found)
         }
     }

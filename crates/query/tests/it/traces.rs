@@ -54,6 +54,11 @@ async fn trees_stand_in_pre_order_wherever_their_spans_lie() {
         ("two roots", &[(2, 0, 5), (1, 0, 0)], &[(1, Root), (2, Root)]),
         ("copies are left out", &[(1, 0, 0), (2, 1, 1), (2, 1, 1), (1, 0, 0)], &[(1, Root), (2, Row(0))]),
         ("a circle is opened at its earliest span", &[(1, 2, 0), (2, 1, 1)], &[(1, Missing), (2, Row(0))]),
+        (
+            "what stands beneath a circle stays there, also if it begins first",
+            &[(4, 3, -9), (3, 1, -5), (1, 2, 0), (2, 1, 1), (8, 9, 3), (9, 8, 2), (7, 7, 4)],
+            &[(7, Missing), (1, Missing), (3, Row(1)), (4, Row(2)), (2, Row(1)), (9, Missing), (8, Row(5))],
+        ),
     ];
     for (what, spans, expected) in cases {
         let shop = Shop::open().await;

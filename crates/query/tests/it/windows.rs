@@ -217,3 +217,96 @@ async fn rows_that_all_begin_in_one_step_are_not_read_for_it() {
     assert_eq!(of_hours, 0, "each file lies within an hour");
     assert!(of_seconds > 0);
 }
+
+/// A job that began an hour before noon, in a file of its own, and what it called since then.
+fn job() -> [SpanBatch; 2] {
+    let span = |batch: &mut SpanBatch, name: &str, id: u64, parent: u64, start: i64, duration: i64| {
+        let resource = batch.finish_resource(0, 0);
+        let scope = batch.finish_scope(0, 0, 0, 0);
+        let name = batch.strings.intern(name.as_bytes());
+        batch.finish_span(SpanFields {
+            trace_id: trace_id(1),
+            span_id: SpanId(id.to_be_bytes()),
+            parent_span_id: SpanId(parent.to_be_bytes()),
+            name,
+            start_unix_nanos: start,
+            duration_nanos: duration,
+            resource,
+            scope,
+            ..SpanFields::default()
+        });
+    };
+    let (mut before, mut since) = (SpanBatch::new(), SpanBatch::new());
+    span(&mut before, "job", 1, 0, NOON - HOUR, 50 * MINUTE);
+    span(&mut before, "early", 2, 1, NOON - 59 * MINUTE, MINUTE);
+    for minute in 1..=3 {
+        span(&mut since, "late", 10 + minute, 1, NOON - minute as i64 * MINUTE, SECOND);
+    }
+    [before, since]
+}
+
+/// Whether a trace is what a query asks for is no matter of the range, which only says what of it is answered with.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_beside_an_answer_may_lie_outside_of_the_range() {
+    // The range has the three late spans.
+    let cases = [
+        (r#"{ name = "job" } > { name = "late" }"#, 3),
+        (r#"{ name = "job" } >> { }"#, 3),
+        (r#"{ } !< { name = "late" }"#, 3),
+        (r#"{ name = "early" } ~ { name = "late" }"#, 3),
+        (r#"{ name = "job" } &> { name = "late" }"#, 3),
+        (r#"{ name = "early" } && { name = "late" }"#, 3),
+        (r#"{ name = "early" } || { name = "late" }"#, 3),
+        (r#"({ name = "job" } > { name = "early" }) && { name = "late" }"#, 3),
+        (r#"{ } | count() = 5"#, 3),
+        (r#"{ name = "late" || name = "early" } | count() > 3"#, 3),
+        (r#"{ } | max(duration) > 30m"#, 3),
+        (r#"{ } | by(name) | count() > 1"#, 3),
+        (r#"{ trace:rootName = "job" }"#, 3),
+        // What is answered with lies outside.
+        (r#"{ name = "late" } < { name = "job" }"#, 0),
+        (r#"{ name = "late" } ~ { name = "early" }"#, 0),
+        (r#"{ name = "late" } !> { name = "job" }"#, 0),
+        // It is not what is asked for.
+        (r#"{ name = "late" } > { name = "late" }"#, 0),
+        (r#"{ name = "nothing" } && { name = "late" }"#, 0),
+        (r#"{ } | count() = 3"#, 0),
+        (r#"{ } | count() > 5"#, 0),
+    ];
+    let shop = Shop::open().await;
+    let [before, since] = job();
+    shop.append(before).await;
+    shop.store.flush().await.expect("the flush succeeds");
+    shop.append(since).await;
+    for layout in ["half in memory", "stored", "merged"] {
+        match layout {
+            "stored" => drop(shop.store.flush().await.expect("the flush succeeds")),
+            "merged" => drop(shop.store.compact().await.expect("the merge succeeds")),
+            _ => {}
+        }
+        for &(query, expected) in &cases {
+            let what = format!("{layout}: {query}");
+            let request = SearchRequest {
+                traceql: Some(query.to_owned()),
+                start_unix_nanos: Some(NOON - 5 * MINUTE),
+                end_unix_nanos: Some(NOON),
+                selects: Selects::Overlapping,
+                limit: 10,
+                ..SearchRequest::default()
+            };
+            let answer = shop.engine.search(&TenantId::default(), request).await.expect("a valid search");
+            let found: u64 = answer.traces.iter().map(|trace| trace.matched_count).sum();
+            assert_eq!((found, answer.partial_reason), (expected, None), "{what}");
+            let request = MetricsRequest {
+                traceql: format!("{query} | count_over_time()"),
+                start_unix_nanos: NOON - 5 * MINUTE,
+                end_unix_nanos: NOON,
+                step_nanos: Some(MINUTE),
+                ..MetricsRequest::default()
+            };
+            let answer = shop.engine.metrics(&TenantId::default(), request).await.expect("a valid query");
+            let counted: f64 = answer.series.iter().flat_map(|series| series.values.iter().flatten()).sum();
+            assert_eq!((counted as u64, answer.partial_reason), (expected, None), "{what}");
+        }
+    }
+}

@@ -246,9 +246,9 @@ fn enum_from_text(text: &[u8], prefix: &str, from_name: fn(&str) -> Option<u8>) 
     if decimal::double(text).is_some() {
         return enum_from_number(text);
     }
-    let name = std::str::from_utf8(text).ok().and_then(|text| text.strip_prefix(prefix));
-    let number = name.and_then(|name| from_name(&name.to_ascii_lowercase()));
-    Some(number.map_or(UNKNOWN_ENUM, i32::from))
+    // Later versions may have further names, but they begin alike.
+    let name = std::str::from_utf8(text).ok()?.strip_prefix(prefix)?;
+    Some(from_name(&name.to_ascii_lowercase()).map_or(UNKNOWN_ENUM, i32::from))
 }
 
 fn enum_from_number(number: &[u8]) -> Option<i32> {

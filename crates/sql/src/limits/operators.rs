@@ -1,5 +1,6 @@
-//! Operators that make more bytes than they are given, or match patterns, planned as bounded functions: `||`, `@>`, `~`,
-//! `LIKE`, and lists and maps.
+//! Operators planned as functions: those that make more bytes than they are given, or match patterns (`||`, `@>`, `~`, `LIKE`, and lists
+//! and maps), so that they are bounded, and arithmetic of integers, so that a result that doesn't fit is refused. DataFusion's own goes
+//! on with what is left of it.
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -28,8 +29,11 @@ pub(crate) struct BoundedOperators {
     functions: HashMap<String, Arc<ScalarUDF>>,
 }
 
-/// Operators over two texts that are planned as functions of their own.
-const OF_TEXTS: [Operator; 9] = [
+/// Operators that are planned as functions of their own.
+const OPERATORS: [Operator; 12] = [
+    Operator::Plus,
+    Operator::Minus,
+    Operator::Multiply,
     Operator::StringConcat,
     Operator::RegexMatch,
     Operator::RegexIMatch,
@@ -55,10 +59,19 @@ fn matching(op: &BinaryOperator) -> Option<Operator> {
     })
 }
 
+fn arithmetic(op: &BinaryOperator) -> Option<Operator> {
+    Some(match op {
+        BinaryOperator::Plus => Operator::Plus,
+        BinaryOperator::Minus => Operator::Minus,
+        BinaryOperator::Multiply => Operator::Multiply,
+        _ => return None,
+    })
+}
+
 impl BoundedOperators {
     pub(crate) fn new(functions: &[Arc<ScalarUDF>], bounds: &Bounds) -> Self {
-        let of_texts = OF_TEXTS.map(|operator| Arc::new(ScalarUDF::from(OfTexts::new(operator, bounds.clone()))));
-        let all = functions.iter().chain(&of_texts).map(|function| (function.name().to_owned(), function.clone()));
+        let own = OPERATORS.map(|operator| Arc::new(ScalarUDF::from(Operation::new(operator, bounds.clone()))));
+        let all = functions.iter().chain(&own).map(|function| (function.name().to_owned(), function.clone()));
         Self { functions: all.collect() }
     }
 
@@ -73,6 +86,16 @@ impl ExprPlanner for BoundedOperators {
         let dimensions =
             |expr: &Expr| Ok::<u64, datafusion::common::DataFusionError>(list_ndims(&expr.get_type(schema)?));
         if let Some(operator) = matching(&raw.op) {
+            return Ok(PlannerResult::Planned(self.call(name_of(operator), vec![raw.left, raw.right])?));
+        }
+        let are_integers = |one: &Expr, other: &Expr| {
+            Ok::<bool, datafusion::common::DataFusionError>(
+                one.get_type(schema)?.is_integer() && other.get_type(schema)?.is_integer(),
+            )
+        };
+        if let Some(operator) = arithmetic(&raw.op)
+            && are_integers(&raw.left, &raw.right)?
+        {
             return Ok(PlannerResult::Planned(self.call(name_of(operator), vec![raw.left, raw.right])?));
         }
         let (name, arguments) = match raw.op {
@@ -121,6 +144,9 @@ impl ExprPlanner for BoundedOperators {
 /// The name of an operator as a function, as it is written where that is possible.
 fn name_of(operator: Operator) -> &'static str {
     match operator {
+        Operator::Plus => "+",
+        Operator::Minus => "-",
+        Operator::Multiply => "*",
         Operator::StringConcat => "||",
         Operator::RegexMatch => "~",
         Operator::RegexIMatch => "~*",
@@ -133,29 +159,29 @@ fn name_of(operator: Operator) -> &'static str {
     }
 }
 
-/// An operator over two texts. `left || right` is null if one of them is; `concat` leaves nulls out.
+/// An operator over two values. `left || right` is null if one of them is; `concat` leaves nulls out.
 #[derive(Debug)]
-struct OfTexts {
+struct Operation {
     operator: Operator,
     bounds: Bounds,
     signature: Signature,
 }
 
-impl PartialEq for OfTexts {
+impl PartialEq for Operation {
     fn eq(&self, other: &Self) -> bool {
         self.operator == other.operator && self.bounds.amounts == other.bounds.amounts
     }
 }
 
-impl Eq for OfTexts {}
+impl Eq for Operation {}
 
-impl Hash for OfTexts {
+impl Hash for Operation {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.operator, self.bounds.amounts).hash(state);
     }
 }
 
-impl OfTexts {
+impl Operation {
     fn new(operator: Operator, bounds: Bounds) -> Self {
         Self { operator, bounds, signature: Signature::user_defined(Volatility::Immutable) }
     }
@@ -168,11 +194,11 @@ impl OfTexts {
 fn both<T>(values: &[T]) -> Result<[&T; 2]> {
     match values {
         [left, right] => Ok([left, right]),
-        _ => plan_err!("the operator takes two texts"),
+        _ => plan_err!("the operator takes two values"),
     }
 }
 
-impl ScalarUDFImpl for OfTexts {
+impl ScalarUDFImpl for Operation {
     fn name(&self) -> &str {
         name_of(self.operator)
     }
@@ -201,6 +227,7 @@ impl ScalarUDFImpl for OfTexts {
     fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let invoke = |call| evaluate(self.operator, &call);
         let syntax = match self.operator {
+            Operator::Plus | Operator::Minus | Operator::Multiply => return evaluate(self.operator, &call),
             Operator::StringConcat => return invoke_sum(call, &self.bounds, self.name(), &invoke),
             Operator::RegexMatch | Operator::RegexIMatch | Operator::RegexNotMatch | Operator::RegexNotIMatch => {
                 Syntax::Regular
@@ -229,7 +256,8 @@ fn evaluate(operator: Operator, call: &ScalarFunctionArgs) -> Result<ColumnarVal
     let (left, right) = (operand(left)?, operand(right)?);
     let field = |(at, column): (usize, &ArrayRef)| Field::new(at.to_string(), column.data_type().clone(), true);
     let schema = Arc::new(Schema::new(columns.iter().enumerate().map(field).collect::<Vec<_>>()));
-    match BinaryExpr::new(left, operator, right).evaluate(&RecordBatch::try_new(schema, columns)?)? {
+    let operation = BinaryExpr::new(left, operator, right).with_fail_on_overflow(true);
+    match operation.evaluate(&RecordBatch::try_new(schema, columns)?)? {
         ColumnarValue::Array(values) if constant => {
             Ok(ColumnarValue::Scalar(datafusion::common::ScalarValue::try_from_array(&values, 0)?))
         }

@@ -4,6 +4,7 @@ mod amounts;
 mod answers;
 mod doubles;
 mod growth;
+mod integers;
 mod languages;
 mod limits;
 mod page;

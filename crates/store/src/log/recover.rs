@@ -1,7 +1,8 @@
 //! Reads the log after a start.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -13,11 +14,14 @@ use super::scan::{Part, Scan};
 use super::segment::{self, HEADER_BYTES, MAGIC, RecordKind, SegmentName};
 use super::{DurableBatch, Positions};
 use crate::disk::{Disk, DiskError};
+use crate::regular::open_regular;
 
 /// What the name of such a copy has in it.
 const COPY_OF_SEGMENT: &str = ".wal";
 /// Copies of damaged segments take at most so much; the oldest go first.
 const DAMAGED_BYTES_MAX: u64 = 1 << 30;
+/// Copies are compared in pieces of so much.
+const COMPARED_BYTES: usize = 1 << 16;
 /// So many zeros in a row are not written to a copy.
 const HOLE_BYTES_MIN: u64 = 1 << 16;
 /// So many findings are named; of the rest the number is told.
@@ -335,8 +339,12 @@ impl<Replay: FnMut(DurableBatch, &Recovered)> Recovery<'_, Replay> {
         }
         let end = part.end.min(part.start + DAMAGED_BYTES_MAX);
         self.make_room_aside(&folder, end - part.start)?;
-        let copy = folder.join(path.file_name().unwrap_or_default());
         let failed = |source| DiskError { action: "reading", path: path.to_owned(), source };
+        let (copy, is_there) = name_of_copy(&folder, path, segment, &(part.start..end)).map_err(failed)?;
+        if is_there {
+            self.recovered.kept_aside.push(copy);
+            return Ok(());
+        }
         let mut file = self.disk.create_file(&copy)?;
         let mut place = part.start;
         while place < end {
@@ -389,6 +397,54 @@ impl<Replay: FnMut(DurableBatch, &Recovered)> Recovery<'_, Replay> {
             None => self.recovered.needless.push(path.to_owned()),
         }
     }
+}
+
+/// A name for a copy of a part of a segment under which no copy of another part is, and whether there is one of this. One that was
+/// broken off is written anew.
+fn name_of_copy(folder: &Path, path: &Path, segment: &mut Pieces, part: &Range<u64>) -> io::Result<(PathBuf, bool)> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut copy = folder.join(&*name);
+    let mut number = 1;
+    loop {
+        match held_by(&copy, segment, part)? {
+            Held::Whole => return Ok((copy, true)),
+            Held::Beginning => return Ok((copy, false)),
+            Held::Other => number += 1,
+        }
+        copy = folder.join(format!("{name}.copy-{number}"));
+    }
+}
+
+/// What a copy holds of a part of a segment.
+enum Held {
+    Whole,
+    /// Or nothing at all.
+    Beginning,
+    Other,
+}
+
+fn held_by(copy: &Path, segment: &mut Pieces, part: &Range<u64>) -> io::Result<Held> {
+    let mut file = match open_regular(copy, OpenOptions::new().read(true)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Held::Beginning),
+        Err(_) => return Ok(Held::Other),
+    };
+    let mut piece = vec![0; COMPARED_BYTES];
+    let mut place = part.start;
+    while place < part.end {
+        let wanted = COMPARED_BYTES.min(usize::try_from(part.end - place).unwrap_or(COMPARED_BYTES));
+        let read = match file.read(&mut piece[..wanted]) {
+            Ok(0) => return Ok(Held::Beginning),
+            Ok(read) => read,
+            // What can't be read is not written over.
+            Err(_) => return Ok(Held::Other),
+        };
+        if segment.from(place, read)?.get(..read) != Some(&piece[..read]) {
+            return Ok(Held::Other);
+        }
+        place += read as u64;
+    }
+    Ok(Held::Whole)
 }
 
 impl RecordAtFault {

@@ -141,6 +141,37 @@ async fn a_check_names_torn_ends_and_copies_of_what_could_not_be_read() {
     assert!(said[0].contains("of tenant default"), "{said:?}");
 }
 
+/// What one start keeps aside of a segment is not written over by what a later one does.
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_of_a_segment_are_kept_side_by_side() {
+    let world = world_with_records(5).await;
+    let segment = world.segments().swap_remove(0);
+    let starts = record_starts(&fs::read(&segment).expect("it is there"));
+    let kept = || {
+        let entries = fs::read_dir(world.log_dir().join("damaged")).expect("there is a copy");
+        entries.map(|entry| fs::read(entry.expect("an entry").path()).expect("it can be read")).collect::<Vec<_>>()
+    };
+    let mut damaged = Vec::new();
+    for record in [1, 3] {
+        change(&segment, |bytes| bytes[starts[record] + HEADER_BYTES + 9] ^= 1);
+        damaged.push(fs::read(&segment).expect("it is there"));
+        // As after a kill, what was replayed stays in the log. The second start meets the same again.
+        for _ in 0..2 {
+            drop(world.crash_image().open().await);
+            let image = world.crash_image();
+            drop(image.open().await);
+            for entry in fs::read_dir(image.log_dir().join("damaged")).expect("there is a copy") {
+                let entry = entry.expect("an entry");
+                fs::create_dir_all(world.log_dir().join("damaged")).expect("it can be made");
+                fs::copy(entry.path(), world.log_dir().join("damaged").join(entry.file_name()))
+                    .expect("it can be copied");
+            }
+        }
+        assert_eq!(kept().len(), damaged.len());
+        assert!(damaged.iter().all(|segment| kept().contains(segment)), "each as it was found");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_inside_costs_only_the_damaged_record() {
     let world = world_with_records(5).await;

@@ -38,8 +38,11 @@ pub(crate) fn search(spans: &[Span], query: &str, selected: &dyn Fn(&Span) -> bo
 }
 
 pub(super) fn run(trace: &Trace<'_>, pipeline: &Pipeline, selected: &dyn Fn(&Span) -> bool) -> Vec<Spanset> {
-    let all: Rows = (0..trace.spans.len()).filter(|&row| selected(trace.spans[row])).collect();
-    stages(trace, pipeline, vec![Spanset { by: Vec::new(), rows: all.clone() }], &all)
+    let all: Rows = (0..trace.spans.len()).collect();
+    let mut spansets = stages(trace, pipeline, vec![Spanset { by: Vec::new(), rows: all.clone() }], &all);
+    spansets.iter_mut().for_each(|spanset| spanset.rows.retain(|&row| selected(trace.spans[row])));
+    spansets.retain(|spanset| !spanset.rows.is_empty());
+    spansets
 }
 
 fn stages(trace: &Trace<'_>, pipeline: &Pipeline, begin: Vec<Spanset>, all: &Rows) -> Vec<Spanset> {

@@ -1,0 +1,95 @@
+//! Integers at the ends of their range: what leaves it is refused, never wrapped around.
+
+use tracehouse_model::{AnyValue, SpanBatch, SpanFields, SpanId};
+use tracehouse_sql::{SqlError, SqlLimits};
+
+use crate::shop::{BEGIN, Shop, put, trace_id};
+
+/// A span of each group for each of its values.
+fn spans(groups: &[(&str, &[i64])]) -> SpanBatch {
+    let mut batch = SpanBatch::new();
+    let resource = batch.finish_resource(0, 0);
+    let scope = batch.finish_scope(0, 0, 0, 0);
+    let values = groups.iter().flat_map(|(group, values)| values.iter().map(move |value| (*group, *value)));
+    for (number, (group, value)) in (1..).zip(values) {
+        put(&mut batch.strings, &mut batch.attributes, "group", &AnyValue::String(group.to_owned()));
+        put(&mut batch.strings, &mut batch.attributes, "value", &AnyValue::Int(value));
+        batch.finish_span(SpanFields {
+            trace_id: trace_id(number),
+            span_id: SpanId(number.to_be_bytes()),
+            start_unix_nanos: BEGIN + number as i64,
+            resource,
+            scope,
+            ..SpanFields::default()
+        });
+    }
+    batch
+}
+
+const LARGE: i64 = i64::MAX;
+
+/// What is asked, and its rows, or a part of the error.
+const CASES: &[(&str, Result<&[&str], &str>)] = &[
+    ("SELECT sum(attr_int('value')) FROM spans WHERE attr('group') = 'fits'", Ok(&["9223372036854775807"])),
+    (
+        "SELECT sum(attr_int('value')) FROM spans WHERE attr('group') = 'beyond'",
+        Err("a sum of integers is beyond 64 bits"),
+    ),
+    (
+        "SELECT sum(attr_int('value')) FROM spans WHERE attr('group') = 'below'",
+        Err("a sum of integers is beyond 64 bits"),
+    ),
+    (
+        "SELECT attr('group'), sum(attr_int('value')) FROM spans WHERE attr('group') <> 'beyond' AND attr('group') <> 'below' \
+         GROUP BY 1 ORDER BY 1",
+        Ok(&["fits | 9223372036854775807", "small | 6"]),
+    ),
+    ("SELECT attr('group'), sum(attr_int('value')) FROM spans GROUP BY 1", Err("sum(CAST(")),
+    ("SELECT sum(CAST(attr_int('value') AS DOUBLE)) > 1.8e19 FROM spans WHERE attr('group') = 'beyond'", Ok(&["true"])),
+    ("SELECT sum(DISTINCT attr_int('value')) FROM spans WHERE attr('group') = 'small'", Ok(&["6"])),
+    ("SELECT sum(DISTINCT attr_int('value')) FROM spans WHERE attr('group') = 'beyond'", Err("beyond 64 bits")),
+    (
+        "SELECT sum(attr_int('value')) OVER (ORDER BY start_time ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM spans \
+         WHERE attr('group') = 'small' ORDER BY start_time",
+        Ok(&["1", "3", "5"]),
+    ),
+    (
+        "SELECT sum(attr_int('value')) OVER (ORDER BY start_time ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM spans \
+         WHERE attr('group') = 'beyond'",
+        Err("beyond 64 bits"),
+    ),
+    ("SELECT sum(attr_int('value')) FROM spans WHERE attr('group') = 'nothing'", Ok(&["-"])),
+    ("SELECT max(attr_int('value')) + 1 FROM spans", Err("verflow")),
+    ("SELECT attr_int('value') * 2 FROM spans WHERE attr('group') = 'beyond'", Err("verflow")),
+    ("SELECT min(attr_int('value')) - 1 FROM spans", Err("verflow")),
+    ("SELECT 9223372036854775807 + 1", Err("verflow")),
+    ("SELECT 2 + 3 * 4 - 1, 2.5 + 1, 7 / 2", Ok(&["13 | 3.5 | 3"])),
+    ("SELECT count(*) + 1 FROM spans WHERE attr_int('value') + 1 < 4 AND attr('group') = 'small'", Ok(&["3"])),
+    ("SELECT sum(weight) FROM spans WHERE attr('group') = 'small'", Ok(&["3.0"])),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_leaves_64_bits_is_refused() {
+    let groups: [(&str, &[i64]); 4] = [
+        ("fits", &[LARGE, 1, LARGE, -LARGE, -1]),
+        ("beyond", &[LARGE, LARGE - 1, 5]),
+        ("below", &[i64::MIN, -1]),
+        ("small", &[1, 2, 3]),
+    ];
+    let shop = Shop::open(SqlLimits::default()).await;
+    shop.append(spans(&groups)).await;
+    for stored in [false, true] {
+        if stored {
+            shop.store.flush().await.expect("flushes");
+        }
+        for (query, expected) in CASES {
+            match expected {
+                Ok(rows) => assert_eq!(shop.rows(query).await, *rows, "{query} stored: {stored}"),
+                Err(part) => match shop.try_ask(query, 100).await {
+                    Err(SqlError::Invalid(detail)) => assert!(detail.contains(part), "{query}: {detail}"),
+                    answered => panic!("{query}: {answered:?}"),
+                },
+            }
+        }
+    }
+}
