@@ -216,40 +216,96 @@ impl Run {
     }
 }
 
-/// Where traces may have what they lack in one row group.
-pub(crate) struct Elsewhere<'a> {
+/// What the driver of traces says that a trace has beside the spans by which it is found, and where it may have that.
+pub(crate) struct Beside<'a> {
     question: Question<'a>,
     whereabouts: &'a Whereabouts<'a>,
     driver: &'a TraceDriver,
-    /// For each condition on spans of the trace, the numbers of the files that may have such, once it was asked for.
-    of_conditions: Vec<OnceLock<Vec<usize>>>,
+    /// For each condition, the numbers of the files that may have such spans, once it was asked for.
+    files: Vec<OnceLock<Vec<usize>>>,
 }
 
-impl<'a> Elsewhere<'a> {
+impl<'a> Beside<'a> {
     pub(crate) fn new(question: Question<'a>, whereabouts: &'a Whereabouts<'a>, driver: &'a TraceDriver) -> Self {
-        Self { question, whereabouts, driver, of_conditions: driver.has.iter().map(|_| OnceLock::new()).collect() }
+        Self { question, whereabouts, driver, files: driver.has.iter().map(|_| OnceLock::new()).collect() }
+    }
+
+    /// Whether no trace at all has what one of the conditions asks for.
+    pub(crate) fn rules_out_all(&self) -> bool {
+        let has_not = |(number, has): (usize, &AtLeast)| {
+            self.files_of(number).is_empty() && !self.question.bounds.exceeded() && {
+                let mut any = false;
+                self.look_at_memory(has, |_| {
+                    any = true;
+                    false
+                });
+                !any
+            }
+        };
+        self.driver.has.iter().enumerate().any(has_not)
+    }
+
+    /// Leaves of candidates that were found in memory those that have there what is asked for, or may have it in files.
+    pub(crate) fn keep_possible(&self, candidates: &mut Candidates) {
+        let bounds = self.question.bounds;
+        for (number, has) in self.driver.has.iter().enumerate() {
+            let mut held = bounds.hold();
+            if candidates.by_trace.is_empty() || bounds.take(&mut held, candidates.bytes()).is_err() {
+                return;
+            }
+            let mut counts: SeededMap<TraceId, usize> = SeededMap::default();
+            self.look_at_memory(has, |trace| {
+                if candidates.by_trace.contains_key(&trace) {
+                    *counts.entry(trace).or_default() += 1;
+                }
+                true
+            });
+            candidates.by_trace.retain(|trace, _| {
+                counts.get(trace).is_some_and(|count| *count >= has.spans)
+                    || self.in_files(*trace, Lacks::Spans(number), None, true)
+            });
+        }
     }
 
     /// Whether a trace may have outside a file what it lacks there. `many`: it is not the only trace in question.
-    pub(crate) fn may_have(&self, trace: TraceId, lacks: Lacks, file: &SpanFile, many: bool) -> bool {
-        let snapshot = self.question.snapshot;
-        let in_files = match lacks {
-            Lacks::Length => self.whereabouts.in_others(trace, 0..snapshot.files.len(), file, many),
-            Lacks::Spans(number) => {
-                let files =
-                    self.of_conditions[number].get_or_init(|| self.files_of(&self.driver.has[number].condition));
-                self.whereabouts.in_others(trace, files.iter().copied(), file, many)
-            }
-        };
-        in_files || snapshot.hot.iter().any(|hot| hot.may_contain(trace))
+    pub(crate) fn elsewhere(&self, trace: TraceId, lacks: Lacks, file: &SpanFile, many: bool) -> bool {
+        self.in_files(trace, lacks, Some(file), many)
+            || self.question.snapshot.hot.iter().any(|hot| hot.may_contain(trace))
     }
 
-    fn files_of(&self, condition: &Expression) -> Vec<usize> {
+    fn in_files(&self, trace: TraceId, lacks: Lacks, except: Option<&SpanFile>, many: bool) -> bool {
         let Question { snapshot, bounds, .. } = self.question;
-        let files = snapshot.files.iter().enumerate();
         // After the end of the time nothing of this counts.
-        let may = |file: &Arc<SpanFile>| bounds.exceeded() || file_may_match(condition, file, &contents_of(file));
-        files.filter(|(_, file)| may(file)).map(|(number, _)| number).collect()
+        bounds.exceeded()
+            || match lacks {
+                Lacks::Length => self.whereabouts.in_any(trace, 0..snapshot.files.len(), except, many),
+                Lacks::Spans(number) => {
+                    self.whereabouts.in_any(trace, self.files_of(number).iter().copied(), except, many)
+                }
+            }
+    }
+
+    fn files_of(&self, condition: usize) -> &[usize] {
+        self.files[condition].get_or_init(|| {
+            let Question { snapshot, bounds, .. } = self.question;
+            let condition = &self.driver.has[condition].condition;
+            let may = |file: &Arc<SpanFile>| bounds.exceeded() || file_may_match(condition, file, &contents_of(file));
+            let files = snapshot.files.iter().enumerate();
+            files.filter(|(_, file)| may(file)).map(|(number, _)| number).collect()
+        })
+    }
+
+    /// Shows the trace of each span in memory that satisfies a condition, until `look` wants no more.
+    fn look_at_memory(&self, has: &AtLeast, mut look: impl FnMut(TraceId) -> bool) {
+        for hot in &self.question.snapshot.hot {
+            let filter = RowExpression::new(&has.condition, &hot.spans, None);
+            for row in 0..hot.spans.len() {
+                let stop = row % ROWS_PER_CHECK == 0 && self.question.bounds.exceeded();
+                if stop || filter.holds(row) && !look(hot.spans.trace_id[row]) {
+                    return;
+                }
+            }
+        }
     }
 }
 

@@ -69,6 +69,7 @@ impl TraceDriver {
         let duration = nanos.map(|nanos| format!("as long as {} or longer", literal(Static::Duration(nanos))));
         let has = self.has.iter().map(|AtLeast { spans, condition }| match spans {
             0 | 1 => format!("with a span where {}", condition.text),
+            spans if condition.text == "true" => format!("with at least {spans} spans"),
             spans => format!("with at least {spans} spans where {}", condition.text),
         });
         duration.into_iter().chain(has).collect()

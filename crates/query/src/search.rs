@@ -15,7 +15,7 @@ use tracehouse_scan::{Held, Reservation, contents_of, each_row_group};
 use tracehouse_store::{OpenFile, SpanFile};
 
 use crate::assemble::{Omitted, TraceTree, assemble_many};
-use crate::candidates::{Candidates, Elsewhere, Scan};
+use crate::candidates::{Beside, Candidates, Scan};
 use crate::column_eval::{columns_of, file_may_match};
 use crate::drivers::TraceDriver;
 use crate::evaluate::{Evaluation, Spanset, union_of};
@@ -46,7 +46,7 @@ pub(crate) fn search(question: Question<'_>, plan: &Plan, request: &SearchReques
     let search = Search {
         question,
         whereabouts: &whereabouts,
-        elsewhere: Elsewhere::new(question, &whereabouts, &trace),
+        beside: Beside::new(question, &whereabouts, &trace),
         plan,
         request,
         scan: Scan {
@@ -68,7 +68,7 @@ pub(crate) fn search(question: Question<'_>, plan: &Plan, request: &SearchReques
 struct Search<'a> {
     question: Question<'a>,
     whereabouts: &'a Whereabouts<'a>,
-    elsewhere: Elsewhere<'a>,
+    beside: Beside<'a>,
     plan: &'a Plan,
     request: &'a SearchRequest,
     scan: Scan<'a>,
@@ -97,7 +97,9 @@ impl Search<'_> {
                 break;
             }
         }
+        self.beside.keep_possible(&mut candidates);
         let files = self.scan.files(snapshot);
+        let ruled_out = self.beside.rules_out_all();
         self.answer.inspected.files_total = files.len() as u64;
         for file in files {
             self.settle(&mut candidates, file.record.start_max);
@@ -105,7 +107,9 @@ impl Search<'_> {
                 break;
             }
             self.answer.inspected.files += 1;
-            self.look_at_file(file, &mut candidates);
+            if !ruled_out {
+                self.look_at_file(file, &mut candidates);
+            }
             self.hold_candidates(&mut of_candidates, &candidates);
         }
         self.settle(&mut candidates, i64::MIN);
@@ -155,7 +159,7 @@ impl Search<'_> {
         let scan = Scan { filter, exactly, window: self.scan.window.clone(), bounds };
         let many = self.answer.inspected.files > FILES_OF_SHORT_SEARCH;
         let (found, done) = each_row_group(bounds, reach, &[file], Vec::new, |piece, found: &mut Vec<_>| {
-            let elsewhere = |trace, lacks| self.elsewhere.may_have(trace, lacks, file, many);
+            let elsewhere = |trace, lacks| self.beside.elsewhere(trace, lacks, file, many);
             found.extend(scan.traces_in_row_group(piece.rows(bounds), self.trace, elsewhere)?);
             Ok(())
         });

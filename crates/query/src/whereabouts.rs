@@ -58,17 +58,17 @@ impl<'a> Whereabouts<'a> {
         found.map(Some)
     }
 
-    /// Whether a trace may have spans in one of these files but `file`.
-    pub(crate) fn in_others(
+    /// Whether a trace may have spans in one of some files.
+    pub(crate) fn in_any(
         &self,
         trace: TraceId,
         mut files: impl Iterator<Item = usize>,
-        file: &SpanFile,
+        except: Option<&SpanFile>,
         many: bool,
     ) -> bool {
         files.any(|number| {
             let other = &self.question.snapshot.files[number];
-            !std::ptr::eq(&raw const **other, file)
+            except.is_none_or(|file| !std::ptr::eq(&raw const **other, file))
                 && may_contain(other, trace)
                 && self.of_file(number, many).is_none_or(|rows| rows.iter().any(|rows| rows.of(trace).is_some()))
         })

@@ -13,7 +13,7 @@ use super::measure::Cell;
 use super::series::{Run, SeriesPlan};
 use super::{Met, Steps};
 use crate::assemble::{Omitted, assemble_many};
-use crate::candidates::{Candidates, Elsewhere, Scan};
+use crate::candidates::{Beside, Candidates, Scan};
 use crate::column_eval::columns_of;
 use crate::evaluate::{Evaluation, union_of};
 use crate::question::Question;
@@ -99,6 +99,11 @@ impl WholeTraces<'_> {
         let scan = Scan { filter: &drivers.span, exactly: &[], window: self.steps.window(), bounds };
         let mut in_memory = Candidates::default();
         snapshot.hot.iter().for_each(|hot| scan.look_at_memory(&hot.spans, &mut in_memory));
+        let beside = Beside::new(self.question, whereabouts, &drivers.trace);
+        beside.keep_possible(&mut in_memory);
+        let ruled_out = if beside.rules_out_all() { files.len() } else { 0 };
+        met.inspected.files += ruled_out as u64;
+        let files = &files[ruled_out..];
         let in_memory = in_memory.take_newer_than(i64::MIN);
         let held = Mutex::new(bounds.hold());
         // They are gathered once more below.
@@ -111,9 +116,8 @@ impl WholeTraces<'_> {
         if !hold(in_memory.len()) {
             return (Vec::new(), held.into_inner());
         }
-        let elsewhere = Elsewhere::new(self.question, whereabouts, &drivers.trace);
         let (found, done) = each_row_group(bounds, reach, files, Vec::new, |piece, own: &mut Vec<(u32, TraceId)>| {
-            let elsewhere = |trace, lacks| elsewhere.may_have(trace, lacks, piece.file, true);
+            let elsewhere = |trace, lacks| beside.elsewhere(trace, lacks, piece.file, true);
             let matches = scan.traces_in_row_group(piece.rows(bounds), &drivers.trace, elsewhere)?;
             if hold(matches.len()) {
                 own.extend(matches.into_iter().map(|(trace, _)| (piece.number, trace)));
