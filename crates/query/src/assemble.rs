@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use tracehouse_model::{ParentRow, Placer, SpanBatch, SpanId, TraceId, status};
 use tracehouse_scan::{Bounds, Held, Part, may_contain, row_bytes};
-use tracehouse_store::{HotBatch, HotRows, OpenFile, Projection};
+use tracehouse_spanfile::{OpenFile, Projection};
+use tracehouse_store::{HotBatch, HotRows};
 
 use crate::copies::{Sources, WithoutCopies};
 use crate::question::Question;

@@ -8,7 +8,7 @@ use arrow::datatypes::{Float64Type, Int64Type};
 use parquet::errors::ParquetError;
 use tracehouse_model::{AnyValue, double_text};
 use tracehouse_scan::{Bounds, Contents, Field, ReadRows, RowGroup, Window, contents_of};
-use tracehouse_store::{FileContents, NameList, OpenFile};
+use tracehouse_spanfile::{FileContents, NameList, OpenFile};
 use tracehouse_traceql::{Attribute, FieldExpr};
 
 use crate::compile::attribute_scope;

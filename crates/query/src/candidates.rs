@@ -39,12 +39,12 @@ impl Candidates {
         *newest = (*newest).max(start);
     }
 
-    /// Takes out those whose newest span is newer than a moment: newest first, ties by trace id.
-    pub(crate) fn take_newer_than(&mut self, moment: i64) -> Vec<TraceId> {
+    /// Takes out those whose newest span is newer than a moment, each with the start of that span: newest first, ties by trace id.
+    pub(crate) fn take_newer_than(&mut self, moment: i64) -> Vec<(TraceId, i64)> {
         let mut newer: Vec<(TraceId, i64)> = self.by_trace.extract_if(|_, start| *start > moment).collect();
         newer.sort_unstable_by(|left, right| (right.1, left.0).cmp(&(left.1, right.0)));
         self.taken.extend(newer.iter().map(|(trace, _)| *trace));
-        newer.into_iter().map(|(trace, _)| trace).collect()
+        newer
     }
 
     /// About what this takes in memory.

@@ -15,7 +15,8 @@ use arrow::datatypes::{Float64Type, Int64Type};
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{TraceId, kind, status};
 use tracehouse_scan::{Contents, Field, Held, Owner, RowGroup, Test, Undecided, Values, Window, may_contain, may_hold};
-use tracehouse_store::{Layout, NameList, SpanFile};
+use tracehouse_spanfile::{Layout, NameList};
+use tracehouse_store::SpanFile;
 use tracehouse_traceql::{AttributeScope, ComparisonOp, Intrinsic, Static};
 
 use crate::compile::{Expression, Node, traces_of};

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use parquet::errors::ParquetError;
 use tracehouse_scan::Part;
-use tracehouse_store::{OpenFile, SpanFile};
+use tracehouse_spanfile::OpenFile;
+use tracehouse_store::SpanFile;
 
 use crate::attribute_values::Values;
 use crate::question::Question;

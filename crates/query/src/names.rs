@@ -8,7 +8,8 @@ use std::sync::Arc;
 use parquet::errors::ParquetError;
 use tracehouse_model::{AttributeLists, SpanBatch};
 use tracehouse_scan::{Contents, Part, RowGroup, Window, contents_of};
-use tracehouse_store::{FileContents, HotBatch, OpenFile, SpanFile};
+use tracehouse_spanfile::{FileContents, OpenFile};
+use tracehouse_store::{HotBatch, SpanFile};
 
 use crate::candidates::Scan;
 use crate::column_eval::file_may_match;

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::ops::Range;
 
 use tracehouse_model::{AnyValue, SpanBatch, UNKNOWN_SERVICE, kind, shown_service_of};
-use tracehouse_store::NameList;
+use tracehouse_spanfile::NameList;
 
 use crate::attribute_values::{field_of, groups_of};
 use crate::compile::condition_expr;

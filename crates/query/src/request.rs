@@ -169,6 +169,8 @@ pub struct TraceSummary {
     pub services: Vec<ServiceCount>,
     /// Matching spans in all spansets.
     pub matched_count: u64,
+    /// When the newest of them begins: a limit takes the traces where this is newest.
+    pub newest_match_unix_nanos: i64,
     /// At least one; several if the query says `by()`.
     pub spansets: Vec<MatchedSpanset>,
 }

@@ -2,7 +2,8 @@
 //!
 //! Each trace in the answer has a span that satisfies the pipeline's [driver](crate::drivers::Drivers). Those spans are
 //! looked for column by column: in memory, then in files from the newest back. As soon as no older file can hold a newer
-//! span of a candidate, the candidates are settled, newest first: put together and run through the whole pipeline.
+//! span of a candidate, the candidates are settled, newest first: put together and run through the whole pipeline. That may leave older
+//! spans than the one by which a trace was found, so the search goes on until no other trace can have newer ones than those it has.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -12,7 +13,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tracehouse_model::{AnyValue, ParentRow, SeededMap, SeededSet, SpanBatch, TraceId, status};
 use tracehouse_scan::{Held, Reservation, contents_of, each_row_group};
-use tracehouse_store::{OpenFile, SpanFile};
+use tracehouse_spanfile::OpenFile;
+use tracehouse_store::SpanFile;
 
 use crate::assemble::{Omitted, TraceTree, assemble_many};
 use crate::candidates::{Beside, Candidates, Scan};
@@ -103,7 +105,7 @@ impl Search<'_> {
         self.answer.inspected.files_total = files.len() as u64;
         for file in files {
             self.settle(&mut candidates, file.record.start_max);
-            if self.is_done() {
+            if self.is_done(file.record.start_max) {
                 break;
             }
             self.answer.inspected.files += 1;
@@ -116,6 +118,7 @@ impl Search<'_> {
         self.answer.inspected.bytes = bounds.scanned_bytes();
         self.answer.partial_reason = self.partial_reason();
         self.answer.inspected.files = self.answer.inspected.files.saturating_sub(reach.files_lost() as u64);
+        self.keep_newest();
         self.answer.traces.sort_by(newest_first);
         self.answer.memory = Reservation::of(self.held);
         self.answer
@@ -130,8 +133,20 @@ impl Search<'_> {
         bounds.take(held, more).is_ok()
     }
 
-    fn is_done(&self) -> bool {
-        self.answer.traces.len() >= self.request.limit || self.question.bounds.exceeded()
+    /// Whether nothing can come into the answer any more if all that is left begins at a moment or before.
+    fn is_done(&self, begins: i64) -> bool {
+        let settled = |trace: &&TraceSummary| trace.newest_match_unix_nanos > begins;
+        self.question.bounds.exceeded() || self.answer.traces.iter().filter(settled).count() >= self.request.limit
+    }
+
+    /// Of the traces that were found, those whose matches are newest.
+    fn keep_newest(&mut self) {
+        let traces = &mut self.answer.traces;
+        if traces.len() > self.request.limit {
+            traces.sort_by(newest_match_first);
+            let left_out = traces.split_off(self.request.limit);
+            self.held.give_back(left_out.iter().map(bytes_of).sum());
+        }
     }
 
     fn partial_reason(&self) -> Option<String> {
@@ -170,16 +185,20 @@ impl Search<'_> {
     /// Settles the candidates whose newest span is newer than everything that was not looked at yet.
     fn settle(&mut self, candidates: &mut Candidates, horizon: i64) {
         let mut ready = candidates.take_newer_than(horizon);
-        while !ready.is_empty() && !self.is_done() {
+        while let Some((_, newest)) = ready.first()
+            && !self.is_done(*newest)
+        {
             let rest = ready.split_off(self.at_once.min(ready.len()));
-            for (summary, omitted) in self.summaries(&ready) {
+            let traces: Vec<TraceId> = ready.into_iter().map(|(trace, _)| trace).collect();
+            for (summary, omitted) in self.summaries(&traces) {
                 self.omitted.add(omitted);
-                let Some(summary) = summary.filter(|_| self.answer.traces.len() < self.request.limit) else { continue };
+                let Some(summary) = summary else { continue };
                 if self.question.bounds.take(&mut self.held, bytes_of(&summary)).is_err() {
                     return;
                 }
                 self.answer.traces.push(summary);
             }
+            self.keep_newest();
             // Few of the candidates matched as a whole: larger portions read the files fewer times.
             self.at_once = (2 * self.at_once).min(SETTLED_AT_ONCE_MAX);
             ready = rest;
@@ -241,10 +260,16 @@ impl Search<'_> {
             spanset.rows.retain(|&row| all_hold(self.scan.exactly, spans, row as usize));
         }
         spansets.retain(|spanset| !spanset.rows.is_empty());
-        let matched_count = union_of(&spansets).len() as u64;
+        let matched = union_of(&spansets);
+        let newest = matched.iter().map(|&row| spans.start_unix_nanos[row as usize]).max()?;
         let shown = spansets.into_iter().map(|spanset| self.matched(spans, &facts, spanset));
         let spansets: Vec<MatchedSpanset> = shown.collect();
-        (!spansets.is_empty()).then(|| summarize(spans, tree, matched_count, spansets))
+        Some(TraceSummary {
+            matched_count: matched.len() as u64,
+            newest_match_unix_nanos: newest,
+            spansets,
+            ..summarize(spans, tree)
+        })
     }
 
     fn matched(&self, spans: &SpanBatch, facts: &TraceFacts<'_>, spanset: Spanset) -> MatchedSpanset {
@@ -287,6 +312,11 @@ pub(crate) fn newest_first(left: &TraceSummary, right: &TraceSummary) -> Orderin
     (right.start_unix_nanos, left.trace_id).cmp(&(left.start_unix_nanos, right.trace_id))
 }
 
+/// The order in which a limit takes traces.
+pub(crate) fn newest_match_first(left: &TraceSummary, right: &TraceSummary) -> Ordering {
+    (right.newest_match_unix_nanos, left.trace_id).cmp(&(left.newest_match_unix_nanos, right.trace_id))
+}
+
 /// About what the line of a trace takes in memory.
 fn bytes_of(summary: &TraceSummary) -> usize {
     let of_span = |span: &MatchedSpan| {
@@ -316,7 +346,8 @@ fn value_bytes(value: &AnyValue) -> usize {
     }
 }
 
-fn summarize(spans: &SpanBatch, tree: &TraceTree, matched_count: u64, spansets: Vec<MatchedSpanset>) -> TraceSummary {
+/// What the line says of the trace, whatever was asked for.
+fn summarize(spans: &SpanBatch, tree: &TraceTree) -> TraceSummary {
     let mut services: BTreeMap<Cow<'_, str>, (u64, u64)> = BTreeMap::new();
     let mut earliest = tree.rows.start;
     for row in tree.rows.clone() {
@@ -345,7 +376,8 @@ fn summarize(spans: &SpanBatch, tree: &TraceTree, matched_count: u64, spansets: 
         error_count: tree.error_count,
         orphan_count: tree.parent.iter().filter(|parent| **parent == ParentRow::Missing).count() as u64,
         services,
-        matched_count,
-        spansets,
+        matched_count: 0,
+        newest_match_unix_nanos: i64::MIN,
+        spansets: Vec::new(),
     }
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use parquet::errors::ParquetError;
 use tracehouse_model::{AnyValue, SpanBatch, UNKNOWN_SERVICE, shown_service_of};
 use tracehouse_scan::{Contents, RowGroup, Window};
-use tracehouse_store::{ColumnType, FileContents, NameList, OpenFile};
+use tracehouse_spanfile::{ColumnType, FileContents, NameList, OpenFile};
 use tracehouse_traceql::FieldExpr;
 
 use crate::attribute_values::{Values, each_value_of_file, field_of, groups_of};

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tracehouse_model::{AnyValue, AttributeLists, AttributeValue, SpanBatch};
 use tracehouse_scan::Contents;
-use tracehouse_store::{Layout, NameList};
+use tracehouse_spanfile::{Layout, NameList};
 use tracehouse_traceql::{ComparisonOp, FieldExpr, Intrinsic, LogicalOp, Static};
 
 use crate::column_eval::{columns_of, columns_of_attribute};

@@ -21,7 +21,7 @@ use crate::request::{
     Among, AttributeKey, AttributeValueSeen, Explanation, Listing, MetricsAnswer, MetricsRequest, Operation, Scope,
     SearchAnswer, SearchRequest, Trace, TraceDetail, TraceSummary,
 };
-use crate::search::newest_first;
+use crate::search::{newest_first, newest_match_first};
 
 /// Under which key an answer over several tenants names the tenant of a resource or a series. What a sender says under this key is
 /// not shown then.
@@ -289,9 +289,10 @@ fn searches(asked: Asked<SearchAnswer>, limit: usize) -> SearchAnswer {
         reasons.add(&tenant, answer.partial_reason);
         memory.push(answer.memory);
     }
-    all.traces.sort_by(newest_first);
+    all.traces.sort_by(newest_match_first);
     let mut ids: SeededSet<TraceId> = SeededSet::default();
     all.traces.retain(|trace| ids.contains(&trace.trace_id) || ids.len() < limit && ids.insert(trace.trace_id));
+    all.traces.sort_by(newest_first);
     SearchAnswer { partial_reason: reasons.in_words(), memory: Reservation::together(memory), ..all }
 }
 

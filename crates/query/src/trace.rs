@@ -12,7 +12,8 @@ use tracehouse_model::{Span, SpanBatch, SpanId, TraceId, status};
 use tracehouse_scan::{
     Held, Part, Reservation, may_contain, no_room, read_rows, readable, row_bytes, selection_of_range,
 };
-use tracehouse_store::{HotBatch, HotRows, OpenFile, Projection, SpanFile, StringForm};
+use tracehouse_spanfile::{OpenFile, Projection, StringForm};
+use tracehouse_store::{HotBatch, HotRows, SpanFile};
 
 use crate::answer_text::TextEstimate;
 use crate::assemble::{bytes_of_hot_span, count_scanned, order};

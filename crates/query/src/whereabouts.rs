@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 use parquet::errors::ParquetError;
 use tracehouse_model::TraceId;
 use tracehouse_scan::{Held, may_contain, open};
-use tracehouse_store::{SpanFile, TraceRows};
+use tracehouse_spanfile::TraceRows;
+use tracehouse_store::SpanFile;
 
 use crate::question::Question;
 use crate::shares::whereabouts_bytes_max;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use arrow::buffer::BooleanBuffer;
 use parquet::errors::Result;
 use tracehouse_model::SpanBatch;
-use tracehouse_store::Projection;
+use tracehouse_spanfile::Projection;
 
 use crate::fault::{no_room, row_bytes};
 use crate::held::Held;

@@ -10,12 +10,12 @@ use parking_lot::{Condvar, Mutex};
 use parquet::arrow::arrow_reader::RowSelection;
 use parquet::errors::ParquetError;
 use tracehouse_model::Clock;
-use tracehouse_store::{Batches, OpenFile, StringForm};
 
 use crate::ended::EndedEarly;
 use crate::fault::no_room;
 use crate::held::Held;
 use tracehouse_memory::{OutOfMemory, Pool};
+use tracehouse_spanfile::{Batches, OpenFile, StringForm};
 
 /// Bounds of one question. Memory is bounded by the [`Pool`].
 #[derive(Debug, Clone)]

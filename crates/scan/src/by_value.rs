@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, BooleanBufferBuilder, Int64Array};
 use arrow::buffer::BooleanBuffer;
 use parquet::errors::Result;
-use tracehouse_store::{DistinctValues, NumberedColumn};
+use tracehouse_spanfile::{DistinctValues, NumberedColumn};
 
 use crate::columns::{ReadRows, batch_rows};
 use crate::field::{Place, Values};

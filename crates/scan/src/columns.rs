@@ -3,7 +3,7 @@
 use arrow::array::{BooleanArray, BooleanBufferBuilder};
 use arrow::buffer::BooleanBuffer;
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
-use tracehouse_store::OpenFile;
+use tracehouse_spanfile::OpenFile;
 
 use crate::fault::row_bytes;
 use crate::field::Owner;

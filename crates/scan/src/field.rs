@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Array};
 use tracehouse_model::AnyValue;
-use tracehouse_store::{ColumnType, FileContents, KeyCount, Layout, NameList};
+use tracehouse_spanfile::{ColumnType, FileContents, KeyCount, Layout, NameList};
 
 use crate::fault::Contents;
 
@@ -14,7 +14,7 @@ pub const PARENT: &str = "parent";
 /// The ids of spans, where each has its own: that of the half of a call that shares its id with the other half is made ([`TreeIds`]). No column of a
 /// file, but read like one.
 ///
-/// [`TreeIds`]: tracehouse_store::TreeIds
+/// [`TreeIds`]: tracehouse_spanfile::TreeIds
 pub const OWN_ID: &str = "own_id";
 
 /// The key that names the service of a span.

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 use parquet::errors::ParquetError;
-use tracehouse_store::{OpenFile, SpanFile};
+use tracehouse_spanfile::OpenFile;
+use tracehouse_store::SpanFile;
 
 use crate::bounds::Bounds;
 use crate::fault::Contents;

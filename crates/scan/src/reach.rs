@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use parquet::errors::ParquetError;
-use tracehouse_store::{OpenFile, Snapshot, SpanFile, Unreadable};
+use tracehouse_spanfile::OpenFile;
+use tracehouse_store::{Snapshot, SpanFile, Unreadable};
 
 use crate::fault::{Fault, open, out_of_memory, readable};
 use crate::window::Window;

@@ -12,7 +12,7 @@ use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{DataType, Field as ArrowField, Int64Type, Schema, TimestampNanosecondType};
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::SpanId;
-use tracehouse_store::{OpenFile, StringForm, TreeIds};
+use tracehouse_spanfile::{OpenFile, StringForm, TreeIds};
 
 use crate::bounds::{Bounds, Reading};
 use crate::columns::{ReadRows, batch_rows};

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use rustix::fs::Mode;
-use tracehouse_store::{Disk, StorePaths, open_regular};
+use tracehouse_disk::{Disk, open_regular};
+use tracehouse_store::StorePaths;
 
 const LOCK: &str = "LOCK";
 /// What lies in the folder. Of the catalogue SQLite makes further files.

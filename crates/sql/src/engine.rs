@@ -27,8 +27,9 @@ use tracehouse_store::Store;
 use crate::answer::{Collected, Cut, collect, plain_schema};
 use crate::error::SqlError;
 use crate::extremes::extremes;
+use crate::frames::framed;
 use crate::functions::functions;
-use crate::limits::{Amounts, BoundedOperators, Bounds, bounded_functions, check_windows};
+use crate::limits::{Amounts, BoundedOperators, Bounds, bounded_functions, check_windows, with_checked_negation};
 use crate::plan::{Checkpoint, GuardBatches, ReadAttributesAsColumns, SpansTable, watched, with_checkpoints};
 use crate::scan::{ScanReport, Scanned};
 use crate::statement::{Parsed, parse};
@@ -338,7 +339,7 @@ impl Session {
         for function in functions() {
             context.register_udf(function.as_ref().clone());
         }
-        for function in extremes().into_iter().chain([sum()]) {
+        for function in extremes().into_iter().chain([sum()]).chain(framed()) {
             context.register_udaf(function);
         }
         // On a thread of the statement: telling copies may read files.
@@ -361,6 +362,7 @@ impl Session {
         let wrong = |error: DataFusionError| SqlError::of(&error, &self.limits);
         let context = self.context(amounts).await.map_err(wrong)?;
         let plan = context.state().statement_to_plan(statement).await.map_err(wrong)?;
+        let plan = with_checked_negation(plan).map_err(wrong)?;
         // What the parser let through may still write deep inside, as SELECT INTO does.
         let reading = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         reading.verify_plan(&plan).map_err(wrong)?;

@@ -29,6 +29,7 @@ mod answer;
 mod engine;
 mod error;
 mod extremes;
+mod frames;
 mod functions;
 mod limits;
 mod plan;

@@ -15,6 +15,8 @@ use datafusion::logical_expr::{
     SetMonotonicity, Signature,
 };
 
+use crate::frames::{Figure, Frame};
+
 /// To take the place of DataFusion's.
 pub(crate) fn sum() -> AggregateUDF {
     AggregateUDF::from(Sum { original: sum_udaf() })
@@ -90,8 +92,11 @@ impl AggregateUDFImpl for Sum {
         Ok(Box::new(Wide { sums, data_type }))
     }
 
-    /// Of frames that move on. Distinct ones are left to DataFusion, which knows them in 64 bits alone.
     fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        if args.return_field.data_type().is_floating() {
+            return Ok(Box::new(Frame::new(Figure::Sum)));
+        }
+        // Of distinct values no frame may be asked for.
         if args.is_distinct || !args.return_field.data_type().is_integer() {
             return self.original().create_sliding_accumulator(args);
         }

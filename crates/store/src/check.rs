@@ -7,17 +7,16 @@ use serde::Serialize;
 use tracehouse_catalogue::{Catalogue, CatalogueContents, CatalogueError, SqliteCatalogue};
 use tracehouse_model::TenantId;
 
-use crate::disk::Disk;
 use crate::error::OpenError;
-use crate::file::FileSource;
 use crate::folder;
 use crate::keeper::chain;
 use crate::log::{LOG_META, LogMark, Losses, Positions, SegmentFinding, inspect};
 use crate::lost::Lost;
 use crate::objects::{SPOOL, with_suffix};
-use crate::regular::{what_is_no_file, what_is_no_folder};
 use crate::survey::{self, Survey};
 use crate::verify::{Effort, Readable, verify};
+use tracehouse_disk::{Disk, what_is_no_file, what_is_no_folder};
+use tracehouse_spanfile::FileSource;
 
 /// Where the parts of a store lie.
 #[derive(Debug, Clone)]

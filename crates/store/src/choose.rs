@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tracehouse_model::TenantId;
+use tracehouse_spanfile::hour_of;
 
 use crate::compact::Effort;
-use crate::objects::hour_of;
 use crate::span_file::SpanFile;
 
 /// Merged files hold about so many spans: large enough for dictionaries and footers to pay, small enough that a search

@@ -8,16 +8,15 @@ use parquet::errors::ParquetError;
 use serde::Serialize;
 use tracehouse_catalogue::{Commit, FileRecord, RetirementReason};
 use tracehouse_model::{SpanBatch, TenantId, TraceId};
+use tracehouse_spanfile::{
+    AttributeCounts, MergedStrings, OpenFile, Packing, ROWS_PER_ROW_GROUP, RowRef, SeenSpans, SpanStream, hour_of,
+    is_damage,
+};
 
 use crate::choose::{Choice, MergeKey, choose};
 use crate::error::WriteError;
-use crate::file::is_damage;
-use crate::file::{
-    AttributeCounts, MergedStrings, OpenFile, Packing, ROWS_PER_ROW_GROUP, RowRef, SeenSpans, SpanStream,
-};
 use crate::flush::FileOutput;
 use crate::keeper::{chain, contained, look_after_damage};
-use crate::objects::hour_of;
 use crate::span_file::SpanFile;
 use crate::store::Shared;
 use crate::troubles::Work;

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::disk::Disk;
+use tracehouse_disk::Disk;
 
 pub use crate::log::Durability;
 

@@ -21,8 +21,8 @@ use arrow::datatypes::{Int32Type, TimestampNanosecondType};
 use parquet::arrow::arrow_reader::RowSelector;
 use parquet::errors::ParquetError;
 use tracehouse_model::{ContentHasher, CopyKey, SeededMap, SeededSet, SpanBatch, TraceId, kind};
+use tracehouse_spanfile::{OpenFile, Projection, RowRef, StringForm, TraceFilter, TraceRows, is_damage};
 
-use crate::file::{OpenFile, Projection, RowRef, StringForm, TraceFilter, TraceRows, is_damage};
 use crate::span_file::SpanFile;
 
 /// Files that were written within so long are always looked at.

@@ -3,8 +3,7 @@
 use std::io;
 
 use parquet::errors::ParquetError;
-
-use crate::file::{
+use tracehouse_spanfile::{
     AttributeCounts, FileIdentity, MergedStrings, OpenFile, Packing, Projection, RowRef, SpanFileWriter, WrittenFile,
 };
 

@@ -2,9 +2,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tracehouse_catalogue::CatalogueError;
+use tracehouse_disk::DiskError;
 use tracehouse_model::TenantId;
 
-use crate::disk::DiskError;
 use crate::folder::MARKER;
 
 /// Why a batch was not taken. Unless said otherwise a sender may try again.

@@ -10,16 +10,16 @@ use tracehouse_catalogue::FileRecord;
 use tracehouse_model::{SeededSet, SpanBatch, TenantId};
 
 use crate::copies::{StoredCopies, TraceGroup};
-use crate::disk::DiskFile;
 use crate::error::WriteError;
-use crate::file::{
-    AttributeCounts, FileIdentity, MergedStrings, OrderedSpans, Packing, ROWS_PER_ROW_GROUP, RowRef, SpanFileWriter,
-    WrittenFile, order_spans,
-};
 use crate::keeper::contained;
-use crate::objects::{SpooledFile, file_id, file_path, hour_of};
+use crate::objects::{SpooledFile, file_id, file_path};
 use crate::state::HotBatch;
 use crate::store::Shared;
+use tracehouse_disk::DiskFile;
+use tracehouse_spanfile::{
+    AttributeCounts, FileIdentity, MergedStrings, OrderedSpans, Packing, ROWS_PER_ROW_GROUP, RowRef, SpanFileWriter,
+    WrittenFile, hour_of, order_spans,
+};
 
 /// What a flush did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

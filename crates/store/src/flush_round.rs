@@ -7,13 +7,13 @@
 
 use tracehouse_catalogue::{Commit, FileRecord};
 use tracehouse_model::{SeededSet, TenantId};
+use tracehouse_spanfile::hour_of;
 
 use crate::carry::carry_forward;
 use crate::error::WriteError;
 use crate::flush::{FlushReport, HOURS_PER_FLUSH_MAX, write_tenant};
 use crate::keeper::chain;
 use crate::log::stored;
-use crate::objects::hour_of;
 use crate::state::{State, TenantToFlush};
 use crate::store::Shared;
 use crate::troubles::Work;

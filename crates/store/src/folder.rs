@@ -8,11 +8,10 @@ use std::sync::Arc;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use tracehouse_catalogue::{Catalogue, CatalogueContents};
+use tracehouse_disk::{Disk, DiskError, open_to_read};
 use tracehouse_model::Randomness;
 
-use crate::disk::{Disk, DiskError};
 use crate::error::OpenError;
-use crate::regular::open_to_read;
 
 /// The file in the store's folder that names the store.
 pub(crate) const MARKER: &str = "STORE_ID";

@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use tracehouse_catalogue::{CatalogueContents, CatalogueError, Commit, FileRecord, RetirementReason};
+use tracehouse_spanfile::is_damage;
 
 use crate::compact::write_merged;
 use crate::error::WriteError;
-use crate::file::is_damage;
 use crate::keeper::{chain, contained, look_after_damage};
 use crate::lost::is_lost;
 use crate::span_file::SpanFile;

@@ -9,9 +9,9 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use tracehouse_model::{ContentHasher, CopyKey, SeededMap, SeededSet, SeededState, SpanBatch, TraceId};
+use tracehouse_spanfile::RowRef;
 
 use crate::copies::{Found, StoredCopies, TraceGroup};
-use crate::file::RowRef;
 use crate::span_file::SpanFile;
 use crate::state::{HotBatch, Snapshot};
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tracehouse_catalogue::{CatalogueError, Commit, RetirementReason};
+use tracehouse_spanfile::is_damage;
 
 use crate::deletion::delete_retired;
 use crate::error::WriteError;
-use crate::file::is_damage;
 use crate::span_file::SpanFile;
 use crate::store::Shared;
 use crate::troubles::Work;

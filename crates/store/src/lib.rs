@@ -5,8 +5,8 @@
 //! recognised wherever their twin lies.
 //!
 //! The way of a span: `log` (write, synchronise, acknowledge) → `state` (in memory) → `flush` (a file for each hour) →
-//! `compact` (merged, packed harder) → `keeper` (expired, deleted). `file` is the format of the files, `objects` where they
-//! lie.
+//! `compact` (merged, packed harder) → `keeper` (expired, deleted). The format of the files is a crate of its own, `spanfile`; `objects` is where
+//! they lie.
 //!
 //! Invariants: nothing is acknowledged before it is synchronised to the disk; one transaction of the catalogue adds
 //! files *and* advances the log's position; memory and files change for queries under one lock; a file is deleted only
@@ -26,9 +26,7 @@ mod config;
 mod copies;
 mod deletion;
 mod describe;
-mod disk;
 mod error;
-mod file;
 mod flush;
 mod flush_round;
 mod flusher;
@@ -41,7 +39,6 @@ mod log;
 mod lost;
 mod merger;
 mod objects;
-mod regular;
 mod repair;
 mod repair_report;
 mod replay;
@@ -60,18 +57,10 @@ pub use check::{CheckReport, FileFinding, FileTrouble, Progress, StorePaths, che
 pub use clock::{ClockStanding, StoreClock, trust_clock};
 pub use compact::CompactReport;
 pub use config::{Durability, StoreConfig};
-pub use disk::{Disk, DiskError, DiskFaults, DiskStep};
 pub use error::{AppendError, OpenError, ReadError, WriteError};
-#[cfg(any(test, feature = "fuzzing"))]
-pub use file::any_bytes;
-pub use file::{
-    Batches, ColumnType, Damage, DistinctColumn, DistinctValues, FileContents, KeyCount, Layout, NameList,
-    NumberedColumn, OpenFile, Projection, PromotedAttribute, StringForm, TraceRows, TreeIds, is_damage,
-};
 pub use flush::FlushReport;
 pub use folder::open_folder;
 pub use hot_copies::HotRows;
-pub use regular::{is_absent, open_regular};
 pub use repair::{RepairOptions, repair_store};
 pub use repair_report::{Action, Left, RepairReport};
 pub use span_file::SpanFile;

@@ -34,13 +34,12 @@ use parquet::errors::ParquetError;
 use tracehouse_catalogue::FileRecord;
 use tracehouse_model::{Randomness, TenantId};
 
-use crate::disk::{Disk, DiskError, DiskFile, NeededFolder};
 use crate::error::WriteError;
-use crate::file::{FileSource, Handles};
 use crate::foreseen::Foreseen;
 use crate::keeper::chain;
-use crate::regular::{open_to_read, what_is_no_file};
 use crate::verify::{Effort, Readable, verify};
+use tracehouse_disk::{Disk, DiskError, DiskFile, NeededFolder, open_to_read, what_is_no_file};
+use tracehouse_spanfile::{FileSource, Handles, NANOS_PER_HOUR};
 
 /// The object store, with a shortcut for the usual case that it is a local folder.
 pub(crate) struct Objects {
@@ -397,13 +396,6 @@ pub(crate) fn with_suffix(path: &FsPath, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-pub(crate) const NANOS_PER_HOUR: i64 = 3_600_000_000_000;
-
-/// The hour in which a moment lies, as a number since the epoch.
-pub(crate) fn hour_of(unix_nanos: i64) -> i64 {
-    unix_nanos.div_euclid(NANOS_PER_HOUR)
-}
-
 /// A moment for people, to the minute.
 pub(crate) fn minute_in_words(unix_nanos: i64) -> String {
     let minutes = unix_nanos.div_euclid(NANOS_PER_HOUR / 60);
@@ -517,6 +509,8 @@ fn says_it_is_another(open: &dyn Fn() -> Result<FileSource, ParquetError>, path:
 
 #[cfg(test)]
 mod tests {
+    use tracehouse_spanfile::hour_of;
+
     use super::*;
 
     #[test]

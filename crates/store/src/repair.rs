@@ -35,15 +35,12 @@ use tracehouse_catalogue::{
 use tracehouse_model::{Clock, Randomness, TenantId};
 
 use crate::check::{Progress, StorePaths};
-use crate::disk::Disk;
 use crate::error::OpenError;
-use crate::file::FileSource;
 use crate::folder::{self, Marker, STORE_META};
 use crate::foreseen::Foreseen;
 use crate::held_back::HeldBack;
 use crate::lost::Lost;
-use crate::objects::{NANOS_PER_HOUR, RETIRED_SUFFIX, SPOOL, UNKNOWN_SUFFIX, id_of_path, time_of_id, with_suffix};
-use crate::regular::{what_is_no_file, what_is_no_folder};
+use crate::objects::{RETIRED_SUFFIX, SPOOL, UNKNOWN_SUFFIX, id_of_path, time_of_id, with_suffix};
 use crate::repair_report::{Action, RepairReport};
 use crate::store::Shared;
 use crate::survey::{self, Survey, UnknownFile};
@@ -51,6 +48,8 @@ use crate::verify::{Effort, Facts, Readable, verify};
 
 use moves::{Stuck, where_it_belongs};
 use open::{Opened, open_catalogue};
+use tracehouse_disk::{Disk, what_is_no_file, what_is_no_folder};
+use tracehouse_spanfile::{FileSource, NANOS_PER_HOUR};
 
 /// What a repair may do.
 #[derive(Debug, Clone, Copy, Default)]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use tracehouse_catalogue::{CatalogueError, Commit};
+use tracehouse_disk::NeededFolder;
 
-use crate::disk::NeededFolder;
 use crate::error::OpenError;
 use crate::flush_round::{Which, flush};
 use crate::log::{

@@ -2,7 +2,7 @@
 //!
 //! What grows with retention is not held for every file, however many there are: footers, names, filters and ids live in
 //! caches of [`Budgets`] bytes, and are read again when they are needed after they had to go. Open handles are bounded in
-//! number, apart from those ([`crate::file::Handles`]).
+//! number, apart from those ([`tracehouse_spanfile::Handles`]).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -18,8 +18,10 @@ use tracehouse_model::TraceId;
 use crate::copies::StoredIds;
 use crate::describe::describe_rows;
 use crate::error::ReadError;
-use crate::file::{Damage, Expected, FileContents, FileSource, Handles, KeptFile, OpenFile, TraceFilter, is_damage};
-use crate::regular::is_absent;
+use tracehouse_disk::is_absent;
+use tracehouse_spanfile::{
+    Damage, Expected, FileContents, FileSource, Handles, KeptFile, OpenFile, TraceFilter, is_damage,
+};
 
 /// A file of spans that queries may read.
 pub struct SpanFile {
@@ -144,7 +146,7 @@ impl FileAccess {
         of("names", self.names.weight());
         of("filters", self.filters.weight());
         of("ids", self.ids.weight());
-        metrics::gauge!("tracehouse_store_open_files").set(self.handles.len() as f64);
+        metrics::gauge!("tracehouse_store_open_files").set(self.handles.open() as f64);
     }
 }
 
@@ -252,7 +254,7 @@ impl SpanFile {
         &self,
         read: impl Fn(&OpenFile) -> Result<Option<T>, ParquetError>,
         legacy: impl Fn(&LegacyDescription) -> Option<T>,
-        of_rows: impl Fn(crate::file::WrittenFile) -> T,
+        of_rows: impl Fn(tracehouse_spanfile::WrittenFile) -> T,
     ) -> Result<Arc<T>, ReadError> {
         if self.record.tail_bytes == 0
             && let Some(known) = (self.access.legacy)(&self.record.id)

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 use tracehouse_catalogue::{Catalogue, CatalogueError, Commit};
+use tracehouse_disk::Disk;
 use tracehouse_model::{Clock, Randomness};
 
 use crate::clock::{CLOCK_META, StoreClock};
 use crate::config::StoreConfig;
-use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::folder::{self, Claim, STORE_META};
 use crate::held_back::HeldBack;

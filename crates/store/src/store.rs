@@ -12,12 +12,12 @@ use parking_lot::{Condvar, Mutex};
 use serde::Serialize;
 use tracehouse_catalogue::{Catalogue, Commit, FileRecord, LegacyDescription, RetirementReason};
 use tracehouse_model::{Clock, Randomness, SpanBatch, TenantId};
+use tracehouse_spanfile::Handles;
 
 use crate::clock::StoreClock;
 use crate::compact::{CompactReport, Effort, compact};
 use crate::config::StoreConfig;
 use crate::error::{AppendError, OpenError, WriteError};
-use crate::file::Handles;
 use crate::flush::FlushReport;
 use crate::flush_round::{Which, flush};
 use crate::flusher::run_flusher;

@@ -6,14 +6,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use tracehouse_catalogue::{CatalogueContents, DamagedRow, FileRecord, Retirement, RetirementReason};
+use tracehouse_disk::{Disk, DiskError, what_is_no_file};
 use tracehouse_model::TenantId;
 
-use crate::disk::{Disk, DiskError};
 use crate::foreseen::Foreseen;
 use crate::objects::{
     NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX, hour_of_path, id_of_path, is_folder_of_layout, split_suffix,
 };
-use crate::regular::what_is_no_file;
 
 /// Up to one in so many listed files may be missing; more means that the folder is not what the catalogue describes.
 const LISTED_PER_MISSING_MIN: usize = 20;

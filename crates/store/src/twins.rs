@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use parquet::errors::ParquetError;
 use tracehouse_model::{SpanBatch, TraceId};
+use tracehouse_spanfile::{OpenFile, Projection, RowRef, TraceFilter, is_damage};
 
 use crate::copies::{COMPARED_AT_ONCE_MAX, COMPARED_BYTES_MAX, Found, StoredCopies, TraceGroup, whole_or_what_is_left};
-use crate::file::Projection;
-use crate::file::{OpenFile, RowRef, TraceFilter, is_damage};
 use crate::span_file::SpanFile;
 
 /// A file that is to be written anew without some of its rows.

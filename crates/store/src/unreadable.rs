@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use tracehouse_catalogue::{Commit, DamagedRow, FileRecord, RetirementReason};
 use tracehouse_model::TenantId;
+use tracehouse_spanfile::NANOS_PER_HOUR;
 
 use crate::error::WriteError;
 use crate::keeper::chain;
 use crate::lost::Lost;
-use crate::objects::NANOS_PER_HOUR;
 use crate::span_file::SpanFile;
 use crate::store::Shared;
 use crate::survey::{Survey, UnknownFile};

@@ -4,8 +4,8 @@
 use parquet::errors::ParquetError;
 use serde::Serialize;
 use tracehouse_model::TenantId;
+use tracehouse_spanfile::{Damage, FileSource, OpenFile, column, is_damage};
 
-use crate::file::{Damage, FileSource, OpenFile, column, is_damage};
 use crate::keeper::chain;
 
 /// How much of a file is read to judge it.

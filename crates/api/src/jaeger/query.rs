@@ -122,7 +122,9 @@ impl Search {
         conditions.extend(self.service.map(Condition::Service));
         conditions.extend(self.operation.map(Condition::Operation));
         conditions.extend(self.durations.0.map(Condition::DurationMin));
-        conditions.extend(self.durations.1.map(Condition::DurationMax));
+        // Durations are shown in whole microseconds.
+        let max = self.durations.1.map(|max| max.saturating_add(999));
+        conditions.extend(max.map(Condition::DurationMax));
         conditions.extend(self.tags.into_iter().map(|(key, value)| tag_condition(&key, &value)));
         Ok(SearchRequest {
             conditions,

@@ -27,7 +27,8 @@ pub(super) fn search_request(parameters: &Parameters, now_unix_nanos: i64) -> Re
         let detail = "`minDuration` is above `maxDuration`; no span fits; swap them";
         return Err(Problem::invalid_parameter("minDuration", detail));
     }
-    conditions.extend(min.map(Condition::DurationMin));
+    // What is shorter is shown as 1.
+    conditions.extend(min.filter(|min| *min > NANOS_PER_MICRO).map(Condition::DurationMin));
     // A span of less than a microsecond more has the same duration in Zipkin.
     conditions.extend(max.map(|max| Condition::DurationMax(max.saturating_add(NANOS_PER_MICRO - 1))));
     let terms: Vec<&str> =

@@ -325,6 +325,7 @@ fn summary() -> TraceSummary {
             ServiceCount { name: "gateway".to_owned(), span_count: 1, error_count: 0 },
         ],
         matched_count: 2,
+        newest_match_unix_nanos: START,
         spansets: vec![MatchedSpanset {
             by: Vec::new(),
             aggregates: vec![("count()".to_owned(), AnyValue::Int(2))],

@@ -9,7 +9,8 @@ use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampNanosecondTyp
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{SeededMap, SeededSet, SpanBatch, SpanId, Threshold, TraceId, kind, status};
 use tracehouse_scan::{Columns, Held, Part, Piece, ReadRows, RowGroup, no_room};
-use tracehouse_store::{NumberedColumn, OpenFile, Projection, SpanFile, StringForm};
+use tracehouse_spanfile::{NumberedColumn, OpenFile, Projection, StringForm};
+use tracehouse_store::SpanFile;
 use tracehouse_traceql::Intrinsic;
 
 use super::Steps;

@@ -9,7 +9,7 @@ use arrow::datatypes::{Int32Type, Int64Type};
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{AnyValue, SeededMap, kind, status};
 use tracehouse_scan::{Owner, RowGroup};
-use tracehouse_store::{DistinctValues, NumberedColumn};
+use tracehouse_spanfile::{DistinctValues, NumberedColumn};
 
 use super::columns::{Kept, Rows, codes_of_array};
 use super::compare::{Counts, counted};

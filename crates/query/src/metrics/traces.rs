@@ -5,7 +5,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tracehouse_model::{SeededSet, SpanBatch, TraceId};
 use tracehouse_scan::{Held, each_row_group};
-use tracehouse_store::{OpenFile, SpanFile};
+use tracehouse_spanfile::OpenFile;
+use tracehouse_store::SpanFile;
 
 use super::columns::gather_rows;
 use super::gather::Gathered;
@@ -125,7 +126,7 @@ impl WholeTraces<'_> {
             Ok(())
         });
         met.read(self.question, done, files.len());
-        let mut traces: Vec<_> = in_memory.into_iter().map(|trace| (u32::MAX, trace)).collect();
+        let mut traces: Vec<_> = in_memory.into_iter().map(|(trace, _)| (u32::MAX, trace)).collect();
         found.into_iter().for_each(|found| traces.extend(found));
         traces.sort_unstable_by_key(|&(file, trace)| (trace, file));
         traces.dedup_by_key(|(_, trace)| *trace);

@@ -310,3 +310,48 @@ async fn what_stands_beside_an_answer_may_lie_outside_of_the_range() {
         }
     }
 }
+
+/// Once, the trace whose other spans were newest took the place of one whose answered span was newer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_takes_the_traces_whose_answered_spans_are_newest() {
+    let span = |batch: &mut SpanBatch, trace: u64, name: &str, id: u64, parent: u64, second: i64| {
+        let resource = batch.finish_resource(0, 0);
+        let scope = batch.finish_scope(0, 0, 0, 0);
+        let name = batch.strings.intern(name.as_bytes());
+        batch.finish_span(SpanFields {
+            trace_id: trace_id(trace),
+            span_id: SpanId(id.to_be_bytes()),
+            parent_span_id: SpanId(parent.to_be_bytes()),
+            name,
+            start_unix_nanos: NOON + second * SECOND,
+            duration_nanos: SECOND,
+            resource,
+            scope,
+            ..SpanFields::default()
+        });
+    };
+    let mut batch = SpanBatch::new();
+    // Of each trace an A with an X beneath it, and an X alone: the later the trace begins, the earlier its lone X.
+    for trace in 1..=60 {
+        let second = trace as i64;
+        span(&mut batch, trace, "A", 1, 0, second);
+        span(&mut batch, trace, "X", 2, 1, 100 + second);
+        span(&mut batch, trace, "X", 3, 0, 1_000 - second);
+    }
+    let shop = Shop::open().await;
+    shop.append(batch).await;
+    for layout in ["in memory", "stored"] {
+        if layout == "stored" {
+            shop.store.flush().await.expect("the flush succeeds");
+        }
+        for limit in [1, 3, 59, 60] {
+            for query in [r#"{ name = "A" } > { name = "X" }"#, r#"{ name = "A" } >> { name = "X" }"#] {
+                let request = SearchRequest { traceql: Some(query.to_owned()), limit, ..SearchRequest::default() };
+                let answer = shop.engine.search(&TenantId::default(), request).await.expect("a valid search");
+                let found: Vec<TraceId> = answer.traces.iter().map(|trace| trace.trace_id).collect();
+                let newest: Vec<TraceId> = (1..=60).rev().take(limit).map(trace_id).collect();
+                assert_eq!(found, newest, "{layout}: {query}, {limit}");
+            }
+        }
+    }
+}

@@ -13,7 +13,7 @@ use tracehouse_model::{
 use tracehouse_scan::{
     Contents, Field, Owner, PARENT, Pool, ReadRows, RowGroup, Test, Values, contents_of, may_hold, open,
 };
-use tracehouse_store::Projection;
+use tracehouse_spanfile::Projection;
 
 use crate::stored::{NOON, Stored};
 

@@ -8,7 +8,8 @@ use arrow::buffer::BooleanBuffer;
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{AttributeValue, SpanBatch, SpanFields, SpanId, TraceId};
 use tracehouse_scan::{Bounds, Contents, Field, Owner, Pool, RowGroup, Test, Values, contents_of, open};
-use tracehouse_store::{OpenFile, Projection, Snapshot};
+use tracehouse_spanfile::{OpenFile, Projection};
+use tracehouse_store::Snapshot;
 
 use crate::conditions::{CONDITIONS, EITHER, FIELDS, InColumns, OneByOne, SPAN, as_text, spans, value_of};
 use crate::stored::{NOON, Stored};

@@ -2,6 +2,7 @@
 //! bounded; what makes one batch from another does not, so that the size of a batch has to be bounded by itself.
 
 mod functions;
+mod negation;
 mod operators;
 mod patterns;
 mod sizes;
@@ -15,6 +16,7 @@ use crate::scan::ROWS_PER_STEP;
 use crate::watch::Watch;
 
 pub(crate) use functions::{bounded_functions, is_bounded, is_left_out, left_out};
+pub(crate) use negation::with_checked_negation;
 pub(crate) use operators::BoundedOperators;
 pub(crate) use sizes::{bytes_of, bytes_of_batch, elements_of, widest};
 pub(crate) use windows::check_windows;

@@ -1,9 +1,9 @@
 //! Which functions may be called with `OVER`.
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{Result, plan_err};
+use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::expr::WindowFunction;
-use datafusion::logical_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
+use datafusion::logical_expr::{Expr, LogicalPlan, WindowFrameBound, WindowFunctionDefinition};
 
 /// Aggregates whose state has a fixed size. Those that gather values would give all of them anew for each row.
 const AGGREGATES: [&str; 11] =
@@ -24,9 +24,19 @@ pub(crate) fn check_windows(plan: &LogicalPlan) -> Result<()> {
     Ok(())
 }
 
+/// DataFusion adds such numbers to places of rows.
+fn is_beyond_all_rows(bound: &WindowFrameBound) -> bool {
+    let (WindowFrameBound::Preceding(distance) | WindowFrameBound::Following(distance)) = bound else { return false };
+    matches!(distance, ScalarValue::UInt64(Some(rows)) if *rows > i64::MAX as u64)
+}
+
 fn check(call: &WindowFunction) -> Result<()> {
     let WindowFunctionDefinition::AggregateUDF(aggregate) = &call.fun else { return Ok(()) };
     let name = aggregate.name();
+    let frame = &call.params.window_frame;
+    if [&frame.start_bound, &frame.end_bound].into_iter().any(is_beyond_all_rows) {
+        return plan_err!("a frame of so many rows goes to the end; write UNBOUNDED PRECEDING or UNBOUNDED FOLLOWING");
+    }
     if call.params.distinct || !AGGREGATES.contains(&name) {
         let distinct = if call.params.distinct { " of DISTINCT values" } else { "" };
         return plan_err!(

@@ -11,7 +11,8 @@ use tracehouse_model::{SpanBatch, TraceId};
 use tracehouse_scan::{
     Columns, Contents, Held, Part, ReadRows, RowGroup, Test, Values, contents_of, may_contain, may_hold, row_bytes,
 };
-use tracehouse_store::{OpenFile, SpanFile, TreeIds};
+use tracehouse_spanfile::{OpenFile, TreeIds};
+use tracehouse_store::SpanFile;
 
 use super::own_ids::IdsOf;
 use super::sources::{Sources, is_columnar, stored_names};

@@ -10,7 +10,8 @@ use parquet::errors::Result;
 use tracehouse_model::{ParentRow, Placer, SeededMap, SeededSet, SpanBatch, SpanId, TraceId, derived_span_id};
 use tracehouse_model::{is_callee, is_caller};
 use tracehouse_scan::{Bounds, Held, no_room};
-use tracehouse_store::{HotBatch, TreeIds};
+use tracehouse_spanfile::TreeIds;
+use tracehouse_store::HotBatch;
 
 /// About what a span takes in the table of callers.
 const BYTES_PER_CALLER: usize = 64;

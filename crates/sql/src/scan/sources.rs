@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{AnyValue, Threshold};
 use tracehouse_scan::{AttributesOf, Bounds, Contents, Field, OWN_ID, Owner, PARENT, Place, Values};
-use tracehouse_store::Layout;
+use tracehouse_spanfile::Layout;
 
 use super::spans::{probabilities, weights};
 use super::values::{ValueBuilder, hex_column};

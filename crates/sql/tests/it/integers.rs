@@ -63,6 +63,24 @@ const CASES: &[(&str, Result<&[&str], &str>)] = &[
     ("SELECT attr_int('value') * 2 FROM spans WHERE attr('group') = 'beyond'", Err("verflow")),
     ("SELECT min(attr_int('value')) - 1 FROM spans", Err("verflow")),
     ("SELECT 9223372036854775807 + 1", Err("verflow")),
+    ("SELECT -min(attr_int('value')) FROM spans", Err("verflow")),
+    ("SELECT -x FROM (VALUES (-9223372036854775808), (1)) t(x)", Err("verflow")),
+    ("SELECT -x, -(-x), - x + 1 FROM (VALUES (5), (NULL)) t(x) ORDER BY -x", Ok(&["-5 | 5 | -4", "- | - | -"])),
+    ("SELECT -2.5, -(1), sum(-x) FROM (VALUES (5), (7)) t(x) GROUP BY 1 HAVING sum(-x) < 0", Ok(&["-2.5 | -1 | -12"])),
+    (
+        "SELECT count(*) FROM spans WHERE start_time > now() - interval '400 days' OR -attr_int('value') < -2 AND attr('group') = 'small'",
+        Ok(&["1"]),
+    ),
+    ("SELECT -'a'", Err("CAST it to a number")),
+    (
+        "SELECT sum(x) OVER w, avg(x) OVER w, stddev(x) OVER w FROM (VALUES (1, 1e16), (2, 1.0), (3, 2.0), (4, 3.0), (5, NULL)) t(o, x) \
+         WINDOW w AS (ORDER BY o ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) ORDER BY o OFFSET 2",
+        Ok(&["3.0 | 1.5 | 0.7071067811865476", "5.0 | 2.5 | 0.7071067811865476", "3.0 | 3.0 | -"]),
+    ),
+    (
+        "SELECT count(*) OVER (ORDER BY x ROWS BETWEEN CURRENT ROW AND 18446744073709551614 FOLLOWING) FROM (VALUES (1), (2)) t(x)",
+        Err("UNBOUNDED FOLLOWING"),
+    ),
     ("SELECT 2 + 3 * 4 - 1, 2.5 + 1, 7 / 2", Ok(&["13 | 3.5 | 3"])),
     ("SELECT count(*) + 1 - 1 FROM spans WHERE attr_int('value') * 0 + 1 < 4 AND attr('group') = 'small'", Ok(&["3"])),
     ("SELECT sum(weight) FROM spans WHERE attr('group') = 'small'", Ok(&["3.0"])),

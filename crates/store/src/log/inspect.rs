@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use tracehouse_disk::open_to_read;
 use tracehouse_model::SpanBatch;
 
 use super::Positions;
@@ -12,7 +13,6 @@ use super::pieces::Pieces;
 use super::recover::{DAMAGED_FOLDER, RecordAtFault};
 use super::scan::{Part, Scan};
 use super::segment::{self, SegmentName};
-use crate::regular::open_to_read;
 
 /// What a log holds.
 #[derive(Debug, Default)]

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use tracehouse_disk::{Disk, DiskError, open_regular};
 use tracehouse_model::{SpanBatch, TenantId};
 
 use super::continuity::{Continuity, EndLost, LogMark, LostRecords};
@@ -13,8 +14,6 @@ use super::pieces::Pieces;
 use super::scan::{Part, Scan};
 use super::segment::{self, HEADER_BYTES, MAGIC, RecordKind, SegmentName};
 use super::{DurableBatch, Positions};
-use crate::disk::{Disk, DiskError};
-use crate::regular::open_regular;
 
 /// What the name of such a copy has in it.
 const COPY_OF_SEGMENT: &str = ".wal";

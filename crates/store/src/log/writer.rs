@@ -10,11 +10,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tracehouse_disk::{Disk, DiskError, DiskFile, NeededFolder};
 use tracehouse_model::{Clock, Randomness};
 
 use super::segment::{self, Header, MAGIC, RecordKind, SegmentName};
 use super::{Durability, DurableBatch, LogEntry, Recovered, SpanLog};
-use crate::disk::{Disk, DiskError, DiskFile, NeededFolder};
 use crate::error::AppendError;
 use crate::keeper::chain;
 

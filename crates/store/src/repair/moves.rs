@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::disk::DiskError;
 use crate::error::OpenError;
 use crate::keeper::chain;
-use crate::objects::{NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX, file_path, hour_of, hour_of_path, id_of_path};
+use crate::objects::{NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX, file_path, hour_of_path, id_of_path};
 use crate::repair_report::Action;
 use crate::survey::{Survey, UnknownFile};
 use crate::verify::{Effort, Facts, Readable};
+use tracehouse_disk::DiskError;
+use tracehouse_spanfile::hour_of;
 
 use super::{Listed, Repair};
 

@@ -5,9 +5,10 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
+use tracehouse_disk::open_to_read;
+
 use crate::error::OpenError;
 use crate::objects::id_of_path;
-use crate::regular::open_to_read;
 use crate::repair_report::Action;
 use crate::survey::UnknownFile;
 

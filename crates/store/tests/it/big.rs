@@ -6,7 +6,8 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use tracehouse_model::{
     AnyValue, Event, Link, Randomness, Span, SpanBatch, SpanId, SystemRandomness, TenantId, TraceId,
 };
-use tracehouse_store::{OpenFile, Projection, SpanFile};
+use tracehouse_spanfile::{OpenFile, Projection};
+use tracehouse_store::SpanFile;
 
 use crate::spans::{Key, NOON, assert_same_spans, batch_of, by_key, plain_span};
 use crate::world::{World, all_spans, append, file_spans, spans_of};

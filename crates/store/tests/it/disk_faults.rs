@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
-use tracehouse_store::{Disk, DiskFaults, DiskStep, StoreConfig};
+use tracehouse_disk::{Disk, DiskFaults, DiskStep};
+use tracehouse_store::StoreConfig;
 
 use crate::world::World;
 

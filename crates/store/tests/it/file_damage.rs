@@ -8,7 +8,8 @@ use std::time::Duration;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use tracehouse_catalogue::{Catalogue, FileRecord, RetirementReason};
 use tracehouse_model::{AnyValue, Randomness, Span, SystemRandomness, TenantId, TraceId};
-use tracehouse_store::{NameList, Projection, Snapshot, Store, WriteError};
+use tracehouse_spanfile::{NameList, Projection};
+use tracehouse_store::{Snapshot, Store, WriteError};
 
 use crate::spans::{HOUR, NOON, assert_same_spans, batch_of, by_key, key_of, plain_span};
 use crate::world::{World, all_spans, append, readable_spans, until};

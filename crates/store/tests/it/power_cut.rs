@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tracehouse_disk::{Disk, DiskFaults, DiskStep};
 use tracehouse_model::{Span, TenantId};
-use tracehouse_store::{Disk, DiskFaults, DiskStep, StoreConfig};
+use tracehouse_store::StoreConfig;
 
 use crate::disk_faults::parent;
 use crate::spans::{HOUR, Key, NOON, assert_same_spans, batch_of, by_key, plain_span};

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use tracehouse_model::{Span, TenantId};
-use tracehouse_store::{Projection, Store, StoreConfig};
+use tracehouse_spanfile::Projection;
+use tracehouse_store::{Store, StoreConfig};
 
 use crate::spans::{HOUR, NOON, assert_same_spans, batch_of, by_key, plain_span};
 use crate::world::{World, all_spans, append, file_spans, until, world_that_lived};

@@ -6,7 +6,8 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
 use proptest::prelude::*;
 use tracehouse_model::{Span, TraceId};
-use tracehouse_store::{DistinctValues, OpenFile, Snapshot, Store, StringForm};
+use tracehouse_spanfile::{DistinctValues, OpenFile, StringForm};
+use tracehouse_store::{Snapshot, Store};
 
 use crate::histories::{History, Step, TENANTS, histories};
 use crate::spans::{Key, assert_same_spans, batch_of, key_of};

@@ -3,7 +3,8 @@
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int32Type;
 use tracehouse_model::{Span, SpanId, TenantId, kind};
-use tracehouse_store::{Store, StringForm};
+use tracehouse_spanfile::StringForm;
+use tracehouse_store::Store;
 
 use crate::spans::{NOON, assert_same_spans, batch_of, by_key, plain_span};
 use crate::world::{World, all_spans, append};
@@ -85,7 +86,8 @@ async fn offsets_lead_to_the_other_half() {
             assert_eq!(stored(&store), expected, "{what}");
             let snapshot = store.snapshot(&TenantId::default());
             assert_same_spans(&what, &all_spans(&snapshot), &by_key(&spans), 1);
-            let part = snapshot.files[0].open().expect("opens").read_rows(0, 1..2, tracehouse_store::Projection::All);
+            let part =
+                snapshot.files[0].open().expect("opens").read_rows(0, 1..2, tracehouse_spanfile::Projection::All);
             let named = part.expect("can be read").parent_span_id[0];
             assert_eq!(named, SpanId(named_by_server.to_be_bytes()), "{what}, read alone");
         }

@@ -16,9 +16,10 @@ use std::time::Duration;
 
 use tracehouse_catalogue::{Catalogue, FileRecord};
 use tracehouse_model::{Span, SystemRandomness, TenantId};
+use tracehouse_spanfile::Projection;
 use tracehouse_store::{
-    Action, CheckReport, FileFinding, FileTrouble, OpenError, Projection, Readable, RepairOptions, RepairReport,
-    Snapshot, Store, StoreConfig, UnreadableReason, check_store, repair_store,
+    Action, CheckReport, FileFinding, FileTrouble, OpenError, Readable, RepairOptions, RepairReport, Snapshot, Store,
+    StoreConfig, UnreadableReason, check_store, repair_store,
 };
 
 use crate::spans::{HOUR, NOON, assert_same_spans, batch_of, by_key, plain_span};

@@ -12,7 +12,8 @@ use parquet::errors::ParquetError;
 use tempfile::TempDir;
 use tracehouse_catalogue::{Catalogue, CatalogueContents, CatalogueError, Commit, LegacyDescription, SqliteCatalogue};
 use tracehouse_model::{Clock, ManualClock, Span, SpanBatch, SystemRandomness, TenantId};
-use tracehouse_store::{OpenError, Projection, Snapshot, SpanFile, Store, StoreConfig, StorePaths, open_folder};
+use tracehouse_spanfile::Projection;
+use tracehouse_store::{OpenError, Snapshot, SpanFile, Store, StoreConfig, StorePaths, open_folder};
 
 use crate::spans::NOON;
 

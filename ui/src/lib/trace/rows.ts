@@ -76,7 +76,7 @@ const INDENT_MAX = 16;
 const STACKED_INDENT_MAX = 12;
 /** The deepest span's indent takes at most this share of the room for names, however deep it lies. */
 const INDENT_SHARE_MAX = 0.45;
-const STACKED_INDENT_SHARE_MAX = 0.15;
+const STACKED_INDENT_SHARE_MAX = 0.12;
 
 /** `nameWidth` is the width of the column of names where they stand beside the bars. */
 export function rowLayout(width: number, nameWidth: number, depthMax: number): RowLayout {

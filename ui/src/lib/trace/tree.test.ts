@@ -129,7 +129,7 @@ describe('rows', () => {
 
 	it('leave room for the names however deep the tree is', () => {
 		for (const depthMax of [10, 100, 10_000]) {
-			expect(rowLayout(390, 156, depthMax).indent * depthMax).toBeLessThanOrEqual(390 * 0.15 + 1e-9);
+			expect(rowLayout(390, 156, depthMax).indent * depthMax).toBeLessThanOrEqual(390 * 0.12 + 1e-9);
 			expect(rowLayout(1440, 576, depthMax).indent * depthMax).toBeLessThanOrEqual(576 * 0.45 + 1e-9);
 		}
 	});

@@ -3,25 +3,25 @@
 use tracehouse_model::{SeededSet, StringCode, StringTable, TraceId};
 
 use super::contents::{FileContents, NameList, NameSet, ServiceNames};
+use super::hour::hour_of;
 use super::promote::AttributeCounts;
 use super::trace_filter::TraceFilter;
 use super::write::Group;
-use crate::objects::hour_of;
 
 /// What the catalogue needs to know of a file.
-pub(crate) struct WrittenFile {
-    pub(crate) spans: u64,
-    pub(crate) start_min: i64,
-    pub(crate) start_max: i64,
+pub struct WrittenFile {
+    pub spans: u64,
+    pub start_min: i64,
+    pub start_max: i64,
     /// When the last span ends.
-    pub(crate) end_max: i64,
+    pub end_max: i64,
     /// Bit `i` is set if a span begins in minute `i` of the hour of `start_min`; all are if spans begin in other hours too.
-    pub(crate) minutes: u64,
-    pub(crate) row_groups: u32,
+    pub minutes: u64,
+    pub row_groups: u32,
     /// How much of the file's end is read to open it.
-    pub(crate) tail_bytes: u32,
-    pub(crate) trace_filter: TraceFilter,
-    pub(crate) contents: FileContents,
+    pub tail_bytes: u32,
+    pub trace_filter: TraceFilter,
+    pub contents: FileContents,
 }
 
 /// When a span ends. One that claims to end before it begins ends where it begins.

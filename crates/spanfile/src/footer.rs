@@ -19,11 +19,11 @@ use super::source::FileSource;
 
 /// What a file must be.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Expected<'a> {
+pub struct Expected<'a> {
     /// `None`: whatever it is.
-    pub(crate) file_id: Option<&'a str>,
+    pub file_id: Option<&'a str>,
     /// How long its end is that is read to open it, so that it is read at once; 0 if that is not known.
-    pub(crate) tail_bytes: u32,
+    pub tail_bytes: u32,
 }
 
 /// What the end of a file says.

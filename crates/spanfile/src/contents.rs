@@ -115,7 +115,7 @@ impl FileContents {
     }
 
     /// About what this takes in memory.
-    pub(crate) fn memory_bytes(&self) -> usize {
+    pub fn memory_bytes(&self) -> usize {
         /// Of a text apart from its bytes, in a list.
         const TEXT_BYTES: usize = 40;
         let texts = |texts: &[String]| texts.iter().map(|text| text.len() + TEXT_BYTES).sum::<usize>();

@@ -72,35 +72,35 @@ impl ColumnType {
 }
 
 /// Names of the fixed columns.
-pub(crate) mod column {
-    pub(crate) const TRACE_ID: &str = "trace_id";
-    pub(crate) const SPAN_ID: &str = "span_id";
-    pub(crate) const PARENT_SPAN_ID: &str = "parent_span_id";
-    pub(crate) const PARENT_OFFSET: &str = "parent_offset";
-    pub(crate) const START_TIME: &str = "start_time";
-    pub(crate) const DURATION_NANOS: &str = "duration_nanos";
-    pub(crate) const NAME: &str = "name";
-    pub(crate) const KIND: &str = "kind";
-    pub(crate) const STATUS: &str = "status";
-    pub(crate) const STATUS_MESSAGE: &str = "status_message";
-    pub(crate) const TRACE_STATE: &str = "trace_state";
-    pub(crate) const FLAGS: &str = "flags";
-    pub(crate) const SAMPLING_THRESHOLD: &str = "sampling_threshold";
-    pub(crate) const MARKS: &str = "marks";
-    pub(crate) const DROPPED_ATTRIBUTES: &str = "dropped_attributes";
-    pub(crate) const DROPPED_EVENTS: &str = "dropped_events";
-    pub(crate) const DROPPED_LINKS: &str = "dropped_links";
-    pub(crate) const SCOPE_NAME: &str = "scope_name";
-    pub(crate) const SCOPE_VERSION: &str = "scope_version";
-    pub(crate) const SCOPE_SCHEMA_URL: &str = "scope_schema_url";
-    pub(crate) const SCOPE_DROPPED_ATTRIBUTES: &str = "scope_dropped_attributes";
-    pub(crate) const RESOURCE_SCHEMA_URL: &str = "resource_schema_url";
-    pub(crate) const RESOURCE_DROPPED_ATTRIBUTES: &str = "resource_dropped_attributes";
-    pub(crate) const RESOURCE_ATTRIBUTES: &str = "resource_attributes";
-    pub(crate) const SCOPE_ATTRIBUTES: &str = "scope_attributes";
-    pub(crate) const SPAN_ATTRIBUTES: &str = "span_attributes";
-    pub(crate) const EVENTS: &str = "events";
-    pub(crate) const LINKS: &str = "links";
+pub mod column {
+    pub const TRACE_ID: &str = "trace_id";
+    pub const SPAN_ID: &str = "span_id";
+    pub const PARENT_SPAN_ID: &str = "parent_span_id";
+    pub const PARENT_OFFSET: &str = "parent_offset";
+    pub const START_TIME: &str = "start_time";
+    pub const DURATION_NANOS: &str = "duration_nanos";
+    pub const NAME: &str = "name";
+    pub const KIND: &str = "kind";
+    pub const STATUS: &str = "status";
+    pub const STATUS_MESSAGE: &str = "status_message";
+    pub const TRACE_STATE: &str = "trace_state";
+    pub const FLAGS: &str = "flags";
+    pub const SAMPLING_THRESHOLD: &str = "sampling_threshold";
+    pub const MARKS: &str = "marks";
+    pub const DROPPED_ATTRIBUTES: &str = "dropped_attributes";
+    pub const DROPPED_EVENTS: &str = "dropped_events";
+    pub const DROPPED_LINKS: &str = "dropped_links";
+    pub const SCOPE_NAME: &str = "scope_name";
+    pub const SCOPE_VERSION: &str = "scope_version";
+    pub const SCOPE_SCHEMA_URL: &str = "scope_schema_url";
+    pub const SCOPE_DROPPED_ATTRIBUTES: &str = "scope_dropped_attributes";
+    pub const RESOURCE_SCHEMA_URL: &str = "resource_schema_url";
+    pub const RESOURCE_DROPPED_ATTRIBUTES: &str = "resource_dropped_attributes";
+    pub const RESOURCE_ATTRIBUTES: &str = "resource_attributes";
+    pub const SCOPE_ATTRIBUTES: &str = "scope_attributes";
+    pub const SPAN_ATTRIBUTES: &str = "span_attributes";
+    pub const EVENTS: &str = "events";
+    pub const LINKS: &str = "links";
 }
 
 impl Layout {

@@ -25,7 +25,7 @@ impl TraceRows {
     }
 
     /// All traces and the rows of each, in their order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (TraceId, Range<usize>)> {
+    pub fn iter(&self) -> impl Iterator<Item = (TraceId, Range<usize>)> {
         let ends = self.first_rows.iter().skip(1).copied().chain([self.rows]);
         let rows = self.first_rows.iter().zip(ends).map(|(&first, end)| first as usize..end as usize);
         self.traces.iter().copied().zip(rows)
@@ -37,7 +37,7 @@ impl TraceRows {
     }
 
     /// Adds rows. The id of a row that can't be read is unknown; it counts to the trace before it, as rows of a trace stand together.
-    pub(crate) fn push(&mut self, ids: &FixedSizeBinaryArray, readable: Option<&BooleanBuffer>) -> Result<()> {
+    pub fn push(&mut self, ids: &FixedSizeBinaryArray, readable: Option<&BooleanBuffer>) -> Result<()> {
         for (row, id) in ids.iter().enumerate() {
             if readable.is_some_and(|readable| !readable.value(row)) {
                 self.rows += 1;

@@ -1,4 +1,4 @@
-//! What the store does to the disk: folders and files that only their owner can read, names that survive a power failure,
+//! What is done to the disk: folders and files that only their owner can read, names that survive a power failure,
 //! and errors that say which path they are about.
 //!
 //! A name (of a new file or folder, after a rename, after a removal) survives a power failure only once the folder that
@@ -101,7 +101,7 @@ impl Disk {
     }
 
     /// Makes a folder whose parent is there. Returns whether it is new.
-    pub(crate) fn create_folder(&self, path: &Path) -> Result<bool, DiskError> {
+    pub fn create_folder(&self, path: &Path) -> Result<bool, DiskError> {
         self.step("making the folder", DiskStep::CreateFolder(path), path, || {
             match DirBuilder::new().mode(FOLDER_MODE).create(path) {
                 Ok(()) => Ok(true),
@@ -141,7 +141,7 @@ impl Disk {
     }
 
     /// Makes the names in a folder survive a power failure.
-    pub(crate) fn sync_folder(&self, path: &Path) -> Result<(), DiskError> {
+    pub fn sync_folder(&self, path: &Path) -> Result<(), DiskError> {
         self.step("synchronising the folder", DiskStep::SyncFolder(path), path, || {
             let folder_only = OFlags::DIRECTORY.bits().cast_signed();
             OpenOptions::new().read(true).custom_flags(folder_only).open(path)?.sync_all()
@@ -149,7 +149,7 @@ impl Disk {
     }
 
     /// Removes a folder if it is empty. Returns whether it is gone.
-    pub(crate) fn remove_empty_folder(&self, path: &Path) -> Result<bool, DiskError> {
+    pub fn remove_empty_folder(&self, path: &Path) -> Result<bool, DiskError> {
         self.step("removing the empty folder", DiskStep::RemoveFolder(path), path, || match fs::remove_dir(path) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
@@ -159,26 +159,26 @@ impl Disk {
     }
 
     /// Makes a file, or empties the one that has the name.
-    pub(crate) fn create_file(&self, path: &Path) -> Result<DiskFile, DiskError> {
+    pub fn create_file(&self, path: &Path) -> Result<DiskFile, DiskError> {
         let file = self.step("making the file", DiskStep::CreateFile(path), path, || {
             open_new(path, OpenOptions::new().create(true).write(true).truncate(true).mode(FILE_MODE))
         })?;
         Ok(DiskFile { file, path: path.to_owned(), disk: self.clone() })
     }
 
-    pub(crate) fn open_to_write(&self, path: &Path) -> Result<DiskFile, DiskError> {
+    pub fn open_to_write(&self, path: &Path) -> Result<DiskFile, DiskError> {
         let opened = open_regular(path, OpenOptions::new().write(true));
         let file = opened.map_err(|source| DiskError { action: "opening", path: path.to_owned(), source })?;
         Ok(DiskFile { file, path: path.to_owned(), disk: self.clone() })
     }
 
     /// Opens a file to read it in pieces.
-    pub(crate) fn open_to_read(&self, path: &Path) -> Result<File, DiskError> {
+    pub fn open_to_read(&self, path: &Path) -> Result<File, DiskError> {
         self.step("reading", DiskStep::Read(path), path, || open_to_read(path))
     }
 
     /// The paths and kinds of all that is in a folder.
-    pub(crate) fn list(&self, path: &Path) -> Result<Vec<(PathBuf, FileType)>, DiskError> {
+    pub fn list(&self, path: &Path) -> Result<Vec<(PathBuf, FileType)>, DiskError> {
         self.step("listing the folder", DiskStep::Read(path), path, || {
             let kind_of = |entry: DirEntry| Ok((entry.path(), entry.file_type()?));
             fs::read_dir(path)?.map(|entry| entry.and_then(kind_of)).collect()
@@ -186,18 +186,18 @@ impl Disk {
     }
 
     /// Renames a file. What has the name already is not written over, as it may be the only one of its content.
-    pub(crate) fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+    pub fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
         self.step("renaming a file to", DiskStep::Rename { from, to }, to, || rename_to_free_name(from, to))
     }
 
     /// The same in place of a file of which nothing is needed any more.
-    pub(crate) fn rename_over(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+    pub fn rename_over(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
         self.step("renaming a file to", DiskStep::Rename { from, to }, to, || fs::rename(from, to))
     }
 
     /// Removes a file. Returns whether it was there. Who calls it knows that the file is its own: of stored files
     /// [`Objects`](crate::objects::Objects) looks what they are.
-    pub(crate) fn remove_file(&self, path: &Path) -> Result<bool, DiskError> {
+    pub fn remove_file(&self, path: &Path) -> Result<bool, DiskError> {
         self.step("removing", DiskStep::RemoveFile(path), path, || match fs::remove_file(path) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -235,7 +235,7 @@ fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
 /// folder above it is the one that it was. Where that is another, a disk is not mounted any more, and what would be written
 /// there would be hidden once it is.
 #[derive(Debug)]
-pub(crate) struct NeededFolder {
+pub struct NeededFolder {
     path: PathBuf,
     /// The disk and the number of the folder above.
     above: Option<(u64, u64)>,
@@ -243,18 +243,18 @@ pub(crate) struct NeededFolder {
 
 impl NeededFolder {
     /// Makes the folder and the ones above it that are missing.
-    pub(crate) fn settle(disk: &Disk, path: PathBuf) -> Result<Self, DiskError> {
+    pub fn settle(disk: &Disk, path: PathBuf) -> Result<Self, DiskError> {
         disk.settle_folder(&path)?;
         Ok(Self::known(path))
     }
 
     /// Makes nothing.
-    pub(crate) fn known(path: PathBuf) -> Self {
+    pub fn known(path: PathBuf) -> Self {
         let above = Self::above(&path);
         Self { path, above }
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
@@ -264,7 +264,7 @@ impl NeededFolder {
     }
 
     /// Makes a file in it.
-    pub(crate) fn create_file(&self, disk: &Disk, path: &Path) -> Result<DiskFile, DiskError> {
+    pub fn create_file(&self, disk: &Disk, path: &Path) -> Result<DiskFile, DiskError> {
         match disk.create_file(path) {
             Err(error) if error.source.kind() == io::ErrorKind::NotFound && self.make_anew(disk)? => {
                 disk.create_file(path)
@@ -280,7 +280,7 @@ impl NeededFolder {
         }
         let is_new = disk.create_folder(&self.path)?;
         if is_new {
-            tracing::warn!(path = %self.path.display(), "a folder that the store needs was removed; it is made anew");
+            tracing::warn!(path = %self.path.display(), "a folder that is needed was removed; it is made anew");
         }
         disk.sync_parent(&self.path)?;
         Ok(is_new)
@@ -288,19 +288,19 @@ impl NeededFolder {
 }
 
 /// A file that is being written.
-pub(crate) struct DiskFile {
+pub struct DiskFile {
     file: File,
     path: PathBuf,
     disk: Disk,
 }
 
 impl DiskFile {
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Whether its path leads to it still, as far as can be told.
-    pub(crate) fn is_in_its_place(&self) -> bool {
+    pub fn is_in_its_place(&self) -> bool {
         let number_of = |found: fs::Metadata| (found.dev(), found.ino());
         match (fs::metadata(&self.path), self.file.metadata()) {
             (Ok(found), Ok(own)) => number_of(found) == number_of(own),
@@ -310,19 +310,19 @@ impl DiskFile {
     }
 
     /// Asks the disk to keep what was written. Must not be tried again when it fails: the system may have dropped the pages.
-    pub(crate) fn sync(&self) -> Result<(), DiskError> {
+    pub fn sync(&self) -> Result<(), DiskError> {
         let step = DiskStep::SyncFile(&self.path);
         self.disk.step("synchronising", step, &self.path, || self.file.sync_all())
     }
 
     /// The same, without times and other things that are not needed to read it back.
-    pub(crate) fn sync_data(&self) -> Result<(), DiskError> {
+    pub fn sync_data(&self) -> Result<(), DiskError> {
         let step = DiskStep::SyncFile(&self.path);
         self.disk.step("synchronising", step, &self.path, || self.file.sync_data())
     }
 
     /// Cuts off everything from a place on, and goes on writing there.
-    pub(crate) fn cut_off(&mut self, from: u64) -> Result<(), DiskError> {
+    pub fn cut_off(&mut self, from: u64) -> Result<(), DiskError> {
         let (file, path) = (&mut self.file, &self.path);
         self.disk.step("cutting off", DiskStep::Write(path), path, || {
             file.set_len(from)?;
@@ -330,12 +330,12 @@ impl DiskFile {
         })
     }
 
-    pub(crate) fn bytes(&self) -> Result<u64, DiskError> {
+    pub fn bytes(&self) -> Result<u64, DiskError> {
         let failed = |source| DiskError { action: "looking at", path: self.path.clone(), source };
         Ok(self.file.metadata().map_err(failed)?.len())
     }
 
-    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
         let (file, path) = (&mut self.file, &self.path);
         self.disk.step("writing", DiskStep::Write(path), path, || file.write_all(bytes))
     }
@@ -391,8 +391,8 @@ mod tests {
         let text = error.to_string();
         assert!(text.contains("tenant=a") && text.contains("move that away"), "{text}");
         let error = Disk::default().open_to_read(folder.path()).map(|_| ()).expect_err("a folder is no file");
-        let text = crate::keeper::chain(&error);
-        assert!(text.contains("move that away: a folder stands there, and no file"), "{text}");
+        assert!(error.to_string().contains("move that away"), "{error}");
+        assert_eq!(error.source.to_string(), "a folder stands there, and no file");
     }
 
     #[test]

@@ -13,12 +13,11 @@ use parquet::file::reader::{ChunkReader, Length};
 use quick_cache::sync::Cache;
 use rustix::buffer::spare_capacity;
 use rustix::io::{Errno, pread};
-
-use crate::regular::{open_again, open_to_read, what_reading_tells};
+use tracehouse_disk::{open_again, open_to_read, what_reading_tells};
 
 /// A file that can be read from many threads at once.
 #[derive(Clone)]
-pub(crate) enum FileSource {
+pub enum FileSource {
     Local {
         file: Arc<File>,
         length: u64,
@@ -35,7 +34,7 @@ pub(crate) enum FileSource {
 }
 
 /// Open handles of files, the most recently used ones.
-pub(crate) struct Handles(Cache<u64, Arc<File>>);
+pub struct Handles(Cache<u64, Arc<File>>);
 
 /// So many files are kept open.
 const OPEN_FILES_MAX: usize = 128;
@@ -47,17 +46,18 @@ impl Default for Handles {
 }
 
 impl Handles {
-    pub(crate) fn len(&self) -> usize {
+    /// How many are open.
+    pub fn open(&self) -> usize {
         self.0.len()
     }
 
-    pub(crate) fn close(&self, number: u64) {
+    pub fn close(&self, number: u64) {
         self.0.remove(&number);
     }
 }
 
 /// A file that is opened when it is read, if it is not open.
-pub(crate) struct PooledFile {
+pub struct PooledFile {
     number: u64,
     length: u64,
     open: Box<OpenHandle>,
@@ -88,7 +88,7 @@ impl Drop for PooledFile {
 
 impl FileSource {
     /// A file whose handle is kept under a number as long as there is room.
-    pub(crate) fn pooled(
+    pub fn pooled(
         number: u64,
         handles: &Arc<Handles>,
         open: impl Fn(OpenPath) -> io::Result<File> + Send + Sync + 'static,
@@ -98,7 +98,7 @@ impl FileSource {
         Ok(Self::Pooled(Arc::new(file)))
     }
 
-    pub(crate) fn open_local(path: &std::path::Path) -> io::Result<Self> {
+    pub fn open_local(path: &std::path::Path) -> io::Result<Self> {
         let file = open_to_read(path)?;
         let length = file.metadata()?.len();
         Ok(Self::Local { file: Arc::new(file), length })
@@ -158,7 +158,7 @@ impl ChunkReader for FileSource {
 }
 
 /// Reads onward from a position.
-pub(crate) struct Cursor {
+pub struct Cursor {
     source: FileSource,
     position: u64,
 }

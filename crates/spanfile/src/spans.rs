@@ -38,12 +38,7 @@ impl OpenFile {
     }
 
     /// Some ranges of rows of a row group, ascending and apart, as spans. Each page is decoded once.
-    pub(crate) fn read_ranges(
-        &self,
-        row_group: usize,
-        ranges: &[Range<usize>],
-        columns: Projection<'_>,
-    ) -> Result<SpanBatch> {
+    pub fn read_ranges(&self, row_group: usize, ranges: &[Range<usize>], columns: Projection<'_>) -> Result<SpanBatch> {
         if ranges.len() > 1 {
             let selection = RowSelection::from_consecutive_ranges(ranges.iter().cloned(), self.rows_of(row_group));
             let selected = selection.row_count();
@@ -121,13 +116,13 @@ impl OpenFile {
     }
 
     /// Reads the whole file in order, a bounded number of rows at a time.
-    pub(crate) fn stream(self: &Arc<Self>, batch_rows: usize) -> SpanStream {
+    pub fn stream(self: &Arc<Self>, batch_rows: usize) -> SpanStream {
         SpanStream { file: self.clone(), next_row_group: 0, current: None, batch_rows }
     }
 }
 
 /// The spans of a file from first to last.
-pub(crate) struct SpanStream {
+pub struct SpanStream {
     file: Arc<OpenFile>,
     next_row_group: usize,
     current: Option<StreamedRowGroup>,

@@ -6,8 +6,7 @@ use std::{fmt, io};
 use arrow::array::BooleanBufferBuilder;
 use arrow::buffer::BooleanBuffer;
 use parquet::errors::ParquetError;
-
-use crate::regular::NoFile;
+use tracehouse_disk::NoFile;
 
 /// The bytes of a file are not those that were written. Says so in a [`ParquetError`].
 #[derive(Debug, thiserror::Error)]

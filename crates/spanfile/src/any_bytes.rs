@@ -93,12 +93,12 @@ pub fn read_filter(bytes: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    const INDEX: &[u8] = include_bytes!("../../../../fuzz/corpus/file_end/seed-index");
+    const INDEX: &[u8] = include_bytes!("../../../fuzz/corpus/file_end/seed-index");
     const NAMES: [&[u8]; 2] = [
-        include_bytes!("../../../../fuzz/corpus/file_end/seed-names"),
-        include_bytes!("../../../../fuzz/corpus/file_end/seed-names-compressed"),
+        include_bytes!("../../../fuzz/corpus/file_end/seed-names"),
+        include_bytes!("../../../fuzz/corpus/file_end/seed-names-compressed"),
     ];
-    const FILTER: &[u8] = include_bytes!("../../../../fuzz/corpus/file_end/seed-filter");
+    const FILTER: &[u8] = include_bytes!("../../../fuzz/corpus/file_end/seed-filter");
 
     /// Every byte of the seeds made another: some are still read, and nothing panics.
     #[test]

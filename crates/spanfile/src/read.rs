@@ -58,12 +58,12 @@ pub struct OpenFile {
 
 /// A file whose end has been read, as it is kept in memory while nobody reads it. Many are small: of these the index is packed,
 /// so that more have room.
-pub(crate) enum KeptFile {
+pub enum KeptFile {
     Whole(Arc<OpenFile>),
     Packed(Box<PackedFile>),
 }
 
-pub(crate) struct PackedFile {
+pub struct PackedFile {
     source: FileSource,
     index: PackedIndex,
     shape: Arc<Shape>,
@@ -76,7 +76,7 @@ pub(crate) struct PackedFile {
 const PACKED_INDEX_BYTES_MAX: usize = 16 << 10;
 
 impl KeptFile {
-    pub(crate) fn of(open: &Arc<OpenFile>) -> Self {
+    pub fn of(open: &Arc<OpenFile>) -> Self {
         let PageFile { source, index, shape } = &*open.file;
         if index.memory_bytes() > PACKED_INDEX_BYTES_MAX {
             return Self::Whole(open.clone());
@@ -95,14 +95,14 @@ impl KeptFile {
     }
 
     /// The file as it was opened. Of one that was packed nothing is known that was found out about its damage.
-    pub(crate) fn open(&self) -> Arc<OpenFile> {
+    pub fn open(&self) -> Arc<OpenFile> {
         match self {
             Self::Whole(open) => open.clone(),
             Self::Packed(packed) => Arc::new(packed.open()),
         }
     }
 
-    pub(crate) fn memory_bytes(&self) -> usize {
+    pub fn memory_bytes(&self) -> usize {
         match self {
             Self::Whole(open) => open.memory_bytes(),
             Self::Packed(packed) => packed.memory_bytes,
@@ -137,13 +137,13 @@ pub enum StringForm {
 }
 
 impl OpenFile {
-    pub(crate) fn open(source: FileSource, expected: &Expected<'_>) -> Result<Self> {
+    pub fn open(source: FileSource, expected: &Expected<'_>) -> Result<Self> {
         let Footer { file, file_id, tail_bytes, .. } = contained(|| Footer::read(source, expected))?;
         Ok(Self::of(file, file_id, tail_bytes))
     }
 
     /// Opens a file of which nothing is known; gives also the tenant that it names.
-    pub(crate) fn open_unknown(source: FileSource) -> Result<(Self, Option<String>)> {
+    pub fn open_unknown(source: FileSource) -> Result<(Self, Option<String>)> {
         let Footer { file, file_id, tenant, tail_bytes } = contained(|| Footer::read(source, &Expected::default()))?;
         Ok((Self::of(file, file_id, tail_bytes), tenant))
     }
@@ -154,7 +154,7 @@ impl OpenFile {
     }
 
     /// From now on rows that can't be read come as nulls; [`OpenFile::readable`] tells which they are. The first call counts.
-    pub(crate) fn set_damage(&self, damage: Arc<Damage>) {
+    pub fn set_damage(&self, damage: Arc<Damage>) {
         let _ = self.damage.set(damage);
     }
 
@@ -169,7 +169,7 @@ impl OpenFile {
     }
 
     /// Reads every page of the file and finds out which are damaged. Errors are those of the machine.
-    pub(crate) fn verify(&self) -> Result<Damage> {
+    pub fn verify(&self) -> Result<Damage> {
         let mut damaged = Vec::new();
         for row_group in 0..self.row_groups() {
             for leaf in 0..self.file.index.leaves() {
@@ -198,32 +198,32 @@ impl OpenFile {
     }
 
     /// Its own id, whatever its name; `None` if it is of layout version 1.
-    pub(crate) fn file_id(&self) -> Option<&str> {
+    pub fn file_id(&self) -> Option<&str> {
         self.file_id.as_deref()
     }
 
     /// Bytes of the file.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.file.source.len()
     }
 
     /// Whether each read asks another machine.
-    pub(crate) fn is_remote(&self) -> bool {
+    pub fn is_remote(&self) -> bool {
         matches!(self.file.source, FileSource::Remote { .. })
     }
 
     /// How many bytes at its end are read to open it; 0 if it is of layout version 1.
-    pub(crate) fn tail_bytes(&self) -> u32 {
+    pub fn tail_bytes(&self) -> u32 {
         self.tail_bytes
     }
 
     /// Ids of the files that this one was merged from. Files of layout version 1 don't say.
-    pub(crate) fn merged_from(&self) -> Result<Vec<String>> {
+    pub fn merged_from(&self) -> Result<Vec<String>> {
         self.file.index.merged_from()
     }
 
     /// The names that occur inside, read from the file; `None` if it is of layout version 1.
-    pub(crate) fn read_contents(&self) -> Result<Option<FileContents>> {
+    pub fn read_contents(&self) -> Result<Option<FileContents>> {
         if self.file_id.is_none() {
             return Ok(None);
         }
@@ -234,7 +234,7 @@ impl OpenFile {
     }
 
     /// The filter over trace ids, read from the file; `None` if it is of layout version 1.
-    pub(crate) fn read_filter(&self) -> Result<Option<TraceFilter>> {
+    pub fn read_filter(&self) -> Result<Option<TraceFilter>> {
         if self.file_id.is_none() {
             return Ok(None);
         }
@@ -245,13 +245,13 @@ impl OpenFile {
     }
 
     /// Bytes of the filter over trace ids; `None` if the file is of layout version 1.
-    pub(crate) fn filter_bytes(&self) -> Option<u32> {
+    pub fn filter_bytes(&self) -> Option<u32> {
         self.file_id.as_ref().map(|_| self.file.index.trace_filter().bytes)
     }
 
     /// Whether spans of a trace may be inside, from the page of the filter that says so: far less is read than the whole.
     /// `None` if the file is of an older layout version.
-    pub(crate) fn filter_may_contain(&self, trace: TraceId) -> Result<Option<bool>> {
+    pub fn filter_may_contain(&self, trace: TraceId) -> Result<Option<bool>> {
         if !self.file.index.has_filter_pages() {
             return Ok(None);
         }
@@ -297,12 +297,12 @@ impl OpenFile {
     }
 
     /// How many rows all row groups have.
-    pub(crate) fn rows(&self) -> u64 {
+    pub fn rows(&self) -> u64 {
         (0..self.row_groups()).map(|row_group| self.rows_of(row_group) as u64).sum()
     }
 
     /// About how many bytes a row takes while it is read into a span, in the row group where rows take most.
-    pub(crate) fn row_bytes(&self) -> u64 {
+    pub fn row_bytes(&self) -> u64 {
         let of_row_group = |row_group: usize| {
             let chunks = (0..self.file.index.leaves()).map(|leaf| self.file.index.chunk(row_group, leaf));
             let bytes = chunks.map(|chunk| chunk.uncompressed_bytes().max(chunk.text_bytes().unwrap_or(0)));
@@ -329,7 +329,7 @@ impl OpenFile {
     }
 
     /// The same of the file as a whole.
-    pub(crate) fn latest_end_of_all(&self) -> Option<i64> {
+    pub fn latest_end_of_all(&self) -> Option<i64> {
         (0..self.row_groups())
             .map(|row_group| self.latest_end(row_group))
             .try_fold(i64::MIN, |latest, end| Some(latest.max(end?)))

@@ -7,24 +7,24 @@ use tracehouse_model::{ContentHasher, CopyKey, ParentRow, Placer, Placing, Seede
 
 /// A span among several batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct RowRef {
-    pub(crate) batch: u32,
-    pub(crate) row: u32,
+pub struct RowRef {
+    pub batch: u32,
+    pub row: u32,
 }
 
 /// Spans in file order.
 #[derive(Default)]
-pub(crate) struct OrderedSpans {
-    pub(crate) rows: Vec<RowRef>,
+pub struct OrderedSpans {
+    pub rows: Vec<RowRef>,
     /// Rows at which a new trace begins, ending with the number of rows.
-    pub(crate) trace_starts: Vec<usize>,
+    pub trace_starts: Vec<usize>,
     /// Copies of spans that were left out.
-    pub(crate) duplicates: u64,
+    pub duplicates: u64,
 }
 
 impl OrderedSpans {
     /// Leaves out further copies.
-    pub(crate) fn leave_out(&mut self, is_copy: impl Fn(&RowRef) -> bool) {
+    pub fn leave_out(&mut self, is_copy: impl Fn(&RowRef) -> bool) {
         let mut rows = Vec::with_capacity(self.rows.len());
         for trace in 1..self.trace_starts.len() {
             let (begin, end) = (self.trace_starts[trace - 1], self.trace_starts[trace]);
@@ -41,7 +41,7 @@ impl OrderedSpans {
 }
 
 /// Sorts the given rows of the batches and drops copies ([`SpanBatch::is_copy`]). The first in the order of batches and rows stays.
-pub(crate) fn order_spans(batches: &[&SpanBatch], rows: impl Iterator<Item = RowRef>) -> OrderedSpans {
+pub fn order_spans(batches: &[&SpanBatch], rows: impl Iterator<Item = RowRef>) -> OrderedSpans {
     let mut keys: Vec<(u128, i64, RowRef)> = rows
         .map(|at| {
             let batch = batches[at.batch as usize];
@@ -74,7 +74,7 @@ pub(crate) fn order_spans(batches: &[&SpanBatch], rows: impl Iterator<Item = Row
 }
 
 /// The spans of one trace and start that were seen so far: a list for the usual few, tables for many. `B` holds a batch.
-pub(crate) struct SeenSpans<B> {
+pub struct SeenSpans<B> {
     list: Vec<(CopyKey, B, usize)>,
     /// Of each key the first span.
     first: SeededMap<CopyKey, (B, usize)>,
@@ -97,7 +97,7 @@ impl<B> Default for SeenSpans<B> {
 impl<B: Borrow<SpanBatch> + Clone> SeenSpans<B> {
     const LIST_MAX: usize = 48;
 
-    pub(crate) fn begin(&mut self) {
+    pub fn begin(&mut self) {
         self.list.clear();
         self.first.clear();
         self.others.clear();
@@ -105,7 +105,7 @@ impl<B: Borrow<SpanBatch> + Clone> SeenSpans<B> {
 
     /// Whether the span is new: no copy of one that was seen.
     #[inline]
-    pub(crate) fn insert(&mut self, batch: &B, row: usize) -> bool {
+    pub fn insert(&mut self, batch: &B, row: usize) -> bool {
         let spans: &SpanBatch = batch.borrow();
         let key = spans.copy_key(row);
         if self.first.is_empty() && self.list.len() < Self::LIST_MAX {

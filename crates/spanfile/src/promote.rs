@@ -10,7 +10,7 @@ use super::layout::{ColumnType, LAYOUT_VERSION, Layout, PromotedAttribute, can_b
 /// Counts how many spans carry each attribute, over many batches. Senders choose keys, so what is counted is bounded in bytes:
 /// rare ones are forgotten when there are too many.
 #[derive(Default)]
-pub(crate) struct AttributeCounts {
+pub struct AttributeCounts {
     span: Counts,
     resource: Counts,
     spans: u64,
@@ -54,7 +54,7 @@ const RESOURCE_KEYS: [&str; 9] = [
 ];
 
 impl AttributeCounts {
-    pub(crate) fn add_batch(&mut self, batch: &SpanBatch) {
+    pub fn add_batch(&mut self, batch: &SpanBatch) {
         self.spans += batch.len() as u64;
         let mut by_code: SeededMap<(u32, ValueTag), u64> = SeededMap::default();
         for row in 0..batch.len() {
@@ -73,7 +73,7 @@ impl AttributeCounts {
     }
 
     /// Adds what a file that is to be merged says of itself.
-    pub(crate) fn add_file(&mut self, contents: &FileContents, spans: u64) {
+    pub fn add_file(&mut self, contents: &FileContents, spans: u64) {
         self.spans = self.spans.saturating_add(spans);
         let of_file = [
             (&mut self.span, &contents.span_keys, NameList::SpanKeys),
@@ -85,7 +85,7 @@ impl AttributeCounts {
         }
     }
 
-    pub(crate) fn layout(&self) -> Layout {
+    pub fn layout(&self) -> Layout {
         let span_min = (self.spans / SPANS_PER_OCCURRENCE_MAX).max(OCCURRENCES_MIN.min(self.spans));
         Layout {
             version: LAYOUT_VERSION,

@@ -10,7 +10,6 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-use parquet::errors::ParquetError;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -20,7 +19,7 @@ const DEPTH_MAX: usize = 16;
 /// What stands where a file should.
 #[derive(Debug, thiserror::Error)]
 #[error("{what} stands there, and no file")]
-pub(crate) struct NoFile {
+pub struct NoFile {
     what: &'static str,
 }
 
@@ -32,19 +31,19 @@ impl NoFile {
 }
 
 /// Opens a file to read it.
-pub(crate) fn open_to_read(path: &Path) -> io::Result<File> {
+pub fn open_to_read(path: &Path) -> io::Result<File> {
     open_regular(path, OpenOptions::new().read(true))
 }
 
 /// Opens anew what was a file before, in one call of the system: many files are opened again and again. What may have been put
 /// in its place since then is told by [`what_reading_tells`].
-pub(crate) fn open_again(path: &Path) -> io::Result<File> {
+pub fn open_again(path: &Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|error| in_words(path, false, error))
 }
 
 /// An error of reading something that was opened as a file: what it is, if it is none.
-pub(crate) fn what_reading_tells(file: &File, error: io::Error) -> io::Error {
+pub fn what_reading_tells(file: &File, error: io::Error) -> io::Error {
     match file.metadata() {
         Ok(found) if !found.is_file() => NoFile::error(name_of(found.file_type())),
         _ => error,
@@ -57,7 +56,7 @@ pub fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> 
 }
 
 /// The same for a file that is newly made: what a link leads to is not touched.
-pub(crate) fn open_new(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+pub fn open_new(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     open_with(path, options, OFlags::NONBLOCK | OFlags::NOFOLLOW)
 }
 
@@ -76,12 +75,12 @@ fn in_words(path: &Path, links_are: bool, error: io::Error) -> io::Error {
 }
 
 /// What stands at a path, in words, if that is no file; `None` if a file is there or nothing.
-pub(crate) fn what_is_no_file(path: &Path) -> Option<&'static str> {
+pub fn what_is_no_file(path: &Path) -> Option<&'static str> {
     in_the_way(path, false)
 }
 
 /// The same for a folder.
-pub(crate) fn what_is_no_folder(path: &Path) -> Option<&'static str> {
+pub fn what_is_no_folder(path: &Path) -> Option<&'static str> {
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => None,
         Ok(found) if found.is_file() => Some("a file"),
@@ -113,10 +112,10 @@ fn name_of(kind: FileType) -> &'static str {
     }
 }
 
-/// Whether a file was not there when it was to be read: nothing, or something that is no file.
-pub fn is_absent(error: &ParquetError) -> bool {
-    let ParquetError::External(cause) = error else { return false };
-    let mut cause: Option<&(dyn Error + 'static)> = Some(&**cause);
+/// Whether an error, however deep others have wrapped it, is that a file was not there when it was to be read: nothing, or something
+/// that is no file.
+pub fn is_absent(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
     for _ in 0..DEPTH_MAX {
         let Some(error) = cause else { return false };
         if let Some(error) = error.downcast_ref::<io::Error>() {
@@ -177,7 +176,7 @@ mod tests {
             for error in openings {
                 let error = error.expect("it is no file");
                 assert_eq!(error.to_string(), format!("{words} stands there, and no file"), "{}", path.display());
-                assert!(is_absent(&ParquetError::from(error)));
+                assert!(is_absent(&io::Error::other(error)));
             }
             let again = open_again(&path).map(|opened| what_reading_tells(&opened, io::Error::from_raw_os_error(5)));
             assert_eq!(again.unwrap_or_else(|error| error).to_string(), format!("{words} stands there, and no file"));
@@ -213,10 +212,10 @@ mod tests {
     #[test]
     fn what_is_not_there_is_absent_and_what_cannot_be_read_is_not() {
         let nothing = open_to_read(Path::new("/nowhere/at/all")).expect_err("there is nothing");
-        let wrapped = io::Error::other(ParquetError::from(nothing));
-        assert!(is_absent(&ParquetError::from(wrapped)));
-        assert!(!is_absent(&ParquetError::from(io::Error::from_raw_os_error(5))));
-        assert!(!is_absent(&ParquetError::General("something".into())));
+        let wrapped = io::Error::other(io::Error::other(nothing));
+        assert!(is_absent(&wrapped));
+        assert!(!is_absent(&io::Error::other(io::Error::from_raw_os_error(5))));
+        assert!(!is_absent(&std::fmt::Error));
         assert_eq!(what_is_no_file(Path::new("/nowhere/at/all")), None);
         assert_eq!(what_is_no_folder(Path::new("/nowhere/at/all")), None);
     }

@@ -24,14 +24,14 @@ use super::summary::{Summary, WrittenFile};
 use super::trace_filter::FilterPages;
 
 /// Rows of a row group: large enough for dictionaries to pay, small enough to hold in memory.
-pub(crate) const ROWS_PER_ROW_GROUP: usize = 128 * 1024;
+pub const ROWS_PER_ROW_GROUP: usize = 128 * 1024;
 
 /// Of the names of a file, which are small and read often.
 const NAMES_ZSTD_LEVEL: i32 = 1;
 
 /// How hard a file is packed.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Packing {
+pub struct Packing {
     pub(crate) zstd_level: i32,
     /// How much larger than [`super::chunk::PAGE_BYTES`] pages are: fewer pages are faster to write, slower to look up in.
     pub(crate) page_scale: f64,
@@ -39,22 +39,22 @@ pub(crate) struct Packing {
 
 impl Packing {
     /// For files that compaction will soon write again.
-    pub(crate) const FLUSH: Packing = Packing { zstd_level: 1, page_scale: 4.0 };
-    pub(crate) const COMPACTED: Packing = Packing { zstd_level: 3, page_scale: 1.0 };
+    pub const FLUSH: Packing = Packing { zstd_level: 1, page_scale: 4.0 };
+    pub const COMPACTED: Packing = Packing { zstd_level: 3, page_scale: 1.0 };
 }
 
 /// Which file is written.
-pub(crate) struct FileIdentity<'a> {
+pub struct FileIdentity<'a> {
     /// Stands in its seal.
-    pub(crate) id: &'a str,
+    pub id: &'a str,
     /// Whose spans it holds.
-    pub(crate) tenant: &'a str,
+    pub tenant: &'a str,
     /// Ids of the files whose spans it takes over.
-    pub(crate) merged_from: Vec<String>,
+    pub merged_from: Vec<String>,
 }
 
 /// Writes one file. Rows come in file order: by trace id, then start.
-pub(crate) struct SpanFileWriter<W: Write + Send> {
+pub struct SpanFileWriter<W: Write + Send> {
     file: SerializedFileWriter<SealingSink<W>>,
     descriptor: SchemaDescriptor,
     layout: Layout,
@@ -67,13 +67,13 @@ pub(crate) struct SpanFileWriter<W: Write + Send> {
 }
 
 /// Batches whose strings were merged into one table: `remaps[batch][code in the batch] = code in the table`.
-pub(crate) struct MergedStrings {
+pub struct MergedStrings {
     pub(crate) table: StringTable,
     pub(crate) remaps: Vec<Vec<StringCode>>,
 }
 
 impl MergedStrings {
-    pub(crate) fn of(batches: &[&SpanBatch]) -> Self {
+    pub fn of(batches: &[&SpanBatch]) -> Self {
         let mut table = StringTable::new();
         let remaps = batches.iter().map(|batch| batch.strings.iter().map(|text| table.intern(text)).collect());
         let remaps = remaps.collect();
@@ -115,7 +115,7 @@ impl Group<'_> {
 }
 
 impl<W: Write + Send> SpanFileWriter<W> {
-    pub(crate) fn new(sink: W, layout: Layout, packing: Packing, identity: FileIdentity<'_>) -> Result<Self> {
+    pub fn new(sink: W, layout: Layout, packing: Packing, identity: FileIdentity<'_>) -> Result<Self> {
         let FileIdentity { id, tenant, merged_from } = identity;
         let schema = layout.schema()?;
         let layout_json = serde_json::to_string(&layout).map_err(|error| ParquetError::External(Box::new(error)))?;
@@ -138,7 +138,7 @@ impl<W: Write + Send> SpanFileWriter<W> {
     }
 
     /// Writes rows of the batches as one row group. `strings` must have been merged from the same batches.
-    pub(crate) fn write_row_group(
+    pub fn write_row_group(
         &mut self,
         batches: &[&SpanBatch],
         rows: &[RowRef],
@@ -181,7 +181,7 @@ impl<W: Write + Send> SpanFileWriter<W> {
     }
 
     /// Writes the sections and the sealed footer; returns the sink and what the catalogue needs to know.
-    pub(crate) fn finish(mut self, counts: &AttributeCounts) -> Result<(W, WrittenFile)> {
+    pub fn finish(mut self, counts: &AttributeCounts) -> Result<(W, WrittenFile)> {
         let mut written = std::mem::take(&mut self.summary).finish(counts);
         let names = serde_json::to_vec(&written.contents).map_err(|error| ParquetError::External(Box::new(error)))?;
         let names = zstd::bulk::compress(&names, NAMES_ZSTD_LEVEL)?;

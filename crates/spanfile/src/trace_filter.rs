@@ -9,7 +9,7 @@ use std::ops::Range;
 use tracehouse_model::TraceId;
 
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct TraceFilter {
+pub struct TraceFilter {
     blocks: Vec<[u32; 8]>,
 }
 
@@ -32,12 +32,12 @@ impl TraceFilter {
         filter
     }
 
-    pub(crate) fn may_contain(&self, trace: TraceId) -> bool {
+    pub fn may_contain(&self, trace: TraceId) -> bool {
         let hash = trace.hash64();
         is_in_block(hash, &self.blocks[self.block_of(hash)])
     }
 
-    pub(crate) fn memory_bytes(&self) -> usize {
+    pub fn memory_bytes(&self) -> usize {
         self.blocks.capacity() * size_of::<[u32; 8]>()
     }
 
@@ -48,7 +48,7 @@ impl TraceFilter {
     /// From its blocks one after the other, as files of layout version 2 have them, and the catalogue for those of
     /// version 1. `None` if the bytes are
     /// not a filter.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         if bytes.is_empty() || !bytes.len().is_multiple_of(32) {
             return None;
         }

@@ -12,13 +12,13 @@ use super::{
 };
 
 /// See the module's documentation.
-pub(in crate::file) struct PackedIndex(Box<[u8]>);
+pub(crate) struct PackedIndex(Box<[u8]>);
 
 /// Where the sections stand in the head.
 const SECTIONS: std::ops::Range<usize> = 8 + 4 * COUNTS..HEAD_BYTES;
 
 impl PackedIndex {
-    pub(in crate::file) fn of(index: &FileIndex) -> Self {
+    pub(crate) fn of(index: &FileIndex) -> Self {
         let bytes = &index.bytes;
         let mut out = Vec::with_capacity(bytes.len() / 2);
         let counts = [index.row_groups(), index.leaves, index.pages.len() / PAGE_BYTES];
@@ -50,11 +50,11 @@ impl PackedIndex {
         Self(out.into())
     }
 
-    pub(in crate::file) fn memory_bytes(&self) -> usize {
+    pub(crate) fn memory_bytes(&self) -> usize {
         self.0.len()
     }
 
-    pub(in crate::file) fn unpack(&self) -> FileIndex {
+    pub(crate) fn unpack(&self) -> FileIndex {
         let mut packed = Packed(&self.0);
         let [row_groups, leaves, pages, trace_ranges, texts, merged_from, flags] =
             std::array::from_fn(|_| packed.next() as u32);

@@ -1,0 +1,273 @@
+//! Sums, averages and variances of doubles over frames that move on. DataFusion takes away what leaves a frame, which leaves the error of
+//! what was large, and what is no number for ever. Here nothing is taken away: a frame is two stacks, of which one has the moments of
+//! all that is left of it ready, as a queue with a minimum is made.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, FieldRef, Float64Type};
+use datafusion::common::{Result, ScalarValue, exec_err};
+use datafusion::functions_aggregate::average::avg_udaf;
+use datafusion::functions_aggregate::stddev::{stddev_pop_udaf, stddev_udaf};
+use datafusion::functions_aggregate::variance::{var_pop_udaf, var_samp_udaf};
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::AggregateOrderSensitivity;
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, GroupsAccumulator, ReversedUDAF, SetMonotonicity,
+    Signature,
+};
+
+/// Functions that differ from DataFusion's over frames alone, to take their place.
+pub(crate) fn framed() -> [AggregateUDF; 5] {
+    let functions = [
+        (avg_udaf(), Figure::Average),
+        (var_samp_udaf(), Figure::Variance { of_sample: true, root: false }),
+        (var_pop_udaf(), Figure::Variance { of_sample: false, root: false }),
+        (stddev_udaf(), Figure::Variance { of_sample: true, root: true }),
+        (stddev_pop_udaf(), Figure::Variance { of_sample: false, root: true }),
+    ];
+    functions.map(|(original, figure)| AggregateUDF::from(Framed { original, figure }))
+}
+
+/// What is worked out of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Figure {
+    Sum,
+    Average,
+    Variance { of_sample: bool, root: bool },
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Framed {
+    original: Arc<AggregateUDF>,
+    figure: Figure,
+}
+
+impl Framed {
+    fn original(&self) -> &dyn AggregateUDFImpl {
+        &**self.original.inner()
+    }
+}
+
+impl AggregateUDFImpl for Framed {
+    fn name(&self) -> &str {
+        self.original.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.original.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.original.signature()
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        self.original().return_type(arguments)
+    }
+
+    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+        self.original().coerce_types(arguments)
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        self.original().accumulator(args)
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        self.original().state_fields(args)
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
+        self.original().groups_accumulator_supported(args)
+    }
+
+    fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
+        self.original().create_groups_accumulator(args)
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        if args.return_field.data_type().is_floating() {
+            return Ok(Box::new(Frame::new(self.figure)));
+        }
+        self.original().create_sliding_accumulator(args)
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        self.original().order_sensitivity()
+    }
+
+    fn reverse_expr(&self) -> ReversedUDAF {
+        self.original().reverse_expr()
+    }
+
+    fn set_monotonicity(&self, data_type: &DataType) -> SetMonotonicity {
+        self.original().set_monotonicity(data_type)
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.original().documentation()
+    }
+}
+
+/// Number, sum, mean and squared distances from it, of values that are put together as Chan, Golub and LeVeque do (1979).
+#[derive(Debug, Clone, Copy, Default)]
+struct Moments {
+    count: f64,
+    sum: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Moments {
+    fn of(value: f64) -> Self {
+        Self { count: 1.0, sum: value, mean: value, squares: 0.0 }
+    }
+
+    fn and(self, other: Self) -> Self {
+        if self.count == 0.0 || other.count == 0.0 {
+            return if self.count == 0.0 { other } else { self };
+        }
+        let (count, apart) = (self.count + other.count, other.mean - self.mean);
+        Self {
+            count,
+            sum: self.sum + other.sum,
+            mean: self.mean + apart * other.count / count,
+            squares: self.squares + other.squares + apart * apart * self.count * other.count / count,
+        }
+    }
+}
+
+/// A frame: what came in since the last turn, and of what came before, for each value the moments of it and all after it.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    figure: Figure,
+    left: Vec<Moments>,
+    new: Vec<f64>,
+    of_new: Moments,
+}
+
+impl Frame {
+    pub(crate) fn new(figure: Figure) -> Self {
+        Self { figure, left: Vec::new(), new: Vec::new(), of_new: Moments::default() }
+    }
+
+    fn push(&mut self, value: f64) {
+        self.new.push(value);
+        self.of_new = self.of_new.and(Moments::of(value));
+    }
+
+    fn pop(&mut self) {
+        if self.left.is_empty() {
+            self.of_new = Moments::default();
+            let mut after = Moments::default();
+            for value in self.new.drain(..).rev() {
+                after = Moments::of(value).and(after);
+                self.left.push(after);
+            }
+        }
+        self.left.pop();
+    }
+
+    fn figure(&self) -> Option<f64> {
+        let all = self.left.last().copied().unwrap_or_default().and(self.of_new);
+        match self.figure {
+            _ if all.count == 0.0 => None,
+            Figure::Sum => Some(all.sum),
+            Figure::Average => Some(all.sum / all.count),
+            Figure::Variance { of_sample, root } => {
+                let divisor = if of_sample { all.count - 1.0 } else { all.count };
+                let variance = (divisor > 0.0).then_some(all.squares / divisor);
+                if root { variance.map(f64::sqrt) } else { variance }
+            }
+        }
+    }
+}
+
+fn doubles(values: &[ArrayRef]) -> Result<ArrayRef> {
+    match values {
+        [values] => Ok(cast(values, &DataType::Float64)?),
+        _ => exec_err!("the function takes one argument"),
+    }
+}
+
+impl Accumulator for Frame {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        doubles(values)?.as_primitive::<Float64Type>().iter().flatten().for_each(|value| self.push(value));
+        Ok(())
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let values = doubles(values)?;
+        (values.null_count()..values.len()).for_each(|_| self.pop());
+        Ok(())
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        Ok(ScalarValue::Float64(self.figure()))
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.left.capacity() * size_of::<Moments>() + self.new.capacity() * size_of::<f64>()
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        exec_err!("a frame is not divided")
+    }
+
+    fn merge_batch(&mut self, _: &[ArrayRef]) -> Result<()> {
+        exec_err!("a frame is not divided")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Against each frame worked out by itself.
+    #[test]
+    fn a_frame_is_what_is_in_it() {
+        let values = [1e300, 1.0, 2.0, 3.0, f64::INFINITY, 4.0, f64::NAN, 5.0, 6.5, 1e16, 1.0, 2.0, 3.0, 3.0, -7.0];
+        for width in 1..6 {
+            for figure in [
+                Figure::Sum,
+                Figure::Average,
+                Figure::Variance { of_sample: true, root: true },
+                Figure::Variance { of_sample: false, root: false },
+            ] {
+                let mut frame = Frame::new(figure);
+                for at in 0..values.len() {
+                    frame.push(values[at]);
+                    if at >= width {
+                        frame.pop();
+                    }
+                    let inside = &values[at.saturating_sub(width - 1)..=at];
+                    let (count, sum) = (inside.len() as f64, inside.iter().sum::<f64>());
+                    let mean = sum / count;
+                    let squares: f64 = inside.iter().map(|value| (value - mean).powi(2)).sum();
+                    let expected = match figure {
+                        Figure::Sum => Some(sum),
+                        Figure::Average => Some(mean),
+                        Figure::Variance { of_sample: true, .. } if count < 2.0 => None,
+                        Figure::Variance { of_sample: true, .. } => Some((squares / (count - 1.0)).sqrt()),
+                        Figure::Variance { of_sample: false, .. } => Some(squares / count),
+                    };
+                    let found = frame.figure();
+                    let same = match (found, expected) {
+                        (Some(found), Some(expected)) if expected.is_finite() => {
+                            (found - expected).abs() <= 1e-9 * expected.abs()
+                        }
+                        (Some(found), Some(expected)) => found == expected || !found.is_finite(),
+                        (found, expected) => found == expected,
+                    };
+                    assert!(same, "{figure:?} of {inside:?}: {found:?}, {expected:?}");
+                }
+            }
+        }
+    }
+}
