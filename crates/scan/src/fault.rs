@@ -7,12 +7,11 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::buffer::BooleanBuffer;
 use parquet::errors::ParquetError;
-use tracehouse_model::{SpanBatch, TraceId};
-use tracehouse_store::SpanFile;
-
 use tracehouse_disk::is_absent;
 use tracehouse_memory::OutOfMemory;
+use tracehouse_model::{SpanBatch, TraceId};
 use tracehouse_spanfile::{FileContents, OpenFile, Projection, is_damage};
+use tracehouse_store::SpanFile;
 
 /// Why a piece of work on a file was not done.
 #[derive(Debug, thiserror::Error)]
