@@ -1,5 +1,6 @@
 //! Which traces have a span that satisfies a condition, from columns alone where they decide.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, AsArray, BooleanBufferBuilder};
@@ -7,7 +8,7 @@ use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Int64Type, TimestampNanosecondType};
 use parquet::errors::Result;
 use tracehouse_model::{SeededMap, SeededSet, SpanBatch, TraceId};
-use tracehouse_scan::{Bounds, ReadRows, RowGroup, Window, contents_of};
+use tracehouse_scan::{Bounds, ReadRows, RowGroup, Window, contents_of, may_contain};
 use tracehouse_store::{Snapshot, SpanFile};
 
 use crate::column_eval::{ColumnFilter, columns_of, file_may_match};
@@ -223,15 +224,26 @@ pub(crate) struct Beside<'a> {
     driver: &'a TraceDriver,
     /// For each condition, the numbers of the files that may have such spans, once it was asked for.
     files: Vec<OnceLock<Vec<usize>>>,
+    /// For how many traces files were looked through.
+    asked: AtomicUsize,
 }
+
+/// What all files say of their contents is read, where it isn't known yet, if so many traces are in question, or a share of all files
+/// is looked at anyway: one in so many.
+const TRACES_OF_ALL_FILES: usize = 256;
+const SHARE_OF_ALL_FILES: usize = 4;
 
 impl<'a> Beside<'a> {
     pub(crate) fn new(question: Question<'a>, whereabouts: &'a Whereabouts<'a>, driver: &'a TraceDriver) -> Self {
-        Self { question, whereabouts, driver, files: driver.has.iter().map(|_| OnceLock::new()).collect() }
+        let files = driver.has.iter().map(|_| OnceLock::new()).collect();
+        Self { question, whereabouts, driver, files, asked: AtomicUsize::new(0) }
     }
 
-    /// Whether no trace at all has what one of the conditions asks for.
-    pub(crate) fn rules_out_all(&self) -> bool {
+    /// Whether no trace at all has what one of the conditions asks for, if that is worth finding out for so many files.
+    pub(crate) fn rules_out_all(&self, files: usize) -> bool {
+        if files * SHARE_OF_ALL_FILES < self.question.snapshot.files.len() {
+            return false;
+        }
         let has_not = |(number, has): (usize, &AtLeast)| {
             self.files_of(number).is_empty() && !self.question.bounds.exceeded() && {
                 let mut any = false;
@@ -275,23 +287,31 @@ impl<'a> Beside<'a> {
 
     fn in_files(&self, trace: TraceId, lacks: Lacks, except: Option<&SpanFile>, many: bool) -> bool {
         let Question { snapshot, bounds, .. } = self.question;
+        let all = 0..snapshot.files.len();
         // After the end of the time nothing of this counts.
         bounds.exceeded()
             || match lacks {
-                Lacks::Length => self.whereabouts.in_any(trace, 0..snapshot.files.len(), except, many),
-                Lacks::Spans(number) => {
+                Lacks::Length => self.whereabouts.in_any(trace, all, except, many),
+                Lacks::Spans(number) if self.asked.fetch_add(1, Ordering::Relaxed) >= TRACES_OF_ALL_FILES => {
                     self.whereabouts.in_any(trace, self.files_of(number).iter().copied(), except, many)
+                }
+                Lacks::Spans(number) => {
+                    let holding = all.filter(|&file| may_contain(&snapshot.files[file], trace));
+                    let possible = holding.filter(|&file| self.may_have(number, &snapshot.files[file]));
+                    self.whereabouts.in_any(trace, possible, except, many)
                 }
             }
     }
 
+    fn may_have(&self, condition: usize, file: &Arc<SpanFile>) -> bool {
+        let condition = &self.driver.has[condition].condition;
+        self.question.bounds.exceeded() || file_may_match(condition, file, &contents_of(file))
+    }
+
     fn files_of(&self, condition: usize) -> &[usize] {
         self.files[condition].get_or_init(|| {
-            let Question { snapshot, bounds, .. } = self.question;
-            let condition = &self.driver.has[condition].condition;
-            let may = |file: &Arc<SpanFile>| bounds.exceeded() || file_may_match(condition, file, &contents_of(file));
-            let files = snapshot.files.iter().enumerate();
-            files.filter(|(_, file)| may(file)).map(|(number, _)| number).collect()
+            let files = self.question.snapshot.files.iter().enumerate();
+            files.filter(|(_, file)| self.may_have(condition, file)).map(|(number, _)| number).collect()
         })
     }
 

@@ -101,12 +101,15 @@ impl Search<'_> {
         }
         self.beside.keep_possible(&mut candidates);
         let files = self.scan.files(snapshot);
-        let ruled_out = self.beside.rules_out_all();
+        let mut ruled_out = false;
         self.answer.inspected.files_total = files.len() as u64;
         for file in files {
             self.settle(&mut candidates, file.record.start_max);
             if self.is_done(file.record.start_max) {
                 break;
+            }
+            if self.answer.inspected.files == FILES_OF_SHORT_SEARCH {
+                ruled_out = self.beside.rules_out_all(self.answer.inspected.files_total as usize);
             }
             self.answer.inspected.files += 1;
             if !ruled_out {

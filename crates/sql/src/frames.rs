@@ -122,7 +122,8 @@ struct Moments {
 
 impl Moments {
     fn of(value: f64) -> Self {
-        Self { count: 1.0, sum: value, mean: value, squares: 0.0 }
+        // Of what is infinite or no number there is no variance.
+        Self { count: 1.0, sum: value, mean: value, squares: value - value }
     }
 
     fn and(self, other: Self) -> Self {

@@ -142,7 +142,7 @@ async fn search() {
             Condition::Service("cart".to_owned()),
             Condition::Operation("x".to_owned()),
             Condition::DurationMin(1_000_000),
-            Condition::DurationMax(2_000_000_000),
+            Condition::DurationMax(2_000_000_999),
             tag_condition(&[Condition::Status(status::ERROR)], &PLACES, "error", "true"),
             tag_condition(&[], &PLACES, "http.route", "/cart"),
             tag_condition(&[Condition::Kind(kind::SERVER)], &PLACES, "span.kind", "server"),

@@ -58,7 +58,7 @@ fn assert_asked(fake: &Fake) {
         Condition::Service("cart".to_owned()),
         Condition::Operation("GET /".to_owned()),
         Condition::DurationMin(1_000_000),
-        Condition::DurationMax(2 * SECOND),
+        Condition::DurationMax(2 * SECOND + 999),
         tag_condition(&[Condition::Status(status::ERROR)], &PLACES, "error", "true"),
         tag_condition(&[], &PLACES, "http.route", "/cart"),
     ];

@@ -102,7 +102,7 @@ impl WholeTraces<'_> {
         snapshot.hot.iter().for_each(|hot| scan.look_at_memory(&hot.spans, &mut in_memory));
         let beside = Beside::new(self.question, whereabouts, &drivers.trace);
         beside.keep_possible(&mut in_memory);
-        let ruled_out = if beside.rules_out_all() { files.len() } else { 0 };
+        let ruled_out = if beside.rules_out_all(files.len()) { files.len() } else { 0 };
         met.inspected.files += ruled_out as u64;
         let files = &files[ruled_out..];
         let in_memory = in_memory.take_newer_than(i64::MIN);
