@@ -68,7 +68,7 @@ const CASES: &[(&str, Result<&[&str], &str>)] = &[
     ("SELECT -x, -(-x), - x + 1 FROM (VALUES (5), (NULL)) t(x) ORDER BY -x", Ok(&["-5 | 5 | -4", "- | - | -"])),
     ("SELECT -2.5, -(1), sum(-x) FROM (VALUES (5), (7)) t(x) GROUP BY 1 HAVING sum(-x) < 0", Ok(&["-2.5 | -1 | -12"])),
     ("SELECT count(*) FROM spans WHERE start_time > now() - interval '400 days'", Ok(&["0"])),
-    ("SELECT -'a'", Err("CAST it to a number")),
+    ("SELECT -'a'", Err("only supports signed numeric")),
     (
         "SELECT sum(x) OVER w, avg(x) OVER w, stddev(x) OVER w FROM (VALUES (1, 1e16), (2, 1.0), (3, 2.0), (4, 3.0), (5, NULL)) t(o, x) \
          WINDOW w AS (ORDER BY o ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) ORDER BY o OFFSET 2",
