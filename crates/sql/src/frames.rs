@@ -123,7 +123,8 @@ struct Moments {
 impl Moments {
     fn of(value: f64) -> Self {
         // Of what is infinite or no number there is no variance.
-        Self { count: 1.0, sum: value, mean: value, squares: value - value }
+        let squares = if value.is_finite() { 0.0 } else { f64::NAN };
+        Self { count: 1.0, sum: value, mean: value, squares }
     }
 
     fn and(self, other: Self) -> Self {
