@@ -23,6 +23,9 @@ use crate::whereabouts::Whereabouts;
 /// Rows are looked at one by one, if they must be, in blocks of so many.
 const ROWS_PER_CHECK: usize = 4096;
 
+/// Matches are few if they are one row in so many.
+const SHARE_OF_FEW: usize = 32;
+
 /// Traces with a matching span, each with the start of its newest one.
 #[derive(Default)]
 pub(crate) struct Candidates {
@@ -88,17 +91,21 @@ impl Scan<'_> {
     }
 
     /// The traces with matching spans in a row group, each with the start of its newest match. Left out are those that lack
-    /// something that the driver of traces asks for, and can't have it `elsewhere`.
+    /// something that the driver of traces asks for, and can't have it `elsewhere`; none of those, if matches are few and `many` others
+    /// are not looked for: who puts few traces together sees that sooner.
     pub(crate) fn traces_in_row_group(
         &self,
         row_group: RowGroup<'_>,
         driver: &TraceDriver,
+        many: bool,
         elsewhere: impl Fn(TraceId, Lacks) -> bool,
     ) -> Result<Vec<(TraceId, i64)>> {
         let matching = self.matching_rows(row_group)?;
         if matching.count_set_bits() == 0 {
             return Ok(Vec::new());
         }
+        let are_few = !many && matching.count_set_bits() <= matching.len() / SHARE_OF_FEW;
+        let driver = if are_few { &TraceDriver::NONE } else { driver };
         let runs = self.runs(row_group, driver, &matching)?;
         // A trace at an edge may go on in the next row group.
         let last = runs.len().saturating_sub(1);

@@ -59,6 +59,9 @@ impl Drivers {
 }
 
 impl TraceDriver {
+    /// Rules nothing out.
+    pub(crate) const NONE: Self = Self { duration_nanos_min: i64::MIN, has: Vec::new() };
+
     pub(crate) fn asks_for_length(&self) -> bool {
         self.duration_nanos_min > 0
     }

@@ -178,7 +178,7 @@ impl Search<'_> {
         let many = self.answer.inspected.files > FILES_OF_SHORT_SEARCH;
         let (found, done) = each_row_group(bounds, reach, &[file], Vec::new, |piece, found: &mut Vec<_>| {
             let elsewhere = |trace, lacks| self.beside.elsewhere(trace, lacks, file, many);
-            found.extend(scan.traces_in_row_group(piece.rows(bounds), self.trace, elsewhere)?);
+            found.extend(scan.traces_in_row_group(piece.rows(bounds), self.trace, many, elsewhere)?);
             Ok(())
         });
         self.answer.inspected.spans += done.rows;

@@ -119,7 +119,7 @@ impl WholeTraces<'_> {
         }
         let (found, done) = each_row_group(bounds, reach, files, Vec::new, |piece, own: &mut Vec<(u32, TraceId)>| {
             let elsewhere = |trace, lacks| beside.elsewhere(trace, lacks, piece.file, true);
-            let matches = scan.traces_in_row_group(piece.rows(bounds), &drivers.trace, elsewhere)?;
+            let matches = scan.traces_in_row_group(piece.rows(bounds), &drivers.trace, true, elsewhere)?;
             if hold(matches.len()) {
                 own.extend(matches.into_iter().map(|(trace, _)| (piece.number, trace)));
             }
