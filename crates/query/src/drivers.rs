@@ -41,18 +41,24 @@ pub(crate) struct AtLeast<C = Expression> {
 
 /// Of what is known beyond this, nothing is made use of: each condition costs a look at its columns.
 const CONDITIONS_MAX: usize = 4;
+/// Nor of what would have more regular expressions compiled than a query may have.
+const PATTERNS_MAX: usize = 16;
 
 impl Drivers {
     pub(crate) fn of(pipeline: &Pipeline) -> Result<Self, QueryError> {
         let known = Known::of_stages(&pipeline.stages);
         let span = known.answered.as_ref().map_or_else(|| Ok(Expression::always()), Expression::of)?;
-        let compiled = known
-            .has
-            .iter()
-            .map(|AtLeast { spans, condition }| Ok(AtLeast { spans: *spans, condition: Expression::of(condition)? }));
-        let mut has: Vec<AtLeast> = compiled.collect::<Result<_, QueryError>>()?;
-        // One such span is what the trace was found by.
-        has.retain(|has| has.spans > 1 || has.condition.text != span.text);
+        let mut has: Vec<AtLeast> = Vec::new();
+        let mut patterns = 0;
+        for AtLeast { spans, condition } in &known.has {
+            let text = condition.to_string();
+            // One such span is what the trace was found by.
+            let is_new = (*spans > 1 || text != span.text) && has.iter().all(|known| known.condition.text != text);
+            patterns += text.matches("=~").count() + text.matches("!~").count();
+            if is_new && patterns <= PATTERNS_MAX {
+                has.push(AtLeast { spans: *spans, condition: Expression::of(condition)? });
+            }
+        }
         has.truncate(CONDITIONS_MAX);
         Ok(Self { span, trace: TraceDriver { duration_nanos_min: known.duration_min, has } })
     }
@@ -156,7 +162,9 @@ impl Known {
     /// Of the trace, what both say.
     fn both(self, other: Self) -> Self {
         let duration_min = self.duration_min.max(other.duration_min);
-        Self { answered: None, duration_min, has: [self.has, other.has].concat() }
+        let mut has = [self.has, other.has].concat();
+        has.truncate(CONDITIONS_MAX);
+        Self { answered: None, duration_min, has }
     }
 
     /// Spans of either, in a trace of which one of both is true.

@@ -3,11 +3,12 @@
 //! all that is left of it ready, as a queue with a minimum is made.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, FieldRef, Float64Type};
-use datafusion::common::{Result, ScalarValue, exec_err};
+use datafusion::common::{Result, ScalarValue, exec_err, resources_err};
 use datafusion::functions_aggregate::average::avg_udaf;
 use datafusion::functions_aggregate::stddev::{stddev_pop_udaf, stddev_udaf};
 use datafusion::functions_aggregate::variance::{var_pop_udaf, var_samp_udaf};
@@ -141,6 +142,10 @@ impl Moments {
     }
 }
 
+/// Values in the frames of all statements, of up to 32 bytes each: nobody else counts what frames take.
+static VALUES: AtomicUsize = AtomicUsize::new(0);
+const VALUES_MAX: usize = 1 << 22;
+
 /// A frame: what came in since the last turn, and of what came before, for each value the moments of it and all after it.
 #[derive(Debug)]
 pub(crate) struct Frame {
@@ -148,11 +153,13 @@ pub(crate) struct Frame {
     left: Vec<Moments>,
     new: Vec<f64>,
     of_new: Moments,
+    /// How many of [`VALUES`] are its own.
+    counted: usize,
 }
 
 impl Frame {
     pub(crate) fn new(figure: Figure) -> Self {
-        Self { figure, left: Vec::new(), new: Vec::new(), of_new: Moments::default() }
+        Self { figure, left: Vec::new(), new: Vec::new(), of_new: Moments::default(), counted: 0 }
     }
 
     fn push(&mut self, value: f64) {
@@ -194,15 +201,32 @@ fn doubles(values: &[ArrayRef]) -> Result<ArrayRef> {
     }
 }
 
+impl Drop for Frame {
+    fn drop(&mut self) {
+        VALUES.fetch_sub(self.counted, Ordering::Relaxed);
+    }
+}
+
 impl Accumulator for Frame {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        doubles(values)?.as_primitive::<Float64Type>().iter().flatten().for_each(|value| self.push(value));
+        let values = doubles(values)?;
+        let more = values.len() - values.null_count();
+        self.counted += more;
+        if VALUES.fetch_add(more, Ordering::Relaxed) + more > VALUES_MAX {
+            return resources_err!(
+                "the moving frames of all statements hold more than {VALUES_MAX} values; ask for narrower ones, or GROUP BY"
+            );
+        }
+        values.as_primitive::<Float64Type>().iter().flatten().for_each(|value| self.push(value));
         Ok(())
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let values = doubles(values)?;
-        (values.null_count()..values.len()).for_each(|_| self.pop());
+        let fewer = (values.len() - values.null_count()).min(self.counted);
+        self.counted -= fewer;
+        VALUES.fetch_sub(fewer, Ordering::Relaxed);
+        (0..fewer).for_each(|_| self.pop());
         Ok(())
     }
 

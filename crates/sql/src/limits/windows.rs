@@ -5,7 +5,7 @@ use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, WindowFrameBound, WindowFunctionDefinition};
 
-/// Aggregates whose state has a fixed size. Those that gather values would give all of them anew for each row.
+/// Aggregates whose state has a fixed size, or is bounded by `frames`. Those that gather values would give all of them anew for each row.
 const AGGREGATES: [&str; 11] =
     ["count", "sum", "avg", "min", "max", "stddev", "stddev_pop", "var", "var_pop", "bool_and", "bool_or"];
 
@@ -31,12 +31,12 @@ fn is_beyond_all_rows(bound: &WindowFrameBound) -> bool {
 }
 
 fn check(call: &WindowFunction) -> Result<()> {
-    let WindowFunctionDefinition::AggregateUDF(aggregate) = &call.fun else { return Ok(()) };
-    let name = aggregate.name();
     let frame = &call.params.window_frame;
     if [&frame.start_bound, &frame.end_bound].into_iter().any(is_beyond_all_rows) {
         return plan_err!("a frame of so many rows goes to the end; write UNBOUNDED PRECEDING or UNBOUNDED FOLLOWING");
     }
+    let WindowFunctionDefinition::AggregateUDF(aggregate) = &call.fun else { return Ok(()) };
+    let name = aggregate.name();
     if call.params.distinct || !AGGREGATES.contains(&name) {
         let distinct = if call.params.distinct { " of DISTINCT values" } else { "" };
         return plan_err!(

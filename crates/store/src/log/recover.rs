@@ -19,6 +19,7 @@ use super::{DurableBatch, Positions};
 const COPY_OF_SEGMENT: &str = ".wal";
 /// Copies of damaged segments take at most so much; the oldest go first.
 const DAMAGED_BYTES_MAX: u64 = 1 << 30;
+const COPIES_OF_SEGMENT_MAX: usize = 100;
 /// Copies are compared in pieces of so much.
 const COMPARED_BYTES: usize = 1 << 16;
 /// So many zeros in a row are not written to a copy.
@@ -337,13 +338,13 @@ impl<Replay: FnMut(DurableBatch, &Recovered)> Recovery<'_, Replay> {
             self.disk.sync_folder(self.folder)?;
         }
         let end = part.end.min(part.start + DAMAGED_BYTES_MAX);
-        self.make_room_aside(&folder, end - part.start)?;
         let failed = |source| DiskError { action: "reading", path: path.to_owned(), source };
         let (copy, is_there) = name_of_copy(&folder, path, segment, &(part.start..end)).map_err(failed)?;
         if is_there {
             self.recovered.kept_aside.push(copy);
             return Ok(());
         }
+        self.make_room_aside(&folder, end - part.start)?;
         let mut file = self.disk.create_file(&copy)?;
         let mut place = part.start;
         while place < end {
@@ -404,7 +405,7 @@ fn name_of_copy(folder: &Path, path: &Path, segment: &mut Pieces, part: &Range<u
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let mut copy = folder.join(&*name);
     let mut number = 1;
-    loop {
+    while number <= COPIES_OF_SEGMENT_MAX {
         match held_by(&copy, segment, part)? {
             Held::Whole => return Ok((copy, true)),
             Held::Beginning => return Ok((copy, false)),
@@ -412,6 +413,8 @@ fn name_of_copy(folder: &Path, path: &Path, segment: &mut Pieces, part: &Range<u
         }
         copy = folder.join(format!("{name}.copy-{number}"));
     }
+    let advice = format!("there are {COPIES_OF_SEGMENT_MAX} copies of {name} in {}; take them away", folder.display());
+    Err(io::Error::other(advice))
 }
 
 /// What a copy holds of a part of a segment.
@@ -426,7 +429,11 @@ fn held_by(copy: &Path, segment: &mut Pieces, part: &Range<u64>) -> io::Result<H
     let mut file = match open_regular(copy, OpenOptions::new().read(true)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Held::Beginning),
-        Err(_) => return Ok(Held::Other),
+        // Something else stands there, or what is somebody else's.
+        Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::PermissionDenied) => {
+            return Ok(Held::Other);
+        }
+        Err(error) => return Err(error),
     };
     let mut piece = vec![0; COMPARED_BYTES];
     let mut place = part.start;
