@@ -24,16 +24,14 @@ use tracehouse_model::{Clock, TenantId};
 use tracehouse_scan::{EndedEarly, Places, Reservation};
 use tracehouse_store::Store;
 
+use crate::aggregates::aggregates;
 use crate::answer::{Collected, Cut, collect, plain_schema};
 use crate::error::SqlError;
-use crate::extremes::extremes;
-use crate::frames::framed;
 use crate::functions::functions;
 use crate::limits::{Amounts, BoundedOperators, Bounds, bounded_functions, check_windows, with_checked_negation};
 use crate::plan::{Checkpoint, GuardBatches, ReadAttributesAsColumns, SpansTable, watched, with_checkpoints};
 use crate::scan::{ScanReport, Scanned};
 use crate::statement::{Parsed, parse};
-use crate::sums::sum;
 use crate::tables::{TRACES_VIEW, Table};
 use crate::watch::Watch;
 
@@ -339,7 +337,7 @@ impl Session {
         for function in functions() {
             context.register_udf(function.as_ref().clone());
         }
-        for function in extremes().into_iter().chain([sum()]).chain(framed()) {
+        for function in aggregates() {
             context.register_udaf(function);
         }
         // On a thread of the statement: telling copies may read files.

@@ -78,11 +78,17 @@ fn place(error: &DataFusionError) -> String {
     span.map(|span| format!("line {}, column {}: ", span.start.line, span.start.column)).unwrap_or_default()
 }
 
+/// How an error begins that says which arguments a function takes.
+const NO_FUNCTION: &str = "No function matches the given name";
+
 /// Errors list all known fields or functions at times: as much as a person reads.
 fn first_lines(text: &str) -> String {
     const CHARS_MAX: usize = 1_000;
     let text = text.trim();
-    let text = text.strip_prefix("Error during planning: ").unwrap_or(text);
+    // What is before says the same in DataFusion's words, as if it were a fault of its own.
+    let text = text.find(NO_FUNCTION).map_or(text, |at| &text[at..]);
+    let prefix = ["Error during planning: ", "Execution error: ", "Arrow error: "];
+    let text = prefix.into_iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(text);
     let mut short: String = text.chars().take(CHARS_MAX).collect();
     if short.len() < text.len() {
         short.push('…');

@@ -25,18 +25,16 @@
 //!
 //! Tests: `tests/it` runs SQL over memory, files and both, against answers worked out by hand.
 
+mod aggregates;
 mod answer;
 mod engine;
 mod error;
-mod extremes;
-mod frames;
 mod functions;
 mod limits;
 mod plan;
 mod scan;
 mod size;
 mod statement;
-mod sums;
 mod tables;
 mod watch;
 

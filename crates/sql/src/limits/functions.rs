@@ -3,10 +3,10 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef};
-use arrow::compute::concat;
-use arrow::datatypes::{DataType, FieldRef};
-use datafusion::common::{DataFusionError, Result, ScalarValue};
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::{cast, concat};
+use arrow::datatypes::{DataType, FieldRef, Float64Type};
+use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err};
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
@@ -55,7 +55,7 @@ pub(crate) fn bounded_functions(functions: Vec<Arc<ScalarUDF>>, bounds: &Bounds)
         let matches = matches_pattern(function.name());
         let estimate: Estimate = match estimate_of(function.name()) {
             Some(estimate) => estimate,
-            None if matches => |_| 0,
+            None if matches || function.name() == TIME_OF_SECONDS => |_| 0,
             None => return function,
         };
         Arc::new(ScalarUDF::from(Bounded { function, bounds: bounds.clone(), estimate, matches }))
@@ -102,6 +102,20 @@ fn estimate_of(name: &str) -> Option<Estimate> {
         _ => return None,
     };
     Some(estimate)
+}
+
+/// Of seconds that are no whole number it makes the latest or earliest time it can where they are beyond.
+const TIME_OF_SECONDS: &str = "to_timestamp";
+
+/// Refuses seconds, of any floating-point type, that are beyond all times.
+fn check_seconds(call: &ScalarFunctionArgs) -> Result<()> {
+    const SECONDS_MAX: f64 = (i64::MAX / 1_000_000_000) as f64;
+    let Some(seconds) = call.args.first().filter(|value| value.data_type().is_floating()) else { return Ok(()) };
+    let seconds = cast(&seconds.to_array(call.number_rows)?, &DataType::Float64)?;
+    let beyond = seconds.as_primitive::<Float64Type>().iter().flatten().find(|seconds| seconds.abs() >= SECONDS_MAX);
+    beyond.map_or(Ok(()), |seconds| {
+        exec_err!("{seconds} s is no time: times are within {SECONDS_MAX} s of 1970, from 1677 to 2262")
+    })
 }
 
 /// Functions whose estimate is of the time of a whole batch: in parts they would take as long.
@@ -232,6 +246,9 @@ impl ScalarUDFImpl for Bounded {
     }
 
     fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        if self.name() == TIME_OF_SECONDS {
+            check_seconds(&call)?;
+        }
         let invoke = |call| {
             let invoke = |call| self.function.invoke_with_args(call);
             invoke_bounded(call, &self.bounds, self.name(), self.estimate, &invoke)

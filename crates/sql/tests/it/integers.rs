@@ -1,4 +1,4 @@
-//! Integers at the ends of their range: what leaves it is refused, never wrapped around.
+//! Integers, decimals and times at the ends of their range: what leaves it is refused, never wrapped around or cut.
 
 use tracehouse_model::{AnyValue, SpanBatch, SpanFields, SpanId};
 use tracehouse_sql::{SqlError, SqlLimits};
@@ -30,6 +30,29 @@ const LARGE: i64 = i64::MAX;
 
 /// What is asked, and its rows, or a part of the error.
 const CASES: &[(&str, Result<&[&str], &str>)] = &[
+    (
+        "SELECT sum(x) FROM (VALUES (CAST('99999999999999999999999999999999999999' AS DECIMAL(38,0))), \
+         (CAST('99999999999999999999999999999999999999' AS DECIMAL(38,0)))) t(x)",
+        Err("a sum of decimals is beyond 38 digits"),
+    ),
+    (
+        "SELECT g, sum(x) FROM (VALUES (1, CAST('99999999999999999999999999999999999999' AS DECIMAL(38,0))), \
+         (1, CAST('99999999999999999999999999999999999999' AS DECIMAL(38,0)))) t(g, x) GROUP BY g",
+        Err("a sum of decimals is beyond 38 digits"),
+    ),
+    (
+        "SELECT g, sum(x) FROM (VALUES (1, CAST('99999999999999999999999999999999999998' AS DECIMAL(38,0))), \
+         (1, CAST('1' AS DECIMAL(38,0))), (2, NULL)) t(g, x) GROUP BY g ORDER BY g",
+        Ok(&["1 | 99999999999999999999999999999999999999", "2 | -"]),
+    ),
+    (
+        "SELECT sum(x) FROM (VALUES (CAST('1.25' AS DECIMAL(10,2))), (CAST('2.50' AS DECIMAL(10,2)))) t(x)",
+        Ok(&["3.75"]),
+    ),
+    ("SELECT to_timestamp(CAST(1e300 AS DOUBLE))", Err("is no time")),
+    ("SELECT to_timestamp(-CAST(1e300 AS DOUBLE))", Err("is no time")),
+    ("SELECT CAST(to_timestamp(CAST(1.5 AS DOUBLE)) AS TEXT)", Ok(&["1970-01-01T00:00:01.500"])),
+    ("SELECT sum(x) FROM (VALUES ('a')) t(x)", Err("No function matches the given name and argument types 'sum(")),
     ("SELECT sum(attr_int('value')) FROM spans WHERE attr('group') = 'fits'", Ok(&["9223372036854775807"])),
     (
         "SELECT sum(attr_int('value')) FROM spans WHERE attr('group') = 'beyond'",

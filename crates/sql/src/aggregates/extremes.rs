@@ -7,96 +7,24 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
-use datafusion::common::{Result, ScalarValue};
-use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
-use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion::logical_expr::utils::AggregateOrderSensitivity;
-use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, ReversedUDAF,
-    SetMonotonicity, Signature, StatisticsArgs,
-};
+use datafusion::common::Result;
+use datafusion::logical_expr::function::AccumulatorArgs;
+use datafusion::logical_expr::{AggregateUDFImpl, EmitTo, GroupsAccumulator};
 
-/// Both, to take the place of DataFusion's.
-pub(crate) fn extremes() -> [AggregateUDF; 2] {
-    [min_udaf(), max_udaf()].map(|original| AggregateUDF::from(Extreme { original }))
-}
+use super::Difference;
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Extreme {
-    original: Arc<AggregateUDF>,
-}
+pub(super) struct Extreme;
 
-impl Extreme {
-    fn original(&self) -> &dyn AggregateUDFImpl {
-        &**self.original.inner()
-    }
-}
-
-impl AggregateUDFImpl for Extreme {
-    fn name(&self) -> &str {
-        self.original.name()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.original.signature()
-    }
-
-    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        self.original().return_type(arguments)
-    }
-
-    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
-        self.original().coerce_types(arguments)
-    }
-
-    fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        self.original().accumulator(args)
-    }
-
-    fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<arrow::datatypes::FieldRef>> {
-        self.original().state_fields(args)
-    }
-
-    fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
-        self.original().groups_accumulator_supported(args)
-    }
-
-    fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
+impl Difference for Extreme {
+    fn groups(&self, original: &dyn AggregateUDFImpl, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
         let data_type = args.return_field.data_type().clone();
         if !data_type.is_floating() {
-            return self.original().create_groups_accumulator(args);
+            return original.create_groups_accumulator(args);
         }
         let return_field = Arc::new(args.return_field.as_ref().clone().with_data_type(DataType::Int64));
-        let places = self.original().create_groups_accumulator(AccumulatorArgs { return_field, ..args })?;
+        let places = original.create_groups_accumulator(AccumulatorArgs { return_field, ..args })?;
         Ok(Box::new(ByPlace { places, data_type }))
-    }
-
-    fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        self.original().create_sliding_accumulator(args)
-    }
-
-    fn is_descending(&self) -> Option<bool> {
-        self.original().is_descending()
-    }
-
-    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
-        self.original().order_sensitivity()
-    }
-
-    fn reverse_expr(&self) -> ReversedUDAF {
-        self.original().reverse_expr()
-    }
-
-    fn value_from_stats(&self, statistics: &StatisticsArgs<'_>) -> Option<ScalarValue> {
-        self.original().value_from_stats(statistics)
-    }
-
-    fn set_monotonicity(&self, data_type: &DataType) -> SetMonotonicity {
-        self.original().set_monotonicity(data_type)
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.original().documentation()
     }
 }
 

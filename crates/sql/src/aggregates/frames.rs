@@ -2,113 +2,31 @@
 //! what was large, and what is no number for ever. Here nothing is taken away: a frame is two stacks, of which one has the moments of
 //! all that is left of it ready, as a queue with a minimum is made.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, FieldRef, Float64Type};
+use arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::{Result, ScalarValue, exec_err, resources_err};
-use datafusion::functions_aggregate::average::avg_udaf;
-use datafusion::functions_aggregate::stddev::{stddev_pop_udaf, stddev_udaf};
-use datafusion::functions_aggregate::variance::{var_pop_udaf, var_samp_udaf};
-use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion::logical_expr::utils::AggregateOrderSensitivity;
-use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, GroupsAccumulator, ReversedUDAF, SetMonotonicity,
-    Signature,
-};
+use datafusion::logical_expr::function::AccumulatorArgs;
+use datafusion::logical_expr::{Accumulator, AggregateUDFImpl};
 
-/// Functions that differ from DataFusion's over frames alone, to take their place.
-pub(crate) fn framed() -> [AggregateUDF; 5] {
-    let functions = [
-        (avg_udaf(), Figure::Average),
-        (var_samp_udaf(), Figure::Variance { of_sample: true, root: false }),
-        (var_pop_udaf(), Figure::Variance { of_sample: false, root: false }),
-        (stddev_udaf(), Figure::Variance { of_sample: true, root: true }),
-        (stddev_pop_udaf(), Figure::Variance { of_sample: false, root: true }),
-    ];
-    functions.map(|(original, figure)| AggregateUDF::from(Framed { original, figure }))
-}
+use super::Difference;
 
 /// What is worked out of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Figure {
+pub(super) enum Figure {
     Sum,
     Average,
     Variance { of_sample: bool, root: bool },
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Framed {
-    original: Arc<AggregateUDF>,
-    figure: Figure,
-}
-
-impl Framed {
-    fn original(&self) -> &dyn AggregateUDFImpl {
-        &**self.original.inner()
-    }
-}
-
-impl AggregateUDFImpl for Framed {
-    fn name(&self) -> &str {
-        self.original.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.original.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.original.signature()
-    }
-
-    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        self.original().return_type(arguments)
-    }
-
-    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
-        self.original().coerce_types(arguments)
-    }
-
-    fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        self.original().accumulator(args)
-    }
-
-    fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        self.original().state_fields(args)
-    }
-
-    fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
-        self.original().groups_accumulator_supported(args)
-    }
-
-    fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
-        self.original().create_groups_accumulator(args)
-    }
-
-    fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+impl Difference for Figure {
+    fn frame(&self, original: &dyn AggregateUDFImpl, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         if args.return_field.data_type().is_floating() {
-            return Ok(Box::new(Frame::new(self.figure)));
+            return Ok(Box::new(Frame::new(*self)));
         }
-        self.original().create_sliding_accumulator(args)
-    }
-
-    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
-        self.original().order_sensitivity()
-    }
-
-    fn reverse_expr(&self) -> ReversedUDAF {
-        self.original().reverse_expr()
-    }
-
-    fn set_monotonicity(&self, data_type: &DataType) -> SetMonotonicity {
-        self.original().set_monotonicity(data_type)
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.original().documentation()
+        original.create_sliding_accumulator(args)
     }
 }
 
@@ -148,7 +66,7 @@ const VALUES_MAX: usize = 1 << 22;
 
 /// A frame: what came in since the last turn, and of what came before, for each value the moments of it and all after it.
 #[derive(Debug)]
-pub(crate) struct Frame {
+pub(super) struct Frame {
     figure: Figure,
     left: Vec<Moments>,
     new: Vec<f64>,
@@ -158,7 +76,7 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    pub(crate) fn new(figure: Figure) -> Self {
+    pub(super) fn new(figure: Figure) -> Self {
         Self { figure, left: Vec::new(), new: Vec::new(), of_new: Moments::default(), counted: 0 }
     }
 

@@ -1,0 +1,163 @@
+//! `sum` of integers and of decimals of the largest precision. DataFusion adds them up in as many bits as they have, and goes on with
+//! what is left of a sum that doesn't fit. Here they are added up in twice as many bits, and a sum that doesn't fit is refused.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray};
+use arrow::compute::{CastOptions, cast, cast_with_options};
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, FieldRef};
+use datafusion::common::{Result, ScalarValue, exec_datafusion_err};
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator};
+
+use super::Difference;
+use super::frames::{Figure, Frame};
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct Sum;
+
+/// In what a sum is gathered, and what it is at the end. `None` where the original does as well: a sum of decimals has room for ten
+/// more digits than they have, unless that is more than there are.
+#[derive(Debug, Clone)]
+struct Widths {
+    wide: DataType,
+    narrow: DataType,
+}
+
+impl Widths {
+    fn of(field: &FieldRef) -> Option<Self> {
+        let narrow = field.data_type().clone();
+        let wide = match narrow {
+            DataType::Int64 | DataType::UInt64 => DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0),
+            DataType::Decimal128(DECIMAL128_MAX_PRECISION, scale) => {
+                DataType::Decimal256(DECIMAL256_MAX_PRECISION, scale)
+            }
+            _ => return None,
+        };
+        Some(Self { wide, narrow })
+    }
+
+    fn field(&self, field: &FieldRef) -> FieldRef {
+        Arc::new(field.as_ref().clone().with_data_type(self.wide.clone()))
+    }
+
+    fn widened(&self, values: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+        values.iter().map(|values| Ok(cast(values, &self.wide)?)).collect()
+    }
+
+    fn narrowed(&self, sums: &dyn Array) -> Result<ArrayRef> {
+        let exactly = CastOptions { safe: false, ..CastOptions::default() };
+        cast_with_options(sums, &self.narrow, &exactly).map_err(|_| {
+            let beyond =
+                if self.narrow.is_integer() { "integers is beyond 64 bits" } else { "decimals is beyond 38 digits" };
+            exec_datafusion_err!("a sum of {beyond}; ask for sum(CAST(… AS DOUBLE))")
+        })
+    }
+}
+
+impl Difference for Sum {
+    fn accumulator(&self, original: &dyn AggregateUDFImpl, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        let Some(widths) = Widths::of(&args.return_field) else { return original.accumulator(args) };
+        let return_field = widths.field(&args.return_field);
+        let sums = original.accumulator(AccumulatorArgs { return_field, ..args })?;
+        Ok(Box::new(Wide { sums, widths }))
+    }
+
+    fn state_fields(&self, original: &dyn AggregateUDFImpl, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        let return_field = match Widths::of(&args.return_field) {
+            Some(widths) => widths.field(&args.return_field),
+            None => args.return_field.clone(),
+        };
+        original.state_fields(StateFieldsArgs { return_field, ..args })
+    }
+
+    fn groups(&self, original: &dyn AggregateUDFImpl, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
+        let Some(widths) = Widths::of(&args.return_field) else { return original.create_groups_accumulator(args) };
+        let return_field = widths.field(&args.return_field);
+        let sums = original.create_groups_accumulator(AccumulatorArgs { return_field, ..args })?;
+        Ok(Box::new(Wide { sums, widths }))
+    }
+
+    fn frame(&self, original: &dyn AggregateUDFImpl, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        if args.return_field.data_type().is_floating() {
+            return Ok(Box::new(Frame::new(Figure::Sum)));
+        }
+        // Of distinct values no frame may be asked for.
+        let Some(widths) = Widths::of(&args.return_field).filter(|_| !args.is_distinct) else {
+            return original.create_sliding_accumulator(args);
+        };
+        let return_field = widths.field(&args.return_field);
+        let sums = original.create_sliding_accumulator(AccumulatorArgs { return_field, ..args })?;
+        Ok(Box::new(Wide { sums, widths }))
+    }
+}
+
+/// Adds up in twice as many bits.
+#[derive(Debug)]
+struct Wide<A> {
+    sums: A,
+    widths: Widths,
+}
+
+impl Accumulator for Wide<Box<dyn Accumulator>> {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.sums.update_batch(&self.widths.widened(values)?)
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let sum = self.sums.evaluate()?.to_array()?;
+        ScalarValue::try_from_array(&self.widths.narrowed(&sum)?, 0)
+    }
+
+    fn size(&self) -> usize {
+        self.sums.size()
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        self.sums.state()
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.sums.merge_batch(states)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.sums.retract_batch(&self.widths.widened(values)?)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        self.sums.supports_retract_batch()
+    }
+}
+
+impl GroupsAccumulator for Wide<Box<dyn GroupsAccumulator>> {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        groups_total: usize,
+    ) -> Result<()> {
+        self.sums.update_batch(&self.widths.widened(values)?, groups, filter, groups_total)
+    }
+
+    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
+        self.widths.narrowed(&self.sums.evaluate(emit_to)?)
+    }
+
+    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
+        self.sums.state(emit_to)
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], groups_total: usize) -> Result<()> {
+        self.sums.merge_batch(states, groups, groups_total)
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        self.sums.convert_to_state(&self.widths.widened(values)?, filter)
+    }
+
+    fn size(&self) -> usize {
+        self.sums.size()
+    }
+}
