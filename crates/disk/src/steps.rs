@@ -10,6 +10,7 @@ use std::fmt;
 use std::fs::{self, DirBuilder, DirEntry, File, FileType, OpenOptions, Permissions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,7 +33,8 @@ pub enum DiskStep<'a> {
     SyncFolder(&'a Path),
     CreateFile(&'a Path),
     Read(&'a Path),
-    Write(&'a Path),
+    Write { path: &'a Path, bytes: usize },
+    CutOff { path: &'a Path, from: u64 },
     SyncFile(&'a Path),
     Rename { from: &'a Path, to: &'a Path },
     RemoveFile(&'a Path),
@@ -40,8 +42,14 @@ pub enum DiskStep<'a> {
 
 /// Stands before every step of a [`Disk`].
 pub trait DiskFaults: Send + Sync {
-    /// An error takes the place of the step.
-    fn before(&self, step: DiskStep<'_>) -> io::Result<()>;
+    /// An error takes the place of the step. `site`: the place in the code that asks for it, so that a test can do as if it did not.
+    fn before(&self, step: DiskStep<'_>, site: &'static Location<'static>) -> io::Result<()>;
+
+    /// How many bytes of a [`DiskStep::Write`] that fails reach the file all the same.
+    fn torn(&self, bytes: usize) -> usize {
+        let _ = bytes;
+        0
+    }
 }
 
 /// The way to the disk.
@@ -89,6 +97,7 @@ impl Disk {
         Self { faults: Some(faults) }
     }
 
+    #[track_caller]
     fn step<T>(
         &self,
         action: &'static str,
@@ -96,7 +105,8 @@ impl Disk {
         path: &Path,
         work: impl FnOnce() -> io::Result<T>,
     ) -> Result<T, DiskError> {
-        let allowed = self.faults.as_ref().map_or(Ok(()), |faults| faults.before(step));
+        let site = Location::caller();
+        let allowed = self.faults.as_ref().map_or(Ok(()), |faults| faults.before(step, site));
         allowed.and_then(|()| work()).map_err(|source| DiskError { action, path: path.to_owned(), source })
     }
 
@@ -113,6 +123,7 @@ impl Disk {
 
     /// Makes a folder and the ones above it that are missing. Its name and that of the folder it is in survive a power
     /// failure afterwards, also if they were made by someone whom a crash kept from synchronising them.
+    #[track_caller]
     pub fn settle_folder(&self, path: &Path) -> Result<(), DiskError> {
         /// A folder and the one that holds it may both be new: ours is one in the data folder.
         const LEVELS: usize = 2;
@@ -132,6 +143,7 @@ impl Disk {
         Ok(())
     }
 
+    #[track_caller]
     fn sync_parent(&self, path: &Path) -> Result<(), DiskError> {
         match path.parent() {
             None => Ok(()),
@@ -141,6 +153,7 @@ impl Disk {
     }
 
     /// Makes the names in a folder survive a power failure.
+    #[track_caller]
     pub fn sync_folder(&self, path: &Path) -> Result<(), DiskError> {
         self.step("synchronising the folder", DiskStep::SyncFolder(path), path, || {
             let folder_only = OFlags::DIRECTORY.bits().cast_signed();
@@ -177,11 +190,14 @@ impl Disk {
         self.step("reading", DiskStep::Read(path), path, || open_to_read(path))
     }
 
-    /// The paths and kinds of all that is in a folder.
+    /// The paths and kinds of all that is in a folder, in the order of their names.
     pub fn list(&self, path: &Path) -> Result<Vec<(PathBuf, FileType)>, DiskError> {
         self.step("listing the folder", DiskStep::Read(path), path, || {
             let kind_of = |entry: DirEntry| Ok((entry.path(), entry.file_type()?));
-            fs::read_dir(path)?.map(|entry| entry.and_then(kind_of)).collect()
+            let entries = fs::read_dir(path)?.map(|entry| entry.and_then(kind_of));
+            let mut entries = entries.collect::<io::Result<Vec<_>>>()?;
+            entries.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+            Ok(entries)
         })
     }
 
@@ -243,6 +259,7 @@ pub struct NeededFolder {
 
 impl NeededFolder {
     /// Makes the folder and the ones above it that are missing.
+    #[track_caller]
     pub fn settle(disk: &Disk, path: PathBuf) -> Result<Self, DiskError> {
         disk.settle_folder(&path)?;
         Ok(Self::known(path))
@@ -264,6 +281,7 @@ impl NeededFolder {
     }
 
     /// Makes a file in it.
+    #[track_caller]
     pub fn create_file(&self, disk: &Disk, path: &Path) -> Result<DiskFile, DiskError> {
         match disk.create_file(path) {
             Err(error) if error.source.kind() == io::ErrorKind::NotFound && self.make_anew(disk)? => {
@@ -274,6 +292,7 @@ impl NeededFolder {
     }
 
     /// Returns whether it was made.
+    #[track_caller]
     fn make_anew(&self, disk: &Disk) -> Result<bool, DiskError> {
         if self.above.is_none() || Self::above(&self.path) != self.above {
             return Ok(false);
@@ -310,12 +329,14 @@ impl DiskFile {
     }
 
     /// Asks the disk to keep what was written. Must not be tried again when it fails: the system may have dropped the pages.
+    #[track_caller]
     pub fn sync(&self) -> Result<(), DiskError> {
         let step = DiskStep::SyncFile(&self.path);
         self.disk.step("synchronising", step, &self.path, || self.file.sync_all())
     }
 
     /// The same, without times and other things that are not needed to read it back.
+    #[track_caller]
     pub fn sync_data(&self) -> Result<(), DiskError> {
         let step = DiskStep::SyncFile(&self.path);
         self.disk.step("synchronising", step, &self.path, || self.file.sync_data())
@@ -324,7 +345,7 @@ impl DiskFile {
     /// Cuts off everything from a place on, and goes on writing there.
     pub fn cut_off(&mut self, from: u64) -> Result<(), DiskError> {
         let (file, path) = (&mut self.file, &self.path);
-        self.disk.step("cutting off", DiskStep::Write(path), path, || {
+        self.disk.step("cutting off", DiskStep::CutOff { path, from }, path, || {
             file.set_len(from)?;
             file.seek(SeekFrom::Start(from)).map(|_| ())
         })
@@ -337,7 +358,12 @@ impl DiskFile {
 
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
         let (file, path) = (&mut self.file, &self.path);
-        self.disk.step("writing", DiskStep::Write(path), path, || file.write_all(bytes))
+        let step = DiskStep::Write { path, bytes: bytes.len() };
+        let written = self.disk.step("writing", step, path, || file.write_all(bytes));
+        if let (Err(_), Some(faults)) = (&written, &self.disk.faults) {
+            let _ = file.write_all(&bytes[..faults.torn(bytes.len()).min(bytes.len())]);
+        }
+        written
     }
 }
 

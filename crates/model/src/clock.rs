@@ -1,4 +1,5 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Where time comes from. Only this file reads the machine's clock, so that a simulation can replace it.
@@ -12,6 +13,43 @@ pub trait Clock: Send + Sync {
     /// Time since the machine booted, which no one can set. `None` if the system does not tell.
     fn boot(&self) -> Option<BootTime> {
         None
+    }
+
+    /// Waits until a moment on the monotonic clock, or until somebody rings.
+    fn wait(&self, bell: &Bell, until: Duration) {
+        bell.wait_for(until.saturating_sub(self.monotonic()));
+    }
+}
+
+/// Wakes one who waits on a [`Clock`] before the time. Who is not waiting yet does not wait the next time.
+#[derive(Debug, Clone, Default)]
+pub struct Bell {
+    inner: Arc<BellState>,
+}
+
+#[derive(Debug, Default)]
+struct BellState {
+    has_rung: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl BellState {
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.has_rung.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Bell {
+    pub fn ring(&self) {
+        *self.inner.lock() = true;
+        self.inner.changed.notify_all();
+    }
+
+    /// Waits in the machine's time.
+    fn wait_for(&self, at_most: Duration) {
+        let has_rung = self.inner.lock();
+        let waited = self.inner.changed.wait_timeout_while(has_rung, at_most, |has_rung| !*has_rung);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
     }
 }
 
@@ -83,6 +121,8 @@ pub struct ManualClock {
     boots: AtomicU64,
     /// When the machine booted last, on the monotonic clock.
     booted_at_nanos: AtomicU64,
+    /// Of those who wait for this clock.
+    waiting: Mutex<Vec<Bell>>,
 }
 
 impl ManualClock {
@@ -94,6 +134,17 @@ impl ManualClock {
         let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
         self.monotonic_nanos.fetch_add(nanos, Ordering::SeqCst);
         self.unix_nanos.fetch_add(nanos as i64, Ordering::SeqCst);
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        for bell in waiting.iter() {
+            // Under its lock: who has just seen that it is not time yet waits already.
+            let _has_rung = bell.inner.lock();
+            bell.inner.changed.notify_all();
+        }
+    }
+
+    /// Wakes all who wait, before their time.
+    pub fn wake(&self) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(Bell::ring);
     }
 
     /// Moves the wall clock alone, as an administrator or NTP may.
@@ -123,6 +174,22 @@ impl Clock for ManualClock {
         let since_boot = self.monotonic().saturating_sub(booted_at);
         Some(BootTime { boot_id: u128::from(self.boots.load(Ordering::SeqCst)), since_boot })
     }
+
+    /// Until the test moves the clock so far.
+    fn wait(&self, bell: &Bell, until: Duration) {
+        let waiting = || self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting().push(bell.clone());
+        let mut has_rung = bell.inner.lock();
+        while !*has_rung && self.monotonic() < until {
+            has_rung = bell.inner.changed.wait(has_rung).unwrap_or_else(PoisonError::into_inner);
+        }
+        *has_rung = false;
+        drop(has_rung);
+        let mut waiting = waiting();
+        if let Some(at) = waiting.iter().position(|other| Arc::ptr_eq(&other.inner, &bell.inner)) {
+            waiting.swap_remove(at);
+        }
+    }
 }
 
 /// Seeded by the operating system once, then SplitMix64: enough for file names, jitter and spreading, not for secrets.
@@ -150,5 +217,30 @@ impl Randomness for SystemRandomness {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_moved_wakes_who_waits_for_it_and_so_does_a_bell() {
+        let (clock, bell) = (ManualClock::default(), Bell::default());
+        std::thread::scope(|scope| {
+            let waited = scope.spawn(|| {
+                clock.wait(&bell, Duration::from_secs(10));
+                clock.monotonic()
+            });
+            while !waited.is_finished() {
+                clock.advance(Duration::from_secs(1));
+            }
+            assert!(waited.join().expect("it waits") >= Duration::from_secs(10));
+        });
+        bell.ring();
+        // Who was rung for before does not wait at all.
+        clock.wait(&bell, Duration::MAX);
+        SystemClock::default().wait(&bell, Duration::ZERO);
+        assert!(clock.waiting.lock().expect("nobody panicked").is_empty());
     }
 }

@@ -37,7 +37,7 @@ mod tree;
 pub use any_value::{AnyValue, CanonicalJsonError, double_text, parse_double};
 pub use attributes::{AttributeLists, AttributeValue, ValueTag};
 pub use batch::{Events, Links, Resources, Scopes, SpanBatch, SpanFields};
-pub use clock::{BootTime, Clock, ManualClock, Randomness, SystemClock, SystemRandomness, is_set_clock};
+pub use clock::{Bell, BootTime, Clock, ManualClock, Randomness, SystemClock, SystemRandomness, is_set_clock};
 pub use copies::{ContentHasher, CopyKey};
 pub use encoding::DecodeError;
 pub use exact::ExactBatch;

@@ -47,6 +47,7 @@ pub(crate) fn carry_forward(
 fn append(log: &dyn SpanLog, tenant: &TenantId, spans: SpanBatch) -> Result<u64, WriteError> {
     let (done, outcome) = tokio::sync::oneshot::channel();
     log.submit(LogEntry::new(tenant.clone(), RecordKind::Carried, spans, done));
+    log.write_queued();
     let ended = || AppendError::Failed { reason: "the log ended while spans were repeated".into() };
     Ok(outcome.blocking_recv().unwrap_or_else(|_| Err(ended()))?)
 }

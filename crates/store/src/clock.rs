@@ -21,7 +21,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tracehouse_catalogue::{Catalogue, CatalogueContents, CatalogueError, Commit};
-use tracehouse_model::{BootTime, Clock, is_set_clock};
+use tracehouse_model::{Bell, BootTime, Clock, is_set_clock};
 
 use crate::lost::{Lost, is_lost};
 use crate::objects::minute_in_words;
@@ -352,6 +352,10 @@ impl Clock for StoreClock {
     fn boot(&self) -> Option<BootTime> {
         self.wall.boot()
     }
+
+    fn wait(&self, bell: &Bell, until: Duration) {
+        self.wall.wait(bell, until);
+    }
 }
 
 /// The later of the wall clock and what was known.
@@ -370,6 +374,10 @@ impl Clock for LatestTime {
 
     fn boot(&self) -> Option<BootTime> {
         self.0.boot()
+    }
+
+    fn wait(&self, bell: &Bell, until: Duration) {
+        self.0.wait(bell, until);
     }
 }
 

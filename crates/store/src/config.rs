@@ -32,6 +32,29 @@ pub struct StoreConfig {
     pub log_segment_bytes_max: u64,
     /// The way to the disk; tests put faults into it.
     pub disk: Disk,
+    pub background: Background,
+}
+
+/// Who does the work that nobody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Background {
+    /// Threads of the store, each at its time.
+    Threads,
+    /// Whoever calls [`Store::step`](crate::Store::step): a simulation, in an order of its own.
+    Called,
+}
+
+/// A piece of background work, as far as it goes at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreStep {
+    /// Writes what waits for the log, and acknowledges it.
+    Log,
+    /// Writes what is in memory to files, if it is time.
+    Flush,
+    /// Compares files that were held back and merges small ones, if it is time.
+    Merge,
+    /// Expires, deletes, and looks after what is missing or damaged.
+    Keep,
 }
 
 /// Segments of the log beside what is in memory; with more, spans that can't be written to files are repeated at its end.
@@ -60,6 +83,7 @@ impl Default for StoreConfig {
             compaction_interval: Duration::from_secs(15),
             log_segment_bytes_max: 64 * MIB as u64,
             disk: Disk::default(),
+            background: Background::Threads,
         }
     }
 }

@@ -2,37 +2,50 @@
 
 use std::time::Duration;
 
-use tracehouse_model::TenantId;
+use tracehouse_model::{Bell, TenantId};
 
 use crate::flush_round::{Which, flush};
 use crate::keeper::{chain, contained};
 use crate::share::SHARE;
 use crate::store::Shared;
 use crate::troubles::Work;
+use crate::worker::Worker;
 
-const TICK: Duration = Duration::from_millis(200);
+/// Flushes when there is enough or when it is time.
+pub(crate) struct Flusher {
+    /// When it began last, on the monotonic clock.
+    last: Duration,
+}
 
-/// Flushes when there is enough or when it is time. Runs on its own thread until the store stops.
-pub(crate) fn run_flusher(shared: &Shared, begin: Duration) {
-    let mut last = begin;
-    while !shared.stopping() {
-        shared.flush_wanted.wait(TICK);
+impl Worker for Flusher {
+    const NAME: &'static str = "flusher";
+    const TICK: Duration = Duration::from_millis(200);
+
+    fn new(begin: Duration) -> Self {
+        Self { last: begin }
+    }
+
+    fn wanted(shared: &Shared) -> &Bell {
+        &shared.flush_wanted
+    }
+
+    fn round(&mut self, shared: &Shared) {
         shared.report_gauges();
         let now = shared.clock.monotonic();
-        match due(shared, now.saturating_sub(last)) {
-            Due::Nothing => last = now,
+        match due(shared, now.saturating_sub(self.last)) {
+            Due::Nothing => self.last = now,
             Due::Later => {}
             Due::Now => {
                 // Whoever failed has said so; a panic outside one tenant's work has not.
                 let outcome = contained(|| Ok(flush(shared, Which::Due).map_or(0, |report| report.tenants_left)));
                 match outcome {
                     // Those that were left are due at once.
-                    Ok(1..) => shared.flush_wanted.raise(),
+                    Ok(1..) => shared.flush_wanted.ring(),
                     // From its beginning: what came in meanwhile waits no longer than anything else.
-                    Ok(0) => last = now,
+                    Ok(0) => self.last = now,
                     Err(error) => {
                         shared.troubles.failed(Work::Commit, chain(&error));
-                        last = now;
+                        self.last = now;
                     }
                 }
             }

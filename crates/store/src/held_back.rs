@@ -245,7 +245,7 @@ impl Shared {
         // At once: no question may see them neither among the files nor among those that are missing.
         absent.report_gauges();
         self.state.change_files_and_unreadable(Vec::new(), &ids, absent.by_tenant());
-        self.merger_wanted.raise();
+        self.merger_wanted.ring();
         Ok(live.into_iter().map(|file| file.record.clone()).collect())
     }
 
@@ -260,7 +260,7 @@ impl Shared {
                 unread.push(file);
             }
         }
-        self.merger_wanted.raise();
+        self.merger_wanted.ring();
     }
 
     /// Holds back at a start what the catalogue remembers, and lets it remember what is missing.

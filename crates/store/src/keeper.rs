@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tracehouse_catalogue::{CatalogueError, Commit, RetirementReason};
+use tracehouse_model::Bell;
 use tracehouse_spanfile::is_damage;
 
 use crate::deletion::delete_retired;
@@ -12,25 +13,39 @@ use crate::error::WriteError;
 use crate::span_file::SpanFile;
 use crate::store::Shared;
 use crate::troubles::Work;
+use crate::worker::Worker;
 
-const TICK: Duration = Duration::from_secs(1);
 /// How often the catalogue is told what time it is.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Expires and deletes. Runs on its own thread until the store stops. `begin`: when the store opened, on the measuring clock.
-pub(crate) fn run_keeper(shared: &Shared, begin: Duration) {
-    let mut clock_remembered = begin;
-    // Until the catalogue knows.
-    let mut log_has_news = false;
-    while !shared.stopping() {
-        shared.keeper_wanted.wait(TICK);
+/// Expires and deletes.
+pub(crate) struct Keeper {
+    /// When the catalogue was told the time last, on the monotonic clock.
+    clock_remembered: Duration,
+    /// Until the catalogue knows.
+    log_has_news: bool,
+}
+
+impl Worker for Keeper {
+    const NAME: &'static str = "keeper";
+    const TICK: Duration = Duration::from_secs(1);
+
+    fn new(begin: Duration) -> Self {
+        Self { clock_remembered: begin, log_has_news: false }
+    }
+
+    fn wanted(shared: &Shared) -> &Bell {
+        &shared.keeper_wanted
+    }
+
+    fn round(&mut self, shared: &Shared) {
         let now = shared.clock.monotonic();
-        log_has_news |= shared.started_log().is_some_and(|log| log.take_news());
-        if log_has_news || now.saturating_sub(clock_remembered) >= CLOCK_INTERVAL {
-            clock_remembered = now;
+        self.log_has_news |= shared.started_log().is_some_and(|log| log.take_news());
+        if self.log_has_news || now.saturating_sub(self.clock_remembered) >= CLOCK_INTERVAL {
+            self.clock_remembered = now;
             attempt(shared, Work::RememberClock, || {
                 shared.remember_clock()?;
-                log_has_news = false;
+                self.log_has_news = false;
                 Ok(())
             });
         }

@@ -52,11 +52,12 @@ mod troubles;
 mod twins;
 mod unreadable;
 mod verify;
+mod worker;
 
 pub use check::{CheckReport, FileFinding, FileTrouble, Progress, StorePaths, check_store};
 pub use clock::{ClockStanding, StoreClock, trust_clock};
 pub use compact::CompactReport;
-pub use config::{Durability, StoreConfig};
+pub use config::{Background, Durability, StoreConfig, StoreStep};
 pub use error::{AppendError, OpenError, ReadError, WriteError};
 pub use flush::FlushReport;
 pub use folder::open_folder;

@@ -2,24 +2,39 @@
 
 use std::time::Duration;
 
+use tracehouse_model::Bell;
+
 use crate::compact::{Effort, compact};
 use crate::held_back::compare_held_back;
 use crate::keeper::{chain, contained};
 use crate::store::Shared;
+use crate::worker::Worker;
 
-const TICK: Duration = Duration::from_secs(1);
+/// Merges from time to time, while files expire and are deleted.
+pub(crate) struct Merger {
+    /// When it looked last, on the monotonic clock.
+    last: Duration,
+}
 
-/// Merges from time to time. Runs on its own thread until the store stops: files expire and are deleted meanwhile.
-pub(crate) fn run_merger(shared: &Shared, begin: Duration) {
-    let mut last = begin;
-    while !shared.stopping() {
-        shared.merger_wanted.wait(TICK);
+impl Worker for Merger {
+    const NAME: &'static str = "merger";
+    const TICK: Duration = Duration::from_secs(1);
+
+    fn new(begin: Duration) -> Self {
+        Self { last: begin }
+    }
+
+    fn wanted(shared: &Shared) -> &Bell {
+        &shared.merger_wanted
+    }
+
+    fn round(&mut self, shared: &Shared) {
         compare_held_back(shared);
         let now = shared.clock.monotonic();
-        if now.saturating_sub(last) < shared.config.compaction_interval {
-            continue;
+        if now.saturating_sub(self.last) < shared.config.compaction_interval {
+            return;
         }
-        last = now;
+        self.last = now;
         // A merge that failed has said so, and waits by itself; a panic outside of one has not.
         let outcome = contained(|| {
             let _ = compact(shared, Effort::Routine);

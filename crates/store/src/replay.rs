@@ -75,7 +75,7 @@ impl Shared {
             });
             state.add_hot(batches);
             if state.hot_bytes() >= flush_bytes {
-                wanted.raise();
+                wanted.ring();
             }
         });
         let settings = LogSettings {
@@ -85,6 +85,7 @@ impl Shared {
             disk: self.config.disk.clone(),
             clock: Arc::clone(&self.clock),
             randomness: Arc::clone(&self.randomness),
+            background: self.config.background,
         };
         let log = SegmentedLog::start(settings, recovered, on_durable)?;
         self.set_log(Box::new(log));

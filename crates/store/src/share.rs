@@ -48,7 +48,7 @@ impl Shared {
         let bytes_max = self.config.hot_bytes_max;
         let busy = |reason: String, retry_after| Err(AppendError::Busy { retry_after, reason });
         if self.state.hot_bytes() + self.log().queued_bytes() >= bytes_max {
-            self.flush_wanted.raise();
+            self.flush_wanted.ring();
             return busy("spans arrive faster than they can be written".into(), RETRY_WHEN_BUSY);
         }
         let is_failing = self.troubles.is_failing(&Work::Flush(tenant.clone()));
@@ -66,7 +66,7 @@ impl Shared {
                 let reason = format!("the spans of tenant {tenant} can't be written to files at the moment");
                 return busy(reason, RETRY_WHILE_FAILING);
             }
-            self.flush_wanted.raise();
+            self.flush_wanted.ring();
             return busy(
                 format!("the spans of tenant {tenant} arrive faster than they can be written"),
                 RETRY_WHEN_BUSY,

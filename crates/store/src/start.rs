@@ -137,7 +137,7 @@ impl Shared {
         self.state.change_files(live, &[]);
         absent.tell();
         if !absent.held_back.is_empty() {
-            self.merger_wanted.raise();
+            self.merger_wanted.ring();
         }
         self.set_absent(absent);
         Ok(())

@@ -99,14 +99,14 @@ pub(crate) struct State {
 
 #[derive(Default)]
 struct Tenants {
-    by_id: HashMap<TenantId, Snapshot>,
+    by_id: BTreeMap<TenantId, Snapshot>,
     hot_bytes: usize,
     hot_spans: u64,
     last_sequence: u64,
     /// Of each tenant with spans in memory.
-    hot_bytes_of: HashMap<TenantId, usize>,
+    hot_bytes_of: BTreeMap<TenantId, usize>,
     /// Of tenants whose spans in memory the log holds further on than where they first stood.
-    carried: HashMap<TenantId, CarriedForward>,
+    carried: BTreeMap<TenantId, CarriedForward>,
     /// Batches up to here are being written to files and must stay as they are.
     flushing_up_to: u64,
 }

@@ -4,26 +4,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use object_store::ObjectStore;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use serde::Serialize;
 use tracehouse_catalogue::{Catalogue, Commit, FileRecord, LegacyDescription, RetirementReason};
-use tracehouse_model::{Clock, Randomness, SpanBatch, TenantId};
+use tracehouse_model::{Bell, Clock, Randomness, SpanBatch, TenantId};
 use tracehouse_spanfile::Handles;
 
 use crate::clock::StoreClock;
 use crate::compact::{CompactReport, Effort, compact};
-use crate::config::StoreConfig;
+use crate::config::{StoreConfig, StoreStep};
 use crate::error::{AppendError, OpenError, WriteError};
 use crate::flush::FlushReport;
 use crate::flush_round::{Which, flush};
-use crate::flusher::run_flusher;
-use crate::keeper::{chain, run_keeper};
+use crate::keeper::chain;
 use crate::log::{LogEntry, RecordKind, SpanLog};
-use crate::merger::run_merger;
 use crate::objects::{Objects, free_bytes};
 use crate::share::{Admitted, OnTheWay};
 use crate::span_file::{FileAccess, SpanFile};
@@ -31,6 +28,7 @@ use crate::start::{Parts, start};
 use crate::state::{Snapshot, State};
 use crate::troubles::Troubles;
 use crate::unreadable::Absent;
+use crate::worker::Workers;
 
 const RETRY_WHEN_FULL: Duration = Duration::from_secs(10);
 /// How often the room on the disk is looked at.
@@ -39,7 +37,7 @@ const DISK_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// Keeps spans: see the crate's documentation.
 pub struct Store {
     shared: Arc<Shared>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    workers: Workers,
 }
 
 /// What a tenant has stored.
@@ -70,9 +68,9 @@ pub(crate) struct Shared {
     pub(crate) unresolved: Mutex<Vec<Commit>>,
     pub(crate) troubles: Troubles,
     pub(crate) admitted: Arc<Admitted>,
-    pub(crate) merger_wanted: Signal,
-    pub(crate) flush_wanted: Arc<Signal>,
-    pub(crate) keeper_wanted: Signal,
+    pub(crate) merger_wanted: Bell,
+    pub(crate) flush_wanted: Bell,
+    pub(crate) keeper_wanted: Bell,
     pub(crate) retired: Mutex<Vec<RetiredFile>>,
     log: OnceLock<Box<dyn SpanLog>>,
     /// What was wrong with the log when the store opened.
@@ -85,9 +83,6 @@ pub(crate) struct Shared {
     /// Files that a query could not look into for copies, and that are to be held back.
     pub(crate) unread: Mutex<Vec<Arc<SpanFile>>>,
 }
-
-/// Runs on a thread of its own until the store stops.
-type Background = fn(&Shared, Duration);
 
 /// A file that waits for its deletion.
 #[derive(Clone)]
@@ -105,28 +100,6 @@ struct DiskCheck {
     full: bool,
     /// `None`: nobody knows.
     free_bytes: Option<u64>,
-}
-
-/// Wakes a background thread before its time.
-#[derive(Default)]
-pub(crate) struct Signal {
-    raised: Mutex<bool>,
-    condition: Condvar,
-}
-
-impl Signal {
-    pub(crate) fn raise(&self) {
-        *self.raised.lock() = true;
-        self.condition.notify_all();
-    }
-
-    pub(crate) fn wait(&self, at_most: Duration) {
-        let mut raised = self.raised.lock();
-        if !*raised {
-            self.condition.wait_for(&mut raised, at_most);
-        }
-        *raised = false;
-    }
 }
 
 impl Store {
@@ -148,23 +121,14 @@ impl Store {
             Ok(shared) => shared?,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
-        let store = Arc::new(Self { shared, threads: Mutex::new(Vec::new()) });
-        store.start_threads()?;
-        Ok(store)
+        let workers = Workers::start(&shared)?;
+        Ok(Arc::new(Self { shared, workers }))
     }
 
-    fn start_threads(&self) -> Result<(), OpenError> {
-        let mut threads = self.threads.lock();
-        let background: [(&str, Background); 3] =
-            [("flusher", run_flusher), ("merger", run_merger), ("keeper", run_keeper)];
-        // They count from here, whenever the system lets them begin.
-        let begin = self.shared.clock.monotonic();
-        for (name, run) in background {
-            let shared = self.shared.clone();
-            let spawned = std::thread::Builder::new().name(name.into()).spawn(move || run(&shared, begin));
-            threads.push(spawned.map_err(|source| OpenError::Folder { path: format!("thread {name}"), source })?);
-        }
-        Ok(())
+    /// Does a piece of background work on this thread, which must not be one of the runtime. Nothing unless the store was opened with
+    /// [`Background::Called`](crate::Background::Called).
+    pub fn step(&self, step: StoreStep) {
+        self.workers.step(&self.shared, step);
     }
 
     /// Keeps a batch. Returns when it is durable and queries can see it.
@@ -271,7 +235,7 @@ impl Store {
     /// Stops accepting, writes what is in memory to files and ends the threads. What can't be written stays in the log.
     pub async fn shutdown(&self) -> Result<(), WriteError> {
         self.shared.stop_background();
-        let threads: Vec<_> = self.threads.lock().drain(..).collect();
+        let threads = self.workers.take_threads();
         self.in_background(move |shared| {
             shared.log().stop();
             for thread in threads {
@@ -325,9 +289,9 @@ impl Shared {
             unresolved: Mutex::default(),
             troubles,
             admitted: Arc::default(),
-            merger_wanted: Signal::default(),
-            flush_wanted: Arc::default(),
-            keeper_wanted: Signal::default(),
+            merger_wanted: Bell::default(),
+            flush_wanted: Bell::default(),
+            keeper_wanted: Bell::default(),
             retired: Mutex::default(),
             log: OnceLock::new(),
             log_troubles: OnceLock::new(),
@@ -357,9 +321,9 @@ impl Shared {
 
     fn stop_background(&self) {
         self.stopping.store(true, Ordering::SeqCst);
-        self.flush_wanted.raise();
-        self.keeper_wanted.raise();
-        self.merger_wanted.raise();
+        self.flush_wanted.ring();
+        self.keeper_wanted.ring();
+        self.merger_wanted.ring();
     }
 
     pub(crate) fn stopping(&self) -> bool {

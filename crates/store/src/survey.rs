@@ -1,6 +1,6 @@
 //! What the catalogue lists and what lies in the store's folder, side by side. Opens no file.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ impl Names {
 }
 
 /// Files by the path of their own name.
-type Files = HashMap<String, Names>;
+type Files = BTreeMap<String, Names>;
 
 /// What lies in the store's folder.
 #[derive(Debug, Default)]

@@ -285,7 +285,7 @@ impl Shared {
         }
         absent.held_back.extend(back);
         self.publish_absent(&absent);
-        self.merger_wanted.raise();
+        self.merger_wanted.ring();
     }
 
     /// Lets go of files that retention would not have kept until now. Unknown ones stay on the disk: nothing here deletes

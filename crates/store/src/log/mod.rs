@@ -78,6 +78,9 @@ pub(crate) trait SpanLog: Send + Sync {
     /// Queues a batch. Its `done` is told what became of it.
     fn submit(&self, entry: LogEntry);
 
+    /// Writes what is queued, on this thread, where no thread does ([`Background::Called`](crate::Background::Called)).
+    fn write_queued(&self);
+
     /// Everything up to and including this number is stored in files, or further on in the log, and need not be kept.
     fn release(&self, up_to: u64);
 

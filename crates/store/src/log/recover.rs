@@ -139,6 +139,10 @@ pub(crate) fn recover(
         recovery.segment(segment, end, at + 1 == segments.len())?;
     }
     recovery.end(mark);
+    for (path, _) in &recovery.recovered.segments {
+        // Who wrote it may have been killed before it was synchronised. From now on it is seen, and later records are numbered after it.
+        disk.open_to_write(path)?.sync_data()?;
+    }
     if !segments.is_empty() {
         disk.sync_folder(folder)?;
     }

@@ -5,16 +5,17 @@ use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tracehouse_disk::{Disk, DiskError, DiskFile, NeededFolder};
-use tracehouse_model::{Clock, Randomness};
+use tracehouse_model::{Bell, Clock, Randomness};
 
 use super::segment::{self, Header, MAGIC, RecordKind, SegmentName};
 use super::{Durability, DurableBatch, LogEntry, Recovered, SpanLog};
+use crate::config::Background;
 use crate::error::AppendError;
 use crate::keeper::chain;
 
@@ -30,7 +31,15 @@ type OnDurable = Box<dyn FnMut(Vec<DurableBatch>) + Send>;
 pub(crate) struct SegmentedLog {
     shared: Arc<Shared>,
     sender: Mutex<Option<Sender<LogEntry>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Something was sent.
+    sent: Bell,
+    worker: Worker,
+}
+
+/// Who writes.
+enum Worker {
+    Thread(Mutex<Option<JoinHandle<()>>>),
+    Called(Box<Mutex<Writer>>),
 }
 
 struct Shared {
@@ -60,6 +69,7 @@ pub(crate) struct LogSettings {
     pub(crate) disk: Disk,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) randomness: Arc<dyn Randomness>,
+    pub(crate) background: Background,
 }
 
 impl SegmentedLog {
@@ -93,6 +103,7 @@ impl SegmentedLog {
         if !recovered.needless.is_empty() {
             settings.disk.sync_folder(&folder)?;
         }
+        let (background, sent) = (settings.background, Bell::default());
         let mut writer = Writer {
             segment,
             next_sequence: recovered.last_sequence + 1,
@@ -100,14 +111,22 @@ impl SegmentedLog {
             settings,
             shared: shared.clone(),
             on_durable,
+            receiver,
+            sent: sent.clone(),
         };
-        let run = move || {
-            if std::panic::catch_unwind(AssertUnwindSafe(|| writer.run(&receiver))).is_err() {
-                writer.fail(&"its thread panicked");
+        let worker = match background {
+            Background::Called => Worker::Called(Box::new(Mutex::new(writer))),
+            Background::Threads => {
+                let run = move || {
+                    if std::panic::catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
+                        writer.fail(&"its thread panicked");
+                    }
+                };
+                let thread = std::thread::Builder::new().name("log".into()).spawn(run).map_err(failed)?;
+                Worker::Thread(Mutex::new(Some(thread)))
             }
         };
-        let thread = std::thread::Builder::new().name("log".into()).spawn(run).map_err(failed)?;
-        Ok(Self { shared, sender: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) })
+        Ok(Self { shared, sender: Mutex::new(Some(sender)), sent, worker })
     }
 }
 
@@ -124,6 +143,13 @@ impl SpanLog for SegmentedLog {
             self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             let reason = self.failure().unwrap_or_else(|| "the log's thread has ended".into());
             let _ = refused.0.done.send(Err(AppendError::Failed { reason }));
+        }
+        self.sent.ring();
+    }
+
+    fn write_queued(&self) {
+        if let Worker::Called(writer) = &self.worker {
+            writer.lock().write_queued();
         }
     }
 
@@ -168,10 +194,20 @@ impl SpanLog for SegmentedLog {
 
     fn stop(&self) {
         self.sender.lock().take();
-        if let Some(thread) = self.thread.lock().take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the log's thread panicked");
+        self.sent.ring();
+        match &self.worker {
+            Worker::Called(writer) => {
+                let mut writer = writer.lock();
+                writer.write_queued();
+                writer.end();
+            }
+            Worker::Thread(thread) => {
+                if let Some(thread) = thread.lock().take()
+                    && thread.join().is_err()
+                {
+                    tracing::error!("the log's thread panicked");
+                }
+            }
         }
     }
 }
@@ -211,20 +247,47 @@ struct Writer {
     last_sync: Duration,
     shared: Arc<Shared>,
     on_durable: OnDurable,
+    receiver: Receiver<LogEntry>,
+    /// Rings when something was sent.
+    sent: Bell,
 }
 
 impl Writer {
-    fn run(&mut self, receiver: &Receiver<LogEntry>) {
-        while let Some(group) = self.next_group(receiver) {
+    fn run(&mut self) {
+        while let Some(group) = self.next_group() {
             if !self.write_group(group) {
                 break;
             }
         }
-        // Whoever still waits is told by the closed channel's error; see `submit`.
-        while let Ok(entry) = receiver.try_recv() {
+        self.end();
+    }
+
+    /// Writes what waits, without waiting for more.
+    fn write_queued(&mut self) {
+        while self.shared.failure.lock().is_none() {
+            let Ok(first) = self.receiver.try_recv() else {
+                let is_synchronised = self.sync_if_due();
+                if let Err(error) = is_synchronised {
+                    self.fail(&error);
+                }
+                return;
+            };
+            let group = self.group_of(first);
+            self.write_group(group);
+        }
+        self.refuse_queued();
+    }
+
+    /// Whoever comes later is told by the closed channel's error; see `submit`.
+    fn refuse_queued(&self) {
+        while let Ok(entry) = self.receiver.try_recv() {
             let reason = self.shared.failure.lock().clone().unwrap_or_default();
             let _ = entry.done.send(Err(AppendError::Failed { reason }));
         }
+    }
+
+    fn end(&mut self) {
+        self.refuse_queued();
         let has_failed = self.shared.failure.lock().is_some();
         if !has_failed && let Err(error) = self.segment.file.sync_data() {
             tracing::error!(error = chain(&error), "synchronising the log at the end failed");
@@ -232,30 +295,35 @@ impl Writer {
     }
 
     /// Waits for a batch, then takes all that wait with it. `None` when no more will come.
-    fn next_group(&mut self, receiver: &Receiver<LogEntry>) -> Option<Vec<LogEntry>> {
+    fn next_group(&mut self) -> Option<Vec<LogEntry>> {
         let first = match self.settings.durability {
-            Durability::Fsync => receiver.recv().ok()?,
+            Durability::Fsync => self.receiver.recv().ok()?,
             Durability::Interval(interval) => loop {
-                match receiver.recv_timeout(interval) {
+                match self.receiver.try_recv() {
                     Ok(entry) => break entry,
-                    Err(RecvTimeoutError::Disconnected) => return None,
-                    Err(RecvTimeoutError::Timeout) => {
-                        if let Err(error) = self.sync() {
-                            self.fail(&error);
-                            return None;
-                        }
-                    }
+                    Err(TryRecvError::Disconnected) => return None,
+                    Err(TryRecvError::Empty) => {}
+                }
+                self.settings.clock.wait(&self.sent, self.last_sync.saturating_add(interval));
+                if let Err(error) = self.sync_if_due() {
+                    self.fail(&error);
+                    return None;
                 }
             },
         };
+        Some(self.group_of(first))
+    }
+
+    /// A batch and those that wait with it.
+    fn group_of(&self, first: LogEntry) -> Vec<LogEntry> {
         let mut bytes = first.body.len();
         let mut group = vec![first];
         while bytes < GROUP_BYTES_MAX {
-            let Ok(entry) = receiver.try_recv() else { break };
+            let Ok(entry) = self.receiver.try_recv() else { break };
             bytes += entry.body.len();
             group.push(entry);
         }
-        Some(group)
+        group
     }
 
     /// Returns whether the log can go on.
@@ -350,13 +418,18 @@ impl Writer {
     }
 
     fn make_durable(&mut self, group: &[LogEntry]) -> Result<(), DiskError> {
+        // Those that a carried record repeats may have been durable for long, and are let go after it.
+        let must_be = group.iter().any(|entry| entry.kind == RecordKind::Carried);
+        if must_be || self.settings.durability == Durability::Fsync { self.sync() } else { self.sync_if_due() }
+    }
+
+    /// With [`Durability::Interval`].
+    fn sync_if_due(&mut self) -> Result<(), DiskError> {
         match self.settings.durability {
-            Durability::Fsync => self.sync(),
-            Durability::Interval(interval) => {
-                let is_due = self.settings.clock.monotonic() - self.last_sync >= interval;
-                // Those that a carried record repeats may have been durable for long, and are let go after it.
-                if is_due || group.iter().any(|entry| entry.kind == RecordKind::Carried) { self.sync() } else { Ok(()) }
+            Durability::Interval(interval) if self.settings.clock.monotonic() - self.last_sync >= interval => {
+                self.sync()
             }
+            _ => Ok(()),
         }
     }
 

@@ -98,7 +98,7 @@ async fn the_flusher_goes_on_with_the_others_and_comes_back_to_who_failed() {
             append_to(&store, of, round).await.expect("taken");
         }
         world.clock.advance(Duration::from_secs(1));
-        until("the others are flushed", || hot(&store, 0) + hot(&store, 2) == 0).await;
+        until(&world, "the others are flushed", || hot(&store, 0) + hot(&store, 2) == 0).await;
         assert_eq!(hot(&store, FAILING), (round + 1) * 50);
     }
     let steps = faults.take_steps();
@@ -106,7 +106,7 @@ async fn the_flusher_goes_on_with_the_others_and_comes_back_to_who_failed() {
     assert!(attempts <= 2, "{attempts} attempts in four seconds");
     faults.clear();
     world.clock.advance(Duration::from_secs(400));
-    until("the tenant is tried again", || hot(&store, FAILING) == 0).await;
+    until(&world, "the tenant is tried again", || hot(&store, FAILING) == 0).await;
     check("afterwards", &store, FAILING, 0..4);
 }
 
@@ -149,7 +149,7 @@ async fn spans_of_all_hours_of_many_tenants_hold_up_nobody_else() {
     go_on.send(()).expect("the flush waits");
     let all_hot =
         || (0..TENANTS).map(|number| store.status(&of_all_hours(number)).spans_hot).sum::<u64>() + hot(&store, 0);
-    until("all are written", || all_hot() == 0).await;
+    until(&world, "all are written", || all_hot() == 0).await;
     let commits = commits.lock().clone();
     let usual: Vec<usize> = (0..commits.len()).filter(|at| commits[*at].1 > 0).collect();
     assert!(commits.iter().all(|(files, _)| *files <= 257), "{commits:?}");
@@ -178,7 +178,7 @@ async fn a_tenant_takes_no_more_than_its_share_of_memory() {
     // A large tenant is flushed before it reaches its share, and fails then.
     let (taken, refusal) = fill().await;
     assert!(matches!(&refusal, AppendError::Busy { reason, .. } if reason.contains("team-a")), "{refusal:?}");
-    until("its flush was tried", || !store.troubles().is_empty()).await;
+    until(&world, "its flush was tried", || !store.troubles().is_empty()).await;
     let (taken_while_failing, refusal) = fill().await;
     assert_eq!(taken_while_failing, 0, "less is kept for one who fails: {refusal:?}");
     for round in 0..200 {
@@ -280,11 +280,11 @@ async fn files_expire_and_are_deleted_while_a_merge_hangs() {
     let store = with_files(&world, &faults, config).await;
     faults.hold("sync file", ".tmp");
     world.clock.advance(Duration::from_secs(10));
-    until("a merge hangs", || faults.is_holding()).await;
+    until(&world, "a merge hangs", || faults.is_holding()).await;
     for _ in 0..8 {
         world.clock.advance(Duration::from_secs(600));
     }
-    until("all files expire", || (0..3).all(|of| files(&store, of) == 0)).await;
+    until(&world, "all files expire", || (0..3).all(|of| files(&store, of) == 0)).await;
     until_in_time(&world, "and are deleted", || world.files_ending_with(".retired").is_empty()).await;
     // What the merge was making of them does not bring them back.
     faults.let_go();

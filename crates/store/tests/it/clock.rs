@@ -94,7 +94,7 @@ async fn a_boot_with_a_clock_far_ahead_deletes_nothing() {
         assert_eq!(store.clock().standing(), ClockStanding::Right);
         assert_eq!(store.troubles(), Vec::<String>::new());
         world.clock.advance(time(3 * DAY));
-        until("what is really old goes", || store.snapshot(&TenantId::default()).files.len() == 1).await;
+        until(&world, "what is really old goes", || store.snapshot(&TenantId::default()).files.len() == 1).await;
         check_days("right again", &store, &[-2]);
     }
 }
@@ -127,7 +127,7 @@ async fn nothing_is_deleted_once_the_catalogue_lost_the_time() {
         store.trust_clock().await.expect("it is written down");
         assert_eq!(store.troubles(), Vec::<String>::new());
         world.clock.advance(time(3 * DAY));
-        until("what is really old goes", || store.snapshot(&TenantId::default()).files.len() == 2).await;
+        until(&world, "what is really old goes", || store.snapshot(&TenantId::default()).files.len() == 2).await;
         check_days("known again", &store, &[-2, -1]);
         let store = reopen(&world, store).await;
         assert_eq!(store.troubles(), Vec::<String>::new());
@@ -208,7 +208,7 @@ async fn a_long_time_off_is_believed_when_it_is_confirmed() {
     assert_eq!(store.clock().standing(), ClockStanding::Right);
     let store = reopen(&world, store).await;
     assert_eq!(store.clock().standing(), ClockStanding::Right, "what was confirmed is remembered");
-    until("what is really old goes", || store.snapshot(&TenantId::default()).files.len() == 1).await;
+    until(&world, "what is really old goes", || store.snapshot(&TenantId::default()).files.len() == 1).await;
     check_days("confirmed", &store, &[-2]);
 }
 
@@ -220,7 +220,7 @@ async fn time_without_the_store_counts_within_one_boot() {
     world.clock.advance(time(3 * DAY));
     let store = world.open_with(config(&world)).await;
     assert_eq!(store.clock().standing(), ClockStanding::Right);
-    until("what is old goes", || store.snapshot(&TenantId::default()).files.len() == 1).await;
+    until(&world, "what is old goes", || store.snapshot(&TenantId::default()).files.len() == 1).await;
     check_days("three days later", &store, &[-2]);
 }
 
@@ -270,7 +270,7 @@ async fn a_first_start_with_a_clock_ten_years_ahead_loses_nothing() {
     a_round_of_the_keeper(&world).await;
     check_days("six days later", &store, &[0]);
     world.clock.advance(time(2 * DAY));
-    until("old at last", || store.snapshot(&TenantId::default()).files.is_empty()).await;
+    until(&world, "old at last", || store.snapshot(&TenantId::default()).files.is_empty()).await;
 }
 
 /// Before, a new store took the clock's first right time for one far ahead, and waited for someone to confirm it.

@@ -64,13 +64,13 @@ async fn files_are_forgotten_only_when_they_cannot_come_back() {
     let store = store_of_hours(&world, &faults, -3..1).await;
     faults.fail("sync folder", "hour=", io::ErrorKind::Other);
     pass_hours(&world, 24);
-    until("all expire", || store.snapshot(&TenantId::default()).files.is_empty()).await;
+    until(&world, "all expire", || store.snapshot(&TenantId::default()).files.is_empty()).await;
     until_in_time(&world, "they are removed", || world.files_ending_with(".retired").is_empty()).await;
-    until("the failure is told", || !store.troubles().is_empty()).await;
+    until(&world, "the failure is told", || !store.troubles().is_empty()).await;
     assert_eq!(listed(&world).await, 4, "the catalogue still knows them");
     faults.clear();
     world.clock.advance(Duration::from_secs(400));
-    until("the failure is over", || store.troubles().is_empty()).await;
+    until(&world, "the failure is over", || store.troubles().is_empty()).await;
     assert_eq!(listed(&world).await, 0);
 }
 
@@ -81,14 +81,14 @@ async fn a_file_that_cannot_be_deleted_keeps_none_of_the_others() {
     let store = store_of_hours(&world, &faults, -3..1).await;
     faults.fail("remove file", "hour=10", io::ErrorKind::PermissionDenied);
     pass_hours(&world, 24);
-    until("all expire", || store.snapshot(&TenantId::default()).files.is_empty()).await;
+    until(&world, "all expire", || store.snapshot(&TenantId::default()).files.is_empty()).await;
     until_in_time(&world, "all but one are deleted", || world.files_ending_with(".retired").len() == 1).await;
-    until("the failure is told", || store.troubles().iter().any(|trouble| trouble.contains("hour=10"))).await;
+    until(&world, "the failure is told", || store.troubles().iter().any(|trouble| trouble.contains("hour=10"))).await;
     assert_eq!(listed(&world).await, 1);
     faults.clear();
     world.clock.advance(Duration::from_secs(400));
-    until("it is deleted too", || world.files_ending_with(".retired").is_empty()).await;
-    until("the failure is over", || store.troubles().is_empty()).await;
+    until(&world, "it is deleted too", || world.files_ending_with(".retired").is_empty()).await;
+    until(&world, "the failure is over", || store.troubles().is_empty()).await;
     assert_eq!(listed(&world).await, 0);
 }
 
@@ -100,10 +100,10 @@ async fn empty_folders_go_with_their_last_file_and_come_again() {
     let hours = |world: &World| folders(world).iter().filter(|path| path.to_string_lossy().contains("hour=")).count();
     assert_eq!(hours(&world), 4);
     pass_hours(&world, 4);
-    until("two hours expire", || store.snapshot(&TenantId::default()).files.len() == 2).await;
+    until(&world, "two hours expire", || store.snapshot(&TenantId::default()).files.len() == 2).await;
     until_in_time(&world, "their folders go", || hours(&world) == 2).await;
     pass_hours(&world, 24);
-    until("all expire", || store.snapshot(&TenantId::default()).files.is_empty()).await;
+    until(&world, "all expire", || store.snapshot(&TenantId::default()).files.is_empty()).await;
     let spool = vec![world.store_dir().join(".spool")];
     until_in_time(&world, "all folders go", || folders(&world) == spool).await;
     append(&store, batch_of(&spans_of_hour(30))).await;
@@ -214,7 +214,7 @@ async fn a_replaced_file_takes_no_name_from_another() {
         assert_eq!(first.exists(), is_after, "{stands_at:?}: no glob finds a replaced file");
         let hidden = PathBuf::from(format!("{}{}", first.display(), if is_after { ".retired" } else { ".new" }));
         assert_eq!(std::fs::read(&hidden).expect("it waits"), replaced, "{stands_at:?}");
-        until("the replaced files are deleted", || {
+        until(&world, "the replaced files are deleted", || {
             world.clock.advance(world.config().delete_grace);
             !hidden.exists()
         })

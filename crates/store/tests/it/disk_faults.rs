@@ -1,6 +1,7 @@
 //! A disk whose steps tests watch, hold up and make fail.
 
 use std::io;
+use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ impl Step {
             DiskStep::SyncFolder(path) => ("sync folder", path),
             DiskStep::CreateFile(path) => ("create file", path),
             DiskStep::Read(path) => ("read", path),
-            DiskStep::Write(path) => ("write", path),
+            DiskStep::Write { path, .. } | DiskStep::CutOff { path, .. } => ("write", path),
             DiskStep::SyncFile(path) => ("sync file", path),
             DiskStep::Rename { to, .. } => ("rename", to),
             DiskStep::RemoveFile(path) => ("remove file", path),
@@ -99,7 +100,7 @@ impl Faults {
 }
 
 impl DiskFaults for Faults {
-    fn before(&self, step: DiskStep<'_>) -> io::Result<()> {
+    fn before(&self, step: DiskStep<'_>, _: &'static Location<'static>) -> io::Result<()> {
         let step = Step::of(step);
         self.steps.lock().push(step.clone());
         {

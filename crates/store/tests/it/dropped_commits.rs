@@ -57,7 +57,7 @@ async fn store_that_lived() -> Lived {
         store.compact().await.expect("the merge succeeds");
         if round == 0 {
             world.clock.advance(world.config().delete_grace);
-            until("the replaced files are gone", || world.files_ending_with(".retired").is_empty()).await;
+            until(&world, "the replaced files are gone", || world.files_ending_with(".retired").is_empty()).await;
         }
     }
     // These are in the log alone.

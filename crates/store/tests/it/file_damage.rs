@@ -88,7 +88,7 @@ async fn a_file_without_a_readable_footer_is_set_aside_by_who_meets_it() {
         };
         assert_eq!(store.snapshot(&TenantId::default()).files.len(), 6, "{what}: a start opens no file");
         assert_same_spans(what, &readable(&store), &expected, 1);
-        until("it is set aside", || store.snapshot(&TenantId::default()).files.len() == 5).await;
+        until(&world, "it is set aside", || store.snapshot(&TenantId::default()).files.len() == 5).await;
         assert!(!path.exists() && retired_name(&path).exists(), "{what}: hidden from a glob, but kept");
         let marked: Vec<_> = records(&world).await.into_iter().filter(|file| file.retired.is_some()).collect();
         assert_eq!(marked.len(), 1, "{what}");
@@ -121,7 +121,7 @@ async fn files_that_changed_names_are_noticed() {
         snapshot.files.iter().filter_map(|file| Some(file.open().err()?.source.to_string())).collect();
     assert_eq!(errors.len(), 2);
     assert!(errors.iter().all(|error| error.contains("this is the file")), "{errors:?}");
-    until("they are set aside", || store.snapshot(&TenantId::default()).files.len() == 4).await;
+    until(&world, "they are set aside", || store.snapshot(&TenantId::default()).files.len() == 4).await;
 }
 
 /// It may come back: the disk is not mounted, or somebody moved a folder.
@@ -136,7 +136,7 @@ async fn a_file_that_is_gone_is_not_condemned() {
     assert_same_spans("the others", &found, &by_key(&spans_but(&[(1, 0)])), 1);
     fs::rename(&kept, &path).expect("it can be moved");
     let store = reopened(&world, store).await;
-    until("it counts again", || store.snapshot(&TenantId::default()).unreadable.is_empty()).await;
+    until(&world, "it counts again", || store.snapshot(&TenantId::default()).unreadable.is_empty()).await;
     assert_same_spans("all", &all_spans(&store.snapshot(&TenantId::default())), &by_key(&spans_but(&[])), 1);
 }
 

@@ -45,6 +45,7 @@ async fn is_told(world: &World, before: &str) {
         if told_of_the_log(world).await != before {
             return;
         }
+        world.clock.wake();
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("the catalogue is not told how far the log has come");
@@ -271,7 +272,7 @@ async fn numbers_go_on_after_a_loss() {
         hot as u64 + snapshot.files.iter().map(|file| file.record.spans).sum::<u64>()
     };
     assert_eq!(spans(&restarted), 30, "what came after the loss is replayed");
-    until("it is still said", || restarted.troubles().iter().any(|said| said.contains("lost"))).await;
+    until(&world, "it is still said", || restarted.troubles().iter().any(|said| said.contains("lost"))).await;
     restarted.flush().await.expect("the flush succeeds");
     restarted.shutdown().await.expect("the store stops");
     assert!(says(&acknowledged(&image).await, "Records 3 to 6 are lost"));

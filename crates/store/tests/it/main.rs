@@ -23,6 +23,7 @@ mod removed_folders;
 mod retention;
 mod round_trip;
 mod shared_ids;
+mod simulation;
 #[path = "../../../model/tests/it/spans.rs"]
 mod spans;
 mod start;

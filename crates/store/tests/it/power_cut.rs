@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
+use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +49,7 @@ struct PowerCuts {
 }
 
 impl DiskFaults for PowerCuts {
-    fn before(&self, step: DiskStep<'_>) -> io::Result<()> {
+    fn before(&self, step: DiskStep<'_>, _: &'static Location<'static>) -> io::Result<()> {
         let mut volatile = self.volatile.lock();
         volatile.finish();
         let image = volatile.after_a_power_failure(&self.world);
@@ -209,7 +210,7 @@ async fn a_power_failure_at_any_step_of_deleting_brings_nothing_back() {
     for _ in 0..6 * 6 {
         cuts.world.clock.advance(Duration::from_secs(600));
     }
-    until("all expire", || store.snapshot(&TenantId::default()).files.is_empty()).await;
+    until(&cuts.world, "all expire", || store.snapshot(&TenantId::default()).files.is_empty()).await;
     until_in_time(&cuts.world, "all folders go", || !cuts.world.store_dir().join("tenant=default").exists()).await;
     store.shutdown().await.expect("the store stops");
     let images = std::mem::take(&mut cuts.cuts.volatile.lock().images);

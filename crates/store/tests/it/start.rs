@@ -197,7 +197,7 @@ async fn a_missing_file_makes_answers_partial_until_it_comes_back() {
     let store = world.open().await;
     fs::rename(&kept, &path).expect("it can be moved back");
     world.clock.advance(Duration::from_secs(10));
-    until("the file is read again", || unreadable(&store).is_empty()).await;
+    until(&world, "the file is read again", || unreadable(&store).is_empty()).await;
     check_hours("it came back", &store, 0..6);
     assert_eq!(store.troubles(), Vec::<String>::new());
 }
@@ -420,7 +420,7 @@ async fn a_file_set_aside_counts_until_retention_ends_it() {
     let whole = fs::read(&path).expect("the file is there");
     fs::write(&path, &whole[..200]).expect("it can be written");
     assert!(file.open().is_err());
-    until("it is set aside", || !unreadable(&store).is_empty()).await;
+    until(&world, "it is set aside", || !unreadable(&store).is_empty()).await;
     for start in ["at once", "after a start"] {
         check_hours(start, &store, [0, 2]);
         assert_eq!(unreadable(&store), [(1, UnreadableReason::SetAside)], "{start}");
@@ -439,18 +439,21 @@ async fn a_file_set_aside_counts_until_retention_ends_it() {
 
     let store = world.open_with(config.clone()).await;
     world.clock.advance(Duration::from_secs(26 * 3600));
-    until("answers are whole again", || unreadable(&store).is_empty()).await;
+    until(&world, "answers are whole again", || unreadable(&store).is_empty()).await;
     world.clock.advance(config.delete_grace);
-    until("the file is gone", || !aside.exists()).await;
-    until_async("its row is gone", async || records(&world).await.iter().all(|record| record.id != file.record.id))
-        .await;
+    until(&world, "the file is gone", || !aside.exists()).await;
+    until_async(&world, "its row is gone", async || {
+        records(&world).await.iter().all(|record| record.id != file.record.id)
+    })
+    .await;
 }
 
-async fn until_async(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+async fn until_async(world: &World, what: &str, mut holds: impl AsyncFnMut() -> bool) {
     for _ in 0..600 {
         if holds().await {
             return;
         }
+        world.clock.wake();
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("in half a minute not: {what}");
@@ -491,7 +494,7 @@ async fn swapped_files_get_their_names_back() {
             let store = world.open().await;
             let files = snapshot(&store).files;
             assert_eq!(files.iter().filter(|file| file.open().is_err()).count(), 2, "both are noticed");
-            until("both are set aside", || unreadable(&store).len() == 2).await;
+            until(&world, "both are set aside", || unreadable(&store).len() == 2).await;
             check_hours("the third", &store, 1..2);
             store.shutdown().await.expect("the store stops");
         } else {
@@ -529,7 +532,7 @@ async fn a_ruin_gives_way_to_the_file_whose_name_it_has() {
         if set_aside_before {
             let store = world.open().await;
             assert!(snapshot(&store).files.iter().filter(|file| file.open().is_err()).count() > 0, "{what}");
-            until("they are set aside", || unreadable(&store).len() == paths.len()).await;
+            until(&world, "they are set aside", || unreadable(&store).len() == paths.len()).await;
             store.shutdown().await.expect("the store stops");
         }
         let done = repair(&world, RepairOptions::default()).await;
@@ -573,7 +576,7 @@ async fn merged_world(deleted: bool) -> (World, Vec<u8>) {
     store.compact().await.expect("the merge succeeds");
     if deleted {
         world.clock.advance(world.config().delete_grace);
-        until("the replaced files are gone", || world.files_ending_with(".retired").is_empty()).await;
+        until(&world, "the replaced files are gone", || world.files_ending_with(".retired").is_empty()).await;
     }
     store.shutdown().await.expect("the store stops");
     drop(store);
@@ -605,7 +608,7 @@ async fn check_a_live_file_under_the_name_of_a_replaced_one(repaired_before: boo
         return;
     }
     let store = world.open().await;
-    until("the other replaced file is deleted", || {
+    until(&world, "the other replaced file is deleted", || {
         world.clock.advance(world.config().delete_grace);
         !other.exists()
     })
@@ -662,7 +665,7 @@ async fn a_file_known_to_be_damaged_is_not_merged_after_a_restart() {
     let error = open.read_rows(0, 0..50, Projection::All).err().expect("a page is damaged");
     assert!(file.check(&error), "what is left of it can be read");
     let lost = async || records(&world).await.iter().map(|record| record.lost_spans).sum::<u64>();
-    until_async("the catalogue remembers it", async || lost().await > 0).await;
+    until_async(&world, "the catalogue remembers it", async || lost().await > 0).await;
     store.shutdown().await.expect("the store stops");
     let store = world.open().await;
     store.compact().await.expect("the merge succeeds");

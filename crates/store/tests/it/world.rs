@@ -229,20 +229,21 @@ pub(crate) fn spans_of(batch: &SpanBatch) -> Vec<Span> {
     (0..batch.len()).map(|row| batch.span(row)).collect()
 }
 
-/// Waits until a background thread has done what the test expects.
-pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..600 {
+/// Waits until a background thread has done what the test expects. The threads look what there is to do, though no time passes.
+pub(crate) async fn until(world: &World, what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..6000 {
         if holds() {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        world.clock.wake();
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     panic!("in half a minute not: {what}");
 }
 
 /// The same, while the world's time goes on: what is done later waits for it.
 pub(crate) async fn until_in_time(world: &World, what: &str, mut holds: impl FnMut() -> bool) {
-    until(what, || {
+    until(world, what, || {
         world.clock.advance(Duration::from_secs(20));
         holds()
     })

@@ -43,7 +43,7 @@ async fn a_whole_copy_takes_the_place_of_a_damaged_file() {
             if set_aside_before {
                 let store = world.open().await;
                 if snapshot(&store).files.iter().any(|file| file.open().is_err()) {
-                    until("it is set aside", || !unreadable(&store).is_empty()).await;
+                    until(&world, "it is set aside", || !unreadable(&store).is_empty()).await;
                 }
                 store.shutdown().await.expect("the store stops");
             }

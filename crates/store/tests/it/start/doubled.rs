@@ -164,7 +164,7 @@ async fn a_file_out_of_reach_during_a_flush_doubles_nothing() {
     store.flush().await.expect("the flush succeeds");
     assert_eq!(unreadable(&store), [(1, UnreadableReason::HeldBack)]);
     assert_eq!(rows(&store), 130);
-    until("it is said", || store.troubles().iter().any(|trouble| trouble.contains(&record.id))).await;
+    until(&world, "it is said", || store.troubles().iter().any(|trouble| trouble.contains(&record.id))).await;
     fs::remove_file(&path).expect("the socket is there");
     let crashed = world.crash_image();
     fs::copy(&kept, crashed.store_dir().join(&record.path)).expect("it can be put back");
@@ -183,7 +183,7 @@ async fn a_file_out_of_reach_of_a_query_is_held_back() {
     let path = world.store_dir().join(record_of_hour(&world, 1).await.path);
     let kept = put_out_of_reach(&world, &path);
     append(&store, batch_of(&spans_of_hour(1))).await;
-    until("it is held back", || unreadable(&store) == [(1, UnreadableReason::HeldBack)]).await;
+    until(&world, "it is held back", || unreadable(&store) == [(1, UnreadableReason::HeldBack)]).await;
     assert_eq!(rows(&store), 100, "the spans in memory count");
     fs::rename(&kept, &path).expect("it can be put back");
     check_when_let_in("within reach", &world, &store, &spans_of_hours(0..2)).await;

@@ -45,7 +45,7 @@ async fn what_the_catalogue_no_longer_remembers_is_told_and_mended() {
                     let store = world.open().await;
                     let troubles = store.troubles();
                     assert!(says(&troubles, told) && says(&troubles, "store repair"), "{what}: {troubles:?}");
-                    until(&what, || unreadable(&store).is_empty()).await;
+                    until(&world, &what, || unreadable(&store).is_empty()).await;
                     check_hours(&what, &store, 0..3);
                     store.shutdown().await.expect("the store stops");
                     assert!(says(&check(&world).await.catalogue, told), "{what}: until it is mended");

@@ -225,7 +225,7 @@ async fn a_file_that_another_was_written_over_is_named_until_its_own_is_back() {
             let store = world.open().await;
             let file = snapshot(&store).files.iter().find(|file| file.record.id == own.id).cloned();
             assert!(file.expect("it is listed").open().is_err());
-            until("it is set aside", || !unreadable(&store).is_empty()).await;
+            until(&world, "it is set aside", || !unreadable(&store).is_empty()).await;
             check_hours("set aside", &store, [0, 2]);
             store.shutdown().await.expect("the store stops");
         }

@@ -1,0 +1,130 @@
+//! A catalogue in memory: a commit is durable once it is done, as SQLite's are, and its answer may be lost on the way.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tracehouse_catalogue::{
+    Catalogue, CatalogueContents, CatalogueError, Commit, FileRecord, LegacyDescription, LogPosition, Retirement,
+    RetirementReason,
+};
+
+use super::chance::Chance;
+use super::disk::SimulatedDisk;
+
+pub(crate) struct SimulatedCatalogue {
+    contents: Mutex<CatalogueContents>,
+    faults: Mutex<Faults>,
+    disk: Arc<SimulatedDisk>,
+}
+
+struct Faults {
+    chance: Chance,
+    /// One in so many calls fails, before or after it was done.
+    one_in: Option<u64>,
+}
+
+impl SimulatedCatalogue {
+    pub(crate) fn new(chance: Chance, disk: Arc<SimulatedDisk>) -> Self {
+        let contents = CatalogueContents { meta_names: Some(Default::default()), ..CatalogueContents::default() };
+        Self { contents: Mutex::new(contents), faults: Mutex::new(Faults { chance, one_in: None }), disk }
+    }
+
+    pub(crate) fn fail_one_in(&self, one_in: Option<u64>) {
+        self.faults.lock().one_in = one_in;
+    }
+
+    pub(crate) fn contents(&self) -> CatalogueContents {
+        self.contents.lock().clone()
+    }
+
+    fn step(&self) -> Result<(), CatalogueError> {
+        self.disk.step_elsewhere().map_err(|_| broken())?;
+        let mut faults = self.faults.lock();
+        let Some(one_in) = faults.one_in else { return Ok(()) };
+        if faults.chance.one_in(one_in) { Err(broken()) } else { Ok(()) }
+    }
+}
+
+fn broken() -> CatalogueError {
+    CatalogueError::Query(sqlx::Error::WorkerCrashed)
+}
+
+#[async_trait]
+impl Catalogue for SimulatedCatalogue {
+    async fn load(&self) -> Result<CatalogueContents, CatalogueError> {
+        self.step()?;
+        Ok(self.contents())
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<(), CatalogueError> {
+        self.step()?;
+        {
+            let mut contents = self.contents.lock();
+            // As a whole or not at all.
+            let mut next = contents.clone();
+            apply(&mut next, &commit)?;
+            *contents = next;
+        }
+        self.step()
+    }
+
+    async fn forget(&self, file_ids: &[String]) -> Result<(), CatalogueError> {
+        self.step()?;
+        self.contents.lock().files.retain(|file| file.retired.is_none() || !file_ids.contains(&file.id));
+        self.step()
+    }
+
+    async fn legacy_description(&self, _: &str) -> Result<Option<LegacyDescription>, CatalogueError> {
+        Ok(None)
+    }
+}
+
+fn apply(contents: &mut CatalogueContents, commit: &Commit) -> Result<(), CatalogueError> {
+    assert!(commit.drop_damaged.is_empty() && commit.drop_notes.is_empty(), "no row of this catalogue is damaged");
+    for file in &commit.add {
+        assert!(contents.files.iter().all(|known| known.id != file.id), "a file is added once");
+        contents.files.push(file.clone());
+    }
+    contents.files.sort_by(|one, other| one.id.cmp(&other.id));
+    for (id, reason) in &commit.retire {
+        live(contents, id)?.retired = Some(Retirement { at: commit.retired_at, reason: *reason });
+    }
+    for id in &commit.restore {
+        let is_aside = |file: &&mut FileRecord| {
+            file.id == *id && file.retired.as_ref().is_some_and(|found| found.reason == RetirementReason::Damaged)
+        };
+        let file = contents.files.iter_mut().find(is_aside);
+        file.ok_or_else(|| CatalogueError::NotSetAside(id.clone()))?.retired = None;
+    }
+    for (id, lost_spans) in &commit.lost_spans {
+        live(contents, id)?.lost_spans = *lost_spans;
+    }
+    for position in &commit.log_positions {
+        advance(&mut contents.log_positions, position)?;
+    }
+    for (name, value) in &commit.meta {
+        contents.meta.insert(name.clone(), value.clone());
+        contents.meta_names.get_or_insert_default().insert(name.clone());
+    }
+    Ok(())
+}
+
+fn live<'a>(contents: &'a mut CatalogueContents, id: &str) -> Result<&'a mut FileRecord, CatalogueError> {
+    let file = contents.files.iter_mut().find(|file| file.id == id && file.retired.is_none());
+    file.ok_or_else(|| CatalogueError::NotLive(id.to_owned()))
+}
+
+fn advance(positions: &mut Vec<LogPosition>, to: &LogPosition) -> Result<(), CatalogueError> {
+    let is_about = |known: &&LogPosition| known.log == to.log && (known.tenant == to.tenant || known.tenant.is_none());
+    let known = positions.iter().filter(is_about).map(|known| known.position).max().unwrap_or(0);
+    if to.position < known {
+        return Err(CatalogueError::PositionBack { log: to.log.clone(), known, wanted: to.position });
+    }
+    positions.retain(|known| {
+        let is_replaced = known.tenant == to.tenant || (to.tenant.is_none() && known.position <= to.position);
+        known.log != to.log || !is_replaced
+    });
+    positions.push(to.clone());
+    Ok(())
+}

@@ -1,0 +1,347 @@
+//! A disk that a power failure leaves with less than was written to it, and whose steps fail.
+//!
+//! The files lie in a real folder. Beside it the disk knows what of them a power failure may take back: names whose folder was not
+//! synchronised since, and bytes of files that were not. A failure takes each of them back or not, as chance has it, so that steps
+//! survive it in another order than they were taken in; the end of a file is cut anywhere, or holds zeros where bytes are missing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::panic::Location;
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+use tracehouse_disk::{DiskFaults, DiskStep};
+
+use super::chance::Chance;
+
+/// Where code asks the disk to synchronise.
+pub(crate) type Site = (&'static str, u32);
+
+/// A change of the names in a folder, and how it is taken back.
+#[derive(Debug)]
+enum Undo {
+    /// A file or folder was made.
+    Remove(PathBuf),
+    /// A file was removed, or another renamed over it.
+    PutBack {
+        path: PathBuf,
+        bytes: Vec<u8>,
+    },
+    RenameBack {
+        from: PathBuf,
+        to: PathBuf,
+    },
+    /// A folder was removed.
+    MakeFolder(PathBuf),
+}
+
+/// What is to happen to the steps to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Sound,
+    /// One in so many steps that write fails with an error of the machine.
+    Failing {
+        one_in: u64,
+    },
+    /// Nothing can be written: there is no room.
+    Full,
+    /// One in so many folders and files can't be read.
+    Unreadable {
+        one_in: u64,
+    },
+}
+
+#[derive(Default)]
+struct State {
+    /// In the order of the steps: the folder that holds the name, and how it is taken back.
+    names: Vec<(PathBuf, Undo)>,
+    /// Files that were written to: how many bytes of them are on the disk for good.
+    durable: BTreeMap<PathBuf, u64>,
+    /// What was cut off the end of a file: from where, and the bytes.
+    cut: BTreeMap<PathBuf, (u64, Vec<u8>)>,
+    /// A synchronisation takes effect once it is done, which is when the next step begins.
+    synchronising: Option<Synchronising>,
+    mood: Option<Mood>,
+    /// After so many more steps the power fails.
+    steps_left: Option<u64>,
+    has_failed: bool,
+    /// A part of the write that fails now reaches its file.
+    tears: bool,
+    chance: Chance,
+    trace: u64,
+    steps: u64,
+    sites: BTreeSet<Site>,
+    /// As if the code did not ask for this.
+    left_out: Option<Site>,
+}
+
+enum Synchronising {
+    Folder(PathBuf),
+    File(PathBuf),
+}
+
+pub(crate) struct SimulatedDisk {
+    root: PathBuf,
+    state: Mutex<State>,
+}
+
+impl SimulatedDisk {
+    pub(crate) fn new(root: PathBuf, chance: Chance, left_out: Option<Site>) -> Self {
+        Self { root, state: Mutex::new(State { chance, left_out, ..State::default() }) }
+    }
+
+    pub(crate) fn set_mood(&self, mood: Mood) {
+        self.state.lock().mood = Some(mood).filter(|mood| *mood != Mood::Sound);
+    }
+
+    /// The power fails before the step after so many others.
+    pub(crate) fn fail_power_after(&self, steps: u64) {
+        self.state.lock().steps_left = Some(steps);
+    }
+
+    pub(crate) fn has_power(&self) -> bool {
+        !self.state.lock().has_failed
+    }
+
+    /// A number that follows from all steps so far: two runs that took the same steps have the same.
+    pub(crate) fn trace(&self) -> u64 {
+        self.state.lock().trace
+    }
+
+    pub(crate) fn steps(&self) -> u64 {
+        self.state.lock().steps
+    }
+
+    pub(crate) fn sites(&self) -> BTreeSet<Site> {
+        self.state.lock().sites.clone()
+    }
+
+    /// A step of the catalogue, which writes for itself: it counts, and fails once the power has.
+    pub(crate) fn step_elsewhere(&self) -> io::Result<()> {
+        self.state.lock().take_step()
+    }
+
+    /// The process was killed: what it wrote the system still knows. The disk is sound for the next one.
+    pub(crate) fn restart_process(&self) {
+        let mut state = self.state.lock();
+        state.finish();
+        (state.has_failed, state.steps_left, state.mood) = (false, None, None);
+    }
+
+    /// The power came back: what is lost is lost.
+    pub(crate) fn restore_power(&self) {
+        let mut state = self.state.lock();
+        state.finish();
+        state.lose();
+        (state.has_failed, state.steps_left, state.mood) = (false, None, None);
+    }
+}
+
+impl State {
+    fn take_step(&mut self) -> io::Result<()> {
+        self.tears = false;
+        if !self.has_failed && self.steps_left == Some(0) {
+            self.has_failed = true;
+            self.tears = true;
+        }
+        if self.has_failed {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        self.steps_left = self.steps_left.map(|left| left - 1);
+        self.steps += 1;
+        Ok(())
+    }
+
+    fn finish(&mut self) {
+        match self.synchronising.take() {
+            Some(Synchronising::Folder(folder)) => self.names.retain(|(holder, _)| *holder != folder),
+            Some(Synchronising::File(path)) => {
+                let bytes = fs::metadata(&path).map_or(0, |found| found.len());
+                self.durable.insert(path.clone(), bytes);
+                self.cut.remove(&path);
+            }
+            None => {}
+        }
+    }
+
+    /// Takes back what the disk does not hold for good, each or not.
+    fn lose(&mut self) {
+        // Sometimes everything, sometimes nothing.
+        let share = [0, 4, 8, 8, 8][self.chance.below(5) as usize];
+        for (path, durable) in std::mem::take(&mut self.durable) {
+            let Ok(mut bytes) = fs::read(&path) else { continue };
+            let cut = self.cut.remove(&path);
+            if (bytes.len() as u64) < durable || share == 0 {
+                continue;
+            }
+            let durable = usize::try_from(durable).expect("files are small");
+            let unsure = bytes.len() - durable;
+            if unsure > 0 {
+                let kept = if share == 8 { 0 } else { self.chance.below(unsure as u64 + 1) as usize };
+                let kept = if self.chance.one_in(2) { kept } else { self.chance.below(unsure as u64 + 1) as usize };
+                bytes.truncate(durable + kept);
+                // Blocks reach the disk in any order.
+                if kept > 1 && self.chance.one_in(3) {
+                    let from = durable + self.chance.below(kept as u64) as usize;
+                    let to = (from + 1 + self.chance.below(4096) as usize).min(bytes.len());
+                    bytes[from..to].fill(0);
+                }
+            }
+            if let Some((from, old)) = cut
+                && self.chance.one_in(2)
+            {
+                // That the file was cut off was not written down.
+                bytes.truncate(usize::try_from(from).expect("files are small"));
+                bytes.extend(old);
+            }
+            fs::write(&path, bytes).expect("a file of the simulation");
+        }
+        self.cut.clear();
+        for (_, undo) in std::mem::take(&mut self.names).into_iter().rev() {
+            if self.chance.below(8) >= share {
+                continue;
+            }
+            match undo {
+                Undo::Remove(path) if path.is_dir() => drop(fs::remove_dir_all(path)),
+                Undo::Remove(path) => drop(fs::remove_file(path)),
+                Undo::PutBack { path, bytes } => {
+                    let _ = fs::create_dir_all(parent(&path));
+                    if !path.exists() {
+                        fs::write(path, bytes).expect("a file of the simulation");
+                    }
+                }
+                Undo::RenameBack { from, to } => {
+                    let _ = fs::create_dir_all(parent(&from));
+                    if !from.exists() {
+                        let _ = fs::rename(to, from);
+                    }
+                }
+                Undo::MakeFolder(path) => drop(fs::create_dir_all(path)),
+            }
+        }
+    }
+
+    /// What may be taken back after this step.
+    fn begin(&mut self, step: DiskStep<'_>, site: Site) {
+        let held_by = |path: &Path| parent(path).to_owned();
+        match step {
+            DiskStep::CreateFolder(path) if !path.exists() => {
+                self.names.push((held_by(path), Undo::Remove(path.to_owned())));
+            }
+            DiskStep::RemoveFolder(path) if fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none()) => {
+                self.names.push((held_by(path), Undo::MakeFolder(path.to_owned())));
+            }
+            DiskStep::CreateFile(path) => {
+                self.put_back(path);
+                self.durable.insert(path.to_owned(), 0);
+                self.names.push((held_by(path), Undo::Remove(path.to_owned())));
+            }
+            DiskStep::Rename { from, to } if from.exists() => {
+                self.put_back(to);
+                if let Some(durable) = self.durable.remove(from) {
+                    self.durable.insert(to.to_owned(), durable);
+                }
+                let undo = Undo::RenameBack { from: from.to_owned(), to: to.to_owned() };
+                self.names.push((held_by(to), undo));
+            }
+            DiskStep::RemoveFile(path) => self.put_back(path),
+            DiskStep::CutOff { path, from } => {
+                let bytes = fs::read(path).unwrap_or_default();
+                let at = usize::try_from(from).expect("files are small").min(bytes.len());
+                self.cut.insert(path.to_owned(), (from, bytes[at..].to_vec()));
+                let durable = self.durable.entry(path.to_owned()).or_insert(bytes.len() as u64);
+                *durable = (*durable).min(from);
+            }
+            DiskStep::Write { path, .. } => {
+                let bytes = fs::metadata(path).map_or(0, |found| found.len());
+                self.durable.entry(path.to_owned()).or_insert(bytes);
+            }
+            DiskStep::SyncFolder(path) => {
+                self.sites.insert(site);
+                if self.left_out != Some(site) {
+                    self.synchronising = Some(Synchronising::Folder(path.to_owned()));
+                }
+            }
+            DiskStep::SyncFile(path) => {
+                self.sites.insert(site);
+                if self.left_out != Some(site) {
+                    self.synchronising = Some(Synchronising::File(path.to_owned()));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A file is about to lose its name; a failure may give it back, with what of it is on the disk.
+    fn put_back(&mut self, path: &Path) {
+        let Ok(mut bytes) = fs::read(path) else { return };
+        if let Some(durable) = self.durable.remove(path) {
+            bytes.truncate(usize::try_from(durable).expect("files are small"));
+        }
+        self.names.push((parent(path).to_owned(), Undo::PutBack { path: path.to_owned(), bytes }));
+    }
+
+    fn fault(&mut self, step: DiskStep<'_>) -> Option<io::Error> {
+        let reads = matches!(step, DiskStep::Read(_));
+        let needs_room = matches!(step, DiskStep::CreateFolder(_) | DiskStep::CreateFile(_) | DiskStep::Write { .. });
+        match self.mood? {
+            Mood::Sound => None,
+            Mood::Failing { one_in } => (!reads && self.chance.one_in(one_in)).then(|| io::Error::from_raw_os_error(5)),
+            Mood::Full => needs_room.then(|| io::ErrorKind::StorageFull.into()),
+            Mood::Unreadable { one_in } => {
+                (reads && self.chance.one_in(one_in)).then(|| io::Error::from_raw_os_error(5))
+            }
+        }
+    }
+}
+
+impl DiskFaults for SimulatedDisk {
+    fn before(&self, step: DiskStep<'_>, site: &'static Location<'static>) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        state.take_step()?;
+        state.finish();
+        state.trace = mixed(state.trace, &self.root, step);
+        if std::env::var_os("SIMULATION_STEPS").is_some() {
+            eprintln!("STEP {} {step:?}", state.steps);
+        }
+        if let Some(error) = state.fault(step) {
+            if let DiskStep::Write { .. } = step {
+                state.begin(step, (site.file(), site.line()));
+            }
+            state.tears = true;
+            return Err(error);
+        }
+        state.begin(step, (site.file(), site.line()));
+        Ok(())
+    }
+
+    fn torn(&self, bytes: usize) -> usize {
+        let mut state = self.state.lock();
+        if std::mem::take(&mut state.tears) { state.chance.below(bytes as u64 + 1) as usize } else { 0 }
+    }
+}
+
+fn mixed(trace: u64, root: &Path, step: DiskStep<'_>) -> u64 {
+    let (kind, path, bytes) = match step {
+        DiskStep::CreateFolder(path) => (1, path, 0),
+        DiskStep::RemoveFolder(path) => (2, path, 0),
+        DiskStep::SyncFolder(path) => (3, path, 0),
+        DiskStep::CreateFile(path) => (4, path, 0),
+        DiskStep::Read(path) => (5, path, 0),
+        DiskStep::Write { path, bytes } => (6, path, bytes as u64),
+        DiskStep::CutOff { path, from } => (7, path, from),
+        DiskStep::SyncFile(path) => (8, path, 0),
+        DiskStep::Rename { to, .. } => (9, to, 0),
+        DiskStep::RemoveFile(path) => (10, path, 0),
+    };
+    // Where the folder of a run lies differs.
+    let name = path.strip_prefix(root).map_or(&b""[..], |path| path.as_os_str().as_encoded_bytes());
+    let step = name.iter().fold(kind * 31 + bytes, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
+    (trace ^ step).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
+}
+
+pub(crate) fn parent(path: &Path) -> &Path {
+    path.parent().expect("a path inside a folder")
+}

@@ -1,0 +1,169 @@
+//! What must hold, whatever happens:
+//!
+//! 1. A span that was acknowledged is there, once, with the content it was sent with, until it may expire.
+//! 2. What was sent and not acknowledged is there as a whole batch or not at all. Nothing else is there.
+//! 3. What has expired does not come back, unless it was sent again: then a copy may be in the log.
+//! 4. An answer that lacks something says so; on a sound disk nothing is lacking.
+//! 5. What is in memory, and what the files take, stays within its budget.
+//! 6. In the end the folder holds the files that count, and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tracehouse_model::Span;
+use tracehouse_spanfile::Projection;
+use tracehouse_store::Snapshot;
+
+use crate::spans::{Key, assert_same_span, key_of};
+use crate::world::{hot_spans, spans_of};
+
+pub(crate) const TENANTS: usize = 3;
+
+/// What was sent of a batch, and what became of it.
+pub(crate) struct Sent {
+    pub(crate) tenant: usize,
+    pub(crate) spans: Vec<Span>,
+    /// On the monotonic clock.
+    acknowledged_at: Option<Duration>,
+    /// A failure of the power must not take it any more.
+    is_durable: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Expected {
+    pub(crate) batches: Vec<Sent>,
+    /// Of each tenant the batches that hold a span.
+    holders: [BTreeMap<Key, Vec<usize>>; TENANTS],
+    /// Expired, as far as was seen.
+    gone: [BTreeSet<Key>; TENANTS],
+    /// What was read of files, by their ids: they do not change while the power is on.
+    files: BTreeMap<String, Vec<Span>>,
+    pub(crate) found: u64,
+    pub(crate) expired: u64,
+}
+
+/// Which spans may expire.
+pub(crate) enum MayExpire {
+    /// Those that begin before, in nanoseconds since the Unix epoch.
+    Before(i64),
+    /// All, when there are too many.
+    All,
+}
+
+impl MayExpire {
+    fn holds_for(&self, span: &Span) -> bool {
+        match self {
+            Self::Before(time) => span.start_unix_nanos < *time,
+            Self::All => true,
+        }
+    }
+}
+
+impl Expected {
+    /// Returns the number of the batch.
+    pub(crate) fn sent(&mut self, tenant: usize, spans: Vec<Span>) -> usize {
+        let number = self.batches.len();
+        for span in &spans {
+            self.holders[tenant].entry(key_of(span)).or_default().push(number);
+            // Sent again, it may be there again.
+            self.gone[tenant].remove(&key_of(span));
+        }
+        self.batches.push(Sent { tenant, spans, acknowledged_at: None, is_durable: false });
+        number
+    }
+
+    pub(crate) fn acknowledged(&mut self, batch: usize, at: Duration) {
+        self.batches[batch].acknowledged_at = Some(at);
+    }
+
+    /// From now on a failure of the power must not take what was acknowledged up to a moment.
+    pub(crate) fn durable(&mut self, up_to: Duration) {
+        for batch in &mut self.batches {
+            batch.is_durable |= batch.acknowledged_at.is_some_and(|at| at <= up_to);
+        }
+    }
+
+    /// The power failed: what was not durable may be lost.
+    pub(crate) fn power_failed(&mut self) {
+        self.files.clear();
+        for batch in self.batches.iter_mut().filter(|batch| !batch.is_durable) {
+            batch.acknowledged_at = None;
+        }
+    }
+
+    /// Compares what a tenant finds.
+    pub(crate) fn check(
+        &mut self,
+        what: &str,
+        tenant: usize,
+        snapshot: &Snapshot,
+        may_expire: &MayExpire,
+        must_be_whole: bool,
+    ) {
+        let (found, is_whole) = self.everything(snapshot);
+        assert!(is_whole || !must_be_whole, "{what}: the answer is partial on a sound disk: {:?}", snapshot.unreadable);
+        let mut keys: BTreeSet<Key> = BTreeSet::new();
+        for span in &found {
+            let key = key_of(span);
+            let Some(holders) = self.holders[tenant].get(&key) else {
+                panic!("{what}: a span that nobody sent: {key:?}")
+            };
+            let batch = &self.batches[holders[0]];
+            let wanted = batch.spans.iter().find(|sent| key_of(sent) == key).expect("the batch holds it");
+            assert_same_span(what, span, wanted);
+            assert!(keys.insert(key), "{what}: a span is there twice: {key:?}");
+            assert!(!self.gone[tenant].contains(&key), "{what}: a span that had expired is there again: {key:?}");
+        }
+        self.found += keys.len() as u64;
+        if !is_whole {
+            return;
+        }
+        for (number, batch) in self.batches.iter().enumerate().filter(|(_, batch)| batch.tenant == tenant) {
+            let is_there = |span: &&Span| keys.contains(&key_of(span));
+            let missing: Vec<&Span> = batch.spans.iter().filter(|span| !is_there(span)).collect();
+            if batch.acknowledged_at.is_some() {
+                for span in missing {
+                    let key = key_of(span);
+                    assert!(
+                        may_expire.holds_for(span),
+                        "{what}: a span of batch {number} that was acknowledged is missing: {key:?}, {} of {} are",
+                        batch.spans.iter().filter(|span| !is_there(span)).count(),
+                        batch.spans.len()
+                    );
+                    if self.holders[tenant][&key].len() == 1 {
+                        self.expired += u64::from(self.gone[tenant].insert(key));
+                    }
+                }
+                continue;
+            }
+            let is_alone = batch.spans.iter().all(|span| self.holders[tenant][&key_of(span)].len() == 1);
+            if is_alone && !batch.spans.iter().any(|span| may_expire.holds_for(span)) {
+                assert!(
+                    missing.is_empty() || missing.len() == batch.spans.len(),
+                    "{what}: of batch {number}, which was not acknowledged, {} of {} spans are there",
+                    batch.spans.len() - missing.len(),
+                    batch.spans.len()
+                );
+            }
+        }
+    }
+
+    /// All spans of a snapshot, and whether that is all that is stored.
+    fn everything(&mut self, snapshot: &Snapshot) -> (Vec<Span>, bool) {
+        let mut spans = hot_spans(snapshot);
+        let mut is_whole = snapshot.unreadable.is_empty();
+        for file in snapshot.files.iter() {
+            let Ok(open) = file.open() else {
+                is_whole = false;
+                continue;
+            };
+            let of_file = self.files.entry(file.record.id.clone()).or_insert_with(|| {
+                let row_groups = 0..open.row_groups();
+                let rows = |group| open.read_rows(group, 0..open.rows_of(group), Projection::All);
+                row_groups.flat_map(|group| spans_of(&rows(group).expect("a file that opens can be read"))).collect()
+            });
+            spans.extend(of_file.iter().cloned());
+        }
+        (spans, is_whole)
+    }
+}
