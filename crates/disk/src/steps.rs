@@ -127,8 +127,7 @@ impl Disk {
     pub fn settle_folder(&self, path: &Path) -> Result<(), DiskError> {
         /// A folder and the one that holds it may both be new: ours is one in the data folder.
         const LEVELS: usize = 2;
-        let missing: Vec<&Path> =
-            path.ancestors().take_while(|at| !at.as_os_str().is_empty() && !at.exists()).collect();
+        let missing: Vec<&Path> = missing_folders(path).collect();
         for folder in missing.into_iter().rev() {
             self.create_folder(folder)?;
             self.sync_parent(folder)?;
@@ -235,6 +234,11 @@ impl Disk {
     }
 }
 
+/// A folder and the ones above it, as far as they are not there, the lowest first.
+fn missing_folders(path: &Path) -> impl Iterator<Item = &Path> {
+    path.ancestors().take_while(|at| !at.as_os_str().is_empty() && !at.exists())
+}
+
 fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         // Not every file system can do both in one step.
@@ -258,10 +262,12 @@ pub struct NeededFolder {
 }
 
 impl NeededFolder {
-    /// Makes the folder and the ones above it that are missing.
-    #[track_caller]
-    pub fn settle(disk: &Disk, path: PathBuf) -> Result<Self, DiskError> {
-        disk.settle_folder(&path)?;
+    /// Makes the folder and the ones above it that are missing. A power failure may take them back.
+    pub fn make(disk: &Disk, path: PathBuf) -> Result<Self, DiskError> {
+        let missing: Vec<&Path> = missing_folders(&path).collect();
+        for folder in missing.into_iter().rev() {
+            disk.create_folder(folder)?;
+        }
         Ok(Self::known(path))
     }
 

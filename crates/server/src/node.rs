@@ -166,16 +166,11 @@ impl<'a> Node<'a> {
     pub(crate) async fn start_store(&mut self) -> anyhow::Result<()> {
         let paths = self.data_dir.store_paths();
         let catalogue = self.catalogue.clone().context("the catalogue is not open")?;
-        let objects = tracehouse_store::open_folder(&paths.store, &*catalogue).await?;
-        let store = Store::open(
-            self.config.store.store_config(paths.log),
-            objects,
-            Some(paths.store),
-            catalogue,
-            self.clock.clone(),
-            self.randomness.clone(),
-        )
-        .await?;
+        let config = self.config.store.store_config(paths.log);
+        let objects = tracehouse_store::open_folder(&config.disk, &paths.store, &*catalogue).await?;
+        let store =
+            Store::open(config, objects, Some(paths.store), catalogue, self.clock.clone(), self.randomness.clone())
+                .await?;
         self.store = Some(store.clone());
         let stop = async move {
             if let Err(error) = store.shutdown().await {

@@ -43,12 +43,16 @@ pub(crate) enum Claim {
     Mark(Option<String>),
 }
 
-/// The store's folder as an object store. The folder is made if it is a new one; if it is missing or another's, nothing
+/// The store's folder as an object store. The folder is made if it is a new one, and survives a power failure; if it is missing or another's, nothing
 /// is changed and the error says so.
-pub async fn open_folder(root: &Path, catalogue: &dyn Catalogue) -> Result<Arc<dyn ObjectStore>, OpenError> {
+pub async fn open_folder(
+    disk: &Disk,
+    root: &Path,
+    catalogue: &dyn Catalogue,
+) -> Result<Arc<dyn ObjectStore>, OpenError> {
     let contents = catalogue.load().await?;
     claim(root, &contents)?;
-    Disk::default().settle_folder(root)?;
+    disk.settle_folder(root)?;
     let failed = |source| OpenError::Folder { path: root.display().to_string(), source };
     let objects = LocalFileSystem::new_with_prefix(root).map_err(|error| failed(io::Error::other(error)))?;
     Ok(Arc::new(objects))
@@ -95,16 +99,15 @@ fn marker_of(bytes: &[u8]) -> Marker {
     }
 }
 
-/// Writes the store's name into its folder, which is made if it is missing; afterwards both survive a power failure.
+/// Writes the store's name into its folder. It survives a power failure once the folder is synchronised, as it is when a tenant's
+/// first file comes.
 pub(crate) fn mark(disk: &Disk, root: &Path, id: &str) -> Result<(), DiskError> {
-    disk.settle_folder(root)?;
     let new = root.join(format!("{MARKER}.new"));
     let mut file = disk.create_file(&new)?;
     file.append(format!("{id}\n").as_bytes())?;
     file.sync()?;
     // Over what is left of a damaged name, of which nothing can be told.
-    disk.rename_over(&new, &root.join(MARKER))?;
-    disk.sync_folder(root)
+    disk.rename_over(&new, &root.join(MARKER))
 }
 
 /// A name that no other store has.

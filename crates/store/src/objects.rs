@@ -103,10 +103,9 @@ impl Objects {
         disk: Disk,
     ) -> Result<Self, DiskError> {
         if let Some(root) = &local_root {
-            disk.settle_folder(root)?;
             disk.make_private(root)?;
         }
-        let spool = NeededFolder::settle(&disk, spool)?;
+        let spool = NeededFolder::make(&disk, spool)?;
         let failed = |source| DiskError { action: "listing", path: spool.path().to_owned(), source };
         // What a crash left half written was never named by the catalogue.
         for entry in fs::read_dir(spool.path()).map_err(failed)? {
@@ -347,10 +346,6 @@ impl Objects {
                 return;
             }
             durable.remove(at);
-            if let Err(error) = self.disk.sync_folder(at.parent().unwrap_or(root)) {
-                tracing::warn!(error = chain(&error), "making the removal of an empty folder durable failed");
-                return;
-            }
         }
     }
 

@@ -522,6 +522,7 @@ impl Repair<'_> {
         let id = named.clone().or(known).unwrap_or_else(|| folder::new_store_id(&*self.randomness));
         if named.is_none() && !self.options.dry_run {
             folder::mark(&self.disk, root, &id)?;
+            self.disk.sync_folder(root)?;
         }
         self.commit(Commit { meta: vec![(STORE_META.to_owned(), id)], ..Commit::default() }).await?;
         self.report.did(Action::NameStore { folder: root.clone() });

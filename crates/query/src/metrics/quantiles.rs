@@ -106,8 +106,13 @@ fn middle_of(octave: u16, part: usize) -> f64 {
     let ordered = (bucket << (MANTISSA_BITS - PART_BITS)) | half;
     let bits = if ordered >> 63 == 1 { ordered & !(1 << 63) } else { !ordered };
     let middle = f64::from_bits(bits);
-    // The bucket of infinity holds nothing else.
-    if middle.is_nan() { f64::INFINITY.copysign(middle) } else { middle }
+    match middle {
+        // The bucket of infinity holds nothing else.
+        middle if middle.is_nan() => f64::INFINITY.copysign(middle),
+        // That of zero holds numbers that nothing measures beside it.
+        middle if middle.abs() < f64::MIN_POSITIVE / PARTS as f64 => 0.0,
+        middle => middle,
+    }
 }
 
 /// Weights in buckets whose upper bounds are powers of two; what is not positive counts in the bucket of 0.
@@ -200,6 +205,14 @@ mod tests {
         assert!(distribution.add(0.123_456_789, 3.0, &mut room()));
         assert_eq!(distribution.quantile(0.5), Some(0.123_456_789));
         assert_eq!(Distribution::default().quantile(0.5), None);
+    }
+
+    #[test]
+    fn zero_is_zero() {
+        let mut distribution = Distribution::default();
+        assert!([0.0, 0.0, -0.0, 5.0, 7.0].iter().all(|value| distribution.add(*value, 1.0, &mut room())));
+        assert_eq!(distribution.quantile(0.5), Some(0.0));
+        assert_eq!(distribution.quantile(0.0), Some(0.0));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type};
+use arrow::datatypes::{DataType, Float64Type, UInt64Type};
 use datafusion::common::{Result, ScalarValue, exec_err, resources_err};
 use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl};
@@ -22,6 +22,15 @@ pub(super) enum Figure {
 }
 
 impl Difference for Figure {
+    fn accumulator(&self, original: &dyn AggregateUDFImpl, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        match self {
+            Self::Variance { .. } if !args.is_distinct => {
+                Ok(Box::new(Whole { figure: *self, moments: Moments::default() }))
+            }
+            _ => original.accumulator(args),
+        }
+    }
+
     fn frame(&self, original: &dyn AggregateUDFImpl, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         if args.return_field.data_type().is_floating() {
             return Ok(Box::new(Frame::new(*self)));
@@ -98,17 +107,65 @@ impl Frame {
     }
 
     fn figure(&self) -> Option<f64> {
-        let all = self.left.last().copied().unwrap_or_default().and(self.of_new);
-        match self.figure {
+        self.figure.of(self.left.last().copied().unwrap_or_default().and(self.of_new))
+    }
+}
+
+impl Figure {
+    fn of(self, all: Moments) -> Option<f64> {
+        match self {
             _ if all.count == 0.0 => None,
-            Figure::Sum => Some(all.sum),
-            Figure::Average => Some(all.sum / all.count),
-            Figure::Variance { of_sample, root } => {
+            Self::Sum => Some(all.sum),
+            Self::Average => Some(all.sum / all.count),
+            Self::Variance { of_sample, root } => {
                 let divisor = if of_sample { all.count - 1.0 } else { all.count };
                 let variance = (divisor > 0.0).then_some(all.squares / divisor);
                 if root { variance.map(f64::sqrt) } else { variance }
             }
         }
+    }
+}
+
+/// A variance of all rows. DataFusion's of a single value is zero, whatever the value is.
+#[derive(Debug)]
+struct Whole {
+    figure: Figure,
+    moments: Moments,
+}
+
+impl Accumulator for Whole {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let values = doubles(values)?;
+        let values = values.as_primitive::<Float64Type>().iter().flatten();
+        self.moments = values.fold(self.moments, |all, value| all.and(Moments::of(value)));
+        Ok(())
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        Ok(ScalarValue::Float64(self.figure.of(self.moments)))
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self)
+    }
+
+    /// As the original's: count, mean, squared distances from it.
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        let Moments { count, mean, squares, .. } = self.moments;
+        Ok(vec![ScalarValue::from(count as u64), ScalarValue::from(mean), ScalarValue::from(squares)])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        let [counts, means, squares] = states else { return exec_err!("the state of a variance has three parts") };
+        let counts = counts.as_primitive::<UInt64Type>().values();
+        let (means, squares) =
+            (means.as_primitive::<Float64Type>().values(), squares.as_primitive::<Float64Type>().values());
+        for ((count, mean), squares) in counts.iter().zip(means).zip(squares) {
+            // The sum is of no use to a variance.
+            let other = Moments { count: *count as f64, sum: 0.0, mean: *mean, squares: *squares };
+            self.moments = self.moments.and(other);
+        }
+        Ok(())
     }
 }
 

@@ -1,13 +1,13 @@
 //! Operators planned as functions: those that make more bytes than they are given, or match patterns (`||`, `@>`, `~`, `LIKE`, and lists
-//! and maps), so that they are bounded, and arithmetic of integers, so that a result that doesn't fit is refused. DataFusion's own goes
-//! on with what is left of it.
+//! and maps), so that they are bounded, and arithmetic of integers and decimals, so that a result that doesn't fit is refused. DataFusion's
+//! own goes on with what is left of it.
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Decimal128Type, Field, Schema};
 use datafusion::common::utils::list_ndims;
 use datafusion::common::{DFSchema, Result, plan_datafusion_err, plan_err};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
@@ -88,13 +88,13 @@ impl ExprPlanner for BoundedOperators {
         if let Some(operator) = matching(&raw.op) {
             return Ok(PlannerResult::Planned(self.call(name_of(operator), vec![raw.left, raw.right])?));
         }
-        let are_integers = |one: &Expr, other: &Expr| {
-            Ok::<bool, datafusion::common::DataFusionError>(
-                one.get_type(schema)?.is_integer() && other.get_type(schema)?.is_integer(),
-            )
+        let is_exact = |one: &Expr| {
+            let data_type = one.get_type(schema)?;
+            Ok::<bool, datafusion::common::DataFusionError>(data_type.is_integer() || data_type.is_decimal())
         };
         if let Some(operator) = arithmetic(&raw.op)
-            && are_integers(&raw.left, &raw.right)?
+            && is_exact(&raw.left)?
+            && is_exact(&raw.right)?
         {
             return Ok(PlannerResult::Planned(self.call(name_of(operator), vec![raw.left, raw.right])?));
         }
@@ -257,7 +257,12 @@ fn evaluate(operator: Operator, call: &ScalarFunctionArgs) -> Result<ColumnarVal
     let field = |(at, column): (usize, &ArrayRef)| Field::new(at.to_string(), column.data_type().clone(), true);
     let schema = Arc::new(Schema::new(columns.iter().enumerate().map(field).collect::<Vec<_>>()));
     let operation = BinaryExpr::new(left, operator, right).with_fail_on_overflow(true);
-    match operation.evaluate(&RecordBatch::try_new(schema, columns)?)? {
+    let made = operation.evaluate(&RecordBatch::try_new(schema, columns)?)?;
+    if let (ColumnarValue::Array(made), DataType::Decimal128(precision, _)) = (&made, made.data_type()) {
+        // Of the digits that there are, not the bits: what has one more is shown without its last.
+        made.as_primitive::<Decimal128Type>().validate_decimal_precision(precision)?;
+    }
+    match made {
         ColumnarValue::Array(values) if constant => {
             Ok(ColumnarValue::Scalar(datafusion::common::ScalarValue::try_from_array(&values, 0)?))
         }

@@ -49,6 +49,20 @@ const CASES: &[(&str, Result<&[&str], &str>)] = &[
         "SELECT sum(x) FROM (VALUES (CAST('1.25' AS DECIMAL(10,2))), (CAST('2.50' AS DECIMAL(10,2)))) t(x)",
         Ok(&["3.75"]),
     ),
+    (
+        "SELECT CAST('99999999999999999999999999999999999999' AS DECIMAL(38,0)) + CAST('1' AS DECIMAL(38,0))",
+        Err("is too large to store in a Decimal128 of precision 38"),
+    ),
+    (
+        "SELECT x + y FROM (VALUES (CAST(5000000 AS DECIMAL(38,30)), CAST(99999999 AS DECIMAL(38,30)))) t(x, y)",
+        Err("is too large to store in a Decimal128 of precision 38"),
+    ),
+    ("SELECT CAST('1.25' AS DECIMAL(10,2)) * CAST('3' AS DECIMAL(10,0)) - 1", Ok(&["2.75"])),
+    ("SELECT var_pop(x), stddev_pop(x) FROM (VALUES (CAST('Infinity' AS DOUBLE))) t(x)", Ok(&["NaN | NaN"])),
+    (
+        "SELECT var_pop(x), var_samp(x) FROM (VALUES (1.0), (2.0), (4.0), (NULL)) t(x)",
+        Ok(&["1.5555555555555556 | 2.3333333333333335"]),
+    ),
     ("SELECT to_timestamp(CAST(1e300 AS DOUBLE))", Err("is no time")),
     ("SELECT to_timestamp(-CAST(1e300 AS DOUBLE))", Err("is no time")),
     ("SELECT CAST(to_timestamp(CAST(1.5 AS DOUBLE)) AS TEXT)", Ok(&["1970-01-01T00:00:01.500"])),

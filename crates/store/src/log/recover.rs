@@ -140,11 +140,9 @@ pub(crate) fn recover(
     }
     recovery.end(mark);
     for (path, _) in &recovery.recovered.segments {
-        // Who wrote it may have been killed before it was synchronised. From now on it is seen, and later records are numbered after it.
+        // Who wrote it may have been killed before it was synchronised, or its end was cut off. From now on it is seen, and later
+        // records are numbered after it. The names of all segments survive with the next one's.
         disk.open_to_write(path)?.sync_data()?;
-    }
-    if !segments.is_empty() {
-        disk.sync_folder(folder)?;
     }
     // Where there is no folder there are no copies.
     recovery.recovered.copies_aside = fs::read_dir(folder.join(DAMAGED_FOLDER)).map_or(0, Iterator::count);
@@ -329,9 +327,7 @@ impl<Replay: FnMut(DurableBatch, &Recovered)> Recovery<'_, Replay> {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             self.keep_aside(Path::new(&format!("{name}.from-{from}")), segment, tail.range.clone())?;
         }
-        let mut file = self.disk.open_to_write(path)?;
-        file.cut_off(from)?;
-        file.sync()
+        self.disk.open_to_write(path)?.cut_off(from)
     }
 
     /// Writes a copy that stays until a person has looked at it, or newer ones need the room. Of a part that takes more than

@@ -43,7 +43,6 @@ enum Worker {
 }
 
 struct Shared {
-    folder: PathBuf,
     disk: Disk,
     queued_bytes: AtomicUsize,
     disk_bytes: AtomicU64,
@@ -87,7 +86,6 @@ impl SegmentedLog {
             finished.push(Finished { path: path.clone(), last_sequence: *last_sequence, bytes });
         }
         let shared = Arc::new(Shared {
-            folder: folder.clone(),
             disk: settings.disk.clone(),
             queued_bytes: AtomicUsize::new(0),
             disk_bytes: AtomicU64::new(finished.iter().map(|segment| segment.bytes).sum()),
@@ -97,11 +95,9 @@ impl SegmentedLog {
         });
         let (sender, receiver) = channel();
         let segment = Segment::create(&settings, recovered.last_sequence + 1)?;
+        // What comes back after a power failure is removed by the next start: the catalogue's position says that nothing in it counts.
         for path in &recovered.needless {
             settings.disk.remove_file(path)?;
-        }
-        if !recovered.needless.is_empty() {
-            settings.disk.sync_folder(&folder)?;
         }
         let (background, sent) = (settings.background, Bell::default());
         let mut writer = Writer {
@@ -155,7 +151,6 @@ impl SpanLog for SegmentedLog {
 
     fn release(&self, up_to: u64) {
         let mut finished = self.shared.finished.lock();
-        let segments = finished.len();
         finished.retain(|segment| {
             if segment.last_sequence > up_to {
                 return true;
@@ -167,13 +162,6 @@ impl SpanLog for SegmentedLog {
             self.shared.disk_bytes.fetch_sub(segment.bytes, Ordering::Relaxed);
             false
         });
-        // Segments that come back after a power failure are removed by the next start: the catalogue's position says that
-        // nothing in them counts.
-        if finished.len() < segments
-            && let Err(error) = self.shared.disk.sync_folder(&self.shared.folder)
-        {
-            tracing::warn!(error = chain(&error), "making the removal of log segments durable failed");
-        }
     }
 
     fn queued_bytes(&self) -> usize {
@@ -233,7 +221,6 @@ impl Segment {
     fn begin(settings: &LogSettings, path: &Path, salt: u64) -> Result<Self, DiskError> {
         let mut file = settings.folder.create_file(&settings.disk, path)?;
         file.append(MAGIC)?;
-        file.sync()?;
         // Without this the file itself may be missing after a power failure.
         settings.disk.sync_folder(settings.folder.path())?;
         Ok(Self { file, salt, bytes: MAGIC.len() as u64 })

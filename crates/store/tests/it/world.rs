@@ -125,7 +125,7 @@ impl World {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Store>, OpenError> {
         let root = self.store_dir();
-        let objects = open_folder(&root, &*catalogue).await?;
+        let objects = open_folder(&config.disk, &root, &*catalogue).await?;
         let seed = self.opened.fetch_add(1, Ordering::SeqCst) << 32;
         let randomness = Arc::new(SystemRandomness::from_seed(seed));
         Store::open(config, objects, Some(root), catalogue, clock, randomness).await

@@ -303,9 +303,6 @@ impl DiskFaults for SimulatedDisk {
         state.take_step()?;
         state.finish();
         state.trace = mixed(state.trace, &self.root, step);
-        if std::env::var_os("SIMULATION_STEPS").is_some() {
-            eprintln!("STEP {} {step:?}", state.steps);
-        }
         if let Some(error) = state.fault(step) {
             if let DiskStep::Write { .. } = step {
                 state.begin(step, (site.file(), site.line()));

@@ -1,6 +1,7 @@
 //! One run: a store in a folder, and what a seed lets happen to it.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs;
 use std::future::Future;
 use std::path::PathBuf;
@@ -23,7 +24,7 @@ use crate::spans::{HOUR, NOON, SECOND, batch_of, plain_span};
 use crate::world::tenant;
 
 /// What a run came to.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) trace: u64,
     pub(crate) sites: BTreeSet<Site>,
@@ -45,7 +46,17 @@ impl Outcome {
         self.batches += other.batches;
         self.spans_compared += other.spans_compared;
         self.expired += other.expired;
-        self.sites.extend(&other.sites);
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { steps, events, power_failures, kills, batches, spans_compared, expired, .. } = self;
+        write!(
+            formatter,
+            "{events} events, {batches} batches, {steps} steps on the disk, {kills} restarts, {power_failures} of them after the power \
+             had failed, {spans_compared} spans compared, {expired} expired"
+        )
     }
 }
 
@@ -74,9 +85,11 @@ struct Run {
     event: String,
 }
 
-fn runtime() -> &'static Runtime {
+pub(super) fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime"))
+    RUNTIME.get_or_init(|| {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+    })
 }
 
 /// Panics when something does not hold.
@@ -149,8 +162,9 @@ impl Run {
         }
     }
 
+    /// Beneath another folder than the log's.
     fn store_dir(&self) -> PathBuf {
-        self.folder.path().join("store")
+        self.folder.path().join("disk/store")
     }
 
     fn try_open(&mut self) -> Result<Arc<Store>, OpenError> {
@@ -159,7 +173,7 @@ impl Run {
         let (config, catalogue, clock, root) =
             (self.config.clone(), self.catalogue.clone(), self.clock.clone(), self.store_dir());
         runtime().block_on(async move {
-            let objects = open_folder(&root, &*catalogue).await?;
+            let objects = open_folder(&config.disk, &root, &*catalogue).await?;
             Store::open(config, objects, Some(root), catalogue, clock, randomness).await
         })
     }
