@@ -28,7 +28,9 @@ use crate::aggregates::aggregates;
 use crate::answer::{Collected, Cut, collect, plain_schema};
 use crate::error::SqlError;
 use crate::functions::functions;
-use crate::limits::{Amounts, BoundedOperators, Bounds, bounded_functions, check_windows, with_checked_negation};
+use crate::limits::{
+    Amounts, BoundedOperators, Bounds, bounded_functions, check_windows, with_checked_negation, with_one_nan,
+};
 use crate::plan::{Checkpoint, GuardBatches, ReadAttributesAsColumns, SpansTable, watched, with_checkpoints};
 use crate::scan::{ScanReport, Scanned};
 use crate::statement::{Parsed, parse};
@@ -314,6 +316,8 @@ impl Session {
             .with_information_schema(true)
             .with_default_catalog_and_schema("tracehouse", "public");
         config.options_mut().sql_parser.collect_spans = true;
+        // It takes each NaN for another group.
+        config.options_mut().optimizer.enable_topk_aggregation = false;
         let environment =
             RuntimeEnvBuilder::from_runtime_env(&self.environment).with_memory_pool(self.watch.clone()).build_arc()?;
         let checkpoint = || Checkpoint::new(self.watch.clone());
@@ -360,7 +364,7 @@ impl Session {
         let wrong = |error: DataFusionError| SqlError::of(&error, &self.limits);
         let context = self.context(amounts).await.map_err(wrong)?;
         let plan = context.state().statement_to_plan(statement).await.map_err(wrong)?;
-        let plan = with_checked_negation(plan).map_err(wrong)?;
+        let plan = with_checked_negation(plan).and_then(with_one_nan).map_err(wrong)?;
         // What the parser let through may still write deep inside, as SELECT INTO does.
         let reading = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         reading.verify_plan(&plan).map_err(wrong)?;

@@ -3,8 +3,10 @@
 
 mod functions;
 mod negation;
+mod one_nan;
 mod operators;
 mod patterns;
+mod rewriting;
 mod sizes;
 mod windows;
 
@@ -17,6 +19,7 @@ use crate::watch::Watch;
 
 pub(crate) use functions::{bounded_functions, is_bounded, is_left_out, left_out};
 pub(crate) use negation::with_checked_negation;
+pub(crate) use one_nan::{with_one_nan, without_signs};
 pub(crate) use operators::BoundedOperators;
 pub(crate) use sizes::{bytes_of, bytes_of_batch, elements_of, widest};
 pub(crate) use windows::check_windows;

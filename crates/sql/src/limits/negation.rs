@@ -3,23 +3,23 @@
 use arrow::array::ArrayRef;
 use arrow::compute::kernels::numeric::neg;
 use arrow::datatypes::DataType;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
+use super::rewriting::with_expressions;
+
 /// The plan with the function in place of each operator.
 pub(crate) fn with_checked_negation(plan: LogicalPlan) -> Result<LogicalPlan> {
     let negation = ScalarUDF::from(Negation::new());
-    let checked = |expr: Expr| {
+    with_expressions(plan, |_, expr| {
         Ok(match expr {
             Expr::Negative(operand) => Transformed::yes(negation.call(vec![*operand])),
             other => Transformed::no(other),
         })
-    };
-    let node = |node: LogicalPlan| node.map_expressions(|expr| expr.transform_up(checked));
-    Ok(plan.transform_up_with_subqueries(node)?.data)
+    })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -36,11 +36,6 @@ impl Negation {
 impl ScalarUDFImpl for Negation {
     fn name(&self) -> &str {
         "-"
-    }
-
-    /// As the operator would name its column.
-    fn schema_name(&self, arguments: &[Expr]) -> Result<String> {
-        Ok(arguments.first().map_or_else(String::new, |operand| format!("(- {})", operand.schema_name())))
     }
 
     fn signature(&self) -> &Signature {

@@ -13,6 +13,7 @@ use tracehouse_spanfile::Layout;
 
 use super::spans::{probabilities, weights};
 use super::values::{ValueBuilder, hex_column};
+use crate::limits::without_signs;
 use crate::tables::{AttributeColumn, AttributeScope, AttributeType, Column, Table};
 
 /// Whether a column can be made from columns of a file, row by row, without making whole spans.
@@ -168,6 +169,7 @@ fn of_type(values: Values, wanted: AttributeType) -> Result<ArrayRef> {
             let doubles: Vec<Option<AnyValue>> = doubles.iter().map(|double| double.map(AnyValue::Double)).collect();
             built(wanted, doubles.iter().map(Option::as_ref))
         }
+        (DataType::Float64, AttributeType::Float) => without_signs(&array),
         (known, _) if *known == wanted.data_type() => array,
         _ => new_null_array(&wanted.data_type(), array.len()),
     })

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, StringViewBuilder};
 use tracehouse_model::{AnyValue, AttributeValue, StringTable, double_text};
 
+use crate::limits::without_signs;
 use crate::tables::AttributeType;
 
 /// A column of values of one type; what is not of the type is null.
@@ -70,7 +71,7 @@ impl ValueBuilder {
         match self {
             Self::Text(mut builder) => Arc::new(builder.finish()),
             Self::Int(mut builder) => Arc::new(builder.finish()),
-            Self::Float(mut builder) => Arc::new(builder.finish()),
+            Self::Float(mut builder) => without_signs(&(Arc::new(builder.finish()) as ArrayRef)),
             Self::Bool(mut builder) => Arc::new(builder.finish()),
         }
     }

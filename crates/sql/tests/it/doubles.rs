@@ -42,6 +42,34 @@ async fn check(groups: &[(&str, &[f64])], cases: &[(&str, &[&str])]) {
     }
 }
 
+/// Arithmetic gives a `NaN` a sign, and spans may send one, or a zero with one.
+#[tokio::test(flavor = "multi_thread")]
+async fn there_is_one_nan_and_one_zero() {
+    let groups: [(&str, &[f64]); 3] =
+        [("a", &[1.5, f64::NAN]), ("b", &[-f64::NAN, -INFINITY, INFINITY]), ("c", &[0.0, -0.0, 1.0])];
+    let of = |what: &str, group: &str| format!("SELECT {what} FROM spans WHERE attr('group') = '{group}'");
+    let value = "attr_float('value')";
+    let cases: [(String, &[&str]); 11] = [
+        (of(&format!("max(-{value}), min(-{value})"), "a"), &["NaN | -1.5"]),
+        (of(&format!("max({value} - {value}), min({value} - {value})"), "a"), &["NaN | 0.0"]),
+        (of(&format!("count(*) FILTER (WHERE -{value} = {value})"), "b"), &["1"]),
+        (of(&format!("count(DISTINCT {value})"), "b"), &["3"]),
+        (of(&format!("sum({value}) > 0"), "b"), &["true"]),
+        (of(&format!("min({value}), max({value})"), "b"), &["-inf | NaN"]),
+        (of(&format!("count(*) OVER (PARTITION BY {value}) AS n"), "c") + " ORDER BY n", &["1", "2", "2"]),
+        (of(&format!("rank() OVER (ORDER BY {value}) AS n"), "c") + " ORDER BY n", &["1", "1", "3"]),
+        (
+            "SELECT DISTINCT v FROM (VALUES (CAST('NaN' AS DOUBLE)), (1.0), (CAST('NaN' AS DOUBLE))) t(v) ORDER BY v"
+                .into(),
+            &["1.0", "NaN"],
+        ),
+        ("SELECT -v FROM (VALUES (0.0), (1.0)) t(v) GROUP BY -v ORDER BY -v".into(), &["-1.0", "0.0"]),
+        ("SELECT v / 0 AS q FROM (VALUES (1.0), (0.0), (-1.0)) t(v) ORDER BY q".into(), &["-inf", "inf", "NaN"]),
+    ];
+    let cases: Vec<(&str, &[&str])> = cases.iter().map(|(query, rows)| (query.as_str(), *rows)).collect();
+    check(&groups, &cases).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn infinite_extremes_are_infinite() {
     let groups: [(&str, &[f64]); 6] = [

@@ -58,6 +58,7 @@ const CASES: &[(&str, Result<&[&str], &str>)] = &[
         Err("is too large to store in a Decimal128 of precision 38"),
     ),
     ("SELECT CAST('1.25' AS DECIMAL(10,2)) * CAST('3' AS DECIMAL(10,0)) - 1", Ok(&["2.75"])),
+    ("SELECT count(*) FILTER (WHERE -x = -2), -max(-x) AS least FROM (VALUES (1), (2)) t(x)", Ok(&["1 | 1"])),
     ("SELECT var_pop(x), stddev_pop(x) FROM (VALUES (CAST('Infinity' AS DOUBLE))) t(x)", Ok(&["NaN | NaN"])),
     (
         "SELECT var_pop(x), var_samp(x) FROM (VALUES (1.0), (2.0), (4.0), (NULL)) t(x)",

@@ -1,0 +1,27 @@
+//! Expressions of a plan replaced by others, under the names that they had.
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, Result};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+
+/// The plan with `rewrite` applied to every part of its expressions, the innermost first, also in subqueries. The schema is that of
+/// what an expression's columns come from.
+pub(super) fn with_expressions(
+    plan: LogicalPlan,
+    rewrite: impl Fn(&DFSchema, Expr) -> Result<Transformed<Expr>>,
+) -> Result<LogicalPlan> {
+    let node = |node: LogicalPlan| {
+        let inputs = node.inputs();
+        let schema = if inputs.is_empty() { node.schema().as_ref().clone() } else { merge_schema(&inputs) };
+        let names = NamePreserver::new(&node);
+        let rewritten = node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            Ok(expr.transform_up(|expr| rewrite(&schema, expr))?.update_data(|expr| name.restore(expr)))
+        })?;
+        // What is above asks for the names.
+        if rewritten.transformed { rewritten.map_data(LogicalPlan::recompute_schema) } else { Ok(rewritten) }
+    };
+    Ok(plan.transform_up_with_subqueries(node)?.data)
+}
