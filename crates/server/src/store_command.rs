@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use serde::Serialize;
 use tracehouse_catalogue::SqliteCatalogue;
+use tracehouse_disk::Disk;
 use tracehouse_model::{SystemClock, SystemRandomness};
 use tracehouse_store::{CheckReport, FileFinding, RepairReport, check_store, repair_store};
 
@@ -89,7 +90,9 @@ fn repair(options: &RepairOptions) -> anyhow::Result<Ending> {
     let mut shown = Shown::default();
     let mut progress = |done, of| shown.files(done, of);
     let paths = data_dir.store_paths();
-    let report = block_on(async { Ok(repair_store(&paths, wanted, clock, randomness, &mut progress).await?) })?;
+    let report = block_on(async {
+        Ok(repair_store(&Disk::default(), &paths, wanted, clock, randomness, &mut progress).await?)
+    })?;
     let mut stdout = io::BufWriter::new(io::stdout().lock());
     if options.json {
         print_json(&mut stdout, &report)?;

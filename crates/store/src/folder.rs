@@ -99,15 +99,15 @@ fn marker_of(bytes: &[u8]) -> Marker {
     }
 }
 
-/// Writes the store's name into its folder. It survives a power failure once the folder is synchronised, as it is when a tenant's
-/// first file comes.
+/// Writes the store's name into its folder, for good.
 pub(crate) fn mark(disk: &Disk, root: &Path, id: &str) -> Result<(), DiskError> {
     let new = root.join(format!("{MARKER}.new"));
     let mut file = disk.create_file(&new)?;
     file.append(format!("{id}\n").as_bytes())?;
     file.sync()?;
     // Over what is left of a damaged name, of which nothing can be told.
-    disk.rename_over(&new, &root.join(MARKER))
+    disk.rename_over(&new, &root.join(MARKER))?;
+    disk.sync_folder(root)
 }
 
 /// A name that no other store has.

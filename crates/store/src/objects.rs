@@ -106,10 +106,8 @@ impl Objects {
             disk.make_private(root)?;
         }
         let spool = NeededFolder::make(&disk, spool)?;
-        let failed = |source| DiskError { action: "listing", path: spool.path().to_owned(), source };
         // What a crash left half written was never named by the catalogue.
-        for entry in fs::read_dir(spool.path()).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
+        for (path, _) in disk.list(spool.path())? {
             // Whatever else is there is not ours: the folder may be a link to another.
             if path.to_string_lossy().ends_with(SPOOLED_SUFFIX) {
                 disk.remove_file(&path)?;

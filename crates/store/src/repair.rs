@@ -62,6 +62,7 @@ pub struct RepairOptions {
 
 /// Repairs a store. Blocks its thread on the disk: for a command of its own.
 pub async fn repair_store(
+    disk: &Disk,
     paths: &StorePaths,
     options: RepairOptions,
     clock: Arc<dyn Clock>,
@@ -79,7 +80,7 @@ pub async fn repair_store(
         clock,
         randomness,
         shared: None,
-        disk: Disk::default(),
+        disk: disk.clone(),
         progress,
         report,
         contents: CatalogueContents::default(),
@@ -522,7 +523,6 @@ impl Repair<'_> {
         let id = named.clone().or(known).unwrap_or_else(|| folder::new_store_id(&*self.randomness));
         if named.is_none() && !self.options.dry_run {
             folder::mark(&self.disk, root, &id)?;
-            self.disk.sync_folder(root)?;
         }
         self.commit(Commit { meta: vec![(STORE_META.to_owned(), id)], ..Commit::default() }).await?;
         self.report.did(Action::NameStore { folder: root.clone() });

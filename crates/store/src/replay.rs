@@ -23,8 +23,6 @@ impl Shared {
     ) -> Result<(), OpenError> {
         let disk = &self.config.disk;
         let folder = self.config.log_dir.clone();
-        disk.settle_folder(&folder)?;
-        disk.make_private(&folder)?;
         // A log may hold more than memory may: what could not be written before a crash, and what an older catalogue no longer
         // knows as stored.
         let flush_at = self.config.flush_bytes.min(self.config.hot_bytes_max / 2);

@@ -64,6 +64,9 @@ pub(crate) fn start(parts: Parts, runtime: tokio::runtime::Handle) -> Result<Arc
     // What is lost is noted before anything takes its place.
     runtime.block_on(catalogue.commit(Commit { meta, ..Commit::default() }))?;
     lost.is_remembered();
+    // Before anything is made in it, as the spool is where files are not local.
+    config.disk.settle_folder(&config.log_dir)?;
+    config.disk.make_private(&config.log_dir)?;
     let spool = local_root.as_ref().map_or_else(|| config.log_dir.join("spool"), |root| root.join(SPOOL));
     let objects = Objects::new(objects, local_root, spool, runtime.clone(), config.disk.clone())?;
     let shared = Shared::new(config, Arc::new(objects), catalogue, clock, store_clock, randomness, runtime);

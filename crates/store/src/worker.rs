@@ -17,7 +17,7 @@ use crate::store::Shared;
 /// One who works in the background.
 pub(crate) trait Worker: Send + 'static {
     const NAME: &'static str;
-    /// A round begins at least so often.
+    /// So long after a round the next one begins.
     const TICK: Duration;
 
     /// `begin`: when the store opened, on the monotonic clock.
@@ -78,11 +78,12 @@ fn spawn<W: Worker>(shared: &Arc<Shared>, begin: Duration) -> Result<JoinHandle<
     let shared = shared.clone();
     let run = move || {
         let mut worker = W::new(begin);
-        let mut round_began = begin;
+        let mut next = begin.saturating_add(W::TICK);
         while !shared.stopping() {
-            shared.clock.wait(W::wanted(&shared), round_began.saturating_add(W::TICK));
-            round_began = shared.clock.monotonic();
+            shared.clock.wait(W::wanted(&shared), next);
             worker.round(&shared);
+            // A round that takes long is not followed at once.
+            next = shared.clock.monotonic().saturating_add(W::TICK);
         }
     };
     let spawned = std::thread::Builder::new().name(W::NAME.into()).spawn(run);

@@ -4,14 +4,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array};
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use datafusion::common::Result;
 use datafusion::logical_expr::function::AccumulatorArgs;
-use datafusion::logical_expr::{AggregateUDFImpl, EmitTo, GroupsAccumulator};
+use datafusion::logical_expr::{AggregateUDFImpl, GroupsAccumulator};
 
-use super::Difference;
+use super::{Conversion, Converted, Difference};
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Extreme;
@@ -24,19 +24,19 @@ impl Difference for Extreme {
         }
         let return_field = Arc::new(args.return_field.as_ref().clone().with_data_type(DataType::Int64));
         let places = original.create_groups_accumulator(AccumulatorArgs { return_field, ..args })?;
-        Ok(Box::new(ByPlace { places, data_type }))
+        Ok(Box::new(Converted { gathered: places, conversion: ByPlace { data_type } }))
     }
 }
 
-/// Gathers numbers by their places in the total order, which are integers.
+/// Numbers are gathered by their places in the total order, which are integers.
+#[derive(Debug)]
 struct ByPlace {
-    places: Box<dyn GroupsAccumulator>,
     /// Of the numbers.
     data_type: DataType,
 }
 
-impl ByPlace {
-    fn places_of(values: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+impl Conversion for ByPlace {
+    fn values(&self, values: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
         let place = |values: &ArrayRef| -> Result<ArrayRef> {
             let doubles = cast(values, &DataType::Float64)?;
             let places: Int64Array = doubles.as_primitive::<Float64Type>().unary(place_of);
@@ -45,48 +45,18 @@ impl ByPlace {
         values.iter().map(place).collect()
     }
 
-    fn at_places(&self, places: &ArrayRef) -> Result<ArrayRef> {
+    fn result(&self, places: ArrayRef) -> Result<ArrayRef> {
         let doubles: Float64Array = places.as_primitive::<Int64Type>().unary(number_at);
         Ok(cast(&doubles, &self.data_type)?)
     }
 
-    fn all_at_places(&self, places: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
-        places.iter().map(|places| self.at_places(places)).collect()
-    }
-}
-
-impl GroupsAccumulator for ByPlace {
-    fn update_batch(
-        &mut self,
-        values: &[ArrayRef],
-        groups: &[usize],
-        filter: Option<&BooleanArray>,
-        groups_total: usize,
-    ) -> Result<()> {
-        self.places.update_batch(&Self::places_of(values)?, groups, filter, groups_total)
+    /// The state of one is the extreme so far.
+    fn state_in(&self, state: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+        self.values(state)
     }
 
-    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        let places = self.places.evaluate(emit_to)?;
-        self.at_places(&places)
-    }
-
-    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        let places = self.places.state(emit_to)?;
-        self.all_at_places(&places)
-    }
-
-    fn merge_batch(&mut self, values: &[ArrayRef], groups: &[usize], groups_total: usize) -> Result<()> {
-        self.places.merge_batch(&Self::places_of(values)?, groups, groups_total)
-    }
-
-    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        let places = self.places.convert_to_state(&Self::places_of(values)?, filter)?;
-        self.all_at_places(&places)
-    }
-
-    fn size(&self) -> usize {
-        self.places.size()
+    fn state_out(&self, state: Vec<ArrayRef>) -> Result<Vec<ArrayRef>> {
+        state.into_iter().map(|places| self.result(places)).collect()
     }
 }
 

@@ -1,5 +1,5 @@
 //! Aggregates that take the place of DataFusion's where its own answer wrongly: `extremes`, `sums`, and `frames` that move on. Each
-//! says only where it differs; everything else is the original's.
+//! says only where it differs; everything else is the original's. None gives a `NaN` or a zero a sign.
 
 mod extremes;
 mod frames;
@@ -12,11 +12,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray};
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Result, ScalarValue};
-use datafusion::functions_aggregate::average::avg_udaf;
-use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
-use datafusion::functions_aggregate::stddev::{stddev_pop_udaf, stddev_udaf};
-use datafusion::functions_aggregate::sum::sum_udaf;
-use datafusion::functions_aggregate::variance::{var_pop_udaf, var_samp_udaf};
+use datafusion::functions_aggregate::all_default_aggregate_functions;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{
@@ -31,18 +27,32 @@ use frames::Figure;
 use sums::Sum;
 
 /// All of them.
-pub(crate) fn aggregates() -> [AggregateUDF; 8] {
-    [
-        instead_of(min_udaf(), Extreme),
-        instead_of(max_udaf(), Extreme),
-        instead_of(sum_udaf(), Sum),
-        instead_of(avg_udaf(), Figure::Average),
-        instead_of(var_samp_udaf(), Figure::Variance { of_sample: true, root: false }),
-        instead_of(var_pop_udaf(), Figure::Variance { of_sample: false, root: false }),
-        instead_of(stddev_udaf(), Figure::Variance { of_sample: true, root: true }),
-        instead_of(stddev_pop_udaf(), Figure::Variance { of_sample: false, root: true }),
-    ]
+pub(crate) fn aggregates() -> Vec<AggregateUDF> {
+    all_default_aggregate_functions().into_iter().filter_map(better).collect()
 }
+
+/// What takes the place of an aggregate; `None` where it stays.
+fn better(original: Arc<AggregateUDF>) -> Option<AggregateUDF> {
+    let variance = |of_sample, root| Figure::Variance { of_sample, root };
+    Some(match original.name() {
+        "min" | "max" => instead_of(original, Extreme),
+        "sum" => instead_of(original, Sum),
+        "avg" => instead_of(original, Figure::Average),
+        "var" => instead_of(original, variance(true, false)),
+        "var_pop" => instead_of(original, variance(false, false)),
+        "stddev" => instead_of(original, variance(true, true)),
+        "stddev_pop" => instead_of(original, variance(false, true)),
+        "median" | "approx_median" | "covar_samp" | "covar_pop" | "corr" => instead_of(original, Signs),
+        name if name.contains("percentile") || name.starts_with("regr_") => instead_of(original, Signs),
+        _ => return None,
+    })
+}
+
+/// One that differs in the signs alone, as all do.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Signs;
+
+impl Difference for Signs {}
 
 /// Where an aggregate differs from its original.
 trait Difference: Debug + Eq + Hash + Send + Sync + 'static {
@@ -100,12 +110,30 @@ impl<D: Difference> AggregateUDFImpl for Aggregate<D> {
         self.original().return_type(arguments)
     }
 
+    fn return_field(&self, arguments: &[FieldRef]) -> Result<FieldRef> {
+        self.original().return_field(arguments)
+    }
+
+    fn is_nullable(&self) -> bool {
+        self.original().is_nullable()
+    }
+
+    fn default_value(&self, data_type: &DataType) -> Result<ScalarValue> {
+        self.original().default_value(data_type)
+    }
+
+    fn supports_within_group_clause(&self) -> bool {
+        self.original().supports_within_group_clause()
+    }
+
     fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
         self.original().coerce_types(arguments)
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(OneNan(self.difference.accumulator(self.original(), args)?)))
+        let is_float = args.return_field.data_type().is_floating();
+        let gathered = self.difference.accumulator(self.original(), args)?;
+        Ok(if is_float { Box::new(Converted { gathered, conversion: NoSigns }) } else { gathered })
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
@@ -117,11 +145,15 @@ impl<D: Difference> AggregateUDFImpl for Aggregate<D> {
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
-        Ok(Box::new(OneNan(self.difference.groups(self.original(), args)?)))
+        let is_float = args.return_field.data_type().is_floating();
+        let gathered = self.difference.groups(self.original(), args)?;
+        Ok(if is_float { Box::new(Converted { gathered, conversion: NoSigns }) } else { gathered })
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(OneNan(self.difference.frame(self.original(), args)?)))
+        let is_float = args.return_field.data_type().is_floating();
+        let gathered = self.difference.frame(self.original(), args)?;
+        Ok(if is_float { Box::new(Converted { gathered, conversion: NoSigns }) } else { gathered })
     }
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
@@ -149,45 +181,76 @@ impl<D: Difference> AggregateUDFImpl for Aggregate<D> {
     }
 }
 
-/// Gathers what another gathers, and gives a `NaN` or zero that comes of it no sign: see [`without_signs`].
-#[derive(Debug)]
-struct OneNan<A>(A);
-
-impl Accumulator for OneNan<Box<dyn Accumulator>> {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.0.update_batch(values)
+/// What values are made on the way into another's hands, and what comes of them on the way out. Each way nothing, unless it is said.
+trait Conversion: Debug + Send + Sync + 'static {
+    fn values(&self, values: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+        Ok(values.to_vec())
     }
 
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        let value = self.0.evaluate()?;
-        if !value.data_type().is_floating() {
-            return Ok(value);
-        }
-        ScalarValue::try_from_array(&without_signs(&value.to_array()?), 0)
+    fn result(&self, result: ArrayRef) -> Result<ArrayRef> {
+        Ok(result)
     }
 
-    fn size(&self) -> usize {
-        self.0.size()
+    /// What was gathered so far, as threads pass it on.
+    fn state_in(&self, state: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+        Ok(state.to_vec())
     }
 
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        self.0.state()
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.0.merge_batch(states)
-    }
-
-    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.0.retract_batch(values)
-    }
-
-    fn supports_retract_batch(&self) -> bool {
-        self.0.supports_retract_batch()
+    fn state_out(&self, state: Vec<ArrayRef>) -> Result<Vec<ArrayRef>> {
+        Ok(state)
     }
 }
 
-impl GroupsAccumulator for OneNan<Box<dyn GroupsAccumulator>> {
+/// See [`without_signs`].
+#[derive(Debug)]
+struct NoSigns;
+
+impl Conversion for NoSigns {
+    fn result(&self, result: ArrayRef) -> Result<ArrayRef> {
+        Ok(without_signs(&result))
+    }
+}
+
+/// Another gathers; what it is given and what it gives is converted.
+#[derive(Debug)]
+struct Converted<A, C> {
+    gathered: A,
+    conversion: C,
+}
+
+impl<C: Conversion> Accumulator for Converted<Box<dyn Accumulator>, C> {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.gathered.update_batch(&self.conversion.values(values)?)
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let result = self.conversion.result(self.gathered.evaluate()?.to_array()?)?;
+        ScalarValue::try_from_array(&result, 0)
+    }
+
+    fn size(&self) -> usize {
+        self.gathered.size()
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        let state: Vec<ArrayRef> = self.gathered.state()?.iter().map(ScalarValue::to_array).collect::<Result<_>>()?;
+        self.conversion.state_out(state)?.iter().map(|part| ScalarValue::try_from_array(part, 0)).collect()
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.gathered.merge_batch(&self.conversion.state_in(states)?)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.gathered.retract_batch(&self.conversion.values(values)?)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        self.gathered.supports_retract_batch()
+    }
+}
+
+impl<C: Conversion> GroupsAccumulator for Converted<Box<dyn GroupsAccumulator>, C> {
     fn update_batch(
         &mut self,
         values: &[ArrayRef],
@@ -195,26 +258,27 @@ impl GroupsAccumulator for OneNan<Box<dyn GroupsAccumulator>> {
         filter: Option<&BooleanArray>,
         groups_total: usize,
     ) -> Result<()> {
-        self.0.update_batch(values, groups, filter, groups_total)
+        self.gathered.update_batch(&self.conversion.values(values)?, groups, filter, groups_total)
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        Ok(without_signs(&self.0.evaluate(emit_to)?))
+        self.conversion.result(self.gathered.evaluate(emit_to)?)
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        self.0.state(emit_to)
+        self.conversion.state_out(self.gathered.state(emit_to)?)
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], groups_total: usize) -> Result<()> {
-        self.0.merge_batch(states, groups, groups_total)
+        self.gathered.merge_batch(&self.conversion.state_in(states)?, groups, groups_total)
     }
 
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        self.0.convert_to_state(values, filter)
+        let values = self.conversion.values(values)?;
+        self.conversion.state_out(self.gathered.convert_to_state(&values, filter)?)
     }
 
     fn size(&self) -> usize {
-        self.0.size()
+        self.gathered.size()
     }
 }

@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray};
+use arrow::array::ArrayRef;
 use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, FieldRef};
-use datafusion::common::{Result, ScalarValue, exec_datafusion_err};
+use datafusion::common::{Result, exec_datafusion_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator};
+use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, GroupsAccumulator};
 
-use super::Difference;
 use super::frames::{Figure, Frame};
+use super::{Conversion, Converted, Difference};
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Sum;
@@ -40,14 +40,16 @@ impl Widths {
     fn field(&self, field: &FieldRef) -> FieldRef {
         Arc::new(field.as_ref().clone().with_data_type(self.wide.clone()))
     }
+}
 
-    fn widened(&self, values: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+impl Conversion for Widths {
+    fn values(&self, values: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
         values.iter().map(|values| Ok(cast(values, &self.wide)?)).collect()
     }
 
-    fn narrowed(&self, sums: &dyn Array) -> Result<ArrayRef> {
+    fn result(&self, sums: ArrayRef) -> Result<ArrayRef> {
         let exactly = CastOptions { safe: false, ..CastOptions::default() };
-        cast_with_options(sums, &self.narrow, &exactly).map_err(|_| {
+        cast_with_options(&sums, &self.narrow, &exactly).map_err(|_| {
             let beyond =
                 if self.narrow.is_integer() { "integers is beyond 64 bits" } else { "decimals is beyond 38 digits" };
             exec_datafusion_err!("a sum of {beyond}; ask for sum(CAST(… AS DOUBLE))")
@@ -59,8 +61,8 @@ impl Difference for Sum {
     fn accumulator(&self, original: &dyn AggregateUDFImpl, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         let Some(widths) = Widths::of(&args.return_field) else { return original.accumulator(args) };
         let return_field = widths.field(&args.return_field);
-        let sums = original.accumulator(AccumulatorArgs { return_field, ..args })?;
-        Ok(Box::new(Wide { sums, widths }))
+        let gathered = original.accumulator(AccumulatorArgs { return_field, ..args })?;
+        Ok(Box::new(Converted { gathered, conversion: widths }))
     }
 
     fn state_fields(&self, original: &dyn AggregateUDFImpl, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
@@ -74,8 +76,8 @@ impl Difference for Sum {
     fn groups(&self, original: &dyn AggregateUDFImpl, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
         let Some(widths) = Widths::of(&args.return_field) else { return original.create_groups_accumulator(args) };
         let return_field = widths.field(&args.return_field);
-        let sums = original.create_groups_accumulator(AccumulatorArgs { return_field, ..args })?;
-        Ok(Box::new(Wide { sums, widths }))
+        let gathered = original.create_groups_accumulator(AccumulatorArgs { return_field, ..args })?;
+        Ok(Box::new(Converted { gathered, conversion: widths }))
     }
 
     fn frame(&self, original: &dyn AggregateUDFImpl, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
@@ -87,77 +89,7 @@ impl Difference for Sum {
             return original.create_sliding_accumulator(args);
         };
         let return_field = widths.field(&args.return_field);
-        let sums = original.create_sliding_accumulator(AccumulatorArgs { return_field, ..args })?;
-        Ok(Box::new(Wide { sums, widths }))
-    }
-}
-
-/// Adds up in twice as many bits.
-#[derive(Debug)]
-struct Wide<A> {
-    sums: A,
-    widths: Widths,
-}
-
-impl Accumulator for Wide<Box<dyn Accumulator>> {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.sums.update_batch(&self.widths.widened(values)?)
-    }
-
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        let sum = self.sums.evaluate()?.to_array()?;
-        ScalarValue::try_from_array(&self.widths.narrowed(&sum)?, 0)
-    }
-
-    fn size(&self) -> usize {
-        self.sums.size()
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        self.sums.state()
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.sums.merge_batch(states)
-    }
-
-    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.sums.retract_batch(&self.widths.widened(values)?)
-    }
-
-    fn supports_retract_batch(&self) -> bool {
-        self.sums.supports_retract_batch()
-    }
-}
-
-impl GroupsAccumulator for Wide<Box<dyn GroupsAccumulator>> {
-    fn update_batch(
-        &mut self,
-        values: &[ArrayRef],
-        groups: &[usize],
-        filter: Option<&BooleanArray>,
-        groups_total: usize,
-    ) -> Result<()> {
-        self.sums.update_batch(&self.widths.widened(values)?, groups, filter, groups_total)
-    }
-
-    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        self.widths.narrowed(&self.sums.evaluate(emit_to)?)
-    }
-
-    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        self.sums.state(emit_to)
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], groups_total: usize) -> Result<()> {
-        self.sums.merge_batch(states, groups, groups_total)
-    }
-
-    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        self.sums.convert_to_state(&self.widths.widened(values)?, filter)
-    }
-
-    fn size(&self) -> usize {
-        self.sums.size()
+        let gathered = original.create_sliding_accumulator(AccumulatorArgs { return_field, ..args })?;
+        Ok(Box::new(Converted { gathered, conversion: widths }))
     }
 }

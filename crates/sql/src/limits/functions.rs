@@ -112,7 +112,9 @@ fn check_seconds(call: &ScalarFunctionArgs) -> Result<()> {
     const SECONDS_MAX: f64 = (i64::MAX / 1_000_000_000) as f64;
     let Some(seconds) = call.args.first().filter(|value| value.data_type().is_floating()) else { return Ok(()) };
     let seconds = cast(&seconds.to_array(call.number_rows)?, &DataType::Float64)?;
-    let beyond = seconds.as_primitive::<Float64Type>().iter().flatten().find(|seconds| seconds.abs() >= SECONDS_MAX);
+    // What is no number is no time either.
+    let is_time = |seconds: &f64| seconds.abs() < SECONDS_MAX;
+    let beyond = seconds.as_primitive::<Float64Type>().iter().flatten().find(|seconds| !is_time(seconds));
     beyond.map_or(Ok(()), |seconds| {
         exec_err!("{seconds} s is no time: times are within {SECONDS_MAX} s of 1970, from 1677 to 2262")
     })

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, ArrowPrimitiveType, AsArray};
-use arrow::datatypes::{ArrowNativeTypeOp, DataType, Float32Type, Float64Type};
+use arrow::datatypes::{ArrowNativeTypeOp, DataType, Field, FieldRef, Float32Type, Float64Type};
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
+use datafusion::common::{DFSchema, Result, ScalarValue, internal_err, plan_err};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ExprSchemable, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility,
+    Cast, ColumnarValue, Expr, ExprSchemable, LogicalPlan, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, TryCast, Volatility,
 };
 
 use super::rewriting::with_expressions;
@@ -27,14 +27,29 @@ pub(crate) fn with_one_nan(plan: LogicalPlan) -> Result<LogicalPlan> {
 
 fn wrapped(function: &Arc<ScalarUDF>, ours: &[String], schema: &DFSchema, expr: Expr) -> Result<Transformed<Expr>> {
     let calculates = match &expr {
+        Expr::Literal(value, _) if value.data_type().is_floating() => return literal_without_signs(expr),
         Expr::BinaryExpr(binary) => binary.op.is_numerical_operators(),
         Expr::ScalarFunction(call) => call.func.name() != NAME && !ours.iter().any(|name| name == call.func.name()),
-        Expr::Negative(_) | Expr::Cast(_) | Expr::TryCast(_) => true,
+        Expr::Negative(_) => true,
+        // No number has a sign to lose that it got here; a text may.
+        Expr::Cast(Cast { expr, .. }) | Expr::TryCast(TryCast { expr, .. }) => {
+            expr.get_type(schema).is_ok_and(|data_type| !data_type.is_numeric())
+        }
         _ => false,
     };
     // What has no type here has none for the analyser either, which says why.
     let is_float = || expr.get_type(schema).is_ok_and(|data_type| data_type.is_floating());
     Ok(if calculates && is_float() { Transformed::yes(function.call(vec![expr])) } else { Transformed::no(expr) })
+}
+
+fn literal_without_signs(expr: Expr) -> Result<Transformed<Expr>> {
+    let Expr::Literal(value, metadata) = &expr else { return Ok(Transformed::no(expr)) };
+    let without = ScalarValue::try_from_array(&without_signs(&value.to_array()?), 0)?;
+    // Two zeros are one to `==` of scalars or not, as they like; what is written is what counts.
+    if without.to_string() == value.to_string() {
+        return Ok(Transformed::no(expr));
+    }
+    Ok(Transformed::yes(Expr::Literal(without, metadata.clone())))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -57,9 +72,14 @@ impl ScalarUDFImpl for OneNan {
         &self.signature
     }
 
-    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        match arguments {
-            [data_type] => Ok(data_type.clone()),
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        internal_err!("its field is asked for")
+    }
+
+    /// As it comes in, also in whether it may be null.
+    fn return_field_from_args(&self, call: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        match call.arg_fields {
+            [field] => Ok(Arc::new(Field::new(NAME, field.data_type().clone(), field.is_nullable()))),
             _ => plan_err!("one number has one NaN"),
         }
     }

@@ -6,6 +6,8 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
+const GROUPING: &str = "grouping";
+
 /// The plan with `rewrite` applied to every part of its expressions, the innermost first, also in subqueries. The schema is that of
 /// what an expression's columns come from.
 pub(super) fn with_expressions(
@@ -16,9 +18,15 @@ pub(super) fn with_expressions(
         let inputs = node.inputs();
         let schema = if inputs.is_empty() { node.schema().as_ref().clone() } else { merge_schema(&inputs) };
         let names = NamePreserver::new(&node);
-        let rewritten = node.map_expressions(|expr| {
+        let keeping_its_name = |expr: Expr| {
             let name = names.save(&expr);
             Ok(expr.transform_up(|expr| rewrite(&schema, expr))?.update_data(|expr| name.restore(expr)))
+        };
+        let rewritten = node.map_expressions(|expr| match expr {
+            // Names are those of what is in the sets, and `grouping` asks for one of them by what it is.
+            Expr::GroupingSet(_) => expr.map_children(keeping_its_name),
+            Expr::AggregateFunction(ref call) if call.func.name() == GROUPING => expr.map_children(keeping_its_name),
+            expr => keeping_its_name(expr),
         })?;
         // What is above asks for the names.
         if rewritten.transformed { rewritten.map_data(LogicalPlan::recompute_schema) } else { Ok(rewritten) }

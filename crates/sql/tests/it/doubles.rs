@@ -49,7 +49,7 @@ async fn there_is_one_nan_and_one_zero() {
         [("a", &[1.5, f64::NAN]), ("b", &[-f64::NAN, -INFINITY, INFINITY]), ("c", &[0.0, -0.0, 1.0])];
     let of = |what: &str, group: &str| format!("SELECT {what} FROM spans WHERE attr('group') = '{group}'");
     let value = "attr_float('value')";
-    let cases: [(String, &[&str]); 11] = [
+    let cases: [(String, &[&str]); 20] = [
         (of(&format!("max(-{value}), min(-{value})"), "a"), &["NaN | -1.5"]),
         (of(&format!("max({value} - {value}), min({value} - {value})"), "a"), &["NaN | 0.0"]),
         (of(&format!("count(*) FILTER (WHERE -{value} = {value})"), "b"), &["1"]),
@@ -64,10 +64,79 @@ async fn there_is_one_nan_and_one_zero() {
             &["1.0", "NaN"],
         ),
         ("SELECT -v FROM (VALUES (0.0), (1.0)) t(v) GROUP BY -v ORDER BY -v".into(), &["-1.0", "0.0"]),
+        ("SELECT DISTINCT v FROM (VALUES (CAST(-0.0 AS DOUBLE)), (0.0)) t(v)".into(), &["0.0"]),
+        ("SELECT v FROM (VALUES (CAST('-0' AS DOUBLE)), (1.0)) t(v) ORDER BY v".into(), &["0.0", "1.0"]),
+        (of(&format!("median({value} - {value}) > 0, approx_median({value} - {value}) > 0"), "b"), &["true | true"]),
+        (of(&format!("percentile_cont(0.5) WITHIN GROUP (ORDER BY {value} - {value}) > 0"), "b"), &["true"]),
+        (
+            of(&format!("max({value}) > 0, covar_pop({value}, {value}) > 0, corr({value}, 1.0) > 0"), "b"),
+            &["true | true | -"],
+        ),
+        (of(&format!("regr_slope({value}, {value} + 1) > 0, regr_avgx({value}, {value}) > 0"), "b"), &["true | true"]),
+        (of(&format!("percentile_cont(0) WITHIN GROUP (ORDER BY {value})"), "b"), &["-inf"]),
+        (of(&format!("percentile_cont(1) WITHIN GROUP (ORDER BY {value})"), "b"), &["NaN"]),
+        (
+            "SELECT a.v FROM (VALUES (1), (2)) a(v) WHERE EXISTS \
+             (SELECT 1 FROM (VALUES (1.0)) b(w) WHERE b.w = CAST(a.v AS DOUBLE))"
+                .into(),
+            &["1"],
+        ),
         ("SELECT v / 0 AS q FROM (VALUES (1.0), (0.0), (-1.0)) t(v) ORDER BY q".into(), &["-inf", "inf", "NaN"]),
     ];
     let cases: Vec<(&str, &[&str])> = cases.iter().map(|(query, rows)| (query.as_str(), *rows)).collect();
     check(&groups, &cases).await;
+}
+
+/// Once, what was in sets was given the name of the sets.
+#[tokio::test(flavor = "multi_thread")]
+async fn sets_of_groups_hold_what_is_calculated() {
+    let from = "FROM (VALUES (1.0, 1), (2.0, 1), (2.0, 2)) t(v, n)";
+    let cases: [(String, &[&str]); 5] = [
+        (format!("SELECT -v, grouping(-v), sum(v * 2) {from} GROUP BY -v"), &["-1.0 | 0 | 2.0", "-2.0 | 0 | 8.0"]),
+        (format!("SELECT v * 2, count(*) {from} GROUP BY ROLLUP (v * 2) ORDER BY 1"), &["2.0 | 1", "4.0 | 2", "- | 3"]),
+        (
+            format!("SELECT v * 2, -n, count(*) {from} GROUP BY CUBE (v * 2, -n) ORDER BY 1, 2"),
+            &[
+                "2.0 | -1 | 1",
+                "2.0 | - | 1",
+                "4.0 | -2 | 1",
+                "4.0 | -1 | 1",
+                "4.0 | - | 2",
+                "- | -2 | 1",
+                "- | -1 | 2",
+                "- | - | 3",
+            ],
+        ),
+        (
+            format!("SELECT -v, grouping(-v), sum(-n) {from} GROUP BY GROUPING SETS ((-v), ()) ORDER BY 1"),
+            &["-2.0 | 0 | -3", "-1.0 | 0 | -1", "- | 1 | -4"],
+        ),
+        (
+            format!(
+                "SELECT sqrt(v * 2) AS root, count(*) {from} GROUP BY GROUPING SETS ((sqrt(v * 2)), (n)) ORDER BY 1"
+            ),
+            &["1.4142135623730951 | 1", "2.0 | 2", "- | 2", "- | 1"],
+        ),
+    ];
+    let shop = Shop::open(SqlLimits::default()).await;
+    for (query, expected) in &cases {
+        let mut rows = shop.rows(query).await;
+        let mut expected: Vec<_> = expected.iter().map(ToString::to_string).collect();
+        rows.sort();
+        expected.sort();
+        assert_eq!(rows, expected, "{query}");
+    }
+}
+
+/// What is no number is no time.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_number_of_seconds_is_no_time() {
+    let shop = Shop::open(SqlLimits::default()).await;
+    for seconds in ["CAST('NaN' AS DOUBLE)", "CAST('inf' AS DOUBLE)", "1e300"] {
+        let refused = shop.try_ask(&format!("SELECT to_timestamp({seconds})"), 10).await;
+        let refused = refused.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(refused.contains("is no time"), "{seconds}: {refused}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

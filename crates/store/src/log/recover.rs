@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use tracehouse_disk::{Disk, DiskError, open_regular};
+use tracehouse_disk::{Disk, DiskError, DiskFile, open_regular};
 use tracehouse_model::{SpanBatch, TenantId};
 
 use super::continuity::{Continuity, EndLost, LogMark, LostRecords};
@@ -129,14 +129,16 @@ pub(crate) fn recover(
     mark: Option<LogMark>,
     replay: impl FnMut(DurableBatch, &Recovered),
 ) -> Result<Recovered, DiskError> {
-    let segments = list(folder)?;
+    let segments = list(disk, folder)?;
     let recovered = Recovered { last_sequence: positions.highest(), ..Recovered::default() };
     let continuity = Continuity::new(positions, mark);
     let mut recovery = Recovery { disk, folder, positions, replay, recovered, continuity, told: 0 };
     for (at, segment) in segments.iter().enumerate() {
-        let behind = segments[at + 1..].iter().find(|other| other.bytes > MAGIC.len() as u64);
-        let end = behind.map_or(u64::MAX, |other| other.name.first_sequence);
-        recovery.segment(segment, end, at + 1 == segments.len())?;
+        let mut behind = segments[at + 1..].iter().filter(|other| other.bytes > MAGIC.len() as u64).peekable();
+        let is_last = behind.peek().is_none();
+        // Of two that begin with one number one comes from before a power failure, and holds no record.
+        let next = behind.map(|other| other.name.first_sequence).find(|first| *first > segment.name.first_sequence);
+        recovery.segment(segment, next.unwrap_or(u64::MAX), is_last)?;
     }
     recovery.end(mark);
     for (path, _) in &recovery.recovered.segments {
@@ -155,15 +157,13 @@ struct FoundSegment {
     bytes: u64,
 }
 
-fn list(folder: &Path) -> Result<Vec<FoundSegment>, DiskError> {
-    let failed = |source| DiskError { action: "listing the log's segments in", path: folder.to_owned(), source };
+fn list(disk: &Disk, folder: &Path) -> Result<Vec<FoundSegment>, DiskError> {
     let mut segments = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let path = entry.path();
+    for (path, _) in disk.list(folder)? {
         if let Some(name) = SegmentName::of(&path) {
             // A link that leads nowhere is named when it is to be read.
-            let found = fs::metadata(&path).or_else(|_| entry.metadata()).map_err(failed)?;
+            let found = fs::metadata(&path).or_else(|_| fs::symlink_metadata(&path));
+            let found = found.map_err(|source| DiskError { action: "looking at", path: path.clone(), source })?;
             segments.push(FoundSegment { name, path, bytes: found.len() });
         }
     }
@@ -197,8 +197,7 @@ impl<Replay: FnMut(DurableBatch, &Recovered)> Recovery<'_, Replay> {
         let mut pieces = Pieces::of(self.disk.open_to_read(path)?).map_err(failed)?;
         let bytes = pieces.bytes();
         let scan = Scan::new(&mut pieces, name.salt, name.first_sequence..end).map_err(failed)?;
-        let begin = scan.begin();
-        let mut is_damaged = begin == 0 && bytes >= MAGIC.len() as u64;
+        let mut is_damaged = false;
         let mut last_sequence = None;
         let mut tail = None;
         self.number(name.first_sequence);
@@ -327,7 +326,10 @@ impl<Replay: FnMut(DurableBatch, &Recovered)> Recovery<'_, Replay> {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             self.keep_aside(Path::new(&format!("{name}.from-{from}")), segment, tail.range.clone())?;
         }
-        self.disk.open_to_write(path)?.cut_off(from)
+        let mut file = self.disk.open_to_write(path)?;
+        file.cut_off(from)?;
+        // Before a new segment begins with the number of what stood here.
+        file.sync_data()
     }
 
     /// Writes a copy that stays until a person has looked at it, or newer ones need the room. Of a part that takes more than
@@ -340,15 +342,28 @@ impl<Replay: FnMut(DurableBatch, &Recovered)> Recovery<'_, Replay> {
         let end = part.end.min(part.start + DAMAGED_BYTES_MAX);
         let failed = |source| DiskError { action: "reading", path: path.to_owned(), source };
         let (copy, is_there) = name_of_copy(&folder, path, segment, &(part.start..end)).map_err(failed)?;
-        if is_there {
-            self.recovered.kept_aside.push(copy);
-            return Ok(());
-        }
-        self.make_room_aside(&folder, end - part.start)?;
-        let mut file = self.disk.create_file(&copy)?;
+        let file = if is_there {
+            // Who wrote it may have been interrupted before it was synchronised.
+            self.disk.open_to_write(&copy)?
+        } else {
+            self.make_room_aside(&folder, end - part.start)?;
+            self.copy_aside(&copy, segment, part.start..end)?
+        };
+        file.sync().inspect_err(|_| {
+            // A second synchronisation may succeed for what the first one lost; a second copy is written again.
+            let _ = self.disk.remove_file(&copy);
+        })?;
+        self.disk.sync_folder(&folder)?;
+        self.recovered.kept_aside.push(copy);
+        Ok(())
+    }
+
+    fn copy_aside(&self, copy: &Path, segment: &mut Pieces, part: Range<u64>) -> Result<DiskFile, DiskError> {
+        let failed = |source| DiskError { action: "reading", path: copy.to_owned(), source };
+        let mut file = self.disk.create_file(copy)?;
         let mut place = part.start;
-        while place < end {
-            let zeros = segment.zeros_from(place).map_err(failed)?.min(end - place);
+        while place < part.end {
+            let zeros = segment.zeros_from(place).map_err(failed)?.min(part.end - place);
             if zeros >= HOLE_BYTES_MIN {
                 place += zeros;
                 // Nothing is behind this place: the file becomes longer by a hole.
@@ -356,25 +371,21 @@ impl<Replay: FnMut(DurableBatch, &Recovered)> Recovery<'_, Replay> {
                 continue;
             }
             let bytes = segment.from(place, 1).map_err(failed)?;
-            let bytes = &bytes[..bytes.len().min((end - place) as usize)];
+            let bytes = &bytes[..bytes.len().min((part.end - place) as usize)];
             file.append(bytes)?;
             place += bytes.len() as u64;
         }
-        file.sync()?;
-        self.disk.sync_folder(&folder)?;
-        self.recovered.kept_aside.push(copy);
-        Ok(())
+        Ok(file)
     }
 
     fn make_room_aside(&self, folder: &Path, needed: u64) -> Result<(), DiskError> {
-        let failed = |source| DiskError { action: "listing", path: folder.to_owned(), source };
         let mut copies: Vec<(PathBuf, u64)> = Vec::new();
-        for entry in fs::read_dir(folder).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let found = entry.metadata().map_err(failed)?;
+        for (path, kind) in self.disk.list(folder)? {
             // Whatever else somebody put there is not ours to remove.
-            if found.is_file() && entry.file_name().to_string_lossy().contains(COPY_OF_SEGMENT) {
-                copies.push((entry.path(), found.len()));
+            if kind.is_file() && path.file_name().is_some_and(|name| name.to_string_lossy().contains(COPY_OF_SEGMENT)) {
+                let found = fs::metadata(&path);
+                let found = found.map_err(|source| DiskError { action: "looking at", path: path.clone(), source })?;
+                copies.push((path, found.len()));
             }
         }
         copies.sort_unstable();

@@ -54,11 +54,6 @@ impl<'a> Scan<'a> {
         Ok(Self { segment, salt, numbers, offset, next: None })
     }
 
-    /// Where the first record stands.
-    pub(super) fn begin(&self) -> u64 {
-        self.offset
-    }
-
     fn part_at(&mut self, offset: u64) -> io::Result<Option<(Range<u64>, Part)>> {
         let Some(header) = self.header_at(offset)? else { return Ok(None) };
         let Header { sequence, body_bytes, body_crc } = header;
@@ -163,7 +158,7 @@ mod tests {
     fn found(bytes: &[u8], numbers: Range<u64>) -> String {
         let mut pieces = pieces_of(bytes);
         let scan = Scan::new(&mut pieces, Some(SALT), numbers).expect("can be read");
-        let mut end = scan.begin();
+        let mut end = scan.offset;
         let parts = scan.map(|part| {
             let (range, part) = part.expect("can be read");
             assert_eq!(range.start, end, "parts follow each other");

@@ -95,7 +95,8 @@ impl SegmentedLog {
         });
         let (sender, receiver) = channel();
         let segment = Segment::create(&settings, recovered.last_sequence + 1)?;
-        // What comes back after a power failure is removed by the next start: the catalogue's position says that nothing in it counts.
+        // What comes back after a power failure is removed by the next start: no record in it counts, as the catalogue's position says,
+        // or there is none, as what was cut off its end was synchronised.
         for path in &recovered.needless {
             settings.disk.remove_file(path)?;
         }
@@ -129,16 +130,19 @@ impl SegmentedLog {
 impl SpanLog for SegmentedLog {
     fn submit(&self, entry: LogEntry) {
         let bytes = entry.body.len();
-        let sender = self.sender.lock().clone();
-        let Some(sender) = sender else {
-            let _ = entry.done.send(Err(AppendError::ShuttingDown));
-            return;
-        };
-        self.shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if let Err(refused) = sender.send(entry) {
-            self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            let reason = self.failure().unwrap_or_else(|| "the log's thread has ended".into());
-            let _ = refused.0.done.send(Err(AppendError::Failed { reason }));
+        {
+            // Let go before the bell rings: who is woken must see that a stopped log has no sender left.
+            let sender = self.sender.lock().clone();
+            let Some(sender) = sender else {
+                let _ = entry.done.send(Err(AppendError::ShuttingDown));
+                return;
+            };
+            self.shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+            if let Err(refused) = sender.send(entry) {
+                self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+                let reason = self.failure().unwrap_or_else(|| "the log's thread has ended".into());
+                let _ = refused.0.done.send(Err(AppendError::Failed { reason }));
+            }
         }
         self.sent.ring();
     }

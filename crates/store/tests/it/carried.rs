@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tracehouse_disk::Disk;
 use tracehouse_model::{Span, SystemRandomness};
 use tracehouse_store::{Action, RepairOptions, Store, StoreConfig, check_store, repair_store};
 
@@ -174,7 +175,8 @@ async fn carried_spans_outlive_the_catalogues_positions() {
             if is_repaired {
                 let (clock, randomness) = (image.clock.clone(), Arc::new(SystemRandomness::from_seed(1)));
                 let options = RepairOptions::default();
-                let done = repair_store(&image.paths(), options, clock, randomness, &mut |_, _| {}).await;
+                let done =
+                    repair_store(&Disk::default(), &image.paths(), options, clock, randomness, &mut |_, _| {}).await;
                 let done = done.expect("it can be repaired");
                 assert!(matches!(&done.actions[..], [Action::Remember { .. }]), "{what}: {done:?}");
                 let checked = check_store(&image.paths(), false, &mut |_, _| {}).await.expect("it can be checked");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tracehouse_catalogue::Catalogue;
+use tracehouse_disk::Disk;
 use tracehouse_model::{Clock, Span, SystemRandomness, TenantId};
 use tracehouse_store::{ClockStanding, RepairOptions, Store, StoreConfig, repair_store};
 
@@ -113,7 +114,9 @@ async fn nothing_is_deleted_once_the_catalogue_lost_the_time() {
         if is_repaired {
             let (clock, randomness) = (world.clock.clone(), Arc::new(SystemRandomness::from_seed(1)));
             let options = RepairOptions::default();
-            repair_store(&world.paths(), options, clock, randomness, &mut |_, _| {}).await.expect("it can be repaired");
+            repair_store(&Disk::default(), &world.paths(), options, clock, randomness, &mut |_, _| {})
+                .await
+                .expect("it can be repaired");
         }
         let store = world.open_with(config(&world)).await;
         let is_told = |store: &Store| {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tracehouse_catalogue::{Catalogue, SqliteCatalogue};
+use tracehouse_disk::Disk;
 use tracehouse_model::{Span, SystemRandomness, TenantId};
 use tracehouse_store::{OpenError, RepairOptions, Store, repair_store};
 
@@ -102,7 +103,9 @@ fn check_answer(what: &str, store: &Store, sent: &[Span]) -> usize {
 
 async fn repair(what: &str, world: &World) {
     let (clock, randomness) = (world.clock.clone(), Arc::new(SystemRandomness::from_seed(1)));
-    let done = repair_store(&world.paths(), RepairOptions::default(), clock, randomness, &mut |_, _| {}).await;
+    let done =
+        repair_store(&Disk::default(), &world.paths(), RepairOptions::default(), clock, randomness, &mut |_, _| {})
+            .await;
     let done = done.unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(done.left.is_empty(), "{what}: {done:?}");
 }

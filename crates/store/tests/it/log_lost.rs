@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracehouse_disk::Disk;
 use tracehouse_model::{SystemRandomness, TenantId};
 use tracehouse_store::{Action, RepairOptions, Store, StoreConfig, check_store, repair_store};
 
@@ -68,8 +69,9 @@ fn remove(segments: impl IntoIterator<Item = PathBuf>) {
 async fn acknowledged(world: &World) -> Vec<String> {
     let (clock, randomness) = (world.clock.clone(), Arc::new(SystemRandomness::from_seed(1)));
     let options = RepairOptions::default();
-    let done =
-        repair_store(&world.paths(), options, clock, randomness, &mut |_, _| {}).await.expect("it can be repaired");
+    let done = repair_store(&Disk::default(), &world.paths(), options, clock, randomness, &mut |_, _| {})
+        .await
+        .expect("it can be repaired");
     assert_eq!(done.left, []);
     let finding = |action| match action {
         Action::Acknowledge { finding } => finding,
@@ -224,7 +226,9 @@ async fn a_note_that_is_damaged_is_told() {
         }
         let (clock, randomness) = (world.clock.clone(), Arc::new(SystemRandomness::from_seed(1)));
         let options = RepairOptions::default();
-        repair_store(&world.paths(), options, clock, randomness, &mut |_, _| {}).await.expect("it can be repaired");
+        repair_store(&Disk::default(), &world.paths(), options, clock, randomness, &mut |_, _| {})
+            .await
+            .expect("it can be repaired");
         assert_eq!(said(&world).await, (vec![], vec![]), "{change}");
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
+use tracehouse_disk::Disk;
 use tracehouse_model::{Span, SystemRandomness, TenantId};
 use tracehouse_store::{FileTrouble, OpenError, RepairOptions, Store, UnreadableReason, check_store, repair_store};
 
@@ -174,8 +175,15 @@ async fn in_the_place_of_a_stored_file_at_a_start() {
         let [found] = &report.findings[..] else { panic!("{what}: {:?}", report.findings) };
         assert_eq!(found.trouble, FileTrouble::NoFile { what: what.to_owned() });
         let (options, randomness) = (RepairOptions::default(), Arc::new(SystemRandomness::from_seed(1)));
-        let repaired =
-            repair_store(&world.paths(), options, world.clock.clone(), randomness.clone(), &mut |_, _| {}).await;
+        let repaired = repair_store(
+            &Disk::default(),
+            &world.paths(),
+            options,
+            world.clock.clone(),
+            randomness.clone(),
+            &mut |_, _| {},
+        )
+        .await;
         let left = repaired.expect("the repair can be done").left;
         assert!(left.len() == 1 && left[0].why.starts_with(&format!("{what} is in its place")), "{left:?}");
         put_back(&file);
@@ -236,8 +244,15 @@ async fn a_repair_without_the_files_says_what_else_to_do() {
             fs::create_dir(world.store_dir()).expect("can be made");
         }
         let (options, randomness) = (RepairOptions::default(), Arc::new(SystemRandomness::from_seed(1)));
-        let repaired =
-            repair_store(&world.paths(), options, world.clock.clone(), randomness.clone(), &mut |_, _| {}).await;
+        let repaired = repair_store(
+            &Disk::default(),
+            &world.paths(),
+            options,
+            world.clock.clone(),
+            randomness.clone(),
+            &mut |_, _| {},
+        )
+        .await;
         let said = told(&repaired.expect_err("there is nothing to repair"));
         assert!(said.contains("Mount the disk") && said.contains("repair --forget-missing"), "{said}");
         assert_eq!(said.matches("store repair").count(), 1, "{said}");

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tracehouse_catalogue::{Catalogue, FileRecord};
+use tracehouse_disk::Disk;
 use tracehouse_model::{Span, SystemRandomness, TenantId};
 use tracehouse_spanfile::Projection;
 use tracehouse_store::{
@@ -112,7 +113,7 @@ async fn check(world: &World) -> CheckReport {
 
 async fn repair(world: &World, options: RepairOptions) -> RepairReport {
     let (clock, randomness) = (world.clock.clone(), Arc::new(SystemRandomness::from_seed(1)));
-    let outcome = repair_store(&world.paths(), options, clock, randomness, &mut |_, _| {}).await;
+    let outcome = repair_store(&Disk::default(), &world.paths(), options, clock, randomness, &mut |_, _| {}).await;
     outcome.expect("the repair can be done")
 }
 
@@ -170,7 +171,7 @@ async fn the_folder_of_another_store_is_refused() {
     let options = RepairOptions { forget_missing: true, ..RepairOptions::default() };
     let mut progress = |_, _| {};
     let (clock, randomness) = (world.clock.clone(), Arc::new(SystemRandomness::from_seed(1)));
-    let repaired = repair_store(&world.paths(), options, clock, randomness, &mut progress).await;
+    let repaired = repair_store(&Disk::default(), &world.paths(), options, clock, randomness, &mut progress).await;
     assert!(matches!(repaired, Err(OpenError::NothingOfOurs { listed: 3, .. })), "nor is it repaired");
     assert_eq!(everything_in(&world.store_dir()), before);
     fs::remove_dir_all(world.store_dir()).expect("it can be removed");

@@ -47,6 +47,13 @@ impl World {
         world
     }
 
+    /// With other random numbers than other worlds.
+    pub(crate) fn of_seed(seed: u64) -> Self {
+        let world = Self::new();
+        world.opened.store(seed << 8, Ordering::SeqCst);
+        world
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }

@@ -38,6 +38,11 @@ impl SimulatedCatalogue {
         self.contents.lock().clone()
     }
 
+    /// As an earlier version left it.
+    pub(crate) fn forget_name_of_store(&self) {
+        self.contents.lock().meta.remove("store");
+    }
+
     fn step(&self) -> Result<(), CatalogueError> {
         self.disk.step_elsewhere().map_err(|_| broken())?;
         let mut faults = self.faults.lock();

@@ -2,11 +2,13 @@
 //!
 //! The files lie in a real folder. Beside it the disk knows what of them a power failure may take back: names whose folder was not
 //! synchronised since, and bytes of files that were not. A failure takes each of them back or not, as chance has it, so that steps
-//! survive it in another order than they were taken in; the end of a file is cut anywhere, or holds zeros where bytes are missing.
+//! survive it in another order than they were taken in; the end of a file is cut anywhere, or holds zeros where bytes are missing. What a
+//! synchronisation that failed was to keep no later one keeps, as with Linux.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +31,11 @@ enum Undo {
         bytes: Vec<u8>,
     },
     RenameBack {
+        from: PathBuf,
+        to: PathBuf,
+    },
+    /// A file came from another folder, which still has its old name.
+    NameToo {
         from: PathBuf,
         to: PathBuf,
     },
@@ -60,6 +67,9 @@ struct State {
     durable: BTreeMap<PathBuf, u64>,
     /// What was cut off the end of a file: from where, and the bytes.
     cut: BTreeMap<PathBuf, (u64, Vec<u8>)>,
+    /// What the system has dropped, as its synchronisation failed: it is read until the power fails.
+    dropped: BTreeMap<PathBuf, Vec<Range<u64>>>,
+    has_dropped: bool,
     /// A synchronisation takes effect once it is done, which is when the next step begins.
     synchronising: Option<Synchronising>,
     mood: Option<Mood>,
@@ -115,6 +125,11 @@ impl SimulatedDisk {
 
     pub(crate) fn sites(&self) -> BTreeSet<Site> {
         self.state.lock().sites.clone()
+    }
+
+    /// Whether bytes were dropped since this was asked.
+    pub(crate) fn take_dropped(&self) -> bool {
+        std::mem::take(&mut self.state.lock().has_dropped)
     }
 
     /// A step of the catalogue, which writes for itself: it counts, and fails once the power has.
@@ -198,6 +213,11 @@ impl State {
             fs::write(&path, bytes).expect("a file of the simulation");
         }
         self.cut.clear();
+        for (path, ranges) in std::mem::take(&mut self.dropped) {
+            let Ok(mut bytes) = fs::read(&path) else { continue };
+            self.lose_dropped(&mut bytes, ranges);
+            fs::write(&path, bytes).expect("a file of the simulation");
+        }
         for (_, undo) in std::mem::take(&mut self.names).into_iter().rev() {
             if self.chance.below(8) >= share {
                 continue;
@@ -217,9 +237,31 @@ impl State {
                         let _ = fs::rename(to, from);
                     }
                 }
+                Undo::NameToo { from, to } => drop(fs::hard_link(to, from)),
                 Undo::MakeFolder(path) => drop(fs::create_dir_all(path)),
             }
         }
+    }
+
+    fn lose_dropped(&mut self, bytes: &mut [u8], ranges: Vec<Range<u64>>) {
+        for range in ranges {
+            let [from, to] = [range.start, range.end].map(|at| usize::try_from(at).expect("files are small"));
+            if self.chance.one_in(2)
+                && let Some(lost) = bytes.get_mut(from..to)
+            {
+                lost.fill(0);
+            }
+        }
+    }
+
+    /// A synchronisation fails.
+    fn drop_bytes(&mut self, path: &Path) {
+        let bytes = fs::metadata(path).map_or(0, |found| found.len());
+        let Some(durable) = self.durable.get_mut(path).filter(|durable| **durable < bytes) else { return };
+        self.dropped.entry(path.to_owned()).or_default().push(*durable..bytes);
+        // The system takes them for written.
+        *durable = bytes;
+        self.has_dropped = true;
     }
 
     /// What may be taken back after this step.
@@ -242,8 +284,17 @@ impl State {
                 if let Some(durable) = self.durable.remove(from) {
                     self.durable.insert(to.to_owned(), durable);
                 }
-                let undo = Undo::RenameBack { from: from.to_owned(), to: to.to_owned() };
-                self.names.push((held_by(to), undo));
+                if let Some(cut) = self.cut.remove(from) {
+                    self.cut.insert(to.to_owned(), cut);
+                }
+                if let Some(ranges) = self.dropped.remove(from) {
+                    self.dropped.insert(to.to_owned(), ranges);
+                }
+                let (from, to) = (from.to_owned(), to.to_owned());
+                if held_by(&from) != held_by(&to) {
+                    self.names.push((held_by(&from), Undo::NameToo { from: from.clone(), to: to.clone() }));
+                }
+                self.names.push((held_by(&to), Undo::RenameBack { from, to }));
             }
             DiskStep::RemoveFile(path) => self.put_back(path),
             DiskStep::CutOff { path, from } => {
@@ -252,6 +303,9 @@ impl State {
                 self.cut.insert(path.to_owned(), (from, bytes[at..].to_vec()));
                 let durable = self.durable.entry(path.to_owned()).or_insert(bytes.len() as u64);
                 *durable = (*durable).min(from);
+                for range in self.dropped.get_mut(path).into_iter().flatten() {
+                    (range.start, range.end) = (range.start.min(from), range.end.min(from));
+                }
             }
             DiskStep::Write { path, .. } => {
                 let bytes = fs::metadata(path).map_or(0, |found| found.len());
@@ -279,6 +333,15 @@ impl State {
         if let Some(durable) = self.durable.remove(path) {
             bytes.truncate(usize::try_from(durable).expect("files are small"));
         }
+        if let Some((from, old)) = self.cut.remove(path)
+            && self.chance.one_in(2)
+        {
+            bytes.truncate(usize::try_from(from).expect("files are small"));
+            bytes.extend(old);
+        }
+        if let Some(ranges) = self.dropped.remove(path) {
+            self.lose_dropped(&mut bytes, ranges);
+        }
         self.names.push((parent(path).to_owned(), Undo::PutBack { path: path.to_owned(), bytes }));
     }
 
@@ -304,8 +367,10 @@ impl DiskFaults for SimulatedDisk {
         state.finish();
         state.trace = mixed(state.trace, &self.root, step);
         if let Some(error) = state.fault(step) {
-            if let DiskStep::Write { .. } = step {
-                state.begin(step, (site.file(), site.line()));
+            match step {
+                DiskStep::Write { .. } => state.begin(step, (site.file(), site.line())),
+                DiskStep::SyncFile(path) => state.drop_bytes(path),
+                _ => {}
             }
             state.tears = true;
             return Err(error);

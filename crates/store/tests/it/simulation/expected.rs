@@ -27,6 +27,8 @@ pub(crate) struct Sent {
     acknowledged_at: Option<Duration>,
     /// A failure of the power must not take it any more.
     is_durable: bool,
+    /// The disk may have dropped it, and the log has said that it failed.
+    is_doubtful: bool,
 }
 
 #[derive(Default)]
@@ -36,6 +38,10 @@ pub(crate) struct Expected {
     holders: [BTreeMap<Key, Vec<usize>>; TENANTS],
     /// Expired, as far as was seen.
     gone: [BTreeSet<Key>; TENANTS],
+    /// In files that were removed: may be gone, whatever their age is.
+    removed: [BTreeSet<Key>; TENANTS],
+    /// A file was removed of which nothing could be read.
+    is_unsure: bool,
     /// What was read of files, by their ids: they do not change while the power is on.
     files: BTreeMap<String, Vec<Span>>,
     pub(crate) found: u64,
@@ -43,20 +49,11 @@ pub(crate) struct Expected {
 }
 
 /// Which spans may expire.
-pub(crate) enum MayExpire {
+pub(crate) struct MayExpire {
     /// Those that begin before, in nanoseconds since the Unix epoch.
-    Before(i64),
-    /// All, when there are too many.
-    All,
-}
-
-impl MayExpire {
-    fn holds_for(&self, span: &Span) -> bool {
-        match self {
-            Self::Before(time) => span.start_unix_nanos < *time,
-            Self::All => true,
-        }
-    }
+    pub(crate) before: i64,
+    /// Those in files that were removed, as all together took too much.
+    pub(crate) for_room: bool,
 }
 
 impl Expected {
@@ -68,7 +65,7 @@ impl Expected {
             // Sent again, it may be there again.
             self.gone[tenant].remove(&key_of(span));
         }
-        self.batches.push(Sent { tenant, spans, acknowledged_at: None, is_durable: false });
+        self.batches.push(Sent { tenant, spans, acknowledged_at: None, is_durable: false, is_doubtful: false });
         number
     }
 
@@ -79,7 +76,14 @@ impl Expected {
     /// From now on a failure of the power must not take what was acknowledged up to a moment.
     pub(crate) fn durable(&mut self, up_to: Duration) {
         for batch in &mut self.batches {
-            batch.is_durable |= batch.acknowledged_at.is_some_and(|at| at <= up_to);
+            batch.is_durable |= !batch.is_doubtful && batch.acknowledged_at.is_some_and(|at| at <= up_to);
+        }
+    }
+
+    /// A synchronisation failed: nobody can make durable what was acknowledged before and was not yet.
+    pub(crate) fn doubt(&mut self) {
+        for batch in self.batches.iter_mut().filter(|batch| !batch.is_durable && batch.acknowledged_at.is_some()) {
+            batch.is_doubtful = true;
         }
     }
 
@@ -88,6 +92,14 @@ impl Expected {
         self.files.clear();
         for batch in self.batches.iter_mut().filter(|batch| !batch.is_durable) {
             batch.acknowledged_at = None;
+        }
+    }
+
+    /// A file has expired.
+    pub(crate) fn removed(&mut self, tenant: usize, file_id: &str) {
+        match self.files.get(file_id) {
+            Some(spans) => self.removed[tenant].extend(spans.iter().map(key_of)),
+            None => self.is_unsure = true,
         }
     }
 
@@ -118,6 +130,11 @@ impl Expected {
         if !is_whole {
             return;
         }
+        let removed = &self.removed[tenant];
+        let may_go = |span: &Span| {
+            let for_room = may_expire.for_room && (self.is_unsure || removed.contains(&key_of(span)));
+            for_room || span.start_unix_nanos < may_expire.before
+        };
         for (number, batch) in self.batches.iter().enumerate().filter(|(_, batch)| batch.tenant == tenant) {
             let is_there = |span: &&Span| keys.contains(&key_of(span));
             let missing: Vec<&Span> = batch.spans.iter().filter(|span| !is_there(span)).collect();
@@ -125,7 +142,7 @@ impl Expected {
                 for span in missing {
                     let key = key_of(span);
                     assert!(
-                        may_expire.holds_for(span),
+                        may_go(span),
                         "{what}: a span of batch {number} that was acknowledged is missing: {key:?}, {} of {} are",
                         batch.spans.iter().filter(|span| !is_there(span)).count(),
                         batch.spans.len()
@@ -137,7 +154,7 @@ impl Expected {
                 continue;
             }
             let is_alone = batch.spans.iter().all(|span| self.holders[tenant][&key_of(span)].len() == 1);
-            if is_alone && !batch.spans.iter().any(|span| may_expire.holds_for(span)) {
+            if is_alone && !batch.spans.iter().any(&may_go) {
                 assert!(
                     missing.is_empty() || missing.len() == batch.spans.len(),
                     "{what}: of batch {number}, which was not acknowledged, {} of {} spans are there",

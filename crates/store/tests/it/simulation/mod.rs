@@ -107,10 +107,13 @@ fn a_seed_decides_everything() {
 /// What a power failure must not take, as a seed has it, as if the code did not synchronise at one place.
 type Case = fn(u64, Option<Site>) -> BTreeSet<Site>;
 
-const CASES: [Case; 3] = [
+const CASES: [Case; 6] = [
     |seed, left_out| run(seed, left_out).sites,
     |seed, left_out| runtime().block_on(lost::damage_is_kept(seed, left_out)),
     |seed, left_out| runtime().block_on(lost::a_stop_is_durable(seed, left_out)),
+    |seed, left_out| runtime().block_on(lost::a_torn_record_hides_nothing(seed, left_out)),
+    |seed, left_out| runtime().block_on(lost::a_name_is_for_good(seed, left_out)),
+    |seed, left_out| runtime().block_on(lost::a_repair_is_durable(seed, left_out)),
 ];
 
 #[test]
@@ -121,6 +124,21 @@ fn what_a_log_could_not_give_is_kept() {
 #[test]
 fn what_a_stop_leaves_in_the_log_is_durable() {
     check_seeds(seeds(40), |seed| CASES[2](seed, None), drop);
+}
+
+#[test]
+fn a_record_that_a_kill_tore_hides_nothing() {
+    check_seeds(seeds(60), |seed| CASES[3](seed, None), drop);
+}
+
+#[test]
+fn the_name_of_a_store_is_for_good() {
+    check_seeds(seeds(60), |seed| CASES[4](seed, None), drop);
+}
+
+#[test]
+fn what_a_repair_moved_stays_where_it_is() {
+    check_seeds(seeds(90), |seed| CASES[5](seed, None), drop);
 }
 
 /// As if the code did not ask the disk to keep something, each place by itself.
@@ -153,7 +171,7 @@ fn each_synchronisation_is_needed() {
             );
             Some(failed.into_inner()).filter(|seed| *seed < u64::MAX)
         };
-        // The last two are the quick ones.
+        // The first takes longest.
         match CASES.iter().rev().find_map(fails) {
             Some(seed) => println!("without the synchronisation at {}:{} seed {seed} fails", site.0, site.1),
             None => needless.push(site),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use tracehouse_catalogue::RetirementReason;
 use tracehouse_disk::Disk;
 use tracehouse_model::{Clock, ManualClock, Span, SystemRandomness};
 use tracehouse_store::{AppendError, Background, Durability, OpenError, Store, StoreConfig, StoreStep, open_folder};
@@ -180,7 +181,11 @@ impl Run {
 
     /// Opens the store; should that fail, once more on a sound disk.
     fn open(&mut self) {
-        match self.try_open() {
+        let opened = self.try_open();
+        if self.disk.take_dropped() {
+            self.expected.doubt();
+        }
+        match opened {
             Ok(store) => self.store = Some(store),
             Err(error) => {
                 assert!(
@@ -383,6 +388,9 @@ impl Run {
 
     /// Takes what was answered.
     fn poll(&mut self) {
+        if self.disk.take_dropped() {
+            self.expected.doubt();
+        }
         let mut context = Context::from_waker(Waker::noop());
         let now = self.clock.monotonic();
         let is_durable_at_once = self.config.durability == Durability::Fsync;
@@ -401,13 +409,23 @@ impl Run {
         });
     }
 
+    fn may_expire(&mut self) -> MayExpire {
+        let retention = i64::try_from(self.config.retention.as_nanos()).unwrap_or(i64::MAX);
+        let for_room = self.config.disk_budget_bytes.is_some();
+        if for_room {
+            for file in self.catalogue.contents().files {
+                let has_expired = file.retired.is_some_and(|retired| retired.reason == RetirementReason::Expired);
+                if has_expired && let Some(of) = (0..TENANTS).find(|number| tenant(*number) == file.tenant) {
+                    self.expected.removed(of, &file.id);
+                }
+            }
+        }
+        MayExpire { before: self.now().saturating_sub(retention), for_room }
+    }
+
     fn look(&mut self) {
         let what = self.what();
-        let retention = i64::try_from(self.config.retention.as_nanos()).unwrap_or(i64::MAX);
-        let may_expire = match self.config.disk_budget_bytes {
-            Some(_) => MayExpire::All,
-            None => MayExpire::Before(self.now().saturating_sub(retention)),
-        };
+        let may_expire = self.may_expire();
         let mut hot_bytes = 0;
         for number in 0..TENANTS {
             let snapshot = self.store().snapshot(&tenant(number));
@@ -431,22 +449,22 @@ impl Run {
             self.clock.advance(Duration::from_secs(400));
             for step in [StoreStep::Log, StoreStep::Flush, StoreStep::Merge, StoreStep::Keep] {
                 self.step(step);
+                self.look();
             }
         }
         let flushed = runtime().block_on(self.store().flush()).map(drop);
         self.check_work(flushed);
+        self.look();
         let merged = runtime().block_on(self.store().compact()).map(drop);
         self.check_work(merged);
+        self.look();
         for _ in 0..3 {
             self.clock.advance(Duration::from_secs(400));
             self.step(StoreStep::Keep);
+            self.look();
         }
         let what = self.what();
-        let retention = i64::try_from(self.config.retention.as_nanos()).unwrap_or(i64::MAX);
-        let may_expire = match self.config.disk_budget_bytes {
-            Some(_) => MayExpire::All,
-            None => MayExpire::Before(self.now().saturating_sub(retention)),
-        };
+        let may_expire = self.may_expire();
         let mut listed: BTreeSet<PathBuf> = BTreeSet::new();
         let mut bytes = 0;
         for number in 0..TENANTS {

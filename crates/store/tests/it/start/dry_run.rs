@@ -99,7 +99,7 @@ async fn a_dry_run_says_what_is_done() {
             let paths = world.paths();
             let run_it = async |dry_run: bool| {
                 let options = RepairOptions { dry_run, ..options };
-                repair_store(&paths, options, clock.clone(), randomness.clone(), &mut |_, _| {}).await
+                repair_store(&Disk::default(), &paths, options, clock.clone(), randomness.clone(), &mut |_, _| {}).await
             };
             let all = everything_in(&world.store_dir());
             let foreseen = run_it(true).await;

@@ -24,7 +24,7 @@ fn damaged(name: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
 
 async fn try_repair(world: &World, options: RepairOptions) -> Result<RepairReport, OpenError> {
     let (clock, randomness) = (world.clock.clone(), Arc::new(SystemRandomness::from_seed(1)));
-    repair_store(&world.paths(), options, clock, randomness, &mut |_, _| {}).await
+    repair_store(&Disk::default(), &world.paths(), options, clock, randomness, &mut |_, _| {}).await
 }
 
 /// Before, one bit of it was a dead end: the store started no more, and a repair refused as well.
