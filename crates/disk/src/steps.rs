@@ -386,6 +386,8 @@ impl Write for DiskFile {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
     fn mode(path: &Path) -> u32 {
@@ -412,6 +414,39 @@ mod tests {
         let before = mode(&link);
         assert!(!disk.make_private(&link).expect("it is left alone"));
         assert_eq!(mode(&link), before);
+    }
+
+    /// The folders made, and those that were synchronised, in the order of the steps.
+    #[derive(Default)]
+    struct Steps(Mutex<Vec<(bool, PathBuf)>>);
+
+    impl DiskFaults for Steps {
+        fn before(&self, step: DiskStep<'_>, _: &'static Location<'static>) -> io::Result<()> {
+            let mut steps = self.0.lock().expect("nobody panicked");
+            match step {
+                DiskStep::CreateFolder(path) => steps.push((false, path.to_owned())),
+                DiskStep::SyncFolder(path) => steps.push((true, path.to_owned())),
+                _ => {}
+            }
+            Ok(())
+        }
+    }
+
+    /// Each folder that is made, and, if all are there, the lower two: somebody may have been interrupted who made them.
+    #[test]
+    fn names_of_settled_folders_survive_a_power_failure() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let [a, b, c] = ["a", "a/b", "a/b/c"].map(|name| folder.path().join(name));
+        let steps = Arc::new(Steps::default());
+        let disk = Disk::with_faults(steps.clone());
+        disk.settle_folder(&c).expect("can be made");
+        let taken = std::mem::take(&mut *steps.0.lock().expect("nobody panicked"));
+        for (made, above) in [(&a, folder.path()), (&b, &*a), (&c, &*b)] {
+            let at = taken.iter().position(|step| *step == (false, made.clone())).expect("it was made");
+            assert_eq!(taken[at + 1], (true, above.to_owned()), "{}", made.display());
+        }
+        disk.settle_folder(&c).expect("they are there");
+        assert_eq!(*steps.0.lock().expect("nobody panicked"), [(true, b), (true, a)]);
     }
 
     #[test]

@@ -27,7 +27,11 @@ pub(crate) struct DataDir {
 impl DataDir {
     /// Makes the folder if there is none, locks it and takes the rights of others from it.
     pub(crate) fn take(path: &Path) -> anyhow::Result<Self> {
-        Disk::default().settle_folder(path).map_err(|error| {
+        Self::take_through(&Disk::default(), path)
+    }
+
+    fn take_through(disk: &Disk, path: &Path) -> anyhow::Result<Self> {
+        disk.settle_folder(path).map_err(|error| {
             let why = unwritable(path, &error.source);
             anyhow!(error).context(why)
         })?;
@@ -158,6 +162,11 @@ fn refuse_if_locked(path: &Path, outcome: Result<(), TryLockError>) -> anyhow::R
 
 #[cfg(test)]
 mod tests {
+    use std::panic::Location;
+    use std::sync::{Arc, Mutex};
+
+    use tracehouse_disk::{DiskFaults, DiskStep};
+
     use super::*;
 
     #[test]
@@ -169,6 +178,28 @@ mod tests {
         assert!(refused.to_string().contains("in use by another tracehouse"), "{refused}");
         drop(first);
         DataDir::take(&path).expect("the first gave it back");
+    }
+
+    /// The catalogue lies in it, and nobody else synchronises the folder above it.
+    #[test]
+    fn its_name_survives_a_power_failure() {
+        #[derive(Default)]
+        struct Synchronised(Mutex<Vec<PathBuf>>);
+
+        impl DiskFaults for Synchronised {
+            fn before(&self, step: DiskStep<'_>, _: &'static Location<'static>) -> io::Result<()> {
+                if let DiskStep::SyncFolder(path) = step {
+                    self.0.lock().expect("nobody panicked").push(path.to_owned());
+                }
+                Ok(())
+            }
+        }
+
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let synchronised = Arc::new(Synchronised::default());
+        let disk = Disk::with_faults(synchronised.clone());
+        drop(DataDir::take_through(&disk, &folder.path().join("data")).expect("nobody has it"));
+        assert!(synchronised.0.lock().expect("nobody panicked").contains(&folder.path().to_owned()));
     }
 
     /// Before, a second server began to write to the same folder.

@@ -32,6 +32,8 @@ mod pages;
 mod promote;
 mod read;
 mod rows;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod sample;
 mod seal;
 mod shape;
 mod source;

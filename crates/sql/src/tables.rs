@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
 
+use crate::ids::IdKind;
+
 /// Names of the tables.
 pub const TABLES: [&str; 4] = ["spans", "traces", "events", "links"];
 
@@ -163,7 +165,12 @@ impl Column {
             self,
             TraceId | SpanId | StartTime | DurationNanos | Weight | EventTime | LinkedTraceId | LinkedSpanId
         );
-        Field::new(self.name(), self.data_type(), !required)
+        let field = Field::new(self.name(), self.data_type(), !required);
+        match self {
+            TraceId | LinkedTraceId => IdKind::Trace.mark(field),
+            SpanId | ParentSpanId | LinkedSpanId => IdKind::Span.mark(field),
+            _ => field,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, FieldRef};
-use datafusion::common::{Result, exec_datafusion_err};
+use datafusion::common::{Result, exec_datafusion_err, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, GroupsAccumulator};
 
@@ -25,16 +25,22 @@ struct Widths {
 }
 
 impl Widths {
-    fn of(field: &FieldRef) -> Option<Self> {
+    fn of(field: &FieldRef) -> Result<Option<Self>> {
         let narrow = field.data_type().clone();
         let wide = match narrow {
             DataType::Int64 | DataType::UInt64 => DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0),
             DataType::Decimal128(DECIMAL128_MAX_PRECISION, scale) => {
                 DataType::Decimal256(DECIMAL256_MAX_PRECISION, scale)
             }
-            _ => return None,
+            // There are no more bits, and no room for more digits.
+            DataType::Decimal256(DECIMAL256_MAX_PRECISION, _) => {
+                return plan_err!(
+                    "a sum of decimals of more than 66 digits may not fit; ask for sum(CAST(… AS DOUBLE))"
+                );
+            }
+            _ => return Ok(None),
         };
-        Some(Self { wide, narrow })
+        Ok(Some(Self { wide, narrow }))
     }
 
     fn field(&self, field: &FieldRef) -> FieldRef {
@@ -59,14 +65,14 @@ impl Conversion for Widths {
 
 impl Difference for Sum {
     fn accumulator(&self, original: &dyn AggregateUDFImpl, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        let Some(widths) = Widths::of(&args.return_field) else { return original.accumulator(args) };
+        let Some(widths) = Widths::of(&args.return_field)? else { return original.accumulator(args) };
         let return_field = widths.field(&args.return_field);
         let gathered = original.accumulator(AccumulatorArgs { return_field, ..args })?;
         Ok(Box::new(Converted { gathered, conversion: widths }))
     }
 
     fn state_fields(&self, original: &dyn AggregateUDFImpl, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        let return_field = match Widths::of(&args.return_field) {
+        let return_field = match Widths::of(&args.return_field)? {
             Some(widths) => widths.field(&args.return_field),
             None => args.return_field.clone(),
         };
@@ -74,7 +80,7 @@ impl Difference for Sum {
     }
 
     fn groups(&self, original: &dyn AggregateUDFImpl, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
-        let Some(widths) = Widths::of(&args.return_field) else { return original.create_groups_accumulator(args) };
+        let Some(widths) = Widths::of(&args.return_field)? else { return original.create_groups_accumulator(args) };
         let return_field = widths.field(&args.return_field);
         let gathered = original.create_groups_accumulator(AccumulatorArgs { return_field, ..args })?;
         Ok(Box::new(Converted { gathered, conversion: widths }))
@@ -85,7 +91,7 @@ impl Difference for Sum {
             return Ok(Box::new(Frame::new(Figure::Sum)));
         }
         // Of distinct values no frame may be asked for.
-        let Some(widths) = Widths::of(&args.return_field).filter(|_| !args.is_distinct) else {
+        let Some(widths) = Widths::of(&args.return_field)?.filter(|_| !args.is_distinct) else {
             return original.create_sliding_accumulator(args);
         };
         let return_field = widths.field(&args.return_field);

@@ -6,7 +6,6 @@ mod negation;
 mod one_nan;
 mod operators;
 mod patterns;
-mod rewriting;
 mod sizes;
 mod windows;
 

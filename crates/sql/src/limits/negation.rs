@@ -9,7 +9,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use super::rewriting::with_expressions;
+use crate::rewriting::with_expressions;
 
 /// The plan with the function in place of each operator.
 pub(crate) fn with_checked_negation(plan: LogicalPlan) -> Result<LogicalPlan> {

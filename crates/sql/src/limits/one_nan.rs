@@ -12,8 +12,8 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature, TryCast, Volatility,
 };
 
-use super::rewriting::with_expressions;
 use crate::functions::functions;
+use crate::rewriting::with_expressions;
 
 const NAME: &str = "one_nan";
 

@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Decimal128Type, Field, Schema};
+use arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, Field, Schema};
 use datafusion::common::utils::list_ndims;
 use datafusion::common::{DFSchema, Result, plan_datafusion_err, plan_err};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
@@ -258,9 +258,17 @@ fn evaluate(operator: Operator, call: &ScalarFunctionArgs) -> Result<ColumnarVal
     let schema = Arc::new(Schema::new(columns.iter().enumerate().map(field).collect::<Vec<_>>()));
     let operation = BinaryExpr::new(left, operator, right).with_fail_on_overflow(true);
     let made = operation.evaluate(&RecordBatch::try_new(schema, columns)?)?;
-    if let (ColumnarValue::Array(made), DataType::Decimal128(precision, _)) = (&made, made.data_type()) {
+    if let ColumnarValue::Array(made) = &made {
         // Of the digits that there are, not the bits: what has one more is shown without its last.
-        made.as_primitive::<Decimal128Type>().validate_decimal_precision(precision)?;
+        match made.data_type() {
+            DataType::Decimal128(precision, _) => {
+                made.as_primitive::<Decimal128Type>().validate_decimal_precision(*precision)?;
+            }
+            DataType::Decimal256(precision, _) => {
+                made.as_primitive::<Decimal256Type>().validate_decimal_precision(*precision)?;
+            }
+            _ => {}
+        }
     }
     match made {
         ColumnarValue::Array(values) if constant => {

@@ -57,6 +57,14 @@ const CASES: &[(&str, Result<&[&str], &str>)] = &[
         "SELECT x + y FROM (VALUES (CAST(5000000 AS DECIMAL(38,30)), CAST(99999999 AS DECIMAL(38,30)))) t(x, y)",
         Err("is too large to store in a Decimal128 of precision 38"),
     ),
+    (
+        "SELECT CAST('9999999999999999999999999999999999999999999999999999999999999999999999999999' \
+         AS DECIMAL(76,0)) + CAST('1' AS DECIMAL(76,0))",
+        Err("is too large to store in a Decimal256 of precision 76"),
+    ),
+    ("SELECT sum(x) FROM (VALUES (CAST('9' AS DECIMAL(70,0)))) t(x)", Err("more than 66 digits")),
+    ("SELECT g, sum(x) FROM (VALUES (1, CAST('9' AS DECIMAL(76,0)))) t(g, x) GROUP BY g", Err("more than 66 digits")),
+    ("SELECT sum(x) FROM (VALUES (CAST('9' AS DECIMAL(60,0))), (CAST('1' AS DECIMAL(60,0)))) t(x)", Ok(&["10"])),
     ("SELECT CAST('1.25' AS DECIMAL(10,2)) * CAST('3' AS DECIMAL(10,0)) - 1", Ok(&["2.75"])),
     ("SELECT count(*) FILTER (WHERE -x = -2), -max(-x) AS least FROM (VALUES (1), (2)) t(x)", Ok(&["1 | 1"])),
     ("SELECT var_pop(x), stddev_pop(x) FROM (VALUES (CAST('Infinity' AS DOUBLE))) t(x)", Ok(&["NaN | NaN"])),

@@ -23,6 +23,9 @@ async fn filters_keep_files_closed() {
     let trace = trace_id(40);
     let (_, looked_at) = read(&shop, &format!("SELECT name FROM spans WHERE trace_id = '{trace}'")).await;
     assert_eq!(looked_at, 1, "a trace's id");
+    let capitals = trace.to_string().to_uppercase();
+    let (_, looked_at) = read(&shop, &format!("SELECT name FROM spans WHERE '{capitals}' = trace_id")).await;
+    assert_eq!(looked_at, 1, "a trace's id in capital digits");
     let (_, looked_at) =
         read(&shop, "SELECT name FROM spans WHERE trace_id = '00000000000000000000000000000001'").await;
     assert_eq!(looked_at, 0, "an unknown trace's id");

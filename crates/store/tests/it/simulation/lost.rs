@@ -1,5 +1,5 @@
 //! What is needed only at other times than those of a run: what a start sets aside of a damaged log, what a stop leaves in it, what a
-//! kill tore, the name of a store, what a repair moved.
+//! kill tore, the name of a store, what a repair moved, a folder that somebody removed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -136,6 +136,24 @@ pub(super) async fn a_repair_is_durable(seed: u64, left_out: Option<Site>) -> BT
     let store = world.open().await;
     let found = all_spans(&store.snapshot(&TenantId::default()));
     assert_same_spans(&format!("seed {seed}, after a repair"), &found, &by_key(&spans), 1);
+    disk.sites()
+}
+
+/// Somebody removes the log's folder while the store runs: what is acknowledged afterwards is there, whenever the power fails.
+pub(super) async fn a_folder_made_anew_stays(seed: u64, left_out: Option<Site>) -> BTreeSet<Site> {
+    let world = World::of_seed(seed);
+    let (disk, config) = simulated(&world, seed, left_out);
+    let store = world.open_with(config).await;
+    fs::remove_dir_all(world.log_dir()).expect("it can be removed");
+    let spans = [plain_span(1, 1, 0, NOON)];
+    append(&store, batch_of(&spans)).await;
+    disk.fail_power_after(0);
+    drop(store);
+    world.close_catalogues().await;
+    disk.restore_power();
+    let store = world.open().await;
+    let found = all_spans(&store.snapshot(&TenantId::default()));
+    assert_same_spans(&format!("seed {seed}, in a folder made anew"), &found, &by_key(&spans), 1);
     disk.sites()
 }
 

@@ -14,7 +14,7 @@ mod lost;
 mod run;
 
 use std::any::Any;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -107,13 +107,14 @@ fn a_seed_decides_everything() {
 /// What a power failure must not take, as a seed has it, as if the code did not synchronise at one place.
 type Case = fn(u64, Option<Site>) -> BTreeSet<Site>;
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 7] = [
     |seed, left_out| run(seed, left_out).sites,
     |seed, left_out| runtime().block_on(lost::damage_is_kept(seed, left_out)),
     |seed, left_out| runtime().block_on(lost::a_stop_is_durable(seed, left_out)),
     |seed, left_out| runtime().block_on(lost::a_torn_record_hides_nothing(seed, left_out)),
     |seed, left_out| runtime().block_on(lost::a_name_is_for_good(seed, left_out)),
     |seed, left_out| runtime().block_on(lost::a_repair_is_durable(seed, left_out)),
+    |seed, left_out| runtime().block_on(lost::a_folder_made_anew_stays(seed, left_out)),
 ];
 
 #[test]
@@ -141,23 +142,32 @@ fn what_a_repair_moved_stays_where_it_is() {
     check_seeds(seeds(90), |seed| CASES[5](seed, None), drop);
 }
 
+#[test]
+fn a_folder_that_was_made_anew_stays() {
+    check_seeds(seeds(60), |seed| CASES[6](seed, None), drop);
+}
+
 /// As if the code did not ask the disk to keep something, each place by itself.
 #[test]
 fn each_synchronisation_is_needed() {
-    let sites: Mutex<BTreeSet<Site>> = Mutex::default();
-    for case in CASES {
+    // In which cases each place is passed.
+    let sites: Mutex<BTreeMap<Site, BTreeSet<usize>>> = Mutex::default();
+    for (number, case) in CASES.iter().enumerate() {
         each_seed(
             0..60,
             |seed| case(seed, None),
             |_, outcome| {
-                sites.lock().extend(outcome.unwrap_or_default());
+                for site in outcome.unwrap_or_default() {
+                    sites.lock().entry(site).or_default().insert(number);
+                }
                 true
             },
         );
     }
     let mut needless = Vec::new();
-    for site in sites.into_inner() {
-        let fails = |case: &Case| {
+    for (site, cases) in sites.into_inner() {
+        let fails = |number: &usize| {
+            let case = CASES[*number];
             let failed = AtomicU64::new(u64::MAX);
             each_seed(
                 0..SEEDS_TO_FAIL,
@@ -172,7 +182,7 @@ fn each_synchronisation_is_needed() {
             Some(failed.into_inner()).filter(|seed| *seed < u64::MAX)
         };
         // The first takes longest.
-        match CASES.iter().rev().find_map(fails) {
+        match cases.iter().rev().find_map(fails) {
             Some(seed) => println!("without the synchronisation at {}:{} seed {seed} fails", site.0, site.1),
             None => needless.push(site),
         }

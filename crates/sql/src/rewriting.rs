@@ -10,7 +10,7 @@ const GROUPING: &str = "grouping";
 
 /// The plan with `rewrite` applied to every part of its expressions, the innermost first, also in subqueries. The schema is that of
 /// what an expression's columns come from.
-pub(super) fn with_expressions(
+pub(crate) fn with_expressions(
     plan: LogicalPlan,
     rewrite: impl Fn(&DFSchema, Expr) -> Result<Transformed<Expr>>,
 ) -> Result<LogicalPlan> {
