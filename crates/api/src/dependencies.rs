@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tracehouse_model::{Tenants, status};
+use tracehouse_model::{Caller, status};
 use tracehouse_query::{ParentRow, QueryError, SearchRequest, Selects, Trace};
 
 use crate::params::{Parameters, TimeRange};
@@ -41,7 +41,7 @@ pub(crate) fn time_range(parameters: &Parameters, now_unix_nanos: i64) -> Result
 
 pub(crate) async fn dependencies(
     state: &ApiState,
-    tenants: &Tenants,
+    caller: &Caller,
     range: TimeRange,
 ) -> Result<Dependencies, QueryError> {
     let request = SearchRequest {
@@ -52,7 +52,7 @@ pub(crate) async fn dependencies(
         limit: TRACES_MAX,
         ..SearchRequest::default()
     };
-    let mut whole = whole::search(state, tenants, request).await?;
+    let mut whole = whole::search(state, caller, request).await?;
     if whole.traces.len() == TRACES_MAX {
         whole.partial.push(format!("the newest {TRACES_MAX} traces of the time range, of at least as many"));
     }

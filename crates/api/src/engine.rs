@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use tracehouse_model::{Span, SpanId, TenantId, Tenants, TraceId};
+use tracehouse_model::{Caller, Span, SpanId, TenantId, TraceId};
 use tracehouse_query::{
     Among, AttributeKey, AttributeValueSeen, Explanation, Listing, MetricsAnswer, MetricsRequest, Operation,
     QueryEngine, QueryError, Scope, SearchAnswer, SearchRequest, Trace, TraceDetail,
@@ -21,44 +21,44 @@ use crate::problem::chain;
 pub trait Answers: Send + Sync + 'static {
     async fn trace(
         &self,
-        tenants: &Tenants,
+        caller: &Caller,
         id: TraceId,
         spans_max: usize,
         detail: TraceDetail,
     ) -> Result<Option<Trace>, QueryError>;
-    async fn span(&self, tenants: &Tenants, id: TraceId, span: SpanId) -> Result<Option<Span>, QueryError>;
-    async fn search(&self, tenants: &Tenants, request: SearchRequest) -> Result<SearchAnswer, QueryError>;
-    async fn metrics(&self, tenants: &Tenants, request: MetricsRequest) -> Result<MetricsAnswer, QueryError>;
+    async fn span(&self, caller: &Caller, id: TraceId, span: SpanId) -> Result<Option<Span>, QueryError>;
+    async fn search(&self, caller: &Caller, request: SearchRequest) -> Result<SearchAnswer, QueryError>;
+    async fn metrics(&self, caller: &Caller, request: MetricsRequest) -> Result<MetricsAnswer, QueryError>;
     /// How a TraceQL query over a range of times would run.
     async fn explain(
         &self,
-        tenants: &Tenants,
+        caller: &Caller,
         traceql: &str,
         range: std::ops::Range<i64>,
     ) -> Result<Explanation, QueryError>;
-    async fn services(&self, tenants: &Tenants, among: &Among) -> Result<Listing<String>, QueryError>;
+    async fn services(&self, caller: &Caller, among: &Among) -> Result<Listing<String>, QueryError>;
     async fn operations(
         &self,
-        tenants: &Tenants,
+        caller: &Caller,
         service: Option<&str>,
         among: &Among,
     ) -> Result<Listing<String>, QueryError>;
     /// Names of spans, once for each kind that spans of the name have.
     async fn operations_by_kind(
         &self,
-        tenants: &Tenants,
+        caller: &Caller,
         service: Option<&str>,
         among: &Among,
     ) -> Result<Listing<Operation>, QueryError>;
     async fn attribute_keys(
         &self,
-        tenants: &Tenants,
+        caller: &Caller,
         scope: Option<Scope>,
         among: &Among,
     ) -> Result<Listing<AttributeKey>, QueryError>;
     async fn attribute_values(
         &self,
-        tenants: &Tenants,
+        caller: &Caller,
         scope: Scope,
         key: &str,
         limit: usize,
@@ -67,16 +67,16 @@ pub trait Answers: Send + Sync + 'static {
     /// Values of a field that every span has by itself.
     async fn intrinsic_values(
         &self,
-        tenants: &Tenants,
+        caller: &Caller,
         intrinsic: Intrinsic,
         limit: usize,
         among: &Among,
     ) -> Result<Listing<AttributeValueSeen>, QueryError>;
 
-    /// Runs a SQL statement.
-    async fn sql(&self, tenant: &TenantId, request: SqlRequest) -> Result<SqlAnswer, SqlError>;
+    /// Runs a SQL statement of a caller with one tenant.
+    async fn sql(&self, caller: &Caller, request: SqlRequest) -> Result<SqlAnswer, SqlError>;
     /// The columns that a SQL statement would answer with.
-    async fn sql_schema(&self, tenant: &TenantId, query: &str) -> Result<SchemaRef, SqlError>;
+    async fn sql_schema(&self, caller: &Caller, query: &str) -> Result<SchemaRef, SqlError>;
 
     /// Writes what is in memory to files.
     async fn flush(&self) -> Result<FlushReport, AdminError>;
@@ -105,6 +105,10 @@ pub struct Stored {
 #[derive(Debug)]
 pub struct AdminError(pub String);
 
+fn one_tenant(caller: &Caller) -> Result<&TenantId, SqlError> {
+    caller.tenant().map_err(|error| SqlError::Invalid(error.to_string()))
+}
+
 /// The engines of a running server.
 pub(crate) struct Engines {
     pub(crate) engine: Arc<QueryEngine>,
@@ -116,93 +120,93 @@ pub(crate) struct Engines {
 impl Answers for Engines {
     async fn trace(
         &self,
-        tenants: &Tenants,
+        caller: &Caller,
         id: TraceId,
         spans_max: usize,
         detail: TraceDetail,
     ) -> Result<Option<Trace>, QueryError> {
-        self.engine.of(tenants).trace(id, spans_max, detail).await
+        self.engine.of(caller.tenants()).trace(id, spans_max, detail).await
     }
 
-    async fn span(&self, tenants: &Tenants, id: TraceId, span: SpanId) -> Result<Option<Span>, QueryError> {
-        self.engine.of(tenants).span(id, span).await
+    async fn span(&self, caller: &Caller, id: TraceId, span: SpanId) -> Result<Option<Span>, QueryError> {
+        self.engine.of(caller.tenants()).span(id, span).await
     }
 
-    async fn search(&self, tenants: &Tenants, request: SearchRequest) -> Result<SearchAnswer, QueryError> {
-        self.engine.of(tenants).search(request).await
+    async fn search(&self, caller: &Caller, request: SearchRequest) -> Result<SearchAnswer, QueryError> {
+        self.engine.of(caller.tenants()).search(request).await
     }
 
-    async fn metrics(&self, tenants: &Tenants, request: MetricsRequest) -> Result<MetricsAnswer, QueryError> {
-        self.engine.of(tenants).metrics(request).await
+    async fn metrics(&self, caller: &Caller, request: MetricsRequest) -> Result<MetricsAnswer, QueryError> {
+        self.engine.of(caller.tenants()).metrics(request).await
     }
 
     async fn explain(
         &self,
-        tenants: &Tenants,
+        caller: &Caller,
         traceql: &str,
         range: std::ops::Range<i64>,
     ) -> Result<Explanation, QueryError> {
-        self.engine.of(tenants).explain(traceql, range).await
+        self.engine.of(caller.tenants()).explain(traceql, range).await
     }
 
-    async fn services(&self, tenants: &Tenants, among: &Among) -> Result<Listing<String>, QueryError> {
-        self.engine.of(tenants).services(among).await
+    async fn services(&self, caller: &Caller, among: &Among) -> Result<Listing<String>, QueryError> {
+        self.engine.of(caller.tenants()).services(among).await
     }
 
     async fn operations(
         &self,
-        tenants: &Tenants,
+        caller: &Caller,
         service: Option<&str>,
         among: &Among,
     ) -> Result<Listing<String>, QueryError> {
-        self.engine.of(tenants).operations(service, among).await
+        self.engine.of(caller.tenants()).operations(service, among).await
     }
 
     async fn operations_by_kind(
         &self,
-        tenants: &Tenants,
+        caller: &Caller,
         service: Option<&str>,
         among: &Among,
     ) -> Result<Listing<Operation>, QueryError> {
-        self.engine.of(tenants).operations_by_kind(service, among).await
+        self.engine.of(caller.tenants()).operations_by_kind(service, among).await
     }
 
     async fn attribute_keys(
         &self,
-        tenants: &Tenants,
+        caller: &Caller,
         scope: Option<Scope>,
         among: &Among,
     ) -> Result<Listing<AttributeKey>, QueryError> {
-        self.engine.of(tenants).attribute_keys(scope, among).await
+        self.engine.of(caller.tenants()).attribute_keys(scope, among).await
     }
 
     async fn attribute_values(
         &self,
-        tenants: &Tenants,
+        caller: &Caller,
         scope: Scope,
         key: &str,
         limit: usize,
         among: &Among,
     ) -> Result<Listing<AttributeValueSeen>, QueryError> {
-        self.engine.of(tenants).attribute_values(scope, key, limit, among).await
+        self.engine.of(caller.tenants()).attribute_values(scope, key, limit, among).await
     }
 
     async fn intrinsic_values(
         &self,
-        tenants: &Tenants,
+        caller: &Caller,
         intrinsic: Intrinsic,
         limit: usize,
         among: &Among,
     ) -> Result<Listing<AttributeValueSeen>, QueryError> {
-        self.engine.of(tenants).intrinsic_values(intrinsic, limit, among).await
+        self.engine.of(caller.tenants()).intrinsic_values(intrinsic, limit, among).await
     }
 
-    async fn sql(&self, tenant: &TenantId, request: SqlRequest) -> Result<SqlAnswer, SqlError> {
-        self.sql.query(tenant, request).await
+    async fn sql(&self, caller: &Caller, request: SqlRequest) -> Result<SqlAnswer, SqlError> {
+        self.sql.query(one_tenant(caller)?, request).await
     }
 
-    async fn sql_schema(&self, tenant: &TenantId, query: &str) -> Result<SchemaRef, SqlError> {
-        self.sql.schema(tenant, query).await
+    async fn sql_schema(&self, caller: &Caller, query: &str) -> Result<SchemaRef, SqlError> {
+        self.sql.schema(one_tenant(caller)?, query).await
     }
 
     async fn flush(&self) -> Result<FlushReport, AdminError> {

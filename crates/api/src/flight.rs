@@ -28,10 +28,11 @@ use futures::{StreamExt, TryStreamExt, stream};
 use prost::Message;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
-use tracehouse_model::{TENANT_HEADER, TenantId};
+use tracehouse_model::Caller;
 use tracehouse_query::Reservation;
 use tracehouse_sql::{SqlError, SqlRequest, TABLES};
 
+use crate::caller::{caller_of, one_tenant};
 use crate::state::ApiState;
 
 /// The one catalogue and schema that there are.
@@ -54,22 +55,22 @@ struct FlightSql {
 type DoGet = Response<<FlightSql as FlightService>::DoGetStream>;
 
 impl FlightSql {
-    fn tenant(&self, metadata: &MetadataMap) -> Result<TenantId, Status> {
-        let values = metadata.get_all(TENANT_HEADER).iter().map(|value| value.as_encoded_bytes());
-        let named = TenantId::in_header(values).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        Ok(named.unwrap_or_else(|| self.state.default_tenant.clone()))
+    fn caller(&self, metadata: &MetadataMap) -> Result<Caller, Status> {
+        let caller = caller_of(&metadata.clone().into_headers(), &self.state)?;
+        one_tenant(&caller)?;
+        Ok(caller)
     }
 
     async fn schema(&self, metadata: &MetadataMap, query: &str) -> Result<SchemaRef, Status> {
-        let tenant = self.tenant(metadata)?;
-        self.state.answers.sql_schema(&tenant, query).await.map_err(status)
+        let caller = self.caller(metadata)?;
+        self.state.answers.sql_schema(&caller, query).await.map_err(status)
     }
 
     async fn run(&self, metadata: &MetadataMap, handle: &Bytes) -> Result<DoGet, Status> {
         let query = text_of(handle)?;
-        let tenant = self.tenant(metadata)?;
+        let caller = self.caller(metadata)?;
         let request = SqlRequest { query, rows_max: ROWS_MAX };
-        let answer = self.state.answers.sql(&tenant, request).await.map_err(status)?;
+        let answer = self.state.answers.sql(&caller, request).await.map_err(status)?;
         match answer.partial_reason {
             None => Ok(batches(answer.schema, answer.batches, answer.memory)),
             Some(reason) => Err(Status::resource_exhausted(format!("the answer is not complete: {reason}"))),

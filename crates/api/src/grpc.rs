@@ -1,4 +1,4 @@
-//! What the gRPC interfaces share: tenants, limits of time and of messages, and errors as gRPC has them.
+//! What the gRPC interfaces share: who calls, limits of time and of messages, and errors as gRPC has them.
 
 use std::future::Future;
 
@@ -6,13 +6,13 @@ use http::{HeaderMap, StatusCode};
 use prost::Message;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
-use tracehouse_model::Tenants;
+use tracehouse_model::Caller;
 
 use crate::QUERY_TIMEOUT;
 use crate::answer::PARTIAL_NAME;
+use crate::caller::caller_of;
 use crate::problem::Problem;
 use crate::state::ApiState;
-use crate::tenant::tenants_of;
 
 /// About how large a message may be. Many clients take none above 4 MiB.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
@@ -35,10 +35,10 @@ macro_rules! with_compression {
 }
 pub(crate) use with_compression;
 
-/// Whose data a call asks for, as its metadata say.
-pub(crate) fn tenants<T>(state: &ApiState, request: &Request<T>) -> Result<Tenants, Status> {
+/// Who makes a call, as its metadata say.
+pub(crate) fn caller<T>(state: &ApiState, request: &Request<T>) -> Result<Caller, Status> {
     let headers: HeaderMap = request.metadata().clone().into_headers();
-    Ok(tenants_of(&headers, state)?)
+    Ok(caller_of(&headers, state)?)
 }
 
 /// What `work` gives, if it does so in time.

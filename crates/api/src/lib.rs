@@ -17,6 +17,7 @@
 mod answer;
 mod bodies;
 mod by_trace;
+mod caller;
 mod dependencies;
 mod engine;
 mod flight;
@@ -36,7 +37,6 @@ mod scope;
 mod state;
 mod steps;
 mod tempo;
-mod tenant;
 mod time;
 mod ui;
 mod unique_ids;

@@ -1,6 +1,6 @@
 //! Searches whose answers are whole traces, as Jaeger and Zipkin have them.
 
-use tracehouse_model::{AttributeLists, SeededSet, SpanBatch, Tenants, TraceId};
+use tracehouse_model::{AttributeLists, Caller, SeededSet, SpanBatch, TraceId};
 use tracehouse_query::{QueryError, Reservation, SearchRequest, Trace, TraceDetail};
 
 use crate::native::unknown_trace;
@@ -42,13 +42,13 @@ impl Whole {
 }
 
 /// The traces that a search finds, each with all its spans.
-pub(crate) async fn search(state: &ApiState, tenants: &Tenants, request: SearchRequest) -> Result<Whole, QueryError> {
-    let found = state.answers.search(tenants, SearchRequest { spans_per_spanset: 1, ..request }).await?;
+pub(crate) async fn search(state: &ApiState, caller: &Caller, request: SearchRequest) -> Result<Whole, QueryError> {
+    let found = state.answers.search(caller, SearchRequest { spans_per_spanset: 1, ..request }).await?;
     // What several tenants have of a trace is read as one.
     let mut seen: SeededSet<TraceId> = SeededSet::default();
     let ids = found.traces.iter().map(|trace| trace.trace_id).filter(|id| seen.insert(*id));
     let ids: Vec<TraceId> = ids.collect();
-    let mut whole = by_ids(state, tenants, &ids).await?;
+    let mut whole = by_ids(state, caller, &ids).await?;
     // What retention removed between the search and now is not missing.
     whole.unknown.clear();
     whole.partial.extend(found.partial_reason);
@@ -56,7 +56,7 @@ pub(crate) async fn search(state: &ApiState, tenants: &Tenants, request: SearchR
 }
 
 /// The traces with these ids.
-pub(crate) async fn by_ids(state: &ApiState, tenants: &Tenants, ids: &[TraceId]) -> Result<Whole, QueryError> {
+pub(crate) async fn by_ids(state: &ApiState, caller: &Caller, ids: &[TraceId]) -> Result<Whole, QueryError> {
     let mut whole = Whole::default();
     let mut spans_left = SPANS_MAX;
     for (at, id) in ids.iter().enumerate() {
@@ -64,7 +64,7 @@ pub(crate) async fn by_ids(state: &ApiState, tenants: &Tenants, ids: &[TraceId])
             whole.partial.push(format!("{at} of {} traces, which have {SPANS_MAX} spans", ids.len()));
             break;
         }
-        match state.answers.trace(tenants, *id, spans_left, TraceDetail::Whole).await {
+        match state.answers.trace(caller, *id, spans_left, TraceDetail::Whole).await {
             Err(QueryError::Unreadable(reason)) => {
                 whole.unknown.push(*id);
                 whole.partial.push(format!("trace {id}: {reason}"));
@@ -91,8 +91,8 @@ pub(crate) async fn by_ids(state: &ApiState, tenants: &Tenants, ids: &[TraceId])
 }
 
 /// The trace with this id. If it is not there the problem says whether it may be in what can't be read.
-pub(crate) async fn by_id(state: &ApiState, tenants: &Tenants, id: TraceId) -> Result<Whole, Problem> {
-    let whole = by_ids(state, tenants, &[id]).await?;
+pub(crate) async fn by_id(state: &ApiState, caller: &Caller, id: TraceId) -> Result<Whole, Problem> {
+    let whole = by_ids(state, caller, &[id]).await?;
     match whole.partial_reason() {
         _ if whole.unknown.is_empty() => Ok(whole),
         Some(reason) => Err(QueryError::Unreadable(reason).into()),

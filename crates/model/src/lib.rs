@@ -19,6 +19,7 @@
 mod any_value;
 mod attributes;
 mod batch;
+mod caller;
 mod clock;
 mod copies;
 mod encoding;
@@ -37,6 +38,7 @@ mod tree;
 pub use any_value::{AnyValue, CanonicalJsonError, double_text, parse_double};
 pub use attributes::{AttributeLists, AttributeValue, ValueTag};
 pub use batch::{Events, Links, Resources, Scopes, SpanBatch, SpanFields};
+pub use caller::{Caller, Role, Roles};
 pub use clock::{Bell, BootTime, Clock, ManualClock, Randomness, SystemClock, SystemRandomness, is_set_clock};
 pub use copies::{ContentHasher, CopyKey};
 pub use encoding::DecodeError;
@@ -48,7 +50,7 @@ pub use marks::Marks;
 pub use service::{UNKNOWN_SERVICE, shown_service_of};
 pub use span::{Event, Link, Span};
 pub use strings::{StringCode, StringTable};
-pub use tenant::{TENANT_HEADER, TenantError, TenantId, Tenants};
+pub use tenant::{TenantError, TenantId, Tenants};
 pub use threshold::Threshold;
 pub use tree::{ParentRow, Placer, Placing, PlacingRank, derived_span_id, is_callee, is_caller};
 

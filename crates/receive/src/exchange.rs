@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use metrics::counter;
-use tracehouse_model::{TENANT_HEADER, TenantId};
+use tracehouse_model::{Caller, TenantError, TenantId};
 use tracing::debug;
 
 use crate::decoded::{DecodeError, Decoded};
@@ -144,19 +144,20 @@ impl From<Refusal> for Refused {
     }
 }
 
-/// The tenant that the headers name, if its spans are taken; the default tenant if they name none.
-pub(crate) fn tenant(headers: &HeaderMap, shared: &Shared) -> Result<TenantId, Refused> {
-    let values = headers.get_all(TENANT_HEADER).iter().map(|value| value.as_bytes());
-    let named = TenantId::in_header(values).map_err(|error| Refused::Tenant(error.to_string()))?;
-    let tenant = named.unwrap_or_default();
-    shared.sink.check_tenant(&tenant)?;
-    Ok(tenant)
+/// Who sends, as the headers say, for which tenant, if its spans are taken.
+pub(crate) fn caller(headers: &HeaderMap, shared: &Shared) -> Result<(Caller, TenantId), Refused> {
+    let values = |name| headers.get_all(name).iter().map(|value| value.as_bytes());
+    let refused = |error: TenantError| Refused::Tenant(error.to_string());
+    let caller = Caller::of_request(values, &TenantId::default()).map_err(refused)?;
+    let tenant = caller.tenant().map_err(refused)?.clone();
+    shared.sink.check(&caller)?;
+    Ok((caller, tenant))
 }
 
 /// A request whose body has arrived.
 pub(crate) struct Arrived {
     pub(crate) protocol: Protocol,
-    pub(crate) tenant: TenantId,
+    pub(crate) caller: Caller,
     pub(crate) compression: Compression,
     pub(crate) message: Bytes,
     pub(crate) reservation: Reservation,
@@ -165,7 +166,7 @@ pub(crate) struct Arrived {
 impl Arrived {
     /// Decodes the request and hands it to the sink; says which spans were refused.
     pub(crate) async fn process(mut self, shared: &Arc<Shared>) -> Result<Accepted, Refused> {
-        let (protocol, tenant) = (self.protocol, self.tenant.clone());
+        let (protocol, caller) = (self.protocol, self.caller.clone());
         counter!("tracehouse_receive_request_bytes_total", "protocol" => protocol.label())
             .increment(self.message.len() as u64);
         let (decoded, reservation) = if self.is_small(shared)? {
@@ -180,7 +181,7 @@ impl Arrived {
         let mut accepted = if batch.is_empty() {
             Accepted::default()
         } else {
-            shared.sink.accept(tenant, batch).await.map_err(Refused::from)?
+            shared.sink.accept(&caller, batch).await.map_err(Refused::from)?
         };
         drop(reservation);
         counter!("tracehouse_receive_spans_total", "protocol" => protocol.label())

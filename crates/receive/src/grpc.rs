@@ -20,7 +20,7 @@ use http_body_util::{BodyExt, Full};
 
 use crate::body::{self, Framing, GRPC_PREFIX_BYTES};
 use crate::decompress::Compression;
-use crate::exchange::{Arrived, Protocol, Refused, tenant};
+use crate::exchange::{Arrived, Protocol, Refused, caller};
 use crate::reply::{self, Code};
 use crate::sink::Accepted;
 use crate::state::ReceiverState;
@@ -89,7 +89,7 @@ async fn call(state: &ReceiverState, request: Request<Body>) -> Result<Accepted,
     let (head, mut body) = request.into_parts();
     let noted = |refused: Refused| Failure::from(refused.noted(Protocol::Grpc));
     let compression = message_compression(&head.headers)?;
-    let tenant = tenant(&head.headers, &state.shared).map_err(noted)?;
+    let (caller, tenant) = caller(&head.headers, &state.shared).map_err(noted)?;
     let (body, reservation) = body::read(&mut body, Framing::Grpc, &tenant, &state.shared).await.map_err(noted)?;
     let undecodable = |what: &str| noted(Refused::Undecodable(what.to_owned()));
     let frame = body::grpc_frame(&body).ok_or_else(|| undecodable("the call has no message"))?;
@@ -103,7 +103,7 @@ async fn call(state: &ReceiverState, request: Request<Body>) -> Result<Accepted,
         1 => return Err(Failure::new(Code::Internal, "the message is compressed but grpc-encoding doesn't say how")),
         _ => return Err(Failure::new(Code::Internal, "the compressed-flag of the message is neither 0 nor 1")),
     };
-    let arrived = Arrived { protocol: Protocol::Grpc, tenant, compression, message, reservation };
+    let arrived = Arrived { protocol: Protocol::Grpc, caller, compression, message, reservation };
     arrived.process(&state.shared).await.map_err(noted)
 }
 

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, Version};
 
 use crate::body::{self, Framing};
 use crate::decompress::Compression;
-use crate::exchange::{Arrived, Protocol, Refused, tenant};
+use crate::exchange::{Arrived, Protocol, Refused, caller};
 use crate::reply::{self, Code};
 use crate::sink::Accepted;
 use crate::state::ReceiverState;
@@ -77,14 +77,14 @@ async fn receive(
     protocol: Protocol,
     compression: Compression,
 ) -> Result<Accepted, Refused> {
-    let tenant = tenant(headers, &state.shared)?;
+    let (caller, tenant) = caller(headers, &state.shared)?;
     let framing = Framing::Http { content_length: content_length(headers) };
     let (message, reservation) = body::read(body, framing, &tenant, &state.shared).await?;
     if message.is_empty() {
         // An empty body is an empty request in protobuf, and some senders probe with one in JSON.
         return Ok(Accepted::default());
     }
-    Arrived { protocol, tenant, compression, message, reservation }.process(&state.shared).await
+    Arrived { protocol, caller, compression, message, reservation }.process(&state.shared).await
 }
 
 fn answer(status: StatusCode, media_type: &'static str, body: Vec<u8>) -> Response {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tracehouse_model::{SpanBatch, TenantId};
+use tracehouse_model::{Caller, SpanBatch};
 
 /// Where decoded spans go. The receiver answers a sender only after `accept` returned, so `Ok` must mean what the
 /// sender is told: the spans are durable.
@@ -10,10 +10,10 @@ use tracehouse_model::{SpanBatch, TenantId};
 /// answer, will send it again.
 #[async_trait]
 pub trait SpanSink: Send + Sync + 'static {
-    /// Whether spans of a tenant would be taken; asked when the head of a request has come, before its body is read.
-    fn check_tenant(&self, tenant: &TenantId) -> Result<(), Refusal>;
+    /// Whether a caller's spans would be taken; asked when the head of a request has come, before its body is read.
+    fn check(&self, caller: &Caller) -> Result<(), Refusal>;
 
-    async fn accept(&self, tenant: TenantId, batch: SpanBatch) -> Result<Accepted, Refusal>;
+    async fn accept(&self, caller: &Caller, batch: SpanBatch) -> Result<Accepted, Refusal>;
 }
 
 /// The batch was taken, all of it or all but some spans.

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tracehouse_model::{Clock, SpanBatch, TenantId, is_set_clock};
+use tracehouse_model::{Caller, Clock, SpanBatch, TenantId, is_set_clock};
 use tracehouse_pipeline::{Pipeline, TenantGate, TenantRefusal};
 use tracehouse_receive::{Accepted, Refusal, SpanSink};
 use tracehouse_store::{AppendError, Store};
@@ -46,24 +46,30 @@ impl StoreSink {
 
 #[async_trait]
 impl SpanSink for StoreSink {
-    fn check_tenant(&self, tenant: &TenantId) -> Result<(), Refusal> {
-        self.tenants.check(tenant).map_err(forbidden)
+    fn check(&self, caller: &Caller) -> Result<(), Refusal> {
+        self.tenants.check(one_tenant(caller)?).map_err(forbidden)
     }
 
-    async fn accept(&self, tenant: TenantId, batch: SpanBatch) -> Result<Accepted, Refusal> {
+    async fn accept(&self, caller: &Caller, batch: SpanBatch) -> Result<Accepted, Refusal> {
+        let tenant = one_tenant(caller)?;
         self.check_clock()?;
-        self.tenants.enter(&tenant).map_err(forbidden)?;
-        let processed = self.pipeline.process(&tenant, batch);
+        self.tenants.enter(tenant).map_err(forbidden)?;
+        let processed = self.pipeline.process(tenant, batch);
         if processed.of_the_future {
             self.store.clock().met_spans_of_the_future();
         }
         let traces = processed.batch.trace_id.clone();
         if let Err(error) = self.store.append(tenant.clone(), processed.batch).await {
-            self.pipeline.not_kept(&tenant, &traces);
+            self.pipeline.not_kept(tenant, &traces);
             return Err(refusal(error));
         }
         Ok(Accepted { rejected_spans: processed.rejected_spans, message: processed.message })
     }
+}
+
+/// Spans are one tenant's.
+fn one_tenant(caller: &Caller) -> Result<&TenantId, Refusal> {
+    caller.tenant().map_err(|error| Refusal::Invalid { reason: error.to_string() })
 }
 
 fn forbidden(refusal: TenantRefusal) -> Refusal {

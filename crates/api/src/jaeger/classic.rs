@@ -2,7 +2,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri};
 use serde::Serialize;
-use tracehouse_model::{Tenants, TraceId};
+use tracehouse_model::{Caller, TraceId};
 use tracehouse_query::{Among, Listing};
 
 use super::answers::{Envelope, JaegerError, Layout, Refused};
@@ -22,19 +22,19 @@ const TRACE_IDS_MAX: usize = 100;
 
 pub(super) async fn services(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     layout: Layout,
 ) -> Result<Response, Refused> {
-    Ok(names(layout, state.answers.services(&tenants, &Among::default()).await?))
+    Ok(names(layout, state.answers.services(&caller, &Among::default()).await?))
 }
 
 pub(super) async fn operations_of(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     layout: Layout,
     NamePath(service): NamePath,
 ) -> Result<Response, Refused> {
-    Ok(names(layout, state.answers.operations(&tenants, Some(&service), &Among::default()).await?))
+    Ok(names(layout, state.answers.operations(&caller, Some(&service), &Among::default()).await?))
 }
 
 fn names(layout: Layout, listing: Listing<String>) -> Response {
@@ -56,13 +56,13 @@ struct Operation {
 
 pub(super) async fn operations_of_kind(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     layout: Layout,
     uri: Uri,
 ) -> Result<Response, Refused> {
     let parameters = Parameters::lenient(&uri)?;
     let kind = parameters.text("spanKind")?.unwrap_or_default();
-    let listing = operations::operations(&state, &tenants, parameters.text("service")?, kind).await?;
+    let listing = operations::operations(&state, &caller, parameters.text("service")?, kind).await?;
     let partial = cut(&listing);
     let operation =
         |operation: operations::Operation| Operation { name: operation.name, span_kind: operation.span_kind };
@@ -71,7 +71,7 @@ pub(super) async fn operations_of_kind(
 
 pub(super) async fn traces(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     layout: Layout,
     headers: HeaderMap,
     uri: Uri,
@@ -79,9 +79,9 @@ pub(super) async fn traces(
     let parameters = Parameters::lenient(&uri)?;
     let ids = trace_ids(&parameters)?;
     let whole = if ids.is_empty() {
-        whole::search(&state, &tenants, Search::classic(&parameters, state.clock.now_unix_nanos())?.request()?).await?
+        whole::search(&state, &caller, Search::classic(&parameters, state.clock.now_unix_nanos())?.request()?).await?
     } else {
-        whole::by_ids(&state, &tenants, &ids).await?
+        whole::by_ids(&state, &caller, &ids).await?
     };
     answer(&state, &headers, layout, whole).await
 }
@@ -98,12 +98,12 @@ fn trace_ids(parameters: &Parameters) -> Result<Vec<TraceId>, Problem> {
 
 pub(super) async fn trace(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     layout: Layout,
     path: Result<TracePath, Problem>,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
-    let whole = whole::by_id(&state, &tenants, path?.trace_id).await?;
+    let whole = whole::by_id(&state, &caller, path?.trace_id).await?;
     answer(&state, &headers, layout, whole).await
 }
 
@@ -134,12 +134,12 @@ struct Dependency<'a> {
 
 pub(super) async fn calls(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     layout: Layout,
     uri: Uri,
 ) -> Result<Response, Refused> {
     let range = dependencies::time_range(&Parameters::lenient(&uri)?, state.clock.now_unix_nanos())?;
-    let found = dependencies::dependencies(&state, &tenants, range).await?;
+    let found = dependencies::dependencies(&state, &caller, range).await?;
     let links = found.links.iter();
     let data = links.map(|((parent, child), calls)| Dependency { parent, child, call_count: calls.count }).collect();
     // Grafana takes any error here for a failure, so the reason goes elsewhere.

@@ -12,7 +12,7 @@ use super::query::{Search, nanos_of, required_range, trace_id};
 use super::{messages, operations};
 use crate::answer::off_runtime;
 use crate::dependencies;
-use crate::grpc::{MESSAGE_BYTES_MAX, in_parts, in_time, tenants, with_compression, with_partial};
+use crate::grpc::{MESSAGE_BYTES_MAX, caller, in_parts, in_time, with_compression, with_partial};
 use crate::otlp_out::resource_spans;
 use crate::proto::jaeger::query_service_server::{QueryService, QueryServiceServer};
 use crate::proto::jaeger::{
@@ -83,27 +83,27 @@ impl QueryService for Queries {
     type FindTraceSummariesStream = Messages<FindTraceSummariesResponse>;
 
     async fn get_trace(&self, request: Request<GetTraceRequest>) -> Result<Response<Self::GetTraceStream>, Status> {
-        let tenants = tenants(&self.state, &request)?;
+        let caller = caller(&self.state, &request)?;
         let id = trace_id("trace_id", &request.get_ref().trace_id)?;
-        Ok(self.stream(in_time(whole::by_id(&self.state, &tenants, id)).await?))
+        Ok(self.stream(in_time(whole::by_id(&self.state, &caller, id)).await?))
     }
 
     async fn find_traces(
         &self,
         request: Request<FindTracesRequest>,
     ) -> Result<Response<Self::FindTracesStream>, Status> {
-        let tenants = tenants(&self.state, &request)?;
+        let caller = caller(&self.state, &request)?;
         let search = Search::of_message(request.into_inner().query)?.request()?;
-        Ok(self.stream(in_time(whole::search(&self.state, &tenants, search)).await?))
+        Ok(self.stream(in_time(whole::search(&self.state, &caller, search)).await?))
     }
 
     async fn find_trace_summaries(
         &self,
         request: Request<FindTraceSummariesRequest>,
     ) -> Result<Response<Self::FindTraceSummariesStream>, Status> {
-        let tenants = tenants(&self.state, &request)?;
+        let caller = caller(&self.state, &request)?;
         let search = Search::of_message(request.into_inner().query)?.request()?;
-        let found = in_time(self.state.answers.search(&tenants, search)).await?;
+        let found = in_time(self.state.answers.search(&caller, search)).await?;
         let partial = found.partial_reason.clone();
         let message = messages::summaries(found.traces);
         Ok(with_partial(Response::new(stream::iter([Ok(message)]).boxed()), partial))
@@ -113,8 +113,8 @@ impl QueryService for Queries {
         &self,
         request: Request<GetServicesRequest>,
     ) -> Result<Response<GetServicesResponse>, Status> {
-        let tenants = tenants(&self.state, &request)?;
-        let found = in_time(self.state.answers.services(&tenants, &Among::default())).await?;
+        let caller = caller(&self.state, &request)?;
+        let found = in_time(self.state.answers.services(&caller, &Among::default())).await?;
         let partial = messages::cut_reason(&found);
         Ok(with_partial(Response::new(messages::services(found)), partial))
     }
@@ -123,10 +123,10 @@ impl QueryService for Queries {
         &self,
         request: Request<GetOperationsRequest>,
     ) -> Result<Response<GetOperationsResponse>, Status> {
-        let tenants = tenants(&self.state, &request)?;
+        let caller = caller(&self.state, &request)?;
         let GetOperationsRequest { service, span_kind } = request.into_inner();
         let service = (!service.is_empty()).then_some(service);
-        let found = in_time(operations::operations(&self.state, &tenants, service.as_deref(), &span_kind)).await?;
+        let found = in_time(operations::operations(&self.state, &caller, service.as_deref(), &span_kind)).await?;
         let partial = messages::cut_reason(&found);
         Ok(with_partial(Response::new(messages::operations(found)), partial))
     }
@@ -135,11 +135,11 @@ impl QueryService for Queries {
         &self,
         request: Request<GetDependenciesRequest>,
     ) -> Result<Response<DependenciesResponse>, Status> {
-        let tenants = tenants(&self.state, &request)?;
+        let caller = caller(&self.state, &request)?;
         let nanos = |time: Option<prost_types::Timestamp>| time.map(|time| nanos_of(time.seconds, time.nanos));
         let asked = request.into_inner();
         let range = required_range(nanos(asked.start_time), nanos(asked.end_time))?;
-        let found = in_time(dependencies::dependencies(&self.state, &tenants, range)).await?;
+        let found = in_time(dependencies::dependencies(&self.state, &caller, range)).await?;
         let partial = found.partial_reason.clone();
         Ok(with_partial(Response::new(messages::dependencies(found)), partial))
     }

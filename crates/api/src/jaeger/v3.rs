@@ -9,7 +9,7 @@ use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tracehouse_model::{Tenants, TraceId};
+use tracehouse_model::{Caller, TraceId};
 use tracehouse_query::{Among, QueryError};
 
 use super::query::{Search, either_case, parse_unescaped_moment, required_range, trace_id};
@@ -75,33 +75,33 @@ impl IntoResponse for Refused {
     }
 }
 
-pub(super) async fn services(State(state): State<ApiState>, tenants: Tenants) -> Result<Response, Refused> {
-    let found = state.answers.services(&tenants, &Among::default()).await?;
+pub(super) async fn services(State(state): State<ApiState>, caller: Caller) -> Result<Response, Refused> {
+    let found = state.answers.services(&caller, &Among::default()).await?;
     let partial = messages::cut_reason(&found);
     Ok(with_partial_header(json(&messages::services(found)), partial))
 }
 
 pub(super) async fn operations_of_kind(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     uri: Uri,
 ) -> Result<Response, Refused> {
     let parameters = Parameters::lenient(&uri)?;
     let kind = either_case(&parameters, "spanKind")?;
     let kind = kind.as_ref().map_or("", |(_, kind)| kind);
-    let found = operations::operations(&state, &tenants, parameters.text("service")?, kind).await?;
+    let found = operations::operations(&state, &caller, parameters.text("service")?, kind).await?;
     let partial = messages::cut_reason(&found);
     Ok(with_partial_header(json(&messages::operations(found)), partial))
 }
 
 pub(super) async fn trace(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     path: Result<NamePath, Problem>,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
     let NamePath(text) = path?;
-    answer(&state, &headers, whole::by_id(&state, &tenants, trace_id_of(&text)?).await?).await
+    answer(&state, &headers, whole::by_id(&state, &caller, trace_id_of(&text)?).await?).await
 }
 
 /// In hexadecimal, or in base64 as protobuf's JSON mapping has bytes: with either alphabet, with or without padding.
@@ -114,29 +114,29 @@ fn trace_id_of(text: &str) -> Result<TraceId, Problem> {
 
 pub(super) async fn traces(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Refused> {
-    find(&state, &tenants, &headers, &Parameters::lenient(&uri)?).await
+    find(&state, &caller, &headers, &Parameters::lenient(&uri)?).await
 }
 
 pub(super) async fn posted_traces(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Refused> {
-    find(&state, &tenants, &headers, &posted(&body)?).await
+    find(&state, &caller, &headers, &posted(&body)?).await
 }
 
 async fn find(
     state: &ApiState,
-    tenants: &Tenants,
+    caller: &Caller,
     headers: &HeaderMap,
     parameters: &Parameters,
 ) -> Result<Response, Refused> {
-    let whole = whole::search(state, tenants, Search::v3(parameters)?.request()?).await?;
+    let whole = whole::search(state, caller, Search::v3(parameters)?.request()?).await?;
     if whole.traces.is_empty() && whole.partial.is_empty() {
         // Jaeger has no empty list here.
         return Err(Problem::not_found("no trace was found; widen the time range or ask for less").into());
@@ -146,29 +146,29 @@ async fn find(
 
 pub(super) async fn summaries(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Refused> {
-    summarize(&state, &tenants, &headers, &Parameters::lenient(&uri)?).await
+    summarize(&state, &caller, &headers, &Parameters::lenient(&uri)?).await
 }
 
 pub(super) async fn posted_summaries(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Refused> {
-    summarize(&state, &tenants, &headers, &posted(&body)?).await
+    summarize(&state, &caller, &headers, &posted(&body)?).await
 }
 
 async fn summarize(
     state: &ApiState,
-    tenants: &Tenants,
+    caller: &Caller,
     headers: &HeaderMap,
     parameters: &Parameters,
 ) -> Result<Response, Refused> {
-    let found = state.answers.search(tenants, Search::v3(parameters)?.request()?).await?;
+    let found = state.answers.search(caller, Search::v3(parameters)?.request()?).await?;
     let (traces, partial, memory) = (found.traces.len(), found.partial_reason.clone(), vec![found.memory.clone()]);
     let make = move || {
         serde_json::to_vec(&messages::summaries(found.traces)).expect("writing plain data to memory can't fail")
@@ -176,14 +176,14 @@ async fn summarize(
     Ok(until_sent(with_partial_header(large(state, headers, traces, JSON, make).await?, partial), memory))
 }
 
-pub(super) async fn calls(State(state): State<ApiState>, tenants: Tenants, uri: Uri) -> Result<Response, Refused> {
+pub(super) async fn calls(State(state): State<ApiState>, caller: Caller, uri: Uri) -> Result<Response, Refused> {
     let parameters = Parameters::lenient(&uri)?;
     let moment = |name: &str| {
         let Some((name, text)) = either_case(&parameters, name)? else { return Ok(None) };
         parse_unescaped_moment(text).map(Some).ok_or_else(|| Problem::parameter(&name, text, MOMENT_FORMS))
     };
     let range = required_range(moment("startTime")?, moment("endTime")?)?;
-    let found = dependencies::dependencies(&state, &tenants, range).await?;
+    let found = dependencies::dependencies(&state, &caller, range).await?;
     let partial = found.partial_reason.clone();
     Ok(with_partial_header(json(&messages::dependencies(found)), partial))
 }

@@ -1,7 +1,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::Uri;
-use tracehouse_model::Tenants;
+use tracehouse_model::Caller;
 use tracehouse_query::Scope;
 
 use super::answers::{AttributeKeyAnswer, AttributeKeysAnswer, AttributeValueAnswer, AttributeValuesAnswer};
@@ -25,11 +25,11 @@ const VALUES_MAX: usize = 10_000;
     ),
     responses((status = 200, body = AttributeKeysAnswer), (status = 400, body = Problem), (status = 503, body = Problem))
 )]
-pub(crate) async fn keys(State(state): State<ApiState>, tenants: Tenants, uri: Uri) -> Result<Response, Problem> {
+pub(crate) async fn keys(State(state): State<ApiState>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
     let parameters = Parameters::strict(&uri, &["scope", "q", "start", "end"])?;
     let among = parameters.time_range()?.among(parameters.text("q")?);
     let scope = parameters.parsed("scope", parse_scope, SCOPES)?;
-    let found = state.answers.attribute_keys(&tenants, scope, &among).await?;
+    let found = state.answers.attribute_keys(&caller, scope, &among).await?;
     let keys = found.items.into_iter().map(|seen| AttributeKeyAnswer { scope: scope_name(seen.scope), key: seen.key });
     let answer = json(&AttributeKeysAnswer { keys: keys.collect(), complete: found.complete });
     Ok(with_partial_header(answer, found.partial_reason))
@@ -48,13 +48,13 @@ pub(crate) async fn keys(State(state): State<ApiState>, tenants: Tenants, uri: U
     ),
     responses((status = 200, body = AttributeValuesAnswer), (status = 400, body = Problem), (status = 503, body = Problem))
 )]
-pub(crate) async fn values(State(state): State<ApiState>, tenants: Tenants, uri: Uri) -> Result<Response, Problem> {
+pub(crate) async fn values(State(state): State<ApiState>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
     let parameters = Parameters::strict(&uri, &["scope", "key", "limit", "q", "start", "end"])?;
     let among = parameters.time_range()?.among(parameters.text("q")?);
     let scope = parameters.parsed("scope", parse_scope, SCOPES)?.unwrap_or(Scope::Either);
     let key = parameters.required("key", "the key of an attribute, such as http.route")?;
     let limit = parameters.count("limit", VALUES_DEFAULT, 1..=VALUES_MAX)?;
-    let found = state.answers.attribute_values(&tenants, scope, key, limit, &among).await?;
+    let found = state.answers.attribute_values(&caller, scope, key, limit, &among).await?;
     let value = |seen: tracehouse_query::AttributeValueSeen| AttributeValueAnswer {
         value_type: seen.value_type,
         value: seen.value,

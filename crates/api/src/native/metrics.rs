@@ -1,7 +1,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
-use tracehouse_model::{AnyValue, Tenants};
+use tracehouse_model::{AnyValue, Caller};
 use tracehouse_query::{Exemplar, MetricsAnswer, MetricsRequest, Series};
 
 use super::query_answers::{ExemplarAnswer, MetricsAnswerBody, SeriesAnswer, WeightingAnswer};
@@ -28,14 +28,14 @@ use crate::steps::{EXEMPLARS_MAX, metrics_range, step_nanos};
 )]
 pub(crate) async fn metrics(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let parameters = Parameters::strict(&uri, &["q", "start", "end", "step", "instant", "exemplars"])?;
     let request = request(&parameters, state.clock.now_unix_nanos())?;
     let begun = state.clock.monotonic();
-    let found = state.answers.metrics(&tenants, request).await?;
+    let found = state.answers.metrics(&caller, request).await?;
     let elapsed_nanos = state.elapsed_nanos(begun);
     let memory = vec![found.memory.clone()];
     let answer = large(&state, &headers, items_of(&found.series), JSON, move || {

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::Uri;
-use tracehouse_model::Tenants;
+use tracehouse_model::Caller;
 use tracehouse_traceql::{ParseError, QueryExpr, compile};
 
 use super::query_answers::{ExplanationAnswer, QueryCheckAnswer, QueryErrorAnswer};
@@ -57,7 +57,7 @@ fn error_answer(error: &ParseError, source: &str) -> QueryErrorAnswer {
     ),
     responses((status = 200, body = ExplanationAnswer), (status = 400, body = Problem), (status = 503, body = Problem))
 )]
-pub(crate) async fn explain(State(state): State<ApiState>, tenants: Tenants, uri: Uri) -> Result<Response, Problem> {
+pub(crate) async fn explain(State(state): State<ApiState>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
     let parameters = Parameters::strict(&uri, &["q", "start", "end"])?;
     let traceql = parameters.required("q", "a TraceQL query, such as { status = error }")?;
     let query = compile(traceql).map_err(|error| Problem::invalid_query(error.render(traceql)))?;
@@ -71,7 +71,7 @@ pub(crate) async fn explain(State(state): State<ApiState>, tenants: Tenants, uri
             range.start_unix_nanos.unwrap_or(i64::MIN)..range.end_unix_nanos.unwrap_or(i64::MAX)
         }
     };
-    let explained = state.answers.explain(&tenants, traceql, range).await?;
+    let explained = state.answers.explain(&caller, traceql, range).await?;
     Ok(json(&ExplanationAnswer {
         plan: explained.plan,
         files_total: explained.files_total,

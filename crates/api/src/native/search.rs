@@ -1,7 +1,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
-use tracehouse_model::{AnyValue, Tenants, kind, status};
+use tracehouse_model::{AnyValue, Caller, kind, status};
 use tracehouse_query::{
     Condition, MatchedSpan, MatchedSpanset, Operator, Scope, SearchAnswer, SearchRequest, Selects, TraceSummary,
 };
@@ -56,13 +56,13 @@ const NAMES: [&str; 12] = [
 )]
 pub(crate) async fn search(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let request = request(&Parameters::strict(&uri, &NAMES)?)?;
     let begun = state.clock.monotonic();
-    let found = state.answers.search(&tenants, request).await?;
+    let found = state.answers.search(&caller, request).await?;
     let elapsed_nanos = state.elapsed_nanos(begun);
     let memory = vec![found.memory.clone()];
     let answer = large(&state, &headers, found.traces.len(), JSON, move || {

@@ -1,7 +1,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::Uri;
-use tracehouse_model::Tenants;
+use tracehouse_model::Caller;
 
 use super::answers::{OperationsAnswer, ServiceName, ServicesAnswer};
 use crate::answer::{json, with_partial_header};
@@ -19,10 +19,10 @@ use crate::state::ApiState;
     ),
     responses((status = 200, body = ServicesAnswer), (status = 400, body = Problem), (status = 503, body = Problem))
 )]
-pub(crate) async fn services(State(state): State<ApiState>, tenants: Tenants, uri: Uri) -> Result<Response, Problem> {
+pub(crate) async fn services(State(state): State<ApiState>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
     let parameters = Parameters::strict(&uri, &["q", "start", "end"])?;
     let among = parameters.time_range()?.among(parameters.text("q")?);
-    let found = state.answers.services(&tenants, &among).await?;
+    let found = state.answers.services(&caller, &among).await?;
     let services = found.items.into_iter().map(|name| ServiceName { name }).collect();
     let answer = json(&ServicesAnswer { services, complete: found.complete });
     Ok(with_partial_header(answer, found.partial_reason))
@@ -39,10 +39,10 @@ pub(crate) async fn services(State(state): State<ApiState>, tenants: Tenants, ur
     ),
     responses((status = 200, body = OperationsAnswer), (status = 400, body = Problem), (status = 503, body = Problem))
 )]
-pub(crate) async fn operations(State(state): State<ApiState>, tenants: Tenants, uri: Uri) -> Result<Response, Problem> {
+pub(crate) async fn operations(State(state): State<ApiState>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
     let parameters = Parameters::strict(&uri, &["service", "q", "start", "end"])?;
     let among = parameters.time_range()?.among(parameters.text("q")?);
-    let found = state.answers.operations(&tenants, parameters.text("service")?, &among).await?;
+    let found = state.answers.operations(&caller, parameters.text("service")?, &among).await?;
     let answer = json(&OperationsAnswer { operations: found.items, complete: found.complete });
     Ok(with_partial_header(answer, found.partial_reason))
 }

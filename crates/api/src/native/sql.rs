@@ -6,12 +6,13 @@ use bytes::Bytes;
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
-use tracehouse_model::TenantId;
+use tracehouse_model::Caller;
 use tracehouse_sql::{SqlAnswer, SqlRequest};
 use utoipa::ToSchema;
 
 use super::sql_values::JsonRows;
 use crate::answer::{JSON, in_parts, large, until_sent};
+use crate::caller::one_tenant;
 use crate::problem::Problem;
 use crate::state::ApiState;
 
@@ -71,10 +72,11 @@ pub(crate) struct SqlColumn {
 )]
 pub(crate) async fn sql(
     State(state): State<ApiState>,
-    tenant: TenantId,
+    caller: Caller,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
+    one_tenant(&caller)?;
     let expected = r#"the body is expected to be {"query": "SELECT …", "limit": 10000}"#;
     let body: SqlBody =
         serde_json::from_slice(&body).map_err(|error| Problem::invalid_query(format!("{expected}: {error}")))?;
@@ -87,7 +89,7 @@ pub(crate) async fn sql(
         let detail = format!("limit is {rows_max}; JSON has at most {JSON_ROWS_MAX} rows, {ARROW_STREAM} has more");
         return Err(Problem::invalid_parameter("limit", detail));
     }
-    let answer = state.answers.sql(&tenant, SqlRequest { query: body.query, rows_max }).await?;
+    let answer = state.answers.sql(&caller, SqlRequest { query: body.query, rows_max }).await?;
     if as_arrow { arrow_answer(&state, &headers, answer).await } else { json_answer(&state, &headers, answer).await }
 }
 

@@ -1,7 +1,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
-use tracehouse_model::{Span, SpanId, Tenants, TraceId};
+use tracehouse_model::{Caller, Span, SpanId, TraceId};
 use tracehouse_query::{QueryError, TraceDetail};
 
 use super::answers::{CompactTrace, FindAnswer, SpanAnswer};
@@ -30,13 +30,13 @@ const TEXT_BYTES_MAX: usize = 1000;
 )]
 pub(crate) async fn trace(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     path: TracePath,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let spans_max = Parameters::strict(&uri, &["limit"])?.count("limit", SPANS_DEFAULT, 1..=SPANS_MAX)?;
-    let found = state.answers.trace(&tenants, path.trace_id, spans_max, TraceDetail::Outline).await?;
+    let found = state.answers.trace(&caller, path.trace_id, spans_max, TraceDetail::Outline).await?;
     let mut trace = found.ok_or_else(|| unknown_trace(path.trace_id))?;
     trace.spans.name_services();
     let (spans, memory) = (trace.spans.len(), vec![trace.memory.clone()]);
@@ -62,13 +62,13 @@ pub(crate) async fn trace(
 )]
 pub(crate) async fn span(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     path: TracePath,
     uri: Uri,
 ) -> Result<Response, Problem> {
     Parameters::strict(&uri, &[])?;
-    let found = match state.answers.span(&tenants, path.trace_id, path.span_id).await? {
-        None => span_of_own_id(&state, &tenants, path.trace_id, path.span_id).await?,
+    let found = match state.answers.span(&caller, path.trace_id, path.span_id).await? {
+        None => span_of_own_id(&state, &caller, path.trace_id, path.span_id).await?,
         found => found,
     };
     let span = found.ok_or_else(|| {
@@ -83,13 +83,13 @@ pub(crate) async fn span(
 /// The span to which an answer gave an id of its own, as it shares the one that was sent.
 async fn span_of_own_id(
     state: &ApiState,
-    tenants: &Tenants,
+    caller: &Caller,
     id: TraceId,
     span: SpanId,
 ) -> Result<Option<Span>, QueryError> {
     for detail in [TraceDetail::Outline, TraceDetail::Whole] {
         // Whether there is one is told by less than the whole trace.
-        let Some(mut trace) = state.answers.trace(tenants, id, SPANS_MAX, detail).await? else { return Ok(None) };
+        let Some(mut trace) = state.answers.trace(caller, id, SPANS_MAX, detail).await? else { return Ok(None) };
         make_unique(&mut trace, Halves::Apart);
         let Some(row) = trace.spans.span_id.iter().position(|of_row| *of_row == span) else { return Ok(None) };
         if detail == TraceDetail::Whole {
@@ -114,7 +114,7 @@ async fn span_of_own_id(
 )]
 pub(crate) async fn find(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     path: TracePath,
     uri: Uri,
 ) -> Result<Response, Problem> {
@@ -124,7 +124,7 @@ pub(crate) async fn find(
         return Err(Problem::invalid_parameter("q", format!("`q` is longer than {TEXT_BYTES_MAX} bytes; shorten it")));
     }
     let spans_max = parameters.count("limit", SPANS_DEFAULT, 1..=SPANS_MAX)?;
-    let found = state.answers.trace(&tenants, path.trace_id, spans_max, TraceDetail::Texts).await?;
+    let found = state.answers.trace(&caller, path.trace_id, spans_max, TraceDetail::Texts).await?;
     let mut trace = found.ok_or_else(|| unknown_trace(path.trace_id))?;
     let partial = trace.partial_reason.clone();
     let find = move || {

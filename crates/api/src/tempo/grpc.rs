@@ -7,11 +7,11 @@ use std::vec::IntoIter;
 use axum::Router;
 use tokio_stream::Iter;
 use tonic::{Request, Response, Status};
-use tracehouse_model::Tenants;
+use tracehouse_model::Caller;
 
 use super::tags::{self, NamesAsked, ValuesAsked};
 use super::{Found, metrics, search};
-use crate::grpc::{in_parts, in_time, tenants, with_compression, with_partial};
+use crate::grpc::{caller, in_parts, in_time, with_compression, with_partial};
 use crate::problem::Problem;
 use crate::proto::tempopb::streaming_querier_server::{StreamingQuerier, StreamingQuerierServer};
 use crate::proto::tempopb::{
@@ -34,8 +34,8 @@ type Messages<T> = Iter<IntoIter<Result<T, Status>>>;
 type Answer<T> = Result<Response<Messages<T>>, Status>;
 
 impl Querier {
-    fn tenants<T>(&self, request: &Request<T>) -> Result<Tenants, Status> {
-        tenants(&self.state, request)
+    fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        caller(&self.state, request)
     }
 }
 
@@ -80,45 +80,45 @@ impl StreamingQuerier for Querier {
     type MetricsQueryInstantStream = Messages<QueryInstantResponse>;
 
     async fn search(&self, request: Request<SearchRequest>) -> Answer<SearchResponse> {
-        let tenants = self.tenants(&request)?;
-        answer_in_parts(search::streamed(&self.state, &tenants, request.into_inner()), by_traces).await
+        let caller = self.caller(&request)?;
+        answer_in_parts(search::streamed(&self.state, &caller, request.into_inner()), by_traces).await
     }
 
     async fn search_tags(&self, request: Request<SearchTagsRequest>) -> Answer<SearchTagsResponse> {
-        let tenants = self.tenants(&request)?;
+        let caller = self.caller(&request)?;
         let asked = NamesAsked::of_message(request.get_ref())?.of_first_version();
-        answer(async { Ok(tags::names(&self.state, &tenants, asked).await?.map(tags::without_scopes)) }).await
+        answer(async { Ok(tags::names(&self.state, &caller, asked).await?.map(tags::without_scopes)) }).await
     }
 
     async fn search_tags_v2(&self, request: Request<SearchTagsRequest>) -> Answer<SearchTagsV2Response> {
-        let tenants = self.tenants(&request)?;
+        let caller = self.caller(&request)?;
         let asked = NamesAsked::of_message(request.get_ref())?;
-        answer(tags::names(&self.state, &tenants, asked)).await
+        answer(tags::names(&self.state, &caller, asked)).await
     }
 
     async fn search_tag_values(&self, request: Request<SearchTagValuesRequest>) -> Answer<SearchTagValuesResponse> {
-        let tenants = self.tenants(&request)?;
+        let caller = self.caller(&request)?;
         let asked = ValuesAsked::of_message(request.into_inner())?;
-        answer(async { Ok(tags::values(&self.state, &tenants, asked).await?.map(tags::without_types)) }).await
+        answer(async { Ok(tags::values(&self.state, &caller, asked).await?.map(tags::without_types)) }).await
     }
 
     async fn search_tag_values_v2(
         &self,
         request: Request<SearchTagValuesRequest>,
     ) -> Answer<SearchTagValuesV2Response> {
-        let tenants = self.tenants(&request)?;
+        let caller = self.caller(&request)?;
         let asked = ValuesAsked::of_message(request.into_inner())?;
-        answer(tags::values(&self.state, &tenants, asked)).await
+        answer(tags::values(&self.state, &caller, asked)).await
     }
 
     async fn metrics_query_range(&self, request: Request<QueryRangeRequest>) -> Answer<QueryRangeResponse> {
-        let tenants = self.tenants(&request)?;
-        answer_in_parts(metrics::streamed_range(&self.state, &tenants, request.into_inner()), by_series).await
+        let caller = self.caller(&request)?;
+        answer_in_parts(metrics::streamed_range(&self.state, &caller, request.into_inner()), by_series).await
     }
 
     async fn metrics_query_instant(&self, request: Request<QueryInstantRequest>) -> Answer<QueryInstantResponse> {
-        let tenants = self.tenants(&request)?;
-        answer(metrics::streamed_instant(&self.state, &tenants, request.into_inner())).await
+        let caller = self.caller(&request)?;
+        answer(metrics::streamed_instant(&self.state, &caller, request.into_inner())).await
     }
 }
 

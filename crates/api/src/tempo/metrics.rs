@@ -5,7 +5,7 @@ use axum::response::Response;
 use http::{HeaderMap, Uri};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use prost::Message;
-use tracehouse_model::{AnyValue, SeededSet, Tenants};
+use tracehouse_model::{AnyValue, Caller, SeededSet};
 use tracehouse_query::{MetricsAnswer, MetricsRequest, TENANT_KEY};
 
 use super::reading::Reading;
@@ -29,7 +29,7 @@ const QUERY: &str = "a TraceQL metrics query, such as { } | rate()";
 
 pub(super) async fn range(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
@@ -40,7 +40,7 @@ pub(super) async fn range(
     let query = query_of(&parameters)?;
     let reading = Reading::of(query, exemplars);
     let request = range_request(query, &range, step, &reading, &state)?;
-    let found = state.answers.metrics(&tenants, request).await?;
+    let found = state.answers.metrics(&caller, request).await?;
     let partial = found.partial_reason.clone();
     let memory = vec![found.memory.clone()];
     let answer = large(&state, &headers, items_of(&found.series), JSON, move || {
@@ -52,7 +52,7 @@ pub(super) async fn range(
 
 pub(super) async fn instant(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
@@ -60,7 +60,7 @@ pub(super) async fn instant(
     let range = time_range(&parameters, &state)?;
     let request = instant_request(query_of(&parameters)?, &range);
     let name = Reading::of(&request.traceql, 0).name;
-    let found = state.answers.metrics(&tenants, request).await?;
+    let found = state.answers.metrics(&caller, request).await?;
     let partial = found.partial_reason.clone();
     let memory = vec![found.memory.clone()];
     let answer = large(&state, &headers, found.series.len(), JSON, move || {
@@ -73,7 +73,7 @@ pub(super) async fn instant(
 /// The same as a gRPC client asks it.
 pub(super) async fn streamed_range(
     state: &ApiState,
-    tenants: &Tenants,
+    caller: &Caller,
     asked: QueryRangeRequest,
 ) -> Result<Found<QueryRangeResponse>, Problem> {
     let range = range_of_message(asked.start, asked.end, state)?;
@@ -81,18 +81,18 @@ pub(super) async fn streamed_range(
     let query = given(&asked.query)?;
     let reading = Reading::of(query, asked.exemplars as usize);
     let request = range_request(query, &range, step, &reading, state)?;
-    let found = state.answers.metrics(tenants, request).await?;
+    let found = state.answers.metrics(caller, request).await?;
     Ok(Found { partial_reason: found.partial_reason.clone(), answer: range_response(&reading, found) })
 }
 
 /// The same as a gRPC client asks it.
 pub(super) async fn streamed_instant(
     state: &ApiState,
-    tenants: &Tenants,
+    caller: &Caller,
     asked: QueryInstantRequest,
 ) -> Result<Found<QueryInstantResponse>, Problem> {
     let range = range_of_message(asked.start, asked.end, state)?;
-    let found = state.answers.metrics(tenants, instant_request(given(&asked.query)?, &range)).await?;
+    let found = state.answers.metrics(caller, instant_request(given(&asked.query)?, &range)).await?;
     let name = Reading::of(&asked.query, 0).name;
     Ok(Found { partial_reason: found.partial_reason.clone(), answer: instant_response(&name, found) })
 }

@@ -2,7 +2,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
-use tracehouse_model::{AnyValue, Tenants, status};
+use tracehouse_model::{AnyValue, Caller, status};
 use tracehouse_query::{
     Condition, MatchedSpan, MatchedSpanset, Operator, QueryError, Scope, SearchAnswer, SearchRequest, Selects,
     ServiceCount, TENANT_KEY, TraceSummary,
@@ -27,11 +27,11 @@ const TAGS_MAX: usize = 32;
 
 pub(super) async fn search(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let Found { answer: found, partial_reason } = find(&state, &tenants, request(&parameters(&uri)?)?).await?;
+    let Found { answer: found, partial_reason } = find(&state, &caller, request(&parameters(&uri)?)?).await?;
     let traces = found.traces.len();
     let (memory, form) = (vec![found.memory.clone()], Form::wanted(&headers));
     let write = move || form.write(&response(found));
@@ -42,7 +42,7 @@ pub(super) async fn search(
 /// The same as a gRPC client asks it.
 pub(super) async fn streamed(
     state: &ApiState,
-    tenants: &Tenants,
+    caller: &Caller,
     asked: tempopb::SearchRequest,
 ) -> Result<Found<SearchResponse>, Problem> {
     let conditions = conditions(asked.tags.into_iter().collect())?;
@@ -62,17 +62,17 @@ pub(super) async fn streamed(
         trace_duration_nanos_min: millis(asked.min_duration_ms),
         trace_duration_nanos_max: millis(asked.max_duration_ms),
     };
-    Ok(find(state, tenants, request).await?.map(response))
+    Ok(find(state, caller, request).await?.map(response))
 }
 
 /// At most [`TRACES_MAX`] traces, whatever is asked for. One more is looked for, to say whether there are more.
 async fn find(
     state: &ApiState,
-    tenants: &Tenants,
+    caller: &Caller,
     mut request: SearchRequest,
 ) -> Result<Found<SearchAnswer>, QueryError> {
     request.limit = request.limit.min(TRACES_MAX + 1);
-    let mut answer = state.answers.search(tenants, request).await?;
+    let mut answer = state.answers.search(caller, request).await?;
     answer.traces.iter_mut().for_each(show_tenant);
     answer.traces = by_trace(answer.traces);
     if answer.traces.len() > TRACES_MAX {

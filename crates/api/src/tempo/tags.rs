@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
-use tracehouse_model::{Tenants, parse_double};
+use tracehouse_model::{Caller, parse_double};
 use tracehouse_query::{Among, AttributeKey, AttributeValueSeen, Listing, Scope};
 
 use super::form::respond;
@@ -106,21 +106,21 @@ fn bounded(limit: usize) -> usize {
 
 pub(super) async fn names_v1(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let found = names(&state, &tenants, NamesAsked::of(&uri)?.of_first_version()).await?.map(without_scopes);
+    let found = names(&state, &caller, NamesAsked::of(&uri)?.of_first_version()).await?.map(without_scopes);
     respond(&state, &headers, found.answer.tag_names.len(), found).await
 }
 
 pub(super) async fn names_v2(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let found = names(&state, &tenants, NamesAsked::of(&uri)?).await?;
+    let found = names(&state, &caller, NamesAsked::of(&uri)?).await?;
     let items = found.answer.scopes.iter().map(|scope| scope.tags.len()).sum();
     respond(&state, &headers, items, found).await
 }
@@ -133,7 +133,7 @@ pub(super) fn without_scopes(found: SearchTagsV2Response) -> SearchTagsResponse 
 
 pub(super) async fn names(
     state: &ApiState,
-    tenants: &Tenants,
+    caller: &Caller,
     asked: NamesAsked,
 ) -> Result<Found<SearchTagsV2Response>, Problem> {
     let NamesAsked { wanted, among, limit } = asked;
@@ -143,7 +143,7 @@ pub(super) async fn names(
         Wanted::Intrinsic => None,
     };
     let seen = match scope {
-        Some(scope) => state.answers.attribute_keys(tenants, scope, &among).await?,
+        Some(scope) => state.answers.attribute_keys(caller, scope, &among).await?,
         None => Listing { items: Vec::new(), complete: true, partial_reason: None },
     };
     let unread = seen.partial_reason.clone();
@@ -184,23 +184,23 @@ fn cut_reason(complete: bool, count: usize, what: &str) -> Option<String> {
 
 pub(super) async fn values_v1(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     TagValuesPath(tag): TagValuesPath,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let found = values(&state, &tenants, ValuesAsked::of(tag, &uri)?).await?.map(without_types);
+    let found = values(&state, &caller, ValuesAsked::of(tag, &uri)?).await?.map(without_types);
     respond(&state, &headers, found.answer.tag_values.len(), found).await
 }
 
 pub(super) async fn values_v2(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     TagValuesPath(tag): TagValuesPath,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let found = values(&state, &tenants, ValuesAsked::of(tag, &uri)?).await?;
+    let found = values(&state, &caller, ValuesAsked::of(tag, &uri)?).await?;
     respond(&state, &headers, found.answer.tag_values.len(), found).await
 }
 
@@ -214,7 +214,7 @@ pub(super) fn without_types(found: SearchTagValuesV2Response) -> SearchTagValues
 /// The values of an intrinsic or of an attribute.
 pub(super) async fn values(
     state: &ApiState,
-    tenants: &Tenants,
+    caller: &Caller,
     asked: ValuesAsked,
 ) -> Result<Found<SearchTagValuesV2Response>, Problem> {
     let ValuesAsked { tag, among, limit } = asked;
@@ -223,9 +223,9 @@ pub(super) async fn values(
     let mut found = match offered {
         Some(Values::NotOffered) => Listing { items: Vec::new(), complete: true, partial_reason: None },
         Some(Values::Keywords(words)) => typed("keyword", words.iter().map(|word| (*word).to_owned()), true),
-        Some(Values::SpanNames) => strings(state.answers.operations(tenants, None, &among).await?),
-        Some(Values::Texts(intrinsic)) => state.answers.intrinsic_values(tenants, intrinsic, limit, &among).await?,
-        None => state.answers.attribute_values(tenants, scope.unwrap_or(Scope::Either), &key, limit, &among).await?,
+        Some(Values::SpanNames) => strings(state.answers.operations(caller, None, &among).await?),
+        Some(Values::Texts(intrinsic)) => state.answers.intrinsic_values(caller, intrinsic, limit, &among).await?,
+        None => state.answers.attribute_values(caller, scope.unwrap_or(Scope::Either), &key, limit, &among).await?,
     };
     found.items.retain(can_be_asked_for);
     let complete = found.complete && found.items.len() <= limit;

@@ -3,7 +3,7 @@ use axum::response::Response;
 use http::{HeaderMap, Uri};
 use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 use prost::encoding::{WireType, encode_key, encode_varint};
-use tracehouse_model::Tenants;
+use tracehouse_model::Caller;
 use tracehouse_query::{Trace, TraceDetail};
 
 use super::form::{Form, by_form};
@@ -27,12 +27,12 @@ const STATUS_PARTIAL: u64 = 1;
 /// The trace as `tempopb.Trace`.
 pub(super) async fn v1(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     path: TracePath,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let found = find(&state, &tenants, &path, &uri).await?;
+    let found = find(&state, &caller, &path, &uri).await?;
     let trace = found.filter(|trace| !trace.spans.is_empty()).ok_or_else(|| unknown_trace(path.trace_id))?;
     answer(&state, &headers, Some(trace), v1_json, v1_protobuf).await
 }
@@ -41,16 +41,16 @@ pub(super) async fn v1(
 /// empty one here, and a 404 in the first version.
 pub(super) async fn v2(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     path: TracePath,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let found = find(&state, &tenants, &path, &uri).await?;
+    let found = find(&state, &caller, &path, &uri).await?;
     answer(&state, &headers, found, v2_json, v2_protobuf).await
 }
 
-async fn find(state: &ApiState, tenants: &Tenants, path: &TracePath, uri: &Uri) -> Result<Option<Trace>, Problem> {
+async fn find(state: &ApiState, caller: &Caller, path: &TracePath, uri: &Uri) -> Result<Option<Trace>, Problem> {
     let parameters = parameters(uri)?;
     // A hint where to look, which is not needed here: all of a trace is found by its id.
     time_range_seconds(&parameters)?;
@@ -58,7 +58,7 @@ async fn find(state: &ApiState, tenants: &Tenants, path: &TracePath, uri: &Uri) 
     if filter.is_some_and(|filter| filter != "{}" && filter != "{true}") {
         return Err(Problem::invalid_parameter("q", "filtering the spans of a trace is not supported; leave `q` out"));
     }
-    Ok(state.answers.trace(tenants, path.trace_id, SPANS_MAX, TraceDetail::Whole).await?)
+    Ok(state.answers.trace(caller, path.trace_id, SPANS_MAX, TraceDetail::Whole).await?)
 }
 
 /// A trace in the form that its client wants; `None` is one without spans.

@@ -2,7 +2,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
 use serde::Serialize;
-use tracehouse_model::{Tenants, TraceId};
+use tracehouse_model::{Caller, TraceId};
 use tracehouse_query::{Among, Listing, Scope};
 
 use super::query::search_request;
@@ -19,20 +19,20 @@ use crate::whole::{self, Whole};
 const TRACE_IDS_MAX: usize = 100;
 const VALUES_MAX: usize = 1000;
 
-pub(super) async fn services(State(state): State<ApiState>, tenants: Tenants) -> Result<Response, Problem> {
-    Ok(names(state.answers.services(&tenants, &Among::default()).await?))
+pub(super) async fn services(State(state): State<ApiState>, caller: Caller) -> Result<Response, Problem> {
+    Ok(names(state.answers.services(&caller, &Among::default()).await?))
 }
 
-pub(super) async fn span_names(State(state): State<ApiState>, tenants: Tenants, uri: Uri) -> Result<Response, Problem> {
+pub(super) async fn span_names(State(state): State<ApiState>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
     let parameters = Parameters::lenient(&uri)?;
     let service = parameters.required("serviceName", "the name of a service")?;
-    Ok(names(state.answers.operations(&tenants, Some(service), &Among::default()).await?))
+    Ok(names(state.answers.operations(&caller, Some(service), &Among::default()).await?))
 }
 
 /// The names in the remote endpoints that the spans of a service show.
 pub(super) async fn remote_services(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let parameters = Parameters::lenient(&uri)?;
@@ -42,7 +42,7 @@ pub(super) async fn remote_services(
         // What has no such attribute is not looked at.
         let traceql = format!("{{ span.{key} != nil {condition} }}");
         let among = Among { traceql: Some(traceql), service: Some(service.to_owned()), ..Among::default() };
-        let found = state.answers.attribute_values(&tenants, Scope::Span, key, VALUES_MAX, &among).await?;
+        let found = state.answers.attribute_values(&caller, Scope::Span, key, VALUES_MAX, &among).await?;
         let texts = found.items.into_iter().filter(|seen| seen.value_type == "string").map(|seen| seen.value);
         all.items.extend(texts.filter(|value| is_service_name(value)));
         all.complete &= found.complete;
@@ -65,8 +65,8 @@ pub(super) async fn configuration() -> Response {
     }))
 }
 
-pub(super) async fn attribute_keys(State(state): State<ApiState>, tenants: Tenants) -> Result<Response, Problem> {
-    let found = state.answers.attribute_keys(&tenants, Some(Scope::Span), &Among::default()).await?;
+pub(super) async fn attribute_keys(State(state): State<ApiState>, caller: Caller) -> Result<Response, Problem> {
+    let found = state.answers.attribute_keys(&caller, Some(Scope::Span), &Among::default()).await?;
     Ok(names(Listing {
         items: found.items.into_iter().map(|seen| seen.key).collect(),
         complete: found.complete,
@@ -76,15 +76,15 @@ pub(super) async fn attribute_keys(State(state): State<ApiState>, tenants: Tenan
 
 pub(super) async fn attribute_values(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let parameters = Parameters::lenient(&uri)?;
-    values(&state, &tenants, Scope::Either, parameters.required("key", "the key of an attribute")?).await
+    values(&state, &caller, Scope::Either, parameters.required("key", "the key of an attribute")?).await
 }
 
-async fn values(state: &ApiState, tenants: &Tenants, scope: Scope, key: &str) -> Result<Response, Problem> {
-    let found = state.answers.attribute_values(tenants, scope, key, VALUES_MAX, &Among::default()).await?;
+async fn values(state: &ApiState, caller: &Caller, scope: Scope, key: &str) -> Result<Response, Problem> {
+    let found = state.answers.attribute_values(caller, scope, key, VALUES_MAX, &Among::default()).await?;
     let mut items: Vec<String> = found.items.into_iter().map(|seen| seen.value).collect();
     // Without its type a value may be there twice, as a text and as a number.
     items.sort_unstable();
@@ -101,19 +101,19 @@ fn names(listing: Listing<String>) -> Response {
 
 pub(super) async fn traces(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let request = search_request(&Parameters::lenient(&uri)?, state.clock.now_unix_nanos())?;
-    let whole = whole::search(&state, &tenants, request).await?;
+    let whole = whole::search(&state, &caller, request).await?;
     answer_traces(&state, &headers, whole).await
 }
 
 /// The traces that there are of those asked for.
 pub(super) async fn trace_many(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
@@ -127,7 +127,7 @@ pub(super) async fn trace_many(
         let detail = format!("{} ids; at most {TRACE_IDS_MAX} are answered at once", ids.len());
         return Err(Problem::invalid_parameter("traceIds", detail));
     }
-    let whole = whole::by_ids(&state, &tenants, &ids).await?;
+    let whole = whole::by_ids(&state, &caller, &ids).await?;
     answer_traces(&state, &headers, whole).await
 }
 
@@ -143,11 +143,11 @@ async fn answer_traces(state: &ApiState, headers: &HeaderMap, whole: Whole) -> R
 
 pub(super) async fn trace(
     State(state): State<ApiState>,
-    tenants: Tenants,
+    caller: Caller,
     path: TracePath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let whole = whole::by_id(&state, &tenants, path.trace_id).await?;
+    let whole = whole::by_id(&state, &caller, path.trace_id).await?;
     let (spans, partial, memory) = (whole.spans(), whole.partial_reason(), whole.memory());
     let make = move || {
         let whole = whole.with_unique_ids(Halves::Shared);
@@ -166,9 +166,9 @@ struct Dependency<'a> {
     error_count: u64,
 }
 
-pub(super) async fn calls(State(state): State<ApiState>, tenants: Tenants, uri: Uri) -> Result<Response, Problem> {
+pub(super) async fn calls(State(state): State<ApiState>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
     let range = dependencies::time_range(&Parameters::lenient(&uri)?, state.clock.now_unix_nanos())?;
-    let found = dependencies::dependencies(&state, &tenants, range).await?;
+    let found = dependencies::dependencies(&state, &caller, range).await?;
     let links: Vec<Dependency<'_>> = found
         .links
         .iter()

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tracehouse_api::{AdminError, Answers, Stored};
 use tracehouse_model::{
-    AnyValue, AttributeValue, Marks, Span, SpanBatch, SpanFields, SpanId, TenantId, Tenants, Threshold, TraceId, kind,
+    AnyValue, AttributeValue, Caller, Marks, Span, SpanBatch, SpanFields, SpanId, TenantId, Threshold, TraceId, kind,
     status,
 };
 use tracehouse_query::{
@@ -76,26 +76,26 @@ impl Fake {
 impl Answers for Fake {
     async fn trace(
         &self,
-        tenants: &Tenants,
+        caller: &Caller,
         id: TraceId,
         spans_max: usize,
         _: TraceDetail,
     ) -> Result<Option<Trace>, QueryError> {
-        self.asked.lock().push(format!("trace {tenants} {id} {spans_max}"));
+        self.asked.lock().push(format!("trace {} {id} {spans_max}", caller.tenants()));
         if self.busy {
             return Err(QueryError::Busy { running: 8 });
         }
-        let known = id == TRACE_ID && tenants.to_string() == TenantId::DEFAULT;
+        let known = id == TRACE_ID && caller.tenants().to_string() == TenantId::DEFAULT;
         Ok(known.then(|| trace(self.more_spans, spans_max)))
     }
 
-    async fn span(&self, _: &Tenants, id: TraceId, span: SpanId) -> Result<Option<Span>, QueryError> {
+    async fn span(&self, _: &Caller, id: TraceId, span: SpanId) -> Result<Option<Span>, QueryError> {
         let trace = trace(0, usize::MAX);
         let row = trace.spans.span_id.iter().position(|known| *known == span);
         Ok(row.filter(|_| id == TRACE_ID).map(|row| trace.spans.span(row)))
     }
 
-    async fn search(&self, _: &Tenants, request: SearchRequest) -> Result<SearchAnswer, QueryError> {
+    async fn search(&self, _: &Caller, request: SearchRequest) -> Result<SearchAnswer, QueryError> {
         if request.traceql.as_deref() == Some("{") {
             return Err(QueryError::Invalid("at 1: expected a condition or `}`".to_owned()));
         }
@@ -107,7 +107,7 @@ impl Answers for Fake {
     }
 
     /// Two series over the steps that were asked for; the second has nothing in its first step.
-    async fn metrics(&self, _: &Tenants, request: MetricsRequest) -> Result<MetricsAnswer, QueryError> {
+    async fn metrics(&self, _: &Caller, request: MetricsRequest) -> Result<MetricsAnswer, QueryError> {
         if request.traceql == "{" {
             return Err(QueryError::Invalid("at 1: expected a condition or `}`".to_owned()));
         }
@@ -149,12 +149,7 @@ impl Answers for Fake {
         Ok(answer)
     }
 
-    async fn explain(
-        &self,
-        _: &Tenants,
-        traceql: &str,
-        range: std::ops::Range<i64>,
-    ) -> Result<Explanation, QueryError> {
+    async fn explain(&self, _: &Caller, traceql: &str, range: std::ops::Range<i64>) -> Result<Explanation, QueryError> {
         self.asked.lock().push(format!("explain {traceql} {range:?}"));
         Ok(Explanation {
             plan: vec!["rate".to_owned(), "  scan".to_owned()],
@@ -165,19 +160,19 @@ impl Answers for Fake {
         })
     }
 
-    async fn services(&self, tenants: &Tenants, among: &Among) -> Result<Listing<String>, QueryError> {
+    async fn services(&self, caller: &Caller, among: &Among) -> Result<Listing<String>, QueryError> {
         if self.busy {
             return Err(QueryError::Busy { running: 8 });
         }
-        assert!(tenants.to_string() != "panic", "as the test wants it");
-        self.asked.lock().push(format!("services {tenants}"));
+        assert!(caller.tenants().to_string() != "panic", "as the test wants it");
+        self.asked.lock().push(format!("services {}", caller.tenants()));
         self.among.lock().push(among.clone());
         Ok(self.texts(&["cart", "gateway"]))
     }
 
     async fn operations(
         &self,
-        _: &Tenants,
+        _: &Caller,
         service: Option<&str>,
         among: &Among,
     ) -> Result<Listing<String>, QueryError> {
@@ -188,7 +183,7 @@ impl Answers for Fake {
 
     async fn operations_by_kind(
         &self,
-        _: &Tenants,
+        _: &Caller,
         service: Option<&str>,
         _: &Among,
     ) -> Result<Listing<Operation>, QueryError> {
@@ -200,7 +195,7 @@ impl Answers for Fake {
 
     async fn attribute_keys(
         &self,
-        _: &Tenants,
+        _: &Caller,
         scope: Option<Scope>,
         among: &Among,
     ) -> Result<Listing<AttributeKey>, QueryError> {
@@ -212,7 +207,7 @@ impl Answers for Fake {
 
     async fn attribute_values(
         &self,
-        tenants: &Tenants,
+        caller: &Caller,
         scope: Scope,
         key: &str,
         limit: usize,
@@ -224,7 +219,8 @@ impl Answers for Fake {
         self.among.lock().push(among.clone());
         let asked = format!("values {scope:?} {key} {limit}");
         let of_others = |name: &String| name != "default";
-        let of = Some(tenants.to_string()).filter(of_others).map_or_else(String::new, |name| format!(" of {name}"));
+        let of =
+            Some(caller.tenants().to_string()).filter(of_others).map_or_else(String::new, |name| format!(" of {name}"));
         self.asked.lock().push(asked + &of);
         let seen = |value_type, value: &str| AttributeValueSeen { value_type, value: value.to_owned() };
         match key {
@@ -237,7 +233,7 @@ impl Answers for Fake {
 
     async fn intrinsic_values(
         &self,
-        _: &Tenants,
+        _: &Caller,
         intrinsic: Intrinsic,
         limit: usize,
         among: &Among,
@@ -248,9 +244,9 @@ impl Answers for Fake {
     }
 
     /// One row for a statement of the default tenant, cut as the limit says.
-    async fn sql(&self, tenant: &TenantId, request: SqlRequest) -> Result<SqlAnswer, SqlError> {
-        self.asked.lock().push(format!("sql {tenant} {} {}", request.query, request.rows_max));
-        let schema = self.sql_schema(tenant, &request.query).await?;
+    async fn sql(&self, caller: &Caller, request: SqlRequest) -> Result<SqlAnswer, SqlError> {
+        self.asked.lock().push(format!("sql {} {} {}", caller.tenants(), request.query, request.rows_max));
+        let schema = self.sql_schema(caller, &request.query).await?;
         let service: ArrayRef = Arc::new(StringArray::from(vec!["cart"]));
         let spans: ArrayRef = Arc::new(Int64Array::from(vec![3]));
         let batch = RecordBatch::try_new(schema.clone(), vec![service, spans]).expect("columns of the schema");
@@ -267,7 +263,7 @@ impl Answers for Fake {
         })
     }
 
-    async fn sql_schema(&self, _: &TenantId, query: &str) -> Result<SchemaRef, SqlError> {
+    async fn sql_schema(&self, _: &Caller, query: &str) -> Result<SchemaRef, SqlError> {
         if self.busy {
             return Err(SqlError::Busy { running: 8 });
         }

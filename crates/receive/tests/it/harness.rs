@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tracehouse_listen::{Port, Sites};
-use tracehouse_model::{Limits, ManualClock, SpanBatch, TenantId};
+use tracehouse_model::{Caller, Limits, ManualClock, SpanBatch, TenantId};
 use tracehouse_receive::{Accepted, ReceiverState, Refusal, SpanSink, grpc_router, http_router};
 
 /// The tenant of which nothing is taken.
@@ -23,14 +23,15 @@ pub(crate) struct FakeSink {
 
 #[async_trait]
 impl SpanSink for FakeSink {
-    fn check_tenant(&self, tenant: &TenantId) -> Result<(), Refusal> {
+    fn check(&self, caller: &Caller) -> Result<(), Refusal> {
+        let tenant = caller.tenant().expect("one tenant sends");
         let forbidden = || Refusal::Forbidden { reason: format!("the tenant {tenant} is not known here") };
         if tenant.as_str() == STRANGER { Err(forbidden()) } else { Ok(()) }
     }
 
-    async fn accept(&self, tenant: TenantId, batch: SpanBatch) -> Result<Accepted, Refusal> {
+    async fn accept(&self, caller: &Caller, batch: SpanBatch) -> Result<Accepted, Refusal> {
         self.gate.acquire().await.expect("never closed").forget();
-        self.received.lock().expect("not poisoned").push((tenant, batch));
+        self.received.lock().expect("not poisoned").push((caller.tenant().expect("one tenant sends").clone(), batch));
         self.answer.lock().expect("not poisoned").clone()
     }
 }
