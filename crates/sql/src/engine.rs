@@ -27,8 +27,10 @@ use tracehouse_store::Store;
 use crate::aggregates::aggregates;
 use crate::answer::{Collected, Cut, collect, plain_schema};
 use crate::error::SqlError;
+use crate::exact::with_exact_comparisons;
 use crate::functions::functions;
 use crate::ids::with_ids;
+use crate::keys::with_keys_as_columns;
 use crate::limits::{
     Amounts, BoundedOperators, Bounds, bounded_functions, check_windows, with_checked_negation, with_one_nan,
 };
@@ -365,7 +367,12 @@ impl Session {
         let wrong = |error: DataFusionError| SqlError::of(&error, &self.limits);
         let context = self.context(amounts).await.map_err(wrong)?;
         let plan = context.state().statement_to_plan(statement).await.map_err(wrong)?;
-        let plan = with_ids(plan).and_then(with_checked_negation).and_then(with_one_nan).map_err(wrong)?;
+        let plan = with_ids(plan)
+            .and_then(with_exact_comparisons)
+            .and_then(with_keys_as_columns)
+            .and_then(with_checked_negation)
+            .and_then(with_one_nan)
+            .map_err(wrong)?;
         // What the parser let through may still write deep inside, as SELECT INTO does.
         let reading = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         reading.verify_plan(&plan).map_err(wrong)?;

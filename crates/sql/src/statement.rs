@@ -4,9 +4,9 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
-    ArrayElemTypeDef, BinaryOperator, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement as SqlStatement, Value, VisitMut,
-    VisitorMut,
+    ArrayElemTypeDef, BinaryOperator, DataType, Distinct, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    ObjectName, ObjectNamePart, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Statement as SqlStatement,
+    Value, VisitMut, VisitorMut,
 };
 
 use crate::error::SqlError;
@@ -170,6 +170,35 @@ fn is_simple(pattern: &Expr) -> bool {
     !text.trim_matches('%').contains(['%', '_', '\\'])
 }
 
+/// What is ordered by is what is selected, where the two are the same expression: DataFusion looks for the names of columns in
+/// `SELECT DISTINCT upper(name) … ORDER BY upper(name)`.
+fn order_distinct_by_place(query: &mut Query) {
+    let SetExpr::Select(select) = query.body.as_ref() else { return };
+    let Some(OrderBy { kind: OrderByKind::Expressions(keys), .. }) = &mut query.order_by else { return };
+    let selected: Option<Vec<&Expr>> = select.projection.iter().map(selected_expr).collect();
+    // Of `*` nobody knows yet how many columns it is.
+    let (Some(Distinct::Distinct), Some(selected)) = (&select.distinct, selected) else { return };
+    let places: Vec<Option<usize>> = keys
+        .iter()
+        .map(|key| match &key.expr {
+            Expr::Value(_) | Expr::Identifier(_) | Expr::CompoundIdentifier(_) => None,
+            expr => selected.iter().position(|selected| *selected == expr),
+        })
+        .collect();
+    for (key, place) in keys.iter_mut().zip(places) {
+        if let Some(place) = place {
+            key.expr = Expr::Value(Value::Number((place + 1).to_string(), false).into());
+        }
+    }
+}
+
+fn selected_expr(item: &SelectItem) -> Option<&Expr> {
+    match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
+        _ => None,
+    }
+}
+
 impl VisitorMut for SpellOut {
     type Break = SqlError;
 
@@ -177,6 +206,7 @@ impl VisitorMut for SpellOut {
         if unions(&query.body) > UNIONS_MAX {
             return too_deep("too many queries are joined by UNION, INTERSECT or EXCEPT", UNIONS_MAX);
         }
+        order_distinct_by_place(query);
         ControlFlow::Continue(())
     }
 

@@ -3,7 +3,7 @@
 use tracehouse_model::{AttributeValue, SeededMap, SpanBatch, StringCode, Threshold};
 
 use super::compare::Counts;
-use super::gather::GroupValue;
+use super::gather::{FloatBits, GroupValue};
 
 pub(super) struct BatchCounts<'a> {
     spans: &'a SpanBatch,
@@ -29,8 +29,7 @@ enum Field {
 enum Coded {
     String(StringCode),
     Int(i64),
-    /// Bits of a float.
-    Float(u64),
+    Float(FloatBits),
     Bool(bool),
 }
 
@@ -40,7 +39,7 @@ impl Coded {
         match value {
             AttributeValue::String(code) => Some(Coded::String(code)),
             AttributeValue::Int(value) => Some(Coded::Int(value)),
-            AttributeValue::Double(value) => Some(Coded::Float(value.to_bits())),
+            AttributeValue::Double(value) => Some(Coded::Float(FloatBits::of(value))),
             AttributeValue::Bool(value) => Some(Coded::Bool(value)),
             AttributeValue::Empty | AttributeValue::Bytes(_) | AttributeValue::Json(_) => None,
         }

@@ -14,7 +14,7 @@ use tracehouse_store::SpanFile;
 use tracehouse_traceql::Intrinsic;
 
 use super::Steps;
-use super::gather::{Candidate, Gathered, GroupValue, NO_GROUP, Place};
+use super::gather::{Candidate, FloatBits, Gathered, GroupValue, NO_GROUP, Place};
 use super::measure::Cell;
 use super::series::{Run, sorted};
 use crate::candidates::Scan;
@@ -493,7 +493,7 @@ pub(super) fn codes_of_array(array: Kept<ArrayRef>, rows: &Rows<'_>, of_text: im
         } else if let Some(ints) = array.as_primitive_opt::<Int64Type>() {
             GroupValue::Int(ints.value(row))
         } else if let Some(doubles) = array.as_primitive_opt::<Float64Type>() {
-            GroupValue::Float(doubles.value(row).to_bits())
+            GroupValue::Float(FloatBits::of(doubles.value(row)))
         } else if let Some(bools) = array.as_boolean_opt() {
             GroupValue::Bool(bools.value(row))
         } else {

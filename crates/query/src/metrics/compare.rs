@@ -14,7 +14,7 @@ use tracehouse_traceql::FieldExpr;
 
 use super::batch_counts::BatchCounts;
 use super::columns::{Rows, starts, weights};
-use super::gather::GroupValue;
+use super::gather::{FloatBits, GroupValue};
 use super::measure::Room;
 use super::series::{SeriesPlan, matching_files};
 use super::tally::Slotted;
@@ -400,7 +400,7 @@ pub(super) fn counted(value: &AnyValue) -> Option<GroupValue> {
     Some(match value {
         AnyValue::String(text) => GroupValue::String(text.as_str().into()),
         AnyValue::Int(value) => GroupValue::Int(*value),
-        AnyValue::Double(value) => GroupValue::Float(value.to_bits()),
+        AnyValue::Double(value) => GroupValue::Float(FloatBits::of(*value)),
         AnyValue::Bool(value) => GroupValue::Bool(*value),
         AnyValue::Empty | AnyValue::Bytes(_) | AnyValue::Array(_) | AnyValue::KeyValueList(_) => return None,
     })

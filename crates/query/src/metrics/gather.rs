@@ -13,13 +13,28 @@ pub(crate) enum GroupValue {
     Nil,
     String(Box<str>),
     Int(i64),
-    /// Bits of a float.
-    Float(u64),
+    Float(FloatBits),
     Bool(bool),
     Status(u8),
     Kind(u8),
     /// Canonical JSON of an array.
     Json(Box<str>),
+}
+
+/// A float as a key. There is one of those that are no number, and one zero, as for comparisons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct FloatBits(u64);
+
+impl FloatBits {
+    pub(crate) fn of(number: f64) -> Self {
+        let number = if number.is_nan() { f64::NAN } else { number };
+        // Zero of either sign and 0 make 0.
+        Self((number + 0.0).to_bits())
+    }
+
+    pub(crate) fn number(self) -> f64 {
+        f64::from_bits(self.0)
+    }
 }
 
 impl GroupValue {
@@ -29,9 +44,7 @@ impl GroupValue {
             Value::String(text) => GroupValue::String(text.as_ref().into()),
             Value::Id(id) => GroupValue::String(id.to_string().into()),
             Value::Int(value) => GroupValue::Int(*value),
-            // There is one of those that are no number.
-            Value::Float(value) if value.is_nan() => GroupValue::Float(f64::NAN.to_bits()),
-            Value::Float(value) => GroupValue::Float(value.to_bits()),
+            Value::Float(value) => GroupValue::Float(FloatBits::of(*value)),
             Value::Bool(value) => GroupValue::Bool(*value),
             Value::Status(code) => GroupValue::Status(*code),
             Value::Kind(code) => GroupValue::Kind(*code),
@@ -55,7 +68,7 @@ impl GroupValue {
             GroupValue::Nil => return None,
             GroupValue::String(text) => AnyValue::String(text.as_ref().to_owned()),
             GroupValue::Int(value) => AnyValue::Int(*value),
-            GroupValue::Float(bits) => AnyValue::Double(f64::from_bits(*bits)),
+            GroupValue::Float(bits) => AnyValue::Double(bits.number()),
             GroupValue::Bool(value) => AnyValue::Bool(*value),
             GroupValue::Status(code) => AnyValue::String(status::name(*code).to_owned()),
             GroupValue::Kind(code) => AnyValue::String(kind::name(*code).to_owned()),

@@ -47,7 +47,9 @@ impl ValueBuilder {
         match (self, value) {
             (_, AnyValue::Empty) => return false,
             (Self::Text(builder), AnyValue::String(text)) => builder.append_value(text),
-            (Self::Text(builder), AnyValue::Double(value)) => builder.append_value(double_text(*value)),
+            (Self::Text(builder), AnyValue::Double(value)) => {
+                builder.append_value(double_text(without_sign_of_zero(*value)))
+            }
             (Self::Text(builder), other) => builder.append_value(other.to_canonical_json()),
             (Self::Int(builder), AnyValue::Int(value)) => builder.append_value(*value),
             (Self::Float(builder), AnyValue::Int(value)) => builder.append_value(*value as f64),
@@ -108,4 +110,9 @@ pub(super) fn text_column<'a>(texts: impl Iterator<Item = &'a str>, empty_is_nul
         }
     }
     Arc::new(builder.finish())
+}
+
+/// There is one zero. Both signs of it and 0 make 0.
+fn without_sign_of_zero(number: f64) -> f64 {
+    number + 0.0
 }

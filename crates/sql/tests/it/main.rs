@@ -6,6 +6,7 @@ mod doubles;
 mod growth;
 mod ids;
 mod integers;
+mod keys;
 mod languages;
 mod limits;
 mod page;

@@ -1,0 +1,107 @@
+//! What rows are ordered or divided by may be anything that is calculated.
+
+use tracehouse_model::{AnyValue, SpanBatch, SpanFields, SpanId};
+use tracehouse_sql::SqlLimits;
+
+use crate::shop::{BEGIN, Shop, put, trace_id};
+
+/// Spans with names of one to six letters, and an attribute `i` of -2 to 3.
+fn spans() -> SpanBatch {
+    let mut batch = SpanBatch::new();
+    let resource = batch.finish_resource(0, 0);
+    let scope = batch.finish_scope(0, 0, 0, 0);
+    for number in 1..=6u64 {
+        put(&mut batch.strings, &mut batch.attributes, "i", &AnyValue::Int(number as i64 - 3));
+        put(&mut batch.strings, &mut batch.attributes, "big", &AnyValue::Int((1 << 53) + number as i64 - 3));
+        put(
+            &mut batch.strings,
+            &mut batch.attributes,
+            "zero",
+            &AnyValue::Double(if number % 2 == 0 { -0.0 } else { 0.0 }),
+        );
+        let name = batch.strings.intern_str(&"abcdef"[..number as usize]);
+        batch.finish_span(SpanFields {
+            trace_id: trace_id(number),
+            span_id: SpanId(number.to_be_bytes()),
+            start_unix_nanos: BEGIN + number as i64,
+            duration_nanos: number as i64,
+            name,
+            resource,
+            scope,
+            ..SpanFields::default()
+        });
+    }
+    batch
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_ordered_and_divided_by_what_is_calculated() {
+    let cases: [(&str, &[&str]); 22] = [
+        ("SELECT name FROM spans ORDER BY length(name) > 3 DESC, name LIMIT 2", &["abcd", "abcde"]),
+        ("SELECT name FROM spans ORDER BY (duration_nanos + 1) > 6 DESC LIMIT 1", &["abcdef"]),
+        ("SELECT name FROM spans ORDER BY seconds(duration_nanos) > 0.000000005 DESC, span_id LIMIT 1", &["abcdef"]),
+        ("SELECT name FROM spans ORDER BY CASE WHEN length(name) > 5 THEN 0 ELSE 1 END, name LIMIT 1", &["abcdef"]),
+        (
+            "SELECT name, count(*) FROM spans GROUP BY name ORDER BY length(name) > 5 DESC, name LIMIT 2",
+            &["abcdef | 1", "a | 1"],
+        ),
+        (
+            "SELECT name, rank() OVER (ORDER BY (duration_nanos / 1) > 5 DESC) AS place FROM spans ORDER BY place, name LIMIT 2",
+            &["abcdef | 1", "a | 2"],
+        ),
+        (
+            "SELECT name, count(*) OVER (PARTITION BY attr_int('i') > 0) AS n FROM spans ORDER BY name LIMIT 1",
+            &["a | 3"],
+        ),
+        (
+            "SELECT name, count(*) OVER (PARTITION BY abs(attr_int('i'))) AS n FROM spans ORDER BY name LIMIT 2",
+            &["a | 2", "ab | 2"],
+        ),
+        (
+            "SELECT count(*) OVER (PARTITION BY coalesce(attr_int('i'), 0) > 0 ORDER BY name) FROM spans ORDER BY 1 LIMIT 2",
+            &["1", "1"],
+        ),
+        (
+            "SELECT name, count(*) OVER (PARTITION BY CASE WHEN attr_int('i') BETWEEN 0 AND 3 THEN 1 ELSE 0 END) FROM spans \
+             ORDER BY attr_int('i') < 3, name LIMIT 1",
+            &["abcdef | 4"],
+        ),
+        (
+            "SELECT array_agg(name ORDER BY length(name) > 4 DESC, name) FROM spans WHERE length(name) > 3",
+            &["[abcde, abcdef, abcd]"],
+        ),
+        ("SELECT first_value(name ORDER BY attr_int('i') * 2 > 5 DESC) AS f FROM spans", &["abcdef"]),
+        // The whole row, and no column beside.
+        (
+            "SELECT * FROM (SELECT name, duration_nanos FROM spans) ORDER BY duration_nanos % 2 = 0, name LIMIT 1",
+            &["a | 1"],
+        ),
+        (
+            "SELECT s.name FROM spans s JOIN spans t ON s.span_id = t.span_id ORDER BY length(t.name) > 3 DESC, s.name LIMIT 1",
+            &["abcd"],
+        ),
+        ("SELECT name FROM spans UNION ALL SELECT 'x' ORDER BY length(name) > 5 DESC LIMIT 1", &["abcdef"]),
+        ("SELECT DISTINCT attr_int('i') FROM spans ORDER BY attr_int('i') LIMIT 2", &["-2", "-1"]),
+        (
+            "SELECT DISTINCT upper(name), length(name) FROM spans ORDER BY length(name) DESC, upper(name) LIMIT 1",
+            &["ABCDEF | 6"],
+        ),
+        ("SELECT DISTINCT length(name) > 3 AS long FROM spans ORDER BY length(name) > 3", &["false", "true"]),
+        // Integers beyond 2^53 are told apart from their neighbours.
+        ("SELECT count(*) FROM spans WHERE attr_int('big') > 9007199254740992.0", &["3"]),
+        ("SELECT count(*) FROM spans WHERE 9007199254740992.5 <= attr_int('big') OR attr_int('i') = 0.5", &["4"]),
+        // One zero, as a text too.
+        ("SELECT attr('zero'), count(*) FROM spans GROUP BY 1", &["0 | 6"]),
+        ("SELECT count(*) FROM spans WHERE attr('zero') = '0'", &["6"]),
+    ];
+    let shop = Shop::open(SqlLimits::default()).await;
+    shop.append(spans()).await;
+    for stored in [false, true] {
+        if stored {
+            shop.store.flush().await.expect("flushes");
+        }
+        for (query, expected) in cases {
+            assert_eq!(shop.rows(query).await, expected, "{query} stored: {stored}");
+        }
+    }
+}
