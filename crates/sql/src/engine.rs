@@ -7,13 +7,14 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::view::ViewTable;
 use datafusion::common::DataFusionError;
-use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::{SQLOptions, SessionContext};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::optimizer::{Analyzer, Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use futures::future::BoxFuture;
 use tokio::runtime::Runtime;
@@ -390,6 +391,28 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     rules
 }
 
+/// The rules that move calls of `attr` towards the scan and into it, and what they name such a call.
+const MOVING_RULES: [&str; 3] =
+    ["extract_leaf_expressions", "push_down_leaf_projections", "read_attributes_as_columns"];
+const MOVED: &str = "__datafusion_extracted";
+
+/// How a plan is carried out. Those rules lose calls on the way out of conditions of joins; without them the calls stay where they are, which
+/// takes longer.
+async fn physical_plan(state: SessionState, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+    match state.create_physical_plan(plan).await {
+        Err(error) if error.to_string().contains(MOVED) => {
+            let rules = state
+                .optimizers()
+                .iter()
+                .filter(|rule| !MOVING_RULES.iter().any(|moving| rule.name().contains(moving)));
+            let rules = rules.cloned().collect();
+            let staying = SessionStateBuilder::new_from_existing(state).with_optimizer_rules(rules).build();
+            staying.create_physical_plan(plan).await.map_err(|_| error)
+        }
+        outcome => outcome,
+    }
+}
+
 async fn answer(session: Session, request: &SqlRequest) -> Result<Collected, SqlError> {
     let limits = &session.limits;
     let wrong = |error: DataFusionError| SqlError::of(&error, limits);
@@ -402,8 +425,8 @@ async fn answer(session: Session, request: &SqlRequest) -> Result<Collected, Sql
             let limited = LogicalPlanBuilder::from(plan).limit(0, Some(request.rows_max + 1));
             plan = limited.and_then(LogicalPlanBuilder::build).map_err(wrong)?;
         }
-        let frame = context.execute_logical_plan(plan).await.map_err(wrong)?;
-        frame.execute_stream().await.map_err(wrong)
+        let physical = physical_plan(context.state(), &plan).await.map_err(wrong)?;
+        execute_stream(physical, context.task_ctx()).map_err(wrong)
     };
     let stream = tokio::time::timeout(watch.time_left(), stream).await.map_err(|_| timeout())??;
     let collected = collect(stream, request.rows_max, limits.answer_bytes_max, &watch).await.map_err(wrong)?;

@@ -62,9 +62,14 @@ impl SqlError {
 
 /// What to do where a call of `attr` can't be evaluated, as the message names columns that nobody wrote.
 fn hint(text: &str) -> &'static str {
+    if text.contains("RecursionLimitExceeded") {
+        return "; brackets, calls and subqueries may be nested about 40 deep";
+    }
     let of_attributes = text.contains("attributes");
     if of_attributes && text.contains("Ambiguous") {
         "; in a join, name the table before the function: s.attr('key')"
+    } else if text.contains("__datafusion_extracted") {
+        "; where a subquery looks for attributes of the row outside, work both out before: WITH s AS (SELECT *, attr('key') AS value FROM spans)"
     } else if of_attributes && text.contains("No field named") {
         "; attr('key') reads attributes and resource_attributes: select them in the subquery, or call it there"
     } else {
