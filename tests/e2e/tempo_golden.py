@@ -358,6 +358,9 @@ def _search_in_our_way(asked, tempo, ours):
 MENTIONED_AS = {"rootServiceName": "trace:rootService", "rootName": "trace:rootName", "traceDuration": "trace:duration"}
 
 
+NOTHING = ({"stringValue": "nil"}, {"stringValue": ""}, {"stringValue": "0s"}, {"stringValue": "0" * 16})
+
+
 def _ids(spanset):
     return tuple(span["spanID"] for span in spanset.get("spans", []))
 
@@ -366,33 +369,33 @@ def _span_in_our_way(query, tempo, ours, fields):
     """Attributes of a span: those that the query mentions, its service, and whether it failed."""
     if "name" not in tempo and "name" in ours:
         assert [{"stringValue": ours.pop("name")}] == fields["name"]
-    mine = {pair["key"]: pair["value"] for pair in ours.get("attributes", [])}
-    theirs = {}
+    mine = [(pair["key"], pair["value"]) for pair in ours.get("attributes", [])]
+    keys_of_mine = {key for key, _ in mine}
+    theirs = []
     for pair in tempo.get("attributes", []):
+        key, value = pair["key"], pair["value"]
         # A missing value is left out; in Tempo it is a text like any other.
-        empty = pair["value"] in (
-            {"stringValue": "nil"},
-            {"stringValue": ""},
-            {"stringValue": "0s"},
-            {"stringValue": "0" * 16},
-        )
-        if not (empty and pair["key"] not in mine and pair["key"].removeprefix("span:") not in fields):
-            theirs[pair["key"]] = pair["value"]
-    if theirs.get("service.name") == {"stringValue": ""}:
-        theirs["service.name"] = {"stringValue": "unknown_service"}
-    for key, value in list(mine.items()):
-        if key not in theirs:
-            assert (
-                key in ("service.name", "status") or MENTIONED_AS.get(key, key.split(":")[-1]) in query or key in query
-            ), key
+        if value in NOTHING and key not in keys_of_mine and key.removeprefix("span:") not in fields:
+            continue
+        if key == "service.name" and value == {"stringValue": ""}:
+            value = {"stringValue": "unknown_service"}
+        theirs.append((key, value))
+    keys_of_theirs = {key for key, _ in theirs}
+    shown = []
+    for key, value in mine:
+        if key not in keys_of_theirs:
+            mentioned = MENTIONED_AS.get(key, key.split(":")[-1]) in query or key in query
+            assert key in ("service.name", "status") or mentioned, key
             assert value == fields.get(key, [None])[0], (key, value)
-            del mine[key]
-        elif key.startswith(("event", "link")) or "several " + key in fields:
+            continue
+        if key.startswith(("event:", "link:")) or "several " + key in fields:
             # Fields of events and links: the first.
-            values = fields.get(key, [])
-            if theirs[key] in values and value == values[0]:
-                mine[key] = theirs[key]
-    ours["attributes"], tempo["attributes"] = mine, theirs
+            [other] = [other for known, other in theirs if known == key]
+            if other in fields.get(key, []) and value == fields[key][0]:
+                value = other
+        shown.append((key, value))
+    ours["attributes"] = sorted(shown, key=json.dumps)
+    tempo["attributes"] = sorted(theirs, key=json.dumps)
 
 
 @functools.cache
@@ -451,7 +454,7 @@ def _truth_of(spans):
         for pair in resource["attributes"] + scope.get("attributes", []):
             fields.setdefault(pair["key"], [_floats(pair["value"])])
         for pair in span.get("attributes", []):
-            if pair["key"] not in ("name", "duration"):
+            if pair["key"] not in ("name", "duration", "status", "service.name"):
                 fields[pair["key"]] = [_floats(pair["value"])]
         fields.setdefault("service.name", [{"stringValue": "unknown_service"}])
         for each in span.get("events", []) + span.get("links", []):

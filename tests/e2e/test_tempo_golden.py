@@ -46,21 +46,30 @@ OPEN = {
         "/api/search tags=root.name=load",
         "/api/search/tag/root.name/values",
     ],
-    "no values of calculated fields for completion": [
+    "no values of span:childCount for completion": [
         "/api/v2/search/tag/span:childCount/values",
-        "/api/v2/search/tag/trace:duration/values",
-        "/api/v2/search/tag/event:timeSinceStart/values",
-        "/api/v2/search/tag/nestedSetLeft/values",
-        "/api/v2/search/tag/nestedSetParent/values",
     ],
     "no values of attributes of the parent for completion": [
         "/api/v2/search/tag/parent.level/values",
     ],
     "an attribute that is called like an intrinsic field has no values in version 1": [
+        "/api/search/tag/status/values",
         "/api/search/tag/duration/values",
     ],
     "attributes of instrumentation scopes have no values in version 1": [
         "/api/search/tag/lib.lang/values",
+    ],
+    "of two fields that are called alike, such as span.host.cpus and resource.host.cpus, a span shows only one": [
+        '/api/search q={ name = "values" } | select(span.service.name, resource.service.name)',
+        '/api/search q={ name = "values" } | select(.service.name)',
+        "/api/search q={ span.host.cpus = 99 && resource.host.cpus = 4 }",
+        '/api/search q={ name = "values" } | select(span.host.cpus, resource.host.cpus)',
+        '/api/search q={ name = "values" } | select(span.status, status)',
+    ],
+    "an attribute service.name of a span is shown as the service of its resource": [
+        '/api/search q={ name = "values" } | select(span.service.name)',
+        '/api/search q={ span.service.name = "inner service" }',
+        '/api/search q={ .service.name = "inner service" }',
     ],
 }
 
