@@ -76,7 +76,7 @@ def name_of(asked):
     """What identifies a question. The parameters that most questions have are left out."""
     params = asked.get("params", {})
     usual = USUAL.get(asked["path"], {"start": "$-60", "end": "$180"})
-    if usual.items() <= params.items() and len(params) <= len(usual) + 1 and "/traces/" not in asked["path"]:
+    if usual.items() <= params.items() and len(params) <= len(usual) + 2 and "/traces/" not in asked["path"]:
         params = {key: value for key, value in params.items() if key not in usual}
     name = asked["path"] + "".join(f" {key}={value}" for key, value in sorted(params.items()))
     if "headers" in asked:
@@ -269,7 +269,17 @@ def _series(asked, body, base):
         if "value" in series or asked["path"].endswith("/query"):
             one["value"] = number(series.get("value", 0))
         found.append(one)
-    return {"series": sorted(found, key=lambda one: json.dumps(one, sort_keys=True))}
+    normal = {"series": sorted(found, key=lambda one: json.dumps(one, sort_keys=True))}
+    if asked["params"].get("exemplars", "").isdecimal():
+        # Which spans are examples is anybody's choice; what is said of them is compared. We name the span besides.
+        labels = {
+            label["key"]
+            for series in body.get("series") or []
+            for example in series.get("exemplars", [])
+            for label in example["labels"]
+        }
+        normal["labels of exemplars"] = sorted(labels - {"span:id"})
+    return normal
 
 
 # What differs in many answers, on purpose

@@ -71,6 +71,10 @@ OPEN = {
         '/api/search q={ span.service.name = "inner service" }',
         '/api/search q={ .service.name = "inner service" }',
     ],
+    "exemplars do not show the fields that the query mentions": [
+        '/api/metrics/query_range exemplars=100 q={ name = "load" } | rate()',
+        '/api/metrics/query_range exemplars=100 q={ name = "load" } | max_over_time(duration) by (span.load.group)',
+    ],
 }
 
 FAULT_OF = {name: fault for fault, names in OPEN.items() for name in names}
