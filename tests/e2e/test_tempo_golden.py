@@ -59,17 +59,9 @@ OPEN = {
     "attributes of instrumentation scopes have no values in version 1": [
         "/api/search/tag/lib.lang/values",
     ],
-    "of two fields that are called alike, such as span.host.cpus and resource.host.cpus, a span shows only one": [
-        '/api/search q={ name = "values" } | select(span.service.name, resource.service.name)',
+    "of two fields that are called alike, such as span.status and status, a span shows only one": [
         '/api/search q={ name = "values" } | select(.service.name)',
-        "/api/search q={ span.host.cpus = 99 && resource.host.cpus = 4 }",
-        '/api/search q={ name = "values" } | select(span.host.cpus, resource.host.cpus)',
         '/api/search q={ name = "values" } | select(span.status, status)',
-    ],
-    "an attribute service.name of a span is shown as the service of its resource": [
-        '/api/search q={ name = "values" } | select(span.service.name)',
-        '/api/search q={ span.service.name = "inner service" }',
-        '/api/search q={ .service.name = "inner service" }',
     ],
     "exemplars do not show the fields that the query mentions": [
         '/api/metrics/query_range exemplars=100 q={ name = "load" } | rate()',

@@ -184,6 +184,12 @@ impl Disk {
         Ok(DiskFile { file, path: path.to_owned(), disk: self.clone() })
     }
 
+    /// Makes what is in a file survive a power failure, whoever wrote it, and though it may be read-only by now.
+    #[track_caller]
+    pub fn sync_file(&self, path: &Path) -> Result<(), DiskError> {
+        self.step("synchronising", DiskStep::SyncFile(path), path, || open_to_read(path)?.sync_all())
+    }
+
     /// Opens a file to read it in pieces.
     pub fn open_to_read(&self, path: &Path) -> Result<File, DiskError> {
         self.step("reading", DiskStep::Read(path), path, || open_to_read(path))

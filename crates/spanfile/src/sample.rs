@@ -206,6 +206,7 @@ impl Sample {
     pub fn write(path: &Path) -> Self {
         let written = Written::new(path, &small_batches());
         let bytes = std::fs::read(path).expect("the file can be read");
+        assert!(bytes.len() <= usize::from(u16::MAX) + 1, "two bytes name every place");
         let file = OpenOptions::new().write(true).open(path).expect("the file can be written");
         Self { path: path.to_owned(), file, bytes, written }
     }

@@ -1,19 +1,18 @@
 //! Ids in conditions are numbers, in whatever form a statement writes them: short or long, in small or capital digits. The columns hold the
 //! long form in small digits, so that is what literals beside them become. A text that is no id stays, and is equal to none.
 
-use std::collections::HashMap;
-
-use arrow::datatypes::Field;
+use datafusion::catalog::default_table_source::source_as_provider;
+use datafusion::catalog::view::ViewTable;
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::common::{Column, Result, ScalarValue};
 use datafusion::logical_expr::expr::InList;
-use datafusion::logical_expr::{BinaryExpr, Case, Expr, ExprSchemable, LogicalPlan, Operator};
+use datafusion::logical_expr::utils::grouping_set_to_exprlist;
+use datafusion::logical_expr::{BinaryExpr, Case, Expr, LogicalPlan, Operator, TableScan};
 use tracehouse_model::{SpanId, TraceId};
 
-use crate::rewriting::with_expressions;
-
-/// Stands with a column, and with whatever is named after it, whose texts are ids.
-const KIND_OF_ID: &str = "tracehouse:id";
+use crate::plan::SpansTable;
+use crate::rewriting::with_expressions_over;
+use crate::tables;
 
 /// Whose ids a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,24 +22,65 @@ pub(crate) enum IdKind {
 }
 
 impl IdKind {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Trace => "trace",
-            Self::Span => "span",
+    /// Of what is no column none is known: a function of one may make anything of it.
+    fn of(expr: &Expr, inputs: &[LogicalPlan]) -> Option<Self> {
+        let Expr::Column(column) = expr else { return None };
+        let holder = inputs.iter().find(|input| input.schema().has_column(column))?;
+        Self::of_column(holder, holder.schema().maybe_index_of_column(column)?)
+    }
+
+    /// Follows a column of a plan, by its place, to the scan that it comes from.
+    fn of_column(plan: &LogicalPlan, at: usize) -> Option<Self> {
+        match plan {
+            LogicalPlan::TableScan(scan) => Self::of_scan(scan, plan.schema().field(at).name()),
+            LogicalPlan::SubqueryAlias(alias) => Self::of_column(&alias.input, at),
+            LogicalPlan::Projection(projection) => Self::of_made(projection.expr.get(at)?, &projection.input),
+            LogicalPlan::Aggregate(aggregate) => {
+                let groups = grouping_set_to_exprlist(&aggregate.group_expr).ok()?;
+                Self::of_made(groups.get(at)?, &aggregate.input)
+            }
+            // What the rows of all have in common.
+            LogicalPlan::Union(union) => {
+                let mut kinds = union.inputs.iter().map(|input| Self::of_column(input, at));
+                let first = kinds.next()??;
+                kinds.all(|kind| kind == Some(first)).then_some(first)
+            }
+            LogicalPlan::Filter(_)
+            | LogicalPlan::Sort(_)
+            | LogicalPlan::Limit(_)
+            | LogicalPlan::Distinct(_)
+            | LogicalPlan::Join(_)
+            | LogicalPlan::Window(_) => {
+                let (qualifier, field) = plan.schema().qualified_field(at);
+                let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
+                let inputs: Vec<LogicalPlan> = plan.inputs().into_iter().cloned().collect();
+                Self::of(&column, &inputs)
+            }
+            _ => None,
         }
     }
 
-    /// Remembers it with a column.
-    pub(crate) fn mark(self, field: Field) -> Field {
-        field.with_metadata(HashMap::from([(KIND_OF_ID.to_owned(), self.name().to_owned())]))
+    /// Of an expression, or of all that it is compared with.
+    fn of_any(expr: &Expr, others: &[Expr], inputs: &[LogicalPlan]) -> Option<Self> {
+        Self::of(expr, inputs).or_else(|| {
+            let mut kinds = others.iter().map(|other| Self::of(other, inputs));
+            let first = kinds.next()??;
+            kinds.all(|kind| kind == Some(first)).then_some(first)
+        })
     }
 
-    fn of(expr: &Expr, schema: &DFSchema) -> Option<Self> {
-        // What is no column has no id for a value: a function of one may make anything of it.
-        let (Expr::Column(_) | Expr::OuterReferenceColumn(..)) = expr else { return None };
-        let (_, field) = expr.to_field(schema).ok()?;
-        let kind = field.metadata().get(KIND_OF_ID)?;
-        [Self::Trace, Self::Span].into_iter().find(|known| known.name() == kind)
+    fn of_made(expr: &Expr, input: &LogicalPlan) -> Option<Self> {
+        match expr {
+            Expr::Alias(alias) => Self::of_made(&alias.expr, input),
+            expr => Self::of(expr, std::slice::from_ref(input)),
+        }
+    }
+
+    fn of_scan(scan: &TableScan, name: &str) -> Option<Self> {
+        let provider = source_as_provider(&scan.source).ok()?;
+        let provider = provider.as_ref() as &dyn std::any::Any;
+        let is_ours = provider.is::<SpansTable>() || provider.is::<ViewTable>();
+        tables::Column::id_kind(name).filter(|_| is_ours)
     }
 
     /// An id in the form of the columns.
@@ -68,47 +108,52 @@ fn compares(op: Operator) -> bool {
 
 /// The plan with literals in the form of the ids that they are compared with.
 pub(crate) fn with_ids(plan: LogicalPlan) -> Result<LogicalPlan> {
-    with_expressions(plan, |schema, expr| {
-        Ok(match expr {
-            Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) => {
-                match (IdKind::of(&left, schema), IdKind::of(&right, schema)) {
-                    (Some(kind), None) => {
-                        let right = Box::new(kind.rewritten(*right));
-                        Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right }))
+    with_expressions_over(
+        plan,
+        |inputs| inputs,
+        |inputs, _, expr| {
+            Ok(match expr {
+                Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) => {
+                    match (IdKind::of(&left, inputs), IdKind::of(&right, inputs)) {
+                        (Some(kind), None) => {
+                            let right = Box::new(kind.rewritten(*right));
+                            Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right }))
+                        }
+                        (None, Some(kind)) => {
+                            let left = Box::new(kind.rewritten(*left));
+                            Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right }))
+                        }
+                        _ => Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })),
                     }
-                    (None, Some(kind)) => {
-                        let left = Box::new(kind.rewritten(*left));
-                        Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right }))
+                }
+                Expr::InList(InList { expr, list, negated }) => match IdKind::of_any(&expr, &list, inputs) {
+                    Some(kind) => {
+                        let expr = Box::new(kind.rewritten(*expr));
+                        let list = list.into_iter().map(|item| kind.rewritten(item)).collect();
+                        Transformed::yes(Expr::InList(InList { expr, list, negated }))
                     }
-                    _ => Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })),
-                }
-            }
-            Expr::InList(InList { expr, list, negated }) => match IdKind::of(&expr, schema) {
-                Some(kind) => {
-                    let list = list.into_iter().map(|item| kind.rewritten(item)).collect();
-                    Transformed::yes(Expr::InList(InList { expr, list, negated }))
-                }
-                None => Transformed::no(Expr::InList(InList { expr, list, negated })),
-            },
-            Expr::Between(mut between) => match IdKind::of(&between.expr, schema) {
-                Some(kind) => {
-                    between.low = Box::new(kind.rewritten(*between.low));
-                    between.high = Box::new(kind.rewritten(*between.high));
-                    Transformed::yes(Expr::Between(between))
-                }
-                None => Transformed::no(Expr::Between(between)),
-            },
-            Expr::Case(Case { expr: Some(expr), when_then_expr, else_expr }) => match IdKind::of(&expr, schema) {
-                Some(kind) => {
-                    let when_then_expr = when_then_expr
-                        .into_iter()
-                        .map(|(when, then)| (Box::new(kind.rewritten(*when)), then))
-                        .collect();
-                    Transformed::yes(Expr::Case(Case { expr: Some(expr), when_then_expr, else_expr }))
-                }
-                None => Transformed::no(Expr::Case(Case { expr: Some(expr), when_then_expr, else_expr })),
-            },
-            other => Transformed::no(other),
-        })
-    })
+                    None => Transformed::no(Expr::InList(InList { expr, list, negated })),
+                },
+                Expr::Between(mut between) => match IdKind::of(&between.expr, inputs) {
+                    Some(kind) => {
+                        between.low = Box::new(kind.rewritten(*between.low));
+                        between.high = Box::new(kind.rewritten(*between.high));
+                        Transformed::yes(Expr::Between(between))
+                    }
+                    None => Transformed::no(Expr::Between(between)),
+                },
+                Expr::Case(Case { expr: Some(expr), when_then_expr, else_expr }) => match IdKind::of(&expr, inputs) {
+                    Some(kind) => {
+                        let when_then_expr = when_then_expr
+                            .into_iter()
+                            .map(|(when, then)| (Box::new(kind.rewritten(*when)), then))
+                            .collect();
+                        Transformed::yes(Expr::Case(Case { expr: Some(expr), when_then_expr, else_expr }))
+                    }
+                    None => Transformed::no(Expr::Case(Case { expr: Some(expr), when_then_expr, else_expr })),
+                },
+                other => Transformed::no(other),
+            })
+        },
+    )
 }

@@ -14,13 +14,23 @@ pub(crate) fn with_expressions(
     plan: LogicalPlan,
     rewrite: impl Fn(&DFSchema, Expr) -> Result<Transformed<Expr>>,
 ) -> Result<LogicalPlan> {
+    with_expressions_over(plan, |_| (), |(), schema, expr| rewrite(schema, expr))
+}
+
+/// The same, with what `look` finds in the inputs of a node.
+pub(crate) fn with_expressions_over<T>(
+    plan: LogicalPlan,
+    look: impl Fn(Vec<LogicalPlan>) -> T,
+    rewrite: impl Fn(&T, &DFSchema, Expr) -> Result<Transformed<Expr>>,
+) -> Result<LogicalPlan> {
     let node = |node: LogicalPlan| {
         let inputs = node.inputs();
         let schema = if inputs.is_empty() { node.schema().as_ref().clone() } else { merge_schema(&inputs) };
+        let found = look(inputs.into_iter().cloned().collect());
         let names = NamePreserver::new(&node);
         let keeping_its_name = |expr: Expr| {
             let name = names.save(&expr);
-            Ok(expr.transform_up(|expr| rewrite(&schema, expr))?.update_data(|expr| name.restore(expr)))
+            Ok(expr.transform_up(|expr| rewrite(&found, &schema, expr))?.update_data(|expr| name.restore(expr)))
         };
         let rewritten = node.map_expressions(|expr| match expr {
             // Names are those of what is in the sets, and `grouping` asks for one of them by what it is.

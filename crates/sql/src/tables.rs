@@ -165,12 +165,15 @@ impl Column {
             self,
             TraceId | SpanId | StartTime | DurationNanos | Weight | EventTime | LinkedTraceId | LinkedSpanId
         );
-        let field = Field::new(self.name(), self.data_type(), !required);
-        match self {
-            TraceId | LinkedTraceId => IdKind::Trace.mark(field),
-            SpanId | ParentSpanId | LinkedSpanId => IdKind::Span.mark(field),
-            _ => field,
-        }
+        Field::new(self.name(), self.data_type(), !required)
+    }
+
+    /// Whose ids it holds, by its name.
+    pub(crate) fn id_kind(name: &str) -> Option<IdKind> {
+        use Column::*;
+        let is_named = |column: &Column| column.schema_name() == Some(name);
+        let of = |kind, columns: &[Column]| columns.iter().any(is_named).then_some(kind);
+        of(IdKind::Trace, &[TraceId, LinkedTraceId]).or(of(IdKind::Span, &[SpanId, ParentSpanId, LinkedSpanId]))
     }
 }
 

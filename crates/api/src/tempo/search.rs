@@ -183,19 +183,25 @@ fn span_set(spanset: MatchedSpanset) -> SpanSet {
 
 fn found_span(span: MatchedSpan) -> Span {
     let mut attributes: Vec<KeyValue> = Vec::new();
-    let mut attribute = |key: &str, value| {
+    for (field, value) in span.fields {
+        // Attributes of several scopes may have one key and other values. A span's own field gives way to an attribute of its name.
+        let attribute = key_value(tag_name(&field), value_of(&field, value));
+        let is_own = attribute.key == field;
+        if !attributes.iter().any(|known| known.key == attribute.key && (is_own || known.value == attribute.value)) {
+            attributes.push(attribute);
+        }
+    }
+    // What every span says of itself, unless something else was asked for under that name.
+    let mut also = |key: &str, value: String| {
         if !attributes.iter().any(|known| known.key == key) {
-            attributes.push(key_value(key.to_owned(), value));
+            attributes.insert(0, key_value(key.to_owned(), AnyValue::String(value)));
         }
     };
-    if !span.service_name.is_empty() {
-        attribute("service.name", AnyValue::String(span.service_name));
-    }
     if span.status_code != status::UNSET {
-        attribute("status", AnyValue::String(status::name(span.status_code).to_owned()));
+        also("status", status::name(span.status_code).to_owned());
     }
-    for (field, value) in span.fields {
-        attribute(&tag_name(&field), value_of(&field, value));
+    if !span.service_name.is_empty() {
+        also("service.name", span.service_name);
     }
     Span {
         span_id: span.span_id.to_string(),

@@ -2,6 +2,7 @@
 //! minimum or maximum is beyond, and lets what is no number win or not as it comes. Here, as for whole columns, the order is total:
 //! `NaN` is above infinity.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array};
@@ -36,13 +37,13 @@ struct ByPlace {
 }
 
 impl Conversion for ByPlace {
-    fn values(&self, values: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+    fn values<'v>(&self, values: &'v [ArrayRef]) -> Result<Cow<'v, [ArrayRef]>> {
         let place = |values: &ArrayRef| -> Result<ArrayRef> {
             let doubles = cast(values, &DataType::Float64)?;
             let places: Int64Array = doubles.as_primitive::<Float64Type>().unary(place_of);
             Ok(Arc::new(places))
         };
-        values.iter().map(place).collect()
+        Ok(values.iter().map(place).collect::<Result<Vec<_>>>()?.into())
     }
 
     fn result(&self, places: ArrayRef) -> Result<ArrayRef> {
@@ -51,7 +52,7 @@ impl Conversion for ByPlace {
     }
 
     /// The state of one is the extreme so far.
-    fn state_in(&self, state: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+    fn state_in<'v>(&self, state: &'v [ArrayRef]) -> Result<Cow<'v, [ArrayRef]>> {
         self.values(state)
     }
 

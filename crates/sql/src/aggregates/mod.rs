@@ -5,6 +5,7 @@ mod extremes;
 mod frames;
 mod sums;
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -183,8 +184,8 @@ impl<D: Difference> AggregateUDFImpl for Aggregate<D> {
 
 /// What values are made on the way into another's hands, and what comes of them on the way out. Each way nothing, unless it is said.
 trait Conversion: Debug + Send + Sync + 'static {
-    fn values(&self, values: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
-        Ok(values.to_vec())
+    fn values<'v>(&self, values: &'v [ArrayRef]) -> Result<Cow<'v, [ArrayRef]>> {
+        Ok(values.into())
     }
 
     fn result(&self, result: ArrayRef) -> Result<ArrayRef> {
@@ -192,8 +193,8 @@ trait Conversion: Debug + Send + Sync + 'static {
     }
 
     /// What was gathered so far, as threads pass it on.
-    fn state_in(&self, state: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
-        Ok(state.to_vec())
+    fn state_in<'v>(&self, state: &'v [ArrayRef]) -> Result<Cow<'v, [ArrayRef]>> {
+        Ok(state.into())
     }
 
     fn state_out(&self, state: Vec<ArrayRef>) -> Result<Vec<ArrayRef>> {

@@ -1,6 +1,7 @@
 //! `sum` of integers and of decimals of the largest precision. DataFusion adds them up in as many bits as they have, and goes on with
 //! what is left of a sum that doesn't fit. Here they are added up in twice as many bits, and a sum that doesn't fit is refused.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
@@ -25,7 +26,7 @@ struct Widths {
 }
 
 impl Widths {
-    fn of(field: &FieldRef) -> Result<Option<Self>> {
+    fn of(field: &FieldRef, arguments: &[FieldRef]) -> Result<Option<Self>> {
         let narrow = field.data_type().clone();
         let wide = match narrow {
             DataType::Int64 | DataType::UInt64 => DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0),
@@ -33,7 +34,7 @@ impl Widths {
                 DataType::Decimal256(DECIMAL256_MAX_PRECISION, scale)
             }
             // There are no more bits, and no room for more digits.
-            DataType::Decimal256(DECIMAL256_MAX_PRECISION, _) => {
+            DataType::Decimal256(..) if arguments.iter().any(is_widest) => {
                 return plan_err!(
                     "a sum of decimals of more than 66 digits may not fit; ask for sum(CAST(… AS DOUBLE))"
                 );
@@ -48,9 +49,16 @@ impl Widths {
     }
 }
 
+/// Decimals of so many digits that a sum of them has no room for ten more.
+fn is_widest(field: &FieldRef) -> bool {
+    const SUM_DIGITS: u8 = 10;
+    matches!(field.data_type(), DataType::Decimal256(digits, _) if *digits > DECIMAL256_MAX_PRECISION - SUM_DIGITS)
+}
+
 impl Conversion for Widths {
-    fn values(&self, values: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
-        values.iter().map(|values| Ok(cast(values, &self.wide)?)).collect()
+    fn values<'v>(&self, values: &'v [ArrayRef]) -> Result<Cow<'v, [ArrayRef]>> {
+        let wide = values.iter().map(|values| Ok(cast(values, &self.wide)?));
+        Ok(wide.collect::<Result<Vec<_>>>()?.into())
     }
 
     fn result(&self, sums: ArrayRef) -> Result<ArrayRef> {
@@ -65,14 +73,14 @@ impl Conversion for Widths {
 
 impl Difference for Sum {
     fn accumulator(&self, original: &dyn AggregateUDFImpl, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        let Some(widths) = Widths::of(&args.return_field)? else { return original.accumulator(args) };
+        let Some(widths) = Widths::of(&args.return_field, args.expr_fields)? else { return original.accumulator(args) };
         let return_field = widths.field(&args.return_field);
         let gathered = original.accumulator(AccumulatorArgs { return_field, ..args })?;
         Ok(Box::new(Converted { gathered, conversion: widths }))
     }
 
     fn state_fields(&self, original: &dyn AggregateUDFImpl, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        let return_field = match Widths::of(&args.return_field)? {
+        let return_field = match Widths::of(&args.return_field, args.input_fields)? {
             Some(widths) => widths.field(&args.return_field),
             None => args.return_field.clone(),
         };
@@ -80,7 +88,9 @@ impl Difference for Sum {
     }
 
     fn groups(&self, original: &dyn AggregateUDFImpl, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
-        let Some(widths) = Widths::of(&args.return_field)? else { return original.create_groups_accumulator(args) };
+        let Some(widths) = Widths::of(&args.return_field, args.expr_fields)? else {
+            return original.create_groups_accumulator(args);
+        };
         let return_field = widths.field(&args.return_field);
         let gathered = original.create_groups_accumulator(AccumulatorArgs { return_field, ..args })?;
         Ok(Box::new(Converted { gathered, conversion: widths }))
@@ -91,7 +101,7 @@ impl Difference for Sum {
             return Ok(Box::new(Frame::new(Figure::Sum)));
         }
         // Of distinct values no frame may be asked for.
-        let Some(widths) = Widths::of(&args.return_field)?.filter(|_| !args.is_distinct) else {
+        let Some(widths) = Widths::of(&args.return_field, args.expr_fields)?.filter(|_| !args.is_distinct) else {
             return original.create_sliding_accumulator(args);
         };
         let return_field = widths.field(&args.return_field);

@@ -31,9 +31,9 @@ fn wrapped(function: &Arc<ScalarUDF>, ours: &[String], schema: &DFSchema, expr: 
         Expr::BinaryExpr(binary) => binary.op.is_numerical_operators(),
         Expr::ScalarFunction(call) => call.func.name() != NAME && !ours.iter().any(|name| name == call.func.name()),
         Expr::Negative(_) => true,
-        // No number has a sign to lose that it got here; a text may.
+        // Whole numbers have no sign to lose; a text may, and what is too small for a narrower type becomes a zero with one.
         Expr::Cast(Cast { expr, .. }) | Expr::TryCast(TryCast { expr, .. }) => {
-            expr.get_type(schema).is_ok_and(|data_type| !data_type.is_numeric())
+            expr.get_type(schema).is_ok_and(|data_type| !data_type.is_integer() && !data_type.is_decimal())
         }
         _ => false,
     };

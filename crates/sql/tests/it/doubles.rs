@@ -49,7 +49,7 @@ async fn there_is_one_nan_and_one_zero() {
         [("a", &[1.5, f64::NAN]), ("b", &[-f64::NAN, -INFINITY, INFINITY]), ("c", &[0.0, -0.0, 1.0])];
     let of = |what: &str, group: &str| format!("SELECT {what} FROM spans WHERE attr('group') = '{group}'");
     let value = "attr_float('value')";
-    let cases: [(String, &[&str]); 20] = [
+    let cases: [(String, &[&str]); 21] = [
         (of(&format!("max(-{value}), min(-{value})"), "a"), &["NaN | -1.5"]),
         (of(&format!("max({value} - {value}), min({value} - {value})"), "a"), &["NaN | 0.0"]),
         (of(&format!("count(*) FILTER (WHERE -{value} = {value})"), "b"), &["1"]),
@@ -75,6 +75,11 @@ async fn there_is_one_nan_and_one_zero() {
         (of(&format!("regr_slope({value}, {value} + 1) > 0, regr_avgx({value}, {value}) > 0"), "b"), &["true | true"]),
         (of(&format!("percentile_cont(0) WITHIN GROUP (ORDER BY {value})"), "b"), &["-inf"]),
         (of(&format!("percentile_cont(1) WITHIN GROUP (ORDER BY {value})"), "b"), &["NaN"]),
+        (
+            "SELECT rank() OVER (ORDER BY CAST(v AS REAL)) FROM (VALUES (CAST('-1e-300' AS DOUBLE)), (0.0)) t(v)"
+                .into(),
+            &["1", "1"],
+        ),
         (
             "SELECT a.v FROM (VALUES (1), (2)) a(v) WHERE EXISTS \
              (SELECT 1 FROM (VALUES (1.0)) b(w) WHERE b.w = CAST(a.v AS DOUBLE))"

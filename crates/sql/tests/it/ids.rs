@@ -40,7 +40,7 @@ fn spans() -> SpanBatch {
 async fn ids_are_numbers_in_whatever_form_they_are_written() {
     let names = |condition: &str| format!("SELECT name FROM spans WHERE {condition} ORDER BY name");
     let both = &["child", "root"][..];
-    let cases: [(String, &[&str]); 24] = [
+    let cases: [(String, &[&str]); 31] = [
         (names("trace_id = '0000000000000000abcdef0102030405'"), both),
         (names("trace_id = 'abcdef0102030405'"), both),
         (names("trace_id = 'ABCDEF0102030405'"), both),
@@ -63,6 +63,37 @@ async fn ids_are_numbers_in_whatever_form_they_are_written() {
         (names("upper(span_id) = '0000000000ABCDEF'"), &["other", "root"]),
         ("SELECT count(*) FROM traces WHERE trace_id = 'ABCDEF0102030405'".into(), &["1"]),
         ("SELECT count(*) FROM links WHERE linked_trace_id = 'ABCDEF0102030405' AND linked_span_id != 'CDCDCDCDCDCDCDCE'".into(), &["1"]),
+        (names("'ABCDEF' IN (span_id, parent_span_id)"), &["child", "other", "root"]),
+        // Beside other texts ids are texts.
+        (
+            "SELECT x FROM (SELECT span_id AS x FROM spans UNION ALL SELECT 'beef') WHERE x = 'beef'".into(),
+            &["beef"],
+        ),
+        (
+            "SELECT count(*) FROM (SELECT span_id AS x FROM spans UNION ALL SELECT name FROM (VALUES ('cafe'), ('12')) v(name)) \
+             WHERE x IN ('cafe', '12')"
+                .into(),
+            &["2"],
+        ),
+        ("SELECT name FROM spans WHERE CAST(span_id AS TEXT) = 'ABCDEF'".into(), &[]),
+        (
+            "WITH RECURSIVE r AS (SELECT trace_id, span_id, span_id AS path, 0 AS depth FROM spans WHERE parent_span_id IS NULL \
+             UNION ALL SELECT s.trace_id, s.span_id, concat(r.path, '/', s.span_id), r.depth + 1 FROM spans s \
+             JOIN r ON s.parent_span_id = r.span_id AND s.trace_id = r.trace_id WHERE r.depth < 4) \
+             SELECT depth FROM r ORDER BY depth"
+                .into(),
+            &["0", "0", "1"],
+        ),
+        (
+            "WITH RECURSIVE r AS (SELECT '0000000000abcdef' AS id UNION ALL \
+             SELECT s.span_id FROM spans s JOIN r ON s.parent_span_id = r.id) SELECT id FROM r ORDER BY id"
+                .into(),
+            &["0000000000abcdef", "cdcdcdcdcdcdcdcd"],
+        ),
+        (
+            "SELECT id FROM (SELECT span_id AS id, row_number() OVER (ORDER BY name) AS n FROM spans) WHERE id = 'ABCDEF'".into(),
+            &["0000000000abcdef", "0000000000abcdef"],
+        ),
         // Under other names.
         ("SELECT name FROM (SELECT trace_id AS id, name FROM spans) WHERE id = 'ABCDEF0102030405' ORDER BY name".into(), both),
         (

@@ -62,6 +62,7 @@ const CASES: &[(&str, Result<&[&str], &str>)] = &[
          AS DECIMAL(76,0)) + CAST('1' AS DECIMAL(76,0))",
         Err("is too large to store in a Decimal256 of precision 76"),
     ),
+    ("SELECT sum(x) FROM (VALUES (CAST('9' AS DECIMAL(66,0)))) t(x)", Ok(&["9"])),
     ("SELECT sum(x) FROM (VALUES (CAST('9' AS DECIMAL(70,0)))) t(x)", Err("more than 66 digits")),
     ("SELECT g, sum(x) FROM (VALUES (1, CAST('9' AS DECIMAL(76,0)))) t(g, x) GROUP BY g", Err("more than 66 digits")),
     ("SELECT sum(x) FROM (VALUES (CAST('9' AS DECIMAL(60,0))), (CAST('1' AS DECIMAL(60,0)))) t(x)", Ok(&["10"])),

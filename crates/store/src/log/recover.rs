@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use tracehouse_disk::{Disk, DiskError, DiskFile, open_regular};
+use tracehouse_disk::{Disk, DiskError, open_regular};
 use tracehouse_model::{SpanBatch, TenantId};
 
 use super::continuity::{Continuity, EndLost, LogMark, LostRecords};
@@ -141,10 +141,11 @@ pub(crate) fn recover(
         recovery.segment(segment, next.unwrap_or(u64::MAX), is_last)?;
     }
     recovery.end(mark);
-    for (path, _) in &recovery.recovered.segments {
-        // Who wrote it may have been killed before it was synchronised, or its end was cut off. From now on it is seen, and later
-        // records are numbered after it. The names of all segments survive with the next one's.
-        disk.open_to_write(path)?.sync_data()?;
+    let needed = recovery.recovered.segments.iter().map(|(path, _)| path);
+    for path in needed.chain(&recovery.recovered.needless) {
+        // Who wrote it, or cut off its end, may have been killed before it was synchronised. From now on it is seen, and later records
+        // are numbered after it, or as what was cut off. The names of all segments survive with the next one's.
+        disk.sync_file(path)?;
     }
     // Where there is no folder there are no copies.
     recovery.recovered.copies_aside = fs::read_dir(folder.join(DAMAGED_FOLDER)).map_or(0, Iterator::count);
@@ -326,10 +327,7 @@ impl<Replay: FnMut(DurableBatch, &Recovered)> Recovery<'_, Replay> {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             self.keep_aside(Path::new(&format!("{name}.from-{from}")), segment, tail.range.clone())?;
         }
-        let mut file = self.disk.open_to_write(path)?;
-        file.cut_off(from)?;
-        // Before a new segment begins with the number of what stood here.
-        file.sync_data()
+        self.disk.open_to_write(path)?.cut_off(from)
     }
 
     /// Writes a copy that stays until a person has looked at it, or newer ones need the room. Of a part that takes more than
@@ -342,14 +340,12 @@ impl<Replay: FnMut(DurableBatch, &Recovered)> Recovery<'_, Replay> {
         let end = part.end.min(part.start + DAMAGED_BYTES_MAX);
         let failed = |source| DiskError { action: "reading", path: path.to_owned(), source };
         let (copy, is_there) = name_of_copy(&folder, path, segment, &(part.start..end)).map_err(failed)?;
-        let file = if is_there {
-            // Who wrote it may have been interrupted before it was synchronised.
-            self.disk.open_to_write(&copy)?
-        } else {
+        if !is_there {
             self.make_room_aside(&folder, end - part.start)?;
-            self.copy_aside(&copy, segment, part.start..end)?
-        };
-        file.sync().inspect_err(|_| {
+            self.copy_aside(&copy, segment, part.start..end)?;
+        }
+        // Also of one that is there: who wrote it may have been interrupted before.
+        self.disk.sync_file(&copy).inspect_err(|_| {
             // A second synchronisation may succeed for what the first one lost; a second copy is written again.
             let _ = self.disk.remove_file(&copy);
         })?;
@@ -358,7 +354,7 @@ impl<Replay: FnMut(DurableBatch, &Recovered)> Recovery<'_, Replay> {
         Ok(())
     }
 
-    fn copy_aside(&self, copy: &Path, segment: &mut Pieces, part: Range<u64>) -> Result<DiskFile, DiskError> {
+    fn copy_aside(&self, copy: &Path, segment: &mut Pieces, part: Range<u64>) -> Result<(), DiskError> {
         let failed = |source| DiskError { action: "reading", path: copy.to_owned(), source };
         let mut file = self.disk.create_file(copy)?;
         let mut place = part.start;
@@ -375,7 +371,7 @@ impl<Replay: FnMut(DurableBatch, &Recovered)> Recovery<'_, Replay> {
             file.append(bytes)?;
             place += bytes.len() as u64;
         }
-        Ok(file)
+        Ok(())
     }
 
     fn make_room_aside(&self, folder: &Path, needed: u64) -> Result<(), DiskError> {

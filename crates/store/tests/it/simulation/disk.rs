@@ -261,7 +261,8 @@ impl State {
         self.dropped.entry(path.to_owned()).or_default().push(*durable..bytes);
         // The system takes them for written.
         *durable = bytes;
-        self.has_dropped = true;
+        // Of other files the work that writes them is done again.
+        self.has_dropped |= path.extension().is_some_and(|extension| extension == "wal");
     }
 
     /// What may be taken back after this step.

@@ -40,8 +40,10 @@ pub(crate) struct Expected {
     gone: [BTreeSet<Key>; TENANTS],
     /// In files that were removed: may be gone, whatever their age is.
     removed: [BTreeSet<Key>; TENANTS],
-    /// A file was removed of which nothing could be read.
-    is_unsure: bool,
+    /// Files that were removed, as far as was seen.
+    files_removed: BTreeSet<String>,
+    /// Of tenants: a file was removed of which nothing could be read.
+    is_unsure: [bool; TENANTS],
     /// What was read of files, by their ids: they do not change while the power is on.
     files: BTreeMap<String, Vec<Span>>,
     pub(crate) found: u64,
@@ -70,7 +72,13 @@ impl Expected {
     }
 
     pub(crate) fn acknowledged(&mut self, batch: usize, at: Duration) {
-        self.batches[batch].acknowledged_at = Some(at);
+        let batch = &mut self.batches[batch];
+        batch.acknowledged_at = Some(at);
+        // Sent again, it is there again.
+        let removed = &mut self.removed[batch.tenant];
+        for span in &batch.spans {
+            removed.remove(&key_of(span));
+        }
     }
 
     /// From now on a failure of the power must not take what was acknowledged up to a moment.
@@ -89,6 +97,7 @@ impl Expected {
 
     /// The power failed: what was not durable may be lost.
     pub(crate) fn power_failed(&mut self) {
+        // Those that count are read again.
         self.files.clear();
         for batch in self.batches.iter_mut().filter(|batch| !batch.is_durable) {
             batch.acknowledged_at = None;
@@ -97,9 +106,12 @@ impl Expected {
 
     /// A file has expired.
     pub(crate) fn removed(&mut self, tenant: usize, file_id: &str) {
+        if !self.files_removed.insert(file_id.to_owned()) {
+            return;
+        }
         match self.files.get(file_id) {
             Some(spans) => self.removed[tenant].extend(spans.iter().map(key_of)),
-            None => self.is_unsure = true,
+            None => self.is_unsure[tenant] = true,
         }
     }
 
@@ -132,7 +144,7 @@ impl Expected {
         }
         let removed = &self.removed[tenant];
         let may_go = |span: &Span| {
-            let for_room = may_expire.for_room && (self.is_unsure || removed.contains(&key_of(span)));
+            let for_room = may_expire.for_room && (self.is_unsure[tenant] || removed.contains(&key_of(span)));
             for_room || span.start_unix_nanos < may_expire.before
         };
         for (number, batch) in self.batches.iter().enumerate().filter(|(_, batch)| batch.tenant == tenant) {
