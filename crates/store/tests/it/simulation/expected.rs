@@ -29,6 +29,8 @@ pub(crate) struct Sent {
     is_durable: bool,
     /// The disk may have dropped it, and the log has said that it failed.
     is_doubtful: bool,
+    /// Had been removed with their files, and must be there again.
+    returned: Vec<Key>,
 }
 
 #[derive(Default)]
@@ -67,7 +69,14 @@ impl Expected {
             // Sent again, it may be there again.
             self.gone[tenant].remove(&key_of(span));
         }
-        self.batches.push(Sent { tenant, spans, acknowledged_at: None, is_durable: false, is_doubtful: false });
+        self.batches.push(Sent {
+            tenant,
+            spans,
+            acknowledged_at: None,
+            is_durable: false,
+            is_doubtful: false,
+            returned: Vec::new(),
+        });
         number
     }
 
@@ -76,9 +85,7 @@ impl Expected {
         batch.acknowledged_at = Some(at);
         // Sent again, it is there again.
         let removed = &mut self.removed[batch.tenant];
-        for span in &batch.spans {
-            removed.remove(&key_of(span));
-        }
+        batch.returned.extend(batch.spans.iter().map(key_of).filter(|key| removed.remove(key)));
     }
 
     /// From now on a failure of the power must not take what was acknowledged up to a moment.
@@ -101,6 +108,7 @@ impl Expected {
         self.files.clear();
         for batch in self.batches.iter_mut().filter(|batch| !batch.is_durable) {
             batch.acknowledged_at = None;
+            self.removed[batch.tenant].extend(batch.returned.drain(..));
         }
     }
 
