@@ -174,7 +174,8 @@ impl Values {
         let shown = match &value {
             AnyValue::String(text) => return self.add_text(value.type_name(), text),
             AnyValue::Int(value) => value.to_string(),
-            AnyValue::Double(value) => double_text(*value),
+            // There is one zero: of either sign, and 0, it makes 0.
+            AnyValue::Double(value) => double_text(*value + 0.0),
             AnyValue::Bool(value) => value.to_string(),
             AnyValue::Array(_) => {
                 let AnyValue::Array(items) = value else { return };

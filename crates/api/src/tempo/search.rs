@@ -183,10 +183,11 @@ fn span_set(spanset: MatchedSpanset) -> SpanSet {
 
 fn found_span(span: MatchedSpan) -> Span {
     let mut attributes: Vec<KeyValue> = Vec::new();
+    let names_tenant = span.fields.first().is_some_and(|(field, _)| field == TENANT_KEY);
     for (field, value) in span.fields {
         // Attributes of several scopes may have one key and other values. A span's own field gives way to an attribute of its name.
         let attribute = key_value(tag_name(&field), value_of(&field, value));
-        let is_own = attribute.key == field;
+        let is_own = attribute.key == field || (names_tenant && attribute.key == TENANT_KEY);
         if !attributes.iter().any(|known| known.key == attribute.key && (is_own || known.value == attribute.value)) {
             attributes.push(attribute);
         }

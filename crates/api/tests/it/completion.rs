@@ -28,7 +28,8 @@ fn offered_for(value: &AnyValue) -> Vec<(String, String)> {
         AnyValue::String(text) => vec![("string".to_owned(), text.clone())],
         AnyValue::Int(value) => vec![("int".to_owned(), value.to_string())],
         AnyValue::Bool(value) => vec![("bool".to_owned(), value.to_string())],
-        AnyValue::Double(value) if value.is_finite() => vec![float(*value)],
+        // There is one zero.
+        AnyValue::Double(value) if value.is_finite() => vec![float(*value + 0.0)],
         AnyValue::Array(items) => items.iter().flat_map(offered_for).collect(),
         _ => Vec::new(),
     }
