@@ -55,6 +55,17 @@ impl Caller {
         Ok(Self::anonymous(named.unwrap_or_else(|| default.clone().into())))
     }
 
+    /// The same of who sends spans, which are one tenant's.
+    pub fn of_sender<'v, V: IntoIterator<Item = &'v [u8]>>(
+        values: impl Fn(&'static str) -> V,
+        default: &TenantId,
+    ) -> Result<Self, TenantError> {
+        if Tenants::are_several(values(TENANT_HEADER))? {
+            return Err(TenantError::Several);
+        }
+        Self::of_request(values, default)
+    }
+
     /// Who did not say who it is.
     pub fn anonymous(tenants: impl Into<Tenants>) -> Self {
         Self { tenants: tenants.into(), subject: None, roles: Roles::ALL }

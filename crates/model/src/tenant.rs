@@ -97,6 +97,11 @@ impl Tenants {
         Ok(Some(Self(tenants.into())))
     }
 
+    /// Whether those values name tenants as `a|b`, be it one of them twice.
+    pub(crate) fn are_several<'v>(values: impl IntoIterator<Item = &'v [u8]>) -> Result<bool, TenantError> {
+        Ok(only_value(values)?.is_some_and(|names| names.contains(Self::SEPARATOR)))
+    }
+
     /// The tenant, if it is one alone.
     pub fn only(&self) -> Option<&TenantId> {
         match &*self.0 {

@@ -148,7 +148,7 @@ impl From<Refusal> for Refused {
 pub(crate) fn caller(headers: &HeaderMap, shared: &Shared) -> Result<(Caller, TenantId), Refused> {
     let values = |name| headers.get_all(name).iter().map(|value| value.as_bytes());
     let refused = |error: TenantError| Refused::Tenant(error.to_string());
-    let caller = Caller::of_request(values, &TenantId::default()).map_err(refused)?;
+    let caller = Caller::of_sender(values, &TenantId::default()).map_err(refused)?;
     let tenant = caller.tenant().map_err(refused)?.clone();
     shared.sink.check(&caller)?;
     Ok((caller, tenant))
