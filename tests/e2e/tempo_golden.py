@@ -398,11 +398,6 @@ def _span_in_our_way(query, tempo, ours, fields):
             assert key in ("service.name", "status") or mentioned, key
             assert value == fields.get(key, [None])[0], (key, value)
             continue
-        if key.startswith(("event:", "link:")) or "several " + key in fields:
-            # Fields of events and links: the first.
-            [other] = [other for known, other in theirs if known == key]
-            if other in fields.get(key, []) and value == fields[key][0]:
-                value = other
         shown.append((key, value))
     ours["attributes"] = sorted(shown, key=json.dumps)
     tempo["attributes"] = sorted(theirs, key=json.dumps)
@@ -470,7 +465,6 @@ def _truth_of(spans):
         for each in span.get("events", []) + span.get("links", []):
             for pair in each.get("attributes", []):
                 fields.setdefault(pair["key"], []).append(_floats(pair["value"]))
-                fields["several " + pair["key"]] = []
         of_spans[span["spanId"]] = fields
     return {
         "root": {"rootServiceName": _service(root[0]) or "unknown_service", "rootTraceName": root[2]["name"]},

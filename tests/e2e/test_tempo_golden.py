@@ -18,56 +18,7 @@ DIFFERENCES = {each["question"]: each for each in json.loads((DATA / "difference
 DOCS = Path(__file__).parents[2] / "docs"
 
 # Faults of Tracehouse and the questions that show them. Whoever mends one removes it here.
-OPEN = {
-    "a list is shown as arrayValue, which Grafana leaves out; Tempo shows the value that matched": [
-        '/api/search q={ resource.res.list = "x" && kind = client }',
-        '/api/search q={ span.t.strs = "a" }',
-        '/api/search q={ span.t.strs = "b" }',
-        '/api/search q={ span.t.strs =~ "b.*" }',
-        "/api/search q={ span.t.ints = 2 }",
-        "/api/search q={ span.t.ints > 2 }",
-        "/api/search q={ span.t.doubles = 0.5 }",
-        "/api/search q={ span.t.doubles < 1.0 }",
-        "/api/search q={ span.t.bools = true }",
-        "/api/search q={ span.t.bools = false }",
-        '/api/search q={ span.mixed = "1" }',
-        '/api/search q={ span.mixed = 2 || span.mixed = "2" }',
-        '/api/search q={ instrumentation.lib.all = "p" }',
-    ],
-    "sums, minima and maxima of integers are shown as doubleValue; in Tempo they are intValue": [
-        "/api/search q={ span.load.n >= 0 } | sum(span.load.n) > 10",
-        "/api/search q={ } | max(span.load.n) = 7",
-        '/api/search q={ name =~ "load.*" } | min(.load.n) = 0',
-    ],
-    "the field of by(duration > 100ms) is called by(span:duration > 100ms)": [
-        '/api/search q={ rootName = "settle" } | by(duration > 100ms)',
-    ],
-    "the older names root.name and root.service.name are not known": [
-        "/api/search tags=root.name=load",
-        "/api/search/tag/root.name/values",
-    ],
-    "no values of span:childCount for completion": [
-        "/api/v2/search/tag/span:childCount/values",
-    ],
-    "no values of attributes of the parent for completion": [
-        "/api/v2/search/tag/parent.level/values",
-    ],
-    "an attribute that is called like an intrinsic field has no values in version 1": [
-        "/api/search/tag/status/values",
-        "/api/search/tag/duration/values",
-    ],
-    "attributes of instrumentation scopes have no values in version 1": [
-        "/api/search/tag/lib.lang/values",
-    ],
-    "of two fields that are called alike, such as span.status and status, a span shows only one": [
-        '/api/search q={ name = "values" } | select(.service.name)',
-        '/api/search q={ name = "values" } | select(span.status, status)',
-    ],
-    "exemplars do not show the fields that the query mentions": [
-        '/api/metrics/query_range exemplars=100 q={ name = "load" } | rate()',
-        '/api/metrics/query_range exemplars=100 q={ name = "load" } | max_over_time(duration) by (span.load.group)',
-    ],
-}
+OPEN = {}
 
 FAULT_OF = {name: fault for fault, names in OPEN.items() for name in names}
 

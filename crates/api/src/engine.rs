@@ -11,7 +11,7 @@ use tracehouse_query::{
 };
 use tracehouse_sql::{SqlAnswer, SqlEngine, SqlError, SqlRequest};
 use tracehouse_store::{CompactReport, FlushReport, Store};
-use tracehouse_traceql::Intrinsic;
+use tracehouse_traceql::FieldExpr;
 
 use crate::problem::chain;
 
@@ -64,11 +64,11 @@ pub trait Answers: Send + Sync + 'static {
         limit: usize,
         among: &Among,
     ) -> Result<Listing<AttributeValueSeen>, QueryError>;
-    /// Values of a field that every span has by itself.
-    async fn intrinsic_values(
+    /// Values of a field that every span has by itself, or of an attribute wherever it stands.
+    async fn field_values(
         &self,
         caller: &Caller,
-        intrinsic: Intrinsic,
+        field: &FieldExpr,
         limit: usize,
         among: &Among,
     ) -> Result<Listing<AttributeValueSeen>, QueryError>;
@@ -191,14 +191,14 @@ impl Answers for Engines {
         self.engine.of(caller.tenants()).attribute_values(scope, key, limit, among).await
     }
 
-    async fn intrinsic_values(
+    async fn field_values(
         &self,
         caller: &Caller,
-        intrinsic: Intrinsic,
+        field: &FieldExpr,
         limit: usize,
         among: &Among,
     ) -> Result<Listing<AttributeValueSeen>, QueryError> {
-        self.engine.of(caller.tenants()).intrinsic_values(intrinsic, limit, among).await
+        self.engine.of(caller.tenants()).field_values(field, limit, among).await
     }
 
     async fn sql(&self, caller: &Caller, request: SqlRequest) -> Result<SqlAnswer, SqlError> {

@@ -242,7 +242,8 @@ fn asks_for_root(op: ComparisonOp, left: &FieldExpr, right: &FieldExpr) -> Optio
     }
 }
 
-fn field_first<'e>(
+/// A field that is compared with something stands on the left.
+pub(crate) fn field_first<'e>(
     op: ComparisonOp,
     left: &'e FieldExpr,
     right: &'e FieldExpr,
@@ -267,11 +268,11 @@ pub(crate) fn literal(value: Static) -> FieldExpr {
 }
 
 pub(crate) fn intrinsic(intrinsic: Intrinsic) -> FieldExpr {
-    FieldExpr::Intrinsic { intrinsic, at: HERE }
+    intrinsic.into()
 }
 
 pub(crate) fn attribute(scope: AttributeScope, name: &str) -> FieldExpr {
-    FieldExpr::Attribute { attribute: Attribute { of_parent: false, scope, name: name.to_owned() }, at: HERE }
+    Attribute { of_parent: false, scope, name: name.to_owned() }.into()
 }
 
 pub(crate) fn compare(op: ComparisonOp, left: FieldExpr, right: Static) -> FieldExpr {

@@ -188,7 +188,7 @@ impl QueryEngine {
         among: &Among,
     ) -> Result<Listing<String>, QueryError> {
         if service.is_none() && !conditions(among).is_empty() {
-            let found = self.field_values(tenant, "name", names::NAMES_MAX, among).await?;
+            let found = self.values_of(tenant, ("name", Kept::All), names::NAMES_MAX, among, conditions(among)).await?;
             let named = found.items.into_iter().map(|seen| seen.value).filter(|name| !name.is_empty());
             return Ok(Listing {
                 items: named.collect(),
@@ -247,7 +247,8 @@ impl QueryEngine {
         among: &Among,
     ) -> Result<Listing<AttributeValueSeen>, QueryError> {
         if matches!(scope, Scope::Event | Scope::Link) || !conditions(among).is_empty() {
-            return self.field_values(tenant, &field_of(scope, key), limit, among).await;
+            let field = field_of(scope, key);
+            return self.values_of(tenant, (&field, Kept::All), limit, among, conditions(among)).await;
         }
         let (range, key, known) = (range_of(among)?, key.to_owned(), self.known_values.clone());
         let work = move |question: Question<'_>| Ok(attribute_values(question, &range, scope, &key, limit, &known));
@@ -262,14 +263,18 @@ impl QueryEngine {
         .await
     }
 
-    /// Values of a field that every span has by itself, at most `limit`. Empty texts are left out.
-    pub async fn intrinsic_values(
+    /// Values of a field that every span has by itself, or of an attribute wherever it stands, at most `limit`. Empty texts of the
+    /// former are left out.
+    pub async fn field_values(
         &self,
         tenant: &TenantId,
-        wanted: Intrinsic,
+        field: &FieldExpr,
         limit: usize,
         among: &Among,
     ) -> Result<Listing<AttributeValueSeen>, QueryError> {
+        let FieldExpr::Intrinsic { intrinsic: wanted, .. } = field else {
+            return self.values_of(tenant, (&field.to_string(), Kept::All), limit, among, conditions(among)).await;
+        };
         let conditions = conditions(among);
         let of_root = match wanted {
             // What all traces have is what all roots have, which needs no traces put together.
@@ -288,17 +293,6 @@ impl QueryEngine {
         };
         found.items.retain(|seen| !seen.value.is_empty());
         Ok(found)
-    }
-
-    /// Values of a field, which is named as in TraceQL, at most `limit`.
-    async fn field_values(
-        &self,
-        tenant: &TenantId,
-        field: &str,
-        limit: usize,
-        among: &Among,
-    ) -> Result<Listing<AttributeValueSeen>, QueryError> {
-        self.values_of(tenant, (field, Kept::All), limit, among, conditions(among)).await
     }
 
     async fn values_of(

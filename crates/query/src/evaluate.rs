@@ -5,13 +5,13 @@
 
 use tracehouse_model::{AnyValue, ParentRow, SeededMap, SpanBatch, kind, status};
 use tracehouse_scan::Window;
-use tracehouse_traceql::{ComparisonOp, Relation, SpansetOp, Static, StructuralMode};
+use tracehouse_traceql::{ArithmeticOp, ComparisonOp, Relation, SpansetOp, Static, StructuralMode};
 
 use crate::assemble::TraceTree;
 use crate::compile::Expression;
 use crate::plan::{AggregateKind, NamedField, PlanStage, ScalarNode, SpansetNode};
 use crate::row_eval::{RowExpression, TraceFacts};
-use crate::value::{Value, calculate, compare};
+use crate::value::{Value, as_floats, calculate, compare, negate};
 
 /// Spans of one trace, with what they share because of `by()`.
 #[derive(Debug, Clone, Default)]
@@ -190,29 +190,28 @@ impl<'a> Evaluation<'a> {
         spanset: &Spanset,
         all: &Spanset,
     ) -> bool {
-        match (self.scalar(left, spanset, all), self.scalar(right, spanset, all)) {
-            (Some(left), Some(right)) => compare(op, &Value::Float(left), &Value::Float(right)),
-            _ => false,
-        }
+        compare(op, &self.scalar(left, spanset, all), &self.scalar(right, spanset, all))
     }
 
-    fn scalar(&self, scalar: &ScalarNode, spanset: &Spanset, all: &Spanset) -> Option<f64> {
+    /// A number; missing if there is nothing to make it of.
+    fn scalar(&self, scalar: &ScalarNode, spanset: &Spanset, all: &Spanset) -> Value<'static> {
         match scalar {
-            ScalarNode::Literal(value) => Some(*value),
-            ScalarNode::Count => Some(spanset.rows.len() as f64),
+            ScalarNode::Literal(value) => value.clone(),
+            ScalarNode::Count => Value::Int(spanset.rows.len() as i64),
             ScalarNode::Aggregate { kind, field, .. } => {
-                let field = self.bind(field);
-                let mut numbers = Vec::new();
+                let (field, mut aggregate) = (self.bind(field), Aggregate::default());
                 for &row in &spanset.rows {
-                    field.value_of(row as usize).each_number(&mut |number| numbers.push(number));
+                    field.value_of(row as usize).each_single(&mut |value| aggregate.add(value));
                 }
-                aggregate(*kind, numbers.into_iter())
+                aggregate.result(*kind)
             }
             ScalarNode::Arithmetic { op, left, right } => {
-                let (left, right) = (self.scalar(left, spanset, all)?, self.scalar(right, spanset, all)?);
-                calculate(*op, &Value::Float(left), &Value::Float(right)).as_float()
+                let (left, right) = (self.scalar(left, spanset, all), self.scalar(right, spanset, all));
+                // A share of a count is a fraction.
+                let left = if *op == ArithmeticOp::Divide { as_floats(&left) } else { left };
+                calculate(*op, &left, &right)
             }
-            ScalarNode::Negate(operand) => self.scalar(operand, spanset, all).map(|value| -value),
+            ScalarNode::Negate(operand) => negate(&self.scalar(operand, spanset, all)),
             ScalarNode::Pipeline { stages, scalar } => {
                 let rows = union_of(&self.stages(stages, vec![all.clone()], all));
                 self.scalar(scalar, &Spanset { rows, ..Spanset::default() }, all)
@@ -225,13 +224,12 @@ impl<'a> Evaluation<'a> {
         match scalar {
             ScalarNode::Count => found.push(("count()".to_owned(), AnyValue::Int(spanset.rows.len() as i64))),
             ScalarNode::Aggregate { name, is_duration, .. } => {
-                let Some(value) = self.scalar(scalar, spanset, spanset) else { return };
-                let shown = if *is_duration {
-                    AnyValue::String(Static::Duration(value.round() as i64).to_string())
-                } else {
-                    AnyValue::Double(value)
+                let shown = match self.scalar(scalar, spanset, spanset) {
+                    Value::Int(nanos) if *is_duration => duration(nanos),
+                    Value::Float(nanos) if *is_duration => duration(nanos.round() as i64),
+                    value => value.to_any(),
                 };
-                found.push((name.clone(), shown));
+                found.extend(shown.map(|shown| (name.clone(), shown)));
             }
             ScalarNode::Arithmetic { left, right, .. } => {
                 self.aggregates(left, spanset, found);
@@ -250,21 +248,61 @@ impl<'a> Evaluation<'a> {
     }
 }
 
-fn aggregate(kind: AggregateKind, values: impl Iterator<Item = f64>) -> Option<f64> {
-    let (mut count, mut sum) = (0u64, 0.0);
-    let (mut min, mut max) = (f64::INFINITY, f64::NEG_INFINITY);
-    for value in values {
-        count += 1;
-        sum += value;
-        min = min.min(value);
-        max = max.max(value);
+fn duration(nanos: i64) -> Option<AnyValue> {
+    Some(AnyValue::String(Static::Duration(nanos).to_string()))
+}
+
+/// What is made of the numbers of a spanset. Of integers alone it is exact.
+struct Aggregate {
+    count: u64,
+    /// Integers alone so far.
+    exact: bool,
+    int_sum: i128,
+    int_min: i64,
+    int_max: i64,
+    sum: f64,
+    min: f64,
+    max: f64,
+}
+
+impl Default for Aggregate {
+    fn default() -> Self {
+        let (int_min, int_max, min, max) = (i64::MAX, i64::MIN, f64::INFINITY, f64::NEG_INFINITY);
+        Self { count: 0, exact: true, int_sum: 0, int_min, int_max, sum: 0.0, min, max }
     }
-    (count > 0).then_some(match kind {
-        AggregateKind::Min => min,
-        AggregateKind::Max => max,
-        AggregateKind::Sum => sum,
-        AggregateKind::Average => sum / count as f64,
-    })
+}
+
+impl Aggregate {
+    fn add(&mut self, value: &Value<'_>) {
+        let Some(number) = value.as_float() else { return };
+        match value {
+            Value::Int(int) => {
+                self.int_sum += i128::from(*int);
+                self.int_min = self.int_min.min(*int);
+                self.int_max = self.int_max.max(*int);
+            }
+            _ => self.exact = false,
+        }
+        self.count += 1;
+        self.sum += number;
+        self.min = self.min.min(number);
+        self.max = self.max.max(number);
+    }
+
+    fn result(&self, kind: AggregateKind) -> Value<'static> {
+        match kind {
+            _ if self.count == 0 => Value::Missing,
+            AggregateKind::Average => Value::Float(self.sum / self.count as f64),
+            AggregateKind::Min if self.exact => Value::Int(self.int_min),
+            AggregateKind::Max if self.exact => Value::Int(self.int_max),
+            AggregateKind::Sum if self.exact => {
+                i64::try_from(self.int_sum).map_or(Value::Float(self.int_sum as f64), Value::Int)
+            }
+            AggregateKind::Min => Value::Float(self.min),
+            AggregateKind::Max => Value::Float(self.max),
+            AggregateKind::Sum => Value::Float(self.sum),
+        }
+    }
 }
 
 fn inverse(relation: Relation) -> Relation {

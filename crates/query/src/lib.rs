@@ -52,7 +52,7 @@ pub use error::QueryError;
 pub use request::{
     Among, AttributeKey, AttributeValueSeen, Condition, Exemplar, Explanation, Inspected, Listing, MatchedSpan,
     MatchedSpanset, MetricsAnswer, MetricsRequest, Operation, Operator, Scope, SearchAnswer, SearchRequest, Selects,
-    Series, ServiceCount, TextField, Trace, TraceDetail, TraceSummary, Weighting,
+    Series, ServiceCount, ShownValue, TextField, Trace, TraceDetail, TraceSummary, Weighting,
 };
 pub use together::{TENANT_KEY, Together};
 pub use tracehouse_model::ParentRow;

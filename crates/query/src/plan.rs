@@ -1,14 +1,15 @@
 //! A compiled pipeline: expressions ready to run, and what must be found before a trace is worth putting together.
 
 use tracehouse_traceql::{
-    AggregateFunction, ArithmeticOp, ComparisonOp, FieldExpr, LogicalOp, MetricsExpr, Pipeline, Query, QueryExpr,
-    ScalarExpr, SpansetExpr, SpansetOp, Stage, Static,
+    AggregateFunction, ArithmeticOp, ComparisonOp, FieldExpr, LogicalOp, MetricsExpr, MetricsFunction, Pipeline, Query,
+    QueryExpr, ScalarExpr, SpansetExpr, SpansetOp, Stage, Static,
 };
 
-use crate::compile::{Expression, HERE};
+use crate::compile::{Expression, HERE, field_first};
 use crate::drivers::Drivers;
 use crate::engine::compile;
 use crate::error::QueryError;
+use crate::value::Value;
 
 /// Stages that take the spansets of one trace and give spansets.
 #[derive(Debug, Clone)]
@@ -16,7 +17,7 @@ pub(crate) struct Plan {
     pub(crate) stages: Vec<PlanStage>,
     pub(crate) drivers: Drivers,
     /// Fields that go with each span of the answer: those of `select()`, then those that conditions mention.
-    pub(crate) shown: Vec<NamedField>,
+    pub(crate) shown: Vec<ShownField>,
 }
 
 #[derive(Debug, Clone)]
@@ -36,7 +37,7 @@ pub(crate) enum SpansetNode {
 
 #[derive(Debug, Clone)]
 pub(crate) enum ScalarNode {
-    Literal(f64),
+    Literal(Value<'static>),
     Count,
     Aggregate {
         kind: AggregateKind,
@@ -90,6 +91,18 @@ impl NamedField {
     }
 }
 
+/// A field that goes with each span of the answer.
+#[derive(Debug, Clone)]
+pub(crate) struct ShownField {
+    pub(crate) field: NamedField,
+    /// The conditions that compare it with something, if it is there for their sake alone: of several values, those that satisfy one
+    /// of them are what was asked for.
+    pub(crate) conditions: Vec<Expression>,
+}
+
+/// A field in a query, with the condition that compares it with something; `None` if it is asked for as a whole.
+type Mention<'a> = (&'a FieldExpr, Option<&'a FieldExpr>);
+
 /// Most fields that are shown because conditions mention them.
 const MENTIONED_FIELDS_MAX: usize = 16;
 /// What answers say of each span anyway.
@@ -104,24 +117,7 @@ impl Plan {
         }
         let pipeline = &joined(pipeline);
         let stages = stages(pipeline)?;
-        let mut fields = Vec::new();
-        for stage in &pipeline.stages {
-            if let Stage::Select { fields: selected, .. } = stage {
-                fields.extend(selected);
-            }
-        }
-        let asked = fields.len();
-        pipeline.stages.iter().for_each(|stage| mentioned_by_stage(stage, &mut fields));
-        let mut shown: Vec<NamedField> = Vec::new();
-        for (number, field) in fields.into_iter().enumerate() {
-            let named = NamedField::of(field)?;
-            let is_mentioned = shown.len() < MENTIONED_FIELDS_MAX && !ALWAYS_SHOWN.contains(&named.name.as_str());
-            let wanted = number < asked || is_mentioned;
-            if wanted && !shown.iter().any(|known| known.name == named.name) {
-                shown.push(named);
-            }
-        }
-        Ok(Self { stages, drivers: Drivers::of(pipeline)?, shown })
+        Ok(Self { stages, drivers: Drivers::of(pipeline)?, shown: shown_fields(pipeline)? })
     }
 
     /// A single filter, as a search by conditions makes it.
@@ -145,6 +141,57 @@ impl Plan {
         self.stages.iter().for_each(|stage| stage_expressions(stage, &mut found));
         found
     }
+}
+
+/// The fields that a series mentions: what is measured and grouped by, then those of conditions.
+pub(crate) fn mentioned_fields(
+    spans: &Pipeline,
+    function: &MetricsFunction,
+    by: &[FieldExpr],
+) -> Result<Vec<NamedField>, QueryError> {
+    let mut mentions: Vec<Mention<'_>> = Vec::new();
+    function.field().into_iter().chain(by).for_each(|field| mentioned_by_expression(field, &mut mentions));
+    spans.stages.iter().for_each(|stage| mentioned_by_stage(stage, &mut mentions));
+    let mut fields: Vec<NamedField> = Vec::new();
+    for (field, _) in mentions {
+        let named = NamedField::of(field)?;
+        if fields.len() < MENTIONED_FIELDS_MAX && !fields.iter().any(|known| known.name == named.name) {
+            fields.push(named);
+        }
+    }
+    Ok(fields)
+}
+
+fn shown_fields(pipeline: &Pipeline) -> Result<Vec<ShownField>, QueryError> {
+    let mut mentions: Vec<Mention<'_>> = Vec::new();
+    for stage in &pipeline.stages {
+        if let Stage::Select { fields, .. } = stage {
+            mentions.extend(fields.iter().map(|field| (field, None)));
+        }
+    }
+    let selected = mentions.len();
+    pipeline.stages.iter().for_each(|stage| mentioned_by_stage(stage, &mut mentions));
+    let mut shown: Vec<ShownField> = Vec::new();
+    for (number, (field, condition)) in mentions.into_iter().enumerate() {
+        let name = field.label();
+        let condition = condition.map(Expression::of).transpose()?;
+        let is_wanted =
+            number < selected || (shown.len() < MENTIONED_FIELDS_MAX && !ALWAYS_SHOWN.contains(&name.as_str()));
+        match shown.iter_mut().find(|known| known.field.name == name) {
+            // What is asked for as a whole stays whole.
+            Some(known) if known.conditions.is_empty() => {}
+            Some(known) => match condition {
+                Some(condition) => known.conditions.push(condition),
+                None => known.conditions.clear(),
+            },
+            None if is_wanted => {
+                let field = NamedField { name, expression: Expression::of(field)? };
+                shown.push(ShownField { field, conditions: condition.into_iter().collect() });
+            }
+            None => {}
+        }
+    }
+    Ok(shown)
 }
 
 /// Filters that follow each other as one: what passes both passes them together.
@@ -197,7 +244,7 @@ fn scalar_node(scalar: &ScalarExpr) -> Result<ScalarNode, QueryError> {
         Ok(ScalarNode::Aggregate { kind, field: Expression::of(field)?, name, is_duration: field.is_duration() })
     };
     Ok(match scalar {
-        ScalarExpr::Literal { value, .. } => ScalarNode::Literal(number(value)),
+        ScalarExpr::Literal { value, .. } => ScalarNode::Literal(exact_number(value)),
         ScalarExpr::Aggregate { function, .. } => match function {
             AggregateFunction::Count => ScalarNode::Count,
             AggregateFunction::Min(field) => return aggregate(AggregateKind::Min, field),
@@ -217,63 +264,74 @@ fn scalar_node(scalar: &ScalarExpr) -> Result<ScalarNode, QueryError> {
 
 /// A literal as a number; durations are nanoseconds.
 pub(crate) fn number(literal: &Static) -> f64 {
+    exact_number(literal).as_float().unwrap_or(f64::NAN)
+}
+
+fn exact_number(literal: &Static) -> Value<'static> {
     match literal {
-        Static::Int(value) | Static::Duration(value) => *value as f64,
-        Static::Float(value) => *value,
-        _ => f64::NAN,
+        Static::Int(value) | Static::Duration(value) => Value::Int(*value),
+        Static::Float(value) => Value::Float(*value),
+        _ => Value::Missing,
     }
 }
 
-fn mentioned_by_stage<'a>(stage: &'a Stage, fields: &mut Vec<&'a FieldExpr>) {
+fn mentioned_by_stage<'a>(stage: &'a Stage, mentions: &mut Vec<Mention<'a>>) {
     match stage {
-        Stage::Spanset(spanset) => mentioned_by_spanset(spanset, fields),
+        Stage::Spanset(spanset) => mentioned_by_spanset(spanset, mentions),
         Stage::ScalarFilter { left, right, .. } => {
-            mentioned_by_scalar(left, fields);
-            mentioned_by_scalar(right, fields);
+            mentioned_by_scalar(left, mentions);
+            mentioned_by_scalar(right, mentions);
         }
-        Stage::By { field, .. } => mentioned_by_expression(field, fields),
+        Stage::By { field, .. } => mentioned_by_expression(field, mentions),
         Stage::Coalesce { .. } | Stage::Select { .. } => {}
     }
 }
 
-fn mentioned_by_spanset<'a>(spanset: &'a SpansetExpr, fields: &mut Vec<&'a FieldExpr>) {
+fn mentioned_by_spanset<'a>(spanset: &'a SpansetExpr, mentions: &mut Vec<Mention<'a>>) {
     match spanset {
         SpansetExpr::Filter { condition, .. } => {
-            condition.iter().for_each(|condition| mentioned_by_expression(condition, fields));
+            condition.iter().for_each(|condition| mentioned_by_expression(condition, mentions));
         }
         SpansetExpr::Combine { left, right, .. } => {
-            mentioned_by_spanset(left, fields);
-            mentioned_by_spanset(right, fields);
+            mentioned_by_spanset(left, mentions);
+            mentioned_by_spanset(right, mentions);
         }
         SpansetExpr::Pipeline { pipeline, .. } => {
-            pipeline.stages.iter().for_each(|stage| mentioned_by_stage(stage, fields));
+            pipeline.stages.iter().for_each(|stage| mentioned_by_stage(stage, mentions));
         }
     }
 }
 
-fn mentioned_by_scalar<'a>(scalar: &'a ScalarExpr, fields: &mut Vec<&'a FieldExpr>) {
+fn mentioned_by_scalar<'a>(scalar: &'a ScalarExpr, mentions: &mut Vec<Mention<'a>>) {
     match scalar {
         ScalarExpr::Literal { .. } => {}
         ScalarExpr::Aggregate { function, .. } => {
-            function.field().into_iter().for_each(|field| mentioned_by_expression(field, fields));
+            function.field().into_iter().for_each(|field| mentioned_by_expression(field, mentions));
         }
         ScalarExpr::Arithmetic { left, right, .. } => {
-            mentioned_by_scalar(left, fields);
-            mentioned_by_scalar(right, fields);
+            mentioned_by_scalar(left, mentions);
+            mentioned_by_scalar(right, mentions);
         }
-        ScalarExpr::Negate { operand, .. } => mentioned_by_scalar(operand, fields),
+        ScalarExpr::Negate { operand, .. } => mentioned_by_scalar(operand, mentions),
         ScalarExpr::Pipeline { pipeline, scalar, .. } => {
-            pipeline.stages.iter().for_each(|stage| mentioned_by_stage(stage, fields));
-            mentioned_by_scalar(scalar, fields);
+            pipeline.stages.iter().for_each(|stage| mentioned_by_stage(stage, mentions));
+            mentioned_by_scalar(scalar, mentions);
         }
     }
 }
 
-fn mentioned_by_expression<'a>(expression: &'a FieldExpr, fields: &mut Vec<&'a FieldExpr>) {
-    if expression.is_field() {
-        fields.push(expression);
+fn mentioned_by_expression<'a>(expression: &'a FieldExpr, mentions: &mut Vec<Mention<'a>>) {
+    if let FieldExpr::Compare { op, left, right, .. } = expression {
+        let (_, field, other) = field_first(*op, left, right);
+        if field.is_field() && !other.is_field() {
+            mentions.push((field, Some(expression)));
+            return mentioned_by_expression(other, mentions);
+        }
     }
-    expression.children().for_each(|child| mentioned_by_expression(child, fields));
+    if expression.is_field() {
+        mentions.push((expression, None));
+    }
+    expression.children().for_each(|child| mentioned_by_expression(child, mentions));
 }
 
 fn stage_expressions<'a>(stage: &'a PlanStage, found: &mut Vec<&'a Expression>) {

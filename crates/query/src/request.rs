@@ -239,6 +239,8 @@ pub struct Exemplar {
     pub start_unix_nanos: i64,
     /// Of the field that is measured; the duration in seconds for counts and rates.
     pub value: f64,
+    /// What the query mentions of the span, as far as that can be told of a span without its trace.
+    pub fields: Vec<ShownValue>,
 }
 
 /// Spans count as often as their sampling probability says: `1 / probability`, from `tracestate`'s `ot=th:`.
@@ -277,9 +279,20 @@ pub struct MatchedSpan {
     pub start_unix_nanos: i64,
     pub duration_nanos: i64,
     pub status_code: u8,
-    /// What the query's `select()` asked for, and fields that its conditions mention: printed field and value, in the
-    /// order of the query. Left out where the span has none.
-    pub fields: Vec<(String, AnyValue)>,
+    /// What the query's `select()` asked for, and fields that its conditions mention, in the order of the query. Left out where the
+    /// span has none.
+    pub fields: Vec<ShownValue>,
+}
+
+/// A field of a span in an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShownValue {
+    /// As TraceQL writes it, with an intrinsic's short name.
+    pub field: String,
+    /// All values of the field.
+    pub value: AnyValue,
+    /// Those that satisfy the query's conditions, if there are others beside them.
+    pub matched: Option<Vec<AnyValue>>,
 }
 
 /// How much of each span of a trace is asked for.

@@ -99,6 +99,15 @@ impl<'a> RowExpression<'a> {
         self.value(self.node, row)
     }
 
+    /// Whether a condition that compares a field would hold if this one value were all of the field.
+    pub(crate) fn holds_of(&self, value: &Value<'_>, row: usize) -> bool {
+        match self.node {
+            Node::Compare { op, right, .. } => compare(*op, value, &self.value(right, row)),
+            Node::Matches { negated, pattern, .. } => matches_pattern(value, pattern, *negated),
+            _ => self.holds(row),
+        }
+    }
+
     fn truth(&self, node: &Node, row: usize) -> bool {
         match node {
             Node::And(terms) => terms.iter().all(|term| self.truth(term, row)),

@@ -21,13 +21,16 @@ use crate::candidates::{Beside, Candidates, Scan};
 use crate::column_eval::{columns_of, file_may_match};
 use crate::drivers::TraceDriver;
 use crate::evaluate::{Evaluation, Spanset, union_of};
-use crate::plan::Plan;
+use crate::plan::{Plan, ShownField};
 use crate::question::Question;
-use crate::request::{MatchedSpan, MatchedSpanset, SearchAnswer, SearchRequest, ServiceCount, TraceSummary};
+use crate::request::{
+    MatchedSpan, MatchedSpanset, SearchAnswer, SearchRequest, ServiceCount, ShownValue, TraceSummary,
+};
 use crate::row_eval::{RowExpression, TraceFacts};
 use crate::services::columns_of_services;
 use crate::shares::candidate_bytes_max;
 use crate::shown::{Driver, all_hold, columns_of_conditions, depend_on_contents, inexact};
+use crate::value::Value;
 use crate::whereabouts::Whereabouts;
 
 /// Traces that are settled at once: few at first, as a common condition needs no more than are asked for.
@@ -240,7 +243,7 @@ impl Search<'_> {
     }
 
     fn columns(&self, open: &OpenFile) -> Vec<String> {
-        let shown = self.plan.shown.iter().map(|field| &field.expression);
+        let shown = self.plan.shown.iter().map(|shown| &shown.field.expression);
         let mut columns: SeededSet<String> =
             SUMMARY_COLUMNS.into_iter().chain(columns_of_services(open)).map(str::to_owned).collect();
         for expression in self.plan.expressions().into_iter().chain(shown) {
@@ -280,12 +283,8 @@ impl Search<'_> {
         let mut rows = spanset.rows;
         rows.sort_by_key(|&row| (spans.start_unix_nanos[row as usize], spans.span_id[row as usize]));
         rows.truncate(self.request.spans_per_spanset);
-        let shown: Vec<(&str, RowExpression<'_>)> = self
-            .plan
-            .shown
-            .iter()
-            .map(|field| (field.name.as_str(), RowExpression::new(&field.expression, spans, Some(facts))))
-            .collect();
+        let shown: Vec<BoundField<'_>> =
+            self.plan.shown.iter().map(|field| BoundField::new(field, spans, facts)).collect();
         let span = |row: u32| {
             let row = row as usize;
             MatchedSpan {
@@ -295,10 +294,7 @@ impl Search<'_> {
                 start_unix_nanos: spans.start_unix_nanos[row],
                 duration_nanos: spans.duration_nanos[row],
                 status_code: spans.status_code[row],
-                fields: shown
-                    .iter()
-                    .filter_map(|(name, field)| Some(((*name).to_owned(), field.value_of(row).to_any()?)))
-                    .collect(),
+                fields: shown.iter().filter_map(|field| field.value(row)).collect(),
             }
         };
         MatchedSpanset {
@@ -307,6 +303,37 @@ impl Search<'_> {
             matched_count,
             spans: rows.into_iter().map(span).collect(),
         }
+    }
+}
+
+/// A field that goes with each span, bound to the spans of a trace.
+struct BoundField<'a> {
+    name: &'a str,
+    field: RowExpression<'a>,
+    conditions: Vec<RowExpression<'a>>,
+}
+
+impl<'a> BoundField<'a> {
+    fn new(shown: &'a ShownField, spans: &'a SpanBatch, facts: &'a TraceFacts<'a>) -> Self {
+        let bind = |expression| RowExpression::new(expression, spans, Some(facts));
+        let conditions = shown.conditions.iter().map(bind).collect();
+        Self { name: &shown.field.name, field: bind(&shown.field.expression), conditions }
+    }
+
+    fn value(&self, row: usize) -> Option<ShownValue> {
+        let value = self.field.value_of(row);
+        let shown = value.to_any()?;
+        let matched = if matches!(shown, AnyValue::Array(_)) { self.matched(value, row) } else { None };
+        Some(ShownValue { field: self.name.to_owned(), value: shown, matched })
+    }
+
+    /// Of several values those that satisfy a condition, unless that are all or none.
+    fn matched(&self, value: Value<'_>, row: usize) -> Option<Vec<AnyValue>> {
+        let singles = value.into_singles();
+        let holds = |single: &&Value<'_>| self.conditions.iter().any(|condition| condition.holds_of(single, row));
+        let matched: Vec<&Value<'_>> = singles.iter().filter(holds).collect();
+        let is_choice = !matched.is_empty() && matched.len() < singles.len();
+        is_choice.then(|| matched.into_iter().filter_map(Value::to_any).collect())
     }
 }
 
@@ -323,7 +350,7 @@ pub(crate) fn newest_match_first(left: &TraceSummary, right: &TraceSummary) -> O
 /// About what the line of a trace takes in memory.
 fn bytes_of(summary: &TraceSummary) -> usize {
     let of_span = |span: &MatchedSpan| {
-        let fields = span.fields.iter().map(|(name, value)| name.len() + value_bytes(value) + 64).sum::<usize>();
+        let fields = span.fields.iter().map(ShownValue::bytes).sum::<usize>();
         size_of::<MatchedSpan>() + span.name.len() + span.service_name.len() + fields
     };
     let of_spanset = |spanset: &MatchedSpanset| {
@@ -335,6 +362,14 @@ fn bytes_of(summary: &TraceSummary) -> usize {
     let services = summary.services.iter().map(|service| size_of::<ServiceCount>() + service.name.len());
     let names = summary.root_service_name.len() + summary.root_span_name.len();
     size_of::<TraceSummary>() + names + services.chain(summary.spansets.iter().map(of_spanset)).sum::<usize>()
+}
+
+impl ShownValue {
+    /// About what it takes in memory, while it is copied once.
+    pub(crate) fn bytes(&self) -> usize {
+        let matched = self.matched.iter().flatten().map(|value| value_bytes(value) + size_of::<AnyValue>());
+        self.field.len() + value_bytes(&self.value) + matched.sum::<usize>() + 2 * size_of::<Self>()
+    }
 }
 
 fn value_bytes(value: &AnyValue) -> usize {

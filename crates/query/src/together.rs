@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tracehouse_model::{AnyValue, SeededSet, Span, SpanId, TenantId, Tenants, TraceId};
 use tracehouse_scan::Reservation;
-use tracehouse_traceql::Intrinsic;
+use tracehouse_traceql::FieldExpr;
 
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
@@ -228,16 +228,14 @@ impl<'a> Together<'a> {
         self.listing(ask, limit).await
     }
 
-    /// Values of a field that every span has by itself, at most `limit`.
-    pub async fn intrinsic_values(
+    /// Values of a field that every span has by itself, or of an attribute wherever it stands, at most `limit`.
+    pub async fn field_values(
         &self,
-        intrinsic: Intrinsic,
+        field: &FieldExpr,
         limit: usize,
         among: &Among,
     ) -> Result<Listing<AttributeValueSeen>, QueryError> {
-        let ask = |engine: QueryEngine, tenant| async move {
-            engine.intrinsic_values(&tenant, intrinsic, limit, among).await
-        };
+        let ask = |engine: QueryEngine, tenant| async move { engine.field_values(&tenant, field, limit, among).await };
         self.listing(ask, limit).await
     }
 

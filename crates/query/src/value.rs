@@ -123,6 +123,14 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The single values that it is made of.
+    pub(crate) fn into_singles(self) -> Vec<Self> {
+        match self {
+            Value::Each(values) | Value::Many(values) => values.into_iter().flat_map(Self::into_singles).collect(),
+            single => vec![single],
+        }
+    }
+
     pub(crate) fn is_missing(&self) -> bool {
         matches!(self, Value::Missing)
     }
@@ -163,9 +171,14 @@ impl<'a> Value<'a> {
 
     /// Calls a function with the number, or with each of what a span has several times.
     pub(crate) fn each_number(&self, take: &mut impl FnMut(f64)) {
+        self.each_single(&mut |value| value.as_float().into_iter().for_each(&mut *take));
+    }
+
+    /// Calls a function with the value, or with each of what a span has several times.
+    pub(crate) fn each_single(&self, take: &mut impl FnMut(&Self)) {
         match self {
-            Value::Each(values) | Value::Many(values) => values.iter().for_each(|value| value.each_number(take)),
-            value => value.as_float().into_iter().for_each(take),
+            Value::Each(values) | Value::Many(values) => values.iter().for_each(|value| value.each_single(take)),
+            single => take(single),
         }
     }
 }

@@ -102,6 +102,20 @@ pub enum ArithmeticOp {
     Power,
 }
 
+/// A field that stands in no text.
+impl From<Intrinsic> for FieldExpr {
+    fn from(intrinsic: Intrinsic) -> Self {
+        Self::Intrinsic { intrinsic, at: SourceRange { start: 0, end: 0 } }
+    }
+}
+
+/// A field that stands in no text.
+impl From<Attribute> for FieldExpr {
+    fn from(attribute: Attribute) -> Self {
+        Self::Attribute { attribute, at: SourceRange { start: 0, end: 0 } }
+    }
+}
+
 impl FieldExpr {
     /// Joins two expressions and keeps chains of one operator flat.
     pub fn logical(op: LogicalOp, left: FieldExpr, right: FieldExpr) -> FieldExpr {
@@ -167,11 +181,7 @@ impl FieldExpr {
     /// How answers name the field, as Tempo's do: as printed, but intrinsics by their short names, and attributes in quotes only
     /// if they must be.
     pub fn label(&self) -> String {
-        match self {
-            FieldExpr::Intrinsic { intrinsic, .. } => intrinsic.short_name().to_owned(),
-            FieldExpr::Attribute { attribute, .. } => attribute.label(),
-            other => other.to_string(),
-        }
+        format!("{self:#}")
     }
 
     /// Whether it is a bare attribute or intrinsic.

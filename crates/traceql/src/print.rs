@@ -104,6 +104,7 @@ impl Display for ScalarExpr {
     }
 }
 
+/// With `#` as answers name it: see [`FieldExpr::label`].
 impl Display for FieldExpr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         field(f, self, Binding::Loose)
@@ -244,7 +245,9 @@ fn field(f: &mut Formatter<'_>, expr: &FieldExpr, least: Binding) -> fmt::Result
             if number { write!(f, "({operand})") } else { field(f, operand, Binding::Atom) }
         }
         FieldExpr::Literal { value, .. } => write!(f, "{value}"),
+        FieldExpr::Attribute { attribute, .. } if f.alternate() => f.write_str(&attribute.label()),
         FieldExpr::Attribute { attribute, .. } => write!(f, "{attribute}"),
+        FieldExpr::Intrinsic { intrinsic, .. } if f.alternate() => f.write_str(intrinsic.short_name()),
         FieldExpr::Intrinsic { intrinsic, .. } => write!(f, "{intrinsic}"),
     }
 }

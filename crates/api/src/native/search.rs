@@ -187,7 +187,7 @@ fn matched_span(span: MatchedSpan) -> MatchedSpanAnswer {
         start_time_unix_nano: span.start_unix_nanos.to_string(),
         duration_nanos: span.duration_nanos,
         status: status::name(span.status_code),
-        fields: attributes(span.fields),
+        fields: attributes(span.fields.into_iter().map(|shown| (shown.field, shown.value)).collect()),
     }
 }
 

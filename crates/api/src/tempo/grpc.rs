@@ -98,7 +98,7 @@ impl StreamingQuerier for Querier {
 
     async fn search_tag_values(&self, request: Request<SearchTagValuesRequest>) -> Answer<SearchTagValuesResponse> {
         let caller = self.caller(&request)?;
-        let asked = ValuesAsked::of_message(request.into_inner())?;
+        let asked = ValuesAsked::of_message(request.into_inner())?.of_first_version();
         answer(async { Ok(tags::values(&self.state, &caller, asked).await?.map(tags::without_types)) }).await
     }
 

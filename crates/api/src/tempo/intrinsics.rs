@@ -7,7 +7,7 @@ use tracehouse_traceql::Intrinsic;
 pub(super) enum Values {
     SpanNames,
     /// Those of the field itself.
-    Texts(Intrinsic),
+    OfField(Intrinsic),
     Keywords(&'static [&'static str]),
     /// Too many or too continuous to be offered.
     NotOffered,
@@ -19,34 +19,43 @@ const KINDS: Values = Values::Keywords(&["client", "consumer", "internal", "prod
 /// In alphabetical order.
 pub(super) const INTRINSICS: [(&str, Values); 25] = [
     ("duration", Values::NotOffered),
-    ("event:name", Values::Texts(Intrinsic::EventName)),
+    ("event:name", Values::OfField(Intrinsic::EventName)),
     ("event:timeSinceStart", Values::NotOffered),
-    ("instrumentation:name", Values::Texts(Intrinsic::InstrumentationName)),
-    ("instrumentation:version", Values::Texts(Intrinsic::InstrumentationVersion)),
+    ("instrumentation:name", Values::OfField(Intrinsic::InstrumentationName)),
+    ("instrumentation:version", Values::OfField(Intrinsic::InstrumentationVersion)),
     ("kind", KINDS),
     ("link:spanID", Values::NotOffered),
     ("link:traceID", Values::NotOffered),
     ("name", Values::SpanNames),
-    ("rootName", Values::Texts(Intrinsic::TraceRootName)),
-    ("rootServiceName", Values::Texts(Intrinsic::TraceRootService)),
+    ("rootName", Values::OfField(Intrinsic::TraceRootName)),
+    ("rootServiceName", Values::OfField(Intrinsic::TraceRootService)),
     ("span:duration", Values::NotOffered),
     ("span:id", Values::NotOffered),
     ("span:kind", KINDS),
     ("span:name", Values::SpanNames),
     ("span:parentID", Values::NotOffered),
     ("span:status", STATUSES),
-    ("span:statusMessage", Values::Texts(Intrinsic::StatusMessage)),
+    ("span:statusMessage", Values::OfField(Intrinsic::StatusMessage)),
     ("status", STATUSES),
-    ("statusMessage", Values::Texts(Intrinsic::StatusMessage)),
+    ("statusMessage", Values::OfField(Intrinsic::StatusMessage)),
     ("trace:duration", Values::NotOffered),
     ("trace:id", Values::NotOffered),
-    ("trace:rootName", Values::Texts(Intrinsic::TraceRootName)),
-    ("trace:rootService", Values::Texts(Intrinsic::TraceRootService)),
+    ("trace:rootName", Values::OfField(Intrinsic::TraceRootName)),
+    ("trace:rootService", Values::OfField(Intrinsic::TraceRootService)),
     ("traceDuration", Values::NotOffered),
 ];
 
+/// Fields that are not listed, as in Tempo, but have values.
+const UNLISTED: [(&str, Values); 4] = [
+    ("childCount", Values::OfField(Intrinsic::ChildCount)),
+    ("root.name", Values::OfField(Intrinsic::TraceRootName)),
+    ("root.service.name", Values::OfField(Intrinsic::TraceRootService)),
+    ("span:childCount", Values::OfField(Intrinsic::ChildCount)),
+];
+
 pub(super) fn values_of(name: &str) -> Option<Values> {
-    INTRINSICS.into_iter().find(|(known, _)| *known == name).map(|(_, values)| values)
+    let mut all = INTRINSICS.into_iter().chain(UNLISTED);
+    all.find(|(known, _)| *known == name).map(|(_, values)| values)
 }
 
 #[cfg(test)]

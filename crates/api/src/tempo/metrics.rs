@@ -252,11 +252,14 @@ fn shown_labels(labels: &[(String, Option<AnyValue>)], name: &str) -> Vec<KeyVal
     shown.into_iter().chain(tenant).map(|(key, value)| labelled(key.clone(), key, value.clone())).collect()
 }
 
-/// Grafana makes links to traces of these labels.
+/// Grafana makes links to traces of the ids.
 fn exemplar_at(exemplar: &tracehouse_query::Exemplar, value: f64) -> Exemplar {
     let text = |key: &str, id: String| key_value(key.to_owned(), AnyValue::String(id));
+    let ids = [text("trace:id", exemplar.trace_id.to_string()), text("span:id", exemplar.span_id.to_string())];
+    let fields = exemplar.fields.iter().filter(|shown| ids.iter().all(|id| id.key != shown.field));
+    let fields = fields.map(|shown| labelled(shown.field.clone(), &shown.field, Some(shown.value.clone())));
     Exemplar {
-        labels: vec![text("trace:id", exemplar.trace_id.to_string()), text("span:id", exemplar.span_id.to_string())],
+        labels: ids.iter().cloned().chain(fields).collect(),
         value,
         timestamp_ms: exemplar.start_unix_nanos / NANOS_PER_MILLI,
     }

@@ -5,8 +5,9 @@ use opentelemetry_proto::tonic::common::v1::KeyValue;
 use tracehouse_model::{AnyValue, Caller, status};
 use tracehouse_query::{
     Condition, MatchedSpan, MatchedSpanset, Operator, QueryError, Scope, SearchAnswer, SearchRequest, Selects,
-    ServiceCount, TENANT_KEY, TraceSummary,
+    ServiceCount, ShownValue, TENANT_KEY, TraceSummary,
 };
+use tracehouse_traceql::{Intrinsic, Static};
 
 use super::form::{Form, by_form};
 use super::values::{labelled, tag_name, value_of};
@@ -45,12 +46,12 @@ pub(super) async fn streamed(
     caller: &Caller,
     asked: tempopb::SearchRequest,
 ) -> Result<Found<SearchResponse>, Problem> {
-    let conditions = conditions(asked.tags.into_iter().collect())?;
+    let Tags { conditions, of_trace } = conditions(asked.tags.into_iter().collect())?;
     let millis = |millis: u32| (millis > 0).then(|| i64::from(millis) * 1_000_000);
     let range = seconds_range(Some(asked.start), Some(asked.end))?;
     let request = SearchRequest {
         conditions,
-        traceql: Some(asked.query).filter(|query| !query.is_empty()),
+        traceql: with_condition(Some(asked.query).filter(|query| !query.is_empty()), of_trace),
         start_unix_nanos: range.start_unix_nanos,
         end_unix_nanos: range.end_unix_nanos,
         selects: Selects::Overlapping,
@@ -89,21 +90,22 @@ async fn find(
 fn show_tenant(trace: &mut TraceSummary) {
     let Some(tenant) = &trace.tenant else { return };
     for span in trace.spansets.iter_mut().flat_map(|spanset| &mut spanset.spans) {
-        span.fields.insert(0, (TENANT_KEY.to_owned(), AnyValue::String(tenant.to_string())));
+        let value = AnyValue::String(tenant.to_string());
+        span.fields.insert(0, ShownValue { field: TENANT_KEY.to_owned(), value, matched: None });
     }
 }
 
 fn request(parameters: &Parameters) -> Result<SearchRequest, Problem> {
-    let conditions = match parameters.text("tags")? {
+    let Tags { conditions, of_trace } = match parameters.text("tags")? {
         Some(tags) => tag_conditions(tags)?,
-        None => Vec::new(),
+        None => Tags::default(),
     };
     let (min, max) = parameters.duration_range("minDuration", "maxDuration")?;
     let range = time_range_seconds(parameters)?;
     let spans = parameters.count("spss", SPANS_PER_SPANSET_DEFAULT, 0..=usize::MAX)?;
     Ok(SearchRequest {
         conditions,
-        traceql: parameters.text("q")?.map(str::to_owned),
+        traceql: with_condition(parameters.text("q")?.map(str::to_owned), of_trace),
         start_unix_nanos: range.start_unix_nanos,
         end_unix_nanos: range.end_unix_nanos,
         selects: Selects::Overlapping,
@@ -115,8 +117,25 @@ fn request(parameters: &Parameters) -> Result<SearchRequest, Problem> {
     })
 }
 
-/// Each tag must hold exactly. Some names stand for a field of the span, as in Tempo.
-fn tag_conditions(tags: &str) -> Result<Vec<Condition>, Problem> {
+/// What `tags` ask for.
+#[derive(Default)]
+struct Tags {
+    conditions: Vec<Condition>,
+    /// Of the root of the trace, as TraceQL writes it.
+    of_trace: Vec<String>,
+}
+
+/// A query whose traces satisfy conditions too.
+fn with_condition(query: Option<String>, conditions: Vec<String>) -> Option<String> {
+    if conditions.is_empty() {
+        return query;
+    }
+    let filter = format!("{{ {} }}", conditions.join(" && "));
+    Some(query.map_or_else(|| filter.clone(), |query| format!("{query} | {filter}")))
+}
+
+/// Each tag must hold exactly. Some names stand for a field of the span or its trace, as in Tempo.
+fn tag_conditions(tags: &str) -> Result<Tags, Problem> {
     let example = "such as service.name=cart http.route=\"/a b\"";
     let pairs = logfmt::parse(tags).map_err(|why| {
         Problem::invalid_parameter("tags", format!("`tags` is not logfmt: {why}; write key=value pairs, {example}"))
@@ -124,11 +143,23 @@ fn tag_conditions(tags: &str) -> Result<Vec<Condition>, Problem> {
     conditions(pairs)
 }
 
-fn conditions(pairs: Vec<(String, String)>) -> Result<Vec<Condition>, Problem> {
+fn conditions(pairs: Vec<(String, String)>) -> Result<Tags, Problem> {
     if pairs.len() > TAGS_MAX {
         return Err(Problem::invalid_parameter("tags", format!("more than {TAGS_MAX} tags; use fewer")));
     }
-    pairs.into_iter().map(|(key, value)| tag_condition(key, value)).collect()
+    let mut tags = Tags::default();
+    for (key, value) in pairs {
+        let of_root = match key.as_str() {
+            "root.name" => Some(Intrinsic::TraceRootName),
+            "root.service.name" => Some(Intrinsic::TraceRootService),
+            _ => None,
+        };
+        match of_root {
+            Some(field) => tags.of_trace.push(format!("{field} = {}", Static::String(value))),
+            None => tags.conditions.push(tag_condition(key, value)?),
+        }
+    }
+    Ok(tags)
 }
 
 fn tag_condition(key: String, value: String) -> Result<Condition, Problem> {
@@ -181,12 +212,13 @@ fn span_set(spanset: MatchedSpanset) -> SpanSet {
     }
 }
 
+/// Attributes of several scopes may have one name and other values. A field of the span itself gives way to an attribute of its name.
 fn found_span(span: MatchedSpan) -> Span {
     let mut attributes: Vec<KeyValue> = Vec::new();
-    let names_tenant = span.fields.first().is_some_and(|(field, _)| field == TENANT_KEY);
-    for (field, value) in span.fields {
-        // Attributes of several scopes may have one key and other values. A span's own field gives way to an attribute of its name.
-        let attribute = key_value(tag_name(&field), value_of(&field, value));
+    let names_tenant = span.fields.first().is_some_and(|shown| shown.field == TENANT_KEY);
+    for ShownValue { field, value, matched } in span.fields {
+        let shown = value_of(&field, matched.map_or(value, AnyValue::Array));
+        let attribute = key_value(tag_name(&field), shown);
         let is_own = attribute.key == field || (names_tenant && attribute.key == TENANT_KEY);
         if !attributes.iter().any(|known| known.key == attribute.key && (is_own || known.value == attribute.value)) {
             attributes.push(attribute);

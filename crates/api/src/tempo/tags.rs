@@ -5,6 +5,7 @@ use axum::response::Response;
 use http::{HeaderMap, Uri};
 use tracehouse_model::{Caller, parse_double};
 use tracehouse_query::{Among, AttributeKey, AttributeValueSeen, Listing, Scope};
+use tracehouse_traceql::{Attribute, AttributeScope};
 
 use super::form::respond;
 use super::intrinsics::{INTRINSICS, Values, values_of};
@@ -22,6 +23,9 @@ use crate::state::ApiState;
 
 const ITEMS_DEFAULT: usize = 1000;
 const ITEMS_MAX: usize = 10_000;
+
+/// What the first version of the interface takes for fields and not for attributes.
+const FIELDS_OF_FIRST_VERSION: [&str; 3] = ["name", "root.name", "root.service.name"];
 
 /// Which tags are asked for.
 #[derive(Clone, Copy)]
@@ -45,6 +49,7 @@ pub(super) struct ValuesAsked {
     tag: String,
     among: Among,
     limit: usize,
+    is_first_version: bool,
 }
 
 impl NamesAsked {
@@ -74,12 +79,18 @@ impl ValuesAsked {
     fn of(tag: String, uri: &Uri) -> Result<Self, Problem> {
         let parameters = parameters(uri)?;
         let among = time_range_seconds(&parameters)?.among(parameters.text("q")?);
-        Ok(Self { tag, among, limit: limit(&parameters)? })
+        Ok(Self { tag, among, limit: limit(&parameters)?, is_first_version: false })
     }
 
     pub(super) fn of_message(asked: SearchTagValuesRequest) -> Result<Self, Problem> {
         let among = seconds_range(Some(asked.start), Some(asked.end))?.among(Some(&asked.query));
-        Ok(Self { tag: asked.tag_name, among, limit: bounded(asked.max_tag_values as usize) })
+        let limit = bounded(asked.max_tag_values as usize);
+        Ok(Self { tag: asked.tag_name, among, limit, is_first_version: false })
+    }
+
+    /// To the first version of the interface a tag is an attribute, wherever it stands, unless only a field has its name.
+    pub(super) fn of_first_version(self) -> Self {
+        Self { is_first_version: true, ..self }
     }
 }
 
@@ -189,7 +200,8 @@ pub(super) async fn values_v1(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let found = values(&state, &caller, ValuesAsked::of(tag, &uri)?).await?.map(without_types);
+    let asked = ValuesAsked::of(tag, &uri)?.of_first_version();
+    let found = values(&state, &caller, asked).await?.map(without_types);
     respond(&state, &headers, found.answer.tag_values.len(), found).await
 }
 
@@ -217,16 +229,8 @@ pub(super) async fn values(
     caller: &Caller,
     asked: ValuesAsked,
 ) -> Result<Found<SearchTagValuesV2Response>, Problem> {
-    let ValuesAsked { tag, among, limit } = asked;
-    let (scope, key) = scope_and_key(&tag);
-    let offered = if scope.is_none() { values_of(&key) } else { None };
-    let mut found = match offered {
-        Some(Values::NotOffered) => Listing { items: Vec::new(), complete: true, partial_reason: None },
-        Some(Values::Keywords(words)) => typed("keyword", words.iter().map(|word| (*word).to_owned()), true),
-        Some(Values::SpanNames) => strings(state.answers.operations(caller, None, &among).await?),
-        Some(Values::Texts(intrinsic)) => state.answers.intrinsic_values(caller, intrinsic, limit, &among).await?,
-        None => state.answers.attribute_values(caller, scope.unwrap_or(Scope::Either), &key, limit, &among).await?,
-    };
+    let mut found = seen(state, caller, &asked).await?;
+    let limit = asked.limit;
     found.items.retain(can_be_asked_for);
     let complete = found.complete && found.items.len() <= limit;
     let unread = found.partial_reason;
@@ -235,6 +239,35 @@ pub(super) async fn values(
     let tag_values: Vec<TagValue> = found.items.into_iter().take(limit).map(value).collect();
     let partial_reason = unread.or(cut_reason(complete, tag_values.len(), "values"));
     Ok(Found { answer: SearchTagValuesV2Response { tag_values }, partial_reason })
+}
+
+async fn seen(state: &ApiState, caller: &Caller, asked: &ValuesAsked) -> Result<Listing<AttributeValueSeen>, Problem> {
+    let ValuesAsked { tag, among, limit, is_first_version } = asked;
+    let answers = &state.answers;
+    let (scope, key) = scope_and_key(tag);
+    let own = if scope.is_none() { values_of(&key) } else { None };
+    if *is_first_version && scope.is_none() && !FIELDS_OF_FIRST_VERSION.contains(&&*key) {
+        let mut found = answers.attribute_values(caller, Scope::Either, &key, *limit, among).await?;
+        let of_scopes = answers.attribute_values(caller, Scope::Instrumentation, &key, *limit, among).await?;
+        found.items.extend(of_scopes.items);
+        found.items.sort_unstable();
+        found.items.dedup();
+        found.complete &= of_scopes.complete;
+        found.partial_reason = found.partial_reason.or(of_scopes.partial_reason);
+        if own.is_none() || !found.items.is_empty() {
+            return Ok(found);
+        }
+    }
+    Ok(match own {
+        Some(Values::NotOffered) => Listing { items: Vec::new(), complete: true, partial_reason: None },
+        Some(Values::Keywords(words)) => typed("keyword", words.iter().map(|word| (*word).to_owned()), true),
+        Some(Values::SpanNames) => strings(answers.operations(caller, None, among).await?),
+        Some(Values::OfField(intrinsic)) => answers.field_values(caller, &intrinsic.into(), *limit, among).await?,
+        None => match of_parent(tag) {
+            Some(attribute) => answers.field_values(caller, &attribute.into(), *limit, among).await?,
+            None => answers.attribute_values(caller, scope.unwrap_or(Scope::Either), &key, *limit, among).await?,
+        },
+    })
 }
 
 /// Whether a query can say the value, which no literal does of an infinite number, nor of what is none.
@@ -279,6 +312,18 @@ fn scope_and_key(tag: &str) -> (Option<Scope>, String) {
         None => (None, tag),
     };
     (scope, unquoted(key).unwrap_or_else(|| key.to_owned()))
+}
+
+/// `parent.level`, `parent.span.level`: an attribute of the parent of a span.
+fn of_parent(tag: &str) -> Option<Attribute> {
+    let (scope, name) = scope_and_key(tag.strip_prefix("parent.")?);
+    let scope = match scope {
+        None | Some(Scope::Either) => AttributeScope::Any,
+        Some(Scope::Span) => AttributeScope::Span,
+        Some(Scope::Resource) => AttributeScope::Resource,
+        Some(_) => return None,
+    };
+    Some(Attribute { of_parent: true, scope, name })
 }
 
 #[cfg(test)]

@@ -8,9 +8,9 @@ use super::logfmt;
 use crate::otlp_out::key_value;
 
 /// A value of a field under a key, of a group or a series. Something that is missing is called nil. Grafana gives a series no
-/// name for an array, so an array is its text.
+/// name for an array, so an array is its text. Of several events or links Tempo groups by the first.
 pub(super) fn labelled(key: String, field: &str, value: Option<AnyValue>) -> KeyValue {
-    let label = match value.map(|value| value_of(field, value)) {
+    let label = match value.map(|value| shown(field, value, |several| several.into_iter().next())) {
         None => AnyValue::String("nil".to_owned()),
         Some(array @ AnyValue::Array(_)) => AnyValue::String(array.to_canonical_json()),
         Some(value) => value,
@@ -18,20 +18,25 @@ pub(super) fn labelled(key: String, field: &str, value: Option<AnyValue>) -> Key
     key_value(key, label)
 }
 
+/// A value of a field of a span. Of several events or links Tempo shows the last.
+pub(super) fn value_of(field: &str, value: AnyValue) -> AnyValue {
+    shown(field, value, |several| several.into_iter().next_back())
+}
+
 /// Durations are texts in Tempo, where they are integers here, and what there is one of is a plain value: Grafana shows no
 /// arrays.
-pub(super) fn value_of(field: &str, value: AnyValue) -> AnyValue {
-    let value = plain(field, value);
+fn shown(field: &str, value: AnyValue, choose: fn(Vec<AnyValue>) -> Option<AnyValue>) -> AnyValue {
+    let value = plain(field, value, choose);
     if is_duration(field) { with_durations_as_text(value) } else { value }
 }
 
-/// Of several events or links Tempo answers with what the first says.
-fn plain(field: &str, value: AnyValue) -> AnyValue {
+/// `choose` takes one of several events or links.
+fn plain(field: &str, value: AnyValue, choose: fn(Vec<AnyValue>) -> Option<AnyValue>) -> AnyValue {
     const OF_MANY: [&str; 4] = ["event.", "event:", "link.", "link:"];
     match value {
         AnyValue::Array(mut values) if values.len() == 1 => values.remove(0),
-        AnyValue::Array(mut values) if !values.is_empty() && OF_MANY.iter().any(|scope| field.starts_with(scope)) => {
-            plain(field, values.swap_remove(0))
+        AnyValue::Array(values) if !values.is_empty() && OF_MANY.iter().any(|scope| field.starts_with(scope)) => {
+            choose(values).map_or(AnyValue::Empty, |value| plain(field, value, choose))
         }
         value => value,
     }
@@ -141,9 +146,13 @@ mod tests {
             ("duration", int(), text()),
             ("span:duration", int(), text()),
             ("traceDuration", int(), text()),
-            ("event:timeSinceStart", AnyValue::Array(vec![int(), AnyValue::Int(5)]), text()),
-            ("event.retries", AnyValue::Array(vec![int(), AnyValue::Int(5)]), int()),
-            ("link.tags", AnyValue::Array(vec![AnyValue::Array(vec![int(), int()]), int()]), int()),
+            ("event:timeSinceStart", AnyValue::Array(vec![AnyValue::Int(5), int()]), text()),
+            ("event.retries", AnyValue::Array(vec![AnyValue::Int(5), int()]), int()),
+            (
+                "link.tags",
+                AnyValue::Array(vec![AnyValue::Int(5), AnyValue::Array(vec![AnyValue::Int(5), int()])]),
+                int(),
+            ),
             (".tags", AnyValue::Array(vec![int()]), int()),
             (".tags", AnyValue::Array(vec![int(), int()]), AnyValue::Array(vec![int(), int()])),
             (".tags", AnyValue::Array(Vec::new()), AnyValue::Array(Vec::new())),

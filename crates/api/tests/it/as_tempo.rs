@@ -107,7 +107,7 @@ async fn searches() {
                 &[child([int("retries", "3"), text("parent.service.name", "gateway"), int("span:childCount", "0")])],
                 json!([
                     text("by(parent.service.name)", "gateway"),
-                    {"key": "max(span:childCount)", "value": {"doubleValue": 0.0}}
+                    {"key": "max(span:childCount)", "value": {"intValue": "0"}}
                 ]),
             ),
         ),

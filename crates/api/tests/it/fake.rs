@@ -14,11 +14,11 @@ use tracehouse_model::{
 use tracehouse_query::{
     Among, AttributeKey, AttributeValueSeen, Exemplar, Explanation, Inspected, Listing, MatchedSpan, MatchedSpanset,
     MetricsAnswer, MetricsRequest, Operation, ParentRow, QueryError, Reservation, Scope, SearchAnswer, SearchRequest,
-    Series, ServiceCount, Trace, TraceDetail, TraceSummary, Weighting,
+    Series, ServiceCount, ShownValue, Trace, TraceDetail, TraceSummary, Weighting,
 };
 use tracehouse_sql::{Scanned, SqlAnswer, SqlError, SqlRequest};
 use tracehouse_store::{CompactReport, FlushReport};
-use tracehouse_traceql::Intrinsic;
+use tracehouse_traceql::FieldExpr;
 
 pub(crate) const TRACE: &str = "5b8efff798038103d269b633813fc60c";
 pub(crate) const TRACE_ID: TraceId =
@@ -124,6 +124,11 @@ impl Answers for Fake {
             span_id: SpanId([2; 8]),
             start_unix_nanos: request.start_unix_nanos + 1000,
             value: 0.002,
+            fields: vec![ShownValue {
+                field: "name".to_owned(),
+                value: AnyValue::String("GET /cart".to_owned()),
+                matched: None,
+            }],
         };
         let first = Series {
             labels: vec![label("cart")],
@@ -224,6 +229,7 @@ impl Answers for Fake {
         self.asked.lock().push(asked + &of);
         let seen = |value_type, value: &str| AttributeValueSeen { value_type, value: value.to_owned() };
         match key {
+            "kind" | "nothing.of.kind" => return Ok(self.listing(Vec::new())),
             "ratio" => return Ok(self.listing(vec![seen("double", "2.5")])),
             "service.name" => return Ok(self.listing(vec![seen("string", "cart"), seen("string", "gateway")])),
             _ => {}
@@ -231,16 +237,16 @@ impl Answers for Fake {
         Ok(self.listing(vec![seen("string", "/cart"), seen("int", "3"), seen("string", "3")]))
     }
 
-    async fn intrinsic_values(
+    async fn field_values(
         &self,
         _: &Caller,
-        intrinsic: Intrinsic,
+        field: &FieldExpr,
         limit: usize,
         among: &Among,
     ) -> Result<Listing<AttributeValueSeen>, QueryError> {
         self.among.lock().push(among.clone());
-        self.asked.lock().push(format!("values of {intrinsic} {limit}"));
-        Ok(self.listing(vec![AttributeValueSeen { value_type: "string", value: format!("a {intrinsic}") }]))
+        self.asked.lock().push(format!("values of {field} {limit}"));
+        Ok(self.listing(vec![AttributeValueSeen { value_type: "string", value: format!("a {field}") }]))
     }
 
     /// One row for a statement of the default tenant, cut as the limit says.
@@ -333,7 +339,11 @@ fn summary() -> TraceSummary {
                 start_unix_nanos: START + 1000,
                 duration_nanos: 2_000_000,
                 status_code: status::ERROR,
-                fields: vec![("span.http.route".to_owned(), AnyValue::String("/cart".to_owned()))],
+                fields: vec![ShownValue {
+                    field: "span.http.route".to_owned(),
+                    value: AnyValue::String("/cart".to_owned()),
+                    matched: None,
+                }],
             }],
         }],
     }

@@ -154,8 +154,8 @@ async fn tempo_range() {
     let answer = get(&fake, uri).await;
     let sample = |seconds: i64, value: f64| json!({"timestampMs": (1_769_860_800 + seconds).to_string() + "000", "value": value});
     let text = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
-    let exemplar = json!({"labels": [text("trace:id", TRACE), text("span:id", "0202020202020202")], "value": 0.5,
-        "timestampMs": "1769860800000"});
+    let labels = [text("trace:id", TRACE), text("span:id", "0202020202020202"), text("name", "GET /cart")];
+    let exemplar = json!({"labels": labels, "value": 0.5, "timestampMs": "1769860800000"});
     assert_eq!(
         answer.json(),
         json!({

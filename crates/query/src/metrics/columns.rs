@@ -7,7 +7,7 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampNanosecondType};
 use parquet::errors::{ParquetError, Result};
-use tracehouse_model::{SeededMap, SeededSet, SpanBatch, SpanId, Threshold, TraceId, kind, status};
+use tracehouse_model::{SeededMap, SeededSet, SpanBatch, Threshold, kind, status};
 use tracehouse_scan::{Columns, Held, Part, Piece, ReadRows, RowGroup, no_room};
 use tracehouse_spanfile::{NumberedColumn, OpenFile, Projection, StringForm};
 use tracehouse_store::SpanFile;
@@ -21,8 +21,9 @@ use crate::candidates::Scan;
 use crate::column_eval::{columns_of, field_of};
 use crate::compile::{Expression, Node};
 use crate::halves::HotCallers;
+use crate::plan::NamedField;
 use crate::question::Question;
-use crate::request::Exemplar;
+use crate::request::{Exemplar, ShownValue};
 use crate::row_eval::RowExpression;
 
 /// Rows that are turned into spans at once where columns don't do.
@@ -527,7 +528,7 @@ fn numbers_from_column(field: &Expression, rows: &Rows<'_>) -> Result<Option<Vec
 pub(super) fn gather_memory<C: Cell>(run: &Run<'_>, filter: &Expression, gathered: &mut Gathered<C>) {
     let hot_batches = &run.question.snapshot.hot;
     let callers = HotCallers::for_expressions(hot_batches, &[filter]);
-    for hot in hot_batches {
+    for (batch, hot) in (0..).zip(hot_batches) {
         if run.question.bounds.exceeded() {
             return;
         }
@@ -536,7 +537,8 @@ pub(super) fn gather_memory<C: Cell>(run: &Run<'_>, filter: &Expression, gathere
         let filter = RowExpression::new(filter, spans, None).with_halves(&is_half);
         let rows =
             (0..spans.len()).filter(|&row| run.steps.range.contains(&spans.start_unix_nanos[row]) && filter.holds(row));
-        gather_rows(run, spans, rows, |field| RowExpression::new(field, spans, None), gathered);
+        let place = |row: usize| Place::Hot { batch, row: row as u32 };
+        gather_rows(run, spans, rows, place, |field| RowExpression::new(field, spans, None), gathered);
     }
 }
 
@@ -545,6 +547,7 @@ pub(super) fn gather_rows<'e, C: Cell>(
     run: &Run<'e>,
     spans: &SpanBatch,
     rows: impl Iterator<Item = usize>,
+    place: impl Fn(usize) -> Place,
     bind: impl Fn(&'e Expression) -> RowExpression<'e>,
     gathered: &mut Gathered<C>,
 ) {
@@ -565,8 +568,7 @@ pub(super) fn gather_rows<'e, C: Cell>(
             gathered.add(group, run.steps.of_start(start), value, threshold.map_or(1.0, Threshold::adjusted_count));
             if gathered.wants_exemplars() {
                 let value = if run.field.is_some() { value } else { spans.duration_nanos[row] as f64 };
-                let place = Place::Known { trace_id: spans.trace_id[row], span_id: spans.span_id[row] };
-                gathered.offer(group, start, value, place);
+                gathered.offer(group, start, value, place(row));
             }
         };
         match &field {
@@ -577,30 +579,57 @@ pub(super) fn gather_rows<'e, C: Cell>(
 }
 
 /// Looks up which spans the chosen candidates are. One that can't be read any more is no example.
-pub(super) fn exemplars(run: &Run<'_>, files: &[&Arc<SpanFile>], candidates: &[Candidate]) -> Vec<Exemplar> {
-    let Question { bounds, reach, .. } = run.question;
-    let counts = run.field.is_none();
+pub(super) fn exemplars(
+    run: &Run<'_>,
+    files: &[&Arc<SpanFile>],
+    candidates: &[Candidate],
+    held: &mut Held,
+) -> Vec<Exemplar> {
+    let Question { snapshot, bounds, reach } = run.question;
     let scale = if run.field.is_none_or(super::series::is_duration) { 1e-9 } else { 1.0 };
     let mut found = Vec::new();
-    for candidate in sorted(candidates.to_vec()) {
-        let (trace_id, span_id, value) = match candidate.place {
-            Place::Known { trace_id, span_id } => (trace_id, span_id, candidate.value),
+    for Candidate { start_unix_nanos, value, place, .. } in sorted(candidates.to_vec()) {
+        let mut exemplar = match place {
+            Place::Known { trace_id, span_id } => {
+                Exemplar { trace_id, span_id, start_unix_nanos, value, fields: Vec::new() }
+            }
+            Place::Hot { batch, row } => exemplar(run, &snapshot.hot[batch as usize].spans, row as usize, value),
             Place::Stored { .. } if bounds.exceeded() => continue,
             Place::Stored { file, row_group, row } => {
                 let (file, row_group, row) = (files[file as usize], row_group as usize, row as usize);
-                let read = |open: &Arc<OpenFile>| span_at(open, row_group, row);
-                let Some(span) = reach.attempt(file, Part::RowGroup(row_group), 1, read) else { continue };
-                let (trace_id, span_id, duration) = span;
-                (trace_id, span_id, if counts { duration as f64 } else { candidate.value })
+                let read = |open: &Arc<OpenFile>| span_at(run, open, row_group, row);
+                let Some(spans) = reach.attempt(file, Part::RowGroup(row_group), 1, read) else { continue };
+                exemplar(run, &spans, 0, value)
             }
         };
-        let start_unix_nanos = candidate.start_unix_nanos;
-        found.push(Exemplar { trace_id, span_id, start_unix_nanos, value: value * scale });
+        exemplar.value *= scale;
+        let bytes = exemplar.fields.iter().map(ShownValue::bytes).sum();
+        if bounds.take(held, bytes).is_err() {
+            break;
+        }
+        found.push(exemplar);
     }
     found
 }
 
-fn span_at(open: &OpenFile, row_group: usize, row: usize) -> Result<(TraceId, SpanId, i64)> {
-    let spans = open.read_rows(row_group, row..row + 1, Projection::Only(&[]))?;
-    Ok((spans.trace_id[0], spans.span_id[0], spans.duration_nanos[0]))
+/// One row of a file, with the columns that exemplars show.
+fn span_at(run: &Run<'_>, open: &OpenFile, row_group: usize, row: usize) -> Result<SpanBatch> {
+    let shown = run.series.shown.iter().flat_map(|field| columns_of(&field.expression, open.layout()));
+    let columns: Vec<String> = shown.collect::<SeededSet<_>>().into_iter().collect();
+    open.read_rows(row_group, row..row + 1, Projection::Only(&columns))
+}
+
+/// A count has no value of its own: the duration stands for it.
+fn exemplar(run: &Run<'_>, spans: &SpanBatch, row: usize, value: f64) -> Exemplar {
+    let field = |field: &NamedField| {
+        let value = RowExpression::new(&field.expression, spans, None).value_of(row).to_any()?;
+        Some(ShownValue { field: field.name.clone(), value, matched: None })
+    };
+    Exemplar {
+        trace_id: spans.trace_id[row],
+        span_id: spans.span_id[row],
+        start_unix_nanos: spans.start_unix_nanos[row],
+        value: if run.field.is_some() { value } else { spans.duration_nanos[row] as f64 },
+        fields: run.series.shown.iter().filter_map(field).collect(),
+    }
 }

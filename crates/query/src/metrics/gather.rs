@@ -86,6 +86,11 @@ pub(crate) enum Place {
         trace_id: TraceId,
         span_id: SpanId,
     },
+    /// Number of the batch among those in memory, and row.
+    Hot {
+        batch: u32,
+        row: u32,
+    },
     /// Number of the file among those that are read, row group, row.
     Stored {
         file: u32,

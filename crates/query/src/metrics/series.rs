@@ -18,7 +18,7 @@ use crate::candidates::Scan;
 use crate::column_eval::file_may_match;
 use crate::compile::{Expression, Node};
 use crate::error::QueryError;
-use crate::plan::{NamedField, Plan};
+use crate::plan::{NamedField, Plan, mentioned_fields};
 use crate::question::Question;
 use crate::request::Series;
 use crate::shares::{cell_bytes_max, points_max, too_many_points};
@@ -30,6 +30,8 @@ pub(crate) struct SeriesPlan {
     pub(crate) function: FunctionPlan,
     pub(crate) by: Vec<NamedField>,
     pub(crate) exemplars: Exemplars,
+    /// What exemplars show of their spans.
+    pub(crate) shown: Vec<NamedField>,
 }
 
 #[derive(Debug)]
@@ -45,6 +47,7 @@ impl SeriesPlan {
         by: &[FieldExpr],
         exemplars: Exemplars,
     ) -> Result<Self, QueryError> {
+        let shown = if exemplars.of_series_max > 0 { mentioned_fields(&spans, function, by)? } else { Vec::new() };
         let field = function.field().map(Expression::of).transpose()?;
         let measured = |measure, field| FunctionPlan::Measure { measure, per_second: false, field };
         let function = match function {
@@ -67,6 +70,7 @@ impl SeriesPlan {
             function,
             by: by.iter().map(NamedField::of).collect::<Result<_, _>>()?,
             exemplars,
+            shown,
         })
     }
 
@@ -175,7 +179,7 @@ impl Run<'_> {
                 met.partial(|| too_many_points(bounds, number, total, "series"));
                 break;
             };
-            let exemplars = columns::exemplars(self, &files, &spread(candidates, exemplars_max));
+            let exemplars = columns::exemplars(self, &files, &spread(candidates, exemplars_max), &mut met.held);
             for (number, (extra, values)) in lines.into_iter().enumerate() {
                 let mut labels = labels.clone();
                 labels.extend(extra.map(|(name, value)| (name, Some(AnyValue::Double(value)))));

@@ -10,6 +10,7 @@ use tracehouse_store::SpanFile;
 
 use super::columns::gather_rows;
 use super::gather::Gathered;
+use super::gather::Place;
 use super::measure::Cell;
 use super::series::{Run, SeriesPlan};
 use super::{Met, Steps};
@@ -36,7 +37,8 @@ pub(super) fn gather<C: Cell>(run: &Run<'_>, files: &[&Arc<SpanFile>], met: &mut
         columns,
         |spans, facts, rows, own| {
             let rows = rows.into_iter().map(|row| row as usize);
-            gather_rows(run, spans, rows, |field| RowExpression::new(field, spans, Some(facts)), own);
+            let place = |row: usize| Place::Known { trace_id: spans.trace_id[row], span_id: spans.span_id[row] };
+            gather_rows(run, spans, rows, place, |field| RowExpression::new(field, spans, Some(facts)), own);
         },
     );
     let mut gathered = run.begin();

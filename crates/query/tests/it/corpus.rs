@@ -233,6 +233,14 @@ fn check_exemplars(series: &Series, spans: &[Span]) -> Result<(), String> {
                 return Err(format!("{exemplar:?} does not belong to {value:?}"));
             }
         }
+        for shown in &exemplar.fields {
+            let is_label = |label: &&(String, Option<AnyValue>)| label.0 == shown.field;
+            let Some((_, label)) = series.labels.iter().find(is_label) else { continue };
+            let is_of_series = *label == Some(shown.value.clone()) || matches!(label, Some(AnyValue::Array(_)));
+            if !is_of_series {
+                return Err(format!("{exemplar:?} shows another value than {label:?}"));
+            }
+        }
     }
     Ok(())
 }

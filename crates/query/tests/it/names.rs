@@ -134,7 +134,7 @@ async fn as_the_spans_say() {
                 Intrinsic::TraceRootName,
                 Intrinsic::TraceRootService,
             ] {
-                let values = shop.engine.intrinsic_values(&tenant, intrinsic, 1000, &among).await.expect("values");
+                let values = shop.engine.field_values(&tenant, &intrinsic.into(), 1000, &among).await.expect("values");
                 assert_eq!(seen(values), texts(&spans, &selected, intrinsic), "{context} {intrinsic}");
             }
         }

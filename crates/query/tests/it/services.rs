@@ -128,7 +128,7 @@ async fn names_of_roots_are_those_that_queries_compare() {
         for traceql in [None, Some("{ span.some = true && ")] {
             let among = Among { traceql: traceql.map(str::to_owned), ..Among::default() };
             let tenant = TenantId::default();
-            let found = shop.engine.intrinsic_values(&tenant, Intrinsic::TraceRootService, 10, &among).await;
+            let found = shop.engine.field_values(&tenant, &Intrinsic::TraceRootService.into(), 10, &among).await;
             let found = found.expect("values").items;
             let seen: Vec<(&str, &str)> = found.iter().map(|seen| (seen.value_type, &*seen.value)).collect();
             assert_eq!(seen, [("string", "cart")], "{layout:?} {traceql:?}");

@@ -23,6 +23,9 @@ fn batch() -> SpanBatch {
         };
         put(&mut batch.strings, &mut batch.attributes, "list", &value);
         put(&mut batch.strings, &mut batch.attributes, "is_even", &AnyValue::Bool(number % 2 == 0));
+        // As floating point numbers, the first is equal to others.
+        let big = if number == 1 { (1 << 53) + 1 } else { i64::MAX - (4 - number as i64) };
+        put(&mut batch.strings, &mut batch.attributes, "big", &AnyValue::Int(big));
         for (at, event) in events.iter().enumerate() {
             put(&mut batch.strings, &mut batch.events.attributes, "x", &AnyValue::Int(*event));
             let name = batch.strings.intern_str("event");
@@ -94,6 +97,55 @@ async fn check(shop: &Shop, layout: &str) {
         ("{ } | min(.list) >= 4", 2),
     ] {
         assert_eq!(found_by(shop, query).await, traces, "{layout}: {query}");
+    }
+    check_shown(shop, layout).await;
+}
+
+fn ints(values: &[i64]) -> Vec<AnyValue> {
+    values.iter().copied().map(AnyValue::Int).collect()
+}
+
+/// Beside all values of a field stand those that satisfy the condition; and of integers there is an integer.
+async fn check_shown(shop: &Shop, layout: &str) {
+    type Shown<'a> = (&'a str, &'a [i64], Option<&'a [i64]>);
+    let table: [Shown<'_>; 12] = [
+        ("{ .list = 2 }", &[1, 2, 3], Some(&[2])),
+        ("{ 2 < .list && name = `span 1` }", &[1, 2, 3], Some(&[3])),
+        ("{ .list != 2 && .list = 4 }", &[4, 4], None),
+        ("{ .list = 1 || .list = 3 }", &[1, 2, 3], Some(&[1, 3])),
+        ("{ .list = 1 } | { .list = 3 }", &[1, 2, 3], Some(&[1, 3])),
+        ("{ .list > 0 && name = `span 1` }", &[1, 2, 3], None),
+        ("{ .list + 1 = 3 }", &[1, 2, 3], None),
+        ("{ .list = 2 } | select(.list)", &[1, 2, 3], None),
+        ("{ .list = 2 } | max(.list) = 3", &[1, 2, 3], None),
+        ("{ !(.list = 4) && name = `span 1` }", &[1, 2, 3], None),
+        ("{ event.x = 30 }", &[20, 30], Some(&[30])),
+        ("{ event.x >= 50 }", &[40, 50, 60], Some(&[50, 60])),
+    ];
+    for (query, all, matched) in table {
+        let request =
+            SearchRequest { traceql: Some(query.to_owned()), limit: 10, spans_per_spanset: 1, ..Default::default() };
+        let found = shop.engine.search(&TenantId::default(), request).await.expect("a valid search").traces;
+        let [trace] = &found[..] else { panic!("{layout}: {query}: {found:?}") };
+        let shown =
+            trace.spansets[0].spans[0].fields.iter().find(|shown| [".list", "event.x"].contains(&&*shown.field));
+        let shown = shown.expect("the field is shown");
+        assert_eq!(shown.value, AnyValue::Array(ints(all)), "{layout}: {query}");
+        assert_eq!(shown.matched, matched.map(ints), "{layout}: {query}");
+    }
+    for (query, name, expected) in [
+        ("{ } | sum(.list) = 6", "sum(.list)", AnyValue::Int(6)),
+        ("{ } | max(event.x) = 60", "max(event.x)", AnyValue::Int(60)),
+        ("{ } | min(.list) = 4", "min(.list)", AnyValue::Int(4)),
+        ("{ } | avg(.list) = 2", "avg(.list)", AnyValue::Double(2.0)),
+        ("{ } | max(event.x) / 9 < 1.2", "max(event.x)", AnyValue::Int(10)),
+        ("{ } | sum(.big) = 9007199254740993", "sum(.big)", AnyValue::Int(9_007_199_254_740_993)),
+        ("{ } | max(.big) > 9223372036854775806", "max(.big)", AnyValue::Int(i64::MAX)),
+    ] {
+        let request = SearchRequest { traceql: Some(query.to_owned()), limit: 10, ..Default::default() };
+        let found = shop.engine.search(&TenantId::default(), request).await.expect("a valid search").traces;
+        let [trace] = &found[..] else { panic!("{layout}: {query}: {found:?}") };
+        assert_eq!(trace.spansets[0].aggregates, [(name.to_owned(), expected)], "{layout}: {query}");
     }
 }
 

@@ -93,6 +93,7 @@ fn labels() {
         ("span.größe@1", "span.größe@1"),
         ("span.\"a key\"", "span.\"a key\""),
         ("span.\"a=\\\"b\\\\\"", "span.\"a=\\\"b\\\\\""),
+        ("(span:duration - -(trace:duration) + .\"a\")", "duration - -traceDuration + .a"),
     ];
     for (field, label) in table {
         let field = condition(&format!("{{ {field} = nil }}"));
