@@ -50,6 +50,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use http::{HeaderName, HeaderValue, Method};
 use http_body::Body as _;
@@ -76,7 +77,12 @@ pub fn router(state: ApiState) -> Router {
     meter::describe();
     let bodies = Bodies::new(state.clock.clone());
     let questions = Router::new()
-        .merge(native::routes().layer(map_response(say_length)).layer(compression()))
+        .merge(
+            native::routes()
+                .route("/api/v1/openapi.json", get(openapi::serve))
+                .layer(map_response(say_length))
+                .layer(compression()),
+        )
         .merge(routes_of_others().layer(map_response(say_length)).layer(compression().no_zstd()))
         .merge(jaeger::name_routes())
         .method_not_allowed_fallback(method_not_allowed)

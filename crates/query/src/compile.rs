@@ -1,16 +1,13 @@
 //! Turns the conditions of a search into one expression that can be evaluated for a span.
 
 use regex::Regex;
-use tracehouse_model::{TraceId, UNKNOWN_SERVICE, parse_double};
-use tracehouse_scan::Contents;
+use tracehouse_model::TraceId;
 use tracehouse_traceql::{
-    ArithmeticOp, Attribute, AttributeScope, ComparisonOp, FieldExpr, Intrinsic, Kind, LogicalOp, SourceRange, Static,
-    Status, compile_pattern,
+    ArithmeticOp, Attribute, AttributeScope, ComparisonOp, FieldExpr, Intrinsic, LogicalOp, Query, SourceRange, Static,
+    compile_pattern,
 };
 
 use crate::error::QueryError;
-use crate::request::{Condition, Operator, Scope, SearchRequest};
-use crate::shown::narrowed;
 
 /// Traces that are looked up by their ids; for more of them, all spans are looked at.
 const TRACES_MAX: usize = 256;
@@ -103,11 +100,6 @@ fn ids_of(literal: &Static) -> Vec<TraceId> {
         Static::Array(values) => values.iter().flat_map(ids_of).collect(),
         _ => Vec::new(),
     }
-}
-
-/// The conditions of a search, as TraceQL says them; what it can't say is let through.
-pub(crate) fn conditions_of(request: &SearchRequest) -> Vec<FieldExpr> {
-    request.conditions.iter().map(condition_expr).collect()
 }
 
 #[derive(Default)]
@@ -279,119 +271,16 @@ pub(crate) fn compare(op: ComparisonOp, left: FieldExpr, right: Static) -> Field
     FieldExpr::Compare { op, left: Box::new(left), right: Box::new(literal(right)), at: HERE }
 }
 
-pub(crate) fn condition_expr(condition: &Condition) -> FieldExpr {
-    use ComparisonOp::{Equal, GreaterEqual, LessEqual};
-    match condition {
-        Condition::Service(name) => service_condition(name),
-        Condition::Operation(name) => compare(Equal, intrinsic(Intrinsic::Name), Static::String(name.clone())),
-        Condition::Kind(kind) => compare(Equal, intrinsic(Intrinsic::Kind), Static::Kind(kind_literal(*kind))),
-        Condition::Status(code) => compare(Equal, intrinsic(Intrinsic::Status), Static::Status(status_literal(*code))),
-        Condition::DurationMin(nanos) => {
-            compare(GreaterEqual, intrinsic(Intrinsic::Duration), Static::Duration(*nanos))
-        }
-        Condition::DurationMax(nanos) => compare(LessEqual, intrinsic(Intrinsic::Duration), Static::Duration(*nanos)),
-        Condition::Attribute { scope, key, operator, value } => {
-            attribute_condition(attribute(attribute_scope(*scope), key), *operator, value)
-        }
-        Condition::ShownAs { .. }
-        | Condition::Has { .. }
-        | Condition::Text { .. }
-        | Condition::Any(_)
-        | Condition::All(_)
-        | Condition::Not(_) => narrowed(condition, &Contents::UNKNOWN).expr.unwrap_or_else(|| truth(false)),
-    }
-}
-
 pub(crate) fn truth(value: bool) -> FieldExpr {
     literal(Static::Bool(value))
 }
 
-/// The spans whose service answers show under a name, and those that have it in a list among others.
-fn service_condition(name: &str) -> FieldExpr {
-    let field = || attribute(AttributeScope::Resource, "service.name");
-    let text = || compare(ComparisonOp::Equal, field(), Static::String(name.to_owned()));
-    if name == UNKNOWN_SERVICE {
-        return FieldExpr::logical(LogicalOp::Or, text(), no_service_name());
-    }
-    attribute_condition(field(), Operator::Equal, name)
+/// Joins conditions that must all hold.
+pub(crate) fn all_of(terms: Vec<FieldExpr>) -> Option<FieldExpr> {
+    terms.into_iter().reduce(|left, right| FieldExpr::logical(LogicalOp::And, left, right))
 }
 
-/// The spans whose service has no name to be shown under: neither a text nor a number nor a truth value.
-pub(crate) fn no_service_name() -> FieldExpr {
-    use ComparisonOp::{Equal, Greater, LessEqual, Matches};
-    let field = || attribute(AttributeScope::Resource, "service.name");
-    let named = [
-        compare(Matches, field(), Static::String("(?s).+".to_owned())),
-        compare(LessEqual, field(), Static::Int(0)),
-        compare(Greater, field(), Static::Int(0)),
-        compare(Equal, field(), Static::Bool(true)),
-        compare(Equal, field(), Static::Bool(false)),
-    ];
-    let any = FieldExpr::Logical { op: LogicalOp::Or, terms: named.to_vec(), at: HERE };
-    FieldExpr::Not { operand: Box::new(any), at: HERE }
-}
-
-pub(crate) fn attribute_scope(scope: Scope) -> AttributeScope {
-    match scope {
-        Scope::Either => AttributeScope::Any,
-        Scope::Span => AttributeScope::Span,
-        Scope::Resource => AttributeScope::Resource,
-        Scope::Instrumentation => AttributeScope::Instrumentation,
-        Scope::Event => AttributeScope::Event,
-        Scope::Link => AttributeScope::Link,
-    }
-}
-
-/// A text that reads as a number or a truth value is compared as that too: a person who fills in a form does not say
-/// which type they mean.
-pub(crate) fn attribute_condition(field: FieldExpr, operator: Operator, text: &str) -> FieldExpr {
-    let op = match operator {
-        Operator::Equal => ComparisonOp::Equal,
-        Operator::NotEqual => ComparisonOp::NotEqual,
-        Operator::Less => ComparisonOp::Less,
-        Operator::LessOrEqual => ComparisonOp::LessEqual,
-        Operator::Greater => ComparisonOp::Greater,
-        Operator::GreaterOrEqual => ComparisonOp::GreaterEqual,
-        Operator::Matches => ComparisonOp::Matches,
-        Operator::NotMatches => ComparisonOp::NotMatches,
-    };
-    let mut readings = vec![Static::String(text.to_owned())];
-    if !op.is_pattern() {
-        if let Ok(int) = text.parse() {
-            readings.push(Static::Int(int));
-        } else if let Some(float) = parse_double(text) {
-            readings.push(Static::Float(float));
-        }
-        if op.is_equality()
-            && let Ok(truth) = text.parse()
-        {
-            readings.push(Static::Bool(truth));
-        }
-    }
-    // A value has one type, so at most one reading compares with it, and the others are false: any of them decides,
-    // for `!=` too.
-    let mut terms: Vec<FieldExpr> = readings.into_iter().map(|value| compare(op, field.clone(), value)).collect();
-    if terms.len() == 1 {
-        return terms.remove(0);
-    }
-    FieldExpr::Logical { op: LogicalOp::Or, terms, at: HERE }
-}
-
-fn kind_literal(kind: u8) -> Kind {
-    [Kind::Unspecified, Kind::Internal, Kind::Server, Kind::Client, Kind::Producer, Kind::Consumer]
-        .get(usize::from(kind))
-        .copied()
-        .unwrap_or(Kind::Unspecified)
-}
-
-fn status_literal(code: u8) -> Status {
-    [Status::Unset, Status::Ok, Status::Error].get(usize::from(code)).copied().unwrap_or(Status::Unset)
-}
-
-pub(crate) fn kind_number(kind: Kind) -> u8 {
-    kind as u8
-}
-
-pub(crate) fn status_number(status: Status) -> u8 {
-    status as u8
+/// A query as it is written.
+pub(crate) fn compile(traceql: &str) -> Result<Query, QueryError> {
+    tracehouse_traceql::compile(traceql).map_err(|error| QueryError::Invalid(error.render(traceql).to_string()))
 }

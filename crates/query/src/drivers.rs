@@ -11,10 +11,11 @@ use tracehouse_traceql::{
 };
 
 use crate::compile::{
-    Expression, asks_for_root_spans, attribute, compare, intrinsic, literal, mentions_parent, needs_trace, truth,
+    Expression, all_of, asks_for_root_spans, attribute, compare, intrinsic, literal, mentions_parent, needs_trace,
+    truth,
 };
 use crate::error::QueryError;
-use crate::plan::{all_of, number};
+use crate::value::number;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Drivers {

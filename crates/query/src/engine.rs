@@ -5,20 +5,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tracehouse_model::{Clock, Span, SpanId, TenantId, Tenants, TraceId};
+use tracehouse_model::{Clock, Span, SpanId, TenantId, TraceId};
 use tracehouse_scan::{Bounds, EndedEarly, Limits, Places, Pool, Reach, Window};
 use tracehouse_store::Store;
-use tracehouse_traceql::{ComparisonOp, FieldExpr, Intrinsic, Query, QueryExpr, Static, conditions_of_unfinished};
+use tracehouse_traceql::{ComparisonOp, FieldExpr, Intrinsic, QueryExpr, Static, conditions_of_unfinished};
 
-use crate::attribute_values::{Kept, attribute_values, field_of, field_values};
-use crate::compile::{Expression, compare, condition_expr, conditions_of, intrinsic};
+use crate::attribute_values::attribute_values;
+use crate::compile::{Expression, all_of, compare, compile, intrinsic};
+use crate::conditions::{condition_expr, conditions_of};
 use crate::error::QueryError;
 use crate::explain::{explain, window_of};
+use crate::groups::{Kept, field_of, field_values};
 use crate::known_values::KnownValues;
 use crate::metrics::{MetricsPlan, metrics};
 use crate::names;
 use crate::operations::{operations, operations_by_kind};
-use crate::plan::{Plan, all_of};
+use crate::plan::Plan;
 use crate::question::Question;
 use crate::request::{
     Among, AttributeKey, AttributeValueSeen, Condition, Explanation, Listing, MetricsAnswer, MetricsRequest, Operation,
@@ -26,7 +28,6 @@ use crate::request::{
 };
 use crate::search::search;
 use crate::services::{SERVICE_NAME, services, services_among};
-use crate::together::Together;
 use crate::trace::{self, TraceQuestion};
 
 /// What queries may use.
@@ -87,11 +88,6 @@ impl QueryEngine {
         EndedEarly::describe();
         let places = Places::new(limits.concurrent_max);
         Arc::new(Self { store, limits, clock, places, pool, known_values: Arc::default() })
-    }
-
-    /// Questions about what several tenants have.
-    pub fn of<'a>(&'a self, tenants: &'a Tenants) -> Together<'a> {
-        Together::new(self, tenants)
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {
@@ -416,10 +412,6 @@ fn range_of(among: &Among) -> Result<Range<i64>, QueryError> {
         return Err(QueryError::Invalid("the time range is empty: start must be before end".into()));
     }
     Ok(range)
-}
-
-pub(crate) fn compile(traceql: &str) -> Result<Query, QueryError> {
-    tracehouse_traceql::compile(traceql).map_err(|error| QueryError::Invalid(error.render(traceql).to_string()))
 }
 
 /// The pipeline of a search: the query's, whose spans must satisfy the other conditions too.

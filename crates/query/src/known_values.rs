@@ -10,9 +10,9 @@ use tracehouse_scan::Part;
 use tracehouse_spanfile::OpenFile;
 use tracehouse_store::SpanFile;
 
-use crate::attribute_values::Values;
 use crate::question::Question;
 use crate::request::Scope;
+use crate::seen_values::Values;
 
 /// Most values of one attribute that are remembered of a file.
 const VALUES_PER_FILE_MAX: usize = 10_000;

@@ -6,9 +6,9 @@ use std::ops::Range;
 use tracehouse_model::{AnyValue, SpanBatch, UNKNOWN_SERVICE, kind, shown_service_of};
 use tracehouse_spanfile::NameList;
 
-use crate::attribute_values::{field_of, groups_of};
-use crate::compile::condition_expr;
+use crate::conditions::condition_expr;
 use crate::error::QueryError;
+use crate::groups::{field_of, groups_of};
 use crate::names::{ListedFile, Names, each_in_range};
 use crate::question::Question;
 use crate::request::{Condition, Listing, Operation, Scope};

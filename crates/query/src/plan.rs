@@ -1,15 +1,14 @@
 //! A compiled pipeline: expressions ready to run, and what must be found before a trace is worth putting together.
 
 use tracehouse_traceql::{
-    AggregateFunction, ArithmeticOp, ComparisonOp, FieldExpr, LogicalOp, MetricsExpr, MetricsFunction, Pipeline, Query,
-    QueryExpr, ScalarExpr, SpansetExpr, SpansetOp, Stage, Static,
+    AggregateFunction, ArithmeticOp, ComparisonOp, FieldExpr, MetricsExpr, MetricsFunction, Pipeline, Query, QueryExpr,
+    ScalarExpr, SpansetExpr, SpansetOp, Stage,
 };
 
-use crate::compile::{Expression, HERE, field_first};
+use crate::compile::{Expression, HERE, all_of, compile, field_first};
 use crate::drivers::Drivers;
-use crate::engine::compile;
 use crate::error::QueryError;
-use crate::value::Value;
+use crate::value::{Value, exact_number};
 
 /// Stages that take the spansets of one trace and give spansets.
 #[derive(Debug, Clone)]
@@ -262,19 +261,6 @@ fn scalar_node(scalar: &ScalarExpr) -> Result<ScalarNode, QueryError> {
     })
 }
 
-/// A literal as a number; durations are nanoseconds.
-pub(crate) fn number(literal: &Static) -> f64 {
-    exact_number(literal).as_float().unwrap_or(f64::NAN)
-}
-
-fn exact_number(literal: &Static) -> Value<'static> {
-    match literal {
-        Static::Int(value) | Static::Duration(value) => Value::Int(*value),
-        Static::Float(value) => Value::Float(*value),
-        _ => Value::Missing,
-    }
-}
-
 fn mentioned_by_stage<'a>(stage: &'a Stage, mentions: &mut Vec<Mention<'a>>) {
     match stage {
         Stage::Spanset(spanset) => mentioned_by_spanset(spanset, mentions),
@@ -382,9 +368,4 @@ pub(crate) fn counts_by(fields: &str, conditions: Vec<FieldExpr>) -> Result<Quer
         spans.stages = vec![Stage::Spanset(SpansetExpr::Filter { condition: Some(condition), at })];
     }
     Ok(query)
-}
-
-/// Joins conditions that must all hold.
-pub(crate) fn all_of(terms: Vec<FieldExpr>) -> Option<FieldExpr> {
-    terms.into_iter().reduce(|left, right| FieldExpr::logical(LogicalOp::And, left, right))
 }

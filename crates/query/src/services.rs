@@ -12,14 +12,17 @@ use tracehouse_scan::{Contents, RowGroup, Window};
 use tracehouse_spanfile::{ColumnType, FileContents, NameList, OpenFile};
 use tracehouse_traceql::FieldExpr;
 
-use crate::attribute_values::{Values, each_value_of_file, field_of, groups_of};
 use crate::candidates::Scan;
-use crate::compile::{Expression, no_service_name};
+use crate::compile::Expression;
+use crate::conditions::no_service_name;
 use crate::error::QueryError;
+use crate::groups::{field_of, groups_of};
 use crate::known_values::{Asked, KnownValues};
 use crate::names::{ListedFile, Names, each_in_range};
 use crate::question::Question;
 use crate::request::{Listing, Scope};
+use crate::seen_values::Values;
+use crate::stored_values::each_value_of_file;
 
 pub(crate) const SERVICE_NAME: &str = "service.name";
 

@@ -58,6 +58,13 @@ impl Reasons {
     }
 }
 
+impl QueryEngine {
+    /// Questions about what several tenants have.
+    pub fn of<'a>(&'a self, tenants: &'a Tenants) -> Together<'a> {
+        Together::new(self, tenants)
+    }
+}
+
 impl<'a> Together<'a> {
     pub(crate) fn new(engine: &'a QueryEngine, tenants: &'a Tenants) -> Self {
         Self { engine, tenants }

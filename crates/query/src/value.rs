@@ -6,9 +6,7 @@ use std::fmt;
 
 use regex::Regex;
 use tracehouse_model::{AnyValue, AttributeValue, SpanId, StringTable, TraceId};
-use tracehouse_traceql::{ArithmeticOp, ComparisonOp, Static};
-
-use crate::compile::{kind_number, status_number};
+use tracehouse_traceql::{ArithmeticOp, ComparisonOp, Kind, Static, Status};
 
 /// Of two fields that have many values, so many are calculated, each with each.
 const CALCULATED_MAX: usize = 1 << 16;
@@ -301,5 +299,26 @@ pub(crate) fn as_floats(value: &Value<'_>) -> Value<'static> {
         Value::Each(values) => Value::each(values.iter().map(as_floats)),
         Value::Many(values) => Value::many(values.iter().map(as_floats)),
         value => value.as_float().map_or(Value::Missing, Value::Float),
+    }
+}
+
+pub(crate) fn kind_number(kind: Kind) -> u8 {
+    kind as u8
+}
+
+pub(crate) fn status_number(status: Status) -> u8 {
+    status as u8
+}
+
+/// A literal as a number; durations are nanoseconds.
+pub(crate) fn number(literal: &Static) -> f64 {
+    exact_number(literal).as_float().unwrap_or(f64::NAN)
+}
+
+pub(crate) fn exact_number(literal: &Static) -> Value<'static> {
+    match literal {
+        Static::Int(value) | Static::Duration(value) => Value::Int(*value),
+        Static::Float(value) => Value::Float(*value),
+        _ => Value::Missing,
     }
 }

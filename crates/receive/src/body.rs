@@ -5,8 +5,8 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use tracehouse_model::TenantId;
 
-use crate::exchange::Refused;
 use crate::in_flight::{Arrival, Reservation};
+use crate::refused::Refused;
 use crate::state::Shared;
 
 /// A sender that needs longer for one request is refused: it would hold room that others need.

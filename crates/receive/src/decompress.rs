@@ -1,7 +1,7 @@
 use std::io::{self, Read};
 
-use crate::exchange::Refused;
 use crate::in_flight::Reservation;
+use crate::refused::Refused;
 
 /// How a body is compressed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

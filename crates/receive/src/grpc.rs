@@ -20,7 +20,8 @@ use http_body_util::{BodyExt, Full};
 
 use crate::body::{self, Framing, GRPC_PREFIX_BYTES};
 use crate::decompress::Compression;
-use crate::exchange::{Arrived, Protocol, Refused, caller};
+use crate::exchange::{Arrived, caller};
+use crate::refused::{Protocol, Refused};
 use crate::reply::{self, Code};
 use crate::sink::Accepted;
 use crate::state::ReceiverState;

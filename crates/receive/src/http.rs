@@ -10,7 +10,8 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, Version};
 
 use crate::body::{self, Framing};
 use crate::decompress::Compression;
-use crate::exchange::{Arrived, Protocol, Refused, caller};
+use crate::exchange::{Arrived, caller};
+use crate::refused::{Protocol, Refused};
 use crate::reply::{self, Code};
 use crate::sink::Accepted;
 use crate::state::ReceiverState;

@@ -32,6 +32,7 @@ mod in_flight;
 pub mod json;
 mod nested;
 pub mod protobuf;
+mod refused;
 mod reply;
 mod sink;
 mod state;

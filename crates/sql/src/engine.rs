@@ -368,7 +368,7 @@ impl Session {
         let wrong = |error: DataFusionError| SqlError::of(&error, &self.limits);
         let context = self.context(amounts).await.map_err(wrong)?;
         let plan = context.state().statement_to_plan(statement).await.map_err(wrong)?;
-        let plan = with_ids(plan)
+        let plan = with_ids(plan, &self.watch)
             .and_then(with_exact_comparisons)
             .and_then(with_keys_as_columns)
             .and_then(with_checked_negation)
@@ -399,7 +399,13 @@ const MOVED: &str = "__datafusion_extracted";
 /// How a plan is carried out. Those rules lose calls on the way out of conditions of joins; without them the calls stay where they are, which
 /// takes longer.
 async fn physical_plan(state: SessionState, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-    match state.create_physical_plan(plan).await {
+    // An explanation would hold the error, and be none.
+    let tried = match plan {
+        LogicalPlan::Explain(explain) => &explain.plan,
+        other => other,
+    };
+    match state.create_physical_plan(tried).await {
+        Ok(_) if !std::ptr::eq(tried, plan) => state.create_physical_plan(plan).await,
         Err(error) if error.to_string().contains(MOVED) => {
             let rules = state
                 .optimizers()
@@ -407,7 +413,12 @@ async fn physical_plan(state: SessionState, plan: &LogicalPlan) -> Result<Arc<dy
                 .filter(|rule| !MOVING_RULES.iter().any(|moving| rule.name().contains(moving)));
             let rules = rules.cloned().collect();
             let staying = SessionStateBuilder::new_from_existing(state).with_optimizer_rules(rules).build();
-            staying.create_physical_plan(plan).await.map_err(|_| error)
+            let planned = staying.create_physical_plan(plan).await;
+            // Of what can't be planned the first tells more.
+            let ended = |error: &DataFusionError| {
+                matches!(error.find_root(), DataFusionError::ResourcesExhausted(_) | DataFusionError::External(_))
+            };
+            planned.map_err(|second| if ended(&second) { second } else { error })
         }
         outcome => outcome,
     }

@@ -4,12 +4,12 @@
 
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, Result};
-use datafusion::logical_expr::expr::{AggregateFunction, Sort as SortKey, WindowFunction};
+use datafusion::logical_expr::expr::Sort as SortKey;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Sort, Window};
+use datafusion::logical_expr::{Aggregate, Distinct, DistinctOn, Expr, LogicalPlan, LogicalPlanBuilder, Sort, Window};
 
 /// Begins the name of such a column.
-const NAME: &str = "__key_";
+const NAME: &str = "__tracehouse_key_";
 
 /// The plan with columns in place of keys that are calculated.
 pub(crate) fn with_keys_as_columns(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -30,6 +30,7 @@ impl Keys {
             LogicalPlan::Sort(sort) => self.sort(sort),
             LogicalPlan::Window(window) => self.window(window),
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
+            LogicalPlan::Distinct(Distinct::On(on)) => self.distinct_on(on),
             node => Ok(Transformed::no(node)),
         }
     }
@@ -52,12 +53,11 @@ impl Keys {
             .iter()
             .map(|expr| {
                 let name = names.save(expr);
-                let Expr::WindowFunction(function) = expr else { return expr.clone() };
-                let mut function: WindowFunction = (**function).clone();
+                let Expr::WindowFunction(mut function) = bare(expr.clone()) else { return expr.clone() };
                 let parts = std::mem::take(&mut function.params.partition_by);
                 function.params.partition_by = parts.into_iter().map(|part| self.column_of(part)).collect();
                 function.params.order_by = self.in_order(std::mem::take(&mut function.params.order_by));
-                name.restore(Expr::WindowFunction(Box::new(function)))
+                name.restore(Expr::WindowFunction(function))
             })
             .collect();
         if self.above.is_empty() {
@@ -75,8 +75,11 @@ impl Keys {
             .iter()
             .map(|expr| {
                 let name = names.save(expr);
-                let Expr::AggregateFunction(function) = expr else { return expr.clone() };
-                let mut function: AggregateFunction = function.clone();
+                let Expr::AggregateFunction(mut function) = bare(expr.clone()) else { return expr.clone() };
+                // What is ordered by must stay what is aggregated.
+                if function.params.distinct {
+                    return expr.clone();
+                }
                 function.params.order_by = self.in_order(std::mem::take(&mut function.params.order_by));
                 name.restore(Expr::AggregateFunction(function))
             })
@@ -89,19 +92,35 @@ impl Keys {
         Ok(Transformed::yes(LogicalPlan::Aggregate(again)))
     }
 
+    fn distinct_on(&mut self, on: DistinctOn) -> Result<Transformed<LogicalPlan>> {
+        let keys = on.on_expr.iter().map(|key| self.column_of(key.clone())).collect();
+        let order = on.sort_expr.clone().map(|keys| self.in_order(keys));
+        if self.above.is_empty() {
+            return Ok(Transformed::no(LogicalPlan::Distinct(Distinct::On(on))));
+        }
+        let input = self.below(&on.input)?;
+        let again = DistinctOn::try_new(keys, on.select_expr, order, input.into())?;
+        Ok(Transformed::yes(LogicalPlan::Distinct(Distinct::On(again))))
+    }
+
     fn in_order(&mut self, keys: Vec<SortKey>) -> Vec<SortKey> {
         keys.into_iter().map(|key| SortKey { expr: self.column_of(key.expr), ..key }).collect()
     }
 
     /// The column that a key becomes; the key itself if it is a column, or one call over columns, whose order DataFusion knows.
     fn column_of(&mut self, key: Expr) -> Expr {
-        let is_simple = |expr: &Expr| matches!(expr, Expr::Column(_) | Expr::Literal(..) | Expr::Alias(_));
+        let key = bare(key);
+        let is_simple = |expr: &Expr| matches!(expr, Expr::Column(_) | Expr::Literal(..));
         let stays = match &key {
             Expr::ScalarFunction(call) => call.args.iter().all(is_simple),
             other => is_simple(other),
         };
         if stays || key.contains_outer() || key.is_volatile() {
             return key;
+        }
+        let is_made = |made: &&Expr| matches!(made, Expr::Alias(alias) if *alias.expr == key);
+        if let Some(Expr::Alias(made)) = self.above.iter().find(is_made) {
+            return Expr::Column(Column::new_unqualified(made.name.clone()));
         }
         let name = format!("{NAME}{}", self.made);
         self.made += 1;
@@ -118,4 +137,12 @@ impl Keys {
 
 fn columns_of(plan: &LogicalPlan) -> Vec<Expr> {
     plan.schema().columns().into_iter().map(Expr::Column).collect()
+}
+
+/// An expression without the names that it was given.
+fn bare(mut expr: Expr) -> Expr {
+    while let Expr::Alias(alias) = expr {
+        expr = *alias.expr;
+    }
+    expr
 }

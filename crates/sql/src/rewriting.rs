@@ -14,32 +14,39 @@ pub(crate) fn with_expressions(
     plan: LogicalPlan,
     rewrite: impl Fn(&DFSchema, Expr) -> Result<Transformed<Expr>>,
 ) -> Result<LogicalPlan> {
-    with_expressions_over(plan, |_| (), |(), schema, expr| rewrite(schema, expr))
+    Ok(plan.transform_up_with_subqueries(|node| rewrite_node(node, &rewrite))?.data)
 }
 
-/// The same, with what `look` finds in the inputs of a node.
-pub(crate) fn with_expressions_over<T>(
+/// The same, with the inputs of the node in which an expression stands.
+pub(crate) fn with_expressions_over(
     plan: LogicalPlan,
-    look: impl Fn(Vec<LogicalPlan>) -> T,
-    rewrite: impl Fn(&T, &DFSchema, Expr) -> Result<Transformed<Expr>>,
+    rewrite: impl Fn(&[&LogicalPlan], &DFSchema, Expr) -> Result<Transformed<Expr>>,
 ) -> Result<LogicalPlan> {
     let node = |node: LogicalPlan| {
-        let inputs = node.inputs();
-        let schema = if inputs.is_empty() { node.schema().as_ref().clone() } else { merge_schema(&inputs) };
-        let found = look(inputs.into_iter().cloned().collect());
-        let names = NamePreserver::new(&node);
-        let keeping_its_name = |expr: Expr| {
-            let name = names.save(&expr);
-            Ok(expr.transform_up(|expr| rewrite(&found, &schema, expr))?.update_data(|expr| name.restore(expr)))
-        };
-        let rewritten = node.map_expressions(|expr| match expr {
-            // Names are those of what is in the sets, and `grouping` asks for one of them by what it is.
-            Expr::GroupingSet(_) => expr.map_children(keeping_its_name),
-            Expr::AggregateFunction(ref call) if call.func.name() == GROUPING => expr.map_children(keeping_its_name),
-            expr => keeping_its_name(expr),
-        })?;
-        // What is above asks for the names.
-        if rewritten.transformed { rewritten.map_data(LogicalPlan::recompute_schema) } else { Ok(rewritten) }
+        let before = node.clone();
+        let inputs = before.inputs();
+        rewrite_node(node, &|schema: &DFSchema, expr| rewrite(&inputs, schema, expr))
     };
     Ok(plan.transform_up_with_subqueries(node)?.data)
+}
+
+fn rewrite_node(
+    node: LogicalPlan,
+    rewrite: &impl Fn(&DFSchema, Expr) -> Result<Transformed<Expr>>,
+) -> Result<Transformed<LogicalPlan>> {
+    let inputs = node.inputs();
+    let schema = if inputs.is_empty() { node.schema().as_ref().clone() } else { merge_schema(&inputs) };
+    let names = NamePreserver::new(&node);
+    let keeping_its_name = |expr: Expr| {
+        let name = names.save(&expr);
+        Ok(expr.transform_up(|expr| rewrite(&schema, expr))?.update_data(|expr| name.restore(expr)))
+    };
+    let rewritten = node.map_expressions(|expr| match expr {
+        // Names are those of what is in the sets, and `grouping` asks for one of them by what it is.
+        Expr::GroupingSet(_) => expr.map_children(keeping_its_name),
+        Expr::AggregateFunction(ref call) if call.func.name() == GROUPING => expr.map_children(keeping_its_name),
+        expr => keeping_its_name(expr),
+    })?;
+    // What is above asks for the names.
+    if rewritten.transformed { rewritten.map_data(LogicalPlan::recompute_schema) } else { Ok(rewritten) }
 }

@@ -4,9 +4,9 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
-    ArrayElemTypeDef, BinaryOperator, DataType, Distinct, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    ObjectName, ObjectNamePart, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Statement as SqlStatement,
-    Value, VisitMut, VisitorMut,
+    ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Distinct, ExactNumberInfo, Expr, FunctionArg,
+    FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, OrderBy, OrderByKind, Query, Select,
+    SelectItem, SetExpr, Statement as SqlStatement, Value, VisitMut, VisitorMut,
 };
 
 use crate::error::SqlError;
@@ -170,6 +170,48 @@ fn is_simple(pattern: &Expr) -> bool {
     !text.trim_matches('%').contains(['%', '_', '\\'])
 }
 
+/// A literal beside a comparison, as a decimal if no double is as exact: from 2^53 on doubles have neighbours between them.
+fn be_exact(expr: &mut Expr) {
+    const EXACT_BELOW: f64 = 9_007_199_254_740_992.0;
+    const DIGITS_MAX: usize = 38;
+    if let Expr::UnaryOp { expr, .. } = expr {
+        return be_exact(expr);
+    }
+    let Expr::Value(value) = expr else { return };
+    let Value::Number(text, _) = &value.value else { return };
+    let (Some((whole, fraction)), Ok(double)) = (text.split_once('.'), text.parse::<f64>()) else { return };
+    let (whole, fraction) = (whole.trim_start_matches('0'), fraction.trim_end_matches('0'));
+    let is_plain = fraction.bytes().all(|digit| digit.is_ascii_digit());
+    let is_exact = fraction.is_empty() && whole == format!("{double:.0}");
+    let digits = whole.len() + fraction.len();
+    if !is_plain || is_exact || double < EXACT_BELOW || digits > DIGITS_MAX {
+        return;
+    }
+    let data_type = DataType::Decimal(ExactNumberInfo::PrecisionAndScale(digits as u64, fraction.len() as i64));
+    let text = Expr::Value(Value::SingleQuotedString(format!("{whole}.{fraction}0")).into());
+    *expr = Expr::Cast { kind: CastKind::Cast, expr: Box::new(text), data_type, array: false, format: None };
+}
+
+fn compare_exactly(expr: &mut Expr) {
+    use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+    match expr {
+        Expr::BinaryOp { left, op: Eq | NotEq | Lt | LtEq | Gt | GtEq, right } => {
+            be_exact(left);
+            be_exact(right);
+        }
+        Expr::IsDistinctFrom(left, right) | Expr::IsNotDistinctFrom(left, right) => {
+            be_exact(left);
+            be_exact(right);
+        }
+        Expr::Between { low, high, .. } => {
+            be_exact(low);
+            be_exact(high);
+        }
+        Expr::InList { list, .. } => list.iter_mut().for_each(be_exact),
+        _ => {}
+    }
+}
+
 /// What is ordered by is what is selected, where the two are the same expression: DataFusion looks for the names of columns in
 /// `SELECT DISTINCT upper(name) … ORDER BY upper(name)`.
 fn order_distinct_by_place(query: &mut Query) {
@@ -253,6 +295,7 @@ impl VisitorMut for SpellOut {
         if let Some(matching) = as_operator(expr) {
             *expr = matching;
         }
+        compare_exactly(expr);
         let Expr::Function(call) = expr else { return ControlFlow::Continue(()) };
         let Some((ObjectNamePart::Identifier(name), table)) = call.name.0.split_last() else {
             return ControlFlow::Continue(());

@@ -10,8 +10,8 @@ use tracehouse_model::{SpanBatch, TenantId};
 
 use crate::error::{AppendError, WriteError};
 use crate::log::{LogEntry, RecordKind, SpanLog, adopted, stored};
-use crate::state::HotBatch;
-use crate::store::Shared;
+use crate::shared::Shared;
+use crate::snapshot::HotBatch;
 
 /// Repeats all spans that a tenant has in memory. `up_to` is the log's number up to which `batches` are all of them; the
 /// caller keeps flushes from going on meanwhile.

@@ -7,9 +7,8 @@ use serde::Serialize;
 use tracehouse_catalogue::{Catalogue, CatalogueContents, CatalogueError, SqliteCatalogue};
 use tracehouse_model::TenantId;
 
-use crate::error::OpenError;
+use crate::error::{OpenError, chain};
 use crate::folder;
-use crate::keeper::chain;
 use crate::log::{LOG_META, LogMark, Losses, Positions, SegmentFinding, inspect};
 use crate::lost::Lost;
 use crate::objects::{SPOOL, with_suffix};

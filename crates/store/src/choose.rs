@@ -6,8 +6,16 @@ use std::sync::Arc;
 use tracehouse_model::TenantId;
 use tracehouse_spanfile::hour_of;
 
-use crate::compact::Effort;
 use crate::span_file::SpanFile;
+
+/// How much is merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// Where enough files of a size have gathered.
+    Routine,
+    /// Until nothing is left that merging would improve.
+    Everything,
+}
 
 /// Merged files hold about so many spans: large enough for dictionaries and footers to pay, small enough that a search
 /// for the newest traces reads little.

@@ -20,10 +20,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tracehouse_catalogue::{Catalogue, CatalogueContents, CatalogueError, Commit};
+use tracehouse_catalogue::CatalogueContents;
 use tracehouse_model::{Bell, BootTime, Clock, is_set_clock};
 
-use crate::lost::{Lost, is_lost};
+use crate::notes::CLOCK_META;
 use crate::objects::minute_in_words;
 
 /// The wall clock is believed if it is no further ahead of the store's time than this.
@@ -40,9 +40,6 @@ const FUTURE_TOLD_FOR: Duration = Duration::from_secs(3600);
 const NEVER_SET: &str = "the machine's clock stands before 2020, so it was never set; no spans are taken until it is, as a date or \
      NTP does it";
 
-/// What the catalogue remembers this under.
-pub(crate) const CLOCK_META: &str = "clock";
-
 /// The time by which spans grow old: see the module.
 ///
 /// As a [`Clock`] it tells that time, so that whoever judges the age of spans can take it for any other clock.
@@ -50,24 +47,6 @@ pub struct StoreClock {
     wall: Arc<dyn Clock>,
     retention: Duration,
     reckoning: Mutex<Reckoning>,
-}
-
-/// Confirms the machine's clock for a store that does not run: see [`crate::Store::trust_clock`]. Returns its new time in
-/// nanoseconds since the Unix epoch.
-pub async fn trust_clock(
-    catalogue: &dyn Catalogue,
-    wall: Arc<dyn Clock>,
-    retention: Duration,
-) -> Result<i64, CatalogueError> {
-    let contents = catalogue.load().await?;
-    let clock = StoreClock::of_catalogue(wall, retention, &contents);
-    clock.trust();
-    let mut meta = vec![(CLOCK_META.to_owned(), clock.to_remember())];
-    let mut lost = Lost::of(&contents);
-    lost.find_clock();
-    meta.extend(lost.to_remember());
-    catalogue.commit(Commit { meta, ..Commit::default() }).await?;
-    Ok(clock.time_unix_nanos())
 }
 
 /// How the wall clock stands to the store's time.
@@ -183,8 +162,9 @@ impl StoreClock {
     pub(crate) fn of_catalogue(wall: Arc<dyn Clock>, retention: Duration, contents: &CatalogueContents) -> Arc<Self> {
         let newest_file = contents.files.iter().map(|file| file.created_at).max();
         let remembered = match contents.meta.get(CLOCK_META) {
-            _ if is_lost(contents, CLOCK_META) => Remembered::Lost,
-            Some(text) => Remembered::As(text),
+            Some(text) if can_be_read(text) => Remembered::As(text),
+            Some(_) => Remembered::Lost,
+            None if contents.is_lost(CLOCK_META) => Remembered::Lost,
             None => Remembered::Nothing,
         };
         Self::resume(wall, retention, remembered, newest_file)

@@ -4,10 +4,9 @@ use std::collections::HashSet;
 
 use tracehouse_catalogue::{CatalogueContents, Commit, FileRecord};
 
-use crate::error::WriteError;
-use crate::keeper::chain;
+use crate::error::{WriteError, chain};
 use crate::log::is_stored;
-use crate::store::Shared;
+use crate::shared::Shared;
 
 impl Shared {
     /// Commits a change that adds files which were just written. If it fails they are removed again, or an engine that

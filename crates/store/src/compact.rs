@@ -13,12 +13,12 @@ use tracehouse_spanfile::{
     is_damage,
 };
 
-use crate::choose::{Choice, MergeKey, choose};
-use crate::error::WriteError;
+use crate::choose::{Choice, Effort, MergeKey, choose};
+use crate::error::{WriteError, chain, contained};
 use crate::flush::FileOutput;
-use crate::keeper::{chain, contained, look_after_damage};
+use crate::keeper::look_after_damage;
+use crate::shared::Shared;
 use crate::span_file::SpanFile;
-use crate::store::Shared;
 use crate::troubles::Work;
 use crate::twins::LeftOut;
 
@@ -47,15 +47,6 @@ const ROW_GROUP_BYTES: usize = 48 * 1024 * 1024;
 
 /// So often the files of one key are tried in one run without a success: each damaged file costs an attempt.
 const ATTEMPTS_PER_RUN_MAX: usize = 64;
-
-/// How much is merged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Effort {
-    /// Where enough files of a size have gathered.
-    Routine,
-    /// Until nothing is left that merging would improve.
-    Everything,
-}
 
 /// Merges until there is nothing left to merge. One merge that fails keeps none of the others; the error is that of the first.
 pub(crate) fn compact(shared: &Shared, effort: Effort) -> Result<CompactReport, WriteError> {

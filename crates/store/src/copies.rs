@@ -16,14 +16,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{Int32Type, TimestampNanosecondType};
 use parquet::arrow::arrow_reader::RowSelector;
 use parquet::errors::ParquetError;
-use tracehouse_model::{ContentHasher, CopyKey, SeededMap, SeededSet, SpanBatch, TraceId, kind};
-use tracehouse_spanfile::{OpenFile, Projection, RowRef, StringForm, TraceFilter, TraceRows, is_damage};
+use tracehouse_model::{ContentHasher, CopyKey, SeededMap, SeededSet, SpanBatch, TraceId};
+use tracehouse_spanfile::{OpenFile, Projection, RowRef, StringForm, TraceFilter, is_damage};
 
 use crate::span_file::SpanFile;
+use crate::stored_ids::{KEY_COLUMNS, push_keys};
 
 /// Files that were written within so long are always looked at.
 pub(crate) const CHECKED_ALWAYS: Duration = Duration::from_secs(2 * 3600);
@@ -41,8 +40,6 @@ pub(crate) const COMPARED_AT_ONCE_MAX: usize = 16 * 1024;
 pub(crate) const COMPARED_BYTES_MAX: u64 = 16 << 20;
 /// About so many spans can be told apart in the time that it takes to look up one trace.
 const SPANS_PER_LOOK_UP: u64 = 4096;
-/// What a key is made of.
-const KEY_COLUMNS: [&str; 3] = ["span_id", "start_time", "kind"];
 const NANOS_PER_MINUTE: i64 = 60_000_000_000;
 const MINUTES_PER_HOUR: i64 = 60;
 
@@ -264,94 +261,6 @@ pub(crate) fn whole_or_what_is_left<T>(
     read().or_else(|error| if file.check(&error) { read() } else { Err(error) })
 }
 
-/// What tells the spans of a file apart, without their content: about 18 bytes for each span.
-pub(crate) struct StoredIds {
-    row_groups: Vec<RowGroupIds>,
-}
-
-struct RowGroupIds {
-    traces: TraceRows,
-    keys: Vec<CopyKey>,
-}
-
-impl StoredIds {
-    pub(crate) fn read(open: &OpenFile) -> Result<Self, ParquetError> {
-        let row_groups = (0..open.row_groups()).map(|row_group| RowGroupIds::read(open, row_group));
-        Ok(Self { row_groups: row_groups.collect::<Result<_, _>>()? })
-    }
-
-    /// The traces of a row group, and the rows of each.
-    pub(crate) fn traces_of(&self, row_group: usize) -> impl Iterator<Item = (TraceId, Range<usize>)> {
-        self.row_groups[row_group].traces.iter()
-    }
-
-    /// What this takes in memory.
-    pub(crate) fn bytes(&self) -> usize {
-        let of_row_group = |ids: &RowGroupIds| {
-            ids.traces.bytes() + ids.keys.capacity() * size_of::<CopyKey>() + size_of::<RowGroupIds>()
-        };
-        self.row_groups.iter().map(of_row_group).sum()
-    }
-}
-
-impl RowGroupIds {
-    fn read(open: &OpenFile, row_group: usize) -> Result<Self, ParquetError> {
-        let rows = open.rows_of(row_group).max(1);
-        let columns: Vec<&str> = ["trace_id"].into_iter().chain(KEY_COLUMNS).collect();
-        let mut ids = Self { traces: TraceRows::default(), keys: Vec::with_capacity(rows) };
-        for batch in open.scan(row_group, &columns, None, StringForm::Dictionary, rows)? {
-            let batch = batch?;
-            let traces = column(&batch, "trace_id")?.as_fixed_size_binary_opt();
-            ids.traces.push(traces.ok_or_else(|| wrong_column("trace_id"))?, open.readable(row_group))?;
-            push_keys(&batch, &mut ids.keys)?;
-        }
-        Ok(ids)
-    }
-}
-
-/// Adds the keys of spans of which [`KEY_COLUMNS`] were read.
-fn push_keys(batch: &RecordBatch, keys: &mut Vec<CopyKey>) -> Result<(), ParquetError> {
-    let wrong = |name: &'static str| move || wrong_column(name);
-    let span_id = column(batch, "span_id")?.as_fixed_size_binary_opt().ok_or_else(wrong("span_id"))?;
-    let starts = column(batch, "start_time")?.as_primitive_opt::<TimestampNanosecondType>();
-    let starts = starts.ok_or_else(wrong("start_time"))?.values();
-    let kinds = column(batch, "kind")?.as_dictionary_opt::<Int32Type>().ok_or_else(wrong("kind"))?;
-    let names = kinds.values().as_string_opt::<i32>().ok_or_else(wrong("kind"))?;
-    let code = |name: Option<&str>| kind::from_name(name.unwrap_or_default()).unwrap_or(kind::UNSPECIFIED);
-    let codes: Vec<u8> = names.iter().map(code).collect();
-    for row in 0..batch.num_rows() {
-        let id: [u8; 8] = span_id.value(row).try_into().map_err(|_| wrong_column("span_id"))?;
-        let code = codes.get(kinds.keys().value(row) as usize).copied().unwrap_or(kind::UNSPECIFIED);
-        keys.push(CopyKey { span_id: u64::from_be_bytes(id), start_unix_nanos: starts[row], kind: code });
-    }
-    Ok(())
-}
-
-fn column<'b>(batch: &'b RecordBatch, name: &str) -> Result<&'b ArrayRef, ParquetError> {
-    batch.column_by_name(name).ok_or_else(|| wrong_column(name))
-}
-
-/// Ascending rows as ranges.
-fn ranges_of(rows: impl Iterator<Item = u32>) -> Vec<Range<usize>> {
-    let mut ranges: Vec<Range<usize>> = Vec::new();
-    for row in rows.map(|row| row as usize) {
-        match ranges.last_mut() {
-            Some(last) if last.end == row => last.end += 1,
-            Some(last) if last.end > row => {}
-            _ => ranges.push(row..row + 1),
-        }
-    }
-    ranges
-}
-
-/// Files that have spans of the same minutes, newest first.
-fn of_the_same_minutes(files: &[Arc<SpanFile>], starts: impl Iterator<Item = i64>) -> Vec<&Arc<SpanFile>> {
-    let minutes = Minutes::of(starts);
-    let mut found: Vec<&Arc<SpanFile>> = files.iter().filter(|file| minutes.meet(file)).collect();
-    found.sort_by_key(|file| std::cmp::Reverse(file.record.created_at));
-    found
-}
-
 /// Bounds the number of files that were written long ago. They are ordered, newest first.
 fn bound(found: &mut Vec<&Arc<SpanFile>>, now_unix_nanos: i64) {
     let always_since = now_unix_nanos.saturating_sub(CHECKED_ALWAYS.as_nanos() as i64);
@@ -397,6 +306,23 @@ impl Minutes {
     }
 }
 
-fn wrong_column(name: &str) -> ParquetError {
-    ParquetError::General(format!("the column {name} has another type than the files of spans have"))
+/// Ascending rows as ranges.
+fn ranges_of(rows: impl Iterator<Item = u32>) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for row in rows.map(|row| row as usize) {
+        match ranges.last_mut() {
+            Some(last) if last.end == row => last.end += 1,
+            Some(last) if last.end > row => {}
+            _ => ranges.push(row..row + 1),
+        }
+    }
+    ranges
+}
+
+/// Files that have spans of the same minutes, newest first.
+fn of_the_same_minutes(files: &[Arc<SpanFile>], starts: impl Iterator<Item = i64>) -> Vec<&Arc<SpanFile>> {
+    let minutes = Minutes::of(starts);
+    let mut found: Vec<&Arc<SpanFile>> = files.iter().filter(|file| minutes.meet(file)).collect();
+    found.sort_by_key(|file| std::cmp::Reverse(file.record.created_at));
+    found
 }

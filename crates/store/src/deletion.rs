@@ -1,7 +1,7 @@
 //! Deletes files that no longer count.
 
 use crate::error::WriteError;
-use crate::store::{RetiredFile, Shared};
+use crate::shared::{RetiredFile, Shared};
 
 /// So many files are deleted before the catalogue is told.
 const DELETED_AT_ONCE_MAX: usize = 1024;

@@ -5,7 +5,7 @@ use tracehouse_catalogue::CatalogueError;
 use tracehouse_disk::DiskError;
 use tracehouse_model::TenantId;
 
-use crate::folder::MARKER;
+use crate::notes::MARKER;
 
 /// Why a batch was not taken. Unless said otherwise a sender may try again.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -103,4 +103,21 @@ pub struct ReadError {
     pub path: String,
     #[source]
     pub source: parquet::errors::ParquetError,
+}
+
+/// A panic over one batch or file must not end the thread that looks after all of them.
+pub(crate) fn contained<T>(work: impl FnOnce() -> Result<T, WriteError>) -> Result<T, WriteError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(Err(WriteError::Ended))
+}
+
+/// An error with all its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }

@@ -10,11 +10,10 @@ use tracehouse_catalogue::FileRecord;
 use tracehouse_model::{SeededSet, SpanBatch, TenantId};
 
 use crate::copies::{StoredCopies, TraceGroup};
-use crate::error::WriteError;
-use crate::keeper::contained;
+use crate::error::{WriteError, contained};
 use crate::objects::{SpooledFile, file_id, file_path};
-use crate::state::HotBatch;
-use crate::store::Shared;
+use crate::shared::Shared;
+use crate::snapshot::HotBatch;
 use tracehouse_disk::DiskFile;
 use tracehouse_spanfile::{
     AttributeCounts, FileIdentity, MergedStrings, OrderedSpans, Packing, ROWS_PER_ROW_GROUP, RowRef, SpanFileWriter,

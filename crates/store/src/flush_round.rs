@@ -10,12 +10,11 @@ use tracehouse_model::{SeededSet, TenantId};
 use tracehouse_spanfile::hour_of;
 
 use crate::carry::carry_forward;
-use crate::error::WriteError;
+use crate::error::{WriteError, chain};
 use crate::flush::{FlushReport, HOURS_PER_FLUSH_MAX, write_tenant};
-use crate::keeper::chain;
 use crate::log::stored;
+use crate::shared::Shared;
 use crate::state::{State, TenantToFlush};
-use crate::store::Shared;
 use crate::troubles::Work;
 
 /// Tenants that are committed together: so many, …

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tracehouse_model::{Bell, TenantId};
 
+use crate::admit::SHARE;
+use crate::error::{chain, contained};
 use crate::flush_round::{Which, flush};
-use crate::keeper::{chain, contained};
-use crate::share::SHARE;
-use crate::store::Shared;
+use crate::shared::Shared;
 use crate::troubles::Work;
 use crate::worker::Worker;
 

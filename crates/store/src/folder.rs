@@ -12,15 +12,12 @@ use tracehouse_disk::{Disk, DiskError, open_to_read};
 use tracehouse_model::Randomness;
 
 use crate::error::OpenError;
+use crate::notes::{MARKER, STORE_META};
 
-/// The file in the store's folder that names the store.
-pub(crate) const MARKER: &str = "STORE_ID";
 /// More than a name takes is not read.
 const MARKER_BYTES_MAX: u64 = 256;
 /// So many hexadecimal digits a name has.
 const NAME_DIGITS: usize = 32;
-/// What the catalogue remembers the store's name under.
-pub(crate) const STORE_META: &str = "store";
 
 /// What stands in the file that names the store.
 #[derive(Debug, Clone, PartialEq, Eq)]

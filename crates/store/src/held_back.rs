@@ -13,19 +13,17 @@ use std::sync::Arc;
 use tracehouse_catalogue::{CatalogueContents, CatalogueError, Commit, FileRecord, RetirementReason};
 use tracehouse_spanfile::is_damage;
 
+use crate::absent::Absent;
 use crate::compact::write_merged;
-use crate::error::WriteError;
-use crate::keeper::{chain, contained, look_after_damage};
-use crate::lost::is_lost;
+use crate::error::{WriteError, chain, contained};
+use crate::keeper::look_after_damage;
+use crate::notes::HELD_BACK_META;
+use crate::shared::Shared;
 use crate::span_file::SpanFile;
-use crate::store::Shared;
 use crate::survey::Survey;
 use crate::troubles::Work;
 use crate::twins::{CompareError, Rewrite, untangle};
-use crate::unreadable::Absent;
 
-/// Under which the catalogue remembers the ids of files that are to be compared before they count.
-pub(crate) const HELD_BACK_META: &str = "held-back";
 /// So often a comparison begins anew as another file could not be read: each time without that one.
 const ATTEMPTS_MAX: usize = 64;
 
@@ -57,7 +55,7 @@ impl HeldBack {
     pub(crate) fn of(contents: &CatalogueContents) -> Self {
         match contents.meta.get(HELD_BACK_META) {
             Some(ids) => Self::Ids(ids.split_whitespace().map(str::to_owned).collect()),
-            None if is_lost(contents, HELD_BACK_META) => Self::Any,
+            None if contents.is_lost(HELD_BACK_META) => Self::Any,
             None => Self::Never,
         }
     }

@@ -12,8 +12,8 @@ use tracehouse_model::{ContentHasher, CopyKey, SeededMap, SeededSet, SeededState
 use tracehouse_spanfile::RowRef;
 
 use crate::copies::{Found, StoredCopies, TraceGroup};
+use crate::snapshot::{HotBatch, Snapshot};
 use crate::span_file::SpanFile;
-use crate::state::{HotBatch, Snapshot};
 
 /// Which spans of a tenant are in memory.
 #[derive(Default)]

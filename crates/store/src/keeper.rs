@@ -9,9 +9,9 @@ use tracehouse_model::Bell;
 use tracehouse_spanfile::is_damage;
 
 use crate::deletion::delete_retired;
-use crate::error::WriteError;
+use crate::error::{WriteError, chain, contained};
+use crate::shared::Shared;
 use crate::span_file::SpanFile;
-use crate::store::Shared;
 use crate::troubles::Work;
 use crate::worker::Worker;
 
@@ -67,11 +67,6 @@ fn attempt(shared: &Shared, work: Work, run: impl FnOnce() -> Result<(), WriteEr
         Ok(()) => shared.troubles.succeeded(&work),
         Err(error) => shared.troubles.failed(work, chain(&error)),
     }
-}
-
-/// A panic over one batch or file must not end the thread that looks after all of them.
-pub(crate) fn contained<T>(work: impl FnOnce() -> Result<T, WriteError>) -> Result<T, WriteError> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(Err(WriteError::Ended))
 }
 
 /// Sets aside files of which nothing can be read; those of which a part can't are named, and the catalogue remembers them.
@@ -158,16 +153,4 @@ fn retire_expired(shared: &Shared, expired: &mut Vec<Arc<SpanFile>>) -> Result<(
         }
     }
     Ok(())
-}
-
-/// An error with all its causes.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

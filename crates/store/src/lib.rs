@@ -16,6 +16,8 @@
 //!
 //! Tests: `tests/it`, from the outside; formats beside their code.
 
+mod absent;
+mod admit;
 mod carry;
 mod check;
 mod choose;
@@ -38,24 +40,31 @@ mod keeper;
 mod log;
 mod lost;
 mod merger;
+mod notes;
 mod objects;
 mod repair;
 mod repair_report;
 mod replay;
 mod share;
+mod shared;
+mod snapshot;
 mod span_file;
 mod start;
 mod state;
 mod store;
+mod stored_ids;
 mod survey;
 mod troubles;
+mod trust;
 mod twins;
 mod unreadable;
 mod verify;
 mod worker;
+mod workers;
 
+pub use absent::{Unreadable, UnreadableReason};
 pub use check::{CheckReport, FileFinding, FileTrouble, Progress, StorePaths, check_store};
-pub use clock::{ClockStanding, StoreClock, trust_clock};
+pub use clock::{ClockStanding, StoreClock};
 pub use compact::CompactReport;
 pub use config::{Background, Durability, StoreConfig, StoreStep};
 pub use error::{AppendError, OpenError, ReadError, WriteError};
@@ -64,8 +73,8 @@ pub use folder::open_folder;
 pub use hot_copies::HotRows;
 pub use repair::{RepairOptions, repair_store};
 pub use repair_report::{Action, Left, RepairReport};
+pub use snapshot::{HotBatch, Snapshot};
 pub use span_file::SpanFile;
-pub use state::{HotBatch, Snapshot};
 pub use store::{Store, StoreStatus};
-pub use unreadable::{Unreadable, UnreadableReason};
+pub use trust::trust_clock;
 pub use verify::Readable;

@@ -8,13 +8,10 @@ use std::collections::BTreeSet;
 
 use tracehouse_catalogue::{CatalogueContents, DamagedNote, NoteKind};
 
-use crate::clock::{self, CLOCK_META};
-use crate::folder::STORE_META;
-use crate::held_back::HELD_BACK_META;
+use crate::clock;
 use crate::log::{LOG_META, LOSSES_META, LogMark, Losses};
+use crate::notes::{CLOCK_META, HELD_BACK_META, LOST_META, STORE_META};
 
-/// Under which the catalogue remembers the names of what was lost and not mended yet.
-pub(crate) const LOST_META: &str = "lost";
 /// What a store remembers.
 const NAMES: [&str; 5] = [STORE_META, CLOCK_META, LOG_META, LOSSES_META, HELD_BACK_META];
 

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use tracehouse_model::Bell;
 
-use crate::compact::{Effort, compact};
+use crate::choose::Effort;
+use crate::compact::compact;
+use crate::error::{chain, contained};
 use crate::held_back::compare_held_back;
-use crate::keeper::{chain, contained};
-use crate::store::Shared;
+use crate::shared::Shared;
 use crate::worker::Worker;
 
 /// Merges from time to time, while files expire and are deleted.

@@ -34,9 +34,8 @@ use parquet::errors::ParquetError;
 use tracehouse_catalogue::FileRecord;
 use tracehouse_model::{Randomness, TenantId};
 
-use crate::error::WriteError;
+use crate::error::{WriteError, chain};
 use crate::foreseen::Foreseen;
-use crate::keeper::chain;
 use crate::verify::{Effort, Readable, verify};
 use tracehouse_disk::{Disk, DiskError, DiskFile, NeededFolder, open_to_read, what_is_no_file};
 use tracehouse_spanfile::{FileSource, Handles, NANOS_PER_HOUR};

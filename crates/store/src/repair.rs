@@ -36,13 +36,14 @@ use tracehouse_model::{Clock, Randomness, TenantId};
 
 use crate::check::{Progress, StorePaths};
 use crate::error::OpenError;
-use crate::folder::{self, Marker, STORE_META};
+use crate::folder::{self, Marker};
 use crate::foreseen::Foreseen;
 use crate::held_back::HeldBack;
 use crate::lost::Lost;
+use crate::notes::STORE_META;
 use crate::objects::{RETIRED_SUFFIX, SPOOL, UNKNOWN_SUFFIX, id_of_path, time_of_id, with_suffix};
 use crate::repair_report::{Action, RepairReport};
-use crate::store::Shared;
+use crate::shared::Shared;
 use crate::survey::{self, Survey, UnknownFile};
 use crate::verify::{Effort, Facts, Readable, verify};
 

@@ -10,7 +10,7 @@ use crate::flush_round::{Which, flush};
 use crate::log::{
     DAMAGED_FOLDER, LogMark, LogSettings, Losses, Positions, RecordKind, Recovered, SegmentedLog, recover,
 };
-use crate::store::Shared;
+use crate::shared::Shared;
 
 impl Shared {
     /// Replays what the log holds beyond the catalogue's positions, flushing as needed, and starts the log.

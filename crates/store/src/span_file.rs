@@ -15,9 +15,9 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use tracehouse_catalogue::{FileRecord, LegacyDescription};
 use tracehouse_model::TraceId;
 
-use crate::copies::StoredIds;
 use crate::describe::describe_rows;
 use crate::error::ReadError;
+use crate::stored_ids::StoredIds;
 use tracehouse_disk::is_absent;
 use tracehouse_spanfile::{
     Damage, Expected, FileContents, FileSource, Handles, KeptFile, OpenFile, TraceFilter, is_damage,

@@ -12,16 +12,16 @@ use tracehouse_catalogue::{Catalogue, CatalogueError, Commit};
 use tracehouse_disk::Disk;
 use tracehouse_model::{Clock, Randomness};
 
-use crate::clock::{CLOCK_META, StoreClock};
+use crate::clock::StoreClock;
 use crate::config::StoreConfig;
-use crate::error::OpenError;
-use crate::folder::{self, Claim, STORE_META};
+use crate::error::{OpenError, chain};
+use crate::folder::{self, Claim};
 use crate::held_back::HeldBack;
-use crate::keeper::chain;
 use crate::log::{LOG_META, LogMark, Losses, Positions};
 use crate::lost::Lost;
+use crate::notes::{CLOCK_META, STORE_META};
 use crate::objects::{Objects, SPOOL};
-use crate::store::Shared;
+use crate::shared::Shared;
 use crate::survey::{self, Survey};
 
 /// So many missing files are named when a start is refused.

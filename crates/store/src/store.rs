@@ -2,37 +2,24 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use object_store::ObjectStore;
-use parking_lot::Mutex;
 use serde::Serialize;
-use tracehouse_catalogue::{Catalogue, Commit, FileRecord, LegacyDescription, RetirementReason};
-use tracehouse_model::{Bell, Clock, Randomness, SpanBatch, TenantId};
-use tracehouse_spanfile::Handles;
+use tracehouse_catalogue::Catalogue;
+use tracehouse_model::{Clock, Randomness, SpanBatch, TenantId};
 
+use crate::choose::Effort;
 use crate::clock::StoreClock;
-use crate::compact::{CompactReport, Effort, compact};
+use crate::compact::{CompactReport, compact};
 use crate::config::{StoreConfig, StoreStep};
 use crate::error::{AppendError, OpenError, WriteError};
 use crate::flush::FlushReport;
 use crate::flush_round::{Which, flush};
-use crate::keeper::chain;
-use crate::log::{LogEntry, RecordKind, SpanLog};
-use crate::objects::{Objects, free_bytes};
-use crate::share::{Admitted, OnTheWay};
-use crate::span_file::{FileAccess, SpanFile};
+use crate::log::{LogEntry, RecordKind};
+use crate::shared::Shared;
+use crate::snapshot::Snapshot;
 use crate::start::{Parts, start};
-use crate::state::{Snapshot, State};
-use crate::troubles::Troubles;
-use crate::unreadable::Absent;
-use crate::worker::Workers;
-
-const RETRY_WHEN_FULL: Duration = Duration::from_secs(10);
-/// How often the room on the disk is looked at.
-const DISK_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+use crate::workers::Workers;
 
 /// Keeps spans: see the crate's documentation.
 pub struct Store {
@@ -48,58 +35,6 @@ pub struct StoreStatus {
     pub files: u64,
     pub bytes_stored: u64,
     pub log_bytes: u64,
-}
-
-pub(crate) struct Shared {
-    pub(crate) config: StoreConfig,
-    pub(crate) state: Arc<State>,
-    pub(crate) objects: Arc<Objects>,
-    pub(crate) catalogue: Arc<dyn Catalogue>,
-    pub(crate) clock: Arc<dyn Clock>,
-    /// By which the age of spans is judged.
-    pub(crate) store_clock: Arc<StoreClock>,
-    pub(crate) randomness: Arc<dyn Randomness>,
-    pub(crate) runtime: tokio::runtime::Handle,
-    pub(crate) flush_lock: Mutex<()>,
-    pub(crate) compact_lock: Mutex<()>,
-    /// Held over every change of the list of files that depends on what the list was.
-    pub(crate) files_lock: Mutex<()>,
-    /// Commits of which nobody knows whether they were done.
-    pub(crate) unresolved: Mutex<Vec<Commit>>,
-    pub(crate) troubles: Troubles,
-    pub(crate) admitted: Arc<Admitted>,
-    pub(crate) merger_wanted: Bell,
-    pub(crate) flush_wanted: Bell,
-    pub(crate) keeper_wanted: Bell,
-    pub(crate) retired: Mutex<Vec<RetiredFile>>,
-    log: OnceLock<Box<dyn SpanLog>>,
-    /// What was wrong with the log when the store opened.
-    pub(crate) log_troubles: OnceLock<Vec<String>>,
-    pub(crate) access: Arc<FileAccess>,
-    stopping: AtomicBool,
-    disk: Mutex<DiskCheck>,
-    /// Files that can't be read, whose absence makes answers partial.
-    pub(crate) absent: Mutex<Absent>,
-    /// Files that a query could not look into for copies, and that are to be held back.
-    pub(crate) unread: Mutex<Vec<Arc<SpanFile>>>,
-}
-
-/// A file that waits for its deletion.
-#[derive(Clone)]
-pub(crate) struct RetiredFile {
-    pub(crate) id: String,
-    pub(crate) path: String,
-    /// Set if queries of this run may have read it.
-    pub(crate) file: Option<Arc<SpanFile>>,
-    /// On the monotonic clock.
-    pub(crate) delete_at: Duration,
-}
-
-struct DiskCheck {
-    next: Duration,
-    full: bool,
-    /// `None`: nobody knows.
-    free_bytes: Option<u64>,
 }
 
 impl Store {
@@ -255,217 +190,5 @@ impl Drop for Store {
     /// Without a shutdown what is in memory stays in the log; the threads must not go on writing to the folders.
     fn drop(&mut self) {
         self.shared.stop_background();
-    }
-}
-
-impl Shared {
-    pub(crate) fn new(
-        config: StoreConfig,
-        objects: Arc<Objects>,
-        catalogue: Arc<dyn Catalogue>,
-        clock: Arc<dyn Clock>,
-        store_clock: Arc<StoreClock>,
-        randomness: Arc<dyn Randomness>,
-        runtime: tokio::runtime::Handle,
-    ) -> Self {
-        let opener = objects.clone();
-        let troubles = Troubles::new(clock.clone(), randomness.clone());
-        let (asked, asking) = (catalogue.clone(), runtime.clone());
-        let legacy = move |id: &str| legacy_description(&*asked, &asking, id);
-        let open = move |record: &FileRecord, number, handles: &Arc<Handles>| opener.open(record, number, handles);
-        let access = FileAccess::new(config.cache_bytes_max as u64, open, legacy);
-        Self {
-            config,
-            state: Arc::default(),
-            objects,
-            catalogue,
-            clock,
-            store_clock,
-            randomness,
-            runtime,
-            flush_lock: Mutex::new(()),
-            compact_lock: Mutex::new(()),
-            files_lock: Mutex::new(()),
-            unresolved: Mutex::default(),
-            troubles,
-            admitted: Arc::default(),
-            merger_wanted: Bell::default(),
-            flush_wanted: Bell::default(),
-            keeper_wanted: Bell::default(),
-            retired: Mutex::default(),
-            log: OnceLock::new(),
-            log_troubles: OnceLock::new(),
-            access,
-            stopping: AtomicBool::new(false),
-            disk: Mutex::new(DiskCheck { next: Duration::ZERO, full: false, free_bytes: None }),
-            absent: Mutex::default(),
-            unread: Mutex::default(),
-        }
-    }
-
-    pub(crate) fn log(&self) -> &dyn SpanLog {
-        self.started_log().expect("the log is started while the store opens")
-    }
-
-    /// `None` while the store opens.
-    pub(crate) fn started_log(&self) -> Option<&dyn SpanLog> {
-        self.log.get().map(AsRef::as_ref)
-    }
-
-    /// Done once, while the store opens.
-    pub(crate) fn set_log(&self, log: Box<dyn SpanLog>) {
-        if self.log.set(log).is_err() {
-            unreachable!("the log is started once");
-        }
-    }
-
-    fn stop_background(&self) {
-        self.stopping.store(true, Ordering::SeqCst);
-        self.flush_wanted.ring();
-        self.keeper_wanted.ring();
-        self.merger_wanted.ring();
-    }
-
-    pub(crate) fn stopping(&self) -> bool {
-        self.stopping.load(Ordering::SeqCst)
-    }
-
-    /// A file as queries see it.
-    pub(crate) fn span_file(&self, record: FileRecord) -> Arc<SpanFile> {
-        SpanFile::new(record, self.access.clone())
-    }
-
-    /// Whether a batch may come in now.
-    fn admit(&self, tenant: &TenantId, bytes: usize) -> Result<OnTheWay, AppendError> {
-        if self.stopping() {
-            return Err(AppendError::ShuttingDown);
-        }
-        if let Some(reason) = self.log().failure() {
-            return Err(AppendError::Failed { reason });
-        }
-        if self.disk_is_full() {
-            let reason = "the disk is nearly full".to_owned();
-            return Err(AppendError::DiskFull { retry_after: RETRY_WHEN_FULL, reason });
-        }
-        self.admit_share(tenant, bytes)
-    }
-
-    fn disk_is_full(&self) -> bool {
-        let mut disk = self.disk.lock();
-        let now = self.clock.monotonic();
-        if now >= disk.next {
-            disk.next = now + DISK_CHECK_INTERVAL;
-            let free = [self.objects.free_bytes(), free_bytes(&self.config.log_dir)].into_iter().flatten().min();
-            let full = free.is_some_and(|free| free < self.config.disk_free_bytes_min);
-            if full != disk.full {
-                tracing::warn!(
-                    free_bytes = free,
-                    full,
-                    "the room on the disk changed: spans are accepted only with room"
-                );
-            }
-            (disk.full, disk.free_bytes) = (full, free);
-        }
-        disk.full
-    }
-
-    /// What the operator is told while there is too little room.
-    fn trouble_of_the_disk(&self) -> Option<String> {
-        const MIB: u64 = 1 << 20;
-        if !self.disk_is_full() {
-            return None;
-        }
-        let free = self.disk.lock().free_bytes.unwrap_or(0) / MIB;
-        let needed = self.config.disk_free_bytes_min / MIB;
-        Some(format!(
-            "the disk is nearly full ({free} MiB are free, store.disk_free_min is {needed} MiB): senders are asked to wait, what is \
-             stored can be queried; make room"
-        ))
-    }
-
-    /// Takes files out of sight and deletes them after the grace period.
-    pub(crate) fn retire_later(&self, files: &[Arc<SpanFile>]) {
-        for file in files {
-            self.objects.hide(&file.record.path);
-            let (id, path) = (file.record.id.clone(), file.record.path.clone());
-            self.delete_later(RetiredFile { id, path, file: Some(file.clone()), delete_at: self.grace_end() });
-        }
-    }
-
-    /// For a file that no query of this run has read.
-    pub(crate) fn schedule_deletion(&self, id: String, path: String) {
-        self.delete_later(RetiredFile { id, path, file: None, delete_at: self.grace_end() });
-    }
-
-    fn delete_later(&self, file: RetiredFile) {
-        self.retired.lock().push(file);
-    }
-
-    fn grace_end(&self) -> Duration {
-        self.clock.monotonic() + self.config.delete_grace
-    }
-
-    /// The catalogue remembers how much of a file can't be read, so that the file is not merged after a restart either.
-    pub(crate) fn remember_damage(&self, id: &str, lost_spans: u64) {
-        let commit = Commit { lost_spans: vec![(id.to_owned(), lost_spans)], ..Commit::default() };
-        if let Err(error) = self.runtime.block_on(self.catalogue.commit(commit)) {
-            tracing::error!(error = chain(&error), "marking a damaged file failed");
-        }
-    }
-
-    /// Takes a file of which nothing can be read out of every query; it stays on the disk and in the catalogue, marked, as
-    /// long as retention would have kept it.
-    pub(crate) fn set_damaged_file_aside(&self, file: &SpanFile, what: &str) {
-        metrics::counter!("tracehouse_store_damaged_files_total").increment(1);
-        tracing::error!(
-            path = file.record.path,
-            spans = file.record.spans,
-            error = what,
-            "a stored file can't be read; it is set aside and its spans are not shown"
-        );
-        let commit = Commit {
-            retire: vec![(file.record.id.clone(), RetirementReason::Damaged)],
-            retired_at: self.clock.now_unix_nanos(),
-            ..Commit::default()
-        };
-        if let Err(error) = self.runtime.block_on(self.catalogue.commit(commit)) {
-            tracing::error!(error = chain(&error), "marking a damaged file failed");
-        }
-        self.objects.hide(&file.record.path);
-        self.state.change_files(Vec::new(), std::slice::from_ref(&file.record.id));
-        self.add_set_aside(file.record.clone());
-    }
-
-    pub(crate) fn report_gauges(&self) {
-        metrics::gauge!("tracehouse_store_hot_bytes").set(self.state.hot_bytes() as f64);
-        metrics::gauge!("tracehouse_store_hot_spans").set(self.state.hot_spans() as f64);
-        metrics::gauge!("tracehouse_log_queued_bytes").set(self.log().queued_bytes() as f64);
-        metrics::gauge!("tracehouse_log_disk_bytes").set(self.log().disk_bytes() as f64);
-        metrics::gauge!("tracehouse_store_retired_files").set(self.retired.lock().len() as f64);
-        metrics::gauge!("tracehouse_store_disk_full").set(f64::from(u8::from(self.disk_is_full())));
-        if let Some(free_bytes) = self.disk.lock().free_bytes {
-            metrics::gauge!("tracehouse_store_disk_free_bytes").set(free_bytes as f64);
-        }
-        self.troubles.report_gauges();
-        self.store_clock.report_gauge();
-        self.access.report_gauges();
-    }
-}
-
-/// Asks the catalogue on a thread of its own: the caller may be one of a runtime, which must not wait for another.
-fn legacy_description(
-    catalogue: &dyn Catalogue,
-    runtime: &tokio::runtime::Handle,
-    id: &str,
-) -> Option<LegacyDescription> {
-    let ask = || runtime.block_on(catalogue.legacy_description(id));
-    let answer = std::thread::scope(|scope| scope.spawn(ask).join());
-    match answer {
-        Ok(Ok(description)) => description,
-        Ok(Err(error)) => {
-            tracing::warn!(error = chain(&error), id, "reading the description of a file from the catalogue failed");
-            None
-        }
-        Err(panic) => std::panic::resume_unwind(panic),
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use tracehouse_model::TenantId;
 use tracehouse_spanfile::{Damage, FileSource, OpenFile, column, is_damage};
 
-use crate::keeper::chain;
+use crate::error::chain;
 
 /// How much of a file is read to judge it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

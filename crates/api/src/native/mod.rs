@@ -39,7 +39,6 @@ pub(crate) fn routes() -> Router<ApiState> {
         .route("/api/v1/traces/{traceId}/find", get(traces::find))
         .route("/api/v1/sql", post(sql::sql))
         .route("/api/v1/status", get(status::status))
-        .route("/api/v1/openapi.json", get(crate::openapi::serve))
 }
 
 /// Tasks that may take minutes.

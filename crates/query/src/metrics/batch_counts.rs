@@ -2,7 +2,7 @@
 
 use tracehouse_model::{AttributeValue, SeededMap, SpanBatch, StringCode, Threshold};
 
-use super::compare::Counts;
+use super::counts::Counts;
 use super::gather::{FloatBits, GroupValue};
 
 pub(super) struct BatchCounts<'a> {

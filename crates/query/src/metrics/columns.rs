@@ -13,10 +13,10 @@ use tracehouse_spanfile::{NumberedColumn, OpenFile, Projection, StringForm};
 use tracehouse_store::SpanFile;
 use tracehouse_traceql::Intrinsic;
 
-use super::Steps;
-use super::gather::{Candidate, FloatBits, Gathered, GroupValue, NO_GROUP, Place};
+use super::gather::{Candidate, FloatBits, Gathered, GroupValue, NO_GROUP, Place, sorted};
 use super::measure::Cell;
-use super::series::{Run, sorted};
+use super::series_plan::{Run, is_duration};
+use super::steps::Steps;
 use crate::candidates::Scan;
 use crate::column_eval::{columns_of, field_of};
 use crate::compile::{Expression, Node};
@@ -586,7 +586,7 @@ pub(super) fn exemplars(
     held: &mut Held,
 ) -> Vec<Exemplar> {
     let Question { snapshot, bounds, reach } = run.question;
-    let scale = if run.field.is_none_or(super::series::is_duration) { 1e-9 } else { 1.0 };
+    let scale = if run.field.is_none_or(is_duration) { 1e-9 } else { 1.0 };
     let mut found = Vec::new();
     for Candidate { start_unix_nanos, value, place, .. } in sorted(candidates.to_vec()) {
         let mut exemplar = match place {

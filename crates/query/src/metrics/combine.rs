@@ -3,10 +3,8 @@
 use tracehouse_model::AnyValue;
 use tracehouse_traceql::{ArithmeticOp, ComparisonOp, SecondStage};
 
-use super::has_values;
-use crate::plan::number;
 use crate::request::Series;
-use crate::value::{Value, calculate, compare};
+use crate::value::{Value, calculate, compare, number};
 
 pub(super) enum Operand {
     Series(Vec<Series>),
@@ -116,4 +114,9 @@ fn mapped(mut series: Vec<Series>, change: impl Fn(usize, Option<f64>) -> Option
     }
     series.retain(has_values);
     series
+}
+
+/// Whether a series has a value in any step.
+fn has_values(series: &Series) -> bool {
+    series.values.iter().any(Option::is_some)
 }

@@ -2,8 +2,9 @@
 
 use tracehouse_model::{AnyValue, SeededMap, SpanId, TraceId, kind, status};
 
-use super::Steps;
-use super::measure::{Cell, Room};
+use super::measure::Cell;
+use super::room::Room;
+use super::steps::Steps;
 use crate::value::Value;
 
 /// A value to group by: what [`Value`] is, out of its batch and comparable.
@@ -317,4 +318,10 @@ impl<C: Cell> Gathered<C> {
             (key, of_group, exemplars)
         })
     }
+}
+
+/// Exemplars in the order of time.
+pub(super) fn sorted(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+    candidates.sort_by_key(|candidate| (candidate.start_unix_nanos, candidate.place));
+    candidates
 }

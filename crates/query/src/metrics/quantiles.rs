@@ -1,6 +1,6 @@
 //! Distributions in bounded memory.
 
-use super::measure::Room;
+use super::room::Room;
 
 /// Counts of numbers in buckets of equal relative width: each power of two in 64 parts, so that the middle of a bucket is
 /// at most 0.8 % off. Buckets are the leading bits of the numbers themselves, which order like them.

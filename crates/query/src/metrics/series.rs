@@ -3,88 +3,26 @@
 use std::sync::Arc;
 
 use tracehouse_model::AnyValue;
-use tracehouse_scan::{Done, contents_of, each_row_group};
+use tracehouse_scan::each_row_group;
 use tracehouse_store::SpanFile;
-use tracehouse_traceql::{FieldExpr, Intrinsic, MetricsFunction, Pipeline};
 
-use super::compare::ComparePlan;
 use super::gather::{Candidate, Gathered, GroupKey};
 use super::measure::{
-    Cell, Count, DistributionCell, Largest, Lines, Measure, Room, Smallest, Sum, histogram_lines, quantile_lines,
+    Cell, Count, DistributionCell, Largest, Lines, Measure, Smallest, Sum, histogram_lines, quantile_lines,
 };
+use super::met::{Met, matching_files};
 use super::quantiles::PowerHistogram;
-use super::{Exemplars, Met, Steps, columns, traces};
+use super::room::Room;
+use super::series_plan::{FunctionPlan, Run, SeriesPlan, is_duration};
+use super::steps::Steps;
+use super::{columns, traces};
 use crate::candidates::Scan;
-use crate::column_eval::file_may_match;
-use crate::compile::{Expression, Node};
-use crate::error::QueryError;
-use crate::plan::{NamedField, Plan, mentioned_fields};
+use crate::compile::Expression;
 use crate::question::Question;
 use crate::request::Series;
 use crate::shares::{cell_bytes_max, points_max, too_many_points};
 
-/// A metrics function with the spans it takes.
-#[derive(Debug)]
-pub(crate) struct SeriesPlan {
-    pub(crate) plan: Plan,
-    pub(crate) function: FunctionPlan,
-    pub(crate) by: Vec<NamedField>,
-    pub(crate) exemplars: Exemplars,
-    /// What exemplars show of their spans.
-    pub(crate) shown: Vec<NamedField>,
-}
-
-#[derive(Debug)]
-pub(crate) enum FunctionPlan {
-    Measure { measure: Measure, per_second: bool, field: Option<Expression> },
-    Compare(ComparePlan),
-}
-
 impl SeriesPlan {
-    pub(crate) fn of(
-        spans: Pipeline,
-        function: &MetricsFunction,
-        by: &[FieldExpr],
-        exemplars: Exemplars,
-    ) -> Result<Self, QueryError> {
-        let shown = if exemplars.of_series_max > 0 { mentioned_fields(&spans, function, by)? } else { Vec::new() };
-        let field = function.field().map(Expression::of).transpose()?;
-        let measured = |measure, field| FunctionPlan::Measure { measure, per_second: false, field };
-        let function = match function {
-            MetricsFunction::Rate => FunctionPlan::Measure { measure: Measure::Count, per_second: true, field },
-            MetricsFunction::CountOverTime => measured(Measure::Count, field),
-            MetricsFunction::SumOverTime(_) => measured(Measure::Sum, field),
-            MetricsFunction::MinOverTime(_) => measured(Measure::Min, field),
-            MetricsFunction::MaxOverTime(_) => measured(Measure::Max, field),
-            MetricsFunction::AvgOverTime(_) => measured(Measure::Average, field),
-            MetricsFunction::HistogramOverTime(_) => measured(Measure::Histogram, field),
-            MetricsFunction::QuantileOverTime { quantiles, .. } => {
-                measured(Measure::Quantiles(each_once(quantiles)), field)
-            }
-            MetricsFunction::Compare { selection, top, window } => {
-                FunctionPlan::Compare(ComparePlan::of(selection.as_ref(), *top, *window)?)
-            }
-        };
-        Ok(Self {
-            plan: Plan::of(spans, Vec::new())?,
-            function,
-            by: by.iter().map(NamedField::of).collect::<Result<_, _>>()?,
-            exemplars,
-            shown,
-        })
-    }
-
-    /// The condition on single spans, if each span can be judged by itself.
-    pub(crate) fn spans_alone(&self) -> Option<&Expression> {
-        let filter = self.plan.single_filter().filter(|filter| !filter.needs_trace)?;
-        let of_function = match &self.function {
-            FunctionPlan::Measure { field, .. } => field.as_ref(),
-            FunctionPlan::Compare(compare) => Some(&compare.selection),
-        };
-        let mut others = self.by.iter().map(|field| &field.expression).chain(of_function);
-        others.all(|expression| !expression.needs_trace).then_some(filter)
-    }
-
     pub(super) fn run(&self, steps: &Steps, question: Question<'_>, met: &mut Met) -> Vec<Series> {
         let (measure, per_second, field) = match &self.function {
             FunctionPlan::Compare(compare) => return compare.run(self, steps, question, met),
@@ -122,21 +60,6 @@ impl SeriesPlan {
 /// One line with a value for each step.
 fn line_of<C>(cells: &[C], lines: &mut Lines<'_>, value: impl Fn(&C) -> Option<f64>) {
     lines.push(cells.len(), None, || cells.iter().map(value).collect());
-}
-
-/// Durations are nanoseconds inside and seconds in answers.
-pub(super) fn is_duration(field: &Expression) -> bool {
-    let durations = [Intrinsic::Duration, Intrinsic::TraceDuration, Intrinsic::EventTimeSinceStart];
-    matches!(&field.node, Node::Intrinsic(intrinsic) if durations.contains(intrinsic))
-}
-
-/// One function while it is computed.
-pub(super) struct Run<'a> {
-    pub(super) series: &'a SeriesPlan,
-    pub(super) steps: &'a Steps,
-    pub(super) question: Question<'a>,
-    /// What is measured.
-    pub(super) field: Option<&'a Expression>,
 }
 
 impl Run<'_> {
@@ -229,56 +152,8 @@ impl Run<'_> {
 const LABEL_BYTES: usize = 64;
 const COPIES_OF_LABELS: usize = 3;
 
-impl Met {
-    /// Counts what was read of the files of one function.
-    pub(super) fn read(&mut self, question: Question<'_>, done: Done, files: usize) {
-        self.inspected.spans += done.rows;
-        self.inspected.files += (done.files as u64).saturating_sub(question.reach.files_lost() as u64);
-        if !done.all {
-            self.partial(|| question.bounds.stopped(done.files, files, "files read"));
-        }
-    }
-}
-
-/// Files in the range of time in which the spans may be.
-pub(super) fn matching_files<'s>(
-    series: &SeriesPlan,
-    steps: &Steps,
-    question: Question<'s>,
-    met: &mut Met,
-) -> Vec<&'s Arc<SpanFile>> {
-    let driver = &series.plan.drivers.span;
-    let scan = Scan { filter: driver, exactly: &[], window: steps.window(), bounds: question.bounds };
-    let files = scan.files(question.snapshot);
-    met.inspected.files_total += files.len() as u64;
-    met.inspected.spans += question.snapshot.hot.iter().map(|hot| hot.spans.len() as u64).sum::<u64>();
-    let may_match = |file: &&Arc<SpanFile>| {
-        // What comes after the end of the time is not read either.
-        question.bounds.exceeded() || file_may_match(driver, file, &contents_of(file))
-    };
-    let (may_match, ruled_out): (Vec<_>, Vec<_>) = files.into_iter().partition(may_match);
-    met.inspected.files += ruled_out.len() as u64;
-    may_match
-}
-
-/// A quantile that is asked for twice is one line.
-fn each_once(quantiles: &[f64]) -> Vec<f64> {
-    quantiles
-        .iter()
-        .enumerate()
-        .filter(|(at, quantile)| !quantiles[..*at].contains(quantile))
-        .map(|(_, q)| *q)
-        .collect()
-}
-
 /// At most so many of them, at even distances.
 fn spread(candidates: Vec<Candidate>, most: usize) -> Vec<Candidate> {
     let count = most.min(candidates.len());
     (0..count).map(|at| candidates[at * candidates.len() / count]).collect()
-}
-
-/// Exemplars in the order of time.
-pub(super) fn sorted(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
-    candidates.sort_by_key(|candidate| (candidate.start_unix_nanos, candidate.place));
-    candidates
 }

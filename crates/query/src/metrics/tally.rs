@@ -12,7 +12,7 @@ use tracehouse_scan::{Owner, RowGroup};
 use tracehouse_spanfile::{DistinctValues, NumberedColumn};
 
 use super::columns::{Kept, Rows, codes_of_array};
-use super::compare::{Counts, counted};
+use super::counts::{Counts, counted};
 use super::gather::GroupValue;
 
 /// Intrinsics that are counted, with their columns.

@@ -9,11 +9,11 @@ use tracehouse_spanfile::OpenFile;
 use tracehouse_store::SpanFile;
 
 use super::columns::gather_rows;
-use super::gather::Gathered;
-use super::gather::Place;
+use super::gather::{Gathered, Place};
 use super::measure::Cell;
-use super::series::{Run, SeriesPlan};
-use super::{Met, Steps};
+use super::met::Met;
+use super::series_plan::{Run, SeriesPlan};
+use super::steps::Steps;
 use crate::assemble::{Omitted, assemble_many};
 use crate::candidates::{Beside, Candidates, Scan};
 use crate::column_eval::columns_of;

@@ -16,8 +16,7 @@ use tracehouse_model::{Bell, Clock, Randomness};
 use super::segment::{self, Header, MAGIC, RecordKind, SegmentName};
 use super::{Durability, DurableBatch, LogEntry, Recovered, SpanLog};
 use crate::config::Background;
-use crate::error::AppendError;
-use crate::keeper::chain;
+use crate::error::{AppendError, chain};
 
 /// A segment may be so many times as large as intended while the next one can't be begun; then nothing more is taken.
 const OVERSIZE_MAX: u64 = 4;

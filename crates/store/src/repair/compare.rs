@@ -10,12 +10,11 @@ use tracehouse_catalogue::FileRecord;
 
 use crate::clock::StoreClock;
 use crate::config::StoreConfig;
-use crate::error::OpenError;
+use crate::error::{OpenError, chain};
 use crate::held_back::{LetIn, foresee, let_in};
-use crate::keeper::chain;
 use crate::objects::{Objects, SPOOL};
 use crate::repair_report::Action;
-use crate::store::Shared;
+use crate::shared::Shared;
 use crate::survey::Survey;
 
 use super::Repair;

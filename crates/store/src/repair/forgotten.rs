@@ -3,15 +3,15 @@
 
 use tracehouse_catalogue::Commit;
 
-use crate::clock::{CLOCK_META, StoreClock};
+use crate::absent::Absent;
+use crate::clock::StoreClock;
 use crate::config::StoreConfig;
 use crate::error::OpenError;
-use crate::folder::STORE_META;
-use crate::held_back::{HELD_BACK_META, to_remember};
+use crate::held_back::to_remember;
 use crate::log::{LOG_META, LOSSES_META, LogFinding, LogMark, Losses, Positions, all_adopted, inspect, stored};
 use crate::lost::{Lost, is_lost};
+use crate::notes::{CLOCK_META, HELD_BACK_META, STORE_META};
 use crate::repair_report::Action;
-use crate::unreadable::Absent;
 
 use super::Repair;
 

@@ -6,8 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::error::OpenError;
-use crate::keeper::chain;
+use crate::error::{OpenError, chain};
 use crate::objects::{NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX, file_path, hour_of_path, id_of_path};
 use crate::repair_report::Action;
 use crate::survey::{Survey, UnknownFile};
