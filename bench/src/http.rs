@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -18,7 +19,7 @@ const ADMIN_TIMEOUT: Duration = Duration::from_secs(3600);
 
 #[derive(Clone)]
 pub(crate) struct Api {
-    client: Client<HttpConnector, Empty<Bytes>>,
+    client: Client<HttpConnector, Full<Bytes>>,
     base: String,
 }
 
@@ -31,7 +32,7 @@ impl Api {
 
     /// The whole body is read before this returns.
     pub(crate) async fn get(&self, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
-        tokio::time::timeout(QUERY_TIMEOUT, self.ask(Method::GET, path))
+        tokio::time::timeout(QUERY_TIMEOUT, self.ask(Method::GET, path, Bytes::new()))
             .await
             .with_context(|| format!("GET {path} took longer than {QUERY_TIMEOUT:?}"))?
     }
@@ -47,7 +48,7 @@ impl Api {
     /// Flushes or compacts; the answer comes when it is done.
     pub(crate) async fn admin(&self, action: &str) -> anyhow::Result<()> {
         let path = format!("/api/v1/admin/{action}");
-        let (status, body) = tokio::time::timeout(ADMIN_TIMEOUT, self.ask(Method::POST, &path))
+        let (status, body) = tokio::time::timeout(ADMIN_TIMEOUT, self.ask(Method::POST, &path, Bytes::new()))
             .await
             .with_context(|| format!("POST {path} took longer than {ADMIN_TIMEOUT:?}"))??;
         if !status.is_success() {
@@ -56,8 +57,21 @@ impl Api {
         Ok(())
     }
 
-    async fn ask(&self, method: Method, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
-        let request = Request::builder().method(method).uri(format!("{}{path}", self.base)).body(Empty::new())?;
+    /// Asks with a document.
+    pub(crate) async fn post_json(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let asked = self.ask(Method::POST, path, body.to_string().into());
+        let (status, body) = tokio::time::timeout(QUERY_TIMEOUT, asked)
+            .await
+            .with_context(|| format!("POST {path} took longer than {QUERY_TIMEOUT:?}"))??;
+        if status != StatusCode::OK {
+            bail!("POST {path}: {status}: {}", String::from_utf8_lossy(&body));
+        }
+        serde_json::from_slice(&body).with_context(|| format!("read the answer to POST {path}"))
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<(StatusCode, Bytes)> {
+        let request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        let request = request.header(CONTENT_TYPE, "application/json").body(Full::new(body))?;
         let response = self.client.request(request).await.with_context(|| format!("ask for {path}"))?;
         let status = response.status();
         let body = response.into_body().collect().await.context("read the answer")?.to_bytes();

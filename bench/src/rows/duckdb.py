@@ -22,6 +22,7 @@ QUESTIONS = {
         FROM {SPANS} GROUP BY ALL""",
     "approximate quantiles": f"""SELECT name, {MINUTE} AS minute, approx_quantile(duration_nanos, [0.5, 0.95, 0.99]),
         count(*) FROM {SPANS} GROUP BY ALL""",
+    "by_service": f"""SELECT "resource.service.name", {MINUTE} AS minute, count(*) FROM {SPANS} GROUP BY ALL""",
     "absent": f"""SELECT count(*) FROM {SPANS} WHERE "span.enduser.id" = '{ABSENT}'""",
 }
 

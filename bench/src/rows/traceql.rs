@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::data::Stream;
 use crate::http::escape;
@@ -33,7 +33,7 @@ struct Question {
     bar_s: f64,
 }
 
-fn questions() -> [Question; 6] {
+fn questions() -> [Question; 8] {
     let question =
         |row, traceql: &str, is_metrics, bar_s| Question { row, traceql: traceql.to_owned(), is_metrics, bar_s };
     [
@@ -68,6 +68,13 @@ fn questions() -> [Question; 6] {
             0.8,
         ),
         question("TraceQL: compare errors with the rest", "{ } | compare({ status = error })", true, 3.0),
+        question("TraceQL: all spans by service", "{ } | count_over_time() by (resource.service.name)", true, 0.3),
+        question(
+            "TraceQL: rate of descendants",
+            r#"{ resource.service.name = "gateway" } >> { span.db.system.name = "postgresql" } | rate()"#,
+            true,
+            1.5,
+        ),
     ]
 }
 
@@ -104,7 +111,18 @@ pub(super) async fn measure(server: &Server, stream: &Stream, rounds: u64, pytho
     let quantiles = against("TraceQL against DuckDB: three quantiles", ours(4), &theirs.quantiles);
     let absent = against("TraceQL against DuckDB: an absent value", ours(2), &theirs.absent)
         .require(theirs.absent.spans == 0, "DuckDB finds spans with the value");
-    rows.extend([rate, quantiles, absent]);
+    let by_service =
+        Row::relative("TraceQL against DuckDB: all spans by service", ours(6), "s", theirs.by_service.seconds, 1.0)
+            .note(format!("DuckDB: `{}`", theirs.by_service.sql))
+            .require(
+                (total(&answers[6]) - theirs.by_service.spans as f64).abs() < 0.5,
+                format!("{} spans, DuckDB counts {}", total(&answers[6]), theirs.by_service.spans),
+            );
+    let times: Vec<f64> = [0, 4, 2].map(ours).to_vec();
+    rows.extend([rate, quantiles, absent, by_service]);
+    for ((row, statement), traceql_s) in STATEMENTS.into_iter().zip(times) {
+        rows.push(sql(server, row, statement, &range, traceql_s).await?);
+    }
     Ok(rows)
 }
 
@@ -116,6 +134,51 @@ fn path(question: &Question, range: &std::ops::Range<u64>) -> String {
     } else {
         format!("/api/v1/search?q={query}&limit=20")
     }
+}
+
+/// The questions that DuckDB answers too, in SQL over our own files: errors by service, quantiles by name, a value that nobody has.
+const STATEMENTS: [(&str, &str); 3] = [
+    (
+        "SQL against TraceQL: rate of errors",
+        "SELECT service_name, date_bin(INTERVAL '1 minute', start_time) AS minute, count(*) FROM spans \
+         WHERE status = 'error' AND RANGE GROUP BY 1, 2",
+    ),
+    (
+        "SQL against TraceQL: three quantiles",
+        "SELECT name, date_bin(INTERVAL '1 minute', start_time) AS minute, approx_percentile_cont(duration_nanos, 0.5), \
+         approx_percentile_cont(duration_nanos, 0.95), approx_percentile_cont(duration_nanos, 0.99) FROM spans \
+         WHERE RANGE GROUP BY 1, 2",
+    ),
+    (
+        "SQL against TraceQL: an absent value",
+        "SELECT count(*) FROM spans WHERE attr('enduser.id') = 'u-1500000-' AND RANGE",
+    ),
+];
+/// SQL may take so many times what TraceQL takes.
+const SQL_BAR: f64 = 1.1;
+
+async fn sql(
+    server: &Server,
+    row: &'static str,
+    statement: &str,
+    range: &std::ops::Range<u64>,
+    traceql_s: f64,
+) -> anyhow::Result<Row> {
+    let times =
+        format!("start_time >= to_timestamp_nanos({}) AND start_time < to_timestamp_nanos({})", range.start, range.end);
+    let body = json!({"query": statement.replace("RANGE", &times), "limit": 100_000});
+    let mut latencies = Latencies::default();
+    let mut answer = Value::Null;
+    for run in 0..WARM_UP_RUNS + RUNS {
+        let begin = Instant::now();
+        answer = server.api.post_json("/api/v1/sql", &body).await?;
+        if run >= WARM_UP_RUNS {
+            latencies.push(begin.elapsed());
+        }
+    }
+    Ok(Row::relative(row, latencies.quantile_ms(0.5) / 1000.0, "s", traceql_s, SQL_BAR)
+        .note(format!("`{statement}`: {}; {} rows", latencies.summary(), answer["rows"].as_array().map_or(0, Vec::len)))
+        .require(answer["complete"] == true, format!("the answer is partial: {}", answer["partialReason"])))
 }
 
 /// How much is in an answer, in words.
@@ -153,6 +216,7 @@ struct DuckDb {
     rate: Theirs,
     quantiles: Theirs,
     absent: Theirs,
+    by_service: Theirs,
 }
 
 /// Runs the same questions in DuckDB, with as many threads as there are cores.

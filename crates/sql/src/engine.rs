@@ -17,8 +17,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use futures::future::BoxFuture;
-use tokio::runtime::Runtime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracehouse_memory::Pool;
 use tracehouse_model::{Clock, TenantId};
@@ -39,6 +38,7 @@ use crate::plan::{Checkpoint, GuardBatches, ReadAttributesAsColumns, SpansTable,
 use crate::scan::{ScanReport, Scanned};
 use crate::statement::{Parsed, parse};
 use crate::tables::{TRACES_VIEW, Table};
+use crate::threads::{Ending, Threads};
 use crate::watch::Watch;
 
 /// What statements may use.
@@ -70,9 +70,6 @@ impl Default for SqlLimits {
         }
     }
 }
-
-/// Planning recurses as deep as a statement is long; the pages of a stack cost nothing until they are touched.
-const STACK_BYTES: usize = 64 << 20;
 
 /// How long after its time nobody waits for a statement any more.
 const STEP_TIME_MAX: Duration = Duration::from_secs(2);
@@ -116,6 +113,8 @@ pub struct SqlEngine {
     places: Arc<Places>,
     /// One for each statement that has threads.
     alive: Arc<Semaphore>,
+    /// The threads of statements that have come to their ends.
+    ending: Arc<Ending>,
     pool: Pool,
     environment: Arc<RuntimeEnv>,
 }
@@ -142,7 +141,7 @@ impl SqlEngine {
         let places = Places::new(limits.concurrent_max);
         let alive = Arc::new(Semaphore::new(ENDING_SHARE * limits.concurrent_max));
         let pool = pool.share(limits.memory_bytes_max);
-        Ok(Arc::new(Self { store, limits, clock, places, alive, pool, environment }))
+        Ok(Arc::new(Self { store, limits, clock, places, alive, ending: Arc::default(), pool, environment }))
     }
 
     pub fn limits(&self) -> &SqlLimits {
@@ -234,7 +233,7 @@ impl SqlEngine {
         let busy = || SqlError::Busy { running: self.limits.concurrent_max };
         let _place = self.places.take(tenant).ok_or_else(busy)?;
         let alive = self.alive.clone().try_acquire_owned().map_err(|_| busy())?;
-        let threads = Threads::start(self.limits.threads, alive, watch)?;
+        let threads = Threads::start(self.limits.threads, alive, watch, self.ending.clone())?;
         // A statement looks at the time itself, but only between its steps, some of which are long.
         let ended = tokio::time::timeout(self.limits.time_max + STEP_TIME_MAX, threads.spawn(work)?).await;
         let ended = ended.map_err(|_| SqlError::Timeout { seconds: self.limits.time_max.as_secs() })?;
@@ -254,50 +253,6 @@ impl Drop for WaitedFor {
     fn drop(&mut self) {
         if !self.to_its_end {
             EndedEarly::Left.count(KIND);
-        }
-    }
-}
-
-/// The threads of one statement. When it is dropped they end, but nobody waits for them.
-struct Threads {
-    runtime: Option<Runtime>,
-    watch: Arc<Watch>,
-}
-
-impl Threads {
-    fn start(count: usize, alive: OwnedSemaphorePermit, watch: Arc<Watch>) -> Result<Self, SqlError> {
-        let (begins, stops) = (watch.clone(), watch.clone());
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(count)
-            .max_blocking_threads(2 * count)
-            .thread_name("sql")
-            .thread_stack_size(STACK_BYTES)
-            .enable_time()
-            .on_thread_start(move || begins.enter())
-            // It owns the permit and the watch: the last thread to end drops them.
-            .on_thread_stop(move || {
-                let _ = (&alive, &stops);
-                Watch::leave();
-            })
-            .build();
-        let runtime = runtime.inspect_err(|error| tracing::error!(%error, "threads for SQL could not be started"));
-        Ok(Self { runtime: Some(runtime.map_err(|_| SqlError::Ended)?), watch })
-    }
-
-    fn spawn<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Result<tokio::task::JoinHandle<T>, SqlError> {
-        Ok(self.runtime.as_ref().ok_or(SqlError::Ended)?.spawn(work))
-    }
-}
-
-impl Drop for Threads {
-    /// A runtime must not wait for its threads inside another.
-    fn drop(&mut self) {
-        self.watch.stop();
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
         }
     }
 }

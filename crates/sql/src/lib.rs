@@ -40,6 +40,7 @@ mod scan;
 mod size;
 mod statement;
 mod tables;
+mod threads;
 mod watch;
 
 pub use engine::{SqlAnswer, SqlEngine, SqlLimits, SqlRequest};

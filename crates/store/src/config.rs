@@ -3,7 +3,15 @@ use std::time::Duration;
 
 use tracehouse_disk::Disk;
 
-pub use crate::log::Durability;
+/// When an append counts as durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// After the disk has confirmed it: nothing acknowledged is lost in a power failure.
+    Fsync,
+    /// After the operating system has it; the disk is synchronised at this interval. A crash of Tracehouse loses nothing,
+    /// a crash of the machine loses what was acknowledged since.
+    Interval(Duration),
+}
 
 /// How the store works. Every field has a default that suits one machine.
 #[derive(Debug, Clone)]

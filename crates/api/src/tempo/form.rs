@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue};
 use prost::Message;
 use serde::Serialize;
 
-use super::Found;
+use super::shared::Found;
 use crate::answer::{JSON, PROTOBUF, large, with_partial_header};
 use crate::problem::Problem;
 use crate::state::ApiState;

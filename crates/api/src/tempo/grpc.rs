@@ -9,8 +9,9 @@ use tokio_stream::Iter;
 use tonic::{Request, Response, Status};
 use tracehouse_model::Caller;
 
+use super::shared::Found;
 use super::tags::{self, NamesAsked, ValuesAsked};
-use super::{Found, metrics, search};
+use super::{metrics, search};
 use crate::grpc::{caller, in_parts, in_time, with_compression, with_partial};
 use crate::problem::Problem;
 use crate::proto::tempopb::streaming_querier_server::{StreamingQuerier, StreamingQuerierServer};

@@ -9,9 +9,9 @@ use tracehouse_model::{AnyValue, Caller, SeededSet};
 use tracehouse_query::{MetricsAnswer, MetricsRequest, TENANT_KEY};
 
 use super::reading::Reading;
+use super::shared::{Found, parameters, search_metrics};
 use super::steps::{default_step, whole_steps};
 use super::values::labelled;
-use super::{Found, parameters, search_metrics};
 use crate::answer::{JSON, items_of, large, until_sent, with_partial_header};
 use crate::otlp_out::key_value;
 use crate::params::Parameters;

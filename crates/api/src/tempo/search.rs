@@ -10,8 +10,9 @@ use tracehouse_query::{
 use tracehouse_traceql::{Intrinsic, Static};
 
 use super::form::{Form, by_form};
+use super::logfmt;
+use super::shared::{Found, count, parameters, search_metrics, seconds_range, time_range_seconds};
 use super::values::{labelled, tag_name, value_of};
-use super::{Found, count, logfmt, parameters, search_metrics, seconds_range, time_range_seconds};
 use crate::answer::{large, until_sent, with_partial_header};
 use crate::by_trace::by_trace;
 use crate::otlp_out::key_value;
@@ -216,7 +217,9 @@ fn span_set(spanset: MatchedSpanset) -> SpanSet {
 fn found_span(span: MatchedSpan) -> Span {
     let mut attributes: Vec<KeyValue> = Vec::new();
     let names_tenant = span.fields.first().is_some_and(|shown| shown.field == TENANT_KEY);
-    for ShownValue { field, value, matched } in span.fields {
+    let (own, of_scopes): (Vec<ShownValue>, Vec<ShownValue>) =
+        span.fields.into_iter().partition(|shown| tag_name(&shown.field) == shown.field && shown.field != TENANT_KEY);
+    for ShownValue { field, value, matched } in of_scopes.into_iter().chain(own) {
         let shown = value_of(&field, matched.map_or(value, AnyValue::Array));
         let attribute = key_value(tag_name(&field), shown);
         let is_own = attribute.key == field || (names_tenant && attribute.key == TENANT_KEY);

@@ -10,8 +10,8 @@ use tracehouse_traceql::{Attribute, AttributeScope};
 use super::form::respond;
 use super::intrinsics::{INTRINSICS, Values, values_of};
 use super::logfmt::unquoted;
+use super::shared::{Found, parameters, seconds_range, time_range_seconds};
 use super::values::float_text;
-use super::{Found, parameters, seconds_range, time_range_seconds};
 use crate::params::{Parameters, TagValuesPath};
 use crate::problem::Problem;
 use crate::proto::tempopb::{

@@ -7,7 +7,7 @@ use tracehouse_model::Caller;
 use tracehouse_query::{Trace, TraceDetail};
 
 use super::form::{Form, by_form};
-use super::{parameters, time_range_seconds};
+use super::shared::{parameters, time_range_seconds};
 use crate::answer::{large, until_sent, with_partial_header};
 use crate::json;
 use crate::native::unknown_trace;

@@ -1,8 +1,20 @@
 //! Time series from spans: TraceQL's metrics functions.
 //!
 //! A query whose spans are selected by a condition on each span alone is computed from columns, row group by row group
-//! ([`columns`]); any other one from whole traces ([`traces`]). Either way each thread gathers [`Gathered`] cells, one for
+//! ([`columns`]); any other one from whole traces ([`traces`]). Either way each thread gathers cells (`gather::Gathered`), one for
 //! each series and step, which are merged at the end.
+//!
+//! Who calls whom for which function:
+//!
+//! | function | spans judged alone | whole traces | cell |
+//! |---|---|---|---|
+//! | `rate`, `count_over_time` | `series` → `columns` → `gather` | `series` → `traces` → `columns::gather_rows` → `gather` | `measure::Count` |
+//! | `sum_…`, `avg_…`, `min_…`, `max_over_time` | the same | the same | `measure::{Sum, Smallest, Largest}` |
+//! | `histogram_over_time`, `quantile_over_time` | the same | the same | `quantiles::{PowerHistogram, Distribution}` |
+//! | `compare` | `compare` → `tally` (files), `batch_counts` (memory) → `counts` | `compare` → `traces` → `batch_counts` → `counts` | `counts::Counts` |
+//! | `topk`, `bottomk`, filters, arithmetic | `combine`, over the series of the others | | |
+//!
+//! `series_plan` is what a query was compiled to, `steps` its time, `met` what was met on the way, `room` the memory for cells.
 
 mod batch_counts;
 mod columns;

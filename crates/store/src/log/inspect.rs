@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use tracehouse_disk::open_to_read;
 use tracehouse_model::SpanBatch;
 
-use super::Positions;
 use super::continuity::{Continuity, EndLost, LogMark, LostRecords};
 use super::pieces::Pieces;
+use super::positions::Positions;
 use super::recover::{DAMAGED_FOLDER, RecordAtFault};
 use super::scan::{Part, Scan};
 use super::segment::{self, SegmentName};

@@ -10,10 +10,11 @@ use tracehouse_disk::{Disk, DiskError, open_regular};
 use tracehouse_model::{SpanBatch, TenantId};
 
 use super::continuity::{Continuity, EndLost, LogMark, LostRecords};
+use super::entry::DurableBatch;
 use super::pieces::Pieces;
+use super::positions::Positions;
 use super::scan::{Part, Scan};
 use super::segment::{self, HEADER_BYTES, MAGIC, RecordKind, SegmentName};
-use super::{DurableBatch, Positions};
 
 /// What the name of such a copy has in it.
 const COPY_OF_SEGMENT: &str = ".wal";
@@ -142,7 +143,10 @@ pub(crate) fn recover(
     }
     recovery.end(mark);
     let needed = recovery.recovered.segments.iter().map(|(path, _)| path);
-    for path in needed.chain(&recovery.recovered.needless) {
+    // Of those that nobody needs any more only the last can have been cut off.
+    let last = segments.iter().rposition(|segment| segment.bytes > MAGIC.len() as u64).unwrap_or(0);
+    let is_cut = |path: &&PathBuf| segments[last..].iter().any(|segment| segment.path == **path);
+    for path in needed.chain(recovery.recovered.needless.iter().filter(is_cut)) {
         // Who wrote it, or cut off its end, may have been killed before it was synchronised. From now on it is seen, and later records
         // are numbered after it, or as what was cut off. The names of all segments survive with the next one's.
         disk.sync_file(path)?;

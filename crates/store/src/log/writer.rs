@@ -13,9 +13,11 @@ use parking_lot::Mutex;
 use tracehouse_disk::{Disk, DiskError, DiskFile, NeededFolder};
 use tracehouse_model::{Bell, Clock, Randomness};
 
+use super::entry::{DurableBatch, LogEntry};
+use super::recover::Recovered;
 use super::segment::{self, Header, MAGIC, RecordKind, SegmentName};
-use super::{Durability, DurableBatch, LogEntry, Recovered, SpanLog};
-use crate::config::Background;
+use super::span_log::SpanLog;
+use crate::config::{Background, Durability};
 use crate::error::{AppendError, chain};
 
 /// A segment may be so many times as large as intended while the next one can't be begun; then nothing more is taken.

@@ -51,7 +51,7 @@ pub(super) async fn damage_is_kept(seed: u64, left_out: Option<Site>) -> BTreeSe
     disk.sites()
 }
 
-/// A record that a kill tore is cut off , and the log goes on with its number: a failure of the power that brings the torn one back hides
+/// A record that a kill tore is cut off, and the log goes on with its number: a failure of the power that brings the torn one back hides
 /// nothing, and nobody is told of damage.
 pub(super) async fn a_torn_record_hides_nothing(seed: u64, left_out: Option<Site>) -> BTreeSet<Site> {
     let world = World::of_seed(seed);
