@@ -10,7 +10,8 @@ use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column as ColumnName, DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
-use datafusion::logical_expr::{Expr, lit};
+use datafusion::logical_expr::{Expr, Operator, lit};
+use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Column as PhysicalColumn, Literal};
 use datafusion::physical_expr::utils::{Guarantee, LiteralGuarantee, collect_columns, reassign_expr_columns};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder};
@@ -39,6 +40,8 @@ pub(crate) struct Condition {
     schema: SchemaRef,
     /// In the order of the schema.
     pub(crate) columns: Vec<Column>,
+    /// It compares its only column with a literal, so that it holds between two values if it holds for both.
+    is_interval: bool,
 }
 
 impl Predicate {
@@ -107,6 +110,18 @@ fn traces_of(predicate: &Arc<dyn PhysicalExpr>) -> Option<Vec<TraceId>> {
     Some(of_trace.literals.iter().filter_map(id).collect())
 }
 
+/// Whether an expression compares a column, or one of another type of time or number, with a literal.
+fn is_interval(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    let Some(comparison) = expr.downcast_ref::<BinaryExpr>() else { return false };
+    let is_column = |side: &Arc<dyn PhysicalExpr>| match side.downcast_ref::<CastExpr>() {
+        Some(cast) => cast.expr().is::<PhysicalColumn>(),
+        None => side.is::<PhysicalColumn>(),
+    };
+    let (left, right) = (comparison.left(), comparison.right());
+    let sides = (is_column(left) && right.is::<Literal>()) || (left.is::<Literal>() && is_column(right));
+    sides && matches!(comparison.op(), Operator::Eq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq)
+}
+
 impl Condition {
     fn new(expr: Arc<dyn PhysicalExpr>, schema: &Schema, columns: &[Column]) -> Result<Self> {
         let mut used: Vec<usize> = collect_columns(&expr).iter().map(|column| column.index()).collect();
@@ -114,7 +129,9 @@ impl Condition {
         used.dedup();
         let compact = Arc::new(schema.project(&used)?);
         let expr = reassign_expr_columns(expr, &compact)?;
-        Ok(Self { expr, schema: compact, columns: used.into_iter().map(|at| columns[at].clone()).collect() })
+        let is_interval = is_interval(&expr);
+        let columns = used.into_iter().map(|at| columns[at].clone()).collect();
+        Ok(Self { expr, schema: compact, columns, is_interval })
     }
 
     /// For which rows it holds: not where it is false or null. The columns are those of [`Condition::columns`].
@@ -127,6 +144,13 @@ impl Condition {
             Some(nulls) => truth.values() & nulls.inner(),
             None => truth.values().clone(),
         })
+    }
+
+    /// Whether it is known to hold for all rows with values in these ranges.
+    pub(crate) fn holds_throughout(&self, ranges: &Ranges) -> bool {
+        let ([column], true) = (self.columns.as_slice(), self.is_interval) else { return false };
+        let ends = ranges.ends(column).map(|ends| self.holds(vec![ends], 2));
+        ends.is_some_and(|holds| holds.is_ok_and(|holds| holds.count_set_bits() == 2))
     }
 
     /// Whether it holds where all its columns are null, as the columns of a key are where it does not occur.
@@ -160,6 +184,21 @@ pub(crate) struct Ranges {
 }
 
 impl Ranges {
+    /// The first and the last value of a column that is never null.
+    fn ends(&self, column: &Column) -> Option<ArrayRef> {
+        match column {
+            Column::StartTime => {
+                let (first, last) = self.start_time?;
+                Some(Arc::new(TimestampNanosecondArray::from(vec![first, last]).with_timezone("UTC")))
+            }
+            Column::DurationNanos => {
+                let (first, last) = self.duration_nanos?;
+                Some(Arc::new(Int64Array::from(vec![first, last])))
+            }
+            _ => None,
+        }
+    }
+
     fn of(&self, column: &ColumnName, pick: impl Fn((i64, i64)) -> i64) -> Option<ArrayRef> {
         if column.name == Column::StartTime.name() {
             let value = self.start_time.map(pick)?;

@@ -196,7 +196,7 @@ impl FileScan {
             return Ok(None);
         }
         scan.report.count_row_group();
-        rows = holding_all(scan, &row_group, rows)?;
+        rows = holding_all(scan, &row_group, &ranges, rows)?;
         if rows.count_set_bits() == 0 {
             return Ok(None);
         }
@@ -298,7 +298,12 @@ impl FileScan {
 
 /// The rows of some for which all conditions on columns of a file hold. Those that look at attributes without columns of their
 /// own come last, together: the attributes are read once for conditions on one key each, and once for those on several.
-fn holding_all(scan: &Scan, row_group: &RowGroup<'_>, mut rows: BooleanBuffer) -> ScanResult<BooleanBuffer> {
+fn holding_all(
+    scan: &Scan,
+    row_group: &RowGroup<'_>,
+    ranges: &Ranges,
+    mut rows: BooleanBuffer,
+) -> ScanResult<BooleanBuffer> {
     let (layout, contents) = (row_group.open.layout(), row_group.contents);
     let columnar = |condition: &&Condition| condition.columns.iter().all(|column| is_columnar(column, scan.table));
     let needs_rest = |condition: &&Condition| {
@@ -309,6 +314,10 @@ fn holding_all(scan: &Scan, row_group: &RowGroup<'_>, mut rows: BooleanBuffer) -
     let (on_one_key, on_several): (Vec<_>, Vec<_>) =
         waiting.into_iter().partition(|condition| condition.columns.len() == 1);
     for condition in others {
+        // A range of time mostly has whole files in it.
+        if condition.holds_throughout(ranges) {
+            continue;
+        }
         rows = holding(&[condition], scan, row_group, &rows)?;
         if rows.count_set_bits() == 0 {
             return Ok(rows);

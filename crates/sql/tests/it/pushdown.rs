@@ -165,3 +165,43 @@ async fn attributes_are_read_once_for_any_number_of_keys() {
     let counts: Vec<&str> = vec!["150"; KEYS as usize];
     assert_eq!(crate::shop::rows_of(&answer), [counts.join(" | ")]);
 }
+
+/// Where all rows of a row group are inside of a range, their starts and durations are not read; where some are, they are.
+#[tokio::test]
+async fn ranges_that_hold_throughout_are_not_looked_at() {
+    let (shop, spans) = Shop::filled(Layout::Files).await;
+    let bytes = async |condition: &str| {
+        bytes_and_count(&shop, &format!("SELECT count(*) FROM spans WHERE status = 'error'{condition}")).await
+    };
+    let (plain, errors) = bytes("").await;
+    for wide in [
+        "start_time >= to_timestamp_nanos(0)",
+        "start_time < to_timestamp_nanos(9000000000000000000) AND duration_nanos >= -1",
+        "duration_nanos < 1e300 AND to_timestamp_nanos(0) < start_time",
+    ] {
+        assert_eq!(bytes(&format!(" AND {wide}")).await, (plain, errors), "{wide}");
+    }
+    let starts: Vec<i64> = spans.iter().map(|span| span.start_unix_nanos).collect();
+    let longest = spans.iter().map(|span| span.duration_nanos).max().expect("spans");
+    let (first, last) = (starts.iter().min().expect("spans"), starts.iter().max().expect("spans"));
+    for step in 0..8 {
+        let moment = first + (last - first) / 7 * step;
+        for (op, is_inside) in [
+            ("<", (|start, moment| start < moment) as fn(i64, i64) -> bool),
+            ("<=", |start, moment| start <= moment),
+            (">", |start, moment| start > moment),
+            (">=", |start, moment| start >= moment),
+            ("=", |start, moment| start == moment),
+            ("!=", |start, moment| start != moment),
+        ] {
+            let query = format!("SELECT count(*) FROM spans WHERE start_time {op} to_timestamp_nanos({moment})");
+            let expected = starts.iter().filter(|start| is_inside(**start, moment)).count() as u64;
+            assert_eq!(bytes_and_count(&shop, &query).await.1, expected, "{query}");
+        }
+        let limit = longest / 7 * step;
+        let query =
+            format!("SELECT count(*) FROM spans WHERE duration_nanos <> {limit} AND duration_nanos >= {limit}.0");
+        let expected = spans.iter().filter(|span| span.duration_nanos > limit).count() as u64;
+        assert_eq!(bytes_and_count(&shop, &query).await.1, expected, "{query}");
+    }
+}
