@@ -32,10 +32,21 @@ pub(crate) const PARTIAL_HEADER: HeaderName = HeaderName::from_static(PARTIAL_NA
 pub(crate) const PARTIAL_NAME: &str = "x-tracehouse-partial";
 
 pub(crate) fn with_partial_header(mut response: Response, partial_reason: Option<String>) -> Response {
-    if let Some(reason) = partial_reason.and_then(|reason| HeaderValue::from_str(&reason).ok()) {
-        response.headers_mut().insert(PARTIAL_HEADER, reason);
+    if let Some(reason) = partial_reason {
+        response.headers_mut().insert(PARTIAL_HEADER, header_of(&reason));
     }
     response
+}
+
+/// A text as the value of a header: short enough for those who hand it on, of characters that a header may have.
+fn header_of(text: &str) -> HeaderValue {
+    const BYTES_MAX: usize = 2048;
+    let shown = |character: char| if matches!(character, ' '..='~') { character } else { '?' };
+    let mut value: String = text.chars().map(shown).take(BYTES_MAX).collect();
+    if text.chars().nth(BYTES_MAX).is_some() {
+        value.push_str("...");
+    }
+    HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static("not everything could be read"))
 }
 
 /// Keeps the memory that was counted for an answer until its last byte was sent, or nobody waits for it any more.

@@ -59,6 +59,12 @@ pub(crate) async fn search(state: &ApiState, caller: &Caller, request: SearchReq
 pub(crate) async fn by_ids(state: &ApiState, caller: &Caller, ids: &[TraceId]) -> Result<Whole, QueryError> {
     let mut whole = Whole::default();
     let mut spans_left = SPANS_MAX;
+    // What keeps one trace from being whole often keeps many.
+    let mut of_traces: Vec<(String, Vec<TraceId>)> = Vec::new();
+    let mut is_cut = |id: TraceId, reason: String| match of_traces.iter_mut().find(|(known, _)| *known == reason) {
+        Some((_, traces)) => traces.push(id),
+        None => of_traces.push((reason, vec![id])),
+    };
     for (at, id) in ids.iter().enumerate() {
         if spans_left == 0 {
             whole.partial.push(format!("{at} of {} traces, which have {SPANS_MAX} spans", ids.len()));
@@ -67,7 +73,7 @@ pub(crate) async fn by_ids(state: &ApiState, caller: &Caller, ids: &[TraceId]) -
         match state.answers.trace(caller, *id, spans_left, TraceDetail::Whole).await {
             Err(QueryError::Unreadable(reason)) => {
                 whole.unknown.push(*id);
-                whole.partial.push(format!("trace {id}: {reason}"));
+                is_cut(*id, reason);
             }
             // The traces before this one hold the memory: it is waited for in vain.
             Err(QueryError::Memory) if at > 0 => {
@@ -80,13 +86,15 @@ pub(crate) async fn by_ids(state: &ApiState, caller: &Caller, ids: &[TraceId]) -
             Ok(Some(mut trace)) => {
                 trace.spans.name_services();
                 spans_left -= trace.spans.len().min(spans_left);
-                if let Some(reason) = cut_reason(&trace) {
-                    whole.partial.push(format!("trace {id}: {reason}"));
-                }
+                cut_reason(&trace).into_iter().for_each(|reason| is_cut(*id, reason));
                 whole.traces.push(trace);
             }
         }
     }
+    whole.partial.extend(of_traces.into_iter().map(|(reason, traces)| match traces.as_slice() {
+        [only] => format!("trace {only}: {reason}"),
+        several => format!("{} of {} traces, {} among them: {reason}", several.len(), ids.len(), several[0]),
+    }));
     Ok(whole)
 }
 

@@ -360,7 +360,7 @@ impl QueryEngine {
                 Copies::Left => store.snapshot_as_sent(&tenant),
             };
             let reach = Reach::of(&snapshot, &window);
-            let answer = work(Question { snapshot: &snapshot, bounds: &bounds, reach: &reach });
+            let answer = bounds.counted(|| work(Question { snapshot: &snapshot, bounds: &bounds, reach: &reach }));
             // Also of those whose caller is gone, who learns nothing of it.
             if let Some(reason) = bounds.ended_early() {
                 reason.count(kind);

@@ -4,7 +4,7 @@
 //! carries a fact down to descendants or up to ancestors.
 
 use tracehouse_model::{AnyValue, ParentRow, SeededMap, SpanBatch, kind, status};
-use tracehouse_scan::Window;
+use tracehouse_scan::{Window, is_over};
 use tracehouse_traceql::{ArithmeticOp, ComparisonOp, Relation, SpansetOp, Static, StructuralMode};
 
 use crate::assemble::TraceTree;
@@ -42,6 +42,10 @@ impl<'a> Evaluation<'a> {
         let selected = |row: &u32| window.selects(starts[*row as usize], durations[*row as usize]);
         let all = Spanset { rows: self.tree.rows.clone().map(|row| row as u32).collect(), ..Spanset::default() };
         let mut spansets = self.stages(stages, vec![all.clone()], &all);
+        if is_over() {
+            // What was ended in the middle says nothing.
+            return Vec::new();
+        }
         spansets.iter_mut().for_each(|spanset| spanset.rows.retain(selected));
         spansets.retain(|spanset| !spanset.rows.is_empty());
         spansets

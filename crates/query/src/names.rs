@@ -99,16 +99,21 @@ pub(crate) struct Covered {
     files: usize,
     /// Files that list only a part of the names that occur in them.
     cut: usize,
+    /// Files whose lists can't be read.
+    unread: usize,
+    /// How far it came, if the time was over before.
+    stopped: Option<String>,
     /// Why what was counted beside the lists is not all.
     pub(crate) reason: Option<String>,
 }
 
 impl Covered {
     fn partial_reason(&self) -> Option<String> {
-        let Self { files, cut, .. } = self;
+        let Self { files, cut, unread, .. } = self;
+        let of_damage = (*unread > 0).then(|| format!("the names in {unread} of {files} files could not be read"));
         let of_lists = (*cut > 0)
             .then(|| format!("{cut} of {files} files list only a part of their names, which are too many or too long"));
-        of_lists.or_else(|| self.reason.clone())
+        of_damage.or(of_lists).or_else(|| self.stopped.clone()).or_else(|| self.reason.clone())
     }
 }
 
@@ -127,17 +132,20 @@ pub(crate) fn each_in_range(
     mut look_at_file: impl FnMut(ListedFile<'_>) -> bool,
     mut look_at_batch: impl FnMut(&SpanBatch),
 ) -> Covered {
-    let mut covered = Covered { is_all: true, files: 0, cut: 0, reason: None };
+    let mut covered = Covered { is_all: true, files: 0, cut: 0, unread: 0, stopped: None, reason: None };
     let window = Window::starting(range.clone());
-    for file in question.snapshot.files.iter().filter(|file| window.may_select_of(file)) {
+    let files: Vec<&Arc<SpanFile>> = question.snapshot.files.iter().filter(|file| window.may_select_of(file)).collect();
+    for file in &files {
         if question.bounds.exceeded() {
             covered.is_all = false;
+            covered.stopped = Some(question.bounds.stopped(covered.files, files.len(), "files looked at"));
             break;
         }
         let contents = contents_of(file);
         let lists_all = contents.known().map(|listed| look_at_file(ListedFile { file, contents: &contents, listed }));
         covered.files += 1;
         covered.cut += usize::from(lists_all == Some(false));
+        covered.unread += usize::from(lists_all.is_none());
         covered.is_all &= lists_all == Some(true);
     }
     hot_in_range(question, range).for_each(|hot| look_at_batch(&hot.spans));
@@ -225,7 +233,14 @@ pub(crate) fn attribute_keys_of(
             reach.attempt(file, part, rows, |open| keys.add_row_group(&scan, &contents, open, row_group));
         }
     }
-    let covered = Covered { is_all: !keys.enough() && !bounds.exceeded(), files: 0, cut: 0, reason: None };
+    let covered = Covered {
+        is_all: !keys.enough() && !bounds.exceeded(),
+        files: 0,
+        cut: 0,
+        unread: 0,
+        stopped: None,
+        reason: None,
+    };
     keys.keys.listing(question, &covered)
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use tracehouse_model::{AttributeLists, ParentRow, SpanBatch, SpanId, StringCode};
+use tracehouse_scan::is_over;
 use tracehouse_traceql::{AttributeScope, Intrinsic};
 
 use crate::assemble::TraceTree;
@@ -92,7 +93,8 @@ impl<'a> RowExpression<'a> {
     }
 
     pub(crate) fn holds(&self, row: usize) -> bool {
-        self.truth(self.node, row)
+        // A calculation that was ended says nothing.
+        self.truth(self.node, row) && !is_over()
     }
 
     pub(crate) fn value_of(&self, row: usize) -> Value<'a> {

@@ -118,6 +118,10 @@ impl Search<'_> {
             if !ruled_out {
                 self.look_at_file(file, &mut candidates);
             }
+            if self.question.bounds.exceeded() {
+                // What was ended in the middle was not read.
+                self.answer.inspected.files -= 1;
+            }
             self.hold_candidates(&mut of_candidates, &candidates);
         }
         self.settle(&mut candidates, i64::MIN);

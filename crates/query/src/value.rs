@@ -6,6 +6,7 @@ use std::fmt;
 
 use regex::Regex;
 use tracehouse_model::{AnyValue, AttributeValue, SpanId, StringTable, TraceId};
+use tracehouse_scan::may_go_on;
 use tracehouse_traceql::{ArithmeticOp, ComparisonOp, Kind, Static, Status};
 
 /// Of two fields that have many values, so many are calculated, each with each.
@@ -187,8 +188,10 @@ pub(crate) fn compare(op: ComparisonOp, left: &Value<'_>, right: &Value<'_>) -> 
         (Value::Nil | Value::Missing, Value::Nil) => op == ComparisonOp::Equal,
         (_, Value::Nil) | (Value::Nil, _) => op == ComparisonOp::NotEqual,
         (Value::Missing, _) | (_, Value::Missing) => false,
+        (Value::Each(values), _) | (_, Value::Each(values)) if !may_go_on(values.len()) => false,
         (Value::Each(values), other) => values.iter().any(|value| compare(op, value, other)),
         (other, Value::Each(values)) => values.iter().any(|value| compare(op, other, value)),
+        (Value::Many(values), _) | (_, Value::Many(values)) if !may_go_on(values.len()) => false,
         (Value::Many(values), other) => many(op, values, |value| compare(op, value, other)),
         (other, Value::Many(values)) => many(op, values, |value| compare(op, other, value)),
         _ => compare_single(op, left, right),
@@ -246,6 +249,7 @@ pub(crate) fn matches_pattern(value: &Value<'_>, pattern: &Regex, negated: bool)
     match value {
         Value::String(text) => pattern.is_match(text) != negated,
         Value::Id(id) => pattern.is_match(&id.to_string()) != negated,
+        Value::Each(values) | Value::Many(values) if !may_go_on(values.len()) => false,
         Value::Each(values) => values.iter().any(|value| matches_pattern(value, pattern, negated)),
         Value::Many(values) if negated => {
             !values.is_empty() && values.iter().all(|value| matches_pattern(value, pattern, true))
@@ -258,10 +262,22 @@ pub(crate) fn matches_pattern(value: &Value<'_>, pattern: &Regex, negated: bool)
 /// Of fields that have many values, each is calculated with; of two such fields, each with each.
 pub(crate) fn calculate(op: ArithmeticOp, left: &Value<'_>, right: &Value<'_>) -> Value<'static> {
     let with = |values: &[Value<'_>], calculate: &dyn Fn(&Value<'_>) -> Value<'static>, other: &Value<'_>| {
-        let most = (CALCULATED_MAX / other.count()).max(1);
-        values.iter().take(most).map(calculate).collect::<Vec<_>>()
+        // Each may be several itself. The first is calculated in any case, as far as there is room in it.
+        let (mut room, each) = (CALCULATED_MAX, other.count());
+        let fits = |(at, value): &(usize, &Value<'_>)| {
+            let made = value.count().saturating_mul(each);
+            let fits = *at == 0 || made <= room;
+            room = room.saturating_sub(made);
+            fits
+        };
+        values.iter().enumerate().take_while(fits).map(|(_, value)| calculate(value)).collect::<Vec<_>>()
     };
     match (left, right) {
+        (Value::Each(values) | Value::Many(values), _) | (_, Value::Each(values) | Value::Many(values))
+            if !may_go_on(values.len()) =>
+        {
+            Value::Missing
+        }
         (Value::Each(values), other) => Value::each(with(values, &|value| calculate(op, value, other), other)),
         (other, Value::Each(values)) => Value::each(with(values, &|value| calculate(op, other, value), other)),
         (Value::Many(values), other) => Value::many(with(values, &|value| calculate(op, value, other), other)),

@@ -11,6 +11,7 @@ use parquet::arrow::arrow_reader::RowSelection;
 use parquet::errors::ParquetError;
 use tracehouse_model::Clock;
 
+use crate::effort::{self, Effort};
 use crate::ended::EndedEarly;
 use crate::fault::no_room;
 use crate::held::Held;
@@ -227,15 +228,22 @@ impl Bounds {
         format!("stopped {bound}: {done} of {total} {what}; ask for a shorter time range or a narrower query")
     }
 
+    /// Runs a function whose calculations end when the time is over: see [`crate::may_go_on`].
+    pub fn counted<T>(&self, work: impl FnOnce() -> T) -> T {
+        let end = self.begin.saturating_add(self.limits.time_max);
+        let (clock, cancelled) = (self.clock.clone(), self.cancelled.clone());
+        effort::counted(Effort { clock, end, cancelled, steps: 0, is_over: false }, work)
+    }
+
     /// Runs the same function on as many threads as there are, or as there are pieces of work. A panic in one of them goes
     /// on in the caller, after all have ended.
     pub fn on_threads(&self, pieces: usize, work: impl Fn() + Sync) {
         let helpers = self.limits.threads.min(pieces).saturating_sub(1);
         std::thread::scope(|scope| {
             (0..helpers).for_each(|_| {
-                scope.spawn(&work);
+                scope.spawn(|| self.counted(&work));
             });
-            work();
+            self.counted(&work);
         });
     }
 }

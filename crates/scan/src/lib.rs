@@ -28,6 +28,7 @@ mod bounds;
 mod by_value;
 mod columns;
 mod conditions;
+mod effort;
 mod ended;
 mod fault;
 mod field;
@@ -42,6 +43,7 @@ mod window;
 pub use bounds::{Bounds, Limits, Reading};
 pub use columns::{ReadRows, selection_of, selection_of_range};
 pub use conditions::Undecided;
+pub use effort::{is_over, may_go_on};
 pub use ended::EndedEarly;
 pub use fault::{
     Contents, Fault, contents_of, may_contain, no_room, open, out_of_memory, read_rows, readable, row_bytes,

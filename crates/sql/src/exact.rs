@@ -15,6 +15,7 @@ const BEYOND: f64 = 9_223_372_036_854_775_808.0;
 pub(crate) fn with_exact_comparisons(plan: LogicalPlan) -> Result<LogicalPlan> {
     with_expressions(plan, |schema, expr| {
         let is_integer = |expr: &Expr| is_integer(expr, schema);
+        let expr = beside_doubles(expr, schema);
         Ok(match expr {
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (double(&left), double(&right), op.swap()) {
                 (None, Some(number), _) if can_be_exact(op, number) && is_integer(&left) => {
@@ -38,6 +39,45 @@ pub(crate) fn with_exact_comparisons(plan: LogicalPlan) -> Result<LogicalPlan> {
             other => Transformed::no(other),
         })
     })
+}
+
+/// Decimals that literals became are doubles again beside doubles, of which not all can be decimals.
+fn beside_doubles(expr: Expr, schema: &DFSchema) -> Expr {
+    let is_double = |expr: &Expr| expr.get_type(schema).is_ok_and(|data_type| data_type.is_floating());
+    let boxed = |expr: Box<Expr>| Box::new(as_double(*expr));
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_double(&left) => {
+            Expr::BinaryExpr(BinaryExpr { left, op, right: boxed(right) })
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_double(&right) => {
+            Expr::BinaryExpr(BinaryExpr { left: boxed(left), op, right })
+        }
+        Expr::Between(Between { expr, negated, low, high }) if is_double(&expr) => {
+            Expr::Between(Between { expr, negated, low: boxed(low), high: boxed(high) })
+        }
+        Expr::InList(InList { expr, list, negated }) if is_double(&expr) => {
+            Expr::InList(InList { expr, list: list.into_iter().map(as_double).collect(), negated })
+        }
+        Expr::Case(Case { expr: Some(expr), when_then_expr, else_expr }) if is_double(&expr) => {
+            let when_then_expr = when_then_expr.into_iter().map(|(when, then)| (boxed(when), then)).collect();
+            Expr::Case(Case { expr: Some(expr), when_then_expr, else_expr })
+        }
+        other => other,
+    }
+}
+
+fn as_double(expr: Expr) -> Expr {
+    match &expr {
+        Expr::Negative(inner) => Expr::Negative(Box::new(as_double(inner.as_ref().clone()))),
+        Expr::Cast(cast) if cast.field.data_type().is_decimal() => match cast.expr.as_ref() {
+            Expr::Literal(value, _) => {
+                let number = value.try_as_str().flatten().and_then(|text| text.parse::<f64>().ok());
+                number.map_or(expr, lit)
+            }
+            _ => expr,
+        },
+        _ => expr,
+    }
 }
 
 fn is_integer(expr: &Expr, schema: &DFSchema) -> bool {

@@ -192,6 +192,32 @@ fn be_exact(expr: &mut Expr) {
     *expr = Expr::Cast { kind: CastKind::Cast, expr: Box::new(text), data_type, array: false, format: None };
 }
 
+/// `a IS DISTINCT FROM b AND c` compares with `b`, as in PostgreSQL; the parser takes all of `b AND c` for what it is compared with.
+fn bind_distinct(expr: &mut Expr) {
+    let (Expr::IsDistinctFrom(_, right) | Expr::IsNotDistinctFrom(_, right)) = expr else { return };
+    if !joins(right) {
+        return;
+    }
+    let nothing = || Expr::Value(Value::Null.into());
+    let mut whole = std::mem::replace(&mut **right, nothing());
+    let mut compared = std::mem::replace(expr, nothing());
+    let mut first = &mut whole;
+    while joins(first)
+        && let Expr::BinaryOp { left, .. } = first
+    {
+        first = left;
+    }
+    if let Expr::IsDistinctFrom(_, right) | Expr::IsNotDistinctFrom(_, right) = &mut compared {
+        **right = std::mem::replace(first, nothing());
+    }
+    *first = compared;
+    *expr = whole;
+}
+
+fn joins(expr: &Expr) -> bool {
+    matches!(expr, Expr::BinaryOp { op: BinaryOperator::And | BinaryOperator::Or, .. })
+}
+
 fn compare_exactly(expr: &mut Expr) {
     use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
     match expr {
@@ -208,6 +234,9 @@ fn compare_exactly(expr: &mut Expr) {
             be_exact(high);
         }
         Expr::InList { list, .. } => list.iter_mut().for_each(be_exact),
+        Expr::Case { operand: Some(_), conditions, .. } => {
+            conditions.iter_mut().for_each(|when| be_exact(&mut when.condition));
+        }
         _ => {}
     }
 }
@@ -295,6 +324,7 @@ impl VisitorMut for SpellOut {
         if let Some(matching) = as_operator(expr) {
             *expr = matching;
         }
+        bind_distinct(expr);
         compare_exactly(expr);
         let Expr::Function(call) = expr else { return ControlFlow::Continue(()) };
         let Some((ObjectNamePart::Identifier(name), table)) = call.name.0.split_last() else {

@@ -8,7 +8,7 @@ use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampNanosecondType};
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{SeededMap, SeededSet, SpanBatch, Threshold, kind, status};
-use tracehouse_scan::{Columns, Held, Part, Piece, ReadRows, RowGroup, no_room};
+use tracehouse_scan::{Columns, Held, Part, Piece, ReadRows, RowGroup, is_over, no_room};
 use tracehouse_spanfile::{NumberedColumn, OpenFile, Projection, StringForm};
 use tracehouse_store::SpanFile;
 use tracehouse_traceql::Intrinsic;
@@ -571,9 +571,14 @@ pub(super) fn gather_rows<'e, C: Cell>(
                 gathered.offer(group, start, value, place(row));
             }
         };
-        match &field {
+        let value = field.as_ref().map(|field| field.value_of(row));
+        if is_over() {
+            // What was ended in the middle says nothing.
+            return;
+        }
+        match value {
             None => add(0.0),
-            Some(field) => field.value_of(row).each_number(&mut add),
+            Some(value) => value.each_number(&mut add),
         }
     }
 }

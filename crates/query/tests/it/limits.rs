@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tracehouse_model::{AnyValue, Clock, ManualClock, Span, SpanBatch, TenantId};
+use tracehouse_memory::{in_use_bytes, peak_bytes, restart_peak};
+use tracehouse_model::{AnyValue, Clock, ManualClock, Span, SpanBatch, SpanFields, SpanId, TenantId};
 use tracehouse_query::{MetricsAnswer, MetricsRequest, QueryEngine, QueryLimits, SearchAnswer, SearchRequest};
 
 use crate::shop::{NOON, Shop, many_spans, put, trace_id};
@@ -209,5 +210,78 @@ async fn a_bound_of_time_is_met_within_a_row_group() {
         assert!(answer.partial_reason.is_some() && answer.traces.is_empty(), "{:?}", answer.partial_reason);
         let looks = clock.0.load(Ordering::Relaxed);
         assert!(looks < 600, "it goes on after its time: {looks} looks at the clock");
+    }
+}
+
+/// A few hundred spans, each with a list: what is calculated of two of them is as much as of many spans.
+#[tokio::test]
+async fn a_bound_of_time_is_met_within_a_calculation() {
+    let shop = Shop::open().await;
+    let mut batch = SpanBatch::new();
+    let (resource, scope) = (batch.finish_resource(0, 0), batch.finish_scope(0, 0, 0, 0));
+    for number in 1..=400u64 {
+        let list = AnyValue::Array((0..100).map(AnyValue::Int).collect());
+        put(&mut batch.strings, &mut batch.attributes, "list", &list);
+        let name = batch.strings.intern_str("span");
+        let ids = SpanFields {
+            trace_id: trace_id(number),
+            span_id: SpanId(number.to_be_bytes()),
+            name,
+            ..SpanFields::default()
+        };
+        batch.finish_span(SpanFields { start_unix_nanos: NOON, resource, scope, ..ids });
+    }
+    shop.append(batch).await;
+    let limits = QueryLimits { threads_per_search: 1, time_max: Duration::from_millis(100), ..QueryLimits::default() };
+    let literals = (1000..1900).map(|number| number.to_string()).collect::<Vec<_>>().join(", ");
+    for stored in [false, true] {
+        if stored {
+            shop.store.flush().await.expect("flushes");
+        }
+        for condition in
+            [".list * .list + .list = -3", "!(.list * .list + .list = -3)", &format!(".list = [{literals}]")]
+        {
+            let clock = Arc::new(CountingClock::default());
+            let engine = QueryEngine::new(shop.store.clone(), limits.clone(), clock.clone());
+            let traceql = format!("{{ {condition} }}");
+            let request = SearchRequest { traceql: Some(traceql.clone()), limit: 1000, ..SearchRequest::default() };
+            let answer = engine.search(&TenantId::default(), request).await.expect("a valid search");
+            let reason = answer.partial_reason.unwrap_or_default();
+            assert!(reason.contains("stopped after 0.1 s: 0 of "), "stored: {stored}: {traceql}: {reason}");
+            let looks = clock.0.load(Ordering::Relaxed);
+            assert!(looks < 300, "it goes on after its time: {looks} looks at the clock");
+            let series =
+                Limited(QueryEngine::new(shop.store.clone(), limits.clone(), Arc::new(CountingClock::default())));
+            let answer = series.metrics(&format!("{traceql} | count_over_time() by (.list)")).await;
+            assert!(answer.partial_reason.is_some(), "stored: {stored}: {traceql}");
+        }
+    }
+}
+
+/// What is calculated of fields with many values is no more than some tens of thousands, however often it is calculated with again.
+#[tokio::test]
+async fn calculations_do_not_multiply() {
+    let shop = Shop::open().await;
+    let mut batch = SpanBatch::new();
+    let (resource, scope) = (batch.finish_resource(0, 0), batch.finish_scope(0, 0, 0, 0));
+    let list = AnyValue::Array((0..50).map(AnyValue::Int).collect());
+    put(&mut batch.strings, &mut batch.attributes, "l", &list);
+    for event in 0..20 {
+        put(&mut batch.strings, &mut batch.events.attributes, "a", &AnyValue::Int(event));
+        let name = batch.strings.intern_str("event");
+        batch.finish_event(NOON + event, name, 0);
+    }
+    let name = batch.strings.intern_str("span");
+    let ids = SpanFields { trace_id: trace_id(1), span_id: SpanId([1; 8]), name, ..SpanFields::default() };
+    batch.finish_span(SpanFields { start_unix_nanos: NOON, resource, scope, ..ids });
+    shop.append(batch).await;
+    for terms in [["event.a", ".l"].repeat(5), [".l"].repeat(45), ["event.a"].repeat(20)] {
+        restart_peak();
+        let before = in_use_bytes();
+        let found =
+            Limited::new(&shop, QueryLimits::default()).search(&format!("{{ {} < 0 }}", terms.join(" + "))).await;
+        assert!(found.traces.is_empty() && found.partial_reason.is_none(), "{terms:?}: {:?}", found.partial_reason);
+        let peak = peak_bytes().saturating_sub(before);
+        assert!(peak < 64 << 20, "{terms:?}: {} MiB", peak >> 20);
     }
 }

@@ -70,8 +70,9 @@ type Estimate = fn(&Call<'_>) -> usize;
 /// give numbers, one of their arguments, or a part of one.
 fn estimate_of(name: &str) -> Option<Estimate> {
     let estimate: Estimate = match name {
-        "concat" | "overlay" | "make_array" | "map" | "array_append" | "array_prepend" | "array_concat"
-        | "array_union" | "arrays_zip" => |call| call.bytes_of_all(),
+        "encode" => |call| call.bytes(0).saturating_mul(2),
+        "concat" | "overlay" | "struct" | "named_struct" | "make_array" | "map" | "array_append" | "array_prepend"
+        | "array_concat" | "array_union" | "arrays_zip" => |call| call.bytes_of_all(),
         // They give a part of a list, but compare copies of all its elements.
         "array_distinct" | "array_except" | "array_intersect" | "array_sort" => |call| call.bytes_of_all(),
         "concat_ws" => |call| call.bytes_of_all().saturating_add(call.bytes(0).saturating_mul(call.args.len())),

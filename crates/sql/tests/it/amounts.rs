@@ -80,6 +80,7 @@ async fn what_functions_make_is_bounded() {
             "array_to_string(array_concat([b], [b]), '')",
             "array_to_string([b] || [b], '')",
             "array_to_string(array_append([b], b), '')",
+            "encode(CAST(b AS BYTEA), 'hex')",
         ] {
             statements.push(nested(expression, innermost));
         }

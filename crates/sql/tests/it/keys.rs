@@ -13,6 +13,7 @@ fn spans() -> SpanBatch {
     for number in 1..=6u64 {
         put(&mut batch.strings, &mut batch.attributes, "i", &AnyValue::Int(number as i64 - 3));
         put(&mut batch.strings, &mut batch.attributes, "big", &AnyValue::Int((1 << 53) + number as i64 - 3));
+        put(&mut batch.strings, &mut batch.attributes, "nan", &AnyValue::Double(f64::NAN));
         put(
             &mut batch.strings,
             &mut batch.attributes,
@@ -93,6 +94,17 @@ async fn rows_are_ordered_and_divided_by_what_is_calculated() {
         ("SELECT count(*) FROM spans WHERE attr_int('big') = 9007199254740993.0", &["1"]),
         ("SELECT count(*) FROM spans WHERE attr_int('big') IN (9007199254740993.0, 0.5)", &["1"]),
         ("SELECT count(*) FROM spans WHERE attr_int('big') BETWEEN 9007199254740992.5 AND 9007199254740994.5", &["2"]),
+        ("SELECT count(*) FROM spans WHERE CASE attr_int('big') WHEN 9007199254740993.0 THEN true END", &["1"]),
+        ("SELECT count(*) FROM spans WHERE attr_float('nan') > 9007199254740993.0", &["6"]),
+        (
+            "SELECT count(*) FROM spans WHERE attr_float('nan') BETWEEN -9007199254740993.0 AND 123456789012345678.5",
+            &["0"],
+        ),
+        ("SELECT count(*) FROM spans WHERE attr_int('i') IS DISTINCT FROM 1 AND attr_int('i') > 0", &["2"]),
+        (
+            "SELECT count(*) FROM spans WHERE name IS NOT DISTINCT FROM 'a' OR name = 'ab' AND true OR name = 'abc'",
+            &["3"],
+        ),
         ("SELECT count(*) FROM spans WHERE attr_int('i') BETWEEN -0.5 AND 1.5", &["2"]),
         ("SELECT count(*) FROM spans WHERE attr_int('i') NOT BETWEEN 1e300 AND 1", &["6"]),
         ("SELECT count(*) FROM spans WHERE attr_int('i') IN (0.5, 1.0)", &["1"]),
