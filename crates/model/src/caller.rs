@@ -3,7 +3,7 @@ use std::sync::Arc;
 use crate::tenant::{TENANT_HEADER, TenantError, TenantId, Tenants};
 
 /// Who sends or asks: for which tenants, as whom, with which rights. Every interface makes one of a request, by
-/// [`Caller::of_request`], and hands it on.
+/// [`Caller::of_request`] or, for who sends spans, [`Caller::of_sender`], and hands it on.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Caller {
     tenants: Tenants,
