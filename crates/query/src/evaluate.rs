@@ -170,7 +170,11 @@ impl<'a> Evaluation<'a> {
         let mut groups: Vec<(Option<AnyValue>, Vec<u32>)> = Vec::new();
         let mut known: SeededMap<String, usize> = SeededMap::default();
         for &row in &spanset.rows {
-            let value = expression.value_of(row as usize).to_any();
+            let mut value = expression.value_of(row as usize).to_any();
+            if let Some(AnyValue::Double(number)) = &mut value {
+                // There is one zero.
+                *number += 0.0;
+            }
             let key = value.as_ref().map_or_else(String::new, AnyValue::to_canonical_json);
             let group = *known.entry(key).or_insert_with(|| {
                 groups.push((value, Vec::new()));
@@ -278,7 +282,8 @@ impl Default for Aggregate {
 
 impl Aggregate {
     fn add(&mut self, value: &Value<'_>) {
-        let Some(number) = value.as_float() else { return };
+        // As in series, NaN is not measured.
+        let Some(number) = value.as_float().filter(|number| !number.is_nan()) else { return };
         match value {
             Value::Int(int) => {
                 self.int_sum += i128::from(*int);
@@ -309,7 +314,7 @@ impl Aggregate {
     }
 }
 
-fn inverse(relation: Relation) -> Relation {
+pub(crate) fn inverse(relation: Relation) -> Relation {
     match relation {
         Relation::Child => Relation::Parent,
         Relation::Parent => Relation::Child,

@@ -46,6 +46,7 @@ mod services;
 mod shares;
 mod shown;
 mod stored_values;
+mod structure;
 mod together;
 mod trace;
 mod value;

@@ -217,6 +217,8 @@ fn compare_single(op: ComparisonOp, left: &Value<'_>, right: &Value<'_>) -> bool
             return equality(op, left == right);
         }
         _ => match (left.as_float(), right.as_float()) {
+            // NaN is another number than any.
+            (Some(left), Some(right)) if left.is_nan() || right.is_nan() => return op == ComparisonOp::NotEqual,
             (Some(left), Some(right)) => left.partial_cmp(&right),
             _ => None,
         },
@@ -293,8 +295,11 @@ fn calculate_single(op: ArithmeticOp, left: &Value<'_>, right: &Value<'_>) -> Va
         return Value::Int(exact);
     }
     let (Some(left), Some(right)) = (left.as_float(), right.as_float()) else { return Value::Missing };
+    if right == 0.0 && matches!(op, ArithmeticOp::Divide | ArithmeticOp::Modulo) {
+        return Value::Missing;
+    }
     let result = op.of_floats(left, right);
-    // Finite numbers give no infinity: a division by zero has no result.
+    // Finite numbers give no infinity: what is too large has no result.
     let was_infinite = left.is_infinite() || right.is_infinite();
     if result.is_finite() || was_infinite && !result.is_nan() { Value::Float(result) } else { Value::Missing }
 }

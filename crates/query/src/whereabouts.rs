@@ -15,6 +15,9 @@ use tracehouse_store::SpanFile;
 use crate::question::Question;
 use crate::shares::whereabouts_bytes_max;
 
+/// By the first byte of an id.
+const PARTS_OF_IDS: usize = 256;
+
 /// What one query knows of where traces are.
 pub(crate) struct Whereabouts<'a> {
     question: Question<'a>,
@@ -35,6 +38,34 @@ impl<'a> Whereabouts<'a> {
         // Whoever reads the traces themselves meets the same fault and says so.
         let known = if many { known.get_or_init(|| self.read(number).ok().flatten()) } else { known.get()? };
         known.as_deref()
+    }
+
+    /// The traces of some files that stand in several of them, or in several row groups of one; sorted. `None`: of some file it is not
+    /// known where its traces stand, or there is no memory for them.
+    pub(crate) fn in_several(&self, files: &[usize]) -> Option<Vec<TraceId>> {
+        let bounds = self.question.bounds;
+        let (read, _) = bounds.gather(files.len(), || true, |at, all| *all &= self.of_file(files[at], true).is_some());
+        if bounds.exceeded() || !read.into_iter().all(|all| all) {
+            return None;
+        }
+        // Ids that begin with one byte at a time, so that few are copied at once.
+        let with_byte = |byte: u8, several: &mut Vec<TraceId>| {
+            let of_files = files.iter().filter_map(|&number| self.of_file(number, false));
+            let mut met: Vec<TraceId> =
+                of_files.flatten().flat_map(|rows| rows.beginning_with(byte)).copied().collect();
+            met.sort_unstable();
+            let again = met.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
+            several.extend(again);
+        };
+        let (found, done) = bounds.gather(PARTS_OF_IDS, Vec::new, |part, several| with_byte(part as u8, several));
+        let mut several = found.concat();
+        let bytes = several.len() * 2 * size_of::<TraceId>();
+        if done < PARTS_OF_IDS || self.held.lock().take(bytes).is_err() {
+            return None;
+        }
+        several.sort_unstable();
+        several.dedup();
+        Some(several)
     }
 
     fn read(&self, number: usize) -> Result<Option<Vec<TraceRows>>, ParquetError> {

@@ -52,7 +52,7 @@ pub use hour::{NANOS_PER_HOUR, hour_of};
 pub use layout::column;
 pub use layout::{ColumnType, Layout, PromotedAttribute};
 pub use numbered::{DistinctColumn, DistinctValues, NumberedColumn};
-pub use order::{OrderedSpans, RowRef, SeenSpans, order_spans};
+pub use order::{OrderedSpans, PARENT_OFFSET_MAX, RowRef, SeenSpans, order_spans};
 pub use promote::AttributeCounts;
 pub use read::KeptFile;
 pub use read::{OpenFile, Projection, StringForm};

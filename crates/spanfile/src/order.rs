@@ -144,7 +144,7 @@ impl<B: Borrow<SpanBatch> + Clone> SeenSpans<B> {
 }
 
 /// A parent further away than this is stored by its id, so that a reader needs only a bounded window of rows.
-pub(crate) const PARENT_OFFSET_MAX: usize = 1 << 16;
+pub const PARENT_OFFSET_MAX: usize = 1 << 16;
 
 /// For each row of a row group how many rows before it its parent stands ([`Placer`]); `None` if the span has no parent, or one that is
 /// not among the rows of its trace or far from it. `ids`, `parents`: of each row. `traces`: the rows of each trace, one after the other.

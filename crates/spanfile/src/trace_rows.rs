@@ -24,6 +24,13 @@ impl TraceRows {
         Some(self.first_rows[at] as usize..end as usize)
     }
 
+    /// The traces whose ids begin with a byte.
+    pub fn beginning_with(&self, byte: u8) -> &[TraceId] {
+        let first = self.traces.partition_point(|trace| trace.0[0] < byte);
+        let end = self.traces.partition_point(|trace| trace.0[0] <= byte);
+        &self.traces[first..end]
+    }
+
     /// All traces and the rows of each, in their order.
     pub fn iter(&self) -> impl Iterator<Item = (TraceId, Range<usize>)> {
         let ends = self.first_rows.iter().skip(1).copied().chain([self.rows]);

@@ -6,7 +6,7 @@ use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Distinct, ExactNumberInfo, Expr, FunctionArg,
     FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, OrderBy, OrderByKind, Query, Select,
-    SelectItem, SetExpr, Statement as SqlStatement, Value, VisitMut, VisitorMut,
+    SelectItem, SetExpr, Statement as SqlStatement, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 
 use crate::error::SqlError;
@@ -174,22 +174,43 @@ fn is_simple(pattern: &Expr) -> bool {
 fn be_exact(expr: &mut Expr) {
     const EXACT_BELOW: f64 = 9_007_199_254_740_992.0;
     const DIGITS_MAX: usize = 38;
-    if let Expr::UnaryOp { expr, .. } = expr {
-        return be_exact(expr);
-    }
-    let Expr::Value(value) = expr else { return };
+    let (literal, is_negative) = match expr {
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => (&mut **expr, true),
+        Expr::UnaryOp { expr, .. } => return be_exact(expr),
+        literal => (literal, false),
+    };
+    let Expr::Value(value) = literal else { return };
     let Value::Number(text, _) = &value.value else { return };
-    let (Some((whole, fraction)), Ok(double)) = (text.split_once('.'), text.parse::<f64>()) else { return };
-    let (whole, fraction) = (whole.trim_start_matches('0'), fraction.trim_end_matches('0'));
-    let is_plain = fraction.bytes().all(|digit| digit.is_ascii_digit());
-    let is_exact = fraction.is_empty() && whole == format!("{double:.0}");
+    let is_integer = if is_negative { format!("-{text}").parse::<i64>().is_ok() } else { text.parse::<u64>().is_ok() };
+    let (Some((whole, fraction)), Ok(double)) = (digits_of(text), text.parse::<f64>()) else { return };
+    let is_exact = is_integer || fraction.is_empty() && whole == format!("{double:.0}");
     let digits = whole.len() + fraction.len();
-    if !is_plain || is_exact || double < EXACT_BELOW || digits > DIGITS_MAX {
+    if is_exact || double < EXACT_BELOW || digits > DIGITS_MAX {
         return;
     }
     let data_type = DataType::Decimal(ExactNumberInfo::PrecisionAndScale(digits as u64, fraction.len() as i64));
     let text = Expr::Value(Value::SingleQuotedString(format!("{whole}.{fraction}0")).into());
-    *expr = Expr::Cast { kind: CastKind::Cast, expr: Box::new(text), data_type, array: false, format: None };
+    *literal = Expr::Cast { kind: CastKind::Cast, expr: Box::new(text), data_type, array: false, format: None };
+}
+
+/// The digits of a number before and behind its point, without an exponent; `None` for what is below one or beyond all decimals.
+fn digits_of(text: &str) -> Option<(String, String)> {
+    const POINT_MAX: usize = 60;
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse().ok()?),
+        None => (text, 0_i32),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let mut digits = format!("{whole}{fraction}");
+    let point = usize::try_from(i64::try_from(whole.len()).ok()? + i64::from(exponent)).ok()?;
+    if point > POINT_MAX || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    while digits.len() < point {
+        digits.push('0');
+    }
+    let (whole, fraction) = digits.split_at(point);
+    Some((whole.trim_start_matches('0').to_owned(), fraction.trim_end_matches('0').to_owned()))
 }
 
 /// `a IS DISTINCT FROM b AND c` compares with `b`, as in PostgreSQL; the parser takes all of `b AND c` for what it is compared with.

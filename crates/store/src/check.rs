@@ -105,7 +105,9 @@ impl fmt::Display for Readable {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::All => formatter.write_str("whole"),
-            Self::Part { lost_spans, what } => write!(formatter, "damaged, {lost_spans} spans can't be read: {what}"),
+            Self::Part { lost_spans, what } => {
+                write!(formatter, "damaged, {lost_spans} spans can't be read whole: {what}")
+            }
             Self::Nothing { what } => write!(formatter, "damaged, nothing can be read: {what}"),
             Self::OutOfReach { error } => write!(formatter, "out of reach: {error}"),
         }

@@ -42,7 +42,7 @@ const STREAM_ROWS: usize = 8192;
 const STREAM_BYTES: u64 = 32 * 1024 * 1024;
 /// A trace that may be longer than this begins a new row group when there is no room for as much.
 const ROOM_FOR_TRACE: usize = 64;
-/// A row group with long texts has fewer rows than others: so many bytes of memory are gathered for it.
+/// A row group with long or many texts has fewer rows than others: so many bytes of memory are gathered for it.
 const ROW_GROUP_BYTES: usize = 48 * 1024 * 1024;
 
 /// So often the files of one key are tried in one run without a success: each damaged file costs an attempt.
@@ -193,7 +193,7 @@ struct InputCursor {
     number: usize,
     stream: SpanStream,
     batch: Arc<SpanBatch>,
-    /// Memory of a row of the batch, on average.
+    /// Memory that a row of the batch takes until it is written, on average.
     row_bytes: usize,
     row: usize,
     /// Rows of the file before the batch.
@@ -209,7 +209,9 @@ impl InputCursor {
     }
 
     fn enter(&mut self, batch: SpanBatch) {
-        self.row_bytes = batch.memory_bytes() / batch.len().max(1);
+        // A string is in its batch, in the table of all strings of the row group, and in the dictionary of its column.
+        let bytes = batch.memory_bytes() + 2 * batch.strings.memory_bytes();
+        self.row_bytes = bytes / batch.len().max(1);
         self.rows_before += self.batch.len();
         self.row = 0;
         self.batch = Arc::new(batch);

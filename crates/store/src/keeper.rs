@@ -99,6 +99,21 @@ pub(crate) fn look_after_damage(shared: &Shared) {
     }
 }
 
+/// What is known of files that stay in their place although pages of them are damaged.
+pub(crate) fn trouble_of_damaged_pages(shared: &Shared) -> Option<String> {
+    let files = shared.state.all_files();
+    let damaged: Vec<u64> = files.iter().map(|file| file.damaged_spans()).filter(|spans| *spans > 0).collect();
+    let spans: u64 = damaged.iter().sum();
+    (spans > 0).then(|| {
+        format!(
+            "damaged pages were found in {} of {} stored files: {spans} spans in them can't be read whole, which the server's log \
+             names; put intact copies anywhere in the store's folder, stop the server and run `tracehouse store repair`",
+            damaged.len(),
+            files.len()
+        )
+    })
+}
+
 /// Retires files that are older than retention allows, and the oldest ones while all take more than the budget. Which
 /// spans are old, the store's own time says: a wall clock alone deletes nothing.
 pub(crate) fn expire(shared: &Shared) -> Result<(), WriteError> {

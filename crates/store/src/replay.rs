@@ -8,7 +8,8 @@ use tracehouse_disk::NeededFolder;
 use crate::error::OpenError;
 use crate::flush_round::{Which, flush};
 use crate::log::{
-    DAMAGED_FOLDER, LogMark, LogSettings, Losses, Positions, RecordKind, Recovered, SegmentedLog, recover,
+    DAMAGED_FOLDER, Finding, LogMark, LogSettings, Losses, Positions, RecordAtFault, RecordKind, Recovered,
+    SegmentedLog, recover,
 };
 use crate::shared::Shared;
 
@@ -44,7 +45,7 @@ impl Shared {
         // Before the log goes on as if nothing had been lost.
         self.note_losses(&mut losses, &recovered)?;
         metrics::gauge!("tracehouse_log_losses_noted").set(losses.count() as f64);
-        let _ = self.log_troubles.set(troubles(&recovered, &losses));
+        let _ = self.log_troubles.set(troubles(&recovered, &losses, positions));
         self.start_log(&recovered)
     }
 
@@ -92,8 +93,9 @@ impl Shared {
 }
 
 /// What people have to know until they have acknowledged it, and copies of damaged segments until somebody has taken them away.
-fn troubles(recovered: &Recovered, losses: &Losses) -> Vec<String> {
+fn troubles(recovered: &Recovered, losses: &Losses, positions: &Positions) -> Vec<String> {
     let mut troubles = losses.troubles();
+    troubles.extend(recovered.findings.iter().filter_map(|finding| cut_off(finding, positions)));
     if recovered.copies_aside > 0 {
         let count = recovered.copies_aside;
         let copies = if count == 1 {
@@ -106,6 +108,20 @@ fn troubles(recovered: &Recovered, losses: &Losses) -> Vec<String> {
         ));
     }
     troubles
+}
+
+/// What was cut off the log's end at this start and not kept, without whose it is. Crashes leave it, but damage of the disk looks alike.
+fn cut_off(finding: &Finding, positions: &Positions) -> Option<String> {
+    let Finding::CutOff { bytes, header: Some(record), .. } = finding else { return None };
+    if !record.counts(RecordKind::New, positions) {
+        return None;
+    }
+    let RecordAtFault { sequence, body_bytes, .. } = record;
+    Some(format!(
+        "at this start {bytes} bytes were cut off the log's end, the beginning of record {sequence} with {body_bytes} bytes of spans: \
+         what a crash interrupted was never acknowledged, so nothing is to do after one; otherwise the disk lost it, and its \
+         spans are gone; the server's log names the tenant"
+    ))
 }
 
 /// Tells the log of the server and the metrics what a recovery met.

@@ -379,6 +379,14 @@ impl SpanFile {
         !matches!(*self.condition.lock(), Condition::Unsuspected)
     }
 
+    /// Of how many spans some column can't be read, as far as that is known.
+    pub(crate) fn damaged_spans(&self) -> u64 {
+        match &*self.condition.lock() {
+            Condition::Checked(damage) => damage.rows(),
+            Condition::Unsuspected | Condition::Unreadable => self.record.lost_spans,
+        }
+    }
+
     /// What can't be read of it, as far as that is known; `None` if nothing of it can.
     pub(crate) fn damage(&self) -> Option<Arc<Damage>> {
         match &*self.condition.lock() {

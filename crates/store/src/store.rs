@@ -15,6 +15,7 @@ use crate::config::{StoreConfig, StoreStep};
 use crate::error::{AppendError, OpenError, WriteError};
 use crate::flush::FlushReport;
 use crate::flush_round::{Which, flush};
+use crate::keeper::trouble_of_damaged_pages;
 use crate::log::{LogEntry, RecordKind};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
@@ -142,6 +143,7 @@ impl Store {
     /// The same without what is another tenant's business. `None`: all.
     pub fn troubles_shown_to(&self, tenant: Option<&TenantId>) -> Vec<String> {
         let mut troubles = self.shared.absent.lock().troubles();
+        troubles.extend(trouble_of_damaged_pages(&self.shared));
         troubles.extend(self.shared.started_log().and_then(|log| log.failure()));
         troubles.extend(self.shared.trouble_of_the_disk());
         troubles.extend(self.shared.log_troubles.get().into_iter().flatten().cloned());

@@ -21,11 +21,12 @@ pub(crate) enum Effort {
 #[serde(tag = "state", rename_all = "camelCase")]
 pub enum Readable {
     All,
-    /// All but so many spans.
+    /// Of so many spans at least one column can't be read.
     Part {
         lost_spans: u64,
         what: String,
     },
+    /// Its footer is damaged, without which nothing can be read.
     Nothing {
         what: String,
     },
@@ -66,7 +67,7 @@ pub(crate) fn verify(open: &dyn Fn() -> Result<FileSource, ParquetError>, effort
     }
     let readable = match file.verify() {
         Ok(damage) if damage.is_none() => Readable::All,
-        Ok(damage) if damage.rows() == facts.spans => Readable::Nothing { what: in_columns(&damage) },
+        // A page of one column may hold a value of every row: questions that need other columns are answered.
         Ok(damage) => Readable::Part { lost_spans: damage.rows(), what: in_columns(&damage) },
         Err(error) => unreadable(&error),
     };

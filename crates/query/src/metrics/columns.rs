@@ -212,8 +212,19 @@ pub(super) fn gather_row_group<C: Cell>(
     piece: &Piece<'_>,
     gathered: &mut Gathered<C>,
 ) -> Result<()> {
+    let matching = scan.matching_rows(piece.rows(run.question.bounds))?;
+    gather_of_row_group(run, piece, matching, gathered)
+}
+
+/// Gathers from some rows.
+pub(super) fn gather_of_row_group<C: Cell>(
+    run: &Run<'_>,
+    piece: &Piece<'_>,
+    wanted: BooleanBuffer,
+    gathered: &mut Gathered<C>,
+) -> Result<()> {
     let row_group = piece.rows(run.question.bounds);
-    let rows = Rows::new(row_group, scan.matching_rows(row_group)?);
+    let rows = Rows::new(row_group, wanted);
     if rows.count() == 0 {
         return Ok(());
     }

@@ -3,7 +3,7 @@
 use tracehouse_model::AnyValue;
 use tracehouse_traceql::{ArithmeticOp, ComparisonOp, SecondStage};
 
-use crate::request::Series;
+use crate::request::{Exemplar, Series};
 use crate::value::{Value, calculate, compare, number};
 
 pub(super) enum Operand {
@@ -86,7 +86,13 @@ pub(super) fn arithmetic(op: ArithmeticOp, left: Operand, right: Operand) -> Ope
                 for (value, other_value) in series.values.iter_mut().zip(other.values) {
                     *value = calculated(*value, other_value);
                 }
-                series.exemplars.extend(other.exemplars);
+                for exemplar in other.exemplars {
+                    let is_same =
+                        |known: &Exemplar| (known.trace_id, known.span_id) == (exemplar.trace_id, exemplar.span_id);
+                    if !series.exemplars.iter().any(is_same) {
+                        series.exemplars.push(exemplar);
+                    }
+                }
                 has_values(series)
             });
             Operand::Series(left)

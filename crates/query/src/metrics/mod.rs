@@ -1,7 +1,8 @@
 //! Time series from spans: TraceQL's metrics functions.
 //!
 //! A query whose spans are selected by a condition on each span alone is computed from columns, row group by row group
-//! ([`columns`]); any other one from whole traces ([`traces`]). Either way each thread gathers cells (`gather::Gathered`), one for
+//! ([`columns`]); one whose spans are selected by relations between such spans from columns as well, where a trace lies in one row
+//! group, and from whole traces elsewhere ([`structured`]); any other one from whole traces ([`traces`]). Either way each thread gathers cells (`gather::Gathered`), one for
 //! each series and step, which are merged at the end.
 //!
 //! Who calls whom for which function:
@@ -29,6 +30,7 @@ mod room;
 mod series;
 mod series_plan;
 mod steps;
+mod structured;
 mod tally;
 mod traces;
 

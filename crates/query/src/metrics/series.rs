@@ -15,7 +15,7 @@ use super::quantiles::PowerHistogram;
 use super::room::Room;
 use super::series_plan::{FunctionPlan, Run, SeriesPlan, is_duration};
 use super::steps::Steps;
-use super::{columns, traces};
+use super::{columns, structured, traces};
 use crate::candidates::Scan;
 use crate::compile::Expression;
 use crate::question::Question;
@@ -68,7 +68,10 @@ impl Run<'_> {
         let files = matching_files(self.series, self.steps, self.question, met);
         let mut gathered = match self.series.spans_alone() {
             Some(filter) => self.gather_from_columns(filter, &files, met),
-            None => traces::gather::<C>(self, &files, met),
+            None => match structured::gather::<C>(self, &files, met) {
+                Some(gathered) => gathered,
+                None => traces::gather::<C>(self, &files, met),
+            },
         };
         met.weighting.spans += gathered.spans;
         met.weighting.spans_of_unknown_probability += gathered.spans_of_unknown_probability;

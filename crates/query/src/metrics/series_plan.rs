@@ -6,8 +6,9 @@ use super::measure::Measure;
 use super::steps::{Exemplars, Steps};
 use crate::compile::{Expression, Node};
 use crate::error::QueryError;
-use crate::plan::{NamedField, Plan, mentioned_fields};
+use crate::plan::{NamedField, Plan, SpansetNode, mentioned_fields};
 use crate::question::Question;
+use crate::structure::structure_of;
 
 /// Values shown of each attribute unless the query says otherwise.
 const TOP_DEFAULT: usize = 10;
@@ -65,12 +66,22 @@ impl SeriesPlan {
     /// The condition on single spans, if each span can be judged by itself.
     pub(crate) fn spans_alone(&self) -> Option<&Expression> {
         let filter = self.plan.single_filter().filter(|filter| !filter.needs_trace)?;
+        self.needs_spans_alone().then_some(filter)
+    }
+
+    /// The pipeline, if it is one of relations between spans, and what is measured of those that it leaves is told by each alone.
+    pub(crate) fn structure(&self) -> Option<&SpansetNode> {
+        structure_of(&self.plan.stages).filter(|_| self.needs_spans_alone())
+    }
+
+    /// Whether what is measured and grouped by is told by each span alone.
+    fn needs_spans_alone(&self) -> bool {
         let of_function = match &self.function {
             FunctionPlan::Measure { field, .. } => field.as_ref(),
             FunctionPlan::Compare(compare) => Some(&compare.selection),
         };
         let mut others = self.by.iter().map(|field| &field.expression).chain(of_function);
-        others.all(|expression| !expression.needs_trace).then_some(filter)
+        others.all(|expression| !expression.needs_trace)
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tracehouse_model::{SeededSet, SpanBatch, TraceId};
-use tracehouse_scan::{Held, each_row_group};
+use tracehouse_scan::{Bounds, Held, each_row_group};
 use tracehouse_spanfile::OpenFile;
 use tracehouse_store::SpanFile;
 
@@ -29,18 +29,26 @@ const TRACES_AT_ONCE: usize = 2048;
 
 pub(super) fn gather<C: Cell>(run: &Run<'_>, files: &[&Arc<SpanFile>], met: &mut Met) -> Gathered<C> {
     let traces = WholeTraces { series: run.series, steps: run.steps, question: run.question };
+    let whereabouts = Whereabouts::new(run.question);
+    let (candidates, _held) = traces.candidates(&whereabouts, files, met);
+    gather_of(run, &whereabouts, &candidates, met)
+}
+
+/// Gathers from some traces, each with a file where it was met: by file, then by id.
+pub(super) fn gather_of<C: Cell>(
+    run: &Run<'_>,
+    whereabouts: &Whereabouts<'_>,
+    candidates: &[(u32, TraceId)],
+    met: &mut Met,
+) -> Gathered<C> {
+    let traces = WholeTraces { series: run.series, steps: run.steps, question: run.question };
     let columns = |open: &OpenFile| Some(columns(run, open));
-    let all = traces.gather(
-        files,
-        met,
-        || run.begin(),
-        columns,
-        |spans, facts, rows, own| {
-            let rows = rows.into_iter().map(|row| row as usize);
-            let place = |row: usize| Place::Known { trace_id: spans.trace_id[row], span_id: spans.span_id[row] };
-            gather_rows(run, spans, rows, place, |field| RowExpression::new(field, spans, Some(facts)), own);
-        },
-    );
+    let look = |spans: &SpanBatch, facts: &TraceFacts<'_>, rows: Vec<u32>, own: &mut Gathered<C>| {
+        let rows = rows.into_iter().map(|row| row as usize);
+        let place = |row: usize| Place::Known { trace_id: spans.trace_id[row], span_id: spans.span_id[row] };
+        gather_rows(run, spans, rows, place, |field| RowExpression::new(field, spans, Some(facts)), own);
+    };
+    let all = traces.gather_of(whereabouts, candidates, met, || run.begin(), columns, look);
     let mut gathered = run.begin();
     all.into_iter().for_each(|own| gathered.merge(own));
     gathered
@@ -64,15 +72,27 @@ impl WholeTraces<'_> {
         columns: impl Fn(&OpenFile) -> Option<Vec<String>> + Sync,
         look: impl Fn(&SpanBatch, &TraceFacts<'_>, Vec<u32>, &mut T) + Sync,
     ) -> Vec<T> {
-        let bounds = self.question.bounds;
         let whereabouts = Whereabouts::new(self.question);
         let (candidates, _held) = self.candidates(&whereabouts, files, met);
+        self.gather_of(&whereabouts, &candidates, met, begin, columns, look)
+    }
+
+    fn gather_of<T: Send>(
+        &self,
+        whereabouts: &Whereabouts<'_>,
+        candidates: &[(u32, TraceId)],
+        met: &mut Met,
+        begin: impl Fn() -> T + Sync,
+        columns: impl Fn(&OpenFile) -> Option<Vec<String>> + Sync,
+        look: impl Fn(&SpanBatch, &TraceFacts<'_>, Vec<u32>, &mut T) + Sync,
+    ) -> Vec<T> {
+        let bounds = self.question.bounds;
         let of_files = candidates.chunk_by(|one, other| one.0 == other.0);
         let portions: Vec<&[(u32, TraceId)]> = of_files.flat_map(|of_file| of_file.chunks(TRACES_AT_ONCE)).collect();
         let omitted: Mutex<Omitted> = Mutex::default();
         let (all, done) = bounds.gather(portions.len(), begin, |portion, own| {
             let traces: Vec<TraceId> = portions[portion].iter().map(|(_, trace)| *trace).collect();
-            assemble_many(self.question, &whereabouts, &traces, &columns, |found| {
+            assemble_many(self.question, whereabouts, &traces, &columns, |found| {
                 for tree in &found.trees {
                     let facts = TraceFacts::of(&found.spans, tree);
                     let evaluation = Evaluation::new(&found.spans, tree, &facts);
@@ -108,32 +128,55 @@ impl WholeTraces<'_> {
         met.inspected.files += ruled_out as u64;
         let files = &files[ruled_out..];
         let in_memory = in_memory.take_newer_than(i64::MIN);
-        let held = Mutex::new(bounds.hold());
-        // They are gathered once more below.
-        let hold = |more: usize| {
-            let (mut held, bytes) = (held.lock(), 2 * more * size_of::<(u32, TraceId)>());
-            let too_many = held.used() + bytes > candidate_bytes_max(bounds);
-            // More than there can be ends the query, with the same words.
-            bounds.take(&mut held, if too_many { usize::MAX } else { bytes }).is_ok()
-        };
-        if !hold(in_memory.len()) {
-            return (Vec::new(), held.into_inner());
+        let listing = Listing::new(bounds);
+        if !listing.has_room(in_memory.len()) {
+            return listing.finish(Vec::new(), Vec::new());
         }
         let (found, done) = each_row_group(bounds, reach, files, Vec::new, |piece, own: &mut Vec<(u32, TraceId)>| {
             let elsewhere = |trace, lacks| beside.elsewhere(trace, lacks, piece.file, true);
             let matches = scan.traces_in_row_group(piece.rows(bounds), &drivers.trace, true, elsewhere)?;
-            if hold(matches.len()) {
+            if listing.has_room(matches.len()) {
                 own.extend(matches.into_iter().map(|(trace, _)| (piece.number, trace)));
             }
             Ok(())
         });
         met.read(self.question, done, files.len());
+        listing.finish(in_memory, found)
+    }
+}
+
+/// Lists traces that are to be put together, and takes the memory for that.
+pub(super) struct Listing<'a> {
+    bounds: &'a Bounds,
+    held: Mutex<Held>,
+}
+
+impl<'a> Listing<'a> {
+    pub(super) fn new(bounds: &'a Bounds) -> Self {
+        Self { bounds, held: Mutex::new(bounds.hold()) }
+    }
+
+    /// Whether there is room for so many more; if not, the query ends.
+    pub(super) fn has_room(&self, more: usize) -> bool {
+        // They are gathered once more at the end.
+        let (mut held, bytes) = (self.held.lock(), 2 * more * size_of::<(u32, TraceId)>());
+        let too_many = held.used() + bytes > candidate_bytes_max(self.bounds);
+        // More than there can be ends the query, with the same words.
+        self.bounds.take(&mut held, if too_many { usize::MAX } else { bytes }).is_ok()
+    }
+
+    /// Each with the first file where it was met: by file, then by id, as they stand there.
+    pub(super) fn finish(
+        self,
+        in_memory: Vec<(TraceId, i64)>,
+        in_files: Vec<Vec<(u32, TraceId)>>,
+    ) -> (Vec<(u32, TraceId)>, Held) {
         let mut traces: Vec<_> = in_memory.into_iter().map(|(trace, _)| (u32::MAX, trace)).collect();
-        found.into_iter().for_each(|found| traces.extend(found));
+        in_files.into_iter().for_each(|found| traces.extend(found));
         traces.sort_unstable_by_key(|&(file, trace)| (trace, file));
         traces.dedup_by_key(|(_, trace)| *trace);
         traces.sort_unstable();
-        (traces, held.into_inner())
+        (traces, self.held.into_inner())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Values that are no number.
 
 use tracehouse_model::{AnyValue, SpanBatch, SpanFields, SpanId, TenantId};
-use tracehouse_query::MetricsRequest;
+use tracehouse_query::{MetricsRequest, SearchRequest};
 
 use crate::shop::{NOON, Shop, put, trace_id};
 
@@ -58,5 +58,48 @@ async fn what_is_no_number_is_not_measured() {
     shop.store.flush().await.expect("the flush succeeds");
     for ((function, _), in_memory) in functions.into_iter().zip(in_memory) {
         assert_eq!(series_of(&shop, function).await, in_memory, "{function}");
+    }
+}
+
+/// Before, NaN was unequal to nothing while its maximum was unequal to zero, an infinite number divided by zero was infinite, and
+/// `by` told `-0` from `0`.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_searches_make_of_nan_of_divisions_by_zero_and_of_two_zeros() {
+    let mut batch = SpanBatch::new();
+    let resource = batch.finish_resource(0, 0);
+    let scope = batch.finish_scope(0, 0, 0, 0);
+    for (number, value) in (1_u64..).zip([f64::NAN, f64::INFINITY, -0.0, 0.0, 4.0]) {
+        put(&mut batch.strings, &mut batch.attributes, "value", &AnyValue::Double(value));
+        let ids = SpanFields { trace_id: trace_id(1), span_id: SpanId(number.to_be_bytes()), ..SpanFields::default() };
+        batch.finish_span(SpanFields { start_unix_nanos: NOON, resource, scope, ..ids });
+    }
+    let shop = Shop::open().await;
+    shop.append(batch).await;
+    for is_stored in [false, true] {
+        if is_stored {
+            shop.store.flush().await.expect("the flush succeeds");
+        }
+        for (traceql, spans) in [
+            ("{ span.value != 4 }", 4),
+            ("{ span.value != -1 }", 5),
+            ("{ span.value = 0 }", 2),
+            ("{ span.value > 0 || span.value <= 0 }", 4),
+            ("{ span.value / 0 > 1 }", 0),
+            ("{ span.value % 0 != 1 }", 0),
+            ("{ span.value * 2 > 1 }", 2),
+            ("{ } | max(span.value) > 1e300", 5),
+            ("{ span.value != 4 && !(span.value >= 0) } | max(span.value) != 0", 0),
+            ("{ span.value < 5 } | by(span.value) | count() = 2", 2),
+        ] {
+            let request = SearchRequest {
+                traceql: Some(traceql.to_owned()),
+                limit: 9,
+                spans_per_spanset: 9,
+                ..SearchRequest::default()
+            };
+            let answer = shop.engine.search(&TenantId::default(), request).await.expect("an answer");
+            let found: usize = answer.traces.iter().flat_map(|trace| &trace.spansets).map(|set| set.spans.len()).sum();
+            assert_eq!(found, spans, "{traceql}, stored: {is_stored}");
+        }
     }
 }

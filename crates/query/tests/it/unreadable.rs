@@ -167,9 +167,13 @@ async fn a_damaged_page_costs_its_rows_and_no_others() {
             bytes[at] ^= 0x10;
         });
         // The first one looks at all columns, so that the damage is met; then it is known.
-        for query in
-            ["{ } | compare({ status = error })", "{ } | count_over_time() by (name)", "{ } >> { } || { } | rate()"]
-        {
+        for query in [
+            "{ } | compare({ status = error })",
+            "{ } | count_over_time() by (name)",
+            // From whole traces, and from columns.
+            "{ } ~ { } || { } | rate()",
+            "{ } >> { } || { } | rate()",
+        ] {
             let request = MetricsRequest {
                 traceql: query.to_owned(),
                 start_unix_nanos: NOON - 1,

@@ -13,6 +13,7 @@ fn spans() -> SpanBatch {
     for number in 1..=6u64 {
         put(&mut batch.strings, &mut batch.attributes, "i", &AnyValue::Int(number as i64 - 3));
         put(&mut batch.strings, &mut batch.attributes, "big", &AnyValue::Int((1 << 53) + number as i64 - 3));
+        put(&mut batch.strings, &mut batch.attributes, "least", &AnyValue::Int(i64::MIN + number as i64 - 1));
         put(&mut batch.strings, &mut batch.attributes, "nan", &AnyValue::Double(f64::NAN));
         put(
             &mut batch.strings,
@@ -93,6 +94,15 @@ async fn rows_are_ordered_and_divided_by_what_is_calculated() {
         ("SELECT count(*) FROM spans WHERE 9007199254740992.5 <= attr_int('big') OR attr_int('i') = 0.5", &["3"]),
         ("SELECT count(*) FROM spans WHERE attr_int('big') = 9007199254740993.0", &["1"]),
         ("SELECT count(*) FROM spans WHERE attr_int('big') IN (9007199254740993.0, 0.5)", &["1"]),
+        ("SELECT count(*) FROM spans WHERE attr_int('big') = 9.007199254740993e15", &["1"]),
+        ("SELECT count(*) FROM spans WHERE attr_int('big') IN (9007199254740993000e-3, 1e300)", &["1"]),
+        // Beyond all integers, where the nearest double is the least of them.
+        ("SELECT count(*) FROM spans WHERE attr_int('least') = -9223372036854775808", &["1"]),
+        ("SELECT count(*) FROM spans WHERE attr_int('least') = -9223372036854775809", &["0"]),
+        ("SELECT count(*) FROM spans WHERE attr_int('least') <= -9223372036854775809", &["0"]),
+        ("SELECT count(*) FROM spans WHERE attr_int('least') IN (-9223372036854775809, 5)", &["0"]),
+        ("SELECT count(*) FROM spans WHERE attr_int('least') > -9223372036854775809", &["6"]),
+        ("SELECT count(*) FROM spans WHERE attr_int('least') < 9223372036854775808", &["6"]),
         ("SELECT count(*) FROM spans WHERE attr_int('big') BETWEEN 9007199254740992.5 AND 9007199254740994.5", &["2"]),
         ("SELECT count(*) FROM spans WHERE CASE attr_int('big') WHEN 9007199254740993.0 THEN true END", &["1"]),
         ("SELECT count(*) FROM spans WHERE attr_float('nan') > 9007199254740993.0", &["6"]),

@@ -82,7 +82,9 @@ pub(crate) fn inspect(folder: &Path, positions: &Positions, mark: Option<LogMark
     }
     finding.copies = copies(&folder.join(DAMAGED_FOLDER))?;
     finding.told = told;
-    finding.end_lost = continuity.end(told);
+    // What a segment holds that can't be read is not known to be lost.
+    let is_read = finding.segments.iter().all(|segment| segment.fault.is_none());
+    finding.end_lost = continuity.end(told).filter(|_| is_read);
     Ok(finding)
 }
 

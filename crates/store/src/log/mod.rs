@@ -25,7 +25,7 @@ pub(crate) use entry::{DurableBatch, LogEntry};
 pub(crate) use inspect::{LogFinding, SegmentFinding, inspect};
 pub(crate) use losses::{LOSSES_META, Losses};
 pub(crate) use positions::{Positions, adopted, all_adopted, is_stored, stored};
-pub(crate) use recover::{DAMAGED_FOLDER, Recovered, recover};
+pub(crate) use recover::{DAMAGED_FOLDER, Finding, RecordAtFault, Recovered, recover};
 pub(crate) use segment::RecordKind;
 pub(crate) use span_log::SpanLog;
 pub(crate) use writer::{LogSettings, SegmentedLog};

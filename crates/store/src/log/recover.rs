@@ -76,6 +76,16 @@ pub(crate) struct RecordAtFault {
     pub(crate) tenant: Option<TenantId>,
 }
 
+impl RecordAtFault {
+    /// Whether its spans may stand nowhere else.
+    pub(crate) fn counts(&self, kind: RecordKind, positions: &Positions) -> bool {
+        match &self.tenant {
+            Some(tenant) => positions.counts(tenant, kind, self.sequence),
+            None => self.sequence > positions.all(),
+        }
+    }
+}
+
 impl fmt::Display for RecordAtFault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "record {} with {} bytes of spans", self.sequence, self.body_bytes)?;
@@ -302,14 +312,8 @@ impl<Replay: FnMut(DurableBatch, &Recovered)> Recovery<'_, Replay> {
     /// One whose spans stand in files is no loss. `head`: the beginning of the body at least.
     fn damaged_record(&mut self, path: &Path, sequence: u64, body_bytes: u64, head: &[u8]) {
         let record = RecordAtFault::new(sequence, body_bytes, head);
-        let is_needed = match &record.tenant {
-            Some(tenant) => {
-                let kind = segment::split_body(head).map_or(RecordKind::New, |(_, kind, _)| kind);
-                self.positions.counts(tenant, kind, sequence)
-            }
-            None => sequence > self.positions.all(),
-        };
-        if is_needed {
+        let kind = segment::split_body(head).map_or(RecordKind::New, |(_, kind, _)| kind);
+        if record.counts(kind, self.positions) {
             self.recovered.lost_records += 1;
             let bytes = HEADER_BYTES as u64 + body_bytes;
             self.find(Finding::Damaged { segment: path.to_owned(), bytes, record });

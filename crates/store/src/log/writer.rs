@@ -105,6 +105,7 @@ impl SegmentedLog {
         let mut writer = Writer {
             segment,
             next_sequence: recovered.last_sequence + 1,
+            is_new: true,
             last_sync: settings.clock.monotonic(),
             settings,
             shared: shared.clone(),
@@ -236,6 +237,8 @@ struct Writer {
     settings: LogSettings,
     segment: Segment,
     next_sequence: u64,
+    /// Nothing was written since the start: what the first records are in may be emptied before the catalogue knows of them.
+    is_new: bool,
     last_sync: Duration,
     shared: Arc<Shared>,
     on_durable: OnDurable,
@@ -456,6 +459,9 @@ impl Writer {
             batches.push(DurableBatch { sequence, tenant: entry.tenant, kind: entry.kind, spans: entry.spans });
             waiting.push((entry.done, sequence));
             self.next_sequence += 1;
+        }
+        if std::mem::take(&mut self.is_new) {
+            self.shared.has_news.store(true, Ordering::Relaxed);
         }
         (self.on_durable)(batches);
         for (done, sequence) in waiting {

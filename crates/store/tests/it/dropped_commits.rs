@@ -101,7 +101,7 @@ fn check_answer(what: &str, store: &Store, sent: &[Span]) -> usize {
     missing
 }
 
-async fn repair(what: &str, world: &World) {
+pub(crate) async fn repair(what: &str, world: &World) {
     let (clock, randomness) = (world.clock.clone(), Arc::new(SystemRandomness::from_seed(1)));
     let done =
         repair_store(&Disk::default(), &world.paths(), RepairOptions::default(), clock, randomness, &mut |_, _| {})

@@ -9,8 +9,9 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataR
 use tracehouse_catalogue::{Catalogue, FileRecord, RetirementReason};
 use tracehouse_model::{AnyValue, Randomness, Span, SystemRandomness, TenantId, TraceId};
 use tracehouse_spanfile::{NameList, Projection};
-use tracehouse_store::{Snapshot, Store, WriteError};
+use tracehouse_store::{FileTrouble, Readable, Snapshot, Store, WriteError, check_store};
 
+use crate::dropped_commits::repair;
 use crate::spans::{HOUR, NOON, assert_same_spans, batch_of, by_key, key_of, plain_span};
 use crate::world::{World, all_spans, append, readable_spans, until};
 
@@ -206,6 +207,38 @@ async fn a_damaged_page_costs_what_it_holds() {
     assert_same_spans("what is left", &found, &by_key(&expected), 1);
     assert!(path.exists());
     assert!(world.files_ending_with(".tmp").is_empty(), "the merge that failed left nothing behind");
+    let said = format!("1 of 1 stored files: {lost} spans in them can't be read whole");
+    assert!(store.troubles().iter().any(|trouble| trouble.contains(&said)), "{:?}", store.troubles());
+}
+
+/// A page of a small file holds a column's values of all rows. Before, a repair set such a file aside although all other columns
+/// could be read, and no status named it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_column_leaves_the_others() {
+    let world = world_of_three_hours().await;
+    let damaged = records(&world).await.into_iter().find(|file| file.path.contains("hour=13")).expect("a file");
+    let path = world.store_dir().join(&damaged.path);
+    let (begin, bytes) = {
+        let metadata = metadata_of(&path);
+        let columns = metadata.row_group(0).columns();
+        let flags = columns.iter().find(|column| column.column_path().string() == "flags").expect("a column");
+        flags.byte_range()
+    };
+    edit(&path, |file| file[(begin + bytes / 2) as usize] ^= 0x10);
+    let report = check_store(&world.paths(), false, &mut |_, _| {}).await.expect("the check can be done");
+    let [finding] = &report.findings[..] else { panic!("{report:?}") };
+    let FileTrouble::Damaged(Readable::Part { lost_spans, what }) = &finding.trouble else { panic!("{finding:?}") };
+    assert_eq!((*lost_spans, &what[..]), (damaged.spans, "in the columns flags"));
+    repair("a column is damaged", &world).await;
+    let store = world.open().await;
+    let said = format!("1 of 6 stored files: {} spans in them can't be read whole", damaged.spans);
+    assert!(store.troubles().iter().any(|trouble| trouble.contains(&said)), "{:?}", store.troubles());
+    let files = store.snapshot(&TenantId::default()).files;
+    assert_eq!(files.len(), 6, "none is set aside");
+    let file = files.iter().find(|file| file.record.id == damaged.id).expect("it is live");
+    let open = file.open().expect("its footer is right");
+    let starts = open.read_rows(0, 0..open.rows_of(0), Projection::Only(&[])).expect("other columns can be read");
+    assert_eq!(starts.len() as u64, damaged.spans);
 }
 
 /// A file of layout version 1, without checksums, is read as before, and merged into one that has them.

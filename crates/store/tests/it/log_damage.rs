@@ -82,6 +82,14 @@ async fn a_torn_end_is_cut_off_and_is_no_damage() {
     for end in [last + 1, last + 7, last + HEADER_BYTES, last + HEADER_BYTES + 1, segment.len() - 1] {
         let image = world.crash_image();
         change(&image.segments()[0], |bytes| bytes.truncate(end));
+        // Crashes leave it, and damage of the disk may look alike: so whoever looks is told.
+        let told = {
+            let image = image.crash_image();
+            let store = image.open().await;
+            let said = format!("{} bytes were cut off the log's end, the beginning of record 5 ", end - last);
+            store.troubles().iter().any(|trouble| trouble.contains(&said) && !trouble.contains("default"))
+        };
+        assert_eq!(told, end >= last + HEADER_BYTES, "cut at {end} of {}", segment.len());
         check(&format!("cut at {end} of {}", segment.len()), &image, &all_of(0..4), 0).await;
     }
     // Noise may have been a record once, so it is kept aside.

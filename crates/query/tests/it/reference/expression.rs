@@ -250,6 +250,9 @@ fn calculate_single(op: ArithmeticOp, left: &V, right: &V) -> V {
         ArithmeticOp::Modulo => left % right,
         ArithmeticOp::Power => left.powf(right),
     };
+    if right == 0.0 && matches!(op, ArithmeticOp::Divide | ArithmeticOp::Modulo) {
+        return V::Missing;
+    }
     let has_result = if left.is_finite() && right.is_finite() { result.is_finite() } else { !result.is_nan() };
     if has_result { V::Number(result) } else { V::Missing }
 }
@@ -294,7 +297,10 @@ pub(crate) fn compare(op: ComparisonOp, left: &V, right: &V) -> bool {
         (V::Bool(left), V::Bool(right)) => equal(op, left == right),
         (V::Status(left), V::Status(right)) | (V::Kind(left), V::Kind(right)) => equal(op, left == right),
         _ => match (left.number(), right.number()) {
-            (Some(left), Some(right)) => left.partial_cmp(&right).is_some_and(|order| ordered(op, order)),
+            (Some(left), Some(right)) => match left.partial_cmp(&right) {
+                Some(order) => ordered(op, order),
+                None => op == ComparisonOp::NotEqual,
+            },
             _ => false,
         },
     }

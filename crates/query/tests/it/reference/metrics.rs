@@ -233,8 +233,8 @@ fn aggregated(
         let weight = |values: &[(f64, f64)]| values.iter().map(|(_, weight)| weight).sum::<f64>();
         let sum = |values: &[(f64, f64)]| values.iter().map(|(value, weight)| value * weight).sum::<f64>();
         let some = |values: &[(f64, f64)], result: f64| (!values.is_empty()).then_some(result * scale);
-        let smallest = |values: &[(f64, f64)]| values.iter().map(|(value, _)| *value).fold(f64::INFINITY, f64::min);
-        let largest = |values: &[(f64, f64)]| values.iter().map(|(value, _)| *value).fold(f64::NEG_INFINITY, f64::max);
+        let smallest = |values: &[(f64, f64)]| values.iter().map(|(value, _)| *value).fold(f64::NAN, f64::min);
+        let largest = |values: &[(f64, f64)]| values.iter().map(|(value, _)| *value).fold(f64::NAN, f64::max);
         match function {
             MetricsFunction::Rate => {
                 let seconds = steps.length() as f64 / 1e9;

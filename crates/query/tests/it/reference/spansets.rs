@@ -161,18 +161,17 @@ fn scalar(trace: &Trace<'_>, expr: &ScalarExpr, rows: &Rows, all: &Rows) -> V {
 }
 
 fn aggregate(trace: &Trace<'_>, function: &AggregateFunction, rows: &Rows) -> V {
-    let numbers =
-        |field: &FieldExpr| -> Vec<f64> { rows.iter().flat_map(|&row| value(trace, row, field).numbers()).collect() };
+    let numbers = |field: &FieldExpr| -> Vec<f64> {
+        rows.iter().flat_map(|&row| value(trace, row, field).numbers()).filter(|number| !number.is_nan()).collect()
+    };
     let of = |field: &FieldExpr, compute: &dyn Fn(&[f64]) -> f64| {
         let numbers = numbers(field);
         if numbers.is_empty() { V::Missing } else { V::Number(compute(&numbers)) }
     };
     match function {
         AggregateFunction::Count => V::Number(rows.len() as f64),
-        AggregateFunction::Min(field) => of(field, &|numbers| numbers.iter().copied().fold(f64::INFINITY, f64::min)),
-        AggregateFunction::Max(field) => {
-            of(field, &|numbers| numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max))
-        }
+        AggregateFunction::Min(field) => of(field, &|numbers| numbers.iter().copied().fold(f64::NAN, f64::min)),
+        AggregateFunction::Max(field) => of(field, &|numbers| numbers.iter().copied().fold(f64::NAN, f64::max)),
         AggregateFunction::Sum(field) => of(field, &|numbers| numbers.iter().sum()),
         AggregateFunction::Avg(field) => of(field, &|numbers| numbers.iter().sum::<f64>() / numbers.len() as f64),
     }
