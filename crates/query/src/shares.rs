@@ -12,6 +12,11 @@ pub(crate) fn whereabouts_bytes_max(bounds: &Bounds) -> usize {
     bounds.memory_bytes_max() / 8
 }
 
+/// What the rows of traces may take that lie in several row groups.
+pub(crate) fn parts_bytes_max(bounds: &Bounds) -> usize {
+    bounds.memory_bytes_max() / 4
+}
+
 /// What candidates may take.
 pub(crate) fn candidate_bytes_max(bounds: &Bounds) -> usize {
     bounds.memory_bytes_max() / 4

@@ -1,80 +1,90 @@
-//! Pipelines of conditions and relations between spans, from the columns of a row group: for traces that lie in it as a whole.
+//! Pipelines of conditions and relations between spans, from the columns of rows that hold whole traces.
 //!
 //! A file stores of each span how many rows away its parent stands. So a relation is worked out for all rows of a row group at
-//! once, from the rows on its two sides, without putting traces together. What that can't tell (traces of several row groups,
-//! circles of parents, parents that are too far away to be stored so) is named, and is left to [`crate::evaluate`].
+//! once, from the rows on its two sides, without putting traces together. What that can't tell (circles of parents, parents that are
+//! too far away to be stored so) is named, and is left to [`crate::evaluate`].
 
 use std::ops::Range;
 
 use arrow::array::{Array, Int32Array};
 use arrow::buffer::BooleanBuffer;
 use parquet::errors::Result;
-use tracehouse_spanfile::{PARENT_OFFSET_MAX, TraceRows};
+use tracehouse_spanfile::PARENT_OFFSET_MAX;
 use tracehouse_traceql::{Relation, SpansetOp, StructuralMode};
 
 use crate::compile::Expression;
 use crate::evaluate::inverse;
 use crate::plan::{PlanStage, SpansetNode};
 
+/// So many conditions at most, so that it fits into a number which of them hold.
+pub(crate) const CONDITIONS_MAX: usize = 31;
+
 /// The pipeline, if it is made of relations between spans of which each can be judged by itself.
 pub(crate) fn structure_of(stages: &[PlanStage]) -> Option<&SpansetNode> {
     match stages {
-        [PlanStage::Spanset(node @ SpansetNode::Combine { .. })] if is_structure(node) => Some(node),
+        [PlanStage::Spanset(node @ SpansetNode::Combine { .. })] => {
+            conditions(node).is_some_and(|conditions| conditions <= CONDITIONS_MAX).then_some(node)
+        }
         _ => None,
     }
 }
 
-fn is_structure(node: &SpansetNode) -> bool {
+/// How many conditions there are; `None` if something else is among them.
+fn conditions(node: &SpansetNode) -> Option<usize> {
     match node {
-        SpansetNode::Filter(expression) => !expression.needs_trace,
+        SpansetNode::Filter(expression) => (!expression.needs_trace).then_some(1),
         // Siblings may stand beneath a parent that is not there.
-        SpansetNode::Combine { op: SpansetOp::Structural { relation: Relation::Sibling, .. }, .. } => false,
-        SpansetNode::Combine { left, right, .. } => is_structure(left) && is_structure(right),
-        SpansetNode::Pipeline(_) => false,
+        SpansetNode::Combine { op: SpansetOp::Structural { relation: Relation::Sibling, .. }, .. } => None,
+        SpansetNode::Combine { left, right, .. } => Some(conditions(left)? + conditions(right)?),
+        SpansetNode::Pipeline(_) => None,
     }
 }
 
-/// Which rows of a row group stand above which.
-pub(crate) struct Kin<'a> {
-    traces: &'a TraceRows,
-    /// Of each row that of its parent, or [`NONE`].
+/// Which of some rows stand above which.
+pub(crate) struct Kin {
+    /// The first row of each trace.
+    begins: Vec<u32>,
+    /// Of each row that of its parent, or [`NO_PARENT`].
     parents: Vec<u32>,
 }
 
-const NONE: u32 = u32::MAX;
+pub(crate) const NO_PARENT: u32 = u32::MAX;
 
-/// Rows of one trace of which their row group does not tell the tree.
-pub(crate) type Untold = Range<usize>;
+/// The parent of each row, by how many rows before it that stands.
+pub(crate) fn parents_by_offsets(offsets: &Int32Array) -> Vec<u32> {
+    let rows = offsets.len();
+    let above = |row: usize| {
+        let parent = (row as i64).checked_sub(i64::from(offsets.value(row)))?;
+        u32::try_from(parent).ok().filter(|parent| (*parent as usize) < rows)
+    };
+    (0..rows).map(|row| if offsets.is_valid(row) { above(row).unwrap_or(NO_PARENT) } else { NO_PARENT }).collect()
+}
 
-impl<'a> Kin<'a> {
+impl Kin {
     /// What it takes for each row.
-    pub(crate) const BYTES_PER_ROW: usize = 2 * size_of::<u32>();
+    pub(crate) const BYTES_PER_ROW: usize = 3 * size_of::<u32>();
 
-    /// `offsets`: how many rows before each row its parent stands. Gives the traces, too, whose trees that does not tell.
-    pub(crate) fn of(traces: &'a TraceRows, offsets: &Int32Array) -> (Self, Vec<Untold>) {
-        let rows = offsets.len();
-        let above = |row: usize| {
-            let parent = (row as i64).checked_sub(i64::from(offsets.value(row)))?;
-            u32::try_from(parent).ok().filter(|parent| (*parent as usize) < rows)
-        };
-        let parents: Vec<u32> =
-            (0..rows).map(|row| if offsets.is_valid(row) { above(row).unwrap_or(NONE) } else { NONE }).collect();
-        let mut untold = Vec::new();
+    /// Of rows that stand trace by trace. Gives the traces, too, whose trees this does not tell.
+    pub(crate) fn of(begins: Vec<u32>, parents: Vec<u32>) -> (Self, Vec<Range<usize>>) {
+        let kin = Self { begins, parents };
         let mut reached = Vec::new();
-        for (_, trace) in traces.iter() {
-            let trace = trace.start..trace.end.min(rows);
-            if trace.len() > PARENT_OFFSET_MAX || has_circle(&parents, &trace, &mut reached) {
-                untold.push(trace);
-            }
-        }
-        (Self { traces, parents }, untold)
+        let is_untold =
+            |trace: &Range<usize>| trace.len() > PARENT_OFFSET_MAX || has_circle(&kin.parents, trace, &mut reached);
+        let untold = kin.traces().filter(is_untold).collect();
+        (kin, untold)
+    }
+
+    /// The rows of each trace.
+    fn traces(&self) -> impl Iterator<Item = Range<usize>> {
+        let ends = self.begins.iter().skip(1).copied().chain([self.parents.len() as u32]);
+        self.begins.iter().zip(ends).map(|(&begin, end)| begin as usize..end as usize)
     }
 
     fn parent(&self, row: usize) -> Option<usize> {
-        Some(self.parents[row]).filter(|parent| *parent != NONE).map(|parent| parent as usize)
+        Some(self.parents[row]).filter(|parent| *parent != NO_PARENT).map(|parent| parent as usize)
     }
 
-    /// The rows that a pipeline leaves. `rows_of`: those that satisfy a condition.
+    /// The rows that a pipeline leaves. `rows_of`: those that satisfy a condition, asked for always in one order.
     pub(crate) fn left_by<'n>(
         &self,
         node: &'n SpansetNode,
@@ -105,7 +115,7 @@ impl<'a> Kin<'a> {
     fn of_traces_with_both(&self, left: &BooleanBuffer, right: &BooleanBuffer) -> BooleanBuffer {
         let either = left | right;
         let mut kept = vec![false; either.len()];
-        for (_, trace) in self.traces.iter() {
+        for trace in self.traces() {
             if any_of(left, &trace) && any_of(right, &trace) {
                 trace.filter(|row| either.value(*row)).for_each(|row| kept[row] = true);
             }
@@ -171,16 +181,16 @@ pub(crate) fn any_of(rows: &BooleanBuffer, range: &Range<usize>) -> bool {
 /// Whether spans of a trace stand above themselves. `reached`: room for marks.
 fn has_circle(parents: &[u32], trace: &Range<usize>, reached: &mut Vec<u32>) -> bool {
     // Where all parents stand before their children there is none.
-    let leads_on = |row: usize| parents[row] != NONE && parents[row] as usize >= row;
+    let leads_on = |row: usize| parents[row] != NO_PARENT && parents[row] as usize >= row;
     if !trace.clone().any(leads_on) {
         return false;
     }
     // From which row each was reached.
     reached.clear();
-    reached.resize(trace.len(), NONE);
+    reached.resize(trace.len(), NO_PARENT);
     for from in trace.clone() {
         let mut at = from;
-        while reached[at - trace.start] == NONE {
+        while reached[at - trace.start] == NO_PARENT {
             reached[at - trace.start] = from as u32;
             match parents[at] as usize {
                 parent if trace.contains(&parent) => at = parent,
@@ -196,21 +206,12 @@ fn has_circle(parents: &[u32], trace: &Range<usize>, reached: &mut Vec<u32>) -> 
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::FixedSizeBinaryArray;
     use tracehouse_model::{Randomness, SystemRandomness};
 
     use super::*;
 
     const TRACES: usize = 40;
     const ROWS: usize = 6;
-
-    fn traces() -> TraceRows {
-        let ids = (0..TRACES * ROWS).map(|row| ((row / ROWS) as u128).to_be_bytes());
-        let ids = FixedSizeBinaryArray::try_from_iter(ids).expect("ids of one length");
-        let mut traces = TraceRows::default();
-        traces.push(&ids, None).expect("they are sorted");
-        traces
-    }
 
     /// All above a row, nearest first; `None` if they are without end.
     fn above(parents: &[Option<usize>], row: usize) -> Option<Vec<usize>> {
@@ -230,7 +231,6 @@ mod tests {
     fn relations_are_those_that_walks_upwards_find() {
         let random = SystemRandomness::from_seed(5);
         let below = |limit: usize| (random.next_u64() % limit as u64) as usize;
-        let traces = traces();
         let mut circles = 0;
         for _ in 0..50 {
             // Before it, after it, itself, or none.
@@ -240,11 +240,12 @@ mod tests {
                 .map(|(row, parent)| parent.map(|parent| row / ROWS * ROWS + parent))
                 .collect();
             let offsets = parents.iter().enumerate().map(|(row, parent)| parent.map(|up| row as i32 - up as i32));
-            let (kin, untold) = Kin::of(&traces, &offsets.collect());
+            let begins = (0..TRACES).map(|trace| (trace * ROWS) as u32);
+            let (kin, untold) = Kin::of(begins.collect(), parents_by_offsets(&offsets.collect()));
             let to = BooleanBuffer::collect_bool(parents.len(), |_| below(3) == 0);
             let stands = [Relation::Child, Relation::Descendant, Relation::Parent, Relation::Ancestor]
                 .map(|relation| kin.standing(relation, &to));
-            for (_, rows) in traces.iter() {
+            for rows in kin.traces() {
                 let walks: Vec<Option<Vec<usize>>> = rows.clone().map(|row| above(&parents, row)).collect();
                 let has_circle = walks.iter().any(Option::is_none);
                 assert_eq!(untold.contains(&rows), has_circle, "{rows:?} of {parents:?}");

@@ -194,6 +194,12 @@ impl RowGroup<'_> {
         Ok((self.open.tree_ids(self.number)?, held))
     }
 
+    /// The id of each row and of the parent that it names.
+    pub fn named_ids(&self) -> Result<(TreeIds, Held)> {
+        let held = self.hold_all(&PARENT_COLUMNS)?;
+        Ok((self.open.named_ids(self.number)?, held))
+    }
+
     /// Columns that are made of ids, in this order.
     fn made_of_ids(&self, made: &[&'static str], rows: &ReadRows<'_>) -> Result<Made> {
         let (ids, held) = self.own_ids()?;

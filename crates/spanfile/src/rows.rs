@@ -84,7 +84,7 @@ pub(crate) fn parent_ids_in(batch: &RecordBatch, ranges: &[Range<usize>]) -> Res
     Ok(Some(parents))
 }
 
-/// Ids of the spans of a row group of which no two of a trace are the same, as far as the row group tells: the half of a call that shares its id
+/// Ids of the spans of a row group. Where they are those of a tree no two of a trace are the same, as far as the row group tells: the half of a call that shares its id
 /// with the other half has one of its own.
 #[derive(Debug, Default)]
 pub struct TreeIds {
@@ -92,6 +92,13 @@ pub struct TreeIds {
     pub ids: Vec<SpanId>,
     /// Of each row the id of the span that it stands beneath, or that it names if that is elsewhere; [`SpanId::NONE`] for a root.
     pub parents: Vec<SpanId>,
+}
+
+/// The ids of all rows of a batch and of the parents that they name.
+pub(crate) fn named_ids(batch: &RecordBatch) -> Result<TreeIds> {
+    let span_ids: &FixedSizeBinaryArray = typed(batch, column::SPAN_ID)?;
+    let rows = 0..batch.num_rows();
+    Ok(TreeIds { ids: rows.clone().map(|row| known_id(span_ids, row)).collect(), parents: parent_ids(batch, rows)? })
 }
 
 /// The ids of all rows of a row group, of which the batch has all.

@@ -13,7 +13,7 @@ use super::batches::{Batches, contained, missing_rows, wrong_column};
 use super::damage::Damaged;
 use super::layout::column;
 use super::read::{OpenFile, Projection, StringForm};
-use super::rows::{TreeIds, parent_ids, parent_ids_in, parent_reach, to_spans, tree_ids};
+use super::rows::{TreeIds, named_ids, parent_ids, parent_ids_in, parent_reach, to_spans, tree_ids};
 
 /// What tells the parent of each row.
 const PARENT_COLUMNS: [&str; 3] = [column::SPAN_ID, column::PARENT_SPAN_ID, column::PARENT_OFFSET];
@@ -100,6 +100,16 @@ impl OpenFile {
         for batch in self.scan(row_group, &PARENT_COLUMNS, None, StringForm::View, self.rows_of(row_group).max(1))? {
             let batch = batch?;
             ids = contained(|| tree_ids(&batch))?;
+        }
+        Ok(ids)
+    }
+
+    /// The ids of the rows of a row group and of the parents that they name, as they are; [`SpanId::NONE`] where one names none.
+    pub fn named_ids(&self, row_group: usize) -> Result<TreeIds> {
+        let mut ids = TreeIds::default();
+        for batch in self.scan(row_group, &PARENT_COLUMNS, None, StringForm::View, self.rows_of(row_group).max(1))? {
+            let batch = batch?;
+            ids = contained(|| named_ids(&batch))?;
         }
         Ok(ids)
     }

@@ -212,18 +212,18 @@ pub(super) fn gather_row_group<C: Cell>(
     piece: &Piece<'_>,
     gathered: &mut Gathered<C>,
 ) -> Result<()> {
-    let matching = scan.matching_rows(piece.rows(run.question.bounds))?;
-    gather_of_row_group(run, piece, matching, gathered)
+    let row_group = piece.rows(run.question.bounds);
+    gather_of_row_group(run, piece.number, row_group, scan.matching_rows(row_group)?, gathered)
 }
 
-/// Gathers from some rows.
+/// Gathers from some rows of a file of this number.
 pub(super) fn gather_of_row_group<C: Cell>(
     run: &Run<'_>,
-    piece: &Piece<'_>,
+    file: u32,
+    row_group: RowGroup<'_>,
     wanted: BooleanBuffer,
     gathered: &mut Gathered<C>,
 ) -> Result<()> {
-    let row_group = piece.rows(run.question.bounds);
     let rows = Rows::new(row_group, wanted);
     if rows.count() == 0 {
         return Ok(());
@@ -246,7 +246,7 @@ pub(super) fn gather_of_row_group<C: Cell>(
         let weight = weights.as_ref().map_or(1.0, |weights| weights.of_rows[row]);
         gathered.add(group, step, value, weight);
         if gathered.wants_exemplars() {
-            let (file, row_group, row_in_group) = (piece.number, row_group.number as u32, rows.position(row));
+            let (row_group, row_in_group) = (row_group.number as u32, rows.position(row));
             gathered.offer(group, times.starts[row], value, Place::Stored { file, row_group, row: row_in_group });
         }
     };
