@@ -90,6 +90,11 @@ impl<'a> Whereabouts<'a> {
         found.map(Some)
     }
 
+    /// Whether the question is over, so that nothing counts any more that is found out.
+    pub(crate) fn ended(&self) -> bool {
+        self.question.bounds.exceeded()
+    }
+
     /// Whether a trace may have spans in one of some files.
     pub(crate) fn in_any(
         &self,

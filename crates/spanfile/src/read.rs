@@ -180,6 +180,27 @@ impl OpenFile {
         Ok(Damage::of(damaged, &rows))
     }
 
+    /// What is damaged beside the rows. Those can be read all the same; errors are those of the machine.
+    pub fn damaged_parts(&self) -> Result<Vec<&'static str>> {
+        const MARK: &[u8] = b"PAR1";
+        let is_marked = || self.file.source.get_bytes(0, MARK.len()).map(|begin| begin.as_ref() == MARK);
+        let mut damaged = Vec::new();
+        if !is_marked()? && !is_marked()? {
+            damaged.push("the mark at its beginning");
+        }
+        for (part, read) in [
+            ("the filter over trace ids", self.read_filter().map(drop)),
+            ("the list of names", self.read_contents().map(drop)),
+        ] {
+            match read {
+                Ok(()) => {}
+                Err(error) if is_damage(&error) => damaged.push(part),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(damaged)
+    }
+
     fn verify_chunk(&self, row_group: usize, leaf: usize, damaged: &mut Vec<DamagedPage>) -> Result<()> {
         let mut pages = CheckedPages::new(self.file.clone(), row_group, leaf)?;
         let places: Vec<_> = pages.places().cloned().collect();

@@ -8,8 +8,8 @@ use datafusion::logical_expr::{Between, BinaryExpr, Case, Expr, ExprSchemable, L
 
 use crate::rewriting::with_expressions;
 
-/// The first number that is too large for an integer of 64 bits; minus this is the least.
-const BEYOND: f64 = 9_223_372_036_854_775_808.0;
+const MIN: i128 = i64::MIN as i128;
+const MAX: i128 = i64::MAX as i128;
 
 /// The plan with integers compared with integers. Nothing but literals is there twice afterwards.
 pub(crate) fn with_exact_comparisons(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -17,11 +17,11 @@ pub(crate) fn with_exact_comparisons(plan: LogicalPlan) -> Result<LogicalPlan> {
         let is_integer = |expr: &Expr| is_integer(expr, schema);
         let expr = beside_doubles(expr, schema);
         Ok(match expr {
-            Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (double(&left), double(&right), op.swap()) {
-                (None, Some(number), _) if can_be_exact(op, number) && is_integer(&left) => {
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (number(&left), number(&right), op.swap()) {
+                (None, Some(number), _) if can_be_exact(op) && is_integer(&left) => {
                     Transformed::yes(compared(*left, op, number))
                 }
-                (Some(number), None, Some(swapped)) if can_be_exact(swapped, number) && is_integer(&right) => {
+                (Some(number), None, Some(swapped)) if can_be_exact(swapped) && is_integer(&right) => {
                     Transformed::yes(compared(*right, swapped, number))
                 }
                 _ => Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })),
@@ -84,10 +84,52 @@ fn is_integer(expr: &Expr, schema: &DFSchema) -> bool {
     expr.get_type(schema).is_ok_and(|data_type| data_type.is_signed_integer())
 }
 
-fn double(expr: &Expr) -> Option<f64> {
-    let Expr::Literal(value, _) = expr else { return None };
-    match value {
-        ScalarValue::Float64(number) => *number,
+/// A number that is no integer of 64 bits by itself, as far as integers are compared with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Number {
+    /// The greatest integer that is not above it; of what is far beyond all integers of 64 bits, one that is beyond them, too.
+    floor: i128,
+    is_whole: bool,
+}
+
+impl Number {
+    /// The least integer that is not below it.
+    fn ceil(self) -> i128 {
+        if self.is_whole { self.floor } else { self.floor + 1 }
+    }
+
+    /// The integer that it is.
+    fn integer(self) -> Option<i64> {
+        i64::try_from(self.floor).ok().filter(|_| self.is_whole)
+    }
+
+    fn negated(self) -> Self {
+        Self { floor: -self.ceil(), ..self }
+    }
+
+    /// `None`: not a number.
+    fn of_double(number: f64) -> Option<Self> {
+        const FAR: f64 = 1e30;
+        let is_whole = number.is_infinite() || number.fract() == 0.0;
+        (!number.is_nan()).then(|| Self { floor: number.floor().clamp(-FAR, FAR) as i128, is_whole })
+    }
+
+    /// As it stands in a literal that was made a decimal: digits with a point between.
+    fn of_digits(text: &str) -> Option<Self> {
+        let (whole, fraction) = text.split_once('.')?;
+        Some(Self { floor: whole.parse().ok()?, is_whole: fraction.bytes().all(|digit| digit == b'0') })
+    }
+}
+
+/// The number that a literal is, if it is a double or was made a decimal.
+fn number(expr: &Expr) -> Option<Number> {
+    match expr {
+        Expr::Literal(ScalarValue::Float64(Some(number)), _) => Number::of_double(*number),
+        Expr::Negative(inner) => number(inner).map(Number::negated),
+        Expr::Cast(cast) if cast.field.data_type().is_decimal() => match cast.expr.as_ref() {
+            Expr::Literal(value, _) => Number::of_digits(value.try_as_str().flatten()?),
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -95,38 +137,32 @@ fn double(expr: &Expr) -> Option<f64> {
 /// Whether it is a literal that is a number that can be ordered, or null.
 fn is_number(expr: &Expr) -> bool {
     match expr {
-        Expr::Literal(ScalarValue::Float64(number), _) => number.is_none_or(|number| !number.is_nan()),
-        Expr::Literal(value, _) => value.is_null() || value.data_type().is_signed_integer(),
-        _ => false,
+        Expr::Literal(value, _) if value.is_null() || value.data_type().is_signed_integer() => true,
+        expr => number(expr).is_some(),
     }
 }
 
-fn can_be_exact(op: Operator, number: f64) -> bool {
+fn can_be_exact(op: Operator) -> bool {
     use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
-    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom) && !number.is_nan()
-}
-
-/// The integer that a number is.
-fn integer(number: f64) -> Option<i64> {
-    (number.fract() == 0.0 && (-BEYOND..BEYOND).contains(&number)).then_some(number as i64)
+    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
 }
 
 /// The same with an integer, or what holds for all or none.
-fn compared(x: Expr, op: Operator, number: f64) -> Expr {
+fn compared(x: Expr, op: Operator, number: Number) -> Expr {
     let whole = match op {
-        Operator::Gt | Operator::LtEq => number.floor(),
-        Operator::GtEq | Operator::Lt => number.ceil(),
-        _ => number,
+        Operator::Gt | Operator::LtEq => i64::try_from(number.floor).ok(),
+        Operator::GtEq | Operator::Lt => i64::try_from(number.ceil()).ok(),
+        _ => number.integer(),
     };
-    if let Some(integer) = integer(whole) {
+    if let Some(integer) = whole {
         return Expr::BinaryExpr(BinaryExpr { left: Box::new(x), op, right: Box::new(lit(integer)) });
     }
     match op {
         Operator::IsDistinctFrom => lit(true),
         Operator::IsNotDistinctFrom => lit(false),
         Operator::NotEq => for_all(x, true),
-        Operator::Gt | Operator::GtEq => for_all(x, number < 0.0),
-        Operator::Lt | Operator::LtEq => for_all(x, number > 0.0),
+        Operator::Gt | Operator::GtEq => for_all(x, number.floor < 0),
+        Operator::Lt | Operator::LtEq => for_all(x, number.floor >= 0),
         _ => for_all(x, false),
     }
 }
@@ -138,18 +174,21 @@ fn for_all(x: Expr, holds: bool) -> Expr {
 }
 
 fn within(between: Between) -> Transformed<Expr> {
-    let (low, high) = (double(&between.low), double(&between.high));
-    let is_nan = |bound: Option<f64>| bound.is_some_and(f64::is_nan);
-    if (low.is_none() && high.is_none()) || is_nan(low) || is_nan(high) {
+    let (low, high) = (number(&between.low), number(&between.high));
+    let is_nan = |bound: &Expr| matches!(bound, Expr::Literal(ScalarValue::Float64(Some(bound)), _) if bound.is_nan());
+    if (low.is_none() && high.is_none()) || is_nan(&between.low) || is_nan(&between.high) {
         return Transformed::no(Expr::Between(between));
     }
-    let is_empty = low.is_some_and(|low| low >= BEYOND) || high.is_some_and(|high| high < -BEYOND);
+    let (low, high) = (low.map(Number::ceil), high.map(|high| high.floor));
+    let is_empty = low.is_some_and(|low| low > MAX) || high.is_some_and(|high| high < MIN);
     // Out of bounds it becomes the last integer.
-    let bound = |bound: Box<Expr>, whole: Option<f64>| whole.map_or(bound, |whole| Box::new(lit(whole as i64)));
+    let bound = |bound: Box<Expr>, whole: Option<i128>| {
+        whole.map_or(bound, |whole| Box::new(lit(i64::try_from(whole.clamp(MIN, MAX)).unwrap_or_default())))
+    };
     let (low, high) = if is_empty {
         (Box::new(lit(1_i64)), Box::new(lit(0_i64)))
     } else {
-        (bound(between.low, low.map(f64::ceil)), bound(between.high, high.map(f64::floor)))
+        (bound(between.low, low), bound(between.high, high))
     };
     Transformed::yes(Expr::Between(Between { expr: between.expr, negated: between.negated, low, high }))
 }
@@ -157,8 +196,8 @@ fn within(between: Between) -> Transformed<Expr> {
 /// Without what no integer is.
 fn among(InList { expr, list, negated }: InList) -> Expr {
     let was_empty = list.is_empty();
-    let exactly = |item: Expr| match double(&item) {
-        Some(number) => integer(number).map(lit),
+    let exactly = |item: Expr| match number(&item) {
+        Some(number) => number.integer().map(lit),
         None => Some(item),
     };
     let list: Vec<Expr> = list.into_iter().filter_map(exactly).collect();
@@ -167,8 +206,8 @@ fn among(InList { expr, list, negated }: InList) -> Expr {
 
 /// Null is equal to nothing.
 fn when_equal(when: Expr) -> Expr {
-    match double(&when) {
-        Some(number) => lit(ScalarValue::Int64(integer(number))),
+    match number(&when) {
+        Some(number) => lit(ScalarValue::Int64(number.integer())),
         None => when,
     }
 }
@@ -178,6 +217,8 @@ mod tests {
     use datafusion::logical_expr::col;
 
     use super::*;
+
+    const BEYOND: f64 = 9_223_372_036_854_775_808.0;
 
     #[test]
     fn integers_are_compared_with_integers() {
@@ -198,11 +239,15 @@ mod tests {
             (Operator::IsDistinctFrom, 0.5, "Boolean(true)"),
             (Operator::IsNotDistinctFrom, 2.0, "x IS NOT DISTINCT FROM Int64(2)"),
         ] {
-            assert!(can_be_exact(op, number));
-            assert_eq!(compared(col("x"), op, number).to_string(), expected, "x {op} {number}");
+            assert!(can_be_exact(op));
+            let exact = Number::of_double(number).expect("a number");
+            assert_eq!(compared(col("x"), op, exact).to_string(), expected, "x {op} {number}");
         }
-        assert!(!can_be_exact(Operator::Lt, f64::NAN));
-        assert!(!can_be_exact(Operator::Plus, 1.5));
+        assert_eq!(Number::of_double(f64::NAN), None);
+        assert!(!can_be_exact(Operator::Plus));
+        let digits = |text| Number::of_digits(text).map(|number| (number.floor, number.ceil(), number.negated().floor));
+        assert_eq!(digits("9007199254740993.50"), Some((9007199254740993, 9007199254740994, -9007199254740994)));
+        assert_eq!(digits("9223372036854775809.0").map(|number| number.2), Some(MIN - 1));
     }
 
     #[test]

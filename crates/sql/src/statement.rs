@@ -185,7 +185,9 @@ fn be_exact(expr: &mut Expr) {
     let (Some((whole, fraction)), Ok(double)) = (digits_of(text), text.parse::<f64>()) else { return };
     let is_exact = is_integer || fraction.is_empty() && whole == format!("{double:.0}");
     let digits = whole.len() + fraction.len();
-    if is_exact || double < EXACT_BELOW || digits > DIGITS_MAX {
+    // A fraction may be too small for the double to have one.
+    let is_told_apart = double < EXACT_BELOW && (fraction.is_empty() || double.fract() != 0.0);
+    if is_exact || is_told_apart || digits > DIGITS_MAX {
         return;
     }
     let data_type = DataType::Decimal(ExactNumberInfo::PrecisionAndScale(digits as u64, fraction.len() as i64));
@@ -231,6 +233,7 @@ fn bind_distinct(expr: &mut Expr) {
     if let Expr::IsDistinctFrom(_, right) | Expr::IsNotDistinctFrom(_, right) = &mut compared {
         **right = std::mem::replace(first, nothing());
     }
+    compare_exactly(&mut compared);
     *first = compared;
     *expr = whole;
 }

@@ -65,17 +65,18 @@ pub(crate) fn verify(open: &dyn Fn() -> Result<FileSource, ParquetError>, effort
     if effort == Effort::Footer {
         return (Readable::All, facts);
     }
-    let readable = match file.verify() {
-        Ok(damage) if damage.is_none() => Readable::All,
+    let readable = match file.verify().and_then(|damage| Ok((damage, file.damaged_parts()?))) {
+        Ok((damage, parts)) if damage.is_none() && parts.is_empty() => Readable::All,
         // A page of one column may hold a value of every row: questions that need other columns are answered.
-        Ok(damage) => Readable::Part { lost_spans: damage.rows(), what: in_columns(&damage) },
+        Ok((damage, parts)) => Readable::Part { lost_spans: damage.rows(), what: in_words(&damage, &parts) },
         Err(error) => unreadable(&error),
     };
     (readable, facts)
 }
 
-fn in_columns(damage: &Damage) -> String {
-    format!("in the columns {}", damage.columns())
+fn in_words(damage: &Damage, parts: &[&str]) -> String {
+    let columns = (!damage.is_none()).then(|| format!("in the columns {}", damage.columns()));
+    columns.into_iter().chain(parts.iter().map(|part| (*part).to_owned())).collect::<Vec<_>>().join(", ")
 }
 
 fn unreadable(error: &ParquetError) -> Readable {

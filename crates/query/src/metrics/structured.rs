@@ -119,7 +119,10 @@ impl<'a> Standing<'a> {
             whereabouts.in_several(&numbers)?
         };
         let is_elsewhere = |trace: &TraceId| {
-            in_memory.binary_search(trace).is_ok() || whereabouts.in_any(*trace, others.iter().copied(), None, true)
+            // After the end of the time nothing of this counts.
+            in_memory.binary_search(trace).is_ok()
+                || whereabouts.ended()
+                || whereabouts.in_any(*trace, others.iter().copied(), None, true)
         };
         let several = several.into_iter().map(|trace| (trace, is_elsewhere(&trace))).collect();
         let unknown = if reads_all { Vec::new() } else { others };
@@ -139,6 +142,7 @@ impl<'a> Standing<'a> {
             Some(number) if self.several[number].1 => Stands::Elsewhere,
             Some(number) => Stands::InSeveral(number as u32),
             None if self.in_memory.binary_search(&trace).is_ok() => Stands::Elsewhere,
+            None if self.whereabouts.ended() => Stands::Elsewhere,
             None if self.whereabouts.in_any(trace, self.unknown.iter().copied(), None, true) => Stands::Elsewhere,
             None => Stands::InOneRowGroup,
         }

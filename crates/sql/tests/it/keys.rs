@@ -103,6 +103,37 @@ async fn rows_are_ordered_and_divided_by_what_is_calculated() {
         ("SELECT count(*) FROM spans WHERE attr_int('least') IN (-9223372036854775809, 5)", &["0"]),
         ("SELECT count(*) FROM spans WHERE attr_int('least') > -9223372036854775809", &["6"]),
         ("SELECT count(*) FROM spans WHERE attr_int('least') < 9223372036854775808", &["6"]),
+        // Literals that need more than a double beside others that do not.
+        (
+            "SELECT count(*) FROM spans WHERE attr_int('big') IN (9.007199254740993e15, 9007199254740994.5, 1e18, 9.007199254740992e15)",
+            &["2"],
+        ),
+        ("SELECT count(*) FROM spans WHERE attr_int('big') NOT IN (9007199254740992.5, 1e300)", &["6"]),
+        (
+            "SELECT count(*) FROM spans WHERE CASE attr_int('big') WHEN 9.007199254740993e15 THEN 1 WHEN 9.007199254740994e15 \
+             THEN 2 WHEN 1e300 THEN 3 END = 2",
+            &["1"],
+        ),
+        ("SELECT count(*) FROM spans WHERE attr_int('big') = 9007199254740993.00000000000000000001", &["0"]),
+        ("SELECT count(*) FROM spans WHERE attr_int('big') > 9007199254740993.00000000000000000001", &["2"]),
+        ("SELECT count(*) FROM spans WHERE attr_int('i') = 1.00000000000000000001", &["0"]),
+        (
+            "SELECT count(*) FROM spans WHERE attr_int('i') >= 1.99999999999999999999 AND attr_int('i') < 3.00000000000000000001",
+            &["2"],
+        ),
+        (
+            "SELECT count(*) FROM spans WHERE attr_int('big') IS NOT DISTINCT FROM 9.007199254740993e15 AND name <> 'x'",
+            &["1"],
+        ),
+        (
+            "SELECT count(*) FROM spans WHERE attr_int('big') IS NOT DISTINCT FROM 9007199254740992.5 AND name <> 'x'",
+            &["0"],
+        ),
+        (
+            "SELECT count(*) FROM spans WHERE attr_int('least') IS DISTINCT FROM -9223372036854775809 AND name <> 'x'",
+            &["6"],
+        ),
+        ("SELECT count(*) FROM spans WHERE attr_float('nan') IN (9007199254740993.0, 1e300)", &["0"]),
         ("SELECT count(*) FROM spans WHERE attr_int('big') BETWEEN 9007199254740992.5 AND 9007199254740994.5", &["2"]),
         ("SELECT count(*) FROM spans WHERE CASE attr_int('big') WHEN 9007199254740993.0 THEN true END", &["1"]),
         ("SELECT count(*) FROM spans WHERE attr_float('nan') > 9007199254740993.0", &["6"]),

@@ -211,6 +211,34 @@ async fn a_damaged_page_costs_what_it_holds() {
     assert!(store.troubles().iter().any(|trouble| trouble.contains(&said)), "{:?}", store.troubles());
 }
 
+/// What stands beside the rows is checked, too. Before, a check called such a file whole, and an intact copy did not take its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_finds_damage_beside_the_rows() {
+    let world = world_of_three_hours().await;
+    let damaged = records(&world).await.into_iter().find(|file| file.path.contains("hour=13")).expect("a file");
+    let path = world.store_dir().join(&damaged.path);
+    let intact = fs::read(&path).expect("the file can be read");
+    let rows_end = {
+        let columns = metadata_of(&path);
+        let of_row_group = columns.row_groups().iter().flat_map(|row_group| row_group.columns().iter());
+        of_row_group.map(|column| column.byte_range()).map(|(begin, bytes)| begin + bytes).max().expect("columns")
+    };
+    for (at, part) in [(1, "the mark at its beginning"), (rows_end as usize + 3, "the filter over trace ids")] {
+        edit(&path, |file| file[at] ^= 0x10);
+        let report = check_store(&world.paths(), false, &mut |_, _| {}).await.expect("the check can be done");
+        let [finding] = &report.findings[..] else { panic!("{part}: {report:?}") };
+        let FileTrouble::Damaged(Readable::Part { lost_spans: 0, what }) = &finding.trouble else {
+            panic!("{finding:?}")
+        };
+        assert_eq!(what, part);
+        fs::write(world.store_dir().join("copy.parquet"), &intact).expect("it can be written");
+        repair(part, &world).await;
+        assert_eq!(fs::read(&path).expect("the file can be read"), intact, "{part}: the copy takes its place");
+        let report = check_store(&world.paths(), false, &mut |_, _| {}).await.expect("the check can be done");
+        assert!(report.is_sound(), "{part}: {report:?}");
+    }
+}
+
 /// A page of a small file holds a column's values of all rows. Before, a repair set such a file aside although all other columns
 /// could be read, and no status named it.
 #[tokio::test(flavor = "multi_thread")]
