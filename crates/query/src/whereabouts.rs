@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 use parking_lot::Mutex;
 use parquet::errors::ParquetError;
 use tracehouse_model::TraceId;
-use tracehouse_scan::{Held, may_contain, open};
-use tracehouse_spanfile::TraceRows;
+use tracehouse_scan::{Held, Part, may_contain};
+use tracehouse_spanfile::{OpenFile, TraceRows};
 use tracehouse_store::SpanFile;
 
 use crate::question::Question;
@@ -35,8 +35,7 @@ impl<'a> Whereabouts<'a> {
     /// Where the traces of a file stand: if that is known, or in any case if the query is about `many` traces.
     pub(crate) fn of_file(&self, number: usize, many: bool) -> Option<&[TraceRows]> {
         let known = &self.of_files[number];
-        // Whoever reads the traces themselves meets the same fault and says so.
-        let known = if many { known.get_or_init(|| self.read(number).ok().flatten()) } else { known.get()? };
+        let known = if many { known.get_or_init(|| self.read(number)) } else { known.get()? };
         known.as_deref()
     }
 
@@ -68,10 +67,16 @@ impl<'a> Whereabouts<'a> {
         Some(several)
     }
 
-    fn read(&self, number: usize) -> Result<Option<Vec<TraceRows>>, ParquetError> {
+    /// Whoever goes by this need not read the ids himself, so what of them can't be read is counted here.
+    fn read(&self, number: usize) -> Option<Vec<TraceRows>> {
+        let Question { snapshot, reach, .. } = self.question;
+        let file = &snapshot.files[number];
+        reach.attempt(file, Part::Whole, file.record.spans, |open| self.read_ids(open)).flatten()
+    }
+
+    fn read_ids(&self, open: &OpenFile) -> Result<Option<Vec<TraceRows>>, ParquetError> {
         const COLUMNS: [&str; 1] = ["trace_id"];
         let bounds = self.question.bounds;
-        let open = open(&self.question.snapshot.files[number])?;
         let row_groups = || 0..open.row_groups();
         let in_memory: u64 = row_groups().map(|row_group| open.bytes_in_memory(row_group, Some(&COLUMNS))).sum();
         let expected = usize::try_from(in_memory).unwrap_or(usize::MAX);

@@ -104,9 +104,29 @@ impl Contents {
     }
 }
 
-/// Opens a file. May block on the disk or the network.
+/// Opens a file for a question. May block on the disk or the network.
 pub fn open(file: &Arc<SpanFile>) -> Result<Arc<OpenFile>, ParquetError> {
-    file.open().map_err(|error| error.source)
+    file.open_for_question().map_err(|error| error.source)
+}
+
+/// What follows once reading a file has failed for the `tries`th time, as it was opened for that: the file to go on with,
+/// which reads around the damage that was met. It is the error again if nothing would be different now.
+pub(crate) fn again(
+    file: &Arc<SpanFile>,
+    failed: Option<&OpenFile>,
+    error: ParquetError,
+    tries: usize,
+) -> Result<Arc<OpenFile>, ParquetError> {
+    if out_of_memory(&error).is_some() {
+        return Err(error);
+    }
+    let is_damage = is_damage(&error);
+    if let Some(around) = failed.filter(|_| is_damage).and_then(OpenFile::around_met) {
+        return Ok(Arc::new(around));
+    }
+    // Another thread may have found out meanwhile. Errors of the machine come once at times.
+    file.check(&error);
+    if tries > 1 + usize::from(is_damage) { Err(error) } else { open(file) }
 }
 
 /// What occurs in a file. If that can't be read the spans may still be.

@@ -9,7 +9,7 @@ use parquet::errors::ParquetError;
 use tracehouse_spanfile::OpenFile;
 use tracehouse_store::{Snapshot, SpanFile, Unreadable};
 
-use crate::fault::{Fault, open, out_of_memory, readable};
+use crate::fault::{Fault, again, open, readable};
 use crate::window::Window;
 
 /// Of how many files the losses are told apart; those of further ones are only counted.
@@ -22,6 +22,8 @@ const REASON_CHARS_MAX: usize = 200;
 pub struct Reach {
     files: usize,
     spans: u64,
+    /// Files that it does not select may be read too: what is beneath a span may stand in any. `None`: no others are.
+    window: Option<Window>,
     lost: Mutex<Lost>,
 }
 
@@ -33,6 +35,9 @@ struct Lost {
     further_spans: u64,
     /// Among those are files of which nobody knows how many spans they have.
     further_unknown: bool,
+    /// Files among all of these that the window does not select, and their spans, lost or not.
+    outside_files: usize,
+    outside_spans: u64,
 }
 
 #[derive(Debug)]
@@ -61,7 +66,9 @@ pub enum Part {
 impl Reach {
     /// Of a question about spans that a window selects.
     pub fn of(snapshot: &Snapshot, window: &Window) -> Self {
-        Self::of_those(snapshot, |file| window.may_select_of(file), |file| window.may_select_of_unreadable(file))
+        let those =
+            Self::of_those(snapshot, |file| window.may_select_of(file), |file| window.may_select_of_unreadable(file));
+        Self { window: Some(window.clone()), ..those }
     }
 
     /// Of a question about files that matter by the first and last start of their spans.
@@ -77,7 +84,7 @@ impl Reach {
     ) -> Self {
         let those = snapshot.files.iter().filter(|file| matters(file));
         let (files, spans) = those.fold((0, 0), |(files, spans), file| (files + 1, spans + file.record.spans));
-        let mut reach = Self { files, spans, lost: Mutex::default() };
+        let mut reach = Self { files, spans, window: None, lost: Mutex::default() };
         for file in snapshot.unreadable.iter() {
             if missing_matters(file) {
                 reach.files += 1;
@@ -129,47 +136,42 @@ impl Reach {
         spans: u64,
         mut work: impl FnMut(&Arc<OpenFile>) -> Result<T, ParquetError>,
     ) -> Option<T> {
-        let first = opened.map_or_else(|| open(file), |opened| Ok(opened.clone())).and_then(|open| {
-            self.count_damage(file, &open, part);
-            work(&open)
-        });
-        let error = match first {
-            Ok(done) => return Some(done),
-            Err(error) => error,
-        };
-        let open = self.again(file, part, spans, &error)?;
-        match work(&open) {
-            Ok(done) => Some(done),
-            Err(error) => {
-                self.leave_out(file, part, spans, error);
-                None
-            }
-        }
-    }
-
-    /// What follows once reading a part of a file has failed: the file to go on with, of which it is known by then what can't be
-    /// read. `None`: the part is left out, and the answer says so, or the question has no memory left.
-    pub fn again(&self, file: &Arc<SpanFile>, part: Part, spans: u64, error: &ParquetError) -> Option<Arc<OpenFile>> {
-        if out_of_memory(error).is_some() {
-            return None;
-        }
-        // Another thread may have found out meanwhile. Errors of the machine come once at times.
-        file.check(error);
-        match open(file) {
-            Ok(open) => {
+        let mut opened = opened.map_or_else(|| open(file), |opened| Ok(opened.clone()));
+        let mut tries = 0;
+        loop {
+            let failed = opened.as_ref().ok().cloned();
+            let done = opened.and_then(|open| {
                 self.count_damage(file, &open, part);
-                Some(open)
-            }
-            Err(error) => {
-                self.leave_out(file, part, spans, error);
-                None
-            }
+                work(&open)
+            });
+            let error = match done {
+                Ok(done) => return Some(done),
+                Err(error) => error,
+            };
+            tries += 1;
+            opened = Ok(self.again(file, failed.as_deref(), part, spans, error, tries)?);
         }
     }
 
-    /// Counts a part as left out that could not be read the second time either.
-    pub fn leave_out(&self, file: &SpanFile, part: Part, spans: u64, error: ParquetError) {
-        self.count(file, part, spans, &Fault::from(error));
+    /// What follows once reading a part of a file has failed for the `tries`th time, as it was opened for that: the file to go
+    /// on with, which reads around what was met of its damage. `None`: the part is left out, and the answer says so, or the
+    /// question has no memory left.
+    pub fn again(
+        &self,
+        file: &Arc<SpanFile>,
+        failed: Option<&OpenFile>,
+        part: Part,
+        spans: u64,
+        error: ParquetError,
+        tries: usize,
+    ) -> Option<Arc<OpenFile>> {
+        match again(file, failed, error, tries) {
+            Ok(open) => Some(open),
+            Err(error) => {
+                self.count(file, part, spans, &Fault::from(error));
+                None
+            }
+        }
     }
 
     /// Opens a file. `None`: it can't be, and the answer says so.
@@ -177,7 +179,7 @@ impl Reach {
         self.attempt(file, Part::Nothing, file.record.spans, |open| Ok(open.clone()))
     }
 
-    /// Counts the rows of a part that are known to be damaged. Twice counts once.
+    /// Counts the rows of a part that the file, as it was opened, reads around. Twice counts once.
     pub fn count_damage(&self, file: &SpanFile, open: &OpenFile, part: Part) {
         let row_groups = match part {
             Part::Nothing => return,
@@ -216,12 +218,17 @@ impl Reach {
                 lost.further_spans += spans;
                 return;
             }
+            if self.window.as_ref().is_some_and(|window| !window.may_select_of(file)) {
+                lost.outside_files += 1;
+                lost.outside_spans += file.record.spans;
+            }
             let (reason, start) = (shortened(&fault.to_string()), (file.record.start_min, file.record.start_max));
             let of_file = OfFile { spans: file.record.spans, start, missing: false, parts: BTreeMap::new(), reason };
             lost.by_path.insert(path.clone(), of_file);
         }
         if let Some(of_file) = lost.by_path.get_mut(path) {
-            of_file.parts.insert(if part == Part::Nothing { Part::Whole } else { part }, spans);
+            let counted = of_file.parts.entry(if part == Part::Nothing { Part::Whole } else { part }).or_default();
+            *counted = spans.max(*counted);
         }
     }
 
@@ -242,7 +249,8 @@ impl Reach {
         let files = those().count() + lost.further_files;
         let spans = those().map(|(_, file)| file.lost()).sum::<u64>() + lost.further_spans;
         let has_unknown = lost.further_unknown || those().any(|(_, file)| file.spans == 0);
-        let (spans_all, files_all, reason) = (self.spans.max(spans), self.files.max(files), &first.reason);
+        let spans_all = (self.spans + lost.outside_spans).max(spans);
+        let (files_all, reason) = ((self.files + lost.outside_files).max(files), &first.reason);
         let what = match (spans, has_unknown) {
             (0, true) => "an unknown number of spans".to_owned(),
             (_, true) => format!("{spans} of {spans_all} spans and an unknown number of others"),

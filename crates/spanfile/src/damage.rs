@@ -1,10 +1,14 @@
 //! What of a file can't be read.
 
+use std::collections::BTreeSet;
 use std::error::Error;
+use std::ops::Range;
+use std::sync::Arc;
 use std::{fmt, io};
 
 use arrow::array::BooleanBufferBuilder;
 use arrow::buffer::BooleanBuffer;
+use parking_lot::Mutex;
 use parquet::errors::ParquetError;
 use tracehouse_disk::NoFile;
 
@@ -54,6 +58,7 @@ fn is_of_machine(error: &(dyn Error + 'static), depth: usize) -> bool {
 pub struct Damage {
     /// Those of the pages that can't be read.
     pub(crate) pages: Vec<DamagedPage>,
+    rows_of_row_groups: Vec<usize>,
     row_groups: Vec<Option<BooleanBuffer>>,
 }
 
@@ -61,9 +66,17 @@ pub struct Damage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DamagedPage {
     pub(crate) row_group: usize,
+    pub(crate) leaf: usize,
     pub(crate) column: String,
     /// All rows of the row group for a dictionary, which all other pages of its column need.
-    pub(crate) rows: std::ops::Range<usize>,
+    pub(crate) rows: Range<usize>,
+}
+
+impl DamagedPage {
+    /// Its row group and leaf.
+    fn place(&self) -> (usize, usize) {
+        (self.row_group, self.leaf)
+    }
 }
 
 impl Damage {
@@ -76,7 +89,7 @@ impl Damage {
             of_this().flat_map(|page| page.rows.clone()).for_each(|row| readable.set_bit(row, false));
             Some(readable.finish())
         });
-        Self { row_groups: row_groups.collect(), pages }
+        Self { row_groups: row_groups.collect(), rows_of_row_groups: rows_of_row_groups.to_vec(), pages }
     }
 
     pub fn is_none(&self) -> bool {
@@ -104,6 +117,58 @@ impl Damage {
         names.truncate(SHOWN_MAX);
         let shown = names.join(", ");
         if more > 0 { format!("{shown} and {more} more") } else { shown }
+    }
+}
+
+/// How a reader goes on in a file with damage: around what it has met of it.
+///
+/// A row is lost to a question only if a page is damaged that the question reads. So a reader that knows of damage reads on
+/// as if there was none, and remembers the columns that it was asked for; once reading has failed it is replaced by one that
+/// reads around those, which leaves out their damaged rows.
+pub(crate) struct Around {
+    damage: Arc<Damage>,
+    /// The part of it that is left out.
+    avoided: Arc<Damage>,
+    /// Row groups and leaves with damage that were asked for and are not avoided.
+    met: Mutex<BTreeSet<(usize, usize)>>,
+}
+
+impl Around {
+    /// All damage is avoided, whatever is asked for.
+    pub(crate) fn all(damage: Arc<Damage>) -> Self {
+        Self { avoided: damage.clone(), damage, met: Mutex::default() }
+    }
+
+    /// Nothing is avoided yet.
+    pub(crate) fn none(damage: Arc<Damage>) -> Self {
+        Self { avoided: Arc::default(), damage, met: Mutex::default() }
+    }
+
+    /// The same with what was met avoided too; `None` if nothing was.
+    pub(crate) fn what_was_met(&self) -> Option<Self> {
+        let met = self.met.lock();
+        if met.is_empty() {
+            return None;
+        }
+        let is_avoided = |page: &&DamagedPage| self.avoided.pages.contains(page) || met.contains(&page.place());
+        let pages = self.damage.pages.iter().filter(is_avoided).cloned().collect();
+        let avoided = Arc::new(Damage::of(pages, &self.damage.rows_of_row_groups));
+        Some(Self { damage: self.damage.clone(), avoided, met: Mutex::default() })
+    }
+
+    pub(crate) fn avoided(&self) -> &Damage {
+        &self.avoided
+    }
+
+    /// Leaves of a row group are about to be read.
+    pub(crate) fn meet(&self, row_group: usize, leaves: impl IntoIterator<Item = usize>) {
+        if Arc::ptr_eq(&self.damage, &self.avoided) {
+            return;
+        }
+        let leaves: BTreeSet<usize> = leaves.into_iter().collect();
+        let of_those = |page: &&DamagedPage| page.row_group == row_group && leaves.contains(&page.leaf);
+        let met = self.damage.pages.iter().filter(of_those).filter(|page| !self.avoided.pages.contains(page));
+        self.met.lock().extend(met.map(DamagedPage::place));
     }
 }
 

@@ -1,6 +1,6 @@
 //! An open file: what is known of it, and reading its columns.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use arrow::array::{Array, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::buffer::BooleanBuffer;
@@ -15,7 +15,7 @@ use tracehouse_model::TraceId;
 
 use super::batches::{Batches, RowReader, Rows, contained, mask_of, missing_rows};
 use super::contents::FileContents;
-use super::damage::{Damage, Damaged, DamagedPage, is_damage};
+use super::damage::{Around, Damage, Damaged, DamagedPage, is_damage};
 use super::footer::{Expected, Footer};
 use super::index::{Chunk as IndexedChunk, PackedIndex};
 use super::layout::{Layout, column};
@@ -52,8 +52,8 @@ pub struct OpenFile {
     file_id: Option<String>,
     tail_bytes: u32,
     memory_bytes: usize,
-    /// What can't be read of it, once that was found out.
-    damage: OnceLock<Arc<Damage>>,
+    /// What can't be read of it, if that was found out.
+    around: Option<Around>,
 }
 
 /// A file whose end has been read, as it is kept in memory while nobody reads it. Many are small: of these the index is packed,
@@ -94,7 +94,7 @@ impl KeptFile {
         }))
     }
 
-    /// The file as it was opened. Of one that was packed nothing is known that was found out about its damage.
+    /// The file as it was opened.
     pub fn open(&self) -> Arc<OpenFile> {
         match self {
             Self::Whole(open) => open.clone(),
@@ -150,22 +150,45 @@ impl OpenFile {
 
     fn of(file: Arc<PageFile>, file_id: Option<String>, tail_bytes: u32) -> Self {
         let memory_bytes = file.index.memory_bytes() + shape_bytes(&file.shape) + size_of::<Self>() + SOURCE_BYTES;
-        Self { file, file_id, tail_bytes, memory_bytes, damage: OnceLock::new() }
+        Self { file, file_id, tail_bytes, memory_bytes, around: None }
     }
 
-    /// From now on rows that can't be read come as nulls; [`OpenFile::readable`] tells which they are. The first call counts.
-    pub fn set_damage(&self, damage: Arc<Damage>) {
-        let _ = self.damage.set(damage);
+    fn with(&self, around: Around) -> Self {
+        let Self { file, file_id, tail_bytes, memory_bytes, .. } = self;
+        let (file, file_id) = (file.clone(), file_id.clone());
+        Self { file, file_id, tail_bytes: *tail_bytes, memory_bytes: *memory_bytes, around: Some(around) }
     }
 
-    /// The rows of a row group of which everything can be read; `None`: all.
+    /// The same file, of which the rows come as nulls that are damaged in any column.
+    pub fn around(&self, damage: Arc<Damage>) -> Self {
+        self.with(Around::all(damage))
+    }
+
+    /// The same file to be read as if it had no damage, which it remembers as far as it meets it: see [`Self::around_met`].
+    pub fn meeting(&self, damage: Arc<Damage>) -> Self {
+        self.with(Around::none(damage))
+    }
+
+    /// After reading failed: the same file, of which the rows come as nulls that are damaged in columns which were asked for
+    /// until now. `None` if none of those is known to be damaged.
+    pub fn around_met(&self) -> Option<Self> {
+        self.around.as_ref()?.what_was_met().map(|around| self.with(around))
+    }
+
+    /// The rows of a row group that come with what was written; `None`: all.
     pub fn readable(&self, row_group: usize) -> Option<&BooleanBuffer> {
-        self.damage.get()?.readable(row_group)
+        self.around.as_ref()?.avoided().readable(row_group)
     }
 
-    /// How many rows of the file can't be read, as far as that is known.
+    fn meet(&self, row_group: usize, leaves: impl IntoIterator<Item = usize>) {
+        if let Some(around) = &self.around {
+            around.meet(row_group, leaves);
+        }
+    }
+
+    /// How many rows come as nulls.
     pub fn unreadable_rows(&self) -> u64 {
-        self.damage.get().map_or(0, |damage| damage.rows())
+        self.around.as_ref().map_or(0, |around| around.avoided().rows())
     }
 
     /// Reads every page of the file and finds out which are damaged. Errors are those of the machine.
@@ -209,6 +232,7 @@ impl OpenFile {
                 Ok(_) => {}
                 Err(error) if is_damage(&error) => damaged.push(DamagedPage {
                     row_group,
+                    leaf,
                     column: self.file.shape.leaf(leaf).path().string(),
                     rows: place.rows,
                 }),
@@ -390,6 +414,7 @@ impl OpenFile {
     }
 
     fn chunk(&self, row_group: usize, leaf: usize) -> Result<Chunk> {
+        self.meet(row_group, [leaf]);
         let described = self.file.shape.leaf(leaf);
         let (physical, optional) = (described.physical_type(), described.max_def_level() > 0);
         let pages = Box::new(CheckedPages::new(self.file.clone(), row_group, leaf)?);
@@ -482,7 +507,11 @@ impl OpenFile {
         batch_rows: usize,
     ) -> Result<Batches> {
         let as_dictionary = |leaf: usize| form == StringForm::Dictionary && self.has_dictionaries(leaf);
-        let levels = contained(|| self.file.shape.levels(roots, as_dictionary))?;
+        let roots: Vec<usize> = roots.collect();
+        if self.around.is_some() {
+            self.meet(row_group, self.file.shape.leaves_of_roots(&roots));
+        }
+        let levels = contained(|| self.file.shape.levels(roots.into_iter(), as_dictionary))?;
         if let Some(readable) = self.readable(row_group) {
             let all = self.read_with_nulls(row_group, &levels, selection, readable)?;
             return Ok(Rows::Made { all, next: 0, batch_rows }.into());

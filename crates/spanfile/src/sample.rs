@@ -167,7 +167,7 @@ pub(super) fn is_noticed(path: &Path, written: &Written, at: usize) -> bool {
 fn read_the_rest(path: &Path, written: &Written, at: usize) {
     let damaged = open(path, written.tail_bytes).expect("its footer is right");
     let damage = damaged.verify().expect("the disk can be read");
-    damaged.set_damage(Arc::new(damage));
+    let damaged = damaged.around(Arc::new(damage));
     for (row_group, spans) in written.spans.iter().enumerate() {
         let found = read(&damaged, row_group).expect("what is left can be read");
         assert_eq!(found.len(), spans.len(), "byte {at}");

@@ -92,6 +92,11 @@ impl Shape {
         self.roots.get(column_name).map_or(0..0, |(_, leaves)| leaves.clone())
     }
 
+    /// The same of several, given by their places.
+    pub(super) fn leaves_of_roots<'a>(&'a self, roots: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
+        (0..self.leaves()).filter(|leaf| roots.contains(&self.schema.get_column_root_idx(*leaf)))
+    }
+
     /// The leaf of a column that is no list, map or the like.
     pub(super) fn only_leaf_of(&self, column_name: &str) -> Option<usize> {
         let leaves = self.leaves_of(column_name);

@@ -14,6 +14,8 @@ pub struct TraceRows {
     /// The first row of each.
     first_rows: Vec<u32>,
     rows: u32,
+    /// Rows whose trace could not be read.
+    unknown: u32,
 }
 
 impl TraceRows {
@@ -38,6 +40,11 @@ impl TraceRows {
         self.traces.iter().copied().zip(rows)
     }
 
+    /// Whether it is known of each row of which trace it is.
+    pub fn is_whole(&self) -> bool {
+        self.unknown == 0
+    }
+
     /// What this takes in memory.
     pub fn bytes(&self) -> usize {
         self.traces.capacity() * size_of::<TraceId>() + self.first_rows.capacity() * size_of::<u32>()
@@ -48,6 +55,7 @@ impl TraceRows {
         for (row, id) in ids.iter().enumerate() {
             if readable.is_some_and(|readable| !readable.value(row)) {
                 self.rows += 1;
+                self.unknown += 1;
                 continue;
             }
             let id = id.and_then(|id| id.try_into().ok()).map(TraceId).ok_or_else(super::batches::wrong_column)?;

@@ -283,8 +283,18 @@ impl SpanFile {
         keep(&self.access.ids, self.number, StoredIds::bytes, || StoredIds::read(open).map(Arc::new))
     }
 
-    /// The file with its footer read, from memory if it was used recently. Blocks on the disk or the network.
+    /// The file with its footer read, from memory if it was used recently; rows that are known to be damaged in any column come
+    /// as nulls. Blocks on the disk or the network.
     pub fn open(&self) -> Result<Arc<OpenFile>, ReadError> {
+        self.opened(OpenFile::around)
+    }
+
+    /// The same for a question, which need not read what is damaged: see [`OpenFile::meeting`].
+    pub fn open_for_question(&self) -> Result<Arc<OpenFile>, ReadError> {
+        self.opened(OpenFile::meeting)
+    }
+
+    fn opened(&self, knowing: impl Fn(&OpenFile, Arc<Damage>) -> OpenFile) -> Result<Arc<OpenFile>, ReadError> {
         let mut opened = None;
         let kept = keep(&self.access.footers, self.number, KeptFile::memory_bytes, || {
             let open = Arc::new(self.open_anew()?);
@@ -293,10 +303,10 @@ impl SpanFile {
             Ok(Arc::new(kept))
         })?;
         let open = opened.unwrap_or_else(|| kept.open());
-        if let Condition::Checked(damage) = &*self.condition.lock() {
-            open.set_damage(damage.clone());
-        }
-        Ok(open)
+        Ok(match &*self.condition.lock() {
+            Condition::Checked(damage) => Arc::new(knowing(&open, damage.clone())),
+            Condition::Unsuspected | Condition::Unreadable => open,
+        })
     }
 
     fn open_anew(&self) -> Result<OpenFile, ReadError> {
@@ -345,9 +355,7 @@ impl SpanFile {
         let Ok(open) = self.open() else { return false };
         match open.verify() {
             Ok(damage) => {
-                let damage = Arc::new(damage);
-                open.set_damage(damage.clone());
-                self.suspect(Condition::Checked(damage));
+                self.suspect(Condition::Checked(Arc::new(damage)));
                 true
             }
             Err(error) => {

@@ -209,7 +209,8 @@ impl<'a> Structured<'a> {
         let possible = driver().matching_rows(row_group)?;
         let of_file = |trace| (piece.number, trace);
         let traces = self.standing.rows_of(piece);
-        let Some(traces) = traces.filter(|_| piece.open.readable(piece.row_group).is_none()) else {
+        let all_can_be_read = piece.open.readable(piece.row_group).is_none();
+        let Some(traces) = traces.filter(|traces| all_can_be_read && traces.is_whole()) else {
             // What is lost is not known to the columns of what is left.
             let here = driver().traces_in_row_group(row_group, &TraceDriver::NONE, true, |_, _| true)?;
             let several = traces.into_iter().flat_map(TraceRows::iter).map(|(trace, _)| trace);

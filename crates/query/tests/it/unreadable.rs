@@ -166,7 +166,7 @@ async fn a_damaged_page_costs_its_rows_and_no_others() {
             let at = bytes.len() / 2 * place / PLACES;
             bytes[at] ^= 0x10;
         });
-        // The first one looks at all columns, so that the damage is met; then it is known.
+        // The first one looks at all columns.
         for query in [
             "{ } | compare({ status = error })",
             "{ } | count_over_time() by (name)",
@@ -189,4 +189,116 @@ async fn a_damaged_page_costs_its_rows_and_no_others() {
         }
     }
     assert!(found > PLACES / 2, "the damage is met and remembered: {found}");
+}
+
+/// A question, and what an answer to it says, with why it is partial.
+type Asked = (&'static str, String, Option<String>);
+
+/// Asks questions that read different columns, each of all that is there.
+async fn ask(shop: &Shop, number: usize) -> Asked {
+    const SERIES: [&str; 5] = [
+        "{ } | count_over_time()",
+        "{ } | sum_over_time(duration) by (kind)",
+        "{ status = error } | count_over_time() by (name)",
+        "{ span.http.route != nil } | count_over_time() by (span.http.route)",
+        "{ kind = server } >> { status = error } | count_over_time()",
+    ];
+    let tenant = TenantId::default();
+    if let Some(query) = SERIES.get(number) {
+        let request = MetricsRequest {
+            traceql: (*query).to_owned(),
+            start_unix_nanos: NOON - 1,
+            end_unix_nanos: NOON + 3_600_000_000_000,
+            ..MetricsRequest::default()
+        };
+        let answer = shop.engine.metrics(&tenant, request).await.expect("an answer");
+        return (query, format!("{:?}", answer.series), answer.partial_reason);
+    }
+    const SEARCHES: [&str; 3] = ["{ duration > 900ms }", "{ event.exception.type = \"Timeout\" }", "{ } > { }"];
+    if let Some(query) = SEARCHES.get(number - SERIES.len()) {
+        let request = SearchRequest { traceql: Some((*query).to_owned()), limit: 1500, ..SearchRequest::default() };
+        let answer = shop.engine.search(&tenant, request).await.expect("an answer");
+        let mut found: Vec<_> = answer.traces.iter().map(|trace| format!("{trace:?}")).collect();
+        found.sort_unstable();
+        return (query, format!("{found:?}"), answer.partial_reason);
+    }
+    let values = shop.engine.attribute_values(&tenant, Scope::Span, "http.route", 1000, &Among::default()).await;
+    let values = values.expect("an answer");
+    ("values of http.route", format!("{:?}", values.items), values.partial_reason)
+}
+
+const QUESTIONS: usize = 9;
+
+/// A row is lost to the questions that need what is damaged of it, whatever was asked before them, and to no others.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_does_not_depend_on_what_was_asked_before() {
+    const PLACES: usize = 12;
+    let mut shop = Shop::open().await;
+    for batch in many_spans(1500, 8).0 {
+        shop.append(batch).await;
+    }
+    shop.store.flush().await.expect("flushes");
+    let path = shop.files()[0].clone();
+    let intact = std::fs::read(&path).expect("it is there");
+    let mut whole = Vec::new();
+    for number in 0..QUESTIONS {
+        let (question, answer, reason) = ask(&shop, number).await;
+        assert_eq!(reason, None, "{question}");
+        whole.push(answer);
+    }
+    let (mut partial, mut whole_beside_damage) = (0, 0);
+    for place in 1..PLACES {
+        change(&path, |bytes| {
+            bytes.clone_from(&intact);
+            let at = bytes.len() / 2 * place / PLACES;
+            bytes[at] ^= 0x10;
+        });
+        let mut alone = Vec::new();
+        for number in 0..QUESTIONS {
+            // What was found out before is not remembered.
+            shop = shop.restart().await;
+            alone.push(ask(&shop, number).await);
+        }
+        shop = shop.restart().await;
+        let forwards: Vec<usize> = (0..QUESTIONS).collect();
+        for number in forwards.iter().chain(forwards.iter().rev()).copied() {
+            let (question, answer, reason) = ask(&shop, number).await;
+            assert_eq!((question, &answer, &reason), (alone[number].0, &alone[number].1, &alone[number].2), "{place}");
+            match reason {
+                None => assert_eq!(answer, whole[number], "{place}: {question}"),
+                Some(_) => partial += 1,
+            }
+        }
+        let is_partial = alone.iter().any(|(_, _, reason)| reason.is_some());
+        whole_beside_damage += alone.iter().filter(|(_, _, reason)| is_partial && reason.is_none()).count();
+    }
+    assert!(partial > PLACES && whole_beside_damage > PLACES, "{partial}, {whole_beside_damage}");
+}
+
+/// What lies beneath a span may stand in a file of other times, which counts among those that there are once it can't be read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_other_times_counts_among_those_that_were_asked() {
+    const HOUR: i64 = 3_600_000_000_000;
+    let shop = Shop::open().await;
+    let (batches, spans) = many_spans(100, 9);
+    for hours_later in [0, 2] {
+        for mut batch in batches.clone() {
+            batch.start_unix_nanos.iter_mut().for_each(|start| *start += hours_later * HOUR);
+            shop.append(batch).await;
+        }
+        shop.store.flush().await.expect("flushes");
+    }
+    let later = shop.files().into_iter().max().expect("each hour has one");
+    FAULTS[2].1(&later);
+    let shop = shop.restart().await;
+    let request = MetricsRequest {
+        traceql: "{ } >> { } | count_over_time()".to_owned(),
+        start_unix_nanos: NOON - 1,
+        end_unix_nanos: NOON + HOUR,
+        ..MetricsRequest::default()
+    };
+    let answer = shop.engine.metrics(&TenantId::default(), request).await.expect("an answer");
+    let (lost, of) = said(answer.partial_reason.as_deref());
+    assert_eq!((lost, of), (spans.len() as u64, 2 * spans.len() as u64), "{:?}", answer.partial_reason);
+    assert_said("two hours later", answer.partial_reason.as_deref());
 }

@@ -125,22 +125,20 @@ impl FileScan {
         Self { file, open, contents, row_group: first_row_group, first_row: 0, current: None, traces: None, ids: None }
     }
 
-    /// The next rows, perhaps none; `None` at the end of the file. What can't be read is left out, as [`Reach`] has it: if the
-    /// file turns out to be damaged, what of it can be read is read from where the scan was.
+    /// The next rows, perhaps none; `None` at the end of the file. What can't be read is left out, as [`Reach`] has it: where
+    /// damage is met, what of the file can be read is read from where the scan was.
     pub(super) fn step(&mut self, scan: &Scan) -> StatementResult<Option<RecordBatch>> {
-        let error = match self.step_once(scan) {
-            Ok(batch) => return Ok(batch),
-            Err(ScanError::Statement(error)) => return Err(error),
-            Err(ScanError::File(error)) => error,
-        };
-        let rows = if self.row_group < self.open.row_groups() { self.open.rows_of(self.row_group) } else { 0 };
-        let (part, spans) = (Part::RowGroup(self.row_group), (rows - self.first_row.min(rows)) as u64);
-        if let Some(open) = scan.reach.again(&self.file, part, spans, &error) {
-            (self.open, self.traces, self.current, self.ids) = (open, None, None, None);
-            match self.step_once(scan) {
+        for tries in 1.. {
+            let error = match self.step_once(scan) {
                 Ok(batch) => return Ok(batch),
                 Err(ScanError::Statement(error)) => return Err(error),
-                Err(ScanError::File(error)) => scan.reach.leave_out(&self.file, part, spans, error),
+                Err(ScanError::File(error)) => error,
+            };
+            let rows = if self.row_group < self.open.row_groups() { self.open.rows_of(self.row_group) } else { 0 };
+            let (part, spans) = (Part::RowGroup(self.row_group), (rows - self.first_row.min(rows)) as u64);
+            match scan.reach.again(&self.file, Some(&self.open), part, spans, error, tries) {
+                Some(open) => (self.open, self.traces, self.current, self.ids) = (open, None, None, None),
+                None => break,
             }
         }
         self.next_row_group(scan);

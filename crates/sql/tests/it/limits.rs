@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracehouse_model::{Randomness, SystemRandomness, TenantId};
 use tracehouse_sql::{SqlError, SqlLimits, SqlRequest};
 
-use crate::shop::{LAYOUTS, Layout, Shop, many_spans, many_spans_every};
+use crate::shop::{LAYOUTS, Layout, Shop, many_spans, many_spans_every, rows_of};
 
 #[tokio::test]
 async fn nothing_can_be_written_or_reached() {
@@ -316,7 +316,7 @@ async fn a_file_that_cannot_be_read_is_named() {
 async fn rows_that_a_damaged_page_holds_are_left_out_and_counted() {
     const INTERVAL: i64 = 10_000_000;
     const PARTS: usize = 12;
-    let (mut partial, mut least) = (0, usize::MAX);
+    let (mut partial, mut whole, mut least) = (0, 0, usize::MAX);
     for part in 1..PARTS {
         let shop = Shop::open(SqlLimits::default()).await;
         let (batches, spans) = many_spans_every(INTERVAL, 8_000);
@@ -329,6 +329,11 @@ async fn rows_that_a_damaged_page_holds_are_left_out_and_counted() {
         let at = bytes.len() * part / PARTS;
         bytes[at] ^= 4;
         std::fs::write(file, bytes).expect("the file can be written");
+        let sum = async || {
+            let answer = shop.ask("SELECT count(*), sum(duration_nanos) FROM spans").await;
+            (rows_of(&answer), answer.partial_reason)
+        };
+        let before = sum().await;
         for attempt in ["the first time", "again"] {
             let answer = shop.ask("SELECT span_id, name, attributes, start_time FROM spans").await;
             assert_eq!(answer.complete, answer.rows == spans.len(), "{part}: {attempt}: {:?}", answer.partial_reason);
@@ -338,8 +343,11 @@ async fn rows_that_a_damaged_page_holds_are_left_out_and_counted() {
             least = least.min(lost);
             partial += 1;
         }
+        assert_eq!(sum().await, before, "{part}: what others lost is there for who does not need the damaged column");
+        whole += usize::from(before.1.is_none());
     }
     assert!(partial > PARTS / 2, "most of a file is pages of these columns: {partial}");
+    assert!(whole > PARTS / 2, "few pages are of the columns of the sum: {whole}");
     assert!(least * 3 < 28_129, "a page costs its rows, and not its row group: {least}");
 }
 

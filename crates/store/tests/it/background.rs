@@ -10,7 +10,7 @@ use tracehouse_store::{AppendError, Store, StoreConfig, WriteError};
 
 use crate::disk_faults::Faults;
 use crate::spans::{HOUR, Key, NOON, assert_same_spans, batch_of, by_key, plain_span};
-use crate::world::{Fault, Moment, WatchedCatalogue, World, all_spans, append, tenant, until, until_in_time};
+use crate::world::{Fault, Moment, WatchedCatalogue, World, all_spans, append, tenant, until, until_deleted};
 
 const FAILING: usize = 1;
 
@@ -285,7 +285,7 @@ async fn files_expire_and_are_deleted_while_a_merge_hangs() {
         world.clock.advance(Duration::from_secs(600));
     }
     until(&world, "all files expire", || (0..3).all(|of| files(&store, of) == 0)).await;
-    until_in_time(&world, "and are deleted", || world.files_ending_with(".retired").is_empty()).await;
+    until_deleted(&world, 0).await;
     // What the merge was making of them does not bring them back.
     faults.let_go();
     store.compact().await.expect("nothing is left to merge");

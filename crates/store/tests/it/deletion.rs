@@ -12,7 +12,7 @@ use tracehouse_store::{Store, StoreConfig};
 
 use crate::disk_faults::{Faults, parent};
 use crate::spans::{HOUR, NOON, assert_same_spans, batch_of, by_key, plain_span};
-use crate::world::{World, all_spans, append, until, until_in_time, world_that_lived};
+use crate::world::{World, all_spans, append, until, until_deleted, until_in_time, world_that_lived};
 
 const RETENTION: Duration = Duration::from_secs(5 * 3600 + 1800);
 
@@ -65,7 +65,7 @@ async fn files_are_forgotten_only_when_they_cannot_come_back() {
     faults.fail("sync folder", "hour=", io::ErrorKind::Other);
     pass_hours(&world, 24);
     until(&world, "all expire", || store.snapshot(&TenantId::default()).files.is_empty()).await;
-    until_in_time(&world, "they are removed", || world.files_ending_with(".retired").is_empty()).await;
+    until_deleted(&world, 0).await;
     until(&world, "the failure is told", || !store.troubles().is_empty()).await;
     assert_eq!(listed(&world).await, 4, "the catalogue still knows them");
     faults.clear();
@@ -82,7 +82,7 @@ async fn a_file_that_cannot_be_deleted_keeps_none_of_the_others() {
     faults.fail("remove file", "hour=10", io::ErrorKind::PermissionDenied);
     pass_hours(&world, 24);
     until(&world, "all expire", || store.snapshot(&TenantId::default()).files.is_empty()).await;
-    until_in_time(&world, "all but one are deleted", || world.files_ending_with(".retired").len() == 1).await;
+    until_deleted(&world, 1).await;
     until(&world, "the failure is told", || store.troubles().iter().any(|trouble| trouble.contains("hour=10"))).await;
     assert_eq!(listed(&world).await, 1);
     faults.clear();

@@ -257,6 +257,17 @@ pub(crate) async fn until_in_time(world: &World, what: &str, mut holds: impl FnM
     .await;
 }
 
+/// Waits until so many files are left of those that count and those that no longer do. A file leaves the answers before it
+/// is hidden, so that none is hidden yet says nothing.
+pub(crate) async fn until_deleted(world: &World, left: usize) {
+    until_in_time(world, "the files are deleted", || {
+        // In this order a file that is hidden meanwhile is counted twice, and never overlooked.
+        let live = world.files_ending_with(".parquet").len();
+        live + world.files_ending_with(".retired").len() == left
+    })
+    .await;
+}
+
 /// All spans of a file, in its order.
 pub(crate) fn file_spans(file: &Arc<SpanFile>) -> Vec<Span> {
     let open = file.open().expect("the file opens");
