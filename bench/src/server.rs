@@ -61,13 +61,19 @@ impl Server {
 
     /// Ends the server in an orderly way and starts it again; returns how long that start took until it was ready.
     pub(crate) async fn restart(&mut self) -> anyhow::Result<Duration> {
-        let process = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(process, rustix::process::Signal::TERM).context("stop the server")?;
-        self.child.wait()?;
+        self.stop()?;
         let begin = Instant::now();
         self.child = spawn(&mut self.command, self.directory.path())?;
         self.wait_until_ready().await?;
         Ok(begin.elapsed())
+    }
+
+    /// Ends the server in an orderly way; its data stay as long as this does.
+    pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
+        let process = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(process, rustix::process::Signal::TERM).context("stop the server")?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// How many of its files in the store are open now.
@@ -135,6 +141,10 @@ impl Server {
         let path = format!("/proc/{}/{name}", self.child.id());
         std::fs::read_to_string(&path)
             .with_context(|| format!("read {path} (did the server end?)\n{}", self.log_tail()))
+    }
+
+    pub(crate) fn data_directory(&self) -> PathBuf {
+        self.directory.path().join("data")
     }
 
     /// Where the files of spans lie.

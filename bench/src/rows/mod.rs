@@ -8,6 +8,7 @@ mod overload;
 mod query;
 mod scale;
 mod traceql;
+mod values;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub(crate) enum Group {
     Scale,
     /// What very many files cost a time series.
     ManyFiles,
+    /// One value of a frequent key, in very many large files.
+    Values,
 }
 
 #[derive(clap::Args)]
@@ -54,7 +57,7 @@ pub(crate) struct RunArguments {
         long,
         value_enum,
         value_delimiter = ',',
-        default_values_t = [Group::Ingest, Group::Latency, Group::Memory, Group::Giant, Group::Overload, Group::Query, Group::Scale, Group::ManyFiles]
+        default_values_t = [Group::Ingest, Group::Latency, Group::Memory, Group::Giant, Group::Overload, Group::Query, Group::Scale, Group::ManyFiles, Group::Values]
     )]
     rows: Vec<Group>,
     /// Spans for the yardstick and the ingest rows.
@@ -102,6 +105,7 @@ pub(crate) async fn run(arguments: &RunArguments) -> Report {
             Group::Memory => memory::measure(arguments).await,
             Group::Scale => scale::start_and_memory(arguments).await,
             Group::ManyFiles => scale::many_files(arguments).await.map(|row| vec![row]),
+            Group::Values => values::measure(arguments).await,
         };
         match rows {
             Ok(rows) => report.rows.extend(rows),

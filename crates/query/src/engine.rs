@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tracehouse_model::{Clock, Span, SpanId, TenantId, TraceId};
 use tracehouse_scan::{Bounds, EndedEarly, Limits, Places, Pool, Reach, Window};
-use tracehouse_store::Store;
+use tracehouse_store::Snapshots;
 use tracehouse_traceql::{ComparisonOp, FieldExpr, Intrinsic, QueryExpr, Static, conditions_of_unfinished};
 
 use crate::attribute_values::attribute_values;
@@ -68,7 +68,7 @@ impl Default for QueryLimits {
 /// Answers questions about what a store holds.
 #[derive(Clone)]
 pub struct QueryEngine {
-    store: Arc<Store>,
+    store: Arc<dyn Snapshots>,
     limits: QueryLimits,
     clock: Arc<dyn Clock>,
     places: Arc<Places>,
@@ -78,13 +78,13 @@ pub struct QueryEngine {
 
 impl QueryEngine {
     /// An engine with memory of its own, as much as the limits say.
-    pub fn new(store: Arc<Store>, limits: QueryLimits, clock: Arc<dyn Clock>) -> Arc<Self> {
+    pub fn new(store: Arc<dyn Snapshots>, limits: QueryLimits, clock: Arc<dyn Clock>) -> Arc<Self> {
         let pool = Pool::new(limits.memory_bytes_max);
         Self::with_pool(store, limits, pool, clock)
     }
 
     /// An engine that shares its memory with others; `memory_bytes_max` of the limits does not count.
-    pub fn with_pool(store: Arc<Store>, limits: QueryLimits, pool: Pool, clock: Arc<dyn Clock>) -> Arc<Self> {
+    pub fn with_pool(store: Arc<dyn Snapshots>, limits: QueryLimits, pool: Pool, clock: Arc<dyn Clock>) -> Arc<Self> {
         EndedEarly::describe();
         let places = Places::new(limits.concurrent_max);
         Arc::new(Self { store, limits, clock, places, pool, known_values: Arc::default() })

@@ -78,7 +78,7 @@ pub struct Contents(Option<OfFile>);
 #[derive(Clone)]
 struct OfFile {
     file: Arc<SpanFile>,
-    open: Option<Arc<OpenFile>>,
+    open: OnceLock<Option<Arc<OpenFile>>>,
     known: OnceLock<Option<Arc<FileContents>>>,
 }
 
@@ -88,7 +88,8 @@ impl Contents {
 
     /// Of a file that is open.
     pub fn of_open(file: &Arc<SpanFile>, open: &Arc<OpenFile>) -> Self {
-        Self(Some(OfFile { file: file.clone(), open: Some(open.clone()), known: OnceLock::new() }))
+        let open = OnceLock::from(Some(open.clone()));
+        Self(Some(OfFile { file: file.clone(), open, known: OnceLock::new() }))
     }
 
     /// `None`: nothing is known, so anything may occur. May block on the disk or the network.
@@ -99,8 +100,14 @@ impl Contents {
 
     /// Whether a column is known to hold all attributes of its key.
     pub(crate) fn stands_alone(&self, column: &str) -> bool {
-        let open = self.0.as_ref().and_then(|of_file| of_file.open.as_ref());
+        let open = self.0.as_ref().and_then(|of_file| of_file.open.get()?.as_ref());
         open.is_some_and(|open| open.holds_alone(column))
+    }
+
+    /// The file, opened if it was not yet. `None`: it can't be, or nothing is known. May block on the disk or the network.
+    pub(crate) fn opened(&self) -> Option<&OpenFile> {
+        let of_file = self.0.as_ref()?;
+        of_file.open.get_or_init(|| open(&of_file.file).ok()).as_deref()
     }
 }
 
@@ -131,7 +138,7 @@ pub(crate) fn again(
 
 /// What occurs in a file. If that can't be read the spans may still be.
 pub fn contents_of(file: &Arc<SpanFile>) -> Contents {
-    Contents(Some(OfFile { file: file.clone(), open: None, known: OnceLock::new() }))
+    Contents(Some(OfFile { file: file.clone(), open: OnceLock::new(), known: OnceLock::new() }))
 }
 
 /// Whether a file may have spans of a trace: it may if that can't be read. May block on the disk or the network.

@@ -153,6 +153,20 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// Whether no span of a file has a text for a value, as the file's filter of values says; false if that can't tell. May read the file.
+    pub(crate) fn lacks_text(self, text: &str, contents: &Contents) -> bool {
+        let Field::Attribute(owners, key) = self else { return false };
+        let Some(open) = contents.opened() else { return false };
+        let layout = open.layout();
+        // Few keys have columns of texts.
+        let is_text =
+            |owner: &Owner| owner.column_of(key, layout).is_some_and(|(_, known)| known == ColumnType::String);
+        // A filter that can't be read says nothing.
+        let lacks = |column: &str| matches!(open.may_have_text(column, text), Ok(Some(false)));
+        owners.iter().any(is_text)
+            && self.places(contents, layout).iter().all(|place| place.key.is_none() && lacks(&place.column))
+    }
+
     /// All texts that are values of it in a file, if the file lists them. There may be spans without a value.
     pub(crate) fn known_texts(self, contents: &Contents) -> Option<KnownTexts<'_>> {
         // Names are asked for only where they help: to read them takes as long as to read a column.

@@ -72,7 +72,7 @@ impl<T: Test> Test for &T {
 pub fn may_hold<T: Test>(field: Field<'_>, test: &T, contents: &Contents) -> bool {
     // What fails for a value that no span may have is told by the rows.
     let of_none = || test.of_none().unwrap_or(true);
-    if !field.may_occur(contents) {
+    if test.only_text().is_some_and(|text| field.lacks_text(text, contents)) || !field.may_occur(contents) {
         return of_none();
     }
     let Some(known) = field.known_texts(contents) else { return true };

@@ -21,6 +21,7 @@ pub fn read_index(bytes: &[u8]) -> bool {
     assert_eq!(index.trace_filter(), unpacked.trace_filter());
     assert_eq!(index.names(), unpacked.names());
     assert_eq!(index.has_filter_pages(), unpacked.has_filter_pages());
+    assert_eq!(index.value_filter(), unpacked.value_filter());
     assert_eq!(index.merged_from().ok(), unpacked.merged_from().ok());
     assert_eq!((index.row_groups(), index.leaves()), (unpacked.row_groups(), unpacked.leaves()));
     for row_group in 0..index.row_groups() {
@@ -48,6 +49,7 @@ fn compare_chunk(index: &FileIndex, unpacked: &FileIndex, row_group: usize, leaf
     assert_eq!(one.positions(), other.positions());
     assert_eq!(one.is_compressed(), other.is_compressed());
     assert_eq!(one.is_alone(), other.is_alone());
+    assert_eq!(one.is_filtered(), other.is_filtered());
     assert_eq!(one.int_range(), other.int_range());
     assert_eq!(one.one_text(), other.one_text());
     assert_eq!(one.places().ok(), other.places().ok());
@@ -82,7 +84,7 @@ fn read_names_of_json(json: &[u8]) -> bool {
 pub fn read_filter(bytes: &[u8]) -> bool {
     let Some(filter) = FilterPages::unpack(bytes) else { return false };
     let trace = TraceId([7; 16]);
-    let (page, lookup) = FilterPages::of_length(bytes.len()).expect("so many bytes are pages").page_of(trace);
+    let (page, lookup) = FilterPages::of_length(bytes.len()).expect("so many bytes are pages").page_of(trace.hash64());
     if let Some(block) = lookup.block_in(&bytes[page]) {
         assert_eq!(lookup.is_in(&block), filter.may_contain(trace));
     }

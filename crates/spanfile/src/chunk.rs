@@ -19,6 +19,7 @@ use tracehouse_model::{SeededMap, StringCode, StringTable};
 use super::hybrid::{bits_for, put_hybrid, put_run};
 use super::index::{ChunkEntry, PageEntry, ValueRange};
 use super::page_header::{PageHeader, PageKind};
+use super::value_filter::ColumnHash;
 
 /// The defined values of a column, in row order.
 pub(crate) enum Values<'a> {
@@ -119,8 +120,21 @@ impl ChunkWriter {
     }
 
     /// Encodes a chunk; the result is to be appended to a row group.
-    pub(crate) fn write(&mut self, descriptor: ColumnDescPtr, column: &Column<'_>) -> Result<WrittenChunk> {
+    ///
+    /// `hash`: how its different texts are hashed, if somebody wants to know them.
+    pub(super) fn write(
+        &mut self,
+        descriptor: ColumnDescPtr,
+        column: &Column<'_>,
+        hash: Option<&ColumnHash>,
+    ) -> Result<WrittenChunk> {
         self.build_dictionary(column);
+        let text_hashes = match (hash, &column.values) {
+            (Some(hash), Values::Strings(_, strings)) => {
+                self.dictionary.codes.iter().map(|&code| hash.of_text(strings.bytes(code))).collect()
+            }
+            _ => Vec::new(),
+        };
         let mut encoded = self.encode(&descriptor, column, self.may_compress(column))?;
         if encoded.chunk.compressed_pages && !encoded.chunk.is_worth_it() {
             encoded = self.encode(&descriptor, column, false)?;
@@ -140,7 +154,7 @@ impl ChunkWriter {
         };
         let close = chunk.close(descriptor, column, statistics, self.dictionary.used)?;
         self.forget_dictionary();
-        Ok(WrittenChunk { bytes: Bytes::from(pages.bytes), close, entry })
+        Ok(WrittenChunk { bytes: Bytes::from(pages.bytes), close, entry, text_hashes })
     }
 
     /// Whether compression may save anything: not where noise is written, nor a short value that all have.
@@ -470,6 +484,8 @@ pub(crate) struct WrittenChunk {
     pub(crate) close: ColumnCloseResult,
     /// For the index of the file; the offset is not known yet.
     pub(super) entry: ChunkEntry,
+    /// Of its different texts, if they were asked for.
+    pub(super) text_hashes: Vec<u64>,
 }
 
 struct Encoded {

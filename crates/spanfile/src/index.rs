@@ -5,7 +5,8 @@
 //! Numbers are little-endian. In order:
 //!
 //! ```text
-//! head          magic; counts of row groups, columns, pages and trace ranges; lengths of the texts; flags; two sections
+//! head          magic; counts of row groups, columns, pages and trace ranges; lengths of the texts; flags; sections: the trace
+//!               filter, the names, from version 2 on the filter of values
 //! row groups    rows u32, number of its first trace range u32
 //! chunks        64 bytes for each column of each row group: see `Chunk`
 //! pages         of all chunks, in the order of the file: bytes u32, first row u32, CRC-32C u32
@@ -28,9 +29,10 @@ mod packed;
 
 pub(super) use packed::PackedIndex;
 
-/// The last two digits are the version of this format.
+/// The last two digits are the version of this format: the second if there is a filter of values, which the flags say too.
 const MAGIC: [u8; 8] = *b"THINDX01";
-const HEAD_BYTES: usize = 8 + 4 * COUNTS + 2 * SECTION_BYTES;
+const MAGIC_2: [u8; 8] = *b"THINDX02";
+const SECTIONS_BEGIN: usize = 8 + 4 * COUNTS;
 const COUNTS: usize = 8;
 const SECTION_BYTES: usize = 16;
 const ROW_GROUP_BYTES: usize = 8;
@@ -44,6 +46,17 @@ mod file_flag {
     pub(super) const CHECKSUMS: u32 = 1;
     /// The trace filter stands in pages.
     pub(super) const FILTER_PAGES: u32 = 2;
+    /// There is a filter of values.
+    pub(super) const VALUE_FILTER: u32 = 4;
+}
+
+/// How many bytes the head of an index with these flags has.
+fn head_bytes(flags: u32) -> usize {
+    SECTIONS_BEGIN + (2 + usize::from(flags & file_flag::VALUE_FILTER != 0)) * SECTION_BYTES
+}
+
+fn magic(flags: u32) -> [u8; 8] {
+    if flags & file_flag::VALUE_FILTER != 0 { MAGIC_2 } else { MAGIC }
 }
 
 /// What a chunk's flags say.
@@ -58,6 +71,8 @@ mod flag {
     /// No attribute of the file with the column's key stands in another column. Files that were written before there was this
     /// flag don't say so.
     pub(super) const ALONE: u32 = 16;
+    /// All texts of the column, in all row groups, are in the filter of values.
+    pub(super) const FILTERED: u32 = 32;
 }
 
 /// A page, as the index has it.
@@ -123,6 +138,14 @@ pub(super) struct Described<'a> {
     pub(super) has_filter_pages: bool,
     /// For each column whether it alone holds the attributes of its key; empty if that is not known.
     pub(super) alone: &'a [bool],
+    pub(super) value_filter: Option<ValueFilterPlace<'a>>,
+}
+
+/// Where the filter of values stands.
+pub(super) struct ValueFilterPlace<'a> {
+    pub(super) section: Section,
+    /// For each column whether its texts are in it.
+    pub(super) columns: &'a [bool],
 }
 
 impl IndexWriter {
@@ -164,11 +187,9 @@ impl IndexWriter {
     }
 
     pub(super) fn finish(mut self, described: &Described<'_>) -> Result<Vec<u8>> {
-        for (chunk, _) in
-            self.chunks.chunks_exact_mut(CHUNK_BYTES).zip(described.alone.iter().cycle()).filter(|(_, alone)| **alone)
-        {
-            let flags = &mut chunk[CHUNK_BYTES - 4..];
-            flags[0] |= flag::ALONE as u8;
+        self.flag_columns(described.alone, flag::ALONE);
+        if let Some(filter) = &described.value_filter {
+            self.flag_columns(filter.columns, flag::FILTERED);
         }
         let merged_from =
             serde_json::to_vec(described.merged_from).map_err(|error| ParquetError::External(Box::new(error)))?;
@@ -176,6 +197,7 @@ impl IndexWriter {
         let leaves = (self.chunks.len() / CHUNK_BYTES).checked_div(row_groups).unwrap_or(0);
         let mut flags = if described.has_checksums { file_flag::CHECKSUMS } else { 0 };
         flags |= if described.has_filter_pages { file_flag::FILTER_PAGES } else { 0 };
+        flags |= if described.value_filter.is_some() { file_flag::VALUE_FILTER } else { 0 };
         let counts = [
             fit(row_groups)?,
             fit(leaves)?,
@@ -186,9 +208,10 @@ impl IndexWriter {
             fit(merged_from.len())?,
             flags,
         ];
-        let mut index = MAGIC.to_vec();
+        let mut index = magic(flags).to_vec();
         put(&mut index, &counts);
-        for section in [described.trace_filter, described.names] {
+        let value_filter = described.value_filter.as_ref().map(|filter| filter.section);
+        for section in [described.trace_filter, described.names].into_iter().chain(value_filter) {
             index.extend_from_slice(&section.offset.to_le_bytes());
             put(&mut index, &[section.bytes, section.crc32c]);
         }
@@ -203,6 +226,14 @@ impl IndexWriter {
         ];
         parts.iter().for_each(|part| index.extend_from_slice(part));
         Ok(index)
+    }
+}
+
+impl IndexWriter {
+    /// Sets a flag of columns in all row groups.
+    fn flag_columns(&mut self, columns: &[bool], flag: u32) {
+        let chunks = self.chunks.chunks_exact_mut(CHUNK_BYTES).zip(columns.iter().cycle());
+        chunks.filter(|(_, is_set)| **is_set).for_each(|(chunk, _)| chunk[CHUNK_BYTES - 4] |= flag as u8);
     }
 }
 
@@ -243,7 +274,7 @@ impl FileIndex {
         if !Self::is_at_begin_of(bytes) {
             return Err(Damaged::error("the file has no index"));
         }
-        if !bytes.starts_with(&MAGIC) {
+        if !bytes.starts_with(&MAGIC) && !bytes.starts_with(&MAGIC_2) {
             return Err(ParquetError::NYI("the file has the index of a later version".into()));
         }
         let index =
@@ -259,10 +290,12 @@ impl FileIndex {
 
     /// Where the parts of the index are, and where it ends.
     fn take_apart(bytes: &[u8]) -> Option<(Self, usize)> {
-        bytes.get(..HEAD_BYTES)?;
+        bytes.get(..SECTIONS_BEGIN)?;
+        let flags = u32_at(bytes, 8 + 4 * 7);
+        bytes.get(..head_bytes(flags)).filter(|head| head.starts_with(&magic(flags)))?;
         let count = |number: usize| u32_at(bytes, 8 + 4 * number) as usize;
         let chunks = count(0).checked_mul(count(1))?;
-        let mut end = HEAD_BYTES;
+        let mut end = head_bytes(flags);
         let mut region = |items: usize, bytes_of_item: usize| {
             let begin = end;
             end = begin.checked_add(items.checked_mul(bytes_of_item)?)?;
@@ -271,7 +304,7 @@ impl FileIndex {
         let index = Self {
             bytes: Bytes::new(),
             leaves: count(1),
-            flags: u32_at(bytes, 8 + 4 * 7),
+            flags,
             row_groups: region(count(0), ROW_GROUP_BYTES)?,
             chunks: region(chunks, CHUNK_BYTES)?,
             pages: region(count(2), PAGE_BYTES)?,
@@ -314,8 +347,13 @@ impl FileIndex {
         self.section(1)
     }
 
+    /// The filter of values, if there is one.
+    pub(super) fn value_filter(&self) -> Option<Section> {
+        self.has(file_flag::VALUE_FILTER).then(|| self.section(2))
+    }
+
     fn section(&self, number: usize) -> Section {
-        let at = 8 + 4 * COUNTS + number * SECTION_BYTES;
+        let at = SECTIONS_BEGIN + number * SECTION_BYTES;
         let (bytes, crc32c) = (u32_at(&self.bytes, at + 8), u32_at(&self.bytes, at + 12));
         Section { offset: u64_at(&self.bytes, at), bytes, crc32c }
     }
@@ -408,6 +446,11 @@ impl<'a> Chunk<'a> {
     /// Whether it alone holds the attributes of its key.
     pub(super) fn is_alone(&self) -> bool {
         self.has(flag::ALONE)
+    }
+
+    /// Whether its texts, and those of its column in all row groups, are in the filter of values.
+    pub(super) fn is_filtered(&self) -> bool {
+        self.has(flag::FILTERED)
     }
 
     /// Minimum and maximum of integers, if they are known.

@@ -42,6 +42,7 @@ mod summary;
 mod trace_filter;
 mod trace_rows;
 mod traces;
+mod value_filter;
 mod write;
 
 pub use batches::Batches;

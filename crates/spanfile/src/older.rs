@@ -42,6 +42,7 @@ pub(super) fn index_of_version_1(metadata: &ParquetMetaData, layout: &str) -> Re
         has_checksums: false,
         has_filter_pages: false,
         alone: &[],
+        value_filter: None,
     };
     index_of(metadata, &described, &mut std::iter::repeat(0))
 }
@@ -65,6 +66,7 @@ pub(super) fn index_of_version_2(
         has_checksums: true,
         has_filter_pages: false,
         alone: &[],
+        value_filter: None,
     };
     let leaves = metadata.file_metadata().schema_descr().num_columns();
     let mut checksums = page_checksums(&numbers, leaves * metadata.num_row_groups())?;

@@ -26,6 +26,7 @@ use super::shape::Shape;
 use super::source::FileSource;
 use super::summary::end_of;
 use super::trace_filter::{FilterPages, TraceFilter};
+use super::value_filter::ColumnHash;
 
 /// Which columns are read into spans.
 #[derive(Clone, Copy, Debug)]
@@ -214,6 +215,7 @@ impl OpenFile {
         for (part, read) in [
             ("the filter over trace ids", self.read_filter().map(drop)),
             ("the list of names", self.read_contents().map(drop)),
+            ("the filter of values", self.verify_value_filter()),
         ] {
             match read {
                 Ok(()) => {}
@@ -300,17 +302,43 @@ impl OpenFile {
         if !self.file.index.has_filter_pages() {
             return Ok(None);
         }
-        let section = self.file.index.trace_filter();
-        let wrong = || Damaged::error("the trace filter has an impossible size");
+        self.look_up(self.file.index.trace_filter(), trace.hash64(), "the trace filter").map(Some)
+    }
+
+    /// Whether a text may be a value of a column, from the page of the filter of values that says so. `None` if the column is not
+    /// in it.
+    pub fn may_have_text(&self, column_name: &str, text: &str) -> Result<Option<bool>> {
+        let in_filter = |leaf: &usize| self.row_groups() > 0 && self.file.index.chunk(0, *leaf).is_filtered();
+        let (Some(section), Some(_)) = (self.file.index.value_filter(), self.leaf(column_name).filter(in_filter))
+        else {
+            return Ok(None);
+        };
+        let hash = ColumnHash::of(column_name).of_text(text.as_bytes());
+        self.look_up(section, hash, "the filter of values").map(Some)
+    }
+
+    /// Bytes of the filter of values; `None` if there is none.
+    pub fn value_filter_bytes(&self) -> Option<u32> {
+        self.file.index.value_filter().map(|section| section.bytes)
+    }
+
+    /// Looks a hash up in its page of a filter.
+    fn look_up(&self, section: Section, hash: u64, what: &str) -> Result<bool> {
+        let wrong = || Damaged::error(format!("{what} has an impossible size"));
         let pages = FilterPages::of_length(section.bytes as usize).ok_or_else(wrong)?;
-        let (page, lookup) = pages.page_of(trace);
+        let (page, lookup) = pages.page_of(hash);
         let read = || self.file.source.get_bytes(section.offset + page.start as u64, page.len());
         for _ in 0..2 {
             if let Some(block) = lookup.block_in(&read()?) {
-                return Ok(Some(lookup.is_in(&block)));
+                return Ok(lookup.is_in(&block));
             }
         }
-        Err(Damaged::error("the trace filter has another checksum"))
+        Err(Damaged::error(format!("{what} has another checksum")))
+    }
+
+    pub(super) fn verify_value_filter(&self) -> Result<()> {
+        let section = self.file.index.value_filter();
+        section.map_or(Ok(()), |section| self.read_section(section, "the filter of values").map(drop))
     }
 
     fn read_section(&self, section: Section, what: &str) -> Result<Bytes> {

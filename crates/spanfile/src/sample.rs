@@ -114,6 +114,8 @@ pub(super) struct Written {
     pub(super) spans: Vec<Vec<Span>>,
     names: FileContents,
     filter: TraceFilter,
+    /// Columns, texts that may be in them, and whether they are.
+    texts: Vec<(String, String, Option<bool>)>,
     pub(super) tail_bytes: u32,
 }
 
@@ -127,7 +129,20 @@ impl Written {
         assert!(whole.verify().expect("it can be read").is_none());
         let names = whole.read_contents().expect("it can be read").expect("they are there");
         let filter = whole.read_filter().expect("it can be read").expect("it is there");
-        Self { spans, names, filter, tail_bytes }
+        let layout = whole.layout();
+        let of_spans = layout.span.iter().map(|own| layout.span_column_name(&own.key));
+        let columns = of_spans.chain(layout.resource.iter().map(|own| layout.resource_column_name(&own.key)));
+        let asked = |column: String| {
+            let ask = |number: usize| {
+                let text = number.to_string();
+                let known = whole.may_have_text(&column, &text).expect("it can be read");
+                (column.clone(), text, known)
+            };
+            (0..40).map(ask).collect::<Vec<_>>()
+        };
+        let texts: Vec<_> = columns.flat_map(asked).collect();
+        assert!(texts.iter().any(|(_, _, known)| *known == Some(false)), "some column is in the filter of values");
+        Self { spans, names, filter, texts, tail_bytes }
     }
 }
 
@@ -148,6 +163,10 @@ pub(super) fn is_noticed(path: &Path, written: &Written, at: usize) -> bool {
         let trace = TraceId((number * 0x1_0000_0001).to_be_bytes());
         let expected = written.filter.may_contain(trace);
         right(damaged.filter_may_contain(trace).map(|may_contain| may_contain == Some(expected)));
+    }
+    right(damaged.verify_value_filter().map(|()| true));
+    for (column, text, known) in &written.texts {
+        right(damaged.may_have_text(column, text).map(|found| found == *known));
     }
     for (row_group, spans) in written.spans.iter().enumerate() {
         right(read(&damaged, row_group).map(|found| found == *spans));

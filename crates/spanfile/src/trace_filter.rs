@@ -21,9 +21,14 @@ impl TraceFilter {
     const BITS_PER_TRACE: usize = 14;
 
     pub(crate) fn build(trace_hashes: &[u64]) -> Self {
-        let blocks = (trace_hashes.len() * Self::BITS_PER_TRACE).div_ceil(256).max(1);
+        Self::of_hashes(trace_hashes, Self::BITS_PER_TRACE)
+    }
+
+    /// With so many bits for each hash.
+    pub(super) fn of_hashes(hashes: &[u64], bits: usize) -> Self {
+        let blocks = (hashes.len() * bits).div_ceil(256).max(1);
         let mut filter = Self { blocks: vec![[0; 8]; blocks] };
-        for &hash in trace_hashes {
+        for &hash in hashes {
             let block = filter.block_of(hash);
             for (word, salt) in filter.blocks[block].iter_mut().zip(SALTS) {
                 *word |= bit(hash, salt);
@@ -33,7 +38,10 @@ impl TraceFilter {
     }
 
     pub fn may_contain(&self, trace: TraceId) -> bool {
-        let hash = trace.hash64();
+        self.may_contain_hash(trace.hash64())
+    }
+
+    pub(super) fn may_contain_hash(&self, hash: u64) -> bool {
         is_in_block(hash, &self.blocks[self.block_of(hash)])
     }
 
@@ -95,23 +103,22 @@ impl FilterPages {
         is_whole.then_some(Self { bytes, blocks: blocks_bytes / BLOCK_BYTES })
     }
 
-    /// The page that says whether a trace may be in, and what is to be looked up there.
-    pub(super) fn page_of(&self, trace: TraceId) -> (Range<usize>, Lookup) {
-        let hash = trace.hash64();
+    /// The page that says whether a hash may be in, and what is to be looked up there.
+    pub(super) fn page_of(&self, hash: u64) -> (Range<usize>, Lookup) {
         let block = block_among(self.blocks, hash);
         let begin = block / BLOCKS_PER_PAGE * PAGE_BYTES;
         (begin..self.bytes.min(begin + PAGE_BYTES), Lookup { hash, block: block % BLOCKS_PER_PAGE })
     }
 }
 
-/// A trace that is looked up in a page.
+/// A hash that is looked up in a page.
 pub(super) struct Lookup {
     hash: u64,
     block: usize,
 }
 
 impl Lookup {
-    /// The block of the trace; `None` if the page is not what was written.
+    /// The block of the hash; `None` if the page is not what was written.
     pub(super) fn block_in(&self, page: &[u8]) -> Option<[u32; 8]> {
         let (blocks, checksum) = page.split_last_chunk::<CHECKSUM_BYTES>()?;
         let is_right = crc32c::crc32c(blocks) == u32::from_le_bytes(*checksum);
@@ -119,7 +126,7 @@ impl Lookup {
         is_right.then(|| blocks.get(begin..begin + BLOCK_BYTES).map(block_of_bytes))?
     }
 
-    /// Whether the trace may be in, given its block.
+    /// Whether the hash may be in, given its block.
     pub(super) fn is_in(&self, block: &[u32; 8]) -> bool {
         is_in_block(self.hash, block)
     }
@@ -159,7 +166,7 @@ mod tests {
         let places = FilterPages::of_length(pages.len()).expect("it is that long");
         let mut pages_met = std::collections::BTreeSet::new();
         for number in 1..20_000 {
-            let (page, lookup) = places.page_of(id(number));
+            let (page, lookup) = places.page_of(id(number).hash64());
             let block = lookup.block_in(&pages[page.clone()]).expect("the page is whole");
             assert_eq!(lookup.is_in(&block), filter.may_contain(id(number)));
             pages_met.insert(page.start);

@@ -15,13 +15,14 @@ use tracehouse_model::{
 use super::attributes_columns::{AttributeColumns, MapColumns};
 use super::chunk::{ChunkWriter, Column, IntEncoding, Values};
 use super::contents::{FileContents, NameList};
-use super::index::{Described, IndexWriter};
-use super::layout::{LAYOUT_FOOTER_KEY, Layout, PromotedAttribute};
+use super::index::{Described, IndexWriter, ValueFilterPlace};
+use super::layout::{ColumnType, LAYOUT_FOOTER_KEY, Layout, PromotedAttribute};
 use super::order::{RowRef, parent_offsets};
 use super::promote::AttributeCounts;
 use super::seal::{SEAL_KEY, SealingSink, Section, TENANT_KEY, open_seal};
 use super::summary::{Summary, WrittenFile};
 use super::trace_filter::FilterPages;
+use super::value_filter::{ColumnHash, ColumnTexts};
 
 /// Rows of a row group: large enough for dictionaries to pay, small enough to hold in memory.
 pub const ROWS_PER_ROW_GROUP: usize = 128 * 1024;
@@ -35,12 +36,14 @@ pub struct Packing {
     pub(crate) zstd_level: i32,
     /// How much larger than [`super::chunk::PAGE_BYTES`] pages are: fewer pages are faster to write, slower to look up in.
     pub(crate) page_scale: f64,
+    /// Whether there is a filter of values.
+    pub(crate) filters_values: bool,
 }
 
 impl Packing {
     /// For files that compaction will soon write again.
-    pub const FLUSH: Packing = Packing { zstd_level: 1, page_scale: 4.0 };
-    pub const COMPACTED: Packing = Packing { zstd_level: 3, page_scale: 1.0 };
+    pub const FLUSH: Packing = Packing { zstd_level: 1, page_scale: 4.0, filters_values: false };
+    pub const COMPACTED: Packing = Packing { zstd_level: 3, page_scale: 1.0, filters_values: true };
 }
 
 /// Which file is written.
@@ -62,6 +65,9 @@ pub struct SpanFileWriter<W: Write + Send> {
     chunks: ChunkWriter,
     index: IndexWriter,
     summary: Summary,
+    /// For each leaf how its texts are hashed, if they go into the filter of values.
+    hashes: Vec<Option<ColumnHash>>,
+    texts: ColumnTexts,
     id: String,
     merged_from: Vec<String>,
 }
@@ -134,7 +140,9 @@ impl<W: Write + Send> SpanFileWriter<W> {
         let file = SerializedFileWriter::new(SealingSink::new(sink), schema, Arc::new(properties))?;
         let chunks = ChunkWriter::new(packing.zstd_level, packing.page_scale)?;
         let (index, summary, id) = (IndexWriter::default(), Summary::default(), id.to_owned());
-        Ok(Self { file, descriptor, layout, layout_json, chunks, index, summary, id, merged_from })
+        let hashes = if packing.filters_values { text_columns(&descriptor, &layout) } else { Vec::new() };
+        let texts = ColumnTexts::default();
+        Ok(Self { file, descriptor, layout, layout_json, chunks, index, summary, hashes, texts, id, merged_from })
     }
 
     /// Writes rows of the batches as one row group. `strings` must have been merged from the same batches.
@@ -151,6 +159,7 @@ impl<W: Write + Send> SpanFileWriter<W> {
         self.summary.add(&group);
         self.index.begin_row_group(rows.len())?;
         let end = self.write_columns(&mut group)?;
+        self.texts.end_row_group(rows.len());
         assert_eq!(self.file.bytes_written() as u64, end, "the index says where columns are");
         Ok(())
     }
@@ -165,6 +174,8 @@ impl<W: Write + Send> SpanFileWriter<W> {
             chunks: &mut self.chunks,
             index: &mut self.index,
             summary: &mut self.summary,
+            hashes: &self.hashes,
+            texts: &mut self.texts,
             next_leaf: 0,
             offset,
         };
@@ -187,6 +198,11 @@ impl<W: Write + Send> SpanFileWriter<W> {
         let names = zstd::bulk::compress(&names, NAMES_ZSTD_LEVEL)?;
         let trace_filter = self.write_section(&FilterPages::pack(&written.trace_filter))?;
         let names = self.write_section(&names)?;
+        let value_filter = std::mem::take(&mut self.texts).finish(self.descriptor.num_columns());
+        let value_filter = value_filter.as_ref().map(|filter| {
+            let section = self.write_section(&filter.pages)?;
+            Ok::<_, ParquetError>(ValueFilterPlace { section, columns: &filter.columns })
+        });
         // What follows is held back until it is sealed.
         self.file.flush()?;
         self.file.inner_mut().begin_tail();
@@ -198,6 +214,7 @@ impl<W: Write + Send> SpanFileWriter<W> {
             has_checksums: true,
             has_filter_pages: true,
             alone: &self.alone(&written.contents),
+            value_filter: value_filter.transpose()?,
         };
         let index = std::mem::take(&mut self.index).finish(&described)?;
         self.file.write_all(&index)?;
@@ -230,6 +247,24 @@ impl<W: Write + Send> SpanFileWriter<W> {
     }
 }
 
+/// For each leaf how its texts are hashed: those of the columns of single keys.
+fn text_columns(descriptor: &SchemaDescriptor, layout: &Layout) -> Vec<Option<ColumnHash>> {
+    let texts = |keys: &[PromotedAttribute], name: fn(&Layout, &str) -> String| {
+        let texts = keys.iter().filter(|own| own.value_type == ColumnType::String);
+        texts.map(|own| name(layout, &own.key)).collect::<Vec<String>>()
+    };
+    let mut names: SeededSet<String> = SeededSet::default();
+    names.extend(texts(&layout.span, Layout::span_column_name));
+    names.extend(texts(&layout.resource, Layout::resource_column_name));
+    let columns = descriptor.columns().iter().map(|column| column.path().parts());
+    columns
+        .map(|parts| match parts {
+            [name] => names.contains(name).then(|| ColumnHash::of(name)),
+            _ => None,
+        })
+        .collect()
+}
+
 /// Writes the columns of one row group, in the order of [`Layout::schema`].
 pub(super) struct GroupWriter<'a, W: Write + Send> {
     row_group: SerializedRowGroupWriter<'a, W>,
@@ -237,6 +272,8 @@ pub(super) struct GroupWriter<'a, W: Write + Send> {
     chunks: &'a mut ChunkWriter,
     index: &'a mut IndexWriter,
     summary: &'a mut Summary,
+    hashes: &'a [Option<ColumnHash>],
+    texts: &'a mut ColumnTexts,
     next_leaf: usize,
     /// Where the next column will begin in the file.
     offset: u64,
@@ -244,7 +281,11 @@ pub(super) struct GroupWriter<'a, W: Write + Send> {
 
 impl<W: Write + Send> GroupWriter<'_, W> {
     fn put_column(&mut self, column: Column<'_>) -> Result<()> {
-        let mut chunk = self.chunks.write(self.descriptor.column(self.next_leaf), &column)?;
+        let hash = self.hashes.get(self.next_leaf).and_then(Option::as_ref);
+        let mut chunk = self.chunks.write(self.descriptor.column(self.next_leaf), &column, hash)?;
+        if hash.is_some() {
+            self.texts.add(self.next_leaf, std::mem::take(&mut chunk.text_hashes));
+        }
         self.next_leaf += 1;
         chunk.entry.offset = self.offset;
         self.index.add_chunk(&chunk.entry)?;

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use tracehouse_memory::Pool;
 use tracehouse_model::{Clock, TenantId};
 use tracehouse_scan::{EndedEarly, Places, Reservation};
-use tracehouse_store::Store;
+use tracehouse_store::Snapshots;
 
 use crate::aggregates::aggregates;
 use crate::answer::{Collected, Cut, collect, plain_schema};
@@ -106,7 +106,7 @@ const KIND: &str = "sql";
 
 /// Answers SQL over what a store holds.
 pub struct SqlEngine {
-    store: Arc<Store>,
+    store: Arc<dyn Snapshots>,
     limits: SqlLimits,
     clock: Arc<dyn Clock>,
     /// One for each statement that somebody waits for.
@@ -121,14 +121,14 @@ pub struct SqlEngine {
 
 impl SqlEngine {
     /// With memory of its own. Fails if what its statements share can't be set up.
-    pub fn new(store: Arc<Store>, limits: SqlLimits, clock: Arc<dyn Clock>) -> std::io::Result<Arc<Self>> {
+    pub fn new(store: Arc<dyn Snapshots>, limits: SqlLimits, clock: Arc<dyn Clock>) -> std::io::Result<Arc<Self>> {
         let pool = Pool::new(limits.memory_bytes_max);
         Self::with_pool(store, limits, &pool, clock)
     }
 
     /// With a share of the memory for all queries. Fails if what its statements share can't be set up.
     pub fn with_pool(
-        store: Arc<Store>,
+        store: Arc<dyn Snapshots>,
         limits: SqlLimits,
         pool: &Pool,
         clock: Arc<dyn Clock>,
@@ -259,7 +259,7 @@ impl Drop for WaitedFor {
 
 /// What one statement runs in: the tables of one tenant over one snapshot, and nothing else.
 struct Session {
-    store: Arc<Store>,
+    store: Arc<dyn Snapshots>,
     tenant: TenantId,
     report: Arc<ScanReport>,
     environment: Arc<RuntimeEnv>,

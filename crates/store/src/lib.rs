@@ -73,7 +73,7 @@ pub use folder::open_folder;
 pub use hot_copies::HotRows;
 pub use repair::{RepairOptions, repair_store};
 pub use repair_report::{Action, Left, RepairReport};
-pub use snapshot::{HotBatch, Snapshot};
+pub use snapshot::{HotBatch, Snapshot, Snapshots};
 pub use span_file::SpanFile;
 pub use store::{Store, StoreStatus};
 pub use trust::trust_clock;

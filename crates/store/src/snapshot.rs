@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tracehouse_model::{SpanBatch, TraceId};
+use tracehouse_model::{SpanBatch, TenantId, TraceId};
 
 use crate::absent::Unreadable;
 use crate::span_file::SpanFile;
@@ -71,6 +71,16 @@ fn fingerprint(trace: TraceId) -> u32 {
     trace.hash64() as u32
 }
 
+/// Whoever has spans that can be asked for.
+pub trait Snapshots: Send + Sync {
+    /// All spans of a tenant at this moment, each once. May read files to tell copies, so not for the threads of a runtime.
+    fn snapshot(&self, tenant: &TenantId) -> Snapshot;
+
+    /// The same with copies of others among the spans in memory: for questions about whole traces, which take these with
+    /// [`Snapshot::hot_rows`].
+    fn snapshot_as_sent(&self, tenant: &TenantId) -> Snapshot;
+}
+
 /// All spans of a tenant at one moment. Holding it keeps what it names readable.
 #[derive(Clone, Default)]
 pub struct Snapshot {
@@ -82,4 +92,12 @@ pub struct Snapshot {
     pub unreadable: Arc<Vec<Unreadable>>,
     /// When it was taken, for whoever looks for copies.
     pub(crate) taken_unix_nanos: i64,
+}
+
+impl Snapshot {
+    /// The same with each file so many times, each opened by itself: what very many files cost, without the disk for them.
+    pub fn repeated(&self, times: usize) -> Self {
+        let files = self.files.iter().flat_map(|file| std::iter::repeat_with(|| file.another()).take(times));
+        Self { files: Arc::new(files.collect()), ..self.clone() }
+    }
 }

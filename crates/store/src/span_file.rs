@@ -201,6 +201,11 @@ impl SpanFile {
         })
     }
 
+    /// The same file, of which nothing was read yet.
+    pub(crate) fn another(&self) -> Arc<Self> {
+        Self::new(self.record.clone(), self.access.clone())
+    }
+
     /// No span inside ends later. The catalogue says so; of files that earlier versions wrote it is known once they were open.
     pub fn latest_end(&self) -> i64 {
         self.latest_end.load(Ordering::Relaxed)

@@ -18,7 +18,7 @@ use crate::flush_round::{Which, flush};
 use crate::keeper::trouble_of_damaged_pages;
 use crate::log::{LogEntry, RecordKind};
 use crate::shared::Shared;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Snapshots};
 use crate::start::{Parts, start};
 use crate::workers::Workers;
 
@@ -79,17 +79,11 @@ impl Store {
         outcome.await.unwrap_or_else(|_| Err(failed())).map(|_number| ())
     }
 
-    /// All spans of a tenant at this moment, each once. May read files to tell copies, so not for the threads of a runtime.
+    /// As [`Snapshots::snapshot`].
     pub fn snapshot(&self, tenant: &TenantId) -> Snapshot {
         let (snapshot, unread) = self.shared.state.snapshot_without_copies(tenant, self.shared.clock.now_unix_nanos());
         self.shared.hold_back_soon(unread);
         snapshot
-    }
-
-    /// The same with copies of others among the spans in memory: for questions about whole traces, which take these with
-    /// [`Snapshot::hot_rows`].
-    pub fn snapshot_as_sent(&self, tenant: &TenantId) -> Snapshot {
-        self.shared.state.snapshot_as_sent(tenant, self.shared.clock.now_unix_nanos())
     }
 
     /// The tenants that have spans, in memory or in files.
@@ -192,5 +186,15 @@ impl Drop for Store {
     /// Without a shutdown what is in memory stays in the log; the threads must not go on writing to the folders.
     fn drop(&mut self) {
         self.shared.stop_background();
+    }
+}
+
+impl Snapshots for Store {
+    fn snapshot(&self, tenant: &TenantId) -> Snapshot {
+        Store::snapshot(self, tenant)
+    }
+
+    fn snapshot_as_sent(&self, tenant: &TenantId) -> Snapshot {
+        self.shared.state.snapshot_as_sent(tenant, self.shared.clock.now_unix_nanos())
     }
 }

@@ -17,6 +17,7 @@ const SECOND: i64 = 1_000_000_000;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Layout {
     Memory,
+    /// Merged, if there is more than one batch.
     Files,
     /// Three files, and the rest in memory.
     Mixed,
@@ -26,7 +27,13 @@ pub(crate) async fn shop(batches: &[SpanBatch], layout: Layout) -> Shop {
     let shop = Shop::open().await;
     for (number, batch) in batches.iter().enumerate() {
         shop.append(batch.clone()).await;
-        if layout == Layout::Mixed && [2, 4, 5].contains(&number) {
+        let is_flushed = match layout {
+            Layout::Memory => false,
+            // Only what is merged has all that a merged file has.
+            Layout::Files => number == 0,
+            Layout::Mixed => [2, 4, 5].contains(&number),
+        };
+        if is_flushed {
             shop.store.flush().await.expect("the flush succeeds");
         }
     }

@@ -3,6 +3,7 @@
 mod allocations;
 mod corpus;
 mod documentation;
+mod filtered;
 mod keys;
 mod limits;
 mod memory;

@@ -7,15 +7,12 @@
 use bytes::Bytes;
 
 use super::{
-    CHUNK_BYTES, COUNTS, FileIndex, HEAD_BYTES, MAGIC, PAGE_BYTES, ROW_GROUP_BYTES, SECTION_BYTES, TRACE_RANGE_BYTES,
-    put, u32_at, u64_at,
+    CHUNK_BYTES, FileIndex, PAGE_BYTES, ROW_GROUP_BYTES, SECTIONS_BEGIN, TRACE_RANGE_BYTES, head_bytes, magic, put,
+    u32_at, u64_at,
 };
 
 /// See the module's documentation.
 pub(crate) struct PackedIndex(Box<[u8]>);
-
-/// Where the sections stand in the head.
-const SECTIONS: std::ops::Range<usize> = 8 + 4 * COUNTS..HEAD_BYTES;
 
 impl PackedIndex {
     pub(crate) fn of(index: &FileIndex) -> Self {
@@ -27,7 +24,7 @@ impl PackedIndex {
             push(&mut out, count as u64);
         }
         push(&mut out, u64::from(index.flags));
-        out.extend_from_slice(&bytes[SECTIONS]);
+        out.extend_from_slice(&bytes[SECTIONS_BEGIN..head_bytes(index.flags)]);
         for number in bytes[index.row_groups.clone()].chunks_exact(4) {
             push(&mut out, u64::from(u32_at(number, 0)));
         }
@@ -61,10 +58,10 @@ impl PackedIndex {
         let chunks = row_groups as usize * leaves as usize;
         let in_order = [row_groups, leaves, pages, trace_ranges, texts, 0, merged_from, flags];
         let numbers = row_groups as usize * ROW_GROUP_BYTES + chunks * CHUNK_BYTES + pages as usize * PAGE_BYTES;
-        let mut out = Vec::with_capacity(HEAD_BYTES + numbers + packed.0.len());
-        out.extend_from_slice(&MAGIC);
+        let mut out = Vec::with_capacity(head_bytes(flags) + numbers + packed.0.len());
+        out.extend_from_slice(&magic(flags));
         put(&mut out, &in_order);
-        out.extend_from_slice(packed.take(2 * SECTION_BYTES));
+        out.extend_from_slice(packed.take(head_bytes(flags) - SECTIONS_BEGIN));
         let begin = out.len();
         for _ in 0..2 * row_groups {
             put(&mut out, &[packed.next() as u32]);
@@ -306,7 +303,7 @@ impl<'a> Packed<'a> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{ChunkEntry, Described, IndexWriter, PageEntry, Section, ValueRange};
+    use super::super::{ChunkEntry, Described, IndexWriter, PageEntry, Section, ValueFilterPlace, ValueRange};
     use super::*;
 
     const LAYOUT: &str = "{\"left out\":true}";
@@ -361,7 +358,10 @@ mod tests {
 
         /// Whatever the numbers are, they come back: only the layout is gone.
         #[test]
-        fn what_is_packed_comes_back(groups in prop::collection::vec((any::<u32>(), prop::collection::vec(chunk(), 3)), 0..4)) {
+        fn what_is_packed_comes_back(
+            groups in prop::collection::vec((any::<u32>(), prop::collection::vec(chunk(), 3)), 0..4),
+            with_filter in any::<bool>(),
+        ) {
             let mut writer = IndexWriter::default();
             for (rows, chunks) in &groups {
                 writer.begin_row_group(*rows as usize)?;
@@ -376,6 +376,8 @@ mod tests {
                 has_checksums: true,
                 has_filter_pages: true,
                 alone: &[false, true, false],
+                value_filter: with_filter
+                    .then(|| ValueFilterPlace { section: section(9), columns: &[true, true, false] }),
             };
             let index = FileIndex::read(&writer.finish(&described)?)?;
             let unpacked = PackedIndex::of(&index).unpack();
@@ -414,6 +416,7 @@ mod tests {
             has_checksums: true,
             has_filter_pages: true,
             alone: &[],
+            value_filter: None,
         };
         let index = FileIndex::read(&writer.finish(&described)?)?;
         let packed = PackedIndex::of(&index).memory_bytes();

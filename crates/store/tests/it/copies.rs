@@ -1,7 +1,7 @@
 //! Spans that are sent more than once: each counts once, in memory and in files, wherever its twin went.
 
 use tracehouse_model::{AnyValue, Span, TenantId, TraceId};
-use tracehouse_store::Snapshot;
+use tracehouse_store::{Snapshot, Snapshots};
 
 use crate::spans::{NOON, batch_of, plain_span};
 use crate::world::{World, all_spans, append, hot_spans};
