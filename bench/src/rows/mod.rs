@@ -1,5 +1,6 @@
 //! The rows of the table. Each group starts a server of its own, so that none inherits another's memory or files.
 
+mod encoder;
 mod giant;
 mod ingest;
 mod latency;
@@ -45,6 +46,8 @@ pub(crate) enum Group {
     ManyFiles,
     /// One value of a frequent key, in very many large files.
     Values,
+    /// The own Parquet encoder, against the library's.
+    Encoder,
 }
 
 #[derive(clap::Args)]
@@ -57,7 +60,7 @@ pub(crate) struct RunArguments {
         long,
         value_enum,
         value_delimiter = ',',
-        default_values_t = [Group::Ingest, Group::Latency, Group::Memory, Group::Giant, Group::Overload, Group::Query, Group::Scale, Group::ManyFiles, Group::Values]
+        default_values_t = [Group::Ingest, Group::Latency, Group::Memory, Group::Giant, Group::Overload, Group::Query, Group::Scale, Group::ManyFiles, Group::Values, Group::Encoder]
     )]
     rows: Vec<Group>,
     /// Spans for the yardstick and the ingest rows.
@@ -106,6 +109,7 @@ pub(crate) async fn run(arguments: &RunArguments) -> Report {
             Group::Scale => scale::start_and_memory(arguments).await,
             Group::ManyFiles => scale::many_files(arguments).await.map(|row| vec![row]),
             Group::Values => values::measure(arguments).await,
+            Group::Encoder => encoder::measure(arguments).await.map(|row| vec![row]),
         };
         match rows {
             Ok(rows) => report.rows.extend(rows),

@@ -14,7 +14,7 @@ use prost::Message;
 use tracehouse_catalogue::SqliteCatalogue;
 use tracehouse_model::{SystemClock, SystemRandomness, TenantId};
 use tracehouse_query::{QueryEngine, QueryLimits, SearchRequest};
-use tracehouse_store::{Snapshot, Snapshots, Store, StoreConfig};
+use tracehouse_store::{Snapshot, Snapshots, SpanFile, Store, StoreConfig};
 
 use super::{RunArguments, send};
 use crate::data::{Settings, Stream, text};
@@ -49,18 +49,44 @@ impl Snapshots for Repeated {
     }
 }
 
-pub(super) async fn measure(arguments: &RunArguments) -> anyhow::Result<Vec<Row>> {
+/// A server that has ended, in whose store so many spans are merged into a few files.
+pub(super) async fn stored(arguments: &RunArguments, spans: u64) -> anyhow::Result<Server> {
     let mut server = Server::start(&arguments.server, arguments.data_parent.as_deref()).await?;
-    let dataset = generate(&Settings::new(arguments.seed ^ 6, SPANS, SPANS as f64 / 600.0));
+    let dataset = generate(&Settings::new(arguments.seed ^ 6, spans, spans as f64 / 600.0));
     let stream = Stream { dataset, salt: 0, begin_ns: now_unix_ns() - 3_600_000_000_000 };
     let requests = stream.dataset.templates.len() as u64;
     send(&server, 2, &stream, &SendSettings::closed_loop(0..requests)).await?;
     server.api.admin("flush").await?;
     server.api.admin("compact").await?;
-    // An hour of its own, so that it stays a file of its own.
+    // In an hour of its own, so that it stays a file of its own.
     Sender::connect(&server.otlp_endpoint, 1).await?.send_one(one_span()).await.ok().context("send the one span")?;
     server.api.admin("flush").await?;
     server.stop()?;
+    Ok(server)
+}
+
+/// The store of a server that has ended.
+pub(super) async fn open_store(server: &Server) -> anyhow::Result<Arc<Store>> {
+    let data = server.data_directory();
+    let root = data.join("store");
+    let objects = Arc::new(object_store::local::LocalFileSystem::new_with_prefix(&root)?);
+    let catalogue = SqliteCatalogue::open(&data.join("catalogue.sqlite")).await?;
+    let config = StoreConfig { log_dir: data.join("log"), ..StoreConfig::default() };
+    let (clock, randomness) = (Arc::new(SystemClock::default()), Arc::new(SystemRandomness::default()));
+    Ok(Store::open(config, objects, Some(root), catalogue, clock, randomness).await?)
+}
+
+fn is_large(file: &SpanFile) -> bool {
+    file.record.spans > 1000
+}
+
+pub(super) fn large_files(store: &Store) -> Vec<Arc<SpanFile>> {
+    let snapshot = store.snapshot(&TenantId::default());
+    snapshot.files.iter().filter(|file| is_large(file)).cloned().collect()
+}
+
+pub(super) async fn measure(arguments: &RunArguments) -> anyhow::Result<Vec<Row>> {
+    let server = stored(arguments, SPANS).await?;
     let (snapshot, filter_bytes) = repeated(&server).await?;
     let (files, spans) = (snapshot.files.len(), snapshot.files.iter().map(|file| file.record.spans).sum::<u64>());
     let engine =
@@ -90,15 +116,9 @@ pub(super) async fn measure(arguments: &RunArguments) -> anyhow::Result<Vec<Row>
 /// The store of a server that has ended, with its large files so often that there are as many as are wanted, and the bytes a span of
 /// their filters of values.
 async fn repeated(server: &Server) -> anyhow::Result<(Snapshot, f64)> {
-    let data = server.data_directory();
-    let root = data.join("store");
-    let objects = Arc::new(object_store::local::LocalFileSystem::new_with_prefix(&root)?);
-    let catalogue = SqliteCatalogue::open(&data.join("catalogue.sqlite")).await?;
-    let config = StoreConfig { log_dir: data.join("log"), ..StoreConfig::default() };
-    let (clock, randomness) = (Arc::new(SystemClock::default()), Arc::new(SystemRandomness::default()));
-    let store = Store::open(config, objects, Some(root), catalogue, clock, randomness).await?;
+    let store = open_store(server).await?;
     let snapshot = store.snapshot(&TenantId::default());
-    let (large, small): (Vec<_>, Vec<_>) = snapshot.files.iter().cloned().partition(|file| file.record.spans > 1000);
+    let (large, small): (Vec<_>, Vec<_>) = snapshot.files.iter().cloned().partition(|file| is_large(file));
     ensure!(!large.is_empty() && small.len() == 1, "there are {} large and {} small files", large.len(), small.len());
     let (mut bytes, mut spans) = (0, 0);
     for file in &large {

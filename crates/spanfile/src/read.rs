@@ -361,6 +361,11 @@ impl OpenFile {
         &self.file.shape.layout
     }
 
+    /// The names of its top-level columns, in their order.
+    pub fn column_names(&self) -> impl Iterator<Item = &str> {
+        self.file.shape.names()
+    }
+
     pub fn row_groups(&self) -> usize {
         self.file.index.row_groups()
     }

@@ -113,6 +113,11 @@ impl Shape {
         roots
     }
 
+    /// The names of all top-level columns, in their order.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|field| field.name().as_str())
+    }
+
     pub(super) fn all_roots(&self) -> Range<usize> {
         0..self.fields.len()
     }

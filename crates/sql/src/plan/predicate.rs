@@ -42,6 +42,8 @@ pub(crate) struct Condition {
     pub(crate) columns: Vec<Column>,
     /// It compares its only column with a literal, so that it holds between two values if it holds for both.
     is_interval: bool,
+    /// The one text that its only column must have.
+    only_text: Option<String>,
 }
 
 impl Predicate {
@@ -122,6 +124,15 @@ fn is_interval(expr: &Arc<dyn PhysicalExpr>) -> bool {
     sides && matches!(comparison.op(), Operator::Eq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq)
 }
 
+/// The text with which a column is compared for equality.
+fn only_text(expr: &Arc<dyn PhysicalExpr>) -> Option<String> {
+    let comparison = expr.downcast_ref::<BinaryExpr>().filter(|comparison| *comparison.op() == Operator::Eq)?;
+    let (left, right) = (comparison.left(), comparison.right());
+    let literal =
+        if left.is::<PhysicalColumn>() { right } else { Some(left).filter(|_| right.is::<PhysicalColumn>())? };
+    literal.downcast_ref::<Literal>()?.value().try_as_str()?.map(str::to_owned)
+}
+
 impl Condition {
     fn new(expr: Arc<dyn PhysicalExpr>, schema: &Schema, columns: &[Column]) -> Result<Self> {
         let mut used: Vec<usize> = collect_columns(&expr).iter().map(|column| column.index()).collect();
@@ -129,9 +140,14 @@ impl Condition {
         used.dedup();
         let compact = Arc::new(schema.project(&used)?);
         let expr = reassign_expr_columns(expr, &compact)?;
-        let is_interval = is_interval(&expr);
+        let (is_interval, only_text) = (is_interval(&expr), only_text(&expr));
         let columns = used.into_iter().map(|at| columns[at].clone()).collect();
-        Ok(Self { expr, schema: compact, columns, is_interval })
+        Ok(Self { expr, schema: compact, columns, is_interval, only_text })
+    }
+
+    /// The one text that its only column must have, if it says that and nothing else.
+    pub(crate) fn only_text(&self) -> Option<&str> {
+        self.only_text.as_deref()
     }
 
     /// For which rows it holds: not where it is false or null. The columns are those of [`Condition::columns`].

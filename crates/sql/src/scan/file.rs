@@ -71,6 +71,10 @@ impl Test for ColumnTest<'_> {
         Ok(BooleanArray::new(self.condition.holds(vec![values], rows)?, nulls))
     }
 
+    fn only_text(&self) -> Option<&str> {
+        self.condition.only_text()
+    }
+
     fn of_none(&self) -> ScanResult<bool> {
         Ok(self.condition.holds(vec![self.column.of_none()], 1)?.value(0))
     }
