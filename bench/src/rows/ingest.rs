@@ -1,10 +1,12 @@
 //! CPU and disk per span, against the yardstick over the same requests.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde_json::Value;
 
+use super::scale::NO_MERGES;
 use super::{RunArguments, r_note, send, sending, spans_held, with_server};
 use crate::data::{HISTORY_SPANS_PER_SECOND, Settings, Stream};
 use crate::measure::now_unix_ns;
@@ -15,6 +17,8 @@ use crate::server::{Disk, Server};
 use crate::yardstick::{self, Yardstick};
 
 const FLUSHED_BAR: f64 = 1.2;
+const FIRST_BAR: f64 = 1.1;
+const NEXT_BAR: f64 = 0.9;
 const COMPACTED_BAR: f64 = 2.0;
 const DISK_BAR: f64 = 0.87;
 const CONNECTIONS: usize = 4;
@@ -42,7 +46,31 @@ pub(super) async fn measure(arguments: &RunArguments, found: &mut Option<Yardsti
     eprintln!("{}", yardstick.summary());
     *found = Some(yardstick.clone());
     let measured = with_server(arguments, async |server: &Server| ingest(server, &stream).await).await?;
-    Ok(rows(&stream, &yardstick, &measured))
+    let mut rows = rows(&stream, &yardstick, &measured);
+    rows.extend(in_halves(arguments, &stream, &yardstick).await?);
+    Ok(rows)
+}
+
+/// The first half of the spans after a start, and the second: a process that has just started has no memory yet.
+async fn in_halves(arguments: &RunArguments, stream: &Stream, yardstick: &Yardstick) -> anyhow::Result<[Row; 2]> {
+    let server = Server::start_with(&arguments.server, arguments.data_parent.as_deref(), &[NO_MERGES]).await?;
+    let requests = stream.dataset.templates.len() as u64;
+    let half = async |requests: Range<u64>| {
+        let before = server.cpu_seconds()?;
+        let sent = send(&server, CONNECTIONS, stream, &SendSettings::closed_loop(requests)).await?;
+        server.api.admin("flush").await?;
+        anyhow::Ok((server.cpu_seconds()? - before) * 1e6 / sent.acknowledged_spans as f64)
+    };
+    let first = half(0..requests / 2).await?;
+    let next = half(requests / 2..requests).await?;
+    let spans = stream.dataset.spans / 2;
+    let row = |name, us, bar| {
+        Row::relative(name, us, "us", yardstick.r_us(), bar).note(format!("{spans} spans, received to flushed"))
+    };
+    Ok([
+        row("CPU per span, the first half after a start", first, FIRST_BAR),
+        row("CPU per span, the other half", next, NEXT_BAR),
+    ])
 }
 
 async fn ingest(server: &Server, stream: &Stream) -> anyhow::Result<Found> {

@@ -22,7 +22,7 @@ const HOURS: u64 = 7 * 24;
 const HOUR_S: f64 = 3600.0;
 const CONNECTIONS: usize = 2;
 /// Never, as far as a bench is concerned.
-const NO_MERGES: (&str, &str) = ("TRACEHOUSE_STORE__COMPACTION_INTERVAL", "1000h");
+pub(super) const NO_MERGES: (&str, &str) = ("TRACEHOUSE_STORE__COMPACTION_INTERVAL", "1000h");
 /// Spans of the start row: files are small, as only their number counts there.
 const SPANS_PER_SMALL_FILE: u64 = 60;
 /// Files and spans of the row that compares many files with few.
