@@ -127,13 +127,21 @@ pub(crate) fn again(
     if out_of_memory(&error).is_some() {
         return Err(error);
     }
-    let is_damage = is_damage(&error);
-    if let Some(around) = failed.filter(|_| is_damage).and_then(OpenFile::around_met) {
-        return Ok(Arc::new(around));
+    if !is_damage(&error) {
+        file.check(&error);
+        // They come once at times.
+        return if tries > 1 { Err(error) } else { open(file) };
     }
-    // Another thread may have found out meanwhile. Errors of the machine come once at times.
-    file.check(&error);
-    if tries > 1 + usize::from(is_damage) { Err(error) } else { open(file) }
+    match failed.filter(|failed| failed.knows_damage()) {
+        // What is left has another fault than its pages.
+        Some(failed) => failed.around_met().map(Arc::new).ok_or(error),
+        None => {
+            // Another thread may have found out meanwhile.
+            file.check(&error);
+            let open = open(file)?;
+            if open.knows_damage() { Ok(open) } else { Err(error) }
+        }
+    }
 }
 
 /// What occurs in a file. If that can't be read the spans may still be.

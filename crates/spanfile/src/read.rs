@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::take;
+use arrow::compute::{concat_batches, filter_record_batch, take};
 use arrow::datatypes::{Fields, Schema};
 use bytes::Bytes;
 use parquet::arrow::FieldLevels;
@@ -168,6 +168,11 @@ impl OpenFile {
     /// The same file to be read as if it had no damage, which it remembers as far as it meets it: see [`Self::around_met`].
     pub fn meeting(&self, damage: Arc<Damage>) -> Self {
         self.with(Around::none(damage))
+    }
+
+    /// Whether it was opened by one who knows what of it is damaged.
+    pub fn knows_damage(&self) -> bool {
+        self.around.is_some()
     }
 
     /// After reading failed: the same file, of which the rows come as nulls that are damaged in columns which were asked for
@@ -571,6 +576,32 @@ impl OpenFile {
         })
     }
 
+    /// Some of the rows of a damaged row group that can be read. All of those are read, from the first that is wanted to the last: of
+    /// rows that stand far apart the library reads every page between them.
+    fn read_wanted(
+        &self,
+        row_group: usize,
+        levels: &FieldLevels,
+        wanted: &BooleanBuffer,
+        readable: &BooleanBuffer,
+    ) -> Result<RecordBatch> {
+        const ROWS_AT_ONCE: usize = 8 * 1024;
+        let (first, last) = (wanted.set_indices().next(), wanted.set_slices().last());
+        let range = first.zip(last).map_or(0..0, |(first, (_, end))| first..end);
+        let inside = readable.slice(range.start, range.len());
+        let parts = inside.set_slices().map(|(begin, end)| range.start + begin..range.start + end);
+        let selection = RowSelection::from_consecutive_ranges(parts, readable.len());
+        let mut reader = self.reader(row_group, levels, Some(selection), ROWS_AT_ONCE)?;
+        let schema = reader.schema();
+        let mut rows = inside.set_indices().map(|row| range.start + row);
+        let mut batches = Vec::new();
+        while let Some(batch) = reader.next().transpose()? {
+            let is_wanted: Vec<bool> = rows.by_ref().take(batch.num_rows()).map(|row| wanted.value(row)).collect();
+            batches.push(filter_record_batch(&batch, &BooleanArray::from(is_wanted))?);
+        }
+        Ok(concat_batches(&schema, &batches)?)
+    }
+
     /// The selected rows of a damaged row group: those that can't be read are null in every column.
     fn read_with_nulls(
         &self,
@@ -584,11 +615,7 @@ impl OpenFile {
             None => BooleanBuffer::new_set(readable.len()),
         };
         let wanted = &selected & readable;
-        let selection = RowSelection::from_filters(&[BooleanArray::new(wanted.clone(), None)]);
-        let mut reader = self.reader(row_group, levels, Some(selection), wanted.count_set_bits().max(1))?;
-        let schema = reader.schema();
-        let read = reader.next().transpose()?;
-        let read = read.unwrap_or_else(|| RecordBatch::new_empty(schema));
+        let read = self.read_wanted(row_group, levels, &wanted, readable)?;
         let mut next = 0u32;
         let places = selected.set_indices().map(|row| {
             wanted.value(row).then(|| {

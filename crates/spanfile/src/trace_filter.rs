@@ -21,12 +21,12 @@ impl TraceFilter {
     const BITS_PER_TRACE: usize = 14;
 
     pub(crate) fn build(trace_hashes: &[u64]) -> Self {
-        Self::of_hashes(trace_hashes, Self::BITS_PER_TRACE)
+        Self::of_hashes(trace_hashes, trace_hashes.len() * Self::BITS_PER_TRACE)
     }
 
-    /// With so many bits for each hash.
+    /// With about so many bits.
     pub(super) fn of_hashes(hashes: &[u64], bits: usize) -> Self {
-        let blocks = (hashes.len() * bits).div_ceil(256).max(1);
+        let blocks = bits.div_ceil(256).max(1);
         let mut filter = Self { blocks: vec![[0; 8]; blocks] };
         for &hash in hashes {
             let block = filter.block_of(hash);

@@ -2,8 +2,8 @@
 //! filter, and not the column.
 //!
 //! It is a split-block Bloom filter as that over trace ids ([`super::trace_filter`]), over hashes of a column's name and a text of it.
-//! It takes half a byte for each span at most, so that columns with the most different texts are left out where there are
-//! too many; the index of the file says which columns are in.
+//! It takes four bits for five spans at most, so that columns with the most different texts are left out where there are too many;
+//! the index of the file says which columns are in.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,9 +13,10 @@ use super::trace_filter::{FilterPages, TraceFilter};
 
 /// Bits for each text, as long as there is room: about 1 in 400 lookups is in vain.
 const BITS_PER_TEXT_MAX: usize = 14;
-/// With fewer it would say little: about 1 in 40 lookups is in vain.
-const BITS_PER_TEXT_MIN: usize = 8;
-const BITS_PER_SPAN_MAX: usize = 4;
+/// With fewer it would say little: about 1 in 6 lookups is in vain.
+const BITS_PER_TEXT_MIN: usize = 5;
+/// So much is a third of a percent of a file.
+const BITS_MAX_OF_FIVE_SPANS: usize = 4;
 /// While a file is written as many hashes may wait for each row, and some in any case: how many rows will come, and how many texts
 /// come again in them, nobody knows.
 const HASHES_PER_ROW_MAX: usize = 2;
@@ -65,7 +66,7 @@ impl ColumnTexts {
 
     /// The filter of a file with so many leaves; `None` if there is nothing for it.
     pub(super) fn finish(mut self, leaves: usize) -> Option<ValueFilter> {
-        let bits_max = self.rows.saturating_mul(BITS_PER_SPAN_MAX);
+        let bits_max = self.rows.saturating_mul(BITS_MAX_OF_FIVE_SPANS) / 5;
         self.bound(bits_max / BITS_PER_TEXT_MIN);
         let mut columns = vec![false; leaves];
         self.by_leaf.keys().for_each(|leaf| columns[*leaf] = true);
@@ -73,7 +74,7 @@ impl ColumnTexts {
         if hashes.is_empty() {
             return None;
         }
-        let bits = (bits_max / hashes.len()).clamp(BITS_PER_TEXT_MIN, BITS_PER_TEXT_MAX);
+        let bits = bits_max.min(hashes.len() * BITS_PER_TEXT_MAX);
         Some(ValueFilter { pages: FilterPages::pack(&TraceFilter::of_hashes(&hashes, bits)), columns })
     }
 
@@ -101,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_takes_half_a_byte_a_span_and_leaves_out_what_has_the_most_texts() {
+    fn it_takes_a_tenth_of_a_byte_a_span_and_leaves_out_what_has_the_most_texts() {
         const ROWS: usize = 100_000;
         let of = |column: &str, number: usize| ColumnHash::of(column).of_text(number.to_string().as_bytes());
         let mut texts = ColumnTexts::default();
@@ -113,7 +114,7 @@ mod tests {
         }
         let filter = texts.finish(8).expect("there are texts");
         assert_eq!(filter.columns, [false, false, false, true, false, false, false, true]);
-        assert!(filter.pages.len() <= 4 * ROWS / 2, "{} bytes", filter.pages.len());
+        assert!(filter.pages.len() <= 4 * ROWS / 10 + 32 + 4 * 11, "{} bytes", filter.pages.len());
         let blocks = FilterPages::unpack(&filter.pages).expect("pages");
         assert!((0..20_000).all(|number| blocks.may_contain_hash(of("user", number))));
         let wrong = (0..100_000).filter(|&number| blocks.may_contain_hash(of("user", 20_000 + number))).count();

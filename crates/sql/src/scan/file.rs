@@ -95,6 +95,8 @@ pub(super) struct FileScan {
     traces: Option<Vec<(usize, Range<usize>)>>,
     /// The ids of the row group that is read, once they were asked for.
     ids: Option<(TreeIds, Held)>,
+    /// How often reading the row group has failed.
+    tries: usize,
 }
 
 /// The wanted rows of the row group that is read.
@@ -126,21 +128,33 @@ struct ReadSpans {
 impl FileScan {
     pub(super) fn new(file: Arc<SpanFile>, open: Arc<OpenFile>, first_row_group: usize) -> Self {
         let contents = Contents::of_open(&file, &open);
-        Self { file, open, contents, row_group: first_row_group, first_row: 0, current: None, traces: None, ids: None }
+        Self {
+            file,
+            open,
+            contents,
+            row_group: first_row_group,
+            first_row: 0,
+            current: None,
+            traces: None,
+            ids: None,
+            tries: 0,
+        }
     }
 
     /// The next rows, perhaps none; `None` at the end of the file. What can't be read is left out, as [`Reach`] has it: where
     /// damage is met, what of the file can be read is read from where the scan was.
     pub(super) fn step(&mut self, scan: &Scan) -> StatementResult<Option<RecordBatch>> {
-        for tries in 1.. {
+        loop {
             let error = match self.step_once(scan) {
                 Ok(batch) => return Ok(batch),
                 Err(ScanError::Statement(error)) => return Err(error),
                 Err(ScanError::File(error)) => error,
             };
+            // Also over several steps, of which the first one only begins: what fails for good must not begin again and again.
+            self.tries += 1;
             let rows = if self.row_group < self.open.row_groups() { self.open.rows_of(self.row_group) } else { 0 };
             let (part, spans) = (Part::RowGroup(self.row_group), (rows - self.first_row.min(rows)) as u64);
-            match scan.reach.again(&self.file, Some(&self.open), part, spans, error, tries) {
+            match scan.reach.again(&self.file, Some(&self.open), part, spans, error, self.tries) {
                 Some(open) => (self.open, self.traces, self.current, self.ids) = (open, None, None, None),
                 None => break,
             }
@@ -174,7 +188,7 @@ impl FileScan {
 
     fn next_row_group(&mut self, scan: &Scan) {
         self.row_group += scan.partitions;
-        (self.first_row, self.current, self.ids) = (0, None, None);
+        (self.first_row, self.current, self.ids, self.tries) = (0, None, None, 0);
     }
 
     /// Decides which rows of a row group are wanted, and begins to read them.
