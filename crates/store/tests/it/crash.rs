@@ -105,7 +105,7 @@ async fn a_crash_before_replaced_files_are_deleted_leaves_them_to_the_next_start
     assert_eq!(image.files_ending_with(".retired").len(), 3);
     let reopened = image.open().await;
     image.clock.advance(image.config().delete_grace);
-    until(&world, "they are deleted after the grace period", || image.files_ending_with(".retired").is_empty()).await;
+    until(&image, "they are deleted after the grace period", || image.files_ending_with(".retired").is_empty()).await;
     check_store("without them", &image, &reopened, &all_of(0..3));
 }
 
