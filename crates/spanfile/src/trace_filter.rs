@@ -24,6 +24,14 @@ impl TraceFilter {
         Self::of_hashes(trace_hashes, trace_hashes.len() * Self::BITS_PER_TRACE)
     }
 
+    /// Of traces, of which some may come several times.
+    pub fn of_traces(traces: impl Iterator<Item = TraceId>) -> Self {
+        let mut hashes: Vec<u64> = traces.map(TraceId::hash64).collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        Self::build(&hashes)
+    }
+
     /// With about so many bits.
     pub(super) fn of_hashes(hashes: &[u64], bits: usize) -> Self {
         let blocks = bits.div_ceil(256).max(1);

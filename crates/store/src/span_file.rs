@@ -20,7 +20,7 @@ use crate::error::ReadError;
 use crate::stored_ids::StoredIds;
 use tracehouse_disk::is_absent;
 use tracehouse_spanfile::{
-    Damage, Expected, FileContents, FileSource, Handles, KeptFile, OpenFile, TraceFilter, is_damage,
+    Damage, Expected, FileContents, FileSource, Handles, KeptFile, OpenFile, TraceFilter, TraceRows, is_damage,
 };
 
 /// A file of spans that queries may read.
@@ -240,7 +240,15 @@ impl SpanFile {
         keep(&self.access.names, self.number, FileContents::memory_bytes, || {
             let read = |open: &OpenFile| open.read_contents();
             let legacy = |legacy: &LegacyDescription| serde_json::from_str(&legacy.contents).ok();
-            self.described(read, legacy, |written| written.contents)
+            self.described(read, legacy, |open| {
+                // A list without the names of rows that can't be read would rule the file out where they are.
+                if open.unreadable_rows() > 0 {
+                    return Err(ParquetError::General(
+                        "the names that occur in it can't be told, nor made anew".into(),
+                    ));
+                }
+                Ok(describe_rows(open)?.contents)
+            })
         })
     }
 
@@ -249,7 +257,12 @@ impl SpanFile {
         keep(&self.access.filters, self.number, TraceFilter::memory_bytes, || {
             let read = |open: &OpenFile| open.read_filter();
             let legacy = |legacy: &LegacyDescription| TraceFilter::from_bytes(&legacy.trace_filter);
-            self.described(read, legacy, |written| written.trace_filter)
+            self.described(read, legacy, |_| {
+                // All of its ids, or an error: without one of them the filter would hide a trace.
+                let open = self.open_for_question().map_err(|error| error.source)?;
+                let rows = open.trace_rows()?;
+                Ok(TraceFilter::of_traces(rows.iter().flat_map(TraceRows::iter).map(|(trace, _)| trace)))
+            })
         })
     }
 
@@ -259,7 +272,7 @@ impl SpanFile {
         &self,
         read: impl Fn(&OpenFile) -> Result<Option<T>, ParquetError>,
         legacy: impl Fn(&LegacyDescription) -> Option<T>,
-        of_rows: impl Fn(tracehouse_spanfile::WrittenFile) -> T,
+        of_rows: impl Fn(&OpenFile) -> Result<T, ParquetError>,
     ) -> Result<Arc<T>, ReadError> {
         if self.record.tail_bytes == 0
             && let Some(known) = (self.access.legacy)(&self.record.id)
@@ -271,10 +284,7 @@ impl SpanFile {
         match read(&open) {
             Ok(Some(part)) => Ok(Arc::new(part)),
             Err(error) if !is_damage(&error) => Err(self.read_error(error)),
-            _ => {
-                let described = describe_rows(&open).map_err(|error| self.read_error(error))?;
-                Ok(Arc::new(of_rows(described)))
-            }
+            _ => of_rows(&open).map(Arc::new).map_err(|error| self.read_error(error)),
         }
     }
 

@@ -302,3 +302,49 @@ async fn a_file_of_other_times_counts_among_those_that_were_asked() {
     assert_eq!((lost, of), (spans.len() as u64, 2 * spans.len() as u64), "{:?}", answer.partial_reason);
     assert_said("two hours later", answer.partial_reason.as_deref());
 }
+
+/// What rules files out is made anew where it can't be read, and then from all rows or not at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_is_not_said_to_be_unknown_where_filter_and_rows_are_damaged() {
+    const SECTIONS_BYTES: usize = 2500;
+    let mut shop = Shop::open().await;
+    let (batches, spans) = many_spans(1500, 10);
+    for batch in batches {
+        shop.append(batch).await;
+    }
+    shop.store.flush().await.expect("flushes");
+    let path = shop.files()[0].clone();
+    let intact = std::fs::read(&path).expect("it is there");
+    let tenant = TenantId::default();
+    let tail_bytes = shop.store.snapshot(&tenant).files[0].open().expect("it opens").tail_bytes() as usize;
+    let (mut lost, mut found) = (0, 0);
+    for place in 1..10 {
+        change(&path, |bytes| {
+            bytes.clone_from(&intact);
+            let sections = bytes.len() - tail_bytes - SECTIONS_BYTES..bytes.len() - tail_bytes;
+            bytes[sections].iter_mut().step_by(100).for_each(|byte| *byte ^= 4);
+            let at = bytes.len() / 20 * place;
+            bytes[at] ^= 0x10;
+        });
+        shop = shop.restart().await;
+        // This one meets the damage.
+        ask(&shop, 2).await;
+        for span in spans.iter().step_by(60) {
+            match shop.engine.trace(&tenant, span.trace_id, 1000, TraceDetail::Whole).await {
+                Ok(Some(trace)) => found += usize::from(trace.partial_reason.is_none()),
+                Err(QueryError::Unreadable(_)) => lost += 1,
+                other => panic!("{place}: {:?}", other.map(|trace| trace.is_some())),
+            }
+        }
+        for service in ["cart", "checkout"] {
+            let traceql = Some(format!("{{ resource.service.name = \"{service}\" }}"));
+            let request = SearchRequest { traceql, limit: 1500, ..SearchRequest::default() };
+            let answer = shop.engine.search(&tenant, request).await.expect("an answer");
+            let mut all: Vec<_> =
+                spans.iter().filter(|span| span.service_name == service).map(|span| span.trace_id).collect();
+            all.dedup();
+            assert!(answer.partial_reason.is_some() || answer.traces.len() == all.len(), "{place}: {service}");
+        }
+    }
+    assert!(lost > 10 && found > 10, "{lost} lost, {found} found");
+}
