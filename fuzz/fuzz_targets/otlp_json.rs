@@ -8,7 +8,7 @@ mod same_spans;
 use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
 use tracehouse_model::{Limits, SpanBatch};
-use tracehouse_receive::{Decoded, json};
+use tracehouse_otlp::{Decoded, json};
 
 fuzz_target!(|bytes: &[u8]| {
     let narrow = Limits {

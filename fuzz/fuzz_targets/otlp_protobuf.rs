@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use tracehouse_model::{Limits, SpanBatch};
-use tracehouse_receive::{DecodeError, Decoded, WireError, protobuf};
+use tracehouse_otlp::{DecodeError, Decoded, WireError, protobuf};
 
 fuzz_target!(|bytes: &[u8]| {
     let narrow = Limits {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use tracehouse_model::{Caller, Span, SpanId, TenantId, TraceId};
+use tracehouse_model::{Caller, Span, SpanId, TenantId, TraceId, error_chain};
 use tracehouse_query::{
     Among, AttributeKey, AttributeValueSeen, Explanation, Listing, MetricsAnswer, MetricsRequest, Operation,
     QueryEngine, QueryError, Scope, SearchAnswer, SearchRequest, Trace, TraceDetail,
@@ -12,8 +12,6 @@ use tracehouse_query::{
 use tracehouse_sql::{SqlAnswer, SqlEngine, SqlError, SqlRequest};
 use tracehouse_store::{CompactReport, FlushReport, Store};
 use tracehouse_traceql::FieldExpr;
-
-use crate::problem::chain;
 
 /// Everything that this crate asks of the query engine and the store. What can be asked of several tenants at once is answered over
 /// all of them, each result with its tenant.
@@ -210,15 +208,15 @@ impl Answers for Engines {
     }
 
     async fn flush(&self) -> Result<FlushReport, AdminError> {
-        self.store.flush().await.map_err(|error| AdminError(chain(&error)))
+        self.store.flush().await.map_err(|error| AdminError(error_chain(&error)))
     }
 
     async fn compact(&self) -> Result<CompactReport, AdminError> {
-        self.store.compact().await.map_err(|error| AdminError(chain(&error)))
+        self.store.compact().await.map_err(|error| AdminError(error_chain(&error)))
     }
 
     async fn trust_clock(&self) -> Result<(), AdminError> {
-        self.store.trust_clock().await.map_err(|error| AdminError(chain(&error)))
+        self.store.trust_clock().await.map_err(|error| AdminError(error_chain(&error)))
     }
 
     fn troubles(&self, tenant: Option<&TenantId>) -> Vec<String> {

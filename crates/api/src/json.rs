@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Serialize, Serializer};
 use tracehouse_model::double_text;
+pub(crate) use tracehouse_otlp::json_writer::{array, field, key, write};
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
@@ -35,42 +36,6 @@ impl ToSchema for Double {
     fn name() -> Cow<'static, str> {
         Cow::Borrowed("Double")
     }
-}
-
-/// Writes any value; for texts, numbers and small structures.
-pub(crate) fn write(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
-    serde_json::to_writer(out, value).expect("writing plain data to memory can't fail");
-}
-
-/// Writes `"name":`, with a comma before it unless it is the first of its object. `name` needs no escapes.
-pub(crate) fn key(out: &mut Vec<u8>, name: &str) {
-    if out.last().is_some_and(|last| *last != b'{') {
-        out.push(b',');
-    }
-    out.push(b'"');
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
-}
-
-pub(crate) fn field(out: &mut Vec<u8>, name: &str, value: &(impl Serialize + ?Sized)) {
-    key(out, name);
-    write(out, value);
-}
-
-/// Writes `[a,b,…]`, each item by `write_item`.
-pub(crate) fn array<T>(
-    out: &mut Vec<u8>,
-    items: impl IntoIterator<Item = T>,
-    mut write_item: impl FnMut(&mut Vec<u8>, T),
-) {
-    out.push(b'[');
-    for (at, item) in items.into_iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        write_item(out, item);
-    }
-    out.push(b']');
 }
 
 /// Writes an integer. Most columns hold small ones, which are one byte.

@@ -28,8 +28,6 @@ mod json;
 mod meter;
 mod native;
 mod openapi;
-mod otlp_json;
-mod otlp_out;
 mod params;
 mod problem;
 pub mod proto;

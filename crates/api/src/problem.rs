@@ -1,10 +1,10 @@
-use std::error::Error;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
+use tracehouse_model::error_chain;
 use tracehouse_query::QueryError;
 use tracehouse_sql::SqlError;
 use utoipa::ToSchema;
@@ -117,7 +117,7 @@ impl From<QueryError> for Problem {
             }
             unreadable @ QueryError::Unreadable(_) => Problem::not_found(unreadable.to_string()),
             failed => {
-                tracing::error!(error = %chain(&failed), "a query failed");
+                tracing::error!(error = %error_chain(&failed), "a query failed");
                 Problem::internal(format!("{failed}; the server's log says why"))
             }
         }
@@ -150,16 +150,4 @@ impl IntoResponse for Problem {
         }
         response
     }
-}
-
-/// An error with all that caused it, for the log.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        cause = source.source();
-    }
-    text
 }

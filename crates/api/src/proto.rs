@@ -20,7 +20,7 @@ pub(crate) mod json {
 
     use super::tempopb::PartialStatus;
     use crate::json::Double;
-    use crate::otlp_json::value_json;
+    use tracehouse_otlp::encode::json::value_json;
 
     /// 64-bit integers, which JavaScript's numbers can't hold.
     pub(crate) fn text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {

@@ -33,6 +33,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use async_trait::async_trait;
+pub use tracehouse_model::LogPosition;
 use tracehouse_model::TenantId;
 
 pub use rebuild::{Rebuilt, rebuild};
@@ -188,15 +189,6 @@ impl RetirementReason {
             .into_iter()
             .find(|reason| reason.as_str() == text)
     }
-}
-
-/// How far a log is stored in files: everything up to and including `position`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogPosition {
-    pub log: String,
-    /// Whose spans; `None`: everyone's.
-    pub tenant: Option<TenantId>,
-    pub position: u64,
 }
 
 /// One atomic change.

@@ -6,14 +6,13 @@ use bytes::Bytes;
 use http::HeaderMap;
 use metrics::counter;
 use tracehouse_model::{Caller, TenantError, TenantId};
+use tracehouse_otlp::{Decoded, json, protobuf};
 
-use crate::decoded::Decoded;
 use crate::decompress::{Compression, decompress};
 use crate::in_flight::Reservation;
 use crate::refused::{Protocol, Refused};
 use crate::sink::Accepted;
 use crate::state::Shared;
-use crate::{json, protobuf};
 
 /// Larger bodies are decoded on a blocking thread, so that they don't hold up the connections of others. At about a
 /// gigabyte per second this is a quarter of a millisecond.

@@ -1,14 +1,11 @@
-//! OTLP in: gRPC and HTTP, protobuf and JSON, decoded straight into a [`tracehouse_model::SpanBatch`].
+//! OTLP in: gRPC and HTTP, protobuf and JSON, decoded by `tracehouse-otlp` straight into a [`tracehouse_model::SpanBatch`].
 //!
 //! Entry points: [`grpc_router`] and [`http_router`], which share a [`ReceiverState`] and hand every decoded batch to a
-//! [`SpanSink`]; [`protobuf::decode_export_request`] and [`json::decode_export_request`] for bytes that came otherwise.
+//! [`SpanSink`].
 //!
 //! The way of a request: `grpc` or `http` judges its head, and the sink its tenant; `body` reads it, with room taken from
 //! `in_flight` as it arrives, of which one tenant leaves half to others; `exchange` decompresses (`decompress`), decodes,
-//! hands the batch to the sink and waits; `reply` encodes the answer. Both decoders only read: `builder` decides what is
-//! cut, dropped, repaired or refused, so that they can't differ. What takes much work or memory out of proportion to its
-//! size is refused whole ([`Excess`]). What JSON alone can do wrong, a value that its field can't have, costs its attribute or
-//! its span (`json`).
+//! hands the batch to the sink and waits; `reply` encodes the answer.
 //!
 //! Invariants: a sender is told success only after the sink said so. What is refused is counted and said, a span in the
 //! partial success, a request with a code that tells whether to send it again. No input makes memory grow beyond the
@@ -17,27 +14,19 @@
 //! This crate must never know how spans are kept, who may connect, nor what time of day it is: whether a time is plausible
 //! is for a later stage.
 //!
-//! Tests: `tests/it` (the generated decoder of `opentelemetry-proto` as the oracle, odd encodings, both protocols over
-//! real connections), beside the code for small things, and the targets `otlp_protobuf` and `otlp_json` in `/fuzz`.
-//! `examples/decode_speed.rs` measures.
+//! Tests: `tests/it` (both protocols over real connections) and beside the code for small things.
 
 mod body;
-mod builder;
-mod decoded;
 mod decompress;
 mod exchange;
 mod grpc;
 mod http;
 mod in_flight;
-pub mod json;
-mod nested;
-pub mod protobuf;
 mod refused;
 mod reply;
 mod sink;
 mod state;
 
-pub use decoded::{DecodeError, Decoded, Excess, RejectReason, Rejections, WireError};
 pub use grpc::grpc_router;
 pub use http::http_router;
 pub use sink::{Accepted, Refusal, SpanSink};

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use metrics::counter;
+use tracehouse_otlp::DecodeError;
 use tracing::debug;
 
-use crate::decoded::DecodeError;
 use crate::sink::Refusal;
 
 const NO_ROOM_RETRY: Duration = Duration::from_secs(1);

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tracehouse_model::TenantId;
 
-use crate::error::AppendError;
 use crate::share::OnTheWay;
 use crate::shared::Shared;
 use crate::troubles::Work;
+use tracehouse_log::AppendError;
 
 /// A tenant that is not the only one may hold this part of the memory …
 pub(crate) const SHARE: usize = 2;

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use tracehouse_catalogue::Commit;
 use tracehouse_model::{SpanBatch, TenantId};
 
-use crate::error::{AppendError, WriteError};
-use crate::log::{LogEntry, RecordKind, SpanLog, adopted, stored};
+use crate::error::WriteError;
 use crate::shared::Shared;
 use crate::snapshot::HotBatch;
+use tracehouse_log::AppendError;
+use tracehouse_log::{LogEntry, RecordKind, SpanLog, adopted, stored};
 
 /// Repeats all spans that a tenant has in memory. `up_to` is the log's number up to which `batches` are all of them; the
 /// caller keeps flushes from going on meanwhile.

@@ -9,12 +9,13 @@ use tracehouse_model::TenantId;
 
 use crate::error::{OpenError, chain};
 use crate::folder;
-use crate::log::{LOG_META, LogMark, Losses, Positions, SegmentFinding, inspect};
+use crate::log_losses::Losses;
 use crate::lost::Lost;
 use crate::objects::{SPOOL, with_suffix};
 use crate::survey::{self, Survey};
 use crate::verify::{Effort, Readable, verify};
 use tracehouse_disk::{Disk, what_is_no_file, what_is_no_folder};
+use tracehouse_log::{LOG_META, LogMark, Positions, SegmentFinding, inspect};
 use tracehouse_spanfile::FileSource;
 
 /// Where the parts of a store lie.
@@ -175,7 +176,7 @@ async fn read_catalogue(path: &Path, report: &mut CheckReport) -> Result<Option<
 }
 
 fn check_log(paths: &StorePaths, contents: &CatalogueContents, report: &mut CheckReport) -> Result<(), OpenError> {
-    let positions = Positions::of(contents);
+    let positions = Positions::new(&contents.log_positions, contents.are_positions_lost());
     let mark = contents.meta.get(LOG_META).and_then(|mark| LogMark::parse(mark));
     let found = inspect(&paths.log, &positions, mark)
         .map_err(|source| OpenError::Folder { path: paths.log.display().to_string(), source })?;

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use tracehouse_catalogue::{CatalogueContents, Commit, FileRecord};
 
 use crate::error::{WriteError, chain};
-use crate::log::is_stored;
 use crate::shared::Shared;
+use tracehouse_log::is_stored;
 
 impl Shared {
     /// Commits a change that adds files which were just written. If it fails they are removed again, or an engine that

@@ -2,16 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tracehouse_disk::Disk;
-
-/// When an append counts as durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Durability {
-    /// After the disk has confirmed it: nothing acknowledged is lost in a power failure.
-    Fsync,
-    /// After the operating system has it; the disk is synchronised at this interval. A crash of Tracehouse loses nothing,
-    /// a crash of the machine loses what was acknowledged since.
-    Interval(Duration),
-}
+use tracehouse_log::{Background, Durability};
 
 /// How the store works. Every field has a default that suits one machine.
 #[derive(Debug, Clone)]
@@ -41,15 +32,6 @@ pub struct StoreConfig {
     /// The way to the disk; tests put faults into it.
     pub disk: Disk,
     pub background: Background,
-}
-
-/// Who does the work that nobody waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Background {
-    /// Threads of the store, each at its time.
-    Threads,
-    /// Whoever calls [`Store::step`](crate::Store::step): a simulation, in an order of its own.
-    Called,
 }
 
 /// A piece of background work, as far as it goes at once.

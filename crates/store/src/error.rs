@@ -1,25 +1,12 @@
 use std::path::PathBuf;
-use std::time::Duration;
 
 use tracehouse_catalogue::CatalogueError;
 use tracehouse_disk::DiskError;
+use tracehouse_log::AppendError;
 use tracehouse_model::TenantId;
+pub(crate) use tracehouse_model::error_chain as chain;
 
 use crate::notes::MARKER;
-
-/// Why a batch was not taken. Unless said otherwise a sender may try again.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum AppendError {
-    #[error("{reason}; send again in {} s", retry_after.as_secs())]
-    Busy { retry_after: Duration, reason: String },
-    #[error("{reason}; stored spans can still be queried; send again in {} s", retry_after.as_secs())]
-    DiskFull { retry_after: Duration, reason: String },
-    /// Ingest has ended until a restart.
-    #[error("{reason}")]
-    Failed { reason: String },
-    #[error("shutting down")]
-    ShuttingDown,
-}
 
 /// Why the store did not open.
 #[derive(Debug, thiserror::Error)]
@@ -108,16 +95,4 @@ pub struct ReadError {
 /// A panic over one batch or file must not end the thread that looks after all of them.
 pub(crate) fn contained<T>(work: impl FnOnce() -> Result<T, WriteError>) -> Result<T, WriteError> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(Err(WriteError::Ended))
-}
-
-/// An error with all its causes.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

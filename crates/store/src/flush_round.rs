@@ -12,10 +12,10 @@ use tracehouse_spanfile::hour_of;
 use crate::carry::carry_forward;
 use crate::error::{WriteError, chain};
 use crate::flush::{FlushReport, HOURS_PER_FLUSH_MAX, write_tenant};
-use crate::log::stored;
 use crate::shared::Shared;
 use crate::state::{State, TenantToFlush};
 use crate::troubles::Work;
+use tracehouse_log::stored;
 
 /// Tenants that are committed together: so many, …
 const TENANTS_PER_COMMIT_MAX: usize = 64;

@@ -9,8 +9,9 @@ use std::collections::BTreeSet;
 use tracehouse_catalogue::{CatalogueContents, DamagedNote, NoteKind};
 
 use crate::clock;
-use crate::log::{LOG_META, LOSSES_META, LogMark, Losses};
+use crate::log_losses::{LOSSES_META, Losses};
 use crate::notes::{CLOCK_META, HELD_BACK_META, LOST_META, STORE_META};
+use tracehouse_log::{LOG_META, LogMark};
 
 /// What a store remembers.
 const NAMES: [&str; 5] = [STORE_META, CLOCK_META, LOG_META, LOSSES_META, HELD_BACK_META];

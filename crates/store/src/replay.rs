@@ -7,11 +7,12 @@ use tracehouse_disk::NeededFolder;
 
 use crate::error::OpenError;
 use crate::flush_round::{Which, flush};
-use crate::log::{
-    DAMAGED_FOLDER, Finding, LogMark, LogSettings, Losses, Positions, RecordAtFault, RecordKind, Recovered,
-    SegmentedLog, recover,
-};
+use crate::log_losses::Losses;
 use crate::shared::Shared;
+use tracehouse_log::{
+    DAMAGED_FOLDER, Finding, LogMark, LogSettings, Positions, RecordAtFault, RecordKind, Recovered, SegmentedLog,
+    recover,
+};
 
 impl Shared {
     /// Replays what the log holds beyond the catalogue's positions, flushing as needed, and starts the log.
@@ -64,7 +65,7 @@ impl Shared {
     fn start_log(&self, recovered: &Recovered) -> Result<(), OpenError> {
         let (state, wanted, flush_bytes) = (self.state.clone(), self.flush_wanted.clone(), self.config.flush_bytes);
         let on_durable = Box::new(move |mut batches: Vec<_>| {
-            batches.retain(|batch: &crate::log::DurableBatch| match batch.kind {
+            batches.retain(|batch: &tracehouse_log::DurableBatch| match batch.kind {
                 RecordKind::New => true,
                 // Its spans are in memory already.
                 RecordKind::Carried => {

@@ -14,12 +14,12 @@ use crate::absent::Absent;
 use crate::clock::StoreClock;
 use crate::config::StoreConfig;
 use crate::error::chain;
-use crate::log::SpanLog;
 use crate::objects::{Objects, free_bytes};
 use crate::share::Admitted;
 use crate::span_file::{FileAccess, SpanFile};
 use crate::state::State;
 use crate::troubles::Troubles;
+use tracehouse_log::SpanLog;
 
 /// How often the room on the disk is looked at.
 const DISK_CHECK_INTERVAL: Duration = Duration::from_millis(500);

@@ -17,12 +17,13 @@ use crate::config::StoreConfig;
 use crate::error::{OpenError, chain};
 use crate::folder::{self, Claim};
 use crate::held_back::HeldBack;
-use crate::log::{LOG_META, LogMark, Losses, Positions};
+use crate::log_losses::Losses;
 use crate::lost::Lost;
 use crate::notes::{CLOCK_META, STORE_META};
 use crate::objects::{Objects, SPOOL};
 use crate::shared::Shared;
 use crate::survey::{self, Survey};
+use tracehouse_log::{LOG_META, LogMark, Positions};
 
 /// So many missing files are named when a start is refused.
 const NAMED_MAX: usize = 5;
@@ -42,7 +43,7 @@ pub(crate) fn start(parts: Parts, runtime: tokio::runtime::Handle) -> Result<Arc
     let Parts { config, objects, local_root, catalogue, clock, randomness } = parts;
     let contents = runtime.block_on(catalogue.load())?;
     let claim = local_root.as_ref().map_or(Ok(Claim::Settled), |root| folder::claim(root, &contents))?;
-    let positions = Positions::of(&contents);
+    let positions = Positions::new(&contents.log_positions, contents.are_positions_lost());
     let mut lost = Lost::of(&contents);
     let mark = contents.meta.get(LOG_META).and_then(|mark| LogMark::parse(mark));
     let losses = Losses::of(&contents);

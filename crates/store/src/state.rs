@@ -8,9 +8,9 @@ use tracehouse_model::{SpanBatch, TenantId};
 
 use crate::absent::Unreadable;
 use crate::hot_copies::{HotCopies, TakenOut};
-use crate::log::DurableBatch;
 use crate::snapshot::{HotBatch, Snapshot};
 use crate::span_file::SpanFile;
+use tracehouse_log::DurableBatch;
 
 /// The moving set of hot batches and files. One lock guards both, so that no span is missed or seen twice while it moves
 /// from memory to a file.

@@ -12,15 +12,16 @@ use crate::choose::Effort;
 use crate::clock::StoreClock;
 use crate::compact::{CompactReport, compact};
 use crate::config::{StoreConfig, StoreStep};
-use crate::error::{AppendError, OpenError, WriteError};
+use crate::error::{OpenError, WriteError};
 use crate::flush::FlushReport;
 use crate::flush_round::{Which, flush};
 use crate::keeper::trouble_of_damaged_pages;
-use crate::log::{LogEntry, RecordKind};
 use crate::shared::Shared;
 use crate::snapshot::{Snapshot, Snapshots};
 use crate::start::{Parts, start};
 use crate::workers::Workers;
+use tracehouse_log::AppendError;
+use tracehouse_log::{LogEntry, RecordKind};
 
 /// Keeps spans: see the crate's documentation.
 pub struct Store {
@@ -62,7 +63,7 @@ impl Store {
     }
 
     /// Does a piece of background work on this thread, which must not be one of the runtime. Nothing unless the store was opened with
-    /// [`Background::Called`](crate::Background::Called).
+    /// [`Background::Called`](tracehouse_log::Background::Called).
     pub fn step(&self, step: StoreStep) {
         self.workers.step(&self.shared, step);
     }

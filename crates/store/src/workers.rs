@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::config::{Background, StoreStep};
+use crate::config::StoreStep;
 use crate::error::OpenError;
 use crate::flusher::Flusher;
 use crate::keeper::Keeper;
 use crate::merger::Merger;
 use crate::shared::Shared;
 use crate::worker::Worker;
+use tracehouse_log::Background;
 
 /// All who work in the background.
 pub(crate) enum Workers {

@@ -13,7 +13,6 @@ use super::{messages, operations};
 use crate::answer::off_runtime;
 use crate::dependencies;
 use crate::grpc::{MESSAGE_BYTES_MAX, caller, in_parts, in_time, with_compression, with_partial};
-use crate::otlp_out::resource_spans;
 use crate::proto::jaeger::query_service_server::{QueryService, QueryServiceServer};
 use crate::proto::jaeger::{
     DependenciesResponse, FindTraceSummariesRequest, FindTraceSummariesResponse, FindTracesRequest,
@@ -23,6 +22,7 @@ use crate::proto::jaeger::{
 use crate::state::ApiState;
 use crate::unique_ids::{Halves, make_unique};
 use crate::whole::{self, Whole};
+use tracehouse_otlp::encode::resource_spans;
 
 pub(crate) fn routes(state: &ApiState) -> Router<ApiState> {
     let server = with_compression!(QueryServiceServer::new(Queries { state: state.clone() }));

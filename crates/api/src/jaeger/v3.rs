@@ -17,14 +17,14 @@ use super::{messages, operations};
 use crate::answer::{JSON, json, large, until_sent, with_partial_header};
 use crate::dependencies;
 use crate::json::array;
-use crate::otlp_json::{self, Form};
-use crate::otlp_out::resource_spans;
 use crate::params::{NamePath, Parameters};
 use crate::problem::Problem;
 use crate::state::ApiState;
 use crate::time::MOMENT_FORMS;
 use crate::unique_ids::Halves;
 use crate::whole::{self, Whole};
+use tracehouse_otlp::encode::json::{self as otlp_json, Form};
+use tracehouse_otlp::encode::resource_spans;
 
 /// A problem as clients of version 3 read it.
 pub(super) struct Refused(Problem);

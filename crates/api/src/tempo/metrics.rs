@@ -13,7 +13,6 @@ use super::shared::{Found, parameters, search_metrics};
 use super::steps::{default_step, whole_steps};
 use super::values::labelled;
 use crate::answer::{JSON, items_of, large, until_sent, with_partial_header};
-use crate::otlp_out::key_value;
 use crate::params::Parameters;
 use crate::problem::Problem;
 use crate::proto::tempopb::{
@@ -23,6 +22,7 @@ use crate::proto::tempopb::{
 use crate::state::ApiState;
 use crate::steps::{metrics_range, step_nanos};
 use crate::time::{parse_duration, parse_moment};
+use tracehouse_otlp::encode::key_value;
 
 const NANOS_PER_MILLI: i64 = 1_000_000;
 const QUERY: &str = "a TraceQL metrics query, such as { } | rate()";

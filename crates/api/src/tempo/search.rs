@@ -15,11 +15,11 @@ use super::shared::{Found, count, parameters, search_metrics, seconds_range, tim
 use super::values::{labelled, tag_name, value_of};
 use crate::answer::{large, until_sent, with_partial_header};
 use crate::by_trace::by_trace;
-use crate::otlp_out::key_value;
 use crate::params::Parameters;
 use crate::problem::Problem;
 use crate::proto::tempopb::{self, SearchResponse, ServiceStats, Span, SpanSet, TraceSearchMetadata};
 use crate::state::ApiState;
+use tracehouse_otlp::encode::key_value;
 
 const TRACES_DEFAULT: usize = 20;
 const TRACES_MAX: usize = 1000;

@@ -11,12 +11,12 @@ use super::shared::{parameters, time_range_seconds};
 use crate::answer::{large, until_sent, with_partial_header};
 use crate::json;
 use crate::native::unknown_trace;
-use crate::otlp_json::{self, Form as OtlpForm};
-use crate::otlp_out::resource_spans;
 use crate::params::TracePath;
 use crate::problem::Problem;
 use crate::state::ApiState;
 use crate::unique_ids::{Halves, make_unique};
+use tracehouse_otlp::encode::json::{self as otlp_json, Form as OtlpForm};
+use tracehouse_otlp::encode::resource_spans;
 
 /// More spans of a trace are left out, and the answer says so: Grafana takes the whole trace into memory.
 const SPANS_MAX: usize = 200_000;

@@ -5,7 +5,7 @@ use tracehouse_model::AnyValue;
 use tracehouse_traceql::{Intrinsic, ValueType};
 
 use super::logfmt;
-use crate::otlp_out::key_value;
+use tracehouse_otlp::encode::key_value;
 
 /// A value of a field under a key, of a group or a series. Something that is missing is called nil. Grafana gives a series no
 /// name for an array, so an array is its text. Of several events or links Tempo groups by the first.

@@ -3,11 +3,5 @@
 mod grpc;
 mod harness;
 mod http;
-mod json;
-mod json_faults;
-mod leftovers;
-mod oracle;
-mod proportion;
-mod same_spans;
+#[path = "../../../otlp/tests/it/samples.rs"]
 mod samples;
-mod wire;

@@ -8,10 +8,11 @@ use crate::clock::StoreClock;
 use crate::config::StoreConfig;
 use crate::error::OpenError;
 use crate::held_back::to_remember;
-use crate::log::{LOG_META, LOSSES_META, LogFinding, LogMark, Losses, Positions, all_adopted, inspect, stored};
+use crate::log_losses::{LOSSES_META, Losses};
 use crate::lost::{Lost, is_lost};
 use crate::notes::{CLOCK_META, HELD_BACK_META, STORE_META};
 use crate::repair_report::Action;
+use tracehouse_log::{LOG_META, LogFinding, LogMark, Positions, all_adopted, inspect, stored};
 
 use super::Repair;
 
@@ -71,7 +72,7 @@ impl Repair<'_> {
     }
 
     fn inspect_log(&self) -> Result<(Positions, Option<LogMark>, LogFinding), OpenError> {
-        let positions = Positions::of(&self.contents);
+        let positions = Positions::new(&self.contents.log_positions, self.contents.are_positions_lost());
         let mark = self.contents.meta.get(LOG_META).and_then(|mark| LogMark::parse(mark));
         let log = inspect(&self.paths.log, &positions, mark)
             .map_err(|source| OpenError::Folder { path: self.paths.log.display().to_string(), source })?;
