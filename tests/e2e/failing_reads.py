@@ -1,28 +1,29 @@
-"""A disk that fails to read stored files, for one process."""
+"""A disk that fails to read stored files, for one process: strace lets its reads of them end with EIO."""
 
+import contextlib
+import shutil
+import signal
 import subprocess
-from pathlib import Path
+
+import pytest
 
 
-class FailingReads:
-    """Reads of stored files fail from `fail` on until `mend`."""
-
-    def __init__(self, folder):
-        self.control = folder / "failing-reads"
-        self.library = folder / "failing_reads.so"
-        source = Path(__file__).with_name("failing_reads.c")
-        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", self.library, source, "-ldl"], check=True)
-
-    def environment(self):
-        """To start a server with."""
-        return {"LD_PRELOAD": str(self.library), "FAILING_READS": str(self.control)}
-
-    def fail(self, before):
-        """Reads that begin before this byte of a file."""
-        # A reader never meets half a number.
-        unfinished = self.control.with_suffix(".new")
-        unfinished.write_text(str(before))
-        unfinished.rename(self.control)
-
-    def mend(self):
-        self.control.unlink()
+@contextlib.contextmanager
+def failing_reads(server, files, when):
+    """Meanwhile reads of the files fail, those that `when` selects of each thread's: `1+` all, `3+3` every third."""
+    if not shutil.which("strace"):
+        pytest.skip("strace is not installed: apt-get install strace")
+    command = ["strace", "-f", "-p", str(server.process.pid), "-e", "trace=pread64", "-o", "/dev/null"]
+    command += ["-e", f"inject=pread64:error=EIO:when={when}"]
+    for file in files:
+        command += ["-P", file]
+    tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    told = tracer.stderr.readline()
+    if "attached" not in told:
+        tracer.wait()
+        pytest.skip(f"processes can't be traced here: {told.strip()}")
+    try:
+        yield
+    finally:
+        tracer.send_signal(signal.SIGINT)
+        tracer.communicate()
