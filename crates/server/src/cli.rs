@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::client::{QueryOptions, SearchOptions, SqlOptions, TraceOptions};
+use crate::client::{QueryOptions, SearchOptions, ServerAddress, SqlOptions, TraceOptions};
 use crate::config::Layers;
 
 /// Receive traces, keep them safely, find them, look at them.
@@ -120,6 +120,16 @@ pub struct TrustClockOptions {
     /// Tell a running server, at this address, in place of a store that does not run.
     #[arg(long, value_name = "URL", conflicts_with_all = ["config", "data_dir"])]
     pub url: Option<String>,
+    /// For https://: a PEM file with the certificates of the authorities to trust [default: those of this machine].
+    #[arg(long, value_name = "FILE", env = "TRACEHOUSE_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
+}
+
+impl TrustClockOptions {
+    /// The running server to tell.
+    pub fn server(&self) -> Option<ServerAddress> {
+        self.url.clone().map(|url| ServerAddress { url, ca_file: self.ca_file.clone() })
+    }
 }
 
 /// Where settings come from. A flag wins over the environment (TRACEHOUSE_LISTEN, TRACEHOUSE_STORE__RETENTION, …), which

@@ -1,6 +1,7 @@
 //! The client commands: `trace get`, `search`, `query` and `sql`, over the native HTTP API of a running server.
 
 mod chart;
+mod failure;
 mod http;
 mod query;
 mod search_table;
@@ -9,14 +10,16 @@ mod series_table;
 mod sql_table;
 mod text;
 mod trace_tree;
+mod trust;
 
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
 
 use crate::Ending;
-use http::{ApiClient, query_string};
+use http::ApiClient;
 use text::Style;
 
 pub use query::{QueryOptions, query};
@@ -24,15 +27,24 @@ pub use query::{QueryOptions, query};
 /// Which server to ask, and how to print.
 #[derive(Args, Clone, Debug)]
 pub struct ServerOptions {
-    /// The server's address.
-    #[arg(long, value_name = "URL", env = "TRACEHOUSE_URL", default_value = "http://127.0.0.1:3200")]
-    pub url: String,
+    #[command(flatten)]
+    pub address: ServerAddress,
     /// The tenant whose traces to look at, or several of them as `a|b`.
     #[arg(long, value_name = "NAME")]
     pub tenant: Option<String>,
     /// Print the server's JSON answer as it is.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ServerAddress {
+    /// The server's address: http:// or https://.
+    #[arg(long, value_name = "URL", env = "TRACEHOUSE_URL", default_value = "http://127.0.0.1:3200")]
+    pub url: String,
+    /// For https://: a PEM file with the certificates of the authorities to trust [default: those of this machine].
+    #[arg(long, value_name = "FILE", env = "TRACEHOUSE_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -115,7 +127,7 @@ pub fn get_trace(options: &TraceOptions) -> anyhow::Result<Ending> {
     if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         anyhow::bail!("{:?} is not a trace id: 32 hexadecimal digits", options.id);
     }
-    let answer = ask(&options.server, &format!("/api/v1/traces/{id}"))?;
+    let answer = ask(&options.server, &format!("/api/v1/traces/{id}"), &[])?;
     let mut stdout = io::BufWriter::new(io::stdout().lock());
     let Some(body) = answer else {
         writeln!(io::stderr(), "no trace {id}")?;
@@ -149,7 +161,7 @@ pub fn search(options: &SearchOptions) -> anyhow::Result<Ending> {
     parameters.extend(single.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))));
     parameters.extend(options.attributes.iter().map(|condition| ("attr", condition.as_str())));
     parameters.push(("limit", &limit));
-    let body = ask(&options.server, &format!("/api/v1/search?{}", query_string(&parameters)))?
+    let body = ask(&options.server, "/api/v1/search", &parameters)?
         .context("the server knows no search; is it a Tracehouse?")?;
     let answer: search_table::Answer =
         serde_json::from_slice(&body).context("the server's answer is not that of a search")?;
@@ -166,8 +178,9 @@ pub fn search(options: &SearchOptions) -> anyhow::Result<Ending> {
 /// Runs a SQL statement and prints its rows. What an answer lacks is said on standard error.
 pub fn sql(options: &SqlOptions) -> anyhow::Result<Ending> {
     let question = serde_json::json!({ "query": options.query, "limit": options.limit });
-    let client = ApiClient::new(&options.server.url, options.server.tenant.as_deref())?;
-    let body = block_on(client.post("/api/v1/sql", question.to_string().into_bytes()))?
+    let client = ApiClient::new(&options.server.address, options.server.tenant.as_deref())?;
+    let body = client
+        .post("/api/v1/sql", question.to_string().as_bytes())?
         .context("the server knows no SQL; is it a Tracehouse of this version?")?;
     let answer: sql_table::Answer =
         serde_json::from_slice(&body).context("the server's answer is not that of a SQL statement")?;
@@ -188,27 +201,22 @@ pub fn sql(options: &SqlOptions) -> anyhow::Result<Ending> {
 }
 
 /// Has a running server trust its machine's clock; returns what is still wrong with its store.
-pub fn trust_clock(url: &str) -> anyhow::Result<Vec<String>> {
+pub fn trust_clock(server: &ServerAddress) -> anyhow::Result<Vec<String>> {
     #[derive(serde::Deserialize)]
     struct Answer {
         troubles: Vec<String>,
     }
-    let client = ApiClient::new(url, None)?;
-    let body = block_on(client.post("/api/v1/admin/trust-clock", b"{}".to_vec()))?
+    let client = ApiClient::new(server, None)?;
+    let body = client
+        .post("/api/v1/admin/trust-clock", b"{}")?
         .context("the server has no such task; is it a Tracehouse of this version?")?;
     let answer: Answer = serde_json::from_slice(&body).context("the server's answer is not that of the task")?;
     Ok(answer.troubles)
 }
 
 /// The body of a successful answer; `None` for 404.
-fn ask(server: &ServerOptions, path: &str) -> anyhow::Result<Option<Vec<u8>>> {
-    let client = ApiClient::new(&server.url, server.tenant.as_deref())?;
-    block_on(client.get(path))
-}
-
-fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting failed")?;
-    runtime.block_on(work)
+fn ask(server: &ServerOptions, path: &str, parameters: &[(&str, &str)]) -> anyhow::Result<Option<Vec<u8>>> {
+    ApiClient::new(&server.address, server.tenant.as_deref())?.get(path, parameters)
 }
 
 fn print_json(out: &mut impl Write, body: &[u8]) -> io::Result<()> {

@@ -121,8 +121,8 @@ fn print_repair(out: &mut impl Write, report: &RepairReport, dry_run: bool) -> i
 
 fn trust_clock(options: &TrustClockOptions) -> anyhow::Result<Ending> {
     let mut stdout = io::stdout().lock();
-    if let Some(url) = &options.url {
-        let troubles = client::trust_clock(url)?;
+    if let Some(server) = options.server() {
+        let troubles = client::trust_clock(&server)?;
         writeln!(stdout, "the server goes by its machine's clock now")?;
         for trouble in troubles {
             writeln!(stdout, "still: {trouble}")?;

@@ -1,19 +1,20 @@
-use std::fmt::Write;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use axum::body::Bytes;
-use axum::http::request::Builder;
-use axum::http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use anyhow::{anyhow, bail};
 use serde::Deserialize;
+use ureq::http::{Response, StatusCode, Uri, header};
+use ureq::{Agent, Body, Proxy, RequestBuilder};
+
+use super::ServerAddress;
+use super::failure::Failure;
+use super::trust::tls_config;
 
 /// Asks one server's native API.
 pub(super) struct ApiClient {
     base: String,
     tenant: Option<String>,
+    agent: Agent,
 }
 
 /// An RFC 9457 problem, as far as a person wants to read it.
@@ -24,101 +25,84 @@ struct Problem {
     detail: String,
 }
 
-const ANSWER_BYTES_MAX: usize = 1024 * 1024 * 1024;
-const TIMEOUT: Duration = Duration::from_secs(120);
+const ANSWER_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+pub(super) const TIMEOUT: Duration = Duration::from_secs(120);
 
 impl ApiClient {
-    pub(super) fn new(url: &str, tenant: Option<&str>) -> anyhow::Result<Self> {
-        if !url.starts_with("http://") {
-            bail!("--url {url:?}: write http://HOST:PORT");
+    /// Fails if the address is not one of HTTP, or if the certificates of the authorities to trust can't be read.
+    pub(super) fn new(address: &ServerAddress, tenant: Option<&str>) -> anyhow::Result<Self> {
+        let url = &address.url;
+        let uri: Uri = url.parse().unwrap_or_default();
+        let (Some(scheme @ ("http" | "https")), Some(host)) = (uri.scheme_str(), uri.host()) else {
+            bail!("--url {url:?}: write http://HOST:PORT or https://HOST:PORT");
+        };
+        let mut config = Agent::config_builder()
+            .http_status_as_error(false)
+            // The answer to a POST that was led elsewhere would be that to a GET.
+            .max_redirects(0)
+            .timeout_global(Some(TIMEOUT))
+            // `HTTPS_PROXY` and its like, but not for this machine, as Go's clients do it.
+            .proxy(if is_this_machine(host) { None } else { Proxy::try_from_env() });
+        if scheme == "https" {
+            config = config.tls_config(tls_config(address.ca_file.as_deref())?);
         }
-        Ok(Self { base: url.trim_end_matches('/').to_owned(), tenant: tenant.map(str::to_owned) })
+        let base = url.trim_end_matches('/').to_owned();
+        Ok(Self { base, tenant: tenant.map(str::to_owned), agent: config.build().into() })
     }
 
     /// The body of a successful answer; `None` for 404; an error with the server's words for all else.
-    pub(super) async fn get(&self, path_and_query: &str) -> anyhow::Result<Option<Vec<u8>>> {
-        self.ask(Request::get(self.uri(path_and_query)), Bytes::new()).await
+    pub(super) fn get(&self, path: &str, parameters: &[(&str, &str)]) -> anyhow::Result<Option<Vec<u8>>> {
+        let request = self.agent.get(self.uri(path)).query_pairs(parameters.iter().copied());
+        self.body_of(self.with_headers(request).call())
     }
 
     /// The same of a request with a body of JSON.
-    pub(super) async fn post(&self, path: &str, body: Vec<u8>) -> anyhow::Result<Option<Vec<u8>>> {
-        let request = Request::post(self.uri(path)).header(header::CONTENT_TYPE, "application/json");
-        self.ask(request, body.into()).await
+    pub(super) fn post(&self, path: &str, body: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
+        let request = self.agent.post(self.uri(path)).header(header::CONTENT_TYPE, "application/json");
+        self.body_of(self.with_headers(request).send(body))
     }
 
-    fn uri(&self, path_and_query: &str) -> String {
-        format!("{}{path_and_query}", self.base)
+    fn uri(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
     }
 
-    async fn ask(&self, request: Builder, body: Bytes) -> anyhow::Result<Option<Vec<u8>>> {
-        let exchange = self.exchange(request, body);
-        let (status, body) = tokio::time::timeout(TIMEOUT, exchange)
-            .await
-            .with_context(|| format!("{} gave no answer within {} s", self.base, TIMEOUT.as_secs()))??;
-        if status.is_success() {
-            return Ok(Some(body));
-        }
-        if status == StatusCode::NOT_FOUND {
-            return Ok(None);
-        }
-        match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) if problem.detail.is_empty() => bail!("{}", problem.title),
-            Ok(problem) => bail!("{}", problem.detail),
-            Err(_) => bail!("{} answered {status}", self.base),
+    fn with_headers<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
+        let request = request.header(header::ACCEPT, "application/json");
+        match &self.tenant {
+            Some(tenant) => request.header("x-scope-orgid", tenant),
+            None => request,
         }
     }
 
-    async fn exchange(&self, request: Builder, body: Bytes) -> anyhow::Result<(StatusCode, Vec<u8>)> {
-        let mut request = request.header(header::ACCEPT, "application/json");
-        if let Some(tenant) = &self.tenant {
-            request = request.header("x-scope-orgid", tenant);
+    fn body_of(&self, answer: Result<Response<Body>, ureq::Error>) -> anyhow::Result<Option<Vec<u8>>> {
+        let mut answer = answer.map_err(|error| Failure::of(&self.base, error))?;
+        let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+        let body = body.map_err(|error| Failure::of(&self.base, error))?;
+        match answer.status() {
+            status if status.is_success() => Ok(Some(body)),
+            StatusCode::NOT_FOUND => Ok(None),
+            status => Err(self.refusal(status, &answer, &body)),
         }
-        let request = request.body(Full::new(body)).context("the address or the tenant has characters it may not")?;
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        let answer = client
-            .request(request)
-            .await
-            .with_context(|| format!("no connection to {}; is the server running, and is --url right?", self.base))?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX);
-        let body = body.collect().await.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?;
-        Ok((status, body.to_bytes().to_vec()))
+    }
+
+    fn refusal(&self, status: StatusCode, answer: &Response<Body>, body: &[u8]) -> anyhow::Error {
+        let Self { base, .. } = self;
+        if let Ok(problem) = serde_json::from_slice::<Problem>(body) {
+            return anyhow!("{}", if problem.detail.is_empty() { problem.title } else { problem.detail });
+        }
+        if let Some(target) = answer.headers().get(header::LOCATION).and_then(|target| target.to_str().ok()) {
+            return anyhow!("{base} redirects to {target}; give the server's own address as --url");
+        }
+        // Many a server tells so who speaks plain HTTP to its TLS.
+        let https = status == StatusCode::BAD_REQUEST && base.starts_with("http:");
+        anyhow!("{base} answered {status}{}", if https { "; if it expects https://, write that" } else { "" })
     }
 }
 
-/// `a=1&b=2`, with everything escaped that could mean something else.
-pub(super) fn query_string(parameters: &[(&str, &str)]) -> String {
-    let mut text = String::new();
-    for (name, value) in parameters {
-        if !text.is_empty() {
-            text.push('&');
-        }
-        text.push_str(name);
-        text.push('=');
-        for byte in value.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-                text.push(char::from(byte));
-            } else {
-                write!(text, "%{byte:02X}").expect("writing to a String cannot fail");
-            }
-        }
-    }
-    text
+fn is_this_machine(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn escapes_parameters() {
-        let cases: &[(&[(&str, &str)], &str)] = &[
-            (&[], ""),
-            (&[("service", "cart"), ("limit", "20")], "service=cart&limit=20"),
-            (&[("q", "{ a = \"ü&=\" }")], "q=%7B%20a%20%3D%20%22%C3%BC%26%3D%22%20%7D"),
-        ];
-        for (parameters, expected) in cases {
-            assert_eq!(query_string(parameters), *expected);
-        }
-    }
-}
+mod tests;

@@ -6,7 +6,6 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tracehouse_model::{Clock, SystemClock};
 
-use super::http::query_string;
 use super::series::{self, Unit};
 use super::text::Style;
 use super::{ServerOptions, ask, chart, print_json, search_table, series_table};
@@ -165,7 +164,7 @@ fn range<'a>(options: &'a QueryOptions, start: Option<&'a str>) -> impl Iterator
 }
 
 fn get(options: &QueryOptions, path: &str, parameters: &[(&str, &str)]) -> anyhow::Result<Vec<u8>> {
-    ask(&options.server, &format!("{path}?{}", query_string(parameters)))?
+    ask(&options.server, path, parameters)?
         .with_context(|| format!("the server knows no {path}; is it a Tracehouse, and not an older one?"))
 }
 

@@ -66,7 +66,7 @@ fn did_you_mean(nearest: Option<&str>) -> String {
 /// The prefix of environment variables that set keys; levels are joined with `__`.
 const PREFIX: &str = "TRACEHOUSE_";
 /// Variables with the prefix that are read elsewhere.
-const OTHER_VARIABLES: [&str; 2] = ["TRACEHOUSE_CONFIG", "TRACEHOUSE_URL"];
+const OTHER_VARIABLES: [&str; 3] = ["TRACEHOUSE_CONFIG", "TRACEHOUSE_URL", "TRACEHOUSE_CA_FILE"];
 
 /// Reads the layers and checks every value.
 pub fn load(layers: &Layers) -> Result<Loaded, ConfigError> {

@@ -227,7 +227,13 @@ fn flags_win_over_environment_over_file() {
 
 #[test]
 fn the_environment_is_checked() {
-    let ignored = [("TRACEHOUSE_CONFIG", "x"), ("TRACEHOUSE_SERVICE_HOST", "10.0.0.1"), ("OTHER", "1")];
+    let ignored = [
+        ("TRACEHOUSE_CONFIG", "x"),
+        ("TRACEHOUSE_URL", "x"),
+        ("TRACEHOUSE_CA_FILE", "x"),
+        ("TRACEHOUSE_SERVICE_HOST", "10.0.0.1"),
+        ("OTHER", "1"),
+    ];
     let loaded = load_with("", &ignored, &[]).expect("none of these sets a key");
     assert_eq!(loaded.config, Config::default());
     assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
