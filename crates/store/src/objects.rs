@@ -27,6 +27,9 @@ use std::io;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
+use jiff::civil::{Date, DateTime, Time};
+use jiff::tz::TimeZone;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
 use parking_lot::Mutex;
@@ -390,10 +393,7 @@ pub(crate) fn with_suffix(path: &FsPath, suffix: &str) -> PathBuf {
 
 /// A moment for people, to the minute.
 pub(crate) fn minute_in_words(unix_nanos: i64) -> String {
-    let minutes = unix_nanos.div_euclid(NANOS_PER_HOUR / 60);
-    let (year, month, day) = civil_from_days(minutes.div_euclid(24 * 60));
-    let (hour, minute) = (minutes.div_euclid(60).rem_euclid(24), minutes.rem_euclid(60));
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")
+    utc(unix_nanos).strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
 /// A name that no other file has, sorted by time of writing.
@@ -414,9 +414,8 @@ pub(crate) fn id_of_path(path: &str) -> Option<&str> {
 
 /// `tenant=…/spans/date=…/hour=…/id.parquet`
 pub(crate) fn file_path(tenant: &TenantId, hour: i64, id: &str) -> String {
-    let (year, month, day) = civil_from_days(hour.div_euclid(24));
-    let hour = hour.rem_euclid(24);
-    format!("tenant={tenant}/spans/date={year:04}-{month:02}-{day:02}/hour={hour:02}/{id}.parquet")
+    let folders = utc(hour.saturating_mul(NANOS_PER_HOUR)).strftime("date=%Y-%m-%d/hour=%H");
+    format!("tenant={tenant}/spans/{folders}/{id}.parquet")
 }
 
 /// Whether [`file_path`] gives a folder this name that is so many folders below the store's.
@@ -435,35 +434,15 @@ pub(crate) fn hour_of_path(path: &str) -> Option<(TenantId, i64)> {
     let mut parts = path.split('/');
     let tenant = TenantId::new(parts.next()?.strip_prefix("tenant=")?).ok()?;
     (parts.next()? == "spans").then_some(())?;
-    let mut date = parts.next()?.strip_prefix("date=")?.splitn(3, '-').map(|part| part.parse::<i64>().ok());
-    let (year, month, day) = (date.next()??, date.next()??, date.next()??);
-    let hour: i64 = parts.next()?.strip_prefix("hour=")?.parse().ok()?;
-    let is_plausible = (0..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
-    (is_plausible && (0..24).contains(&hour)).then(|| (tenant, days_from_civil(year, month, day) * 24 + hour))
+    let date = Date::strptime("%Y-%m-%d", parts.next()?.strip_prefix("date=")?).ok()?;
+    let hour: i8 = parts.next()?.strip_prefix("hour=")?.parse().ok()?;
+    let begin = DateTime::from_parts(date, Time::new(hour, 0, 0, 0).ok()?);
+    Some((tenant, TimeZone::UTC.to_timestamp(begin).ok()?.as_second() / 3600))
 }
 
-/// The inverse of [`civil_from_days`], of the same source.
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = year - i64::from(month <= 2);
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let month_from_march = (month + 9) % 12;
-    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
-}
-
-/// Year, month and day of a number of days since 1970-01-01. Source: H. Hinnant, "chrono-Compatible Low-Level Date
-/// Algorithms".
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+fn utc(unix_nanos: i64) -> DateTime {
+    let moment = Timestamp::from_nanosecond(i128::from(unix_nanos));
+    TimeZone::UTC.to_datetime(moment.expect("64 bits of nanoseconds lie within the calendar"))
 }
 
 /// Whether a local file says that it is another than the one whose name it has.
@@ -511,14 +490,20 @@ mod tests {
         let path = file_path(&TenantId::default(), hour, "x");
         assert_eq!(path, "tenant=default/spans/date=2018-12-13/hour=14/x.parquet");
         assert_eq!(hour_of_path(&path), Some((TenantId::default(), hour)));
-        assert_eq!(hour_of_path("tenant=a/spans/date=2018-13-01/hour=14/x.parquet"), None);
-        assert_eq!(minute_in_words(1_544_712_660_000_000_000), "2018-12-13 14:51 UTC");
-        for days in (-200_000..200_000).step_by(97) {
-            let (year, month, day) = civil_from_days(days);
-            assert_eq!(days_from_civil(year, month, day), days);
+        for wrong in ["date=2018-13-01/hour=14", "date=2018-02-29/hour=14", "date=2018-12-13/hour=24", "date=x/hour=14"]
+        {
+            assert_eq!(hour_of_path(&format!("tenant=a/spans/{wrong}/x.parquet")), None, "{wrong}");
         }
-        assert_eq!(civil_from_days(0), (1970, 1, 1));
-        assert_eq!(civil_from_days(-1), (1969, 12, 31));
-        assert_eq!(civil_from_days(19_782), (2024, 2, 29));
+        assert_eq!(minute_in_words(1_544_712_660_000_000_000), "2018-12-13 14:51 UTC");
+        for (hour, day) in [
+            (-1, "date=1969-12-31/hour=23"),
+            (0, "date=1970-01-01/hour=00"),
+            (19_782 * 24, "date=2024-02-29/hour=00"),
+            (-2_562_047, "date=1677-09-21/hour=01"),
+        ] {
+            let path = file_path(&TenantId::default(), hour, "x");
+            assert_eq!(path, format!("tenant=default/spans/{day}/x.parquet"));
+            assert_eq!(hour_of_path(&path), Some((TenantId::default(), hour)));
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
+
 /// What the terminal can show.
 pub(super) struct Style {
     pub(super) colours: bool,
@@ -70,33 +72,16 @@ pub(super) fn duration(nanos: i64) -> String {
 
 /// A time in UTC with milliseconds, as RFC 3339.
 pub(super) fn time(unix_nanos: i64) -> String {
-    let seconds = time_in_seconds(unix_nanos);
-    format!("{}.{:03}Z", seconds.trim_end_matches('Z'), unix_nanos.div_euclid(1_000_000).rem_euclid(1000))
+    format!("{:.3}", moment(unix_nanos))
 }
 
 /// A time in UTC, as RFC 3339.
 pub(super) fn time_in_seconds(unix_nanos: i64) -> String {
-    const DAY_SECONDS: i64 = 86_400;
-    let seconds = unix_nanos.div_euclid(1_000_000_000);
-    let (year, month, day) = civil_from_days(seconds.div_euclid(DAY_SECONDS));
-    let of_day = seconds.rem_euclid(DAY_SECONDS);
-    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    format!("{:.0}", moment(unix_nanos))
 }
 
-/// Year, month and day of a number of days since 1970-01-01, in the Gregorian calendar. Years are counted from March, so
-/// that the leap day comes last (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    let since_era_epoch = days + 719_468;
-    let era = since_era_epoch.div_euclid(146_097);
-    let day_of_era = since_era_epoch.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month, day)
+fn moment(unix_nanos: i64) -> Timestamp {
+    Timestamp::from_nanosecond(i128::from(unix_nanos)).expect("64 bits of nanoseconds lie within the calendar")
 }
 
 /// The text on one line without control characters, cut to a width in characters, the cut marked.
