@@ -1,6 +1,7 @@
 //! The client commands: `trace get`, `search`, `query` and `sql`, over the native HTTP API of a running server.
 
 mod chart;
+mod columns;
 mod failure;
 mod http;
 mod query;

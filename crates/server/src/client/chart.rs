@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::series::{Answer, Series, Unit};
 use super::series_table::print_limits;
-use super::text::{BOLD, DIM, Style, fit, series_colour, time_in_seconds};
+use super::text::{BOLD, DIM, Style, fit, series_colour, time_in_seconds, width};
 
 /// In lines of text.
 const HEIGHT: usize = 14;
@@ -27,7 +27,7 @@ pub(super) fn print(
         return print_limits(out, answer, shown.len());
     };
     let marks: [String; 3] = [range.high, (range.high + range.low) / 2.0, range.low].map(|value| unit.format(value));
-    let axis_width = marks.iter().map(|mark| mark.chars().count()).max().unwrap_or(0);
+    let axis_width = marks.iter().map(|mark| width(mark)).max().unwrap_or(0);
     let mut canvas = Canvas::new(style.width.saturating_sub(axis_width + 3));
     // The highest is drawn last, over the others.
     for (at, series) in shown.iter().enumerate().rev() {
@@ -47,7 +47,7 @@ pub(super) fn print(
     for (at, series) in shown.iter().enumerate() {
         let last = series.values.last().copied().flatten();
         let last = last.map_or(String::new(), |value| format!("  {}", unit.format(value)));
-        let room = style.width.saturating_sub(last.chars().count() + 2);
+        let room = style.width.saturating_sub(width(&last) + 2);
         let mark = style.paint(series_colour(at), mark_of(at, shown.len(), style));
         writeln!(out, "{mark} {}{}", fit(&series.name(), room), style.paint(BOLD, last))?;
     }

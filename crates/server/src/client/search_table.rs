@@ -2,7 +2,7 @@ use std::io::{self, Write};
 
 use serde::Deserialize;
 
-use super::text::{BOLD, DIM, RED, Style, duration, fit, service_colour, time_in_seconds};
+use super::text::{BOLD, DIM, RED, Style, duration, fit, service_colour, time_in_seconds, width};
 
 /// What the native API answers to a search.
 #[derive(Deserialize)]
@@ -57,7 +57,7 @@ fn print_trace(out: &mut impl Write, trace: &Trace, style: &Style) -> io::Result
         Some(tenant) => fit(&format!("{tenant}: {}", trace.root_service_name), room),
         None => fit(&trace.root_service_name, room),
     };
-    let name = fit(&trace.root_span_name, room.saturating_sub(service.chars().count() + 2).max(8));
+    let name = fit(&trace.root_span_name, room.saturating_sub(width(&service) + 2).max(8));
     writeln!(
         out,
         "{}  {}  {:>9}  {:>6}  {errors}  {}  {name}",

@@ -1,7 +1,10 @@
 use std::io::{self, Write};
 
+use comfy_table::{CellAlignment, ColumnConstraint, Width};
+
+use super::columns;
 use super::series::{Answer, Series, Unit};
-use super::text::{BOLD, Style, fit};
+use super::text::{Style, fit};
 
 /// Prints one line per series: its last, smallest, largest and mean value.
 pub(super) fn print(
@@ -11,19 +14,25 @@ pub(super) fn print(
     series_max: usize,
     style: &Style,
 ) -> io::Result<()> {
-    const NUMBERS_WIDTH: usize = 4 * 12;
+    const NUMBER_WIDTH: u16 = 12;
+    let numbers = ["LAST", "MIN", "MAX", "AVG"];
     let shown = &answer.series[..answer.series.len().min(series_max)];
-    let room = style.width.saturating_sub(NUMBERS_WIDTH).max(12);
-    let names: Vec<String> = shown.iter().map(|series| fit(&series.name(), room)).collect();
-    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max("SERIES".len());
-    if !shown.is_empty() {
-        let heading = format!("{:<width$}{:>12}{:>12}{:>12}{:>12}", "SERIES", "LAST", "MIN", "MAX", "AVG");
-        writeln!(out, "{}", style.paint(BOLD, heading))?;
+    let room = style.width.saturating_sub(numbers.len() * usize::from(NUMBER_WIDTH)).max(12);
+    let mut table = columns::under(["SERIES"].into_iter().chain(numbers).map(str::to_owned));
+    for series in shown {
+        let values = summary(series).map(|value| value.map_or("-".to_owned(), |value| unit.format(value)));
+        table.add_row([fit(&series.name(), room)].into_iter().chain(values));
     }
-    for (name, series) in names.iter().zip(shown) {
-        let [last, min, max, mean] =
-            summary(series).map(|value| value.map_or("-".to_owned(), |value| unit.format(value)));
-        writeln!(out, "{name:<width$}{last:>12}{min:>12}{max:>12}{mean:>12}")?;
+    for (at, column) in table.column_iter_mut().enumerate() {
+        if at == 0 {
+            column.set_padding((0, 0));
+        } else {
+            column.set_padding((2, 0)).set_cell_alignment(CellAlignment::Right);
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(NUMBER_WIDTH)));
+        }
+    }
+    if !shown.is_empty() {
+        columns::print(out, &table, style)?;
     }
     print_limits(out, answer, shown.len())
 }

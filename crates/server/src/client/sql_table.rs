@@ -1,10 +1,12 @@
 use std::io::{self, Write};
 
+use comfy_table::CellAlignment;
 use serde::Deserialize;
 use serde_json::Value;
 use tracehouse_model::double_text;
 
-use super::text::{BOLD, DIM, Style};
+use super::columns;
+use super::text::{DIM, Style};
 
 /// What the native API answers to a SQL statement.
 #[derive(Deserialize)]
@@ -24,27 +26,18 @@ struct Column {
 /// What stands for null in a table: a text may be empty.
 const NULL: &str = "null";
 
-/// Prints aligned columns, numbers to the right.
+/// Prints aligned columns, numbers to the right. Texts may have several lines, as plans do.
 pub(super) fn print(out: &mut impl Write, answer: &Answer, style: &Style) -> io::Result<()> {
-    let lines: Vec<Vec<String>> = answer.rows.iter().flat_map(|row| lines(row)).collect();
-    let width_of = |at: usize| {
-        let cells = lines.iter().filter_map(|cells| cells.get(at)).map(|cell| cell.chars().count());
-        cells.chain([answer.columns[at].name.chars().count()]).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..answer.columns.len()).map(width_of).collect();
-    let right: Vec<bool> = (0..widths.len()).map(|at| is_numeric(answer, at)).collect();
-    let line = |cells: &[String]| -> String {
-        let padded = cells.iter().zip(&widths).zip(&right).map(|((cell, width), right)| {
-            let padding = " ".repeat(width - cell.chars().count());
-            if *right { format!("{padding}{cell}") } else { format!("{cell}{padding}") }
-        });
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    let names: Vec<String> = answer.columns.iter().map(|column| column.name.clone()).collect();
-    writeln!(out, "{}", style.paint(BOLD, line(&names)))?;
-    for cells in &lines {
-        writeln!(out, "{}", line(cells))?;
+    const GAP: u16 = 2;
+    let mut table = columns::under(answer.columns.iter().map(|column| printable(&column.name)));
+    table.add_rows(answer.rows.iter().map(|row| row.iter().map(|value| printable(&text(value, NULL)))));
+    for (at, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, GAP));
+        if is_numeric(answer, at) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
     }
+    columns::print(out, &table, style)?;
     let count = answer.rows.len();
     writeln!(out, "{}", style.paint(DIM, format!("{count} row{}", if count == 1 { "" } else { "s" })))
 }
@@ -79,18 +72,10 @@ fn text(value: &Value, null: &str) -> String {
     }
 }
 
-/// The lines that a row takes: plans, for one, are texts of several lines.
-fn lines(row: &[Value]) -> Vec<Vec<String>> {
-    let texts: Vec<String> = row.iter().map(|value| text(value, NULL)).collect();
-    let cells: Vec<Vec<&str>> = texts.iter().map(|text| text.lines().collect()).collect();
-    let height = cells.iter().map(Vec::len).max().unwrap_or(0).max(1);
-    let line = |at: usize| cells.iter().map(|cell| printable(cell.get(at).copied().unwrap_or_default())).collect();
-    (0..height).map(line).collect()
-}
-
 /// Texts may hold anything, as what moves the cursor.
 fn printable(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+    let line = |line: &str| line.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
+    text.lines().map(line).collect::<Vec<String>>().join("\n")
 }
 
 #[cfg(test)]
@@ -109,6 +94,17 @@ mod tests {
         let mut out = Vec::new();
         print(&mut out, &answer(), &Style { colours: false, width: 80 }).expect("writing to memory");
         let expected = "service  spans\ncart        12\na,\"b\"        3\nnull      null\n3 rows\n";
+        assert_eq!(String::from_utf8(out).expect("text"), expected);
+    }
+
+    #[test]
+    fn lines_and_wide_characters_keep_columns_apart() {
+        let answer =
+            r#"{"columns":[{"name":"plan\u001b[2J"},{"name":"at"}],"rows":[["購物車",1],["Sort\n  Scan\t",22]]}"#;
+        let answer = serde_json::from_str(answer).expect("the test's answer is that of a statement");
+        let mut out = Vec::new();
+        print(&mut out, &answer, &Style { colours: true, width: 80 }).expect("writing to memory");
+        let expected = "\x1b[1mplan [2J  at\x1b[0m\n購物車     1\nSort      22\n  Scan\n\x1b[2m2 rows\x1b[0m\n";
         assert_eq!(String::from_utf8(out).expect("text"), expected);
     }
 

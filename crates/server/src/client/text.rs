@@ -3,11 +3,12 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// What the terminal can show.
 pub(super) struct Style {
     pub(super) colours: bool,
-    /// In characters.
+    /// In columns: a Chinese character takes two.
     pub(super) width: usize,
 }
 
@@ -84,13 +85,24 @@ fn moment(unix_nanos: i64) -> Timestamp {
     Timestamp::from_nanosecond(i128::from(unix_nanos)).expect("64 bits of nanoseconds lie within the calendar")
 }
 
-/// The text on one line without control characters, cut to a width in characters, the cut marked.
-pub(super) fn fit(text: &str, width: usize) -> String {
-    let clean = |c: char| if c.is_control() { ' ' } else { c };
-    if text.chars().count() <= width {
-        return text.chars().map(clean).collect();
+/// The columns of a terminal that a text takes.
+pub(super) fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// The text on one line without control characters, cut to a width, the cut marked.
+pub(super) fn fit(text: &str, width_max: usize) -> String {
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if width(&clean) <= width_max {
+        return clean;
     }
-    text.chars().take(width.saturating_sub(1)).map(clean).chain(['…']).collect()
+    let mut room = width_max.saturating_sub(1);
+    let fits = |c: &char| {
+        let left = room.checked_sub(c.width().unwrap_or(0));
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    clean.chars().take_while(fits).chain(['…']).collect()
 }
 
 #[cfg(test)]
@@ -132,5 +144,8 @@ mod tests {
         assert_eq!(fit("abc", 3), "abc");
         assert_eq!(fit("abcd", 3), "ab…");
         assert_eq!(fit("a\nb\x1b", 9), "a b ");
+        assert_eq!(fit("購物車", 6), "購物車");
+        assert_eq!(fit("購物車", 5), "購物…");
+        assert_eq!(fit("購物車", 4), "購…");
     }
 }

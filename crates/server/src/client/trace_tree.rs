@@ -2,7 +2,7 @@ use std::io::{self, Write};
 
 use serde::Deserialize;
 
-use super::text::{BOLD, DIM, RED, Style, duration, fit, service_colour, time};
+use super::text::{BOLD, DIM, RED, Style, duration, fit, service_colour, time, width};
 
 /// A trace as the native API answers: columns, spans in pre-order of the tree.
 #[derive(Deserialize)]
@@ -48,10 +48,10 @@ pub(super) fn print(out: &mut impl Write, trace: &Trace, style: &Style) -> io::R
         let name = text_at(&trace.names, &trace.spans.name, row);
         let branch = branches.next(row, label_width / 2);
         let orphan = if trace.spans.parent[row] == -2 { "(parent missing) " } else { "" };
-        let room = label_width.saturating_sub(branch.chars().count());
+        let room = label_width.saturating_sub(width(&branch));
         let service_text = fit(service, room);
-        let name_text = fit(&format!("{orphan}{name}"), room.saturating_sub(service_text.chars().count() + 2));
-        let used = branch.chars().count() + service_text.chars().count() + 2 + name_text.chars().count();
+        let name_text = fit(&format!("{orphan}{name}"), room.saturating_sub(width(&service_text) + 2));
+        let used = width(&branch) + width(&service_text) + 2 + width(&name_text);
         let padding = " ".repeat(label_width.saturating_sub(used));
         let failed = trace.spans.status.get(row) == Some(&STATUS_ERROR);
         let mark = if failed { style.paint(RED, "✗") } else { " ".to_owned() };
@@ -167,7 +167,7 @@ mod tests {
     fn prints_a_tree() {
         let answer = r#"{"traceId":"0af7651916cd43dd8448eb211c80319c","spanCount":5,"returned":5,"complete":true,
             "partialReason":null,"startTimeUnixNano":"1709210096789000000","durationNanos":100000000,"errorCount":1,
-            "services":["gateway","cart"],"names":["GET /","load","query"],
+            "services":["gateway","購物車"],"names":["GET /","load","query"],
             "spans":{"id":["a","b","c","d","e"],"parent":[-1,0,1,0,-2],"start":[0,10000000,20000000,60000000,90000000],
             "duration":[100000000,40000000,20000000,30000000,1000],"service":[0,1,1,1,0],"name":[0,1,2,2,0],
             "kind":[2,1,3,3,2],"status":[0,0,2,0,0]}}"#;
@@ -177,13 +177,18 @@ mod tests {
             "100ms · 5 spans · 2 services · 1 error · 2024-02-29T12:34:56.789Z",
             "",
             "gateway  GET /                                      100ms  ██████████████████████",
-            "├─ cart  load                                      40.0ms    █████████",
-            "│  └─ cart  query                            ✗     20.0ms      ████",
-            "└─ cart  query                                     30.0ms               ███████",
+            "├─ 購物車  load                                    40.0ms    █████████",
+            "│  └─ 購物車  query                          ✗     20.0ms      ████",
+            "└─ 購物車  query                                   30.0ms               ███████",
             "gateway  (parent missing) GET /                    1.00us                     ▏",
         ];
         assert_eq!(lines.iter().map(|line| squeeze(line)).collect::<Vec<_>>(), expected.map(squeeze));
-        assert!(lines.iter().all(|line| line.chars().count() <= 80));
+        assert!(lines.iter().all(|line| super::width(line) <= 80));
+        let column = |line: &str, mark| line.find(mark).map(|at| super::width(&line[..at]));
+        assert_eq!(
+            lines[3..].iter().map(|line| column(line, "s  ")).collect::<Vec<_>>(),
+            [column(&lines[3], "s  "); 5]
+        );
     }
 
     /// Blanks matter to the eye but not to this test.
