@@ -11,7 +11,7 @@ use crate::continuity::{Continuity, EndLost, LogMark, LostRecords};
 use crate::pieces::Pieces;
 use crate::positions::Positions;
 use crate::recover::{DAMAGED_FOLDER, RecordAtFault};
-use crate::scan::{Part, Scan};
+use crate::parts::{Part, SegmentParts};
 use crate::segment::{self, SegmentName};
 
 /// What a log holds.
@@ -107,7 +107,7 @@ fn copies(folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
 fn inspect_segment(name: SegmentName, finding: &mut SegmentFinding, mut meet: impl FnMut(u64)) -> io::Result<()> {
     let mut pieces = Pieces::of(open_to_read(&finding.path)?)?;
     let numbers = name.first_sequence..u64::MAX;
-    for part in Scan::new(&mut pieces, name.salt, numbers)? {
+    for part in SegmentParts::new(&mut pieces, name.salt, numbers)? {
         let (range, part) = part?;
         let bytes = range.end - range.start;
         let is_readable =

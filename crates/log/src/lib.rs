@@ -7,7 +7,7 @@
 //! in files is told by whoever stores them, for each tenant and for everyone ([`Positions`]). Everything after them is replayed
 //! at a start.
 //!
-//! `segment` is the format, `pieces` reads a segment piece by piece, `scan` finds the records in it, `feed` reads on behind a
+//! `segment` is the format, `pieces` reads a segment piece by piece, `parts` finds the records in it, `feed` reads on behind a
 //! position while the log is written, `recover` reads the log after a start, `inspect` reads it without changing it,
 //! `continuity` tells what is missing, `writer` appends to it.
 //!
@@ -23,10 +23,11 @@ mod entry;
 mod error;
 mod feed;
 mod inspect;
+mod parts;
 mod pieces;
 mod positions;
 mod recover;
-mod scan;
+
 mod segment;
 mod settings;
 mod span_log;

@@ -13,7 +13,7 @@ use crate::continuity::{Continuity, EndLost, LogMark, LostRecords};
 use crate::entry::DurableBatch;
 use crate::pieces::Pieces;
 use crate::positions::Positions;
-use crate::scan::{Part, Scan};
+use crate::parts::{Part, SegmentParts};
 use crate::segment::{self, HEADER_BYTES, MAGIC, RecordKind, SegmentName};
 
 /// What the name of such a copy has in it.
@@ -211,13 +211,13 @@ impl<Replay: FnMut(DurableBatch, &Recovered)> Recovery<'_, Replay> {
         let failed = |source| DiskError { action: "reading", path: path.clone(), source };
         let mut pieces = Pieces::of(self.disk.open_to_read(path)?).map_err(failed)?;
         let bytes = pieces.bytes();
-        let scan = Scan::new(&mut pieces, name.salt, name.first_sequence..end).map_err(failed)?;
+        let parts = SegmentParts::new(&mut pieces, name.salt, name.first_sequence..end).map_err(failed)?;
         let mut is_damaged = false;
         let mut last_sequence = None;
         let mut tail = None;
         self.number(name.first_sequence);
         self.told = self.told.max(name.first_sequence.saturating_sub(1));
-        for part in scan {
+        for part in parts {
             let (range, part) = part.map_err(failed)?;
             let is_end = is_last && range.end == bytes;
             match part {

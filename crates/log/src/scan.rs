@@ -39,7 +39,7 @@ pub(crate) enum Part {
 
 /// The parts of a segment in order. Numbers grow from record to record and stay below `numbers.end`; what has another
 /// number is not believed. An error is one of the machine; nothing comes behind it.
-pub(crate) struct Scan<'a> {
+pub(crate) struct SegmentParts<'a> {
     segment: &'a mut Pieces,
     salt: Option<u64>,
     numbers: Range<u64>,
@@ -48,7 +48,7 @@ pub(crate) struct Scan<'a> {
     next: Option<(Range<u64>, Part)>,
 }
 
-impl<'a> Scan<'a> {
+impl<'a> SegmentParts<'a> {
     pub(crate) fn new(segment: &'a mut Pieces, salt: Option<u64>, numbers: Range<u64>) -> io::Result<Self> {
         let offset = segment::begin(segment.from(0, MAGIC.len())?) as u64;
         Ok(Self { segment, salt, numbers, offset, next: None })
@@ -122,7 +122,7 @@ impl<'a> Scan<'a> {
     }
 }
 
-impl Iterator for Scan<'_> {
+impl Iterator for SegmentParts<'_> {
     type Item = io::Result<(Range<u64>, Part)>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -157,9 +157,9 @@ mod tests {
     /// Found in a segment: `r3` a record, `d3` a damaged one, `c3` one cut off, `?` unknown bytes, `0` zeros.
     fn found(bytes: &[u8], numbers: Range<u64>) -> String {
         let mut pieces = pieces_of(bytes);
-        let scan = Scan::new(&mut pieces, Some(SALT), numbers).expect("can be read");
-        let mut end = scan.offset;
-        let parts = scan.map(|part| {
+        let parts = SegmentParts::new(&mut pieces, Some(SALT), numbers).expect("can be read");
+        let mut end = parts.offset;
+        let letters = parts.map(|part| {
             let (range, part) = part.expect("can be read");
             assert_eq!(range.start, end, "parts follow each other");
             end = range.end;
@@ -171,7 +171,7 @@ mod tests {
                 Part::Unknown { is_zeros: false } => "?".to_owned(),
             }
         });
-        parts.collect::<Vec<_>>().join(" ")
+        letters.collect::<Vec<_>>().join(" ")
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl Candidates {
 }
 
 /// Looks for the spans that satisfy a condition on spans.
-pub(crate) struct Scan<'a> {
+pub(crate) struct SpanFinder<'a> {
     pub(crate) filter: &'a Expression,
     /// Conditions for which the filter lets too much through.
     pub(crate) exactly: &'a [Condition],
@@ -68,7 +68,7 @@ pub(crate) struct Scan<'a> {
     pub(crate) bounds: &'a Bounds,
 }
 
-impl Scan<'_> {
+impl SpanFinder<'_> {
     /// Files that may have such spans, newest first.
     pub(crate) fn files<'s>(&self, snapshot: &'s Snapshot) -> Vec<&'s Arc<SpanFile>> {
         snapshot.files.iter().filter(|file| self.window.may_select_of(file)).collect()

@@ -8,7 +8,7 @@ use tracehouse_scan::{Window, contents_of, open};
 use tracehouse_store::SpanFile;
 use tracehouse_traceql::{MetricsExpr, Pipeline, Query, QueryExpr, SecondStage};
 
-use crate::candidates::Scan;
+use crate::candidates::SpanFinder;
 use crate::column_eval::{columns_of, file_may_match};
 use crate::compile::Expression;
 use crate::error::QueryError;
@@ -63,7 +63,7 @@ impl Explained<'_> {
                 match series.spans_alone() {
                     Some(filter) => {
                         self.line(depth + 1, "from columns, row groups side by side:");
-                        self.scan(depth + 2, filter);
+                        self.files_to_read(depth + 2, filter);
                     }
                     None => self.pipeline(depth + 1, spans, &series.plan),
                 }
@@ -97,15 +97,15 @@ impl Explained<'_> {
         let drivers = &plan.drivers;
         let every = drivers.span.text == "true";
         self.line(depth, if every { "candidates: every trace" } else { "candidates: traces that have any of the" });
-        self.scan(depth + 1, &drivers.span);
+        self.files_to_read(depth + 1, &drivers.span);
         drivers.trace.in_words().iter().for_each(|words| self.line(depth + 1, words));
     }
 
     /// Which files are read, and which columns of them.
-    fn scan(&mut self, depth: usize, filter: &Expression) {
+    fn files_to_read(&mut self, depth: usize, filter: &Expression) {
         let Question { snapshot, bounds, .. } = self.question;
-        let scan = Scan { filter, exactly: &[], window: self.window.clone(), bounds };
-        let files = scan.files(snapshot);
+        let finder = SpanFinder { filter, exactly: &[], window: self.window.clone(), bounds };
+        let files = finder.files(snapshot);
         let may_match = |file: &Arc<SpanFile>| !bounds.exceeded() && file_may_match(filter, file, &contents_of(file));
         let read: Vec<_> = files.iter().filter(|file| may_match(file)).collect();
         let spans: u64 = read.iter().map(|file| file.record.spans).sum();

@@ -11,7 +11,7 @@ use tracehouse_scan::{Contents, Part, RowGroup, Window, contents_of};
 use tracehouse_spanfile::{FileContents, OpenFile};
 use tracehouse_store::{HotBatch, SpanFile};
 
-use crate::candidates::Scan;
+use crate::candidates::SpanFinder;
 use crate::column_eval::file_may_match;
 use crate::compile::Expression;
 use crate::question::Question;
@@ -214,8 +214,8 @@ pub(crate) fn attribute_keys_of(
         let holds = |row: &usize| range.contains(&hot.spans.start_unix_nanos[*row]) && condition.holds(*row);
         keys.add(&hot.spans, (0..hot.spans.len()).filter(holds));
     }
-    let scan = Scan { filter, exactly: &[], window: Window::starting(range.clone()), bounds };
-    'files: for file in scan.files(snapshot) {
+    let finder = SpanFinder { filter, exactly: &[], window: Window::starting(range.clone()), bounds };
+    'files: for file in finder.files(snapshot) {
         if keys.enough() || bounds.exceeded() {
             break;
         }
@@ -230,7 +230,7 @@ pub(crate) fn attribute_keys_of(
             }
             let (part, rows) = (Part::RowGroup(row_group), open.rows_of(row_group) as u64);
             // Keys are a set: those that were added before an error may be added again.
-            reach.attempt(file, part, rows, |open| keys.add_row_group(&scan, &contents, open, row_group));
+            reach.attempt(file, part, rows, |open| keys.add_row_group(&finder, &contents, open, row_group));
         }
     }
     let covered = Covered {
@@ -256,9 +256,15 @@ impl KeysOfSpans {
         self.spans >= SPANS_FOR_KEYS_MAX
     }
 
-    fn add_row_group(&mut self, scan: &Scan<'_>, contents: &Contents, open: &OpenFile, row_group: usize) -> Result<()> {
-        let row_group = RowGroup { bounds: scan.bounds, open, contents, number: row_group };
-        let wanted = scan.matching_rows(row_group)?;
+    fn add_row_group(
+        &mut self,
+        finder: &SpanFinder<'_>,
+        contents: &Contents,
+        open: &OpenFile,
+        row_group: usize,
+    ) -> Result<()> {
+        let row_group = RowGroup { bounds: finder.bounds, open, contents, number: row_group };
+        let wanted = finder.matching_rows(row_group)?;
         row_group.each_block(&wanted, None, ROWS_PER_BLOCK, |spans, _, inside| {
             self.add(spans, inside.iter().copied());
             Ok(!self.enough())

@@ -17,7 +17,7 @@ use tracehouse_spanfile::OpenFile;
 use tracehouse_store::SpanFile;
 
 use crate::assemble::{Omitted, TraceTree, assemble_many};
-use crate::candidates::{Beside, Candidates, Scan};
+use crate::candidates::{Beside, Candidates, SpanFinder};
 use crate::column_eval::{columns_of, file_may_match};
 use crate::drivers::TraceDriver;
 use crate::evaluate::{Evaluation, Spanset, union_of};
@@ -54,7 +54,7 @@ pub(crate) fn search(question: Question<'_>, plan: &Plan, request: &SearchReques
         beside: Beside::new(question, &whereabouts, &trace),
         plan,
         request,
-        scan: Scan {
+        finder: SpanFinder {
             filter: &plan.drivers.span,
             exactly: inexact(&request.conditions),
             window: request.window(),
@@ -76,7 +76,7 @@ struct Search<'a> {
     beside: Beside<'a>,
     plan: &'a Plan,
     request: &'a SearchRequest,
-    scan: Scan<'a>,
+    finder: SpanFinder<'a>,
     /// Whether each file has a driver of its own.
     depends_on_contents: bool,
     trace: &'a TraceDriver,
@@ -97,13 +97,13 @@ impl Search<'_> {
         let (mut candidates, mut of_candidates) = (Candidates::default(), bounds.hold());
         for hot in &snapshot.hot {
             self.answer.inspected.spans += hot.spans.len() as u64;
-            self.scan.look_at_memory(&hot.spans, &mut candidates);
+            self.finder.look_at_memory(&hot.spans, &mut candidates);
             if !self.hold_candidates(&mut of_candidates, &candidates) {
                 break;
             }
         }
         self.beside.keep_possible(&mut candidates);
-        let files = self.scan.files(snapshot);
+        let files = self.finder.files(snapshot);
         let mut ruled_out = false;
         self.answer.inspected.files_total = files.len() as u64;
         for file in files {
@@ -174,18 +174,18 @@ impl Search<'_> {
         let contents = contents_of(file);
         let driver = if self.depends_on_contents { Driver::of(self.request, &contents) } else { Driver::AsPlanned };
         let (filter, exactly) = match &driver {
-            Driver::AsPlanned => (self.scan.filter, self.scan.exactly),
+            Driver::AsPlanned => (self.finder.filter, self.finder.exactly),
             Driver::Nothing => return,
             Driver::Tighter(filter, exactly) => (filter, *exactly),
         };
         if !file_may_match(filter, file, &contents) {
             return;
         }
-        let scan = Scan { filter, exactly, window: self.scan.window.clone(), bounds };
+        let finder = SpanFinder { filter, exactly, window: self.finder.window.clone(), bounds };
         let many = self.answer.inspected.files > FILES_OF_SHORT_SEARCH;
         let (found, done) = each_row_group(bounds, reach, &[file], Vec::new, |piece, found: &mut Vec<_>| {
             let elsewhere = |trace, lacks| self.beside.elsewhere(trace, lacks, file, many);
-            found.extend(scan.traces_in_row_group(piece.rows(bounds), self.trace, many, elsewhere)?);
+            found.extend(finder.traces_in_row_group(piece.rows(bounds), self.trace, many, elsewhere)?);
             Ok(())
         });
         self.answer.inspected.spans += done.rows;
@@ -253,7 +253,7 @@ impl Search<'_> {
         for expression in self.plan.expressions().into_iter().chain(shown) {
             columns.extend(columns_of(expression, open.layout()));
         }
-        columns.extend(columns_of_conditions(self.scan.exactly, open.layout()));
+        columns.extend(columns_of_conditions(self.finder.exactly, open.layout()));
         columns.into_iter().collect()
     }
 
@@ -265,9 +265,9 @@ impl Search<'_> {
             return None;
         }
         let facts = TraceFacts::of(spans, tree);
-        let mut spansets = Evaluation::new(spans, tree, &facts).run(&self.plan.stages, &self.scan.window);
+        let mut spansets = Evaluation::new(spans, tree, &facts).run(&self.plan.stages, &self.finder.window);
         for spanset in &mut spansets {
-            spanset.rows.retain(|&row| all_hold(self.scan.exactly, spans, row as usize));
+            spanset.rows.retain(|&row| all_hold(self.finder.exactly, spans, row as usize));
         }
         spansets.retain(|spanset| !spanset.rows.is_empty());
         let matched = union_of(&spansets);

@@ -12,7 +12,7 @@ use tracehouse_scan::{Contents, RowGroup, Window};
 use tracehouse_spanfile::{ColumnType, FileContents, NameList, OpenFile};
 use tracehouse_traceql::FieldExpr;
 
-use crate::candidates::Scan;
+use crate::candidates::SpanFinder;
 use crate::compile::Expression;
 use crate::conditions::no_service_name;
 use crate::error::QueryError;
@@ -84,10 +84,10 @@ fn other_services(
         }
         !values.full()
     })?;
-    let scan = Scan { filter: nameless, exactly: &[], window: Window::starting(i64::MIN..i64::MAX), bounds };
+    let finder = SpanFinder { filter: nameless, exactly: &[], window: Window::starting(i64::MIN..i64::MAX), bounds };
     for number in 0..open.row_groups() {
         let row_group = RowGroup { bounds, open, contents, number };
-        if scan.matching_rows(row_group)?.count_set_bits() > 0 {
+        if finder.matching_rows(row_group)?.count_set_bits() > 0 {
             values.add_text("string", UNKNOWN_SERVICE);
             break;
         }

@@ -17,7 +17,7 @@ use super::gather::{Candidate, FloatBits, Gathered, GroupValue, NO_GROUP, Place,
 use super::measure::Cell;
 use super::series_plan::{Run, is_duration};
 use super::steps::Steps;
-use crate::candidates::Scan;
+use crate::candidates::SpanFinder;
 use crate::column_eval::{columns_of, field_of};
 use crate::compile::{Expression, Node};
 use crate::halves::HotCallers;
@@ -208,12 +208,12 @@ impl Interner {
 
 pub(super) fn gather_row_group<C: Cell>(
     run: &Run<'_>,
-    scan: &Scan<'_>,
+    finder: &SpanFinder<'_>,
     piece: &Piece<'_>,
     gathered: &mut Gathered<C>,
 ) -> Result<()> {
     let row_group = piece.rows(run.question.bounds);
-    gather_of_row_group(run, piece.number, row_group, scan.matching_rows(row_group)?, gathered)
+    gather_of_row_group(run, piece.number, row_group, finder.matching_rows(row_group)?, gathered)
 }
 
 /// Gathers from some rows of a file of this number.

@@ -19,7 +19,7 @@ use super::series_plan::{ComparePlan, SeriesPlan};
 use super::steps::Steps;
 use super::tally::Slotted;
 use super::traces::WholeTraces;
-use crate::candidates::Scan;
+use crate::candidates::SpanFinder;
 use crate::compile::Expression;
 use crate::halves::HotCallers;
 use crate::question::Question;
@@ -63,16 +63,16 @@ impl Compare<'_> {
     fn over_columns(&self, filter: &Expression, files: &[&Arc<SpanFile>], met: &mut Met) -> Counts {
         let Question { snapshot, reach, .. } = self.question;
         let (trial, failed) = (Reach::of(snapshot, &self.steps.window()), AtomicBool::new(false));
-        let (mut all, mut done) = self.over_row_groups(filter, files, &trial, |scan, piece, own| {
-            let counted = self.count_row_group(scan, piece, own);
+        let (mut all, mut done) = self.over_row_groups(filter, files, &trial, |finder, piece, own| {
+            let counted = self.count_row_group(finder, piece, own);
             failed.fetch_or(counted.is_err(), Ordering::Relaxed);
             counted
         });
         if failed.into_inner() || trial.files_lost() > reach.files_lost() {
             all.clear();
-            (all, done) = self.over_row_groups(filter, files, reach, |scan, piece, own| {
+            (all, done) = self.over_row_groups(filter, files, reach, |finder, piece, own| {
                 let mut alone = self.begin();
-                self.count_row_group(scan, piece, &mut alone)?;
+                self.count_row_group(finder, piece, &mut alone)?;
                 own.merge(alone);
                 Ok(())
             });
@@ -89,18 +89,22 @@ impl Compare<'_> {
         filter: &Expression,
         files: &[&'f Arc<SpanFile>],
         reach: &Reach,
-        count: impl Fn(&Scan<'_>, &Piece<'f>, &mut Counts) -> Result<()> + Sync,
+        count: impl Fn(&SpanFinder<'_>, &Piece<'f>, &mut Counts) -> Result<()> + Sync,
     ) -> (Vec<Counts>, Done) {
         let bounds = self.question.bounds;
-        let scan = Scan { filter, exactly: &[], window: self.steps.window(), bounds };
-        each_row_group(bounds, reach, files, || self.begin(), |piece, own| count(&scan, piece, own))
+        let finder = SpanFinder { filter, exactly: &[], window: self.steps.window(), bounds };
+        each_row_group(bounds, reach, files, || self.begin(), |piece, own| count(&finder, piece, own))
     }
 
-    fn count_row_group(&self, scan: &Scan<'_>, piece: &Piece<'_>, counts: &mut Counts) -> Result<()> {
-        let row_group = piece.rows(scan.bounds);
-        let wanted = scan.matching_rows(row_group)?;
-        let selecting =
-            Scan { filter: &self.plan.selection, exactly: &[], window: scan.window.clone(), bounds: scan.bounds };
+    fn count_row_group(&self, finder: &SpanFinder<'_>, piece: &Piece<'_>, counts: &mut Counts) -> Result<()> {
+        let row_group = piece.rows(finder.bounds);
+        let wanted = finder.matching_rows(row_group)?;
+        let selecting = SpanFinder {
+            filter: &self.plan.selection,
+            exactly: &[],
+            window: finder.window.clone(),
+            bounds: finder.bounds,
+        };
         let selected = &selecting.matching_rows(row_group)? & &wanted;
         let rows = Rows::new(row_group, wanted.clone());
         if rows.count() == 0 || self.question.bounds.exceeded() {

@@ -8,7 +8,7 @@ use tracehouse_store::SpanFile;
 use super::series_plan::SeriesPlan;
 use super::steps::Steps;
 use crate::assemble::Omitted;
-use crate::candidates::Scan;
+use crate::candidates::SpanFinder;
 use crate::column_eval::file_may_match;
 use crate::question::Question;
 use crate::request::{Inspected, Weighting};
@@ -52,8 +52,8 @@ pub(super) fn matching_files<'s>(
     met: &mut Met,
 ) -> Vec<&'s Arc<SpanFile>> {
     let driver = &series.plan.drivers.span;
-    let scan = Scan { filter: driver, exactly: &[], window: steps.window(), bounds: question.bounds };
-    let files = scan.files(question.snapshot);
+    let finder = SpanFinder { filter: driver, exactly: &[], window: steps.window(), bounds: question.bounds };
+    let files = finder.files(question.snapshot);
     met.inspected.files_total += files.len() as u64;
     met.inspected.spans += question.snapshot.hot.iter().map(|hot| hot.spans.len() as u64).sum::<u64>();
     let may_match = |file: &&Arc<SpanFile>| {

@@ -16,7 +16,7 @@ use super::room::Room;
 use super::series_plan::{FunctionPlan, Run, SeriesPlan, is_duration};
 use super::steps::Steps;
 use super::{columns, structured, traces};
-use crate::candidates::Scan;
+use crate::candidates::SpanFinder;
 use crate::compile::Expression;
 use crate::question::Question;
 use crate::request::Series;
@@ -135,7 +135,7 @@ impl Run<'_> {
         met: &mut Met,
     ) -> Gathered<C> {
         let Question { bounds, reach, .. } = self.question;
-        let scan = Scan { filter, exactly: &[], window: self.steps.window(), bounds };
+        let finder = SpanFinder { filter, exactly: &[], window: self.steps.window(), bounds };
         let mut gathered = self.begin();
         columns::gather_memory(self, filter, &mut gathered);
         let (all, done) = each_row_group(
@@ -143,7 +143,7 @@ impl Run<'_> {
             reach,
             files,
             || self.begin(),
-            |piece, own| columns::gather_row_group(self, &scan, piece, own),
+            |piece, own| columns::gather_row_group(self, &finder, piece, own),
         );
         met.read(self.question, done, files.len());
         all.into_iter().for_each(|own| gathered.merge(own));

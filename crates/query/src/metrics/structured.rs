@@ -23,7 +23,7 @@ use super::measure::Cell;
 use super::met::Met;
 use super::series_plan::Run;
 use super::traces::{self, Listing};
-use crate::candidates::{Candidates, Scan};
+use crate::candidates::{Candidates, SpanFinder};
 use crate::compile::Expression;
 use crate::drivers::TraceDriver;
 use crate::plan::SpansetNode;
@@ -44,8 +44,8 @@ pub(super) fn gather<C: Cell>(run: &Run<'_>, files: &[&Arc<SpanFile>], met: &mut
     let structured = Structured { run, node, standing, held: Mutex::new(bounds.hold()) };
     let listing = Listing::new(bounds);
     let mut in_memory = Candidates::default();
-    let scan = structured.scan(&run.series.plan.drivers.span, run.steps.window());
-    snapshot.hot.iter().for_each(|hot| scan.look_at_memory(&hot.spans, &mut in_memory));
+    let finder = structured.finder(&run.series.plan.drivers.span, run.steps.window());
+    snapshot.hot.iter().for_each(|hot| finder.look_at_memory(&hot.spans, &mut in_memory));
     let in_memory = in_memory.take_newer_than(i64::MIN);
     let mut gathered = run.begin();
     if !listing.has_room(in_memory.len()) {
@@ -198,14 +198,14 @@ struct Structured<'a> {
 }
 
 impl<'a> Structured<'a> {
-    fn scan<'s>(&'s self, filter: &'s Expression, window: Window) -> Scan<'s> {
-        Scan { filter, exactly: &[], window, bounds: self.run.question.bounds }
+    fn finder<'s>(&'s self, filter: &'s Expression, window: Window) -> SpanFinder<'s> {
+        SpanFinder { filter, exactly: &[], window, bounds: self.run.question.bounds }
     }
 
     /// Gathers from the traces that stand in a row group as a whole.
     fn gather_row_group<C: Cell>(&self, piece: &Piece<'_>, gathered: &mut Gathered<C>) -> Result<Found> {
         let row_group = piece.rows(self.run.question.bounds);
-        let driver = || self.scan(&self.run.series.plan.drivers.span, self.run.steps.window());
+        let driver = || self.finder(&self.run.series.plan.drivers.span, self.run.steps.window());
         let possible = driver().matching_rows(row_group)?;
         let of_file = |trace| (piece.number, trace);
         let traces = self.standing.rows_of(piece);
@@ -233,7 +233,7 @@ impl<'a> Structured<'a> {
         let always = || Window::starting(i64::MIN..i64::MAX);
         let mut conditions = Vec::new();
         let left = kin.left_by(self.node, &mut |filter| {
-            let rows = self.scan(filter, always()).matching_rows(row_group)?;
+            let rows = self.finder(filter, always()).matching_rows(row_group)?;
             conditions.push(rows.clone());
             Ok(rows)
         })?;

@@ -15,7 +15,7 @@ use super::met::Met;
 use super::series_plan::{Run, SeriesPlan};
 use super::steps::Steps;
 use crate::assemble::{Omitted, assemble_many};
-use crate::candidates::{Beside, Candidates, Scan};
+use crate::candidates::{Beside, Candidates, SpanFinder};
 use crate::column_eval::columns_of;
 use crate::evaluate::{Evaluation, union_of};
 use crate::question::Question;
@@ -119,9 +119,9 @@ impl WholeTraces<'_> {
     ) -> (Vec<(u32, TraceId)>, Held) {
         let Question { snapshot, bounds, reach } = self.question;
         let drivers = &self.series.plan.drivers;
-        let scan = Scan { filter: &drivers.span, exactly: &[], window: self.steps.window(), bounds };
+        let finder = SpanFinder { filter: &drivers.span, exactly: &[], window: self.steps.window(), bounds };
         let mut in_memory = Candidates::default();
-        snapshot.hot.iter().for_each(|hot| scan.look_at_memory(&hot.spans, &mut in_memory));
+        snapshot.hot.iter().for_each(|hot| finder.look_at_memory(&hot.spans, &mut in_memory));
         let beside = Beside::new(self.question, whereabouts, &drivers.trace);
         beside.keep_possible(&mut in_memory);
         let ruled_out = if beside.rules_out_all(files.len()) { files.len() } else { 0 };
@@ -134,7 +134,7 @@ impl WholeTraces<'_> {
         }
         let (found, done) = each_row_group(bounds, reach, files, Vec::new, |piece, own: &mut Vec<(u32, TraceId)>| {
             let elsewhere = |trace, lacks| beside.elsewhere(trace, lacks, piece.file, true);
-            let matches = scan.traces_in_row_group(piece.rows(bounds), &drivers.trace, true, elsewhere)?;
+            let matches = finder.traces_in_row_group(piece.rows(bounds), &drivers.trace, true, elsewhere)?;
             if listing.has_room(matches.len()) {
                 own.extend(matches.into_iter().map(|(trace, _)| (piece.number, trace)));
             }
