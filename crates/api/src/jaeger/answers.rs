@@ -18,7 +18,7 @@ const INDENT: &[u8] = b"    ";
 /// How an answer of the classic interface is written: with `prettyPrint`, for people to read.
 #[derive(Clone, Copy)]
 pub(super) enum Layout {
-    Compact,
+    Plain,
     Pretty,
 }
 
@@ -29,7 +29,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Layout {
         let parameters = Parameters::lenient(&parts.uri).ok();
         // As in Jaeger, any value but one.
         let pretty = parameters.is_some_and(|all| all.all("prettyPrint").next().is_some_and(|value| value != "false"));
-        Ok(if pretty { Self::Pretty } else { Self::Compact })
+        Ok(if pretty { Self::Pretty } else { Self::Plain })
     }
 }
 
@@ -37,7 +37,7 @@ impl Layout {
     pub(super) fn write(self, value: &impl Serialize) -> Vec<u8> {
         let mut out = Vec::new();
         let written = match self {
-            Self::Compact => value.serialize(&mut Serializer::new(&mut out)),
+            Self::Plain => value.serialize(&mut Serializer::new(&mut out)),
             Self::Pretty => {
                 let formatter = PrettyFormatter::with_indent(INDENT);
                 value.serialize(&mut Serializer::with_formatter(&mut out, formatter))

@@ -155,7 +155,7 @@ pub(crate) struct MatchedSpanAnswer {
 /// siblings by start.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
-#[expect(dead_code, reason = "documents what compact.rs writes by hand")]
+#[expect(dead_code, reason = "documents what compact_trace.rs writes by hand")]
 pub(crate) struct CompactTrace {
     pub(crate) trace_id: String,
     /// Spans that the trace has.
@@ -182,7 +182,7 @@ pub(crate) struct CompactTrace {
 
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
-#[expect(dead_code, reason = "documents what compact.rs writes by hand")]
+#[expect(dead_code, reason = "documents what compact_trace.rs writes by hand")]
 pub(crate) struct CompactSpans {
     pub(crate) id: Vec<String>,
     /// Index of the parent; -1 for a root, -2 if the parent is missing from the trace.

@@ -3,7 +3,7 @@
 mod admin;
 pub(crate) mod answers;
 mod attributes;
-mod compact;
+mod compact_trace;
 mod find;
 mod metrics;
 mod query;

@@ -5,7 +5,7 @@ use tracehouse_model::{Caller, Span, SpanId, TraceId};
 use tracehouse_query::{QueryError, TraceDetail};
 
 use super::answers::{CompactTrace, FindAnswer, SpanAnswer};
-use super::{compact, find, span_answer};
+use super::{compact_trace, find, span_answer};
 use crate::answer::{JSON, json, large, off_runtime, until_sent, with_partial_header};
 use crate::params::{Parameters, TracePath};
 use crate::problem::Problem;
@@ -42,7 +42,7 @@ pub(crate) async fn trace(
     let (spans, memory) = (trace.spans.len(), vec![trace.memory.clone()]);
     let write = move || {
         make_unique(&mut trace, Halves::Apart);
-        compact::write(&trace)
+        compact_trace::write(&trace)
     };
     let answer = large(&state, &headers, spans, JSON, write).await?;
     Ok(until_sent(answer, memory))

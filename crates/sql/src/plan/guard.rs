@@ -18,7 +18,7 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, stream};
 
-use super::compact::compact;
+use super::string_compaction::compact_strings;
 use crate::limits::{BATCH_BYTES_MAX, bytes_of, bytes_of_batch, elements_of, too_large, widest};
 use crate::watch::Watch;
 
@@ -170,7 +170,7 @@ impl Seen {
             Guard::Made => at_most("the result of an expression", bytes_of_batch(&batch))?,
             Guard::Joined => {
                 at_most("the rows that a join gives", bytes_of_batch(&batch))?;
-                return compact(batch);
+                return compact_strings(batch);
             }
             Guard::Windowed | Guard::Given | Guard::IntoSets { .. } => {}
             Guard::Repeated { views_are_copied } => {

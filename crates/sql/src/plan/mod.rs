@@ -3,11 +3,11 @@
 
 mod attribute_rule;
 mod checkpoint;
-mod compact;
 mod exec;
 mod guard;
 mod guard_rule;
 mod predicate;
+mod string_compaction;
 mod table;
 
 pub(crate) use attribute_rule::ReadAttributesAsColumns;

@@ -138,11 +138,11 @@ impl Condition {
         let mut used: Vec<usize> = collect_columns(&expr).iter().map(|column| column.index()).collect();
         used.sort_unstable();
         used.dedup();
-        let compact = Arc::new(schema.project(&used)?);
-        let expr = reassign_expr_columns(expr, &compact)?;
+        let projected = Arc::new(schema.project(&used)?);
+        let expr = reassign_expr_columns(expr, &projected)?;
         let (is_interval, only_text) = (is_interval(&expr), only_text(&expr));
         let columns = used.into_iter().map(|at| columns[at].clone()).collect();
-        Ok(Self { expr, schema: compact, columns, is_interval, only_text })
+        Ok(Self { expr, schema: projected, columns, is_interval, only_text })
     }
 
     /// The one text that its only column must have, if it says that and nothing else.

@@ -16,11 +16,11 @@ const BUFFERS_MAX: usize = 32;
 const INLINE_BYTES_MAX: u32 = 12;
 
 /// The batch with each text once, and together, where a column had too many buffers.
-pub(super) fn compact(batch: RecordBatch) -> Result<RecordBatch> {
+pub(super) fn compact_strings(batch: RecordBatch) -> Result<RecordBatch> {
     if batch.columns().iter().all(|column| buffers(column) <= BUFFERS_MAX) {
         return Ok(batch);
     }
-    let columns = batch.columns().iter().map(compact_column).collect::<Result<Vec<_>>>()?;
+    let columns = batch.columns().iter().map(compact_strings_of).collect::<Result<Vec<_>>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     Ok(RecordBatch::try_new_with_options(batch.schema(), columns, &options)?)
 }
@@ -33,7 +33,7 @@ fn buffers(column: &ArrayRef) -> usize {
     }
 }
 
-fn compact_column(column: &ArrayRef) -> Result<ArrayRef> {
+fn compact_strings_of(column: &ArrayRef) -> Result<ArrayRef> {
     if buffers(column) <= BUFFERS_MAX {
         return Ok(column.clone());
     }
@@ -91,7 +91,7 @@ mod tests {
         let twice = concat(&[&column, &column]).expect("of one type");
         assert!(buffers(&twice) > BUFFERS_MAX, "{}", buffers(&twice));
         let batch = RecordBatch::try_from_iter([("text", twice)]).expect("one column");
-        let compacted = compact(batch.clone()).expect("compacts");
+        let compacted = compact_strings(batch.clone()).expect("compacts");
         assert_eq!(compacted, batch);
         assert_eq!(buffers(compacted.column(0)), 1);
         assert!(compacted.column(0).get_array_memory_size() < batch.column(0).get_array_memory_size());
