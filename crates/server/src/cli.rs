@@ -59,7 +59,7 @@ pub enum TraceCommand {
 
 #[derive(Subcommand)]
 pub enum StoreCommand {
-    /// Read all stored files, the catalogue and the log, and say what is wrong. Changes nothing.
+    /// Read all stored files, the catalogue and the write-ahead log, and say what is wrong. Changes nothing.
     Check(CheckOptions),
     /// Bring catalogue and files together again: adopt files that the catalogue does not know, give files their names back,
     /// take back what can be read again. Deletes nothing.

@@ -30,7 +30,7 @@ pub use units::{Period, Size, UnitError};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The folder that holds everything kept: the log, the stored files, the catalogue.
+    /// The folder that holds everything kept: the write-ahead log, the stored files, the catalogue.
     pub data_dir: PathBuf,
     /// Where the user interface, the APIs, /metrics, /healthz and /readyz are served.
     pub listen: SocketAddr,
@@ -48,7 +48,7 @@ pub struct Config {
     pub store: StoreSettings,
     pub query: QuerySettings,
     pub threads: Threads,
-    pub log: Log,
+    pub log: Logging,
 }
 
 /// Who may use the ports from a web browser.
@@ -155,7 +155,7 @@ pub struct Threads {
 /// What the server writes about itself, to standard error.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Log {
+pub struct Logging {
     pub format: LogFormat,
     /// error, warn, info, debug or trace; also per part, as in `info,tracehouse_store=debug`.
     pub level: LogLevel,
@@ -180,7 +180,7 @@ pub struct LogLevel(pub String);
 pub struct StoreSettings {
     /// When a sender is told that its spans are kept.
     pub durability: Durability,
-    /// With `durability: interval`, how often the log is written through to the disk.
+    /// With `durability: interval`, how often the write-ahead log is synchronised to the disk.
     pub sync_interval: Period,
     /// Spans not yet in files may take this much memory; above it senders are asked to come back.
     pub hot_bytes_max: Size,
@@ -224,7 +224,7 @@ impl Default for Config {
             store: StoreSettings::default(),
             query: QuerySettings::default(),
             threads: Threads::default(),
-            log: Log::default(),
+            log: Logging::default(),
         }
     }
 }
@@ -384,7 +384,7 @@ impl Default for StoreSettings {
 }
 
 impl StoreSettings {
-    /// The store's configuration, with its log in the given folder.
+    /// The store's configuration, with its write-ahead log in the given folder.
     pub fn store_config(&self, log_dir: PathBuf) -> StoreConfig {
         StoreConfig {
             log_dir,

@@ -12,7 +12,7 @@ use tower::ServiceExt;
 use tracehouse_listen::{Port, Sites};
 
 /// Answers on the HTTP port from the first moment of the process on: until the APIs are there, that it is starting.
-/// Reading back the log can take a while after a crash, in which those who watch should see a process that is up.
+/// Reading back the write-ahead log can take a while after a crash, in which those who watch should see a process that is up.
 #[derive(Clone, Default)]
 pub(crate) struct Front {
     router: Arc<OnceLock<Router>>,
@@ -45,7 +45,7 @@ async fn answer(State(front): State<Front>, request: Request) -> Response {
 }
 
 fn starting(path: &str) -> Response {
-    const PROBLEM: &str = r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the server is starting and reads back its log; try again in a moment"}"#;
+    const PROBLEM: &str = r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the server is starting and reads back its write-ahead log; try again in a moment"}"#;
     if path == "/healthz" {
         return "ok\n".into_response();
     }

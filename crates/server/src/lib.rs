@@ -103,7 +103,7 @@ fn config_command(command: &ConfigCommand) -> anyhow::Result<()> {
 }
 
 fn demo(options: tracehouse_demo::DemoOptions) -> anyhow::Result<()> {
-    logging::install(&config::Log::default())?;
+    logging::install(&config::Logging::default())?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting threads failed")?;
     let summary = runtime.block_on(tracehouse_demo::run(options, async {

@@ -8,10 +8,10 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::{Log, LogFormat};
+use crate::config::{LogFormat, Logging};
 
 /// Installs the logger of this process and lets panics be logged.
-pub(crate) fn install(log: &Log) -> anyhow::Result<()> {
+pub(crate) fn install(log: &Logging) -> anyhow::Result<()> {
     let filter = filter(&log.level.0).with_context(|| format!("log.level: {:?}", log.level.0))?;
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours);

@@ -162,7 +162,7 @@ impl<'a> Node<'a> {
         Ok(())
     }
 
-    /// Starts the store, and with it the log and the keeper.
+    /// Starts the store, and with it the write-ahead log and the keeper.
     pub(crate) async fn start_store(&mut self) -> anyhow::Result<()> {
         let paths = self.data_dir.store_paths();
         let catalogue = self.catalogue.clone().context("the catalogue is not open")?;
@@ -176,7 +176,7 @@ impl<'a> Node<'a> {
             if let Err(error) = store.shutdown().await {
                 let error = anyhow::Error::new(error);
                 tracing::error!(
-                    "writing what is in memory to files failed: {error:#}; the log keeps it for the next start"
+                    "writing what is in memory to files failed: {error:#}; the write-ahead log keeps it for the next start"
                 );
             }
         };

@@ -38,7 +38,7 @@ pub const ROLES: &[Role] = &[
         start: Start::Step(|node| Box::pin(node.start_catalogue())),
     },
     Role {
-        name: "log",
+        name: "wal",
         does: "makes acknowledged spans durable",
         depends_on: &["catalogue"],
         optional: false,
@@ -54,7 +54,7 @@ pub const ROLES: &[Role] = &[
     Role {
         name: "store",
         does: "holds new spans in memory and flushes them to Parquet files",
-        depends_on: &["catalogue", "log", "keeper"],
+        depends_on: &["catalogue", "wal", "keeper"],
         optional: false,
         start: Start::Step(|node| Box::pin(node.start_store())),
     },
@@ -67,17 +67,20 @@ pub const ROLES: &[Role] = &[
     },
     Role {
         name: "gateway",
-        does: "receives spans, checks them, hands them to the log",
-        depends_on: &["log", "store"],
+        does: "receives spans, checks them, hands them to the write-ahead log",
+        depends_on: &["wal", "store"],
         optional: true,
         start: Start::Step(|node| Box::pin(node.start_gateway())),
     },
 ];
 
+/// Names that roles had once, and those they have now: configurations may still say the former.
+const FORMER_NAMES: [(&str, &str); 1] = [("log", "wal")];
+
 /// Whether a process can run these roles together; if not, what to change.
 pub fn check(chosen: &[String]) -> Result<(), String> {
     let known = || ROLES.iter().map(|role| role.name).collect::<Vec<_>>().join(", ");
-    for name in chosen {
+    for name in chosen.iter().map(|name| current_name(name)) {
         let Some(role) = ROLES.iter().find(|role| role.name == name) else {
             return Err(format!("roles: {name:?} is none; there are {}", known()));
         };
@@ -92,5 +95,9 @@ pub fn check(chosen: &[String]) -> Result<(), String> {
 }
 
 fn runs(chosen: &[String], name: &str) -> bool {
-    chosen.iter().any(|chosen| chosen == name)
+    chosen.iter().any(|chosen| current_name(chosen) == name)
+}
+
+fn current_name(name: &str) -> &str {
+    FORMER_NAMES.iter().find(|(former, _)| *former == name).map_or(name, |(_, current)| current)
 }

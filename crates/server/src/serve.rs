@@ -14,7 +14,7 @@ use crate::config::{self, Config};
 use crate::node::Node;
 use crate::{environment, logging};
 
-/// A stop takes at most this long; what is not in files by then is in the log.
+/// A stop takes at most this long; what is not in files by then is in the write-ahead log.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// What threads still do after the stop is given up after this long.
 const THREADS_TIMEOUT: Duration = Duration::from_secs(1);
@@ -111,10 +111,10 @@ async fn run(config: Config, runtimes: &Runtimes, prometheus: PrometheusHandle) 
     tokio::select! {
         () = node.stop() => tracing::info!("stopped"),
         () = tokio::time::sleep(STOP_TIMEOUT) => {
-            tracing::warn!("stopping took longer than {} s and is given up; the log keeps what is not in files", STOP_TIMEOUT.as_secs());
+            tracing::warn!("stopping took longer than {} s and is given up; the write-ahead log keeps what is not in files", STOP_TIMEOUT.as_secs());
         }
         () = signals.next() => {
-            tracing::warn!("a second signal: ending at once; the log keeps what is not in files");
+            tracing::warn!("a second signal: ending at once; the write-ahead log keeps what is not in files");
             std::process::exit(EXIT_INTERRUPTED);
         }
     }

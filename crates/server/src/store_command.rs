@@ -61,7 +61,7 @@ fn print_check(out: &mut impl Write, report: &CheckReport) -> io::Result<()> {
         writeln!(out, "catalogue: {finding}")?;
     }
     for finding in &report.log {
-        writeln!(out, "log: {finding}")?;
+        writeln!(out, "write-ahead log: {finding}")?;
     }
     for FileFinding { path, spans, trouble } in report.findings.iter().take(PRINTED_MAX) {
         writeln!(out, "{path}: {trouble} ({spans} spans)")?;

@@ -97,7 +97,7 @@ fn mistakes_are_named() {
         ("- a\n- b\n", &["the file: expected a section with keys such as data_dir, http, limits"]),
         ("log: { level: 'a=b=c' }", &["log.level: ", "is not a log level"]),
         ("log: { format: xml }", &["log.format: ", "text", "json"]),
-        ("roles: [gateway]", &["roles: gateway needs log"]),
+        ("roles: [gateway]", &["roles: gateway needs wal"]),
         ("store: { flush_interval: 0s }", &["store.flush_interval: 0s is too short; the shortest is 10ms"]),
         ("store: [", &["tracehouse.yaml: not YAML"]),
         ("listen: 127.0.0.1:1\nlisten: 127.0.0.1:2\n", &["not YAML: ", "duplicate"]),

@@ -17,12 +17,14 @@ fn roles_start_after_what_they_depend_on() {
 #[test]
 fn roles_that_can_run_together() {
     let cases = [
+        ("catalogue wal keeper store query gateway", ""),
+        ("gateway query store keeper wal catalogue", ""),
+        ("catalogue wal keeper store query", ""),
+        // As a configuration of an older version names it.
         ("catalogue log keeper store query gateway", ""),
-        ("gateway query store keeper log catalogue", ""),
-        ("catalogue log keeper store query", ""),
-        ("catalogue log keeper store query gatway", "\"gatway\" is none"),
-        ("catalogue keeper store query gateway", "store needs log"),
-        ("catalogue log keeper store gateway", "query (answers questions"),
+        ("catalogue wal keeper store query gatway", "\"gatway\" is none"),
+        ("catalogue keeper store query gateway", "store needs wal"),
+        ("catalogue wal keeper store gateway", "query (answers questions"),
         ("", "catalogue"),
     ];
     for (chosen, expected) in cases {
