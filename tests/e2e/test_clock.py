@@ -180,6 +180,6 @@ def test_a_clock_before_1970(new_tracehouse):
     try:
         server.start(env=clock_at("1969-06-01"))
     except AssertionError:
-        assert "stands before 1970; set it" in server.log() and "panicked" not in server.log()
+        assert "shows a time before 1970; set it" in server.log() and "panicked" not in server.log()
     else:
         raise AssertionError("the server must not start")

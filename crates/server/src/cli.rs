@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::client::{QueryOptions, SearchOptions, ServerAddress, SqlOptions, TraceOptions};
 use crate::config::Layers;
 
-/// Receive traces, keep them safely, find them, look at them.
+/// Receive, store, find and show traces.
 #[derive(Parser)]
 #[command(name = "tracehouse", version, disable_help_subcommand = true)]
 pub struct Cli {
@@ -18,23 +18,23 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Receive, keep and serve traces.
+    /// Run the server: receive, store and serve traces.
     Serve(ServeOptions),
-    /// Send the traces of a simulated shop, with known problems.
+    /// Send traces of a simulated shop with known problems.
     Demo(tracehouse_demo::DemoOptions),
     /// Check, show or describe the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Look at one trace of a running server.
+    /// Show one trace of a running server.
     #[command(subcommand)]
     Trace(TraceCommand),
     /// Search the traces of a running server.
     Search(SearchOptions),
     /// Run a TraceQL query on a running server: find traces, or compute time series.
     Query(QueryOptions),
-    /// Ask a running server with SQL.
+    /// Run a SQL statement on a running server.
     Sql(SqlOptions),
-    /// Look after what is stored, while no server runs on it.
+    /// Check and repair the store of a stopped server.
     #[command(subcommand)]
     Store(StoreCommand),
     /// Print the version.
@@ -43,9 +43,9 @@ pub enum Command {
 
 #[derive(Subcommand)]
 pub enum ConfigCommand {
-    /// Read the configuration and say whether it is right.
+    /// Check the configuration.
     Check(ServeOptions),
-    /// Print the effective configuration as YAML, with the source of each value that is not the default.
+    /// Print the effective configuration as YAML, with the source of each value that is not a default.
     Show(ServeOptions),
     /// Print the JSON schema of the configuration file.
     Schema,
@@ -59,22 +59,22 @@ pub enum TraceCommand {
 
 #[derive(Subcommand)]
 pub enum StoreCommand {
-    /// Read all stored files, the catalogue and the write-ahead log, and say what is wrong. Changes nothing.
+    /// Read all stored files, the catalogue and the write-ahead log, and report damage. Changes nothing.
     Check(CheckOptions),
-    /// Bring catalogue and files together again: adopt files that the catalogue does not know, give files their names back,
-    /// take back what can be read again. Deletes nothing.
+    /// Make the catalogue and the files agree again: adopt files that the catalogue does not know, restore the names of
+    /// files, take back files that can be read again. Deletes nothing.
     Repair(RepairOptions),
-    /// Confirm that the machine's clock is right, when the store does not believe it.
+    /// Confirm that the machine's clock is right although the store's own time differs.
     TrustClock(TrustClockOptions),
 }
 
 /// Which store.
 #[derive(Args, Clone, Debug, Default)]
 pub struct StoreOptions {
-    /// The configuration file (YAML), which names the folder.
+    /// The configuration file (YAML), for its data_dir.
     #[arg(long, value_name = "FILE", env = "TRACEHOUSE_CONFIG")]
     pub config: Option<PathBuf>,
-    /// The folder that holds everything kept [default: ./data].
+    /// The folder for all data [default: ./data].
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 }
@@ -90,7 +90,7 @@ impl StoreOptions {
 pub struct CheckOptions {
     #[command(flatten)]
     pub store: StoreOptions,
-    /// Read only the end of each file, without which nothing of it can be read.
+    /// Read only the footer of each file.
     #[arg(long)]
     pub quick: bool,
     /// Print the findings as JSON.
@@ -102,10 +102,10 @@ pub struct CheckOptions {
 pub struct RepairOptions {
     #[command(flatten)]
     pub store: StoreOptions,
-    /// Say what would be done, and do nothing.
+    /// Say what would be done, without doing it.
     #[arg(long)]
     pub dry_run: bool,
-    /// Files that are missing are gone for good: take them off the list.
+    /// Remove missing files from the catalogue: they are gone for good.
     #[arg(long)]
     pub forget_missing: bool,
     /// Print what was done as JSON.
@@ -117,7 +117,7 @@ pub struct RepairOptions {
 pub struct TrustClockOptions {
     #[command(flatten)]
     pub store: StoreOptions,
-    /// Tell a running server, at this address, in place of a store that does not run.
+    /// The address of a running server to confirm it to, instead of the store of a stopped one.
     #[arg(long, value_name = "URL", conflicts_with_all = ["config", "data_dir"])]
     pub url: Option<String>,
     /// For https://: a PEM file with the certificates of the authorities to trust [default: those of this machine].
@@ -139,16 +139,16 @@ pub struct ServeOptions {
     /// The configuration file (YAML).
     #[arg(long, value_name = "FILE", env = "TRACEHOUSE_CONFIG")]
     pub config: Option<PathBuf>,
-    /// The folder that holds everything kept [default: ./data].
+    /// The folder for all data [default: ./data].
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Where the user interface and the APIs are served [default: 127.0.0.1:3200].
+    /// Address of the user interface and the APIs [default: 127.0.0.1:3200].
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
-    /// Where OTLP/gRPC is received [default: 127.0.0.1:4317].
+    /// Address of OTLP/gRPC [default: 127.0.0.1:4317].
     #[arg(long, value_name = "ADDRESS")]
     pub otlp_grpc: Option<SocketAddr>,
-    /// Where OTLP/HTTP is received [default: 127.0.0.1:4318].
+    /// Address of OTLP/HTTP [default: 127.0.0.1:4318].
     #[arg(long, value_name = "ADDRESS")]
     pub otlp_http: Option<SocketAddr>,
 }

@@ -30,10 +30,10 @@ pub use query::{QueryOptions, query};
 pub struct ServerOptions {
     #[command(flatten)]
     pub address: ServerAddress,
-    /// The tenant whose traces to look at, or several of them as `a|b`.
+    /// The tenant to query, or several as `a|b`.
     #[arg(long, value_name = "NAME")]
     pub tenant: Option<String>,
-    /// Print the server's JSON answer as it is.
+    /// Print the server's JSON response.
     #[arg(long)]
     pub json: bool,
 }
@@ -57,40 +57,40 @@ pub struct TraceOptions {
     pub server: ServerOptions,
 }
 
-/// All conditions must hold for one and the same span.
+/// A trace is found if one span satisfies all conditions.
 #[derive(Args, Clone, Debug)]
 pub struct SearchOptions {
-    /// The name of the service that made the span.
+    /// The span's service.
     #[arg(long, value_name = "NAME")]
     pub service: Option<String>,
     /// The span's name.
     #[arg(long, value_name = "NAME")]
     pub operation: Option<String>,
-    /// error, ok or unset.
+    /// The span's status: error, ok or unset.
     #[arg(long, value_name = "STATUS")]
     pub status: Option<String>,
-    /// server, client, internal, producer or consumer.
+    /// The span's kind: server, client, internal, producer or consumer.
     #[arg(long, value_name = "KIND")]
     pub kind: Option<String>,
-    /// The span took at least this long, for example 200ms.
+    /// Minimum duration of the span, such as 200ms.
     #[arg(long, value_name = "DURATION")]
     pub min_duration: Option<String>,
-    /// The span took at most this long.
+    /// Maximum duration of the span.
     #[arg(long, value_name = "DURATION")]
     pub max_duration: Option<String>,
-    /// A condition on an attribute: key=value, or with != > >= < <= =~ !~ in place of =. May be repeated.
+    /// A condition on an attribute: key=value; also != > >= < <= =~ !~. May be repeated.
     #[arg(long = "attr", value_name = "CONDITION")]
     pub attributes: Vec<String>,
-    /// A TraceQL query, for example '{ resource.service.name = "cart" && duration > 200ms }'.
+    /// A TraceQL query, such as '{ resource.service.name = "cart" && duration > 200ms }'.
     #[arg(long, value_name = "TRACEQL")]
     pub query: Option<String>,
-    /// Only spans that go on after this time: RFC 3339 or Unix seconds.
+    /// Only spans that end after this time: RFC 3339 or Unix seconds.
     #[arg(long, value_name = "TIME")]
     pub start: Option<String>,
-    /// Only spans that begin before this time.
+    /// Only spans that start before this time.
     #[arg(long, value_name = "TIME")]
     pub end: Option<String>,
-    /// The newest so many traces.
+    /// Maximum traces, newest first.
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
     pub limit: u32,
     #[command(flatten)]
@@ -100,13 +100,13 @@ pub struct SearchOptions {
 /// The tables and functions are described in docs/sql.md.
 #[derive(Args, Clone, Debug)]
 pub struct SqlOptions {
-    /// The statement, for example "SELECT service_name, count(*) FROM spans GROUP BY 1".
+    /// The statement, such as "SELECT service_name, count(*) FROM spans GROUP BY 1".
     #[arg(value_name = "STATEMENT")]
     pub query: String,
     /// How to print the rows.
     #[arg(long, value_enum, default_value = "table", conflicts_with = "json")]
     pub output: SqlOutput,
-    /// At most so many rows.
+    /// Maximum rows.
     #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
     pub limit: u32,
     #[command(flatten)]
@@ -116,9 +116,9 @@ pub struct SqlOptions {
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SqlOutput {
     Table,
-    /// The server's answer as it is.
+    /// The server's JSON response.
     Json,
-    /// With a line of names; what is null is empty.
+    /// With a header line; nulls are empty.
     Csv,
 }
 
@@ -137,7 +137,7 @@ pub fn get_trace(options: &TraceOptions) -> anyhow::Result<Ending> {
     if options.server.json {
         print_json(&mut stdout, &body)?;
     } else {
-        let trace = serde_json::from_slice(&body).context("the server's answer is not a trace")?;
+        let trace = serde_json::from_slice(&body).context("the server's response is not a trace")?;
         trace_tree::print(&mut stdout, &trace, &Style::of_terminal(io::stdout().is_terminal()))?;
     }
     stdout.flush()?;
@@ -162,10 +162,10 @@ pub fn search(options: &SearchOptions) -> anyhow::Result<Ending> {
     parameters.extend(single.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))));
     parameters.extend(options.attributes.iter().map(|condition| ("attr", condition.as_str())));
     parameters.push(("limit", &limit));
-    let body = ask(&options.server, "/api/v1/search", &parameters)?
-        .context("the server knows no search; is it a Tracehouse?")?;
+    let body =
+        ask(&options.server, "/api/v1/search", &parameters)?.context("the server has no search; is it Tracehouse?")?;
     let answer: search_table::Answer =
-        serde_json::from_slice(&body).context("the server's answer is not that of a search")?;
+        serde_json::from_slice(&body).context("the server's response is not a search result")?;
     let mut stdout = io::BufWriter::new(io::stdout().lock());
     if options.server.json {
         print_json(&mut stdout, &body)?;
@@ -182,9 +182,9 @@ pub fn sql(options: &SqlOptions) -> anyhow::Result<Ending> {
     let client = ApiClient::new(&options.server.address, options.server.tenant.as_deref())?;
     let body = client
         .post("/api/v1/sql", question.to_string().as_bytes())?
-        .context("the server knows no SQL; is it a Tracehouse of this version?")?;
+        .context("the server has no SQL; is it Tracehouse, and of this version?")?;
     let answer: sql_table::Answer =
-        serde_json::from_slice(&body).context("the server's answer is not that of a SQL statement")?;
+        serde_json::from_slice(&body).context("the server's response is not a SQL result")?;
     let mut stdout = io::BufWriter::new(io::stdout().lock());
     match options.output {
         _ if options.server.json => print_json(&mut stdout, &body)?,
@@ -210,8 +210,8 @@ pub fn trust_clock(server: &ServerAddress) -> anyhow::Result<Vec<String>> {
     let client = ApiClient::new(server, None)?;
     let body = client
         .post("/api/v1/admin/trust-clock", b"{}")?
-        .context("the server has no such task; is it a Tracehouse of this version?")?;
-    let answer: Answer = serde_json::from_slice(&body).context("the server's answer is not that of the task")?;
+        .context("the server has no such task; is it Tracehouse, and of this version?")?;
+    let answer: Answer = serde_json::from_slice(&body).context("the server's response is not that of the task")?;
     Ok(answer.troubles)
 }
 

@@ -30,19 +30,19 @@ pub use units::{Period, Size, UnitError};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The folder that holds everything kept: the write-ahead log, the stored files, the catalogue.
+    /// The folder for all data: the write-ahead log, the stored files, the catalogue.
     pub data_dir: PathBuf,
-    /// Where the user interface, the APIs, /metrics, /healthz and /readyz are served.
+    /// Address of the user interface, the APIs, /metrics, /healthz and /readyz.
     pub listen: SocketAddr,
-    /// The roles that this process runs; a role needs those it depends on.
+    /// Roles that this process runs. Each needs the roles it depends on.
     pub roles: Vec<String>,
     pub http: Http,
-    /// What the whole process may have allocated; above it queries end with an error or a partial answer. No key: 60 % of
-    /// the memory of its memory group (cgroup), or else of the machine.
+    /// Maximum memory that the process allocates; queries that would exceed it end with an error or a partial result. If
+    /// unset: 60 % of the memory limit of its cgroup, or else of the machine's memory.
     pub memory_bytes_max: Option<Size>,
     pub otlp: Otlp,
-    /// The tenants that may send spans, as named in X-Scope-OrgID (default is the one of requests that name none); an empty
-    /// list takes any, up to limits.tenants_max.
+    /// Tenants that may send spans, as named in X-Scope-OrgID (requests without it belong to the tenant `default`). If
+    /// empty, any tenant may, up to limits.tenants_max.
     pub tenants: Vec<String>,
     pub limits: LimitSettings,
     pub store: StoreSettings,
@@ -51,19 +51,19 @@ pub struct Config {
     pub log: Logging,
 }
 
-/// Who may use the ports from a web browser.
+/// Which web pages may send requests from a browser.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
-    /// Origins of other sites whose pages may ask and read, such as https://grafana.example or https://*.team.example, where *
-    /// stands for one or more characters of a host's name; http://localhost:* is any port, * alone any origin. Pages of
-    /// hosts that are named so may send credentials.
+    /// Origins of other sites whose pages may send requests and read responses, such as https://grafana.example or
+    /// https://*.team.example, where * stands for one or more characters of a host's name; http://localhost:* is any port,
+    /// * alone any origin. Pages may send credentials if their host is named.
     pub allowed_origins: Vec<String>,
-    /// Headers that those pages, and those of otlp.browser_origins, may send, such as authorization; with none, or *, all
-    /// that they ask for.
+    /// Request headers that these pages, and those of otlp.browser_origins, may send, such as authorization. If empty or *:
+    /// all that they ask for.
     pub allowed_headers: Vec<String>,
-    /// Names under which this server may be asked, besides localhost and addresses. With none, any name is taken where a port
-    /// listens on more than a loopback address.
+    /// Host names under which this server may be reached, besides localhost and IP addresses. If empty, any name is accepted
+    /// on ports that listen on more than a loopback address.
     pub host_names: Vec<String>,
 }
 
@@ -71,93 +71,93 @@ pub struct Http {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Otlp {
-    /// Where OTLP/gRPC is received.
+    /// Address of OTLP/gRPC.
     pub grpc: SocketAddr,
-    /// Where OTLP/HTTP is received (protobuf and JSON, at /v1/traces).
+    /// Address of OTLP/HTTP (protobuf and JSON, at /v1/traces).
     pub http: SocketAddr,
-    /// Web origins whose pages may send spans over OTLP/HTTP, for example https://shop.example; written as in
-    /// http.allowed_origins.
+    /// Origins whose pages may send spans over OTLP/HTTP, such as https://shop.example; written as in http.allowed_origins.
     pub browser_origins: Vec<String>,
 }
 
-/// What one request, span or trace may hold.
+/// Limits on requests, spans, traces and tenants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitSettings {
-    /// Largest request as sent.
+    /// Maximum size of a request as sent.
     pub request_bytes_max: Size,
-    /// Largest request after decompression.
+    /// Maximum size of a request after decompression.
     pub decompressed_bytes_max: Size,
-    /// A longer attribute value is cut and its span marked.
+    /// Maximum length of an attribute value; longer values are truncated and their span is marked.
     pub attribute_value_bytes_max: Size,
-    /// Further attributes of a span are dropped and counted.
+    /// Maximum attributes of a span; excess attributes are dropped and counted.
     pub attributes_per_span_max: usize,
-    /// Further events of a span are dropped and counted.
+    /// Maximum events of a span; excess events are dropped and counted.
     pub events_per_span_max: usize,
-    /// Further links of a span are dropped and counted.
+    /// Maximum links of a span; excess links are dropped and counted.
     pub links_per_span_max: usize,
-    /// Longest span name, status message, trace state or attribute key.
+    /// Maximum length of a span name, status message, trace state or attribute key.
     pub name_bytes_max: Size,
-    /// Deepest nesting of arrays and key-value lists in a value. Deeper ones are left out, and counted as dropped attributes of the span.
+    /// Maximum nesting of arrays and key-value lists in a value; deeper ones are dropped, and counted as dropped attributes
+    /// of the span.
     pub value_depth_max: usize,
-    /// Further spans of a trace are refused.
+    /// Maximum spans of a trace; excess spans are refused.
     pub spans_per_trace_max: usize,
-    /// Spans of further tenants are refused, unless `tenants` lists those that may send.
+    /// Maximum tenants; spans of excess tenants are refused. Not used if `tenants` lists the tenants that may send.
     pub tenants_max: usize,
-    /// Requests being worked on at once, in bytes; above it senders are asked to come back. One tenant may hold half of it
-    /// while others send.
+    /// Maximum bytes of concurrent requests; excess requests get 429 (gRPC: RESOURCE_EXHAUSTED) and may be retried. One
+    /// tenant may use half of it while others send.
     pub in_flight_bytes_max: Size,
-    /// A span may not begin further in the future than this.
+    /// How far in the future a span may start; others are refused.
     pub future_max: Period,
 }
 
-/// What one query may use. One that would need more answers with what it has, and says so.
+/// Limits on queries. A query that reaches one returns what it has, and says so.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct QuerySettings {
-    /// Queries at once; further ones are asked to come back.
+    /// Maximum concurrent queries; excess requests get 503 and may be retried.
     pub at_once_max: usize,
-    /// Longest time; an answer over HTTP or gRPC ends after a minute in any case.
+    /// Maximum time of a query; a response over HTTP or gRPC ends after a minute in any case.
     pub time_max: Period,
-    /// Most memory for what all queries gather together, SQL statements among them.
+    /// Maximum memory for the data that all queries gather together, including SQL statements.
     pub memory_bytes_max: Size,
-    /// Most bytes that it may read of the stored files.
+    /// Maximum bytes that a query reads from stored files.
     pub scanned_bytes_max: Size,
     pub sql: SqlSettings,
 }
 
-/// What SQL statements may use. One that would need more ends with an error.
+/// Limits on SQL statements. A statement that exceeds one ends with an error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SqlSettings {
-    /// Statements at once; further ones are asked to come back.
+    /// Maximum concurrent statements; excess requests get 503 and may be retried.
     pub at_once_max: usize,
-    /// Longest time of a statement; an answer over HTTP ends after a minute in any case.
+    /// Maximum time of a statement; a response over HTTP ends after a minute in any case.
     pub time_max: Period,
-    /// Most memory of all statements together, a share of `query.memory_bytes_max`.
+    /// Maximum memory of all statements together, a share of `query.memory_bytes_max`.
     pub memory_bytes_max: Size,
-    /// Most rows of an answer.
+    /// Maximum rows of a result.
     pub rows_max: usize,
-    /// Largest answer; what is beyond is left out, and the answer says so.
+    /// Maximum size of a result; rows beyond it are left out, and the result says so.
     pub answer_bytes_max: Size,
 }
 
-/// How a process's threads are divided, so that neither part can starve the other.
+/// Threads of the process, divided so that neither receiving nor queries can starve the other.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Threads {
-    /// Threads that receive and decode; 0 is one per core.
+    /// Threads that receive and decode spans; 0: one per core.
     pub ingest: usize,
-    /// Threads that answer HTTP requests; 0 is one per core.
+    /// Threads that answer HTTP requests; 0: one per core.
     pub query: usize,
 }
 
-/// What the server writes about itself, to standard error.
+/// The server's own log, on standard error.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Logging {
     pub format: LogFormat,
-    /// error, warn, info, debug or trace; also per part, as in `info,tracehouse_store=debug`.
+    /// error, warn, info, debug or trace; also by component, as in `info,tracehouse_store=debug`.
     pub level: LogLevel,
 }
 
@@ -174,27 +174,28 @@ pub enum LogFormat {
 #[schemars(with = "String")]
 pub struct LogLevel(pub String);
 
-/// How spans are kept.
+/// How spans are stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreSettings {
-    /// When a sender is told that its spans are kept.
+    /// When spans are acknowledged.
     pub durability: Durability,
     /// With `durability: interval`, how often the write-ahead log is synchronised to the disk.
     pub sync_interval: Period,
-    /// Spans not yet in files may take this much memory; above it senders are asked to come back.
+    /// Maximum memory of spans that are not in files yet; excess requests get 429 (gRPC: RESOURCE_EXHAUSTED) and may be
+    /// retried.
     pub hot_bytes_max: Size,
-    /// Spans in memory are written to files when they take this much …
+    /// Spans in memory are written to files when they take this much memory …
     pub flush_bytes: Size,
-    /// … or when the oldest has been there this long.
+    /// … or when the oldest has been in memory this long.
     pub flush_interval: Period,
-    /// Spans older than this are deleted.
+    /// Spans older than this are deleted, and refused when they are sent.
     pub retention: Period,
-    /// The oldest spans are deleted when the stored files take more than this; no key, no budget.
+    /// Maximum size of the stored files; the oldest spans are deleted to keep to it. If unset: unlimited.
     pub disk_budget: Option<Size>,
-    /// With less free space than this on the disk, senders are asked to come back later.
+    /// Minimum free space on the disk; with less, requests to store spans get 503 (gRPC: UNAVAILABLE) and may be retried.
     pub disk_free_min: Size,
-    /// A file that is no longer needed is deleted this much later, so that running queries can finish.
+    /// How long a file that is no longer needed is kept, so that running queries can finish.
     pub delete_grace: Period,
     /// How often small files are merged into larger ones.
     pub compaction_interval: Period,
@@ -203,10 +204,10 @@ pub struct StoreSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Durability {
-    /// After an fsync: nothing acknowledged is lost by a crash or power cut.
+    /// After an fsync: no acknowledged span is lost in a crash or power cut.
     Fsync,
-    /// After the write: a power cut loses what came in since the last `sync_interval`; a crash of the process alone
-    /// loses nothing.
+    /// After the write: a power cut loses the spans of the last `sync_interval`; a crash of the process alone loses
+    /// nothing.
     Interval,
 }
 

@@ -106,7 +106,9 @@ impl DataDir {
         }
         for path in private {
             match Disk::default().make_private(&path) {
-                Ok(true) => tracing::info!(path = %path.display(), "others could read this; now its owner alone can"),
+                Ok(true) => {
+                    tracing::info!(path = %path.display(), "others could read this; access is now limited to its owner")
+                }
                 Ok(false) => {}
                 Err(error) => tracing::warn!(%error, "others may be able to read stored spans"),
             }
@@ -135,7 +137,7 @@ fn refuse_without_store(path: &Path) -> anyhow::Result<()> {
     if path.join(CATALOGUE).exists() || path.join("store").exists() {
         return Ok(());
     }
-    bail!("data_dir {} holds no store; name the right folder with --data-dir or --config", path.display());
+    bail!("data_dir {} holds no store; give the right folder with --data-dir or --config", path.display());
 }
 
 /// Locks the folder itself, if its disk can: some file systems of networks lock only files that are written.

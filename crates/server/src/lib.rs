@@ -88,7 +88,7 @@ fn config_command(command: &ConfigCommand) -> anyhow::Result<()> {
                 writeln!(stdout, "warning: {warning}")?;
             }
             let (set, plural) = (loaded.sources.len(), if loaded.sources.len() == 1 { "" } else { "s" });
-            writeln!(stdout, "the configuration is right; {set} key{plural} set, the rest are defaults")?;
+            writeln!(stdout, "the configuration is valid; {set} key{plural} set, the rest are defaults")?;
         }
         ConfigCommand::Show(options) => {
             let loaded = config::load(&options.layers(environment()))?;
@@ -108,7 +108,7 @@ fn demo(options: tracehouse_demo::DemoOptions) -> anyhow::Result<()> {
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting threads failed")?;
     let summary = runtime.block_on(tracehouse_demo::run(options, async {
         if let Err(error) = serve::stop_asked().await {
-            tracing::error!(%error, "signals cannot be received");
+            tracing::error!(%error, "signals can't be received");
             std::future::pending::<()>().await;
         }
     }))?;

@@ -103,7 +103,7 @@ impl<'a> Node<'a> {
         let stop = self.spawn("API", &self.runtimes.query, |shutdown| front.serve(api, sites, shutdown));
         let stop = async move {
             if tokio::time::timeout(API_DRAIN_TIMEOUT, stop).await.is_err() {
-                tracing::warn!("answers were still being written {} s after the stop", API_DRAIN_TIMEOUT.as_secs());
+                tracing::warn!("responses were still being sent {} s after the stop", API_DRAIN_TIMEOUT.as_secs());
             }
         };
         self.stops.push(("api", Box::pin(stop)));

@@ -25,15 +25,23 @@ struct Sample {
 
 /// Says what the gauges mean.
 pub(crate) fn describe() {
-    describe_gauge!("process_cpu_seconds_total", Unit::Seconds, "CPU time the process has used, user and system");
-    describe_gauge!("process_start_time_seconds", Unit::Seconds, "When the process began, in Unix time");
-    describe_gauge!("process_resident_memory_bytes", Unit::Bytes, "Memory of the process in RAM");
-    describe_gauge!("process_resident_memory_peak_bytes", Unit::Bytes, "The most memory in RAM the process ever had");
-    describe_gauge!("process_virtual_memory_bytes", Unit::Bytes, "Address space of the process");
+    describe_gauge!("process_cpu_seconds_total", Unit::Seconds, "User and system CPU time of the process");
+    describe_gauge!("process_start_time_seconds", Unit::Seconds, "Start of the process, in Unix time");
+    describe_gauge!("process_resident_memory_bytes", Unit::Bytes, "Resident memory of the process");
+    describe_gauge!("process_resident_memory_peak_bytes", Unit::Bytes, "Peak resident memory of the process");
+    describe_gauge!("process_virtual_memory_bytes", Unit::Bytes, "Virtual memory of the process");
     describe_gauge!("process_threads", "Threads of the process");
     describe_gauge!("process_open_fds", "Open file descriptors of the process");
-    describe_gauge!("tracehouse_memory_allocated_bytes", Unit::Bytes, "What the process has allocated and not freed");
-    describe_gauge!("tracehouse_memory_limit_bytes", Unit::Bytes, "What the process may have allocated; 0 is no limit");
+    describe_gauge!(
+        "tracehouse_memory_allocated_bytes",
+        Unit::Bytes,
+        "Memory that the process has allocated and not freed"
+    );
+    describe_gauge!(
+        "tracehouse_memory_limit_bytes",
+        Unit::Bytes,
+        "Maximum memory that the process may allocate; 0: unlimited"
+    );
 }
 
 /// Reads the process's figures and sets the gauges. Takes some tens of microseconds.

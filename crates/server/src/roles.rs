@@ -82,14 +82,14 @@ pub fn check(chosen: &[String]) -> Result<(), String> {
     let known = || ROLES.iter().map(|role| role.name).collect::<Vec<_>>().join(", ");
     for name in chosen.iter().map(|name| current_name(name)) {
         let Some(role) = ROLES.iter().find(|role| role.name == name) else {
-            return Err(format!("roles: {name:?} is none; there are {}", known()));
+            return Err(format!("roles: there is no role {name:?}; the roles are {}", known()));
         };
         if let Some(missing) = role.depends_on.iter().find(|needed| !runs(chosen, needed)) {
             return Err(format!("roles: {name} needs {missing}; add it"));
         }
     }
     match ROLES.iter().find(|role| !role.optional && !runs(chosen, role.name)) {
-        Some(role) => Err(format!("roles: {} ({}) cannot run apart yet; add it", role.name, role.does)),
+        Some(role) => Err(format!("roles: every process needs {} ({}) for now; add it", role.name, role.does)),
         None => Ok(()),
     }
 }

@@ -89,7 +89,7 @@ async fn run(config: Config, runtimes: &Runtimes, prometheus: PrometheusHandle) 
     let clock = SystemClock::default();
     if clock.now_unix_nanos() == 0 {
         // Neither HTTP's dates nor the names of files know such times.
-        bail!("this machine's clock stands before 1970; set it, then start the server");
+        bail!("this machine's clock shows a time before 1970; set it, then start the server");
     }
     let mut signals = Signals::new()?;
     let mut node = Node::new(config, runtimes, prometheus)?;
@@ -111,10 +111,10 @@ async fn run(config: Config, runtimes: &Runtimes, prometheus: PrometheusHandle) 
     tokio::select! {
         () = node.stop() => tracing::info!("stopped"),
         () = tokio::time::sleep(STOP_TIMEOUT) => {
-            tracing::warn!("stopping took longer than {} s and is given up; the write-ahead log keeps what is not in files", STOP_TIMEOUT.as_secs());
+            tracing::warn!("stopping takes longer than {} s: ending now; the write-ahead log keeps what is not in files", STOP_TIMEOUT.as_secs());
         }
         () = signals.next() => {
-            tracing::warn!("a second signal: ending at once; the write-ahead log keeps what is not in files");
+            tracing::warn!("second signal: ending now; the write-ahead log keeps what is not in files");
             std::process::exit(EXIT_INTERRUPTED);
         }
     }
@@ -135,7 +135,7 @@ struct Signals {
 
 impl Signals {
     fn new() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("signals cannot be received");
+        let listen = |kind| signal(kind).context("signals can't be received");
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 

@@ -36,7 +36,9 @@ impl StoreSink {
             return Ok(());
         }
         if !self.clock_told.swap(true, Ordering::Relaxed) {
-            tracing::error!("this machine's clock stands before 2020, so it was never set: senders are asked to wait");
+            tracing::error!(
+                "this machine's clock shows a time before 2020, so it was never set: senders are asked to retry later"
+            );
         }
         let reason = "this server's clock was never set, so the times of spans can't be judged; set it, by NTP for instance, \
                       and send again";

@@ -70,7 +70,7 @@ fn print_check(out: &mut impl Write, report: &CheckReport) -> io::Result<()> {
     let files = report.files_whole + report.findings.len() as u64;
     writeln!(out, "{} of {files} files are whole", report.files_whole)?;
     if !report.is_sound() {
-        writeln!(out, "`tracehouse store repair --dry-run` says what can be done")?;
+        writeln!(out, "`tracehouse store repair --dry-run` shows what can be repaired")?;
     }
     Ok(())
 }
@@ -123,7 +123,7 @@ fn trust_clock(options: &TrustClockOptions) -> anyhow::Result<Ending> {
     let mut stdout = io::stdout().lock();
     if let Some(server) = options.server() {
         let troubles = client::trust_clock(&server)?;
-        writeln!(stdout, "the server goes by its machine's clock now")?;
+        writeln!(stdout, "the server trusts its machine's clock from now on")?;
         for trouble in troubles {
             writeln!(stdout, "still: {trouble}")?;
         }
@@ -131,7 +131,7 @@ fn trust_clock(options: &TrustClockOptions) -> anyhow::Result<Ending> {
     }
     let settings = settings(&options.store)?;
     let data_dir =
-        DataDir::take_existing(&settings.data_dir).context("to tell a running server, name its address with --url")?;
+        DataDir::take_existing(&settings.data_dir).context("for a running server, give its address with --url")?;
     block_on(async {
         let catalogue = SqliteCatalogue::open(&data_dir.store_paths().catalogue).await?;
         let clock = Arc::new(SystemClock::default());
@@ -139,7 +139,7 @@ fn trust_clock(options: &TrustClockOptions) -> anyhow::Result<Ending> {
         catalogue.close().await;
         Ok(())
     })?;
-    writeln!(stdout, "the store goes by the machine's clock from its next start on")?;
+    writeln!(stdout, "the store trusts the machine's clock from its next start on")?;
     Ok(Ending::Done)
 }
 

@@ -9,9 +9,9 @@ use super::http::TIMEOUT;
 /// A request without a whole answer. The cause is kept as text: a broken connection is not a broken standard output.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub(super) enum Failure {
-    #[error("{base} gave no whole answer within {} s", TIMEOUT.as_secs())]
+    #[error("{base} gave no complete response within {} s", TIMEOUT.as_secs())]
     Timeout { base: String },
-    #[error("{base}: there is no host of this name; is --url right?")]
+    #[error("{base}: unknown host name; is --url right?")]
     UnknownHost { base: String },
     #[error("no connection to {base}; is the server running, and is --url right? ({reason})")]
     NoConnection { base: String, reason: String },
@@ -20,24 +20,22 @@ pub(super) enum Failure {
     #[error("{base} does not speak HTTPS; if it speaks plain HTTP, write http://")]
     NotHttps { base: String },
     #[error(
-        "no trusted authority has issued the certificate of {base}; name the file with the authority's certificate \
-         as --ca-file"
+        "the certificate of {base} is not issued by a trusted authority; give the authority's certificate with --ca-file"
     )]
     UnknownAuthority { base: String },
-    #[error("the certificate of {base} is for another host: it names {names}")]
+    #[error("the certificate of {base} is for another host: {names}")]
     OtherName { base: String, names: String },
-    #[error("the certificate of {base} has expired or is not valid yet, by the clock of this machine")]
+    #[error("the certificate of {base} has expired or is not valid yet, according to this machine's clock")]
     NotInForce { base: String },
     #[error(
-        "the certificate of {base} is that of an authority, not of a server; have the authority issue one for the \
-         server"
+        "the certificate of {base} is an authority's own, not a server's; have the authority issue one for the server"
     )]
     OfAuthority { base: String },
     #[error("the connection to {base} can't be encrypted ({reason})")]
     Tls { base: String, reason: String },
-    #[error("the address or the tenant has characters that they may not have")]
+    #[error("the address or the tenant contains invalid characters")]
     Characters,
-    #[error("the answer of {base} broke off ({reason})")]
+    #[error("the response of {base} broke off ({reason})")]
     BrokenOff { base: String, reason: String },
 }
 
@@ -92,5 +90,5 @@ fn names(presented: &[String]) -> String {
         let inner = name.split_once('(').map_or(name.as_str(), |(_, inner)| inner.trim_end_matches(')'));
         inner.trim_matches('"').to_owned()
     };
-    if presented.is_empty() { "no host".to_owned() } else { presented.iter().map(bare).collect::<Vec<_>>().join(", ") }
+    if presented.is_empty() { "none".to_owned() } else { presented.iter().map(bare).collect::<Vec<_>>().join(", ") }
 }

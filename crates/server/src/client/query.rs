@@ -15,28 +15,28 @@ use crate::config::Period;
 /// Runs a TraceQL query: one that selects spans searches traces, one that ends in a metrics function computes time series.
 #[derive(Args, Clone, Debug)]
 pub struct QueryOptions {
-    /// For example '{ status = error }' or '{ } | rate() by (resource.service.name)'.
+    /// Such as '{ status = error }' or '{ } | rate() by (resource.service.name)'.
     #[arg(value_name = "TRACEQL")]
     pub query: String,
-    /// Only spans that go on after this time (for time series: that begin then): RFC 3339 or Unix seconds.
+    /// Only spans that end (for time series: start) after this time: RFC 3339 or Unix seconds.
     #[arg(long, value_name = "TIME")]
     pub start: Option<String>,
-    /// Only spans that begin before this time.
+    /// Only spans that start before this time.
     #[arg(long, value_name = "TIME")]
     pub end: Option<String>,
-    /// The same, so long ago, for example 15m.
+    /// Start this long ago, such as 15m.
     #[arg(long, value_name = "DURATION", conflicts_with_all = ["start", "end"])]
     pub since: Option<Period>,
-    /// The length of a step of time series, for example 15s; one that suits the range if absent.
+    /// Step of time series, such as 15s [default: one that suits the time range].
     #[arg(long, value_name = "DURATION")]
     pub step: Option<String>,
-    /// The newest so many traces, or the highest so many series.
+    /// Maximum traces (newest first) or series (highest first).
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
     pub limit: usize,
-    /// How to print the answer.
+    /// How to print the result.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
-    /// Say how the query would run, without running it.
+    /// Show how the query would run, without running it.
     #[arg(long)]
     pub explain: bool,
     #[command(flatten)]
@@ -45,11 +45,11 @@ pub struct QueryOptions {
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Output {
-    /// Lines with columns.
+    /// A table.
     Table,
-    /// The server's answer as it is.
+    /// The server's JSON response.
     Json,
-    /// Time series drawn in the terminal.
+    /// A chart of time series in the terminal.
     Chart,
 }
 
@@ -88,7 +88,7 @@ struct Explanation {
 pub fn query(options: &QueryOptions) -> anyhow::Result<Ending> {
     let check: Check = parsed(&get(options, "/api/v1/query/check", &[("q", &options.query)])?)?;
     if let Some(error) = check.error {
-        bail!("the query is wrong\n{}", error.rendered.trim_end());
+        bail!("the query is invalid\n{}", error.rendered.trim_end());
     }
     let kind = check.kind.context("the server does not say what the query is")?;
     if options.explain {
@@ -102,10 +102,10 @@ pub fn query(options: &QueryOptions) -> anyhow::Result<Ending> {
 
 fn spans(options: &QueryOptions) -> anyhow::Result<Ending> {
     if options.output == Output::Chart {
-        bail!("the query selects spans, of which there is no chart; end it with a function such as `| rate()`");
+        bail!("a query that selects spans has no chart; end it with a metrics function such as `| rate()`");
     }
     if options.step.is_some() {
-        bail!("the query selects spans, which have no steps; leave --step out");
+        bail!("a query that selects spans has no steps; omit --step");
     }
     let (start, limit) = (start(options), options.limit.to_string());
     let mut parameters = vec![("q", options.query.as_str()), ("limit", &limit)];
@@ -165,11 +165,11 @@ fn range<'a>(options: &'a QueryOptions, start: Option<&'a str>) -> impl Iterator
 
 fn get(options: &QueryOptions, path: &str, parameters: &[(&str, &str)]) -> anyhow::Result<Vec<u8>> {
     ask(&options.server, path, parameters)?
-        .with_context(|| format!("the server knows no {path}; is it a Tracehouse, and not an older one?"))
+        .with_context(|| format!("the server has no {path}; is it Tracehouse, and of this version?"))
 }
 
 fn parsed<T: DeserializeOwned>(body: &[u8]) -> anyhow::Result<T> {
-    serde_json::from_slice(body).context("the server's answer is not understood; is it of another version?")
+    serde_json::from_slice(body).context("the server's response can't be read; is the server of another version?")
 }
 
 fn printed(

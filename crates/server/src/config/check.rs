@@ -48,7 +48,11 @@ fn check_not_zero(config: &Config) -> Result<(), String> {
         ("store.hot_bytes_max", is_zero(store.hot_bytes_max), "no span would be taken"),
         ("store.flush_bytes", is_zero(store.flush_bytes), "each span would get a file of its own"),
         ("store.retention", takes_no_time(store.retention), "no span would be kept"),
-        ("store.disk_budget", store.disk_budget.is_some_and(is_zero), "no span would be kept; leave it out for none"),
+        (
+            "store.disk_budget",
+            store.disk_budget.is_some_and(is_zero),
+            "no span would be kept; omit the key for no budget",
+        ),
         ("store.delete_grace", takes_no_time(store.delete_grace), "queries would lose the files that they read"),
         ("query.at_once_max", query.at_once_max == 0, "no query would be answered"),
         ("query.time_max", takes_no_time(query.time_max), "no query would be answered"),
@@ -116,7 +120,7 @@ fn check_listeners(config: &Config) -> Result<(), String> {
     for (number, (key, address)) in listeners.iter().enumerate() {
         let is_same = |(_, other): &&(&str, SocketAddr)| address.port() != 0 && address == other;
         if let Some((other, _)) = listeners[..number].iter().find(is_same) {
-            return Err(format!("{key}: {address} is that of {other} too; give each an address or a port of its own"));
+            return Err(format!("{key}: {other} has the same address {address}; give each its own address or port"));
         }
     }
     Ok(())
@@ -146,9 +150,9 @@ fn check_host_name(text: &str) -> Result<(), String> {
     let bare = bare.split(['/', ':', '?', '#']).next().unwrap_or_default();
     let advice = match is_host_name(bare) {
         true => format!("write {bare}"),
-        false => "write each name in full, without scheme, port and *, such as traces.example".to_owned(),
+        false => "write each name in full, without scheme, port or *, such as traces.example".to_owned(),
     };
-    Err(format!("http.host_names: {:?} is no name of a host: {advice}", text.chars().take(100).collect::<String>()))
+    Err(format!("http.host_names: {:?} is not a host name: {advice}", text.chars().take(100).collect::<String>()))
 }
 
 fn is_host_name(text: &str) -> bool {

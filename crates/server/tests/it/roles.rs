@@ -22,7 +22,7 @@ fn roles_that_can_run_together() {
         ("catalogue wal keeper store query", ""),
         // As a configuration of an older version names it.
         ("catalogue log keeper store query gateway", ""),
-        ("catalogue wal keeper store query gatway", "\"gatway\" is none"),
+        ("catalogue wal keeper store query gatway", "no role \"gatway\""),
         ("catalogue keeper store query gateway", "store needs wal"),
         ("catalogue wal keeper store gateway", "query (answers questions"),
         ("", "catalogue"),

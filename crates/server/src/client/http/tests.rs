@@ -133,22 +133,22 @@ fn says_what_is_wrong_with_a_certificate() {
         (
             other.issue(&["127.0.0.1"], 2999),
             &ca_file,
-            "no trusted authority has issued the certificate of IT; name the file with the authority's certificate as --ca-file",
+            "the certificate of IT is not issued by a trusted authority; give the authority's certificate with --ca-file",
         ),
         (
             authority.issue(&["shop.example", "10.0.0.1"], 2999),
             &ca_file,
-            "the certificate of IT is for another host: it names shop.example, 10.0.0.1",
+            "the certificate of IT is for another host: shop.example, 10.0.0.1",
         ),
         (
             authority.issue(&["127.0.0.1"], 2001),
             &ca_file,
-            "the certificate of IT has expired or is not valid yet, by the clock of this machine",
+            "the certificate of IT has expired or is not valid yet, according to this machine's clock",
         ),
         (
             of_authority,
             &of_authority_file,
-            "the certificate of IT is that of an authority, not of a server; have the authority issue one for the server",
+            "the certificate of IT is an authority's own, not a server's; have the authority issue one for the server",
         ),
     ];
     for (identity, ca_file, expected) in table {
@@ -207,7 +207,7 @@ fn reads_what_a_server_answers() {
             Err("IT redirects to https://there/; give the server's own address as --url"),
         ),
         ("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n", Err("IT answered 502 Bad Gateway")),
-        ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok", Err("the answer of IT broke off (Peer disconnected)")),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok", Err("the response of IT broke off (Peer disconnected)")),
     ];
     for (answer, expected) in table {
         assert_eq!(get("http", serve_plain(answer), None), expected.map_err(str::to_owned), "{answer}");
