@@ -8,10 +8,10 @@ use tracehouse_disk::open_to_read;
 use tracehouse_model::SpanBatch;
 
 use crate::continuity::{Continuity, EndLost, LogMark, LostRecords};
+use crate::parts::{Part, SegmentParts};
 use crate::pieces::Pieces;
 use crate::positions::Positions;
 use crate::recover::{DAMAGED_FOLDER, RecordAtFault};
-use crate::parts::{Part, SegmentParts};
 use crate::segment::{self, SegmentName};
 
 /// What a log holds.

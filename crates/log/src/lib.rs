@@ -27,7 +27,6 @@ mod parts;
 mod pieces;
 mod positions;
 mod recover;
-
 mod segment;
 mod settings;
 mod span_log;

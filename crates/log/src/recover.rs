@@ -11,9 +11,9 @@ use tracehouse_model::{SpanBatch, TenantId};
 
 use crate::continuity::{Continuity, EndLost, LogMark, LostRecords};
 use crate::entry::DurableBatch;
+use crate::parts::{Part, SegmentParts};
 use crate::pieces::Pieces;
 use crate::positions::Positions;
-use crate::parts::{Part, SegmentParts};
 use crate::segment::{self, HEADER_BYTES, MAGIC, RecordKind, SegmentName};
 
 /// What the name of such a copy has in it.
