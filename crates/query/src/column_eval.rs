@@ -14,8 +14,10 @@ use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Float64Type, Int64Type};
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{TraceId, kind, status};
-use tracehouse_scan::{Contents, Field, Held, Owner, RowGroup, Test, Undecided, Values, Window, may_contain, may_hold};
-use tracehouse_spanfile::{Layout, NameList};
+use tracehouse_scan::{
+    Contents, Field, Held, Owner, Prepared, RowGroup, Test, Undecided, Values, Window, may_contain, may_hold,
+};
+use tracehouse_spanfile::{ColumnType, Layout, NameList};
 use tracehouse_store::SpanFile;
 use tracehouse_traceql::{AttributeScope, ComparisonOp, Intrinsic, Static};
 
@@ -37,6 +39,35 @@ struct Deciding<'a> {
     /// What they take.
     held: Held,
 }
+
+impl<'a> Deciding<'a> {
+    fn known_or_waits(&mut self, condition: Undecided<'a, FieldTest<'a>>) -> Partly {
+        if !condition.waits() {
+            return Partly::Known(exact(condition.rows()));
+        }
+        self.waiting.push(condition);
+        Partly::Waits(self.waiting.len() - 1)
+    }
+}
+
+/// Of terms that all must hold, one.
+enum Term<'a> {
+    /// Conditions on fields of which any must hold, and of which is known what the values of the columns say.
+    AnyOf(Vec<Prepared<'a, FieldTest<'a>>>),
+    Other(&'a Node),
+}
+
+impl Term<'_> {
+    fn may_hold(&self) -> bool {
+        match self {
+            Term::AnyOf(conditions) => conditions.iter().any(Prepared::may_hold),
+            Term::Other(_) => true,
+        }
+    }
+}
+
+/// Of so many conditions the values are looked at before any row is: what is known of each is kept until it is decided.
+const AHEAD_MAX: usize = 16;
 
 /// What must hold for the value of a field.
 #[derive(Clone, Copy)]
@@ -176,6 +207,19 @@ impl Test for FieldTest<'_> {
         let Check::Compare(op, Static::Int(literal) | Static::Duration(literal)) = self.check else { return true };
         let nearest = (*literal).max(least).min(greatest);
         [least, nearest, greatest].iter().any(|value| ordering_satisfies(op, value.cmp(literal)))
+    }
+
+    fn may_hold_for(&self, of_values: ColumnType) -> bool {
+        // No comparison holds for a value of another type. Texts in columns of names are not values of their own.
+        let Check::Compare(_, literal) = self.check else { return true };
+        match literal {
+            Static::String(_) => of_values == ColumnType::String,
+            Static::Int(_) | Static::Float(_) | Static::Duration(_) => {
+                matches!(of_values, ColumnType::Int | ColumnType::Double)
+            }
+            Static::Bool(_) => of_values == ColumnType::Bool,
+            _ => true,
+        }
     }
 }
 
@@ -323,11 +367,7 @@ impl ColumnFilter<'_> {
             _ => match field_test(node, self.filter) {
                 Some((field, test)) => {
                     let condition = self.row_group.begin(field, test, among, &mut deciding.held)?;
-                    if condition.waits() {
-                        deciding.waiting.push(condition);
-                        return Ok(Partly::Waits(deciding.waiting.len() - 1));
-                    }
-                    exact(condition.rows())
+                    return Ok(deciding.known_or_waits(condition));
                 }
                 None => match traces_of(node) {
                     Some(traces) => exact(among & &self.rows_of(&traces)?),
@@ -337,27 +377,97 @@ impl ColumnFilter<'_> {
         }))
     }
 
-    /// Of terms that all must hold. Those that wait for attributes without columns of their own come last: these are the most to
-    /// read, and are read for the rows that are left.
+    /// Of terms that all must hold. First comes what the values of their columns tell, before any row is read: which term holds for none, and
+    /// which leaves the fewest rows for the others. Those that wait for attributes without columns of their own come last: these are the
+    /// most to read, and are read for the rows that are left.
     fn ask_own_columns_of_all<'s>(
         &'s self,
         terms: &'s [Node],
         among: &BooleanBuffer,
         deciding: &mut Deciding<'s>,
     ) -> Result<Partly> {
-        let mut ordered = ordered_by_cost(terms);
-        ordered.sort_by_key(|term| self.may_wait(term));
+        let mut nodes: Vec<(usize, &Node)> = ordered_by_cost(terms).into_iter().enumerate().collect();
+        // What the index says of a column costs nothing.
+        nodes.sort_by_cached_key(|(_, node)| self.dictionary_bytes(node));
+        let mut ahead = AHEAD_MAX;
+        let mut ordered = Vec::new();
+        for (by_cost, node) in nodes {
+            let term = self.look_ahead(node, &mut ahead)?;
+            if !term.may_hold() {
+                return Ok(Partly::Known(exact(BooleanBuffer::new_unset(among.len()))));
+            }
+            ordered.push((self.may_wait(node), self.rank(&term), by_cost, term));
+        }
+        ordered.sort_by(|left, right| left.0.cmp(&right.0).then(left.1.total_cmp(&right.1)).then(left.2.cmp(&right.2)));
         let (mut left, mut others) = (exact(among.clone()), Vec::new());
-        for term in ordered {
+        for (.., term) in ordered {
             if left.rows.count_set_bits() == 0 {
                 return Ok(Partly::Known(left));
             }
-            match self.ask_own_columns(term, &left.rows, deciding)? {
+            match self.ask_term(term, &left.rows, deciding)? {
                 Partly::Known(mask) => left = left.narrowed(&mask),
                 other => others.push(other),
             }
         }
         Ok(if others.is_empty() { Partly::Known(left) } else { Partly::And(left, others) })
+    }
+
+    /// Looks at the values of the columns of a term ahead of their rows, if it is worth it. `ahead`: of how many conditions that may still be
+    /// done.
+    fn look_ahead<'s>(&'s self, node: &'s Node, ahead: &mut usize) -> Result<Term<'s>> {
+        let conditions = match node {
+            Node::Or(terms) => terms.as_slice(),
+            other => std::slice::from_ref(other),
+        };
+        let of_fields = conditions.iter().map(|node| match node {
+            Node::Compare { .. } => field_test(node, self.filter),
+            _ => None,
+        });
+        let Some(of_fields) = of_fields.collect::<Option<Vec<_>>>().filter(|found| found.len() <= *ahead) else {
+            return Ok(Term::Other(node));
+        };
+        *ahead -= of_fields.len();
+        let prepared = of_fields.into_iter().map(|(field, test)| self.row_group.prepare(field, test));
+        Ok(Term::AnyOf(prepared.collect::<Result<_>>()?))
+    }
+
+    /// How much the dictionaries take of the columns that a part of the expression looks at.
+    fn dictionary_bytes(&self, node: &Node) -> usize {
+        let RowGroup { open, number, .. } = self.row_group;
+        let mut columns = Vec::new();
+        collect_columns(node, self.filter, open.layout(), &mut columns);
+        columns.iter().map(|column| open.dictionary_bytes(number, column)).sum()
+    }
+
+    /// What is done first of terms that all must hold: bytes to read for each row that is ruled out.
+    fn rank(&self, term: &Term<'_>) -> f64 {
+        let Term::AnyOf(conditions) = term else { return f64::INFINITY };
+        let share: f64 = conditions.iter().map(Prepared::share).sum();
+        let possible = conditions.iter().filter(|condition| condition.may_hold());
+        let mut columns: Vec<&str> = possible.flat_map(|condition| condition.columns()).collect();
+        columns.sort_unstable();
+        columns.dedup();
+        let RowGroup { open, number, .. } = self.row_group;
+        open.bytes_of(number, Some(&columns)) as f64 / (1.0 - share).max(f64::MIN_POSITIVE)
+    }
+
+    fn ask_term<'s>(&'s self, term: Term<'s>, among: &BooleanBuffer, deciding: &mut Deciding<'s>) -> Result<Partly> {
+        let conditions = match term {
+            Term::AnyOf(conditions) => conditions,
+            Term::Other(node) => return self.ask_own_columns(node, among, deciding),
+        };
+        let (mut any, mut others) = (exact(BooleanBuffer::new_unset(among.len())), Vec::new());
+        for condition in conditions.into_iter().filter(Prepared::may_hold) {
+            if self.row_group.bounds.out_of_time() {
+                return Ok(Partly::Known(unknown(among)));
+            }
+            let condition = self.row_group.begin_prepared(condition, among, &mut deciding.held)?;
+            match deciding.known_or_waits(condition) {
+                Partly::Known(mask) => any = any.or(&mask),
+                other => others.push(other),
+            }
+        }
+        Ok(if others.is_empty() { Partly::Known(any) } else { Partly::Or(any, others) })
     }
 
     /// Whether a part of the expression may look at attributes that have no column of their own.

@@ -40,6 +40,10 @@ const ASSEMBLED_AT_ONCE_MAX: usize = 2048;
 
 /// A search that is done after so many files is quicker without knowing where all traces stand.
 const FILES_OF_SHORT_SEARCH: u64 = 4;
+/// A longer one looks at several files at once: at one for so many that it has looked at, so that few are looked at in vain …
+const SHARE_OF_FILES_BEFORE: u64 = 2;
+/// … and at no more than keep the threads busy.
+const FILES_PER_THREAD: usize = 2;
 
 /// What the line of a trace in a list is made from.
 const SUMMARY_COLUMNS: [&str; 3] = ["name", "kind", "status"];
@@ -106,23 +110,24 @@ impl Search<'_> {
         let files = self.finder.files(snapshot);
         let mut ruled_out = false;
         self.answer.inspected.files_total = files.len() as u64;
-        for file in files {
-            self.settle(&mut candidates, file.record.start_max);
-            if self.is_done(file.record.start_max) {
+        let mut left = files.as_slice();
+        while let Some(newest) = left.first() {
+            self.settle(&mut candidates, newest.record.start_max);
+            if self.is_done(newest.record.start_max) {
                 break;
             }
             if self.answer.inspected.files == FILES_OF_SHORT_SEARCH {
                 ruled_out = self.beside.rules_out_all(self.answer.inspected.files_total as usize);
             }
-            self.answer.inspected.files += 1;
-            if !ruled_out {
-                self.look_at_file(file, &mut candidates);
-            }
+            let (together, older) = left.split_at(self.files_together().min(left.len()));
+            self.answer.inspected.files += together.len() as u64;
+            let unread = if ruled_out { 0 } else { self.look_at_files(together, &mut candidates) };
             if self.question.bounds.exceeded() {
                 // What was ended in the middle was not read.
-                self.answer.inspected.files -= 1;
+                self.answer.inspected.files -= unread.max(1) as u64;
             }
             self.hold_candidates(&mut of_candidates, &candidates);
+            left = older;
         }
         self.settle(&mut candidates, i64::MIN);
         self.answer.inspected.bytes = bounds.scanned_bytes();
@@ -169,27 +174,54 @@ impl Search<'_> {
         self.question.reach.partial_reason().or_else(stopped).or_else(omitted)
     }
 
-    fn look_at_file(&mut self, file: &Arc<SpanFile>, candidates: &mut Candidates) {
-        let Question { bounds, reach, .. } = self.question;
-        let contents = contents_of(file);
-        let driver = if self.depends_on_contents { Driver::of(self.request, &contents) } else { Driver::AsPlanned };
-        let (filter, exactly) = match &driver {
-            Driver::AsPlanned => (self.finder.filter, self.finder.exactly),
-            Driver::Nothing => return,
-            Driver::Tighter(filter, exactly) => (filter, *exactly),
-        };
-        if !file_may_match(filter, file, &contents) {
-            return;
+    /// How many files are looked at next: one, as long as each may be the last, and then several, so that no thread waits for the others
+    /// at the end of each.
+    fn files_together(&self) -> usize {
+        let before = self.answer.inspected.files;
+        if before < FILES_OF_SHORT_SEARCH {
+            return 1;
         }
-        let finder = SpanFinder { filter, exactly, window: self.finder.window.clone(), bounds };
+        let threads = self.question.bounds.threads();
+        usize::try_from(before / SHARE_OF_FILES_BEFORE).unwrap_or(usize::MAX).clamp(1, FILES_PER_THREAD * threads)
+    }
+
+    /// Gives how many of the files were not read to their end.
+    fn look_at_files(&mut self, files: &[&Arc<SpanFile>], candidates: &mut Candidates) -> usize {
+        let (Question { bounds, reach, .. }, request) = (self.question, self.request);
+        let SpanFinder { filter: planned, exactly: planned_exactly, window, .. } = &self.finder;
+        let drivers = files.iter().filter_map(|file| Some((*file, self.driver_of(file, request)?)));
+        let drivers: Vec<(&Arc<SpanFile>, Driver<'_>)> = drivers.collect();
+        let finders = drivers.iter().map(|(_, driver)| {
+            let (filter, exactly) = match driver {
+                Driver::Tighter(filter, exactly) => (filter, *exactly),
+                Driver::AsPlanned | Driver::Nothing => (*planned, *planned_exactly),
+            };
+            SpanFinder { filter, exactly, window: window.clone(), bounds }
+        });
+        let finders: Vec<SpanFinder<'_>> = finders.collect();
+        let files: Vec<&Arc<SpanFile>> = drivers.iter().map(|(file, _)| *file).collect();
         let many = self.answer.inspected.files > FILES_OF_SHORT_SEARCH;
-        let (found, done) = each_row_group(bounds, reach, &[file], Vec::new, |piece, found: &mut Vec<_>| {
-            let elsewhere = |trace, lacks| self.beside.elsewhere(trace, lacks, file, many);
+        let (found, done) = each_row_group(bounds, reach, &files, Vec::new, |piece, found: &mut Vec<_>| {
+            let elsewhere = |trace, lacks| self.beside.elsewhere(trace, lacks, piece.file, many);
+            let finder = &finders[piece.number as usize];
             found.extend(finder.traces_in_row_group(piece.rows(bounds), self.trace, many, elsewhere)?);
             Ok(())
         });
         self.answer.inspected.spans += done.rows;
         found.into_iter().flatten().for_each(|(trace, start)| candidates.add(trace, start));
+        files.len() - done.files
+    }
+
+    /// What a file is looked through for; `None`: it has nothing of that.
+    fn driver_of<'r>(&self, file: &Arc<SpanFile>, request: &'r SearchRequest) -> Option<Driver<'r>> {
+        let contents = contents_of(file);
+        let driver = if self.depends_on_contents { Driver::of(request, &contents) } else { Driver::AsPlanned };
+        let filter = match &driver {
+            Driver::AsPlanned => self.finder.filter,
+            Driver::Nothing => return None,
+            Driver::Tighter(filter, _) => filter,
+        };
+        file_may_match(filter, file, &contents).then_some(driver)
     }
 
     /// Settles the candidates whose newest span is newer than everything that was not looked at yet.

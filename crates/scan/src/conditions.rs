@@ -6,13 +6,13 @@ use std::collections::VecDeque;
 use arrow::array::{Array, BooleanArray, BooleanBufferBuilder, Int32Array};
 use arrow::buffer::BooleanBuffer;
 
-use crate::by_value::ByValue;
+use crate::by_value::Looked;
 use crate::columns::ReadRows;
 use crate::fault::no_room;
 use crate::field::{Field, Owner, Place, Values};
 use crate::held::Held;
 use crate::keys::{Keys, ValuesOfKey, distinct};
-use crate::rows::{Decided, RowGroup, Test, of_rows};
+use crate::rows::{Decided, RowGroup, Test};
 
 /// What is decided in one pass over a column takes at most so much, if one condition alone takes no more.
 const DECIDED_BYTES_MAX: usize = 32 << 20;
@@ -27,7 +27,7 @@ pub struct Undecided<'f, T> {
     test: T,
     of_none: bool,
     /// Where to look next.
-    places: VecDeque<Place<'f>>,
+    places: VecDeque<Looked<'f>>,
     /// `None`: nowhere so far.
     held: Option<BooleanBuffer>,
     /// The rows that are still in question.
@@ -52,7 +52,8 @@ impl<T: Test> Undecided<'_, T> {
 
     /// The column of attributes that it waits for.
     fn next_column(&self) -> Option<&str> {
-        self.places.front().filter(|place| place.key.is_some()).map(|place| place.column.as_str())
+        let next = self.places.front().map(|looked| &looked.place);
+        next.filter(|place| place.key.is_some()).map(|place| place.column.as_str())
     }
 
     /// Whether it matters, beyond where the condition holds, for which rows there is a value.
@@ -67,6 +68,41 @@ impl<T: Test> Undecided<'_, T> {
             self.left = &self.left & &!&decided.present;
         }
     }
+}
+
+/// A condition of which is known what the values of a row group's columns say.
+pub struct Prepared<'f, T> {
+    test: T,
+    of_none: bool,
+    places: VecDeque<Looked<'f>>,
+}
+
+impl<T> Prepared<'_, T> {
+    /// Whether it may hold for any row.
+    pub fn may_hold(&self) -> bool {
+        self.of_none || self.places.iter().any(Looked::may_hold)
+    }
+
+    /// About for what share of the rows it holds.
+    pub fn share(&self) -> f64 {
+        let of_places = self.places.iter().map(Looked::share);
+        if self.of_none { 1.0 } else { of_places.sum::<f64>().min(1.0) }
+    }
+
+    /// The columns that it looks at.
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        self.places.iter().map(|looked| looked.place.column.as_str())
+    }
+}
+
+/// Whether rows matter only if a condition holds for their value in a place. A key stands once among the attributes of one owner: it
+/// matters only to those of others that it is there.
+fn only_holding_matters<'f>(
+    of_none: bool,
+    owner: Option<Owner>,
+    mut further: impl Iterator<Item = &'f Looked<'f>>,
+) -> bool {
+    !of_none && further.all(|next| next.place.owner == owner)
 }
 
 /// What a pass over a column says of a condition.
@@ -143,7 +179,32 @@ impl RowGroup<'_> {
         held: &mut Held,
     ) -> Result<Undecided<'f, T>, T::Error> {
         let of_none = test.of_none()?;
-        let places = field.places(self.contents, self.open.layout()).into();
+        let places = field.places(self.contents, self.open.layout());
+        let places = places.into_iter().map(Looked::from).collect();
+        self.begin_prepared(Prepared { test, of_none, places }, among, held)
+    }
+
+    /// Finds out what the values of columns say of a condition that hold nothing else, before any row is read.
+    pub fn prepare<'f, T: Test>(&self, field: Field<'f>, test: T) -> Result<Prepared<'f, T>, T::Error> {
+        let of_none = test.of_none()?;
+        let places = field.places(self.contents, self.open.layout());
+        let mut places: VecDeque<Looked<'_>> = places.into_iter().map(Looked::from).collect();
+        for number in 0..places.len() {
+            let owner = places[number].place.owner;
+            let to_find = only_holding_matters(of_none, owner, places.iter().skip(number + 1));
+            self.look_ahead(&mut places[number], &test, to_find);
+        }
+        Ok(Prepared { test, of_none, places })
+    }
+
+    /// The same as [`Self::begin`], for a condition that was prepared for this row group.
+    pub fn begin_prepared<'f, T: Test>(
+        &self,
+        prepared: Prepared<'f, T>,
+        among: &BooleanBuffer,
+        held: &mut Held,
+    ) -> Result<Undecided<'f, T>, T::Error> {
+        let Prepared { test, of_none, places } = prepared;
         let mut condition = Undecided { test, of_none, places, held: None, left: among.clone() };
         self.ask_own_columns(&mut condition)?;
         if condition.waits() {
@@ -187,22 +248,13 @@ impl RowGroup<'_> {
             if condition.left.count_set_bits() == 0 {
                 condition.places.clear();
             }
-            let Some(place) = condition.places.pop_front_if(|place| place.key.is_none()) else { return Ok(()) };
-            // A key stands once among the attributes of one owner: it matters only to those of others that it is there.
-            let only_holding_matters =
-                !condition.of_none && condition.places.iter().all(|next| next.owner == place.owner);
-            let decided = match self.by_value(&place, &condition.test, &condition.left, only_holding_matters)? {
-                ByValue::Nothing => continue,
-                ByValue::Decided(decided) => decided,
-                ByValue::Unknown => self.decide(&[&place.column], &condition.left, |batch| {
-                    let found = place.values(batch.column(0))?;
-                    let of_values = condition.test.of(found.values)?;
-                    Ok::<_, T::Error>(
-                        found.numbers.map_or_else(|| of_values.clone(), |numbers| of_rows(&of_values, numbers)),
-                    )
-                })?,
+            let Some(looked) = condition.places.pop_front_if(|looked| looked.place.key.is_none()) else {
+                return Ok(());
             };
-            condition.add(&decided);
+            let to_find = only_holding_matters(condition.of_none, looked.place.owner, condition.places.iter());
+            if let Some(decided) = self.by_value(looked, &condition.test, &condition.left, to_find)? {
+                condition.add(&decided);
+            }
         }
     }
 
@@ -215,8 +267,11 @@ impl RowGroup<'_> {
     ) -> Result<(), T::Error> {
         let decided_bytes = MASKS_PER_CONDITION * self.mask_bytes() * conditions.len();
         self.bounds.take(held, decided_bytes).map_err(no_room)?;
-        let places: Vec<Place<'_>> =
-            conditions.iter_mut().filter_map(|condition| condition.places.pop_front()).collect();
+        let places: Vec<Place<'_>> = conditions
+            .iter_mut()
+            .filter_map(|condition| condition.places.pop_front())
+            .map(|looked| looked.place)
+            .collect();
         let mut keys = Keys::default();
         let numbers: Vec<usize> = places.iter().map(|place| keys.add(place.key.unwrap_or_default())).collect();
         let wanted = union(conditions.iter().map(|condition| &condition.left), self.rows());

@@ -42,7 +42,7 @@ mod window;
 
 pub use bounds::{Bounds, Limits, Reading};
 pub use columns::{ReadRows, selection_of, selection_of_range};
-pub use conditions::Undecided;
+pub use conditions::{Prepared, Undecided};
 pub use effort::{is_over, may_go_on};
 pub use ended::EndedEarly;
 pub use fault::{

@@ -12,7 +12,7 @@ use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{DataType, Field as ArrowField, Int64Type, Schema, TimestampNanosecondType};
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::SpanId;
-use tracehouse_spanfile::{OpenFile, StringForm, TreeIds};
+use tracehouse_spanfile::{ColumnType, OpenFile, StringForm, TreeIds};
 
 use crate::bounds::{Bounds, Reading};
 use crate::columns::{ReadRows, batch_rows};
@@ -46,6 +46,11 @@ pub trait Test {
     fn may_hold_within(&self, _least: i64, _greatest: i64) -> bool {
         true
     }
+
+    /// Whether it may hold for any value of a type, if it can tell.
+    fn may_hold_for(&self, _of_values: ColumnType) -> bool {
+        true
+    }
 }
 
 impl<T: Test> Test for &T {
@@ -65,6 +70,10 @@ impl<T: Test> Test for &T {
 
     fn may_hold_within(&self, least: i64, greatest: i64) -> bool {
         (**self).may_hold_within(least, greatest)
+    }
+
+    fn may_hold_for(&self, of_values: ColumnType) -> bool {
+        (**self).may_hold_for(of_values)
     }
 }
 

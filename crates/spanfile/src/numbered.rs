@@ -4,9 +4,10 @@
 //! places that are empty. Here a column is the rows that have a value, a bit each as the file has them, and the numbers of
 //! their values. Format: Apache Parquet, `README.md` (data page version 1), `Encodings.md`.
 
+use std::ops::Range;
+
 use arrow::array::BooleanBufferBuilder;
 use arrow::buffer::BooleanBuffer;
-use arrow::util::bit_chunk_iterator::UnalignedBitChunk;
 use bytes::Bytes;
 use parquet::basic::{Encoding, Type as Physical};
 use parquet::column::page::{Page, PageReader};
@@ -15,7 +16,9 @@ use parquet::errors::{ParquetError, Result};
 
 use super::batches::contained;
 use super::hybrid::read_bits;
+use super::pages::CheckedPages;
 use super::rows::damaged;
+use super::sought::{Sought, Wanted};
 
 /// The distinct values of a column in a row group.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,32 +40,18 @@ pub struct NumberedColumn {
 
 impl DistinctValues {
     /// Reads a dictionary page: texts with their lengths before them, or integers, all little-endian.
-    pub(super) fn read(physical: Physical, mut bytes: &[u8], count: usize) -> Result<Option<Self>> {
-        fn take<'b>(bytes: &mut &'b [u8], length: usize) -> Result<&'b [u8]> {
-            let short = || ParquetError::EOF("a dictionary ends in the middle of a value".into());
-            let (taken, rest) = bytes.split_at_checked(length).ok_or_else(short)?;
-            *bytes = rest;
-            Ok(taken)
-        }
+    pub(super) fn read(physical: Physical, bytes: &[u8], count: usize) -> Result<Option<Self>> {
         match physical {
             Physical::BYTE_ARRAY => {
                 let mut texts = Vec::with_capacity(count.min(bytes.len()));
-                for _ in 0..count {
-                    let mut length = [0; 4];
-                    length.copy_from_slice(take(&mut bytes, 4)?);
-                    let text = take(&mut bytes, u32::from_le_bytes(length) as usize)?;
-                    texts.push(String::from_utf8_lossy(text).into_owned());
-                }
+                each_text(bytes, count, |text| texts.push(String::from_utf8_lossy(text).into_owned()))?;
                 Ok(Some(DistinctValues::Texts(texts)))
             }
             Physical::INT64 => {
-                let mut ints = Vec::with_capacity(count.min(bytes.len()));
-                for _ in 0..count {
-                    let mut int = [0; 8];
-                    int.copy_from_slice(take(&mut bytes, 8)?);
-                    ints.push(i64::from_le_bytes(int));
-                }
-                Ok(Some(DistinctValues::Ints(ints)))
+                let (ints, _) = bytes.as_chunks::<8>();
+                let short = || ParquetError::EOF("a dictionary ends in the middle of a value".into());
+                let ints = ints.get(..count).ok_or_else(short)?;
+                Ok(Some(DistinctValues::Ints(ints.iter().map(|int| i64::from_le_bytes(*int)).collect())))
             }
             _ => Ok(None),
         }
@@ -80,9 +69,21 @@ impl DistinctValues {
     }
 }
 
+/// Shows so many texts, which stand one after the other with their lengths before them, in four bytes each.
+pub(super) fn each_text<'b>(mut bytes: &'b [u8], count: usize, mut look: impl FnMut(&'b [u8])) -> Result<()> {
+    let short = || ParquetError::EOF("a page ends in the middle of a text".into());
+    for _ in 0..count {
+        let (length, rest) = bytes.split_first_chunk::<4>().ok_or_else(short)?;
+        let (text, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(short)?;
+        look(text);
+        bytes = rest;
+    }
+    Ok(())
+}
+
 /// A chunk of a top-level column that is to be read.
 pub(super) struct Chunk {
-    pub(super) pages: Box<dyn PageReader>,
+    pub(super) pages: CheckedPages,
     pub(super) physical: Physical,
     pub(super) rows: usize,
     /// Whether rows may be without a value.
@@ -91,18 +92,57 @@ pub(super) struct Chunk {
 
 /// A column of a row group of which the distinct values were read, and the numbers of the rows are still to be.
 pub struct DistinctColumn {
-    values: DistinctValues,
+    dictionary: Bytes,
+    count: usize,
     rest: Chunk,
 }
 
+/// The values of a page.
+pub(super) struct ValuesPage {
+    /// Rows of the row group.
+    pub(super) rows: Range<usize>,
+    /// Which of them have a value; `None`: all.
+    pub(super) present: Option<BooleanBuffer>,
+    /// How many these are.
+    pub(super) values: usize,
+    pub(super) encoding: Encoding,
+    pub(super) bytes: Bytes,
+}
+
 impl DistinctColumn {
-    pub fn values(&self) -> &DistinctValues {
-        &self.values
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub fn values(&self) -> Result<DistinctValues> {
+        let values = contained(|| DistinctValues::read(self.rest.physical, &self.dictionary, self.count))?;
+        values.ok_or_else(|| damaged("a dictionary is of another type than its column"))
+    }
+
+    /// The values that are a text, by number; `None` if they are no texts.
+    pub fn equal_to(&self, wanted: &str) -> Result<Option<BooleanBuffer>> {
+        // As a text it is what stands for bytes that are none.
+        if self.rest.physical != Physical::BYTE_ARRAY || wanted.contains(char::REPLACEMENT_CHARACTER) {
+            return Ok(None);
+        }
+        let mut equal = BooleanBufferBuilder::new(self.count.min(self.dictionary.len()));
+        each_text(&self.dictionary, self.count, |text| equal.append(text == wanted.as_bytes()))?;
+        Ok(Some(equal.finish()))
+    }
+
+    /// Reads which of some rows have one of some values, which are given by number.
+    pub fn sought(self, values: &BooleanBuffer, among: &BooleanBuffer) -> Result<Sought> {
+        contained(|| self.rest.with_numbers(&Wanted::of(values), among))
     }
 
     /// Reads which of the values each row has.
     pub fn numbered(self) -> Result<NumberedColumn> {
-        contained(|| self.rest.numbers(self.values))
+        let values = self.values()?;
+        contained(|| self.rest.numbers(values))
     }
 }
 
@@ -112,59 +152,90 @@ impl Chunk {
         let Some(Page::DictionaryPage { buf, num_values, .. }) = self.pages.get_next_page()? else {
             return Err(damaged("a column has no dictionary"));
         };
-        let values = DistinctValues::read(self.physical, &buf, num_values as usize)?;
-        Ok(values.map(|values| DistinctColumn { values, rest: self }))
+        let is_known = matches!(self.physical, Physical::BYTE_ARRAY | Physical::INT64);
+        Ok(is_known.then(|| DistinctColumn { dictionary: buf, count: num_values as usize, rest: self }))
     }
 
     fn numbers(self, values: DistinctValues) -> Result<NumberedColumn> {
         let (count, mut numbers) = (values.len(), Vec::with_capacity(self.rows));
-        let present = self.each_page(|encoding, bytes, defined| {
-            if encoding != Encoding::RLE_DICTIONARY {
-                return Err(damaged("a page does not use the dictionary of its column"));
-            }
-            put_numbers(bytes, defined, &mut numbers)
-        })?;
-        if numbers.iter().any(|number| *number as usize >= count) {
-            return Err(damaged("a value is not in the dictionary"));
-        }
+        let present = self.each_value(|page| put_numbers(page, count, &mut numbers))?;
         Ok(NumberedColumn { values, present, numbers })
     }
 
     /// The rows that have a value, whatever it is; `None`: all have.
     pub(super) fn present(self) -> Result<Option<BooleanBuffer>> {
-        self.each_page(|_, _, _| Ok(()))
+        self.each_value(|_| Ok(()))
     }
 
-    /// Shows the values of each page: how they are encoded, and how many they are. Gives the rows that have one.
-    fn each_page(
-        mut self,
-        mut look: impl FnMut(Encoding, Bytes, usize) -> Result<()>,
-    ) -> Result<Option<BooleanBuffer>> {
-        let mut present = BooleanBufferBuilder::new(if self.optional { self.rows } else { 0 });
-        let (mut rows, mut all) = (0, 0);
-        while let Some(page) = self.pages.get_next_page()? {
-            let (buf, num_values, encoding) = match page {
-                Page::DataPage { buf, num_values, encoding, .. } => (buf, num_values as usize, encoding),
-                Page::DictionaryPage { .. } => continue,
-                Page::DataPageV2 { .. } => return Err(ParquetError::NYI("data pages of version 2".into())),
-            };
-            let (mut bytes, mut defined) = (buf, num_values);
-            if self.optional {
-                let (levels, values) = split_levels(bytes)?;
-                let before = present.len();
-                read_bits(&levels, num_values, &mut present)?;
-                let bits = UnalignedBitChunk::new(present.as_slice(), before, num_values);
-                (bytes, defined) = (values, bits.count_ones());
+    /// Shows the values of all pages. Gives the rows that have one; `None`: all have.
+    fn each_value(self, mut look: impl FnMut(&ValuesPage) -> Result<()>) -> Result<Option<BooleanBuffer>> {
+        let (rows, mut values) = (self.rows, 0);
+        let mut present = BooleanBufferBuilder::new(if self.optional { rows } else { 0 });
+        self.each_page(None, |page| {
+            match &page.present {
+                Some(of_page) => present.append_buffer(of_page),
+                None => present.append_n(page.rows.len(), true),
             }
-            rows += num_values;
-            all += defined;
-            look(encoding, bytes, defined)?;
-        }
-        if rows != self.rows {
-            return Err(damaged("a column has another number of rows than its row group"));
-        }
-        Ok((all < rows).then(|| present.finish()))
+            values += page.values;
+            look(&page)
+        })?;
+        Ok((values < rows).then(|| present.finish()))
     }
+
+    /// How many bytes of the file the pages take that hold any of some rows.
+    pub(super) fn bytes_among(&self, among: &BooleanBuffer) -> u64 {
+        let with_any = self.pages.places().filter(|place| !place.is_dictionary && has_any(among, &place.rows));
+        with_any.map(|place| place.bytes as u64).sum()
+    }
+
+    /// Shows the pages that hold any of some rows, or all pages. No other is read.
+    pub(super) fn each_page(
+        mut self,
+        among: Option<&BooleanBuffer>,
+        mut look: impl FnMut(ValuesPage) -> Result<()>,
+    ) -> Result<()> {
+        let wrong = || damaged("a column has another number of rows than its row group");
+        let mut rows_end = 0;
+        loop {
+            let Some(place) = self.pages.places().next().cloned() else { break };
+            if !place.is_dictionary && (place.rows.start != rows_end || place.rows.end > self.rows) {
+                return Err(wrong());
+            }
+            if place.is_dictionary || among.is_some_and(|among| !has_any(among, &place.rows)) {
+                self.pages.skip_next_page()?;
+            } else {
+                let page = self.pages.get_next_page()?;
+                look(values_page(page, place.rows.clone(), self.optional)?)?;
+            }
+            if !place.is_dictionary {
+                rows_end = place.rows.end;
+            }
+        }
+        if rows_end == self.rows { Ok(()) } else { Err(wrong()) }
+    }
+}
+
+fn has_any(among: &BooleanBuffer, rows: &Range<usize>) -> bool {
+    rows.end <= among.len() && among.slice(rows.start, rows.len()).count_set_bits() > 0
+}
+
+fn values_page(page: Option<Page>, rows: Range<usize>, optional: bool) -> Result<ValuesPage> {
+    let Some(Page::DataPage { buf, num_values, encoding, .. }) = page else {
+        return Err(ParquetError::NYI("data pages of another version".into()));
+    };
+    if num_values as usize != rows.len() {
+        return Err(damaged("a page has another number of rows than the index says"));
+    }
+    if !optional {
+        return Ok(ValuesPage { values: rows.len(), rows, present: None, encoding, bytes: buf });
+    }
+    let (levels, bytes) = split_levels(buf)?;
+    let mut present = BooleanBufferBuilder::new(rows.len());
+    read_bits(&levels, rows.len(), &mut present)?;
+    let present = present.finish();
+    let values = present.count_set_bits();
+    let present = (values < rows.len()).then_some(present);
+    Ok(ValuesPage { rows, present, values, encoding, bytes })
 }
 
 /// The levels at the start of a page, and what follows them.
@@ -175,17 +246,24 @@ fn split_levels(page: Bytes) -> Result<(Bytes, Bytes)> {
     Ok((page.slice(4..end), page.slice(end..)))
 }
 
-fn put_numbers(bytes: Bytes, count: usize, numbers: &mut Vec<u32>) -> Result<()> {
-    if count == 0 {
+/// Appends the numbers of the values of a page, of which there are `count` different ones.
+pub(super) fn put_numbers(page: &ValuesPage, count: usize, numbers: &mut Vec<u32>) -> Result<()> {
+    if page.encoding != Encoding::RLE_DICTIONARY {
+        return Err(damaged("a page does not use the dictionary of its column"));
+    }
+    if page.values == 0 {
         return Ok(());
     }
-    let width = *bytes.first().filter(|width| **width <= 32).ok_or_else(|| damaged("numbers of no known width"))?;
+    let width = page.bytes.first().filter(|width| **width <= 32);
+    let width = *width.ok_or_else(|| damaged("numbers of no known width"))?;
     let mut decoder = RleDecoder::new(width);
-    decoder.set_data(bytes.slice(1..))?;
+    decoder.set_data(page.bytes.slice(1..))?;
     let before = numbers.len();
-    numbers.resize(before + count, 0);
-    if decoder.get_batch(&mut numbers[before..])? != count {
+    numbers.resize(before + page.values, 0);
+    if decoder.get_batch(&mut numbers[before..])? != page.values {
         return Err(damaged("a page has fewer values than rows"));
     }
-    Ok(())
+    // Without an early end, so that many are looked at at once.
+    let any_outside = numbers[before..].iter().fold(false, |any, number| any | (*number as usize >= count));
+    if any_outside { Err(damaged("a value is not in the dictionary")) } else { Ok(()) }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{concat_batches, filter_record_batch, take};
-use arrow::datatypes::{Fields, Schema};
+use arrow::datatypes::{DataType, Fields, Schema};
 use bytes::Bytes;
 use parquet::arrow::FieldLevels;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection};
@@ -18,11 +18,12 @@ use super::contents::FileContents;
 use super::damage::{Around, Damage, Damaged, DamagedPage, is_damage};
 use super::footer::{Expected, Footer};
 use super::index::{Chunk as IndexedChunk, PackedIndex};
-use super::layout::{Layout, column};
+use super::layout::{ColumnType, Layout, column};
 use super::numbered::{Chunk, DistinctColumn, NumberedColumn};
 use super::pages::{CheckedPages, PageFile, RowGroupPages, decompress};
 use super::seal::Section;
 use super::shape::Shape;
+use super::sought::{IntsOfRows, Sought};
 use super::source::FileSource;
 use super::summary::end_of;
 use super::trace_filter::{FilterPages, TraceFilter};
@@ -432,6 +433,84 @@ impl OpenFile {
         contained(|| self.chunk(row_group, leaf)?.distinct())
     }
 
+    /// The same for one who may not read which row has which, and then calls [`Self::bytes_among`]: damage of the column does not count as met yet.
+    pub fn distinct_ahead(&self, row_group: usize, column_name: &str) -> Result<Option<DistinctColumn>> {
+        let Some(leaf) = self.leaf(column_name).filter(|leaf| self.has_dictionary(row_group, *leaf)) else {
+            return Ok(None);
+        };
+        contained(|| self.unmet_chunk(row_group, leaf)?.distinct())
+    }
+
+    /// How many bytes of the file the dictionary of a top-level column takes; 0 if there is none.
+    pub fn dictionary_bytes(&self, row_group: usize, column_name: &str) -> usize {
+        let Some(leaf) = self.leaf(column_name).filter(|leaf| self.has_dictionary(row_group, *leaf)) else { return 0 };
+        let places = self.file.index.chunk(row_group, leaf).places();
+        places.ok().and_then(|places| places.front().map(|place| place.bytes)).unwrap_or_default()
+    }
+
+    /// Which of some rows of a row group have a text in a top-level column whose texts are written row by row. `None`: they are not, or some
+    /// rows can't be read.
+    pub fn with_text(
+        &self,
+        row_group: usize,
+        column_name: &str,
+        text: &str,
+        among: &BooleanBuffer,
+    ) -> Result<Option<Sought>> {
+        match self.written_by_row(row_group, column_name) {
+            Some(leaf) => contained(|| self.chunk(row_group, leaf)?.with_text(text, among)),
+            None => Ok(None),
+        }
+    }
+
+    /// What some rows of a row group have in a top-level column of plain integers that are written row by row. `None`: they are not, or some
+    /// rows can't be read.
+    pub fn ints(&self, row_group: usize, column_name: &str, among: &BooleanBuffer) -> Result<Option<IntsOfRows>> {
+        match self.written_by_row(row_group, column_name).filter(|_| self.has_ints_by_row(row_group, column_name)) {
+            Some(leaf) => contained(|| self.chunk(row_group, leaf)?.ints(among)),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether [`Self::with_text`] may tell.
+    pub fn has_texts_by_row(&self, row_group: usize, column_name: &str) -> bool {
+        let is_text = self.file.shape.arrow_type(column_name) == Some(&DataType::Utf8);
+        is_text && self.written_by_row(row_group, column_name).is_some()
+    }
+
+    /// Whether [`Self::ints`] may tell.
+    pub fn has_ints_by_row(&self, row_group: usize, column_name: &str) -> bool {
+        let is_int = self.file.shape.arrow_type(column_name) == Some(&DataType::Int64);
+        is_int && self.written_by_row(row_group, column_name).is_some()
+    }
+
+    /// Of what type the values of a top-level column are, if attributes may be of that.
+    pub fn column_type(&self, column_name: &str) -> Option<ColumnType> {
+        match self.file.shape.arrow_type(column_name)? {
+            DataType::Utf8 => Some(ColumnType::String),
+            DataType::Int64 => Some(ColumnType::Int),
+            DataType::Float64 => Some(ColumnType::Double),
+            DataType::Boolean => Some(ColumnType::Bool),
+            _ => None,
+        }
+    }
+
+    /// The leaf of a top-level column without a dictionary, if all rows of a row group can be read.
+    fn written_by_row(&self, row_group: usize, column_name: &str) -> Option<usize> {
+        let is_written_by_row = |leaf: &usize| {
+            self.readable(row_group).is_none() && !self.file.index.chunk(row_group, *leaf).has_dictionary()
+        };
+        self.leaf(column_name).filter(is_written_by_row)
+    }
+
+    /// How many bytes of the file are read of a top-level column for some rows of a row group, beside its dictionary. To be asked before.
+    pub fn bytes_among(&self, row_group: usize, column_name: &str, among: &BooleanBuffer) -> Result<u64> {
+        match self.leaf(column_name) {
+            Some(leaf) => Ok(self.chunk(row_group, leaf)?.bytes_among(among)),
+            None => Ok(0),
+        }
+    }
+
     /// A top-level column of a row group as the numbers of its values, if the file numbers them.
     pub fn numbered(&self, row_group: usize, column_name: &str) -> Result<Option<NumberedColumn>> {
         self.distinct(row_group, column_name)?.map(DistinctColumn::numbered).transpose()
@@ -453,9 +532,13 @@ impl OpenFile {
 
     fn chunk(&self, row_group: usize, leaf: usize) -> Result<Chunk> {
         self.meet(row_group, [leaf]);
+        self.unmet_chunk(row_group, leaf)
+    }
+
+    fn unmet_chunk(&self, row_group: usize, leaf: usize) -> Result<Chunk> {
         let described = self.file.shape.leaf(leaf);
         let (physical, optional) = (described.physical_type(), described.max_def_level() > 0);
-        let pages = Box::new(CheckedPages::new(self.file.clone(), row_group, leaf)?);
+        let pages = CheckedPages::new(self.file.clone(), row_group, leaf)?;
         Ok(Chunk { pages, physical, rows: self.rows_of(row_group), optional })
     }
 

@@ -6,7 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tracehouse_model::{AttributeValue, Span, SpanBatch, SpanFields, SpanId, TraceId};
+use arrow::buffer::BooleanBuffer;
+use tracehouse_model::{AnyValue, AttributeValue, Span, SpanBatch, SpanFields, SpanId, TraceId};
 
 use super::{
     AttributeCounts, Expected, FileContents, FileIdentity, FileSource, MergedStrings, OpenFile, Packing, Projection,
@@ -175,6 +176,17 @@ pub(super) fn is_noticed(path: &Path, written: &Written, at: usize) -> bool {
         );
         right(damaged.numbered(row_group, "kind").map(|_| true));
         right(damaged.present(row_group, "span.size").map(|rows| rows.is_none()));
+        let all = BooleanBuffer::new_set(spans.len());
+        right(damaged.ints(row_group, "duration_nanos", &all).map(|found| {
+            found.is_some_and(|found| found.values.iter().eq(spans.iter().map(|span| &span.duration_nanos)))
+        }));
+        let first = spans[0].attributes.iter().find(|(key, _)| key == "url.path");
+        let Some((_, AnyValue::String(path))) = first else { panic!("each span has a path") };
+        right(
+            damaged
+                .with_text(row_group, "span.url.path", path, &all)
+                .map(|found| found.is_some_and(|found| found.holding.set_indices().eq([0]) && found.present == all)),
+        );
     }
     if noticed {
         read_the_rest(path, written, at);

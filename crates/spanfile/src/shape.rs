@@ -104,6 +104,11 @@ impl Shape {
         (leaves.len() == 1 && self.leaf(leaf).path().parts().len() == 1).then_some(leaf)
     }
 
+    /// The type of a top-level column as Arrow has it by default.
+    pub(super) fn arrow_type(&self, column_name: &str) -> Option<&DataType> {
+        self.roots.get(column_name).map(|(root, _)| self.fields[*root].data_type())
+    }
+
     /// The places of top-level columns, ascending. Names that are none are left out.
     pub(super) fn roots<'a>(&self, column_names: impl Iterator<Item = &'a str>) -> Vec<usize> {
         let mut roots: Vec<usize> =

@@ -225,7 +225,7 @@ async fn one_condition_decides_the_same_rows_for_both_languages() {
     let (bounds, _) = stored.bounds(&pool);
     let [file] = &snapshot.files[..] else { panic!("there is one file") };
     let opened = open(file).expect("it can be opened");
-    let mut rows_held = 0;
+    let (mut rows_held, mut ruled_out) = (0, 0);
     for contents in [contents_of(file), Contents::UNKNOWN] {
         for number in 0..opened.row_groups() {
             let row_group = RowGroup { bounds: &bounds, open: &opened, contents: &contents, number };
@@ -245,12 +245,20 @@ async fn one_condition_decides_the_same_rows_for_both_languages() {
                     assert_eq!(in_columns, expected, "{field:?} {what}");
                     let any = expected.count_set_bits() > 0;
                     assert!(may_hold(field, &OneByOne(holds), &contents) || !any, "{field:?} {what}");
+                    let prepared = row_group.prepare(field, InColumns(holds)).expect("the values can be read");
+                    assert!(prepared.may_hold() || !any, "{field:?} {what}");
+                    ruled_out += usize::from(!prepared.may_hold());
+                    let mut held = bounds.hold();
+                    let mut begun = [row_group.begin_prepared(prepared, &among, &mut held).expect("it begins")];
+                    row_group.decide_together(&mut begun, &mut held).expect("it is decided");
+                    assert_eq!(begun[0].rows(), expected, "{field:?} {what}, prepared");
                     rows_held += expected.count_set_bits();
                 }
             }
         }
     }
     assert!(rows_held > 10 * SPANS as usize, "conditions hold for some rows: {rows_held}");
+    assert!(ruled_out > 10, "values alone rule out {ruled_out} conditions");
     assert_eq!(pool.bytes_taken(), 0, "what was read for them goes back");
 }
 
