@@ -288,8 +288,7 @@ impl<'a> Beside<'a> {
 
     /// Whether a trace may have outside a file what it lacks there. `many`: it is not the only trace in question.
     pub(crate) fn elsewhere(&self, trace: TraceId, lacks: Lacks, file: &SpanFile, many: bool) -> bool {
-        self.in_files(trace, lacks, Some(file), many)
-            || self.question.snapshot.hot.iter().any(|hot| hot.may_contain(trace))
+        self.in_files(trace, lacks, Some(file), many) || self.question.snapshot.hot.may_hold(trace)
     }
 
     fn in_files(&self, trace: TraceId, lacks: Lacks, except: Option<&SpanFile>, many: bool) -> bool {
@@ -324,7 +323,7 @@ impl<'a> Beside<'a> {
 
     /// Shows the trace of each span in memory that satisfies a condition, until `look` wants no more.
     fn look_at_memory(&self, has: &AtLeast, mut look: impl FnMut(TraceId) -> bool) {
-        for hot in &self.question.snapshot.hot {
+        for hot in self.question.snapshot.hot.iter() {
             let filter = RowExpression::new(&has.condition, &hot.spans, None);
             for row in 0..hot.spans.len() {
                 let stop = row % ROWS_PER_CHECK == 0 && self.question.bounds.exceeded();

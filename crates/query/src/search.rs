@@ -99,7 +99,7 @@ impl Search<'_> {
     fn run(mut self) -> SearchAnswer {
         let Question { snapshot, bounds, reach } = self.question;
         let (mut candidates, mut of_candidates) = (Candidates::default(), bounds.hold());
-        for hot in &snapshot.hot {
+        for hot in snapshot.hot.iter() {
             self.answer.inspected.spans += hot.spans.len() as u64;
             self.finder.look_at_memory(&hot.spans, &mut candidates);
             if !self.hold_candidates(&mut of_candidates, &candidates) {

@@ -83,8 +83,8 @@ pub(crate) fn trace(question: Question<'_>, asked: TraceQuestion) -> std::result
 /// Spans of the trace in memory that are not stored.
 fn find_hot(question: Question<'_>, id: TraceId) -> std::result::Result<Vec<HotRows>, QueryError> {
     let Question { snapshot, bounds, .. } = question;
-    let spans = |hot: &Arc<HotBatch>| hot.spans.trace_id.iter().filter(|of_span| **of_span == id).count();
-    let spans: usize = snapshot.hot.iter().filter(|hot| hot.may_contain(id)).map(spans).sum();
+    let spans = |hot: &HotBatch| hot.spans.trace_id.iter().filter(|of_span| **of_span == id).count();
+    let spans: usize = snapshot.hot.holding(&[id]).into_iter().map(|(_, hot)| spans(hot)).sum();
     let _held = bounds.wait_for(spans * LOOKED_UP_BYTES_PER_SPAN).map_err(|_| QueryError::Memory)?;
     Ok(snapshot.hot_rows(&[id]))
 }
@@ -385,7 +385,7 @@ pub(crate) fn span(
             .attempt(found.file, part, found.rows.len() as u64, |open| spans_with_id(question, open, &found, id, most));
         copies.extend(read.into_iter().flatten());
     }
-    for hot in question.snapshot.hot.iter().filter(|hot| hot.may_contain(trace)) {
+    for (_, hot) in question.snapshot.hot.holding(&[trace]) {
         let spans = &hot.spans;
         let is_it = |row: &usize| spans.trace_id[*row] == trace && spans.span_id[*row] == id;
         copies.extend((0..spans.len()).filter(is_it).take(COPIES_MAX).map(|row| spans.span(row)));

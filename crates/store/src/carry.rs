@@ -9,8 +9,8 @@ use tracehouse_catalogue::Commit;
 use tracehouse_model::{SpanBatch, TenantId};
 
 use crate::error::WriteError;
+use crate::hot_batch::HotBatch;
 use crate::shared::Shared;
-use crate::snapshot::HotBatch;
 use tracehouse_log::AppendError;
 use tracehouse_log::{LogEntry, RecordKind, SpanLog, adopted, stored};
 

@@ -11,9 +11,9 @@ use tracehouse_model::{SeededSet, SpanBatch, TenantId};
 
 use crate::copies::{StoredCopies, TraceGroup};
 use crate::error::{WriteError, contained};
+use crate::hot_batch::HotBatch;
 use crate::objects::{SpooledFile, file_id, file_path};
 use crate::shared::Shared;
-use crate::snapshot::HotBatch;
 use tracehouse_disk::DiskFile;
 use tracehouse_spanfile::{
     AttributeCounts, FileIdentity, MergedStrings, OrderedSpans, Packing, ROWS_PER_ROW_GROUP, RowRef, SpanFileWriter,

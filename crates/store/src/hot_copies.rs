@@ -12,7 +12,9 @@ use tracehouse_model::{ContentHasher, CopyKey, SeededMap, SeededSet, SeededState
 use tracehouse_spanfile::RowRef;
 
 use crate::copies::{Found, StoredCopies, TraceGroup};
-use crate::snapshot::{HotBatch, Snapshot};
+use crate::hot_batch::HotBatch;
+use crate::hot_batches::HotBatches;
+use crate::snapshot::Snapshot;
 use crate::span_file::SpanFile;
 
 /// Which spans of a tenant are in memory.
@@ -39,13 +41,13 @@ impl HotCopies {
     pub(crate) fn take_out(&mut self, snapshot: &mut Snapshot, now_unix_nanos: i64) -> TakenOut {
         self.forget_flushed(snapshot);
         let mut taken_out = TakenOut::default();
-        for at in 0..snapshot.hot.len() {
-            let batch = snapshot.hot[at].clone();
+        let batches: Vec<Arc<HotBatch>> = snapshot.hot.iter().cloned().collect();
+        for (number, batch) in batches.into_iter().enumerate() {
             if batch.is_without_copies() {
                 continue;
             }
             let mut is_copy = vec![false; batch.spans.len()];
-            self.mark_in_memory(&snapshot.hot[..at], &batch.spans, &mut is_copy);
+            self.mark_in_memory(&snapshot.hot, number, &batch.spans, &mut is_copy);
             let unread = mark_stored(snapshot, &batch.spans, now_unix_nanos, &mut is_copy);
             // What could not be compared with all files is looked at again.
             let is_known = unread.is_empty();
@@ -59,7 +61,7 @@ impl HotCopies {
                 kept.set_without_copies();
             }
             if copies > 0 {
-                snapshot.hot[at] = kept.clone();
+                snapshot.hot.replace(&batch, &kept);
                 taken_out.replaced.push((batch, kept));
             }
         }
@@ -73,7 +75,7 @@ impl HotCopies {
     }
 
     fn forget_flushed(&mut self, snapshot: &Snapshot) {
-        let oldest = snapshot.hot.first().map_or(0, |batch| batch.first_sequence());
+        let oldest = snapshot.hot.iter().next().map_or(0, |batch| batch.first_sequence());
         if oldest == self.oldest_sequence {
             return;
         }
@@ -91,8 +93,8 @@ impl HotCopies {
         self.hasher.hash_one((spans.trace_id[row], spans.copy_key(row)))
     }
 
-    /// Marks spans with a twin in earlier batches, or before them in their own.
-    fn mark_in_memory(&mut self, earlier: &[Arc<HotBatch>], spans: &SpanBatch, is_copy: &mut [bool]) {
+    /// Marks spans of a batch, which has a number, with a twin in earlier batches, or before them in their own.
+    fn mark_in_memory(&mut self, hot: &HotBatches, number: usize, spans: &SpanBatch, is_copy: &mut [bool]) {
         let mut suspected = SuspectedSpans::default();
         for row in 0..spans.len() {
             let key = self.hash(spans, row);
@@ -104,11 +106,10 @@ impl HotCopies {
             return;
         }
         let traces: SeededSet<TraceId> = suspected.keys.iter().map(|(trace, _)| *trace).collect();
-        for batch in earlier {
-            if traces.iter().any(|&trace| batch.may_contain(trace)) {
-                let rows = (0..batch.spans.len()).filter(|&row| traces.contains(&batch.spans.trace_id[row]));
-                rows.for_each(|row| suspected.meet(spans, &batch.spans, row, 0, is_copy));
-            }
+        let holding = hot.holding(&Vec::from_iter(traces.iter().copied()));
+        for (_, batch) in holding.into_iter().take_while(|(other, _)| *other < number) {
+            let rows = (0..batch.spans.len()).filter(|&row| traces.contains(&batch.spans.trace_id[row]));
+            rows.for_each(|row| suspected.meet(spans, &batch.spans, row, 0, is_copy));
         }
         let rows = (0..spans.len()).filter(|&row| traces.contains(&spans.trace_id[row]));
         rows.for_each(|row| suspected.meet(spans, spans, row, row + 1, is_copy));
@@ -157,20 +158,24 @@ impl Snapshot {
     /// The rows of the spans in memory that belong to some traces, which are given sorted, without those that have a twin in a
     /// file. Twins in memory are left, for whoever puts traces together finds them. May read files.
     pub fn hot_rows(&self, traces: &[TraceId]) -> Vec<HotRows> {
-        let mut found = Vec::new();
-        for batch in self.hot.iter().filter(|batch| traces.iter().any(|&trace| batch.may_contain(trace))) {
+        let rows_of = |batch: &Arc<HotBatch>| {
             let is_wanted = |row: &usize| traces.binary_search(&batch.spans.trace_id[*row]).is_ok();
-            let mut rows: Vec<usize> = (0..batch.spans.len()).filter(is_wanted).collect();
-            if !batch.is_without_copies() {
-                // Answers say of what can't be read, or doesn't count, that it is missing.
-                let copies = stored_twins(self, &batch.spans, &rows, self.taken_unix_nanos).copies;
-                let copies: SeededSet<u32> = copies.into_iter().map(|copy| copy.row).collect();
-                rows.retain(|row| !copies.contains(&(*row as u32)));
-            }
-            if !rows.is_empty() {
-                found.push(HotRows { batch: batch.clone(), rows });
-            }
+            HotRows { batch: batch.clone(), rows: (0..batch.spans.len()).filter(is_wanted).collect() }
+        };
+        let mut found: Vec<HotRows> = self.hot.holding(traces).into_iter().map(|(_, batch)| rows_of(batch)).collect();
+        // Together: a trace stands in many batches, and each file that may hold its twins is looked at once.
+        let unknown: Vec<usize> = (0..found.len()).filter(|&at| !found[at].batch.is_without_copies()).collect();
+        let batches: Vec<&SpanBatch> = unknown.iter().map(|&at| &found[at].batch.spans).collect();
+        let row_refs = (0..)
+            .zip(&unknown)
+            .flat_map(|(batch, &at)| found[at].rows.iter().map(move |&row| RowRef { batch, row: row as u32 }));
+        // Answers say of what can't be read, or doesn't count, that it is missing.
+        let copies = stored_twins(self, &batches, &Vec::from_iter(row_refs), self.taken_unix_nanos).copies;
+        let copies: SeededSet<RowRef> = copies.into_iter().collect();
+        for (batch, at) in (0..).zip(unknown).filter(|_| !copies.is_empty()) {
+            found[at].rows.retain(|&row| !copies.contains(&RowRef { batch, row: row as u32 }));
         }
+        found.retain(|found| !found.rows.is_empty());
         found
     }
 }
@@ -182,8 +187,8 @@ fn mark_stored(
     now_unix_nanos: i64,
     is_copy: &mut [bool],
 ) -> Vec<Arc<SpanFile>> {
-    let rows: Vec<usize> = (0..spans.len()).collect();
-    let found = stored_twins(snapshot, spans, &rows, now_unix_nanos);
+    let rows: Vec<RowRef> = (0..spans.len() as u32).map(|row| RowRef { batch: 0, row }).collect();
+    let found = stored_twins(snapshot, &[spans], &rows, now_unix_nanos);
     for copy in found.copies {
         is_copy[copy.row as usize] = true;
     }
@@ -191,17 +196,16 @@ fn mark_stored(
 }
 
 /// Looks for those of some rows that have a twin in a file.
-fn stored_twins(snapshot: &Snapshot, spans: &SpanBatch, rows: &[usize], now_unix_nanos: i64) -> Found {
-    let batches = [spans];
-    let starts = rows.iter().map(|&row| spans.start_unix_nanos[row]);
-    let stored = StoredCopies::new(&snapshot.files, &batches, starts, now_unix_nanos);
+fn stored_twins(snapshot: &Snapshot, batches: &[&SpanBatch], rows: &[RowRef], now_unix_nanos: i64) -> Found {
+    let starts = rows.iter().map(|at| batches[at.batch as usize].start_unix_nanos[at.row as usize]);
+    let stored = StoredCopies::new(&snapshot.files, batches, starts, now_unix_nanos);
     let mut rows_of: SeededMap<TraceId, Option<Vec<RowRef>>> = SeededMap::default();
     let looked_for = if stored.is_needless() { &[][..] } else { rows };
-    for &row in looked_for {
-        let trace = spans.trace_id[row];
+    for &at in looked_for {
+        let trace = batches[at.batch as usize].trace_id[at.row as usize];
         let of_trace = rows_of.entry(trace).or_insert_with(|| stored.may_hold(trace).then(Vec::new));
         if let Some(of_trace) = of_trace {
-            of_trace.push(RowRef { batch: 0, row: row as u32 });
+            of_trace.push(at);
         }
     }
     let groups: Vec<TraceGroup<'_>> =

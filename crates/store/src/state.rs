@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use tracehouse_model::{SpanBatch, TenantId};
+use tracehouse_model::TenantId;
 
 use crate::absent::Unreadable;
+use crate::hot_batch::HotBatch;
+use crate::hot_batches::Newest;
 use crate::hot_copies::{HotCopies, TakenOut};
-use crate::snapshot::{HotBatch, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::span_file::SpanFile;
 use tracehouse_log::DurableBatch;
 
@@ -42,10 +44,6 @@ struct CarriedForward {
     /// … stand in the log from this number on.
     from: u64,
 }
-
-/// So many small batches in a row are made one: each costs a few kilobytes beside its spans.
-const SMALL_BATCHES_MAX: usize = 32;
-const SMALL_BATCH_SPANS: usize = 256;
 
 impl State {
     pub(crate) fn snapshot(&self, tenant: &TenantId) -> Snapshot {
@@ -94,7 +92,7 @@ impl State {
         copies.forget();
         let mut tenants = self.tenants.write();
         tenants.change_files(add, remove);
-        for batch in tenants.by_id.get(tenant).iter().flat_map(|snapshot| &snapshot.hot) {
+        for batch in tenants.by_id.get(tenant).iter().flat_map(|snapshot| snapshot.hot.iter()) {
             batch.set_unknown();
         }
     }
@@ -108,12 +106,11 @@ impl State {
         let tenants = &mut *tenants;
         let Some(snapshot) = tenants.by_id.get_mut(tenant) else { return };
         for (old, new) in replaced {
-            if let Some(place) = snapshot.hot.iter_mut().find(|batch| Arc::ptr_eq(batch, old)) {
+            if snapshot.hot.replace(old, new) {
                 tenants.hot_bytes = tenants.hot_bytes - old.bytes + new.bytes;
                 let of_tenant = tenants.hot_bytes_of.entry(tenant.clone()).or_default();
                 *of_tenant = of_tenant.saturating_sub(old.bytes) + new.bytes;
                 tenants.hot_spans -= (old.spans.len() - new.spans.len()) as u64;
-                *place = new.clone();
             }
         }
     }
@@ -135,22 +132,22 @@ impl State {
 
     /// Makes durable batches visible.
     pub(crate) fn add_hot(&self, batches: Vec<DurableBatch>) {
-        let ready: Vec<(TenantId, HotBatch)> = batches
+        let ready: Vec<(TenantId, Newest)> = batches
             .into_iter()
-            .map(|batch| (batch.tenant, HotBatch::new(batch.spans, batch.sequence, batch.sequence)))
+            .map(|batch| (batch.tenant, Newest::new(HotBatch::new(batch.spans, batch.sequence, batch.sequence))))
             .collect();
         let mut tenants = self.tenants.write();
         let tenants = &mut *tenants;
-        for (tenant, batch) in ready {
-            tenants.hot_bytes += batch.bytes;
+        for (tenant, newest) in ready {
+            let batch = newest.batch();
+            let bytes = batch.bytes;
             tenants.hot_spans += batch.spans.len() as u64;
             tenants.last_sequence = tenants.last_sequence.max(batch.last_sequence);
-            let before = tenants.hot_bytes - batch.bytes;
             let hot = &mut tenants.by_id.entry(tenant.clone()).or_default().hot;
-            hot.push(Arc::new(batch));
-            merge_small(hot, tenants.flushing_up_to, &mut tenants.hot_bytes);
+            let saved = hot.push(newest, tenants.flushing_up_to);
+            tenants.hot_bytes = (tenants.hot_bytes + bytes).saturating_sub(saved);
             let of_tenant = tenants.hot_bytes_of.entry(tenant).or_default();
-            *of_tenant = (*of_tenant + tenants.hot_bytes).saturating_sub(before);
+            *of_tenant = (*of_tenant + bytes).saturating_sub(saved);
         }
     }
 
@@ -209,7 +206,7 @@ impl State {
         let with_hot = tenants.by_id.iter().filter(|(_, snapshot)| !snapshot.hot.is_empty());
         let with_hot = with_hot.map(|(id, snapshot)| TenantToFlush {
             tenant: id.clone(),
-            batches: snapshot.hot.clone(),
+            batches: snapshot.hot.iter().cloned().collect(),
             bytes: tenants.hot_bytes_of.get(id).copied().unwrap_or(0),
         });
         FlushSet { up_to: tenants.last_sequence, tenants: with_hot.collect() }
@@ -310,7 +307,7 @@ impl Tenants {
     }
 
     fn recount(&mut self) {
-        let hot = || self.by_id.values().flat_map(|snapshot| &snapshot.hot);
+        let hot = || self.by_id.values().flat_map(|snapshot| snapshot.hot.iter());
         self.hot_bytes = hot().map(|batch| batch.bytes).sum();
         self.hot_spans = hot().map(|batch| batch.spans.len() as u64).sum();
         let bytes_of = |snapshot: &Snapshot| snapshot.hot.iter().map(|batch| batch.bytes).sum();
@@ -351,27 +348,4 @@ pub(crate) struct TenantToFlush {
     pub(crate) batches: Vec<Arc<HotBatch>>,
     /// What they take in memory.
     pub(crate) bytes: usize,
-}
-
-fn merge_small(hot: &mut Vec<Arc<HotBatch>>, flushing_up_to: u64, hot_bytes: &mut usize) {
-    let is_small =
-        |batch: &&Arc<HotBatch>| batch.spans.len() < SMALL_BATCH_SPANS && batch.first_sequence > flushing_up_to;
-    let small = hot.iter().rev().take_while(is_small).count();
-    if small < SMALL_BATCHES_MAX {
-        return;
-    }
-    let batches = hot.split_off(hot.len() - small);
-    let (first, last) = (batches[0].first_sequence, batches[small - 1].last_sequence);
-    let mut merged = SpanBatch::new();
-    for batch in &batches {
-        merged.append(&batch.spans);
-        *hot_bytes -= batch.bytes;
-    }
-    let all_without_copies = batches.iter().all(|batch| batch.is_without_copies());
-    let merged = HotBatch::new(merged, first, last);
-    if all_without_copies {
-        merged.set_without_copies();
-    }
-    *hot_bytes += merged.bytes;
-    hot.push(Arc::new(merged));
 }

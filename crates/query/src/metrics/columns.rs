@@ -539,7 +539,7 @@ fn numbers_from_column(field: &Expression, rows: &Rows<'_>) -> Result<Option<Vec
 pub(super) fn gather_memory<C: Cell>(run: &Run<'_>, filter: &Expression, gathered: &mut Gathered<C>) {
     let hot_batches = &run.question.snapshot.hot;
     let callers = HotCallers::for_expressions(hot_batches, &[filter]);
-    for (batch, hot) in (0..).zip(hot_batches) {
+    for (batch, hot) in (0..).zip(hot_batches.iter()) {
         if run.question.bounds.exceeded() {
             return;
         }

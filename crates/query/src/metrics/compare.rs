@@ -126,7 +126,7 @@ impl Compare<'_> {
     fn count_memory(&self, filter: &Expression, counts: &mut Counts) {
         let hot_batches = &self.question.snapshot.hot;
         let callers = HotCallers::for_expressions(hot_batches, &[filter, &self.plan.selection]);
-        for hot in hot_batches {
+        for hot in hot_batches.iter() {
             if self.question.bounds.exceeded() {
                 return;
             }

@@ -192,8 +192,12 @@ enum Unit {
 impl Scanner {
     pub(crate) fn new(scan: Arc<Scan>, partition: usize) -> Self {
         // Newest first, as with files: a statement with a limit then sees the newest spans.
-        let hot = scan.snapshot.hot.iter().cloned().enumerate().rev();
-        let hot: Vec<_> = hot.skip(partition).step_by(scan.partitions).collect();
+        let hot = match &scan.predicate.traces {
+            Some(traces) => scan.snapshot.hot.holding(traces),
+            None => scan.snapshot.hot.iter().enumerate().collect(),
+        };
+        let hot = hot.into_iter().rev().skip(partition).step_by(scan.partitions);
+        let hot: Vec<_> = hot.map(|(number, batch)| (number, batch.clone())).collect();
         let files: Vec<_> = scan.snapshot.files.iter().cloned().enumerate().collect();
         let rows_left = scan.rows_max.unwrap_or(usize::MAX);
         if partition == 0 {
@@ -244,10 +248,7 @@ impl Scanner {
 
     fn begin_next(&mut self) -> Result<Step> {
         if let Some((number, batch)) = self.hot.next() {
-            let traces = self.scan.predicate.traces.as_ref();
-            if traces.is_none_or(|traces| traces.iter().any(|&trace| batch.may_contain(trace))) {
-                self.current = Some(Unit::Hot { number, batch, next_row: 0 });
-            }
+            self.current = Some(Unit::Hot { number, batch, next_row: 0 });
             return Ok(Step::Nothing);
         }
         let Some((number, file)) = self.files.next() else { return Ok(Step::End) };

@@ -11,7 +11,7 @@ use tracehouse_model::{ParentRow, Placer, SeededMap, SeededSet, SpanBatch, SpanI
 use tracehouse_model::{is_callee, is_caller};
 use tracehouse_scan::{Bounds, Held, no_room};
 use tracehouse_spanfile::TreeIds;
-use tracehouse_store::HotBatch;
+use tracehouse_store::{HotBatch, HotBatches};
 
 /// About what a span takes in the table of callers.
 const BYTES_PER_CALLER: usize = 64;
@@ -28,7 +28,8 @@ pub(crate) struct HotIds {
 
 impl HotIds {
     /// Of all spans in memory.
-    pub(super) fn of(hot: &[Arc<HotBatch>], bounds: &Bounds) -> Result<Self> {
+    pub(super) fn of(hot: &HotBatches, bounds: &Bounds) -> Result<Self> {
+        let hot: &[&Arc<HotBatch>] = &Vec::from_iter(hot.iter());
         let callers_in = |spans: &SpanBatch| spans.kind.iter().filter(|kind| is_caller(**kind)).count();
         let callers: usize = hot.iter().map(|batch| callers_in(&batch.spans)).sum();
         let held = bounds.held(callers * BYTES_PER_CALLER).map_err(no_room)?;
@@ -50,7 +51,7 @@ impl HotIds {
 }
 
 /// The traces in which a callee has the id of a caller.
-fn traces_with_halves(hot: &[Arc<HotBatch>], callers: usize) -> SeededSet<TraceId> {
+fn traces_with_halves(hot: &[&Arc<HotBatch>], callers: usize) -> SeededSet<TraceId> {
     let of_kind = |batch: &Arc<HotBatch>, wanted: fn(u8) -> bool, look: &mut dyn FnMut(TraceId, SpanId)| {
         let spans = &batch.spans;
         let rows = (0..spans.len()).filter(|&row| wanted(spans.kind[row]));
@@ -76,7 +77,7 @@ fn traces_with_halves(hot: &[Arc<HotBatch>], callers: usize) -> SeededSet<TraceI
 
 /// Adds the ids of the spans of one trace.
 fn place(
-    hot: &[Arc<HotBatch>],
+    hot: &[&Arc<HotBatch>],
     mut rows: Vec<(usize, usize)>,
     placer: &mut Placer,
     of: &mut SeededMap<(usize, usize), Ids>,

@@ -12,6 +12,7 @@ mod dropped_commits;
 mod file_damage;
 mod full_disk;
 mod histories;
+mod hot_index;
 mod leftovers;
 mod log_damage;
 mod log_faults;

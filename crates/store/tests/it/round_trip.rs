@@ -126,8 +126,11 @@ fn check_traces(what: &str, snapshot: &Snapshot, expected: &BTreeMap<Key, Span>)
 fn found_in(snapshot: &Snapshot, trace: TraceId) -> Vec<Span> {
     let mut found: Vec<Span> = hot_spans(snapshot).into_iter().filter(|span| span.trace_id == trace).collect();
     let in_hot = found.len();
-    let promised = snapshot.hot.iter().any(|batch| batch.may_contain(trace));
-    assert!(in_hot == 0 || promised, "a hot batch denies a trace it holds");
+    let holding = snapshot.hot.holding(&[trace]);
+    let promised: usize =
+        holding.iter().map(|(_, hot)| hot.spans.trace_id.iter().filter(|id| **id == trace).count()).sum();
+    assert_eq!(promised, in_hot, "the index of what is in memory denies a batch");
+    assert!(in_hot == 0 || snapshot.hot.may_hold(trace), "the index of what is in memory denies a trace");
     for file in snapshot.files.iter() {
         let spans = file.open().expect("the file opens").read_trace(trace, usize::MAX).expect("the trace can be read");
         assert!(
