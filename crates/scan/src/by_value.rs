@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{BooleanBufferBuilder, Int64Array, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use parquet::errors::Result;
-use tracehouse_spanfile::{DistinctColumn, DistinctValues, IntsOfRows, OpenFile, Sought};
+use tracehouse_spanfile::{DistinctColumn, DistinctValues, IntsOfRows, OpenFile, RowsOfValues, Sought};
 
 use crate::bounds::share;
 use crate::columns::batch_rows;
@@ -32,7 +32,7 @@ enum Seen {
     /// It holds for none of them, and nothing else matters.
     Nothing,
     /// For which of the values that the column numbers it holds. Each of these is a value for the test.
-    Numbered(DistinctColumn, BooleanBuffer),
+    Numbered(RowsOfValues, BooleanBuffer),
     /// The rows are to be looked at.
     Unknown,
 }
@@ -51,7 +51,7 @@ impl Looked<'_> {
     pub(crate) fn share(&self) -> f64 {
         match &self.seen {
             Some(Seen::Nothing) => 0.0,
-            Some(Seen::Numbered(column, holding)) => holding.count_set_bits() as f64 / column.len().max(1) as f64,
+            Some(Seen::Numbered(rows, holding)) => holding.count_set_bits() as f64 / rows.values().max(1) as f64,
             Some(Seen::Unknown) | None => SHARE_UNKNOWN,
         }
     }
@@ -92,7 +92,7 @@ impl RowGroup<'_> {
         // What fails for a value is told by the rows that have it.
         let Some(held) = self.held_for_values(place, &distinct, test, to_find) else { return Ok(Seen::Unknown) };
         let is_nothing = to_find && held.count_set_bits() == 0;
-        Ok(if is_nothing { Seen::Nothing } else { Seen::Numbered(distinct, held) })
+        Ok(if is_nothing { Seen::Nothing } else { Seen::Numbered(distinct.rows(), held) })
     }
 
     /// For which values of a column a test holds. `None`: the rows tell.
@@ -136,9 +136,9 @@ impl RowGroup<'_> {
         let is_large = batch_rows(self.open, self.number, &[column]) < self.rows();
         let decided = match seen {
             Seen::Nothing => return Ok(None),
-            Seen::Numbered(distinct, held) if !is_large => {
+            Seen::Numbered(rows, held) if !is_large => {
                 let _held = self.hold_pages(column, left)?;
-                Some(distinct.sought(&held, left)?.into())
+                Some(rows.sought(&held, left)?.into())
             }
             Seen::Unknown if !is_large => self.by_stored_value(column, test, left, to_find)?,
             _ => None,
@@ -188,7 +188,8 @@ impl RowGroup<'_> {
     /// Counts the pages of a column as read that hold any of some rows, and takes the memory for that.
     fn hold_pages(&self, column: &str, among: &BooleanBuffer) -> Result<Held> {
         let all = self.open.bytes_of(self.number, Some(&[column]));
-        let read = self.open.bytes_among(self.number, column, among)?;
+        let dictionary = self.open.dictionary_bytes(self.number, column) as u64;
+        let read = self.open.bytes_among(self.number, column, among)? + dictionary;
         self.bounds.count_scanned(read, 1, 1);
         let in_memory = self.open.bytes_in_memory(self.number, Some(&[column]));
         let [read, all] = [read, all].map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));

@@ -53,7 +53,7 @@ pub use footer::Expected;
 pub use hour::{NANOS_PER_HOUR, hour_of};
 pub use layout::column;
 pub use layout::{ColumnType, Layout, PromotedAttribute};
-pub use numbered::{DistinctColumn, DistinctValues, NumberedColumn};
+pub use numbered::{DistinctColumn, DistinctValues, NumberedColumn, RowsOfValues};
 pub use order::{OrderedSpans, PARENT_OFFSET_MAX, RowRef, SeenSpans, order_spans};
 pub use promote::AttributeCounts;
 pub use read::KeptFile;

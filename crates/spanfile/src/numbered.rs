@@ -93,6 +93,11 @@ pub(super) struct Chunk {
 /// A column of a row group of which the distinct values were read, and the numbers of the rows are still to be.
 pub struct DistinctColumn {
     dictionary: Bytes,
+    rows: RowsOfValues,
+}
+
+/// Which row has which of the values of a column, which are given by number: to be read.
+pub struct RowsOfValues {
     count: usize,
     rest: Chunk,
 }
@@ -110,39 +115,45 @@ pub(super) struct ValuesPage {
 }
 
 impl DistinctColumn {
-    pub fn len(&self) -> usize {
-        self.count
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
     pub fn values(&self) -> Result<DistinctValues> {
-        let values = contained(|| DistinctValues::read(self.rest.physical, &self.dictionary, self.count))?;
+        let RowsOfValues { count, rest } = &self.rows;
+        let values = contained(|| DistinctValues::read(rest.physical, &self.dictionary, *count))?;
         values.ok_or_else(|| damaged("a dictionary is of another type than its column"))
     }
 
     /// The values that are a text, by number; `None` if they are no texts.
     pub fn equal_to(&self, wanted: &str) -> Result<Option<BooleanBuffer>> {
+        let RowsOfValues { count, rest } = &self.rows;
         // As a text it is what stands for bytes that are none.
-        if self.rest.physical != Physical::BYTE_ARRAY || wanted.contains(char::REPLACEMENT_CHARACTER) {
+        if rest.physical != Physical::BYTE_ARRAY || wanted.contains(char::REPLACEMENT_CHARACTER) {
             return Ok(None);
         }
-        let mut equal = BooleanBufferBuilder::new(self.count.min(self.dictionary.len()));
-        each_text(&self.dictionary, self.count, |text| equal.append(text == wanted.as_bytes()))?;
+        let mut equal = BooleanBufferBuilder::new((*count).min(self.dictionary.len()));
+        each_text(&self.dictionary, *count, |text| equal.append(text == wanted.as_bytes()))?;
         Ok(Some(equal.finish()))
     }
 
-    /// Reads which of some rows have one of some values, which are given by number.
-    pub fn sought(self, values: &BooleanBuffer, among: &BooleanBuffer) -> Result<Sought> {
-        contained(|| self.rest.with_numbers(&Wanted::of(values), among))
+    /// What is left to read, without the values.
+    pub fn rows(self) -> RowsOfValues {
+        self.rows
     }
 
     /// Reads which of the values each row has.
     pub fn numbered(self) -> Result<NumberedColumn> {
         let values = self.values()?;
-        contained(|| self.rest.numbers(values))
+        contained(|| self.rows.rest.numbers(values))
+    }
+}
+
+impl RowsOfValues {
+    /// How many different values there are.
+    pub fn values(&self) -> usize {
+        self.count
+    }
+
+    /// Reads which of some rows have one of some values.
+    pub fn sought(self, values: &BooleanBuffer, among: &BooleanBuffer) -> Result<Sought> {
+        contained(|| self.rest.with_numbers(&Wanted::of(values), among))
     }
 }
 
@@ -153,7 +164,8 @@ impl Chunk {
             return Err(damaged("a column has no dictionary"));
         };
         let is_known = matches!(self.physical, Physical::BYTE_ARRAY | Physical::INT64);
-        Ok(is_known.then(|| DistinctColumn { dictionary: buf, count: num_values as usize, rest: self }))
+        let rows = RowsOfValues { count: num_values as usize, rest: self };
+        Ok(is_known.then(|| DistinctColumn { dictionary: buf, rows }))
     }
 
     fn numbers(self, values: DistinctValues) -> Result<NumberedColumn> {
@@ -263,7 +275,8 @@ pub(super) fn put_numbers(page: &ValuesPage, count: usize, numbers: &mut Vec<u32
     if decoder.get_batch(&mut numbers[before..])? != page.values {
         return Err(damaged("a page has fewer values than rows"));
     }
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
     // Without an early end, so that many are looked at at once.
-    let any_outside = numbers[before..].iter().fold(false, |any, number| any | (*number as usize >= count));
+    let any_outside = numbers[before..].iter().fold(false, |any, number| any | (*number >= count));
     if any_outside { Err(damaged("a value is not in the dictionary")) } else { Ok(()) }
 }

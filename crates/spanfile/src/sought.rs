@@ -133,10 +133,10 @@ impl Bits {
     }
 
     fn put_set(&mut self, count: usize) {
-        let whole = std::iter::repeat_n(u64::MAX, count / WORD);
-        self.put_all(whole, count / WORD * WORD);
-        if count % WORD > 0 {
-            self.put(lowest(count % WORD), count % WORD);
+        let (whole, rest) = (count / WORD, count % WORD);
+        self.put_all(std::iter::repeat_n(u64::MAX, whole), whole * WORD);
+        if rest > 0 {
+            self.put(lowest(rest), rest);
         }
     }
 
@@ -278,6 +278,11 @@ impl Chunk {
             };
             present.skip_to(page.rows.start);
             let wanted = among.slice(page.rows.start, page.rows.len());
+            if page.present.is_none() && wanted.count_set_bits() == wanted.len() {
+                ints.put_all(&mut values);
+                present.put_set(wanted.len());
+                return Ok(());
+            }
             let of_page: Option<Vec<u64>> = page.present.as_ref().map(|present| words(present).collect());
             let mut before = 0;
             let found = words(&wanted).enumerate().map(|(number, wanted)| {
@@ -318,6 +323,21 @@ impl<'p> Ints<'p> {
             }
             _ => None,
         })
+    }
+
+    fn put_all(&self, values: &mut Vec<i64>) {
+        match self {
+            Self::Plain(plain) => values.extend(plain.iter().map(|value| i64::from_le_bytes(*value))),
+            Self::ByBytes([a, b, c, d, e, f, g, h]) => {
+                let low = a.iter().zip(*b).zip(c.iter().zip(*d));
+                let high = e.iter().zip(*f).zip(g.iter().zip(*h));
+                values.extend(
+                    low.zip(high).map(|(((a, b), (c, d)), ((e, f), (g, h)))| {
+                        i64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h])
+                    }),
+                );
+            }
+        }
     }
 
     fn value(&self, at: usize) -> i64 {
@@ -460,7 +480,7 @@ mod tests {
                     mask(values.len(), |at| at == 1),
                     mask(values.len(), |at| at % 3 == 1),
                 ] {
-                    let sought = distinct().sought(&wanted, among).expect("it can be read");
+                    let sought = distinct().rows().sought(&wanted, among).expect("it can be read");
                     let holds = |value: &AnyValue| match (&values, value) {
                         (crate::DistinctValues::Texts(texts), AnyValue::String(text)) => {
                             wanted.value(texts.iter().position(|known| known == text).expect("it is listed"))
@@ -511,7 +531,7 @@ mod tests {
             file.read_exact_at(&mut byte, at).expect("it is read");
             file.write_all_at(&[!byte[0]], at).expect("it is written");
             let read = |among: &BooleanBuffer| match open.distinct(0, column).expect("its dictionary is right") {
-                Some(distinct) => distinct.sought(&mask(301, |at| at == 3), among).map(drop),
+                Some(distinct) => distinct.rows().sought(&mask(301, |at| at == 3), among).map(drop),
                 None => {
                     open.with_text(0, column, "/carts/1", among).and_then(|_| open.ints(0, column, among)).map(drop)
                 }

@@ -9,6 +9,7 @@ mod limits;
 mod memory;
 mod names;
 mod no_numbers;
+mod pages;
 mod random;
 mod reference;
 mod searches;

@@ -198,7 +198,7 @@ fn reads_what_a_server_answers() {
         (OK, Ok(Some(b"ok".to_vec()))),
         ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", Ok(None)),
         (
-            "HTTP/1.1 400 Bad Request\r\ncontent-length: 36\r\n\r\n{\"title\":\"wrong\",\"detail\":\"no query\"}",
+            "HTTP/1.1 400 Bad Request\r\ncontent-length: 37\r\n\r\n{\"title\":\"wrong\",\"detail\":\"no query\"}",
             Err("no query"),
         ),
         ("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 16\r\n\r\n{\"title\":\"busy\"}", Err("busy")),

@@ -1,0 +1,125 @@
+//! Conditions that are each frequent and together rare: what of their columns is read, and that nothing else matters.
+
+use std::fs::File;
+use std::path::Path;
+
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
+use tracehouse_model::{AnyValue, SpanBatch, SpanFields, SpanId, TenantId, TraceId};
+use tracehouse_query::{SearchAnswer, SearchRequest};
+
+use crate::shop::{NOON, Shop, put};
+
+const SPANS: u64 = 45_000;
+const SPANS_PER_TRACE: u64 = 10;
+/// Spans of the seldom service: the first ones, and one far behind them.
+const SELDOM: u64 = 200;
+const SELDOM_BEHIND: u64 = 30_000;
+const SELDOM_TRACES: usize = (SELDOM / SPANS_PER_TRACE) as usize + 1;
+
+fn batch() -> SpanBatch {
+    let mut batch = SpanBatch::new();
+    let [seldom, often] = ["seldom", "often"].map(|service| {
+        let service = AnyValue::String(service.to_owned());
+        put(&mut batch.strings, &mut batch.resources.attributes, "service.name", &service);
+        batch.finish_resource(0, 0)
+    });
+    let scope = batch.finish_scope(0, 0, 0, 0);
+    let name = batch.strings.intern_str("GET");
+    for number in 0..SPANS {
+        if number % 3 > 0 {
+            let customer = AnyValue::String(format!("c-{}", number % 40));
+            put(&mut batch.strings, &mut batch.attributes, "customer", &customer);
+        }
+        batch.finish_span(SpanFields {
+            trace_id: TraceId(u128::from(number / SPANS_PER_TRACE + 1).to_be_bytes()),
+            span_id: SpanId((number + 1).to_be_bytes()),
+            start_unix_nanos: NOON + number as i64,
+            duration_nanos: 5 + (number * 65_537 % 1_000_003) as i64,
+            name,
+            resource: if number < SELDOM || number == SELDOM_BEHIND { seldom } else { often },
+            scope,
+            ..SpanFields::default()
+        });
+    }
+    batch
+}
+
+async fn one_file() -> Shop {
+    let shop = Shop::open().await;
+    shop.append(batch()).await;
+    shop.store.flush().await.expect("flushes");
+    shop
+}
+
+async fn search(shop: &Shop, conditions: &str) -> SearchAnswer {
+    let traceql = Some(format!("{{ {conditions} }}"));
+    let request = SearchRequest { traceql, limit: 1500, ..SearchRequest::default() };
+    shop.engine.search(&TenantId::default(), request).await.expect("a valid search")
+}
+
+#[tokio::test]
+async fn pages_are_read_only_for_rows_that_are_left() {
+    let shop = one_file().await;
+    let open = shop.store.snapshot(&TenantId::default()).files[0].open().expect("it opens");
+    let all = |column: &str| open.bytes_of(0, Some(&[column]));
+    // What no index and no dictionary has is known before any row is read, whichever condition it stands in.
+    for nothing in ["duration > 1h", "span.customer = \"nobody\"", "span.customer = 7", "resource.service.name = true"]
+    {
+        for others in ["resource.service.name = \"often\" && span.customer = \"c-7\"", "duration > 1ns"] {
+            for conditions in [format!("{nothing} && {others}"), format!("{others} && {nothing}")] {
+                let answer = search(&shop, &conditions).await;
+                assert_eq!((answer.traces.len(), answer.inspected.bytes), (0, 0), "{conditions}");
+            }
+        }
+    }
+    // No span of the service is so short.
+    for conditions in [
+        "resource.service.name = \"seldom\" && duration = 6ns",
+        "duration = 6ns && resource.service.name = \"seldom\"",
+        "(duration = 6ns || duration = 7ns) && resource.service.name = \"seldom\"",
+    ] {
+        let answer = search(&shop, conditions).await;
+        assert_eq!(answer.traces.len(), 0, "{conditions}");
+        let most = all("resource.service.name") + all("duration_nanos") * 3 / 4;
+        assert!(answer.inspected.bytes > 0 && answer.inspected.bytes < most, "{conditions}: {:?}", answer.inspected);
+    }
+}
+
+/// Where the pages of a column begin in the file.
+fn pages(path: &Path, column: &str) -> Vec<u64> {
+    let file = File::open(path).expect("it is there");
+    let metadata = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required);
+    let metadata = metadata.parse_and_finish(&file).expect("it can be read");
+    let columns = metadata.file_metadata().schema_descr().columns();
+    let leaf = columns.iter().position(|known| known.path().string() == column).expect("it has the column");
+    let offsets = metadata.offset_index().and_then(|index| index.first()?.get(leaf)).expect("it has an index");
+    offsets.page_locations().iter().map(|page| page.offset as u64).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_that_no_row_in_question_has_is_not_met() {
+    const CONDITIONS: &str = "resource.service.name = \"seldom\" && duration > 1ns";
+    let mut shop = one_file().await;
+    let path = shop.files()[0].clone();
+    let intact = std::fs::read(&path).expect("it is there");
+    let whole = search(&shop, CONDITIONS).await;
+    assert_eq!((whole.traces.len(), &whole.partial_reason), (SELDOM_TRACES, &None));
+    let pages = pages(&path, "duration_nanos");
+    assert!(pages.len() > 6, "{} pages", pages.len());
+    for (number, is_met) in [(0, true), (2, false), (pages.len() - 1, false)] {
+        let mut bytes = intact.clone();
+        bytes[pages[number] as usize + 60] ^= 1;
+        std::fs::write(&path, bytes).expect("it can be written");
+        shop = shop.restart().await;
+        // Also once it is known what of the file is damaged.
+        for _ in 0..2 {
+            let answer = search(&shop, CONDITIONS).await;
+            assert_eq!(answer.partial_reason.is_some(), is_met, "page {number}: {:?}", answer.partial_reason);
+            let found = if is_met { 1 } else { SELDOM_TRACES };
+            assert_eq!(answer.traces.len(), found, "page {number}");
+            assert!(is_met || format!("{:?}", answer.traces) == format!("{:?}", whole.traces), "page {number}");
+            let every = search(&shop, "duration > 1ns").await;
+            assert!(every.partial_reason.is_some(), "page {number}: every row is in question");
+        }
+    }
+}
