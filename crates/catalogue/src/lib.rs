@@ -14,7 +14,7 @@
 //!
 //! The modules: `sqlite` runs the statements, `complete` sees that all of their results come, `header` and `schema` look
 //! whether the file describes itself as it should, `rows` turns rows into records and checks them, `names` keeps the list
-//! of what must be remembered, `rebuild` saves what is left of a damaged catalogue.
+//! of what must be remembered, `revisions` tells what changed since when, `rebuild` saves what is left of a damaged catalogue.
 //!
 //! This crate must never know Parquet, object stores or spans: to it a file is a path with numbers.
 //!
@@ -25,6 +25,7 @@ mod header;
 mod names;
 mod rebuild;
 mod regular;
+mod revisions;
 mod rows;
 mod schema;
 mod sqlite;
@@ -51,12 +52,17 @@ pub trait Catalogue: Send + Sync {
     /// Removes retired files from the list, after they were removed from the disk.
     async fn forget(&self, file_ids: &[String]) -> Result<(), CatalogueError>;
 
+    /// What changed in the list of files after a revision, which an earlier answer or [`Catalogue::load`] gave.
+    async fn changes_since(&self, revision: Revision) -> Result<Changes, CatalogueError>;
+
     /// What a file was described by whose layout (version 1) has no place for it. `None` for files that describe themselves.
     async fn legacy_description(&self, file_id: &str) -> Result<Option<LegacyDescription>, CatalogueError>;
 }
 
 #[derive(Debug, Clone, Default)]
 pub struct CatalogueContents {
+    /// Of all this.
+    pub revision: Revision,
     pub files: Vec<FileRecord>,
     /// Rows that can't be believed: the catalogue does not know these files, or not any more.
     pub damaged_rows: Vec<DamagedRow>,
@@ -81,6 +87,41 @@ impl CatalogueContents {
     /// Whether a log's position was, or may have been, known, and is not any more.
     pub fn are_positions_lost(&self) -> bool {
         self.damaged_notes.iter().any(|note| note.kind == NoteKind::LogPosition)
+    }
+}
+
+/// Which commit the list of files stands at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Revision {
+    /// Numbers of one history can be compared with each other, and no others. 0: none.
+    pub history: u64,
+    /// Each commit that changes something raises it by one.
+    pub number: u64,
+}
+
+/// What changed in the list of files after a [`Revision`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Changes {
+    Since {
+        /// What the list stands at with these changes.
+        revision: Revision,
+        /// Files that were added, and those of which something changed, such as that they were retired. By id.
+        changed: Vec<FileRecord>,
+        /// Ids of files that left the list, also of ones that came meanwhile.
+        removed: Vec<String>,
+    },
+    /// Nobody knows any more, or something is damaged: [`Catalogue::load`] gives everything.
+    Everything,
+}
+
+impl Changes {
+    /// Brings what is known of the files up to date. Returns whether that could be done: not if everything is to be loaded.
+    pub fn apply_to(self, revision: &mut Revision, files: &mut BTreeMap<String, FileRecord>) -> bool {
+        let Self::Since { revision: new, changed, removed } = self else { return false };
+        removed.iter().for_each(|id| drop(files.remove(id)));
+        files.extend(changed.into_iter().map(|file| (file.id.clone(), file)));
+        *revision = new;
+        true
     }
 }
 
@@ -211,6 +252,17 @@ pub struct Commit {
     pub log_positions: Vec<LogPosition>,
     /// What is remembered beside the files: names and their new values.
     pub meta: Vec<(String, String)>,
+}
+
+impl Commit {
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        let Self { add, retire, retired_at: _, restore, lost_spans, drop_damaged, drop_notes, log_positions, meta } =
+            self;
+        let are_files_same = add.is_empty() && retire.is_empty() && restore.is_empty() && lost_spans.is_empty();
+        let are_rows_same = drop_damaged.is_empty() && drop_notes.is_empty();
+        are_files_same && are_rows_same && log_positions.is_empty() && meta.is_empty()
+    }
 }
 
 /// Why the catalogue could not be read or changed.

@@ -8,8 +8,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 
 use crate::complete::each_row;
 use crate::rows::{
-    FILE_COLUMNS, FILE_COLUMNS_WITHOUT_ENDS, META_COLUMNS, POSITION_COLUMNS, file_from_row, meta_from_row,
-    position_from_row,
+    FILE_COLUMNS, FILE_COLUMNS_WITHOUT_ENDS, FILE_COLUMNS_WITHOUT_REVISIONS, META_COLUMNS, POSITION_COLUMNS,
+    file_from_row, meta_from_row, position_from_row,
 };
 use crate::{Catalogue, CatalogueContents, CatalogueError, Commit, FileRecord, SqliteCatalogue, names};
 
@@ -55,7 +55,7 @@ async fn save(path: &Path) -> Saved {
     let mut saved = CatalogueContents::default();
     let mut files: BTreeMap<String, FileRecord> = BTreeMap::new();
     // A damaged page ends a scan; from the other end as much again may be read.
-    let columns = [FILE_COLUMNS, FILE_COLUMNS_WITHOUT_ENDS];
+    let columns = [FILE_COLUMNS, FILE_COLUMNS_WITHOUT_REVISIONS, FILE_COLUMNS_WITHOUT_ENDS];
     for (columns, order) in columns.into_iter().flat_map(|columns| ["ASC", "DESC"].map(|order| (columns, order))) {
         let query = format!("SELECT {columns} FROM files ORDER BY rowid {order}");
         read_some(path, query, |row| files.extend(file_from_row(row).ok().map(|file| (file.id.clone(), file)))).await;

@@ -14,10 +14,12 @@ pub(crate) const META_COLUMNS: &str = "rowid, name, value, checksum";
 
 /// The columns of a file in the order in which [`file_from_row`] reads them.
 pub(crate) const FILE_COLUMNS: &str = "rowid, id, tenant, path, level, tier, spans, bytes, start_min, start_max, \
-     created_at, minutes, row_groups, tail_bytes, lost_spans, retired_at, retired_reason, checksum, end_max";
-/// The same of a catalogue that an earlier version wrote last.
+     created_at, minutes, row_groups, tail_bytes, lost_spans, retired_at, retired_reason, checksum, end_max, revision";
+/// The same of catalogues that earlier versions wrote last.
+pub(crate) const FILE_COLUMNS_WITHOUT_REVISIONS: &str = "rowid, id, tenant, path, level, tier, spans, bytes, start_min, \
+     start_max, created_at, minutes, row_groups, tail_bytes, lost_spans, retired_at, retired_reason, checksum, end_max, 0";
 pub(crate) const FILE_COLUMNS_WITHOUT_ENDS: &str = "rowid, id, tenant, path, level, tier, spans, bytes, start_min, \
-     start_max, created_at, minutes, row_groups, tail_bytes, lost_spans, retired_at, retired_reason, checksum, NULL";
+     start_max, created_at, minutes, row_groups, tail_bytes, lost_spans, retired_at, retired_reason, checksum, NULL, 0";
 
 /// The values of a row in one unambiguous form.
 struct Canonical(u32);
@@ -43,8 +45,8 @@ impl Canonical {
     }
 }
 
-/// CRC-32C of the values of a file's row.
-pub(crate) fn file_checksum(file: &FileRecord) -> i64 {
+/// CRC-32C of the values of a file's row, which a revision changed last.
+pub(crate) fn file_checksum(file: &FileRecord, revision: i64) -> i64 {
     let mut canonical = Canonical::of("files");
     for text in [&file.id, file.tenant.as_str(), &file.path, &file.tier] {
         canonical.text(text);
@@ -72,6 +74,10 @@ pub(crate) fn file_checksum(file: &FileRecord) -> i64 {
         canonical.text("end_max");
         canonical.number(end_max);
     }
+    if revision != 0 {
+        canonical.text("revision");
+        canonical.number(revision);
+    }
     i64::from(canonical.0)
 }
 
@@ -81,6 +87,21 @@ pub(crate) fn position_checksum(log: &str, tenant: &str, position: i64) -> i64 {
     canonical.text(log);
     canonical.text(tenant);
     canonical.number(position);
+    i64::from(canonical.0)
+}
+
+/// CRC-32C of the last revision.
+pub(crate) fn revision_checksum(history: i64, number: i64, forgotten_to: i64) -> i64 {
+    let mut canonical = Canonical::of("revision");
+    [history, number, forgotten_to].into_iter().for_each(|value| canonical.number(value));
+    i64::from(canonical.0)
+}
+
+/// CRC-32C of a file's removal from the list.
+pub(crate) fn removal_checksum(id: &str, revision: i64) -> i64 {
+    let mut canonical = Canonical::of("removed_files");
+    canonical.text(id);
+    canonical.number(revision);
     i64::from(canonical.0)
 }
 
@@ -101,8 +122,9 @@ pub(crate) fn file_from_row(row: &SqliteRow) -> Result<FileRecord, DamagedRow> {
         reason,
     };
     let file = unchecked_file_from_row(row).map_err(|error| damaged(error.to_string()))?;
+    let revision = row.try_get(19).map_err(|error| damaged(error.to_string()))?;
     match row.try_get::<Option<i64>, _>(17) {
-        Ok(Some(checksum)) if checksum == file_checksum(&file) => Ok(file),
+        Ok(Some(checksum)) if checksum == file_checksum(&file, revision) => Ok(file),
         _ => Err(damaged("its checksum does not match".into())),
     }
 }

@@ -18,8 +18,8 @@ use crate::rows::{
 };
 use crate::schema::{self, Version};
 use crate::{
-    Catalogue, CatalogueContents, CatalogueError, Commit, FileRecord, LegacyDescription, LogPosition, NoteKind,
-    Retirement, RetirementReason, header, names,
+    Catalogue, CatalogueContents, CatalogueError, Changes, Commit, FileRecord, LegacyDescription, LogPosition, NoteKind,
+    Retirement, RetirementReason, Revision, header, names, revisions,
 };
 
 impl CatalogueError {
@@ -88,7 +88,8 @@ impl SqliteCatalogue {
         if version != Version::Current {
             schema::migrate(&self.writer).await.map_err(|error| self.first_error(error))?;
         }
-        self.complete_checksums().await.map_err(|error| self.first_error(error))
+        self.complete_checksums().await.map_err(|error| self.first_error(error))?;
+        self.begin_history().await.map_err(|error| self.first_error(error))
     }
 
     /// Opens a file that is there, to read it only. It must have this version's schema, and nobody may write to it meanwhile. It
@@ -272,13 +273,13 @@ impl SqliteCatalogue {
         if is_done {
             return Ok(());
         }
-        let mut transaction = self.writer.begin().await?;
+        let mut transaction = self.begin_to_write().await?;
         let unchecked = format!("SELECT {FILE_COLUMNS} FROM files WHERE checksum IS NULL");
         let mut checksums = Vec::new();
         each_row(&mut transaction, sqlx::query(sqlx::AssertSqlSafe(unchecked)), |row| {
             // One that has no meaning stays without, and is reported when it is loaded.
             let file = unchecked_file_from_row(row).ok();
-            checksums.extend(file.and_then(|file| Some((row.try_get::<i64, _>(0).ok()?, file_checksum(&file)))));
+            checksums.extend(file.and_then(|file| Some((row.try_get::<i64, _>(0).ok()?, file_checksum(&file, 0)))));
         })
         .await?;
         for (row, checksum) in checksums {
@@ -298,11 +299,35 @@ impl SqliteCatalogue {
         transaction.commit().await
     }
 
+    /// A transaction that writes from its beginning on: one that reads first can't wait for another writer, as SQLite refuses it.
+    async fn begin_to_write(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
+        let mut transaction = self.writer.begin().await?;
+        // Changes nothing, and asks for the right to write. (A statement for the beginning itself can't be given to sqlx after
+        // SQLite has ended a transaction by itself, as it does on a full disk.)
+        change(&mut transaction, sqlx::query("DELETE FROM removed_files WHERE FALSE")).await?;
+        Ok(transaction)
+    }
+
+    /// Nothing that was known of the file before holds for certain: it may be an older copy.
+    async fn begin_history(&self) -> Result<(), sqlx::Error> {
+        let mut transaction = self.begin_to_write().await?;
+        revisions::begin(&mut transaction).await?;
+        transaction.commit().await
+    }
+
     async fn commit_in(
         &self,
         transaction: &mut Transaction<'_, Sqlite>,
         commit: &Commit,
     ) -> Result<(), CatalogueError> {
+        if commit.is_empty() {
+            return Ok(());
+        }
+        // Which file a damaged row was that of, nobody can tell for certain.
+        let revision = match commit.drop_damaged.is_empty() {
+            true => revisions::raise(transaction).await?,
+            false => revisions::begin(transaction).await?,
+        };
         for row in &commit.drop_damaged {
             change(transaction, sqlx::query("DELETE FROM files WHERE rowid = $1").bind(row)).await?;
         }
@@ -314,12 +339,12 @@ impl SqliteCatalogue {
             change(transaction, sqlx::query(statement).bind(row)).await?;
         }
         for file in &commit.add {
-            insert_file(transaction, file).await?;
+            insert_file(transaction, file, revision).await?;
         }
         for (id, reason) in &commit.retire {
             let mut file = live_file(transaction, id).await?;
             file.retired = Some(Retirement { at: commit.retired_at, reason: *reason });
-            update_file(transaction, &file).await?;
+            update_file(transaction, &file, revision).await?;
         }
         for id in &commit.restore {
             let file = file_by_id(transaction, id).await?;
@@ -328,12 +353,12 @@ impl SqliteCatalogue {
             };
             let mut file = file.filter(is_aside).ok_or_else(|| CatalogueError::NotSetAside(id.clone()))?;
             file.retired = None;
-            update_file(transaction, &file).await?;
+            update_file(transaction, &file, revision).await?;
         }
         for (id, lost_spans) in &commit.lost_spans {
             let mut file = live_file(transaction, id).await?;
             file.lost_spans = *lost_spans;
-            update_file(transaction, &file).await?;
+            update_file(transaction, &file, revision).await?;
         }
         for position in &commit.log_positions {
             move_position(transaction, position).await?;
@@ -353,6 +378,7 @@ impl SqliteCatalogue {
         let mut contents = CatalogueContents::default();
         // One transaction, so that the parts fit together.
         let mut transaction = self.readers.begin().await?;
+        contents.revision = revisions::current(&mut transaction).await?;
         let files = sqlx::AssertSqlSafe(format!("SELECT {FILE_COLUMNS} FROM files"));
         each_row(&mut transaction, sqlx::query(files), |row| match file_from_row(row) {
             Ok(file) => contents.files.push(file),
@@ -373,6 +399,11 @@ impl SqliteCatalogue {
         Ok(contents)
     }
 
+    async fn read_changes(&self, revision: Revision) -> Result<Changes, sqlx::Error> {
+        // One transaction, so that the parts fit together.
+        revisions::changes_since(&mut *self.readers.begin().await?, revision).await
+    }
+
     async fn read_description(&self, file_id: &str) -> Result<Option<LegacyDescription>, sqlx::Error> {
         let query = sqlx::query("SELECT trace_filter, contents FROM described_files WHERE id = $1").bind(file_id);
         let mut described = None;
@@ -383,13 +414,19 @@ impl SqliteCatalogue {
     }
 
     async fn forget_files(&self, file_ids: &[String]) -> Result<(), sqlx::Error> {
-        let mut transaction = self.writer.begin().await?;
+        let mut transaction = self.begin_to_write().await?;
+        let mut removed: Vec<&str> = Vec::new();
         for id in file_ids {
             let retired = sqlx::query("DELETE FROM files WHERE id = $1 AND retired_at IS NOT NULL").bind(id);
             if change(&mut transaction, retired).await?.rows_affected() > 0 {
                 let description = sqlx::query("DELETE FROM described_files WHERE id = $1").bind(id);
                 change(&mut transaction, description).await?;
+                removed.push(id);
             }
+        }
+        if !removed.is_empty() {
+            let revision = revisions::raise(&mut transaction).await?;
+            revisions::remember_removed(&mut transaction, &removed, revision).await?;
         }
         transaction.commit().await
     }
@@ -402,7 +439,7 @@ impl Catalogue for SqliteCatalogue {
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), CatalogueError> {
-        let mut transaction = self.writer.begin().await.map_err(|error| self.error(error))?;
+        let mut transaction = self.begin_to_write().await.map_err(|error| self.error(error))?;
         match self.commit_in(&mut transaction, &commit).await {
             Ok(()) => transaction.commit().await.map_err(|error| self.error(error)),
             Err(CatalogueError::Query(source)) => Err(self.error(source)),
@@ -412,6 +449,10 @@ impl Catalogue for SqliteCatalogue {
 
     async fn forget(&self, file_ids: &[String]) -> Result<(), CatalogueError> {
         self.forget_files(file_ids).await.map_err(|error| self.error(error))
+    }
+
+    async fn changes_since(&self, revision: Revision) -> Result<Changes, CatalogueError> {
+        self.read_changes(revision).await.map_err(|error| self.error(error))
     }
 
     async fn legacy_description(&self, file_id: &str) -> Result<Option<LegacyDescription>, CatalogueError> {
@@ -481,13 +522,17 @@ pub(crate) fn primary_code(error: &sqlx::Error) -> Option<i64> {
     Some(code & 0xff)
 }
 
-async fn insert_file(transaction: &mut Transaction<'_, Sqlite>, file: &FileRecord) -> Result<(), CatalogueError> {
+async fn insert_file(
+    transaction: &mut Transaction<'_, Sqlite>,
+    file: &FileRecord,
+    revision: i64,
+) -> Result<(), CatalogueError> {
     let tenant = sqlx::query("INSERT INTO tenants (name, created_at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING");
     change(transaction, tenant.bind(file.tenant.as_str()).bind(file.created_at)).await?;
     let insert = sqlx::query(
         "INSERT INTO files (id, tenant, path, level, tier, spans, bytes, start_min, start_max, created_at, minutes, \
-         row_groups, tail_bytes, lost_spans, retired_at, retired_reason, checksum, end_max) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+         row_groups, tail_bytes, lost_spans, retired_at, retired_reason, checksum, end_max, revision) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
     )
     .bind(&file.id)
     .bind(file.tenant.as_str())
@@ -505,8 +550,9 @@ async fn insert_file(transaction: &mut Transaction<'_, Sqlite>, file: &FileRecor
     .bind(file.lost_spans as i64)
     .bind(file.retired.as_ref().map(|retirement| retirement.at))
     .bind(file.retired.as_ref().map(|retirement| retirement.reason.as_str()))
-    .bind(file_checksum(file))
-    .bind(file.end_max);
+    .bind(file_checksum(file, revision))
+    .bind(file.end_max)
+    .bind(revision);
     change(transaction, insert).await?;
     Ok(())
 }
@@ -533,14 +579,19 @@ async fn live_file(transaction: &mut Transaction<'_, Sqlite>, id: &str) -> Resul
 }
 
 /// Writes what may change of a file.
-async fn update_file(transaction: &mut Transaction<'_, Sqlite>, file: &FileRecord) -> Result<(), CatalogueError> {
+async fn update_file(
+    transaction: &mut Transaction<'_, Sqlite>,
+    file: &FileRecord,
+    revision: i64,
+) -> Result<(), CatalogueError> {
     let update = sqlx::query(
-        "UPDATE files SET lost_spans = $1, retired_at = $2, retired_reason = $3, checksum = $4 WHERE id = $5",
+        "UPDATE files SET lost_spans = $1, retired_at = $2, retired_reason = $3, checksum = $4, revision = $5 WHERE id = $6",
     )
     .bind(file.lost_spans as i64)
     .bind(file.retired.as_ref().map(|retirement| retirement.at))
     .bind(file.retired.as_ref().map(|retirement| retirement.reason.as_str()))
-    .bind(file_checksum(file))
+    .bind(file_checksum(file, revision))
+    .bind(revision)
     .bind(&file.id);
     change(transaction, update).await?;
     Ok(())

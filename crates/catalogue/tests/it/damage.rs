@@ -26,7 +26,7 @@ async fn world_of_three() -> World {
 /// believed, and one that made no sense took all files with it.
 #[tokio::test]
 async fn a_row_that_changed_by_itself_is_reported() {
-    const CHANGES: [&str; 19] = [
+    const CHANGES: [&str; 20] = [
         "UPDATE files SET id = 'x' WHERE id = 'b'",
         "UPDATE files SET tenant = 'other' WHERE id = 'b'",
         "UPDATE files SET tenant = 'de/ault' WHERE id = 'b'",
@@ -45,6 +45,7 @@ async fn a_row_that_changed_by_itself_is_reported() {
         "UPDATE files SET lost_spans = 1 WHERE id = 'b'",
         "UPDATE files SET retired_at = 4, retired_reason = 'expired' WHERE id = 'b'",
         "UPDATE files SET retired_at = 4, retired_reason = 'exqired' WHERE id = 'b'",
+        "UPDATE files SET revision = 0 WHERE id = 'b'",
         "UPDATE files SET checksum = NULL WHERE id = 'b'",
     ];
     for change in CHANGES {

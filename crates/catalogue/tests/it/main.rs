@@ -4,6 +4,7 @@ mod changes;
 mod damage;
 mod flips;
 mod look;
+mod revisions;
 mod upgrade;
 
 use std::sync::Arc;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tracehouse_catalogue::{
-    Catalogue, CatalogueContents, CatalogueError, Commit, FileRecord, LegacyDescription, NoteKind, Retirement,
-    SqliteCatalogue,
+    Catalogue, CatalogueContents, CatalogueError, Changes, Commit, FileRecord, LegacyDescription, NoteKind, Retirement,
+    Revision, SqliteCatalogue,
 };
 
 pub(super) struct ImaginedCatalogue {
@@ -71,6 +71,10 @@ impl Catalogue for ImaginedCatalogue {
     async fn forget(&self, file_ids: &[String]) -> Result<(), CatalogueError> {
         self.contents.lock().files.retain(|file| file.retired.is_none() || !file_ids.contains(&file.id));
         Ok(())
+    }
+
+    async fn changes_since(&self, _: Revision) -> Result<Changes, CatalogueError> {
+        Ok(Changes::Everything)
     }
 
     async fn legacy_description(&self, file_id: &str) -> Result<Option<LegacyDescription>, CatalogueError> {

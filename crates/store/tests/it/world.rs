@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use parquet::errors::ParquetError;
 use tempfile::TempDir;
-use tracehouse_catalogue::{Catalogue, CatalogueContents, CatalogueError, Commit, LegacyDescription, SqliteCatalogue};
+use tracehouse_catalogue::{
+    Catalogue, CatalogueContents, CatalogueError, Changes, Commit, LegacyDescription, Revision, SqliteCatalogue,
+};
 use tracehouse_model::{Clock, ManualClock, Span, SpanBatch, SystemRandomness, TenantId};
 use tracehouse_spanfile::Projection;
 use tracehouse_store::{OpenError, Snapshot, SpanFile, Store, StoreConfig, StorePaths, open_folder};
@@ -383,6 +385,10 @@ impl Catalogue for WatchedCatalogue {
     async fn forget(&self, file_ids: &[String]) -> Result<(), CatalogueError> {
         let _still = self.still.read().await;
         self.inner.forget(file_ids).await
+    }
+
+    async fn changes_since(&self, revision: Revision) -> Result<Changes, CatalogueError> {
+        self.inner.changes_since(revision).await
     }
 
     async fn legacy_description(&self, file_id: &str) -> Result<Option<LegacyDescription>, CatalogueError> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tracehouse_catalogue::{
-    Catalogue, CatalogueContents, CatalogueError, Commit, FileRecord, LegacyDescription, LogPosition, Retirement,
-    RetirementReason,
+    Catalogue, CatalogueContents, CatalogueError, Changes, Commit, FileRecord, LegacyDescription, LogPosition, Retirement,
+    RetirementReason, Revision,
 };
 
 use super::chance::Chance;
@@ -76,8 +76,19 @@ impl Catalogue for SimulatedCatalogue {
 
     async fn forget(&self, file_ids: &[String]) -> Result<(), CatalogueError> {
         self.step()?;
-        self.contents.lock().files.retain(|file| file.retired.is_none() || !file_ids.contains(&file.id));
+        {
+            let mut contents = self.contents.lock();
+            let before = contents.files.len();
+            contents.files.retain(|file| file.retired.is_none() || !file_ids.contains(&file.id));
+            contents.revision.number += u64::from(contents.files.len() < before);
+        }
         self.step()
+    }
+
+    /// What changed it does not remember, as a catalogue need not.
+    async fn changes_since(&self, _: Revision) -> Result<Changes, CatalogueError> {
+        self.step()?;
+        Ok(Changes::Everything)
     }
 
     async fn legacy_description(&self, _: &str) -> Result<Option<LegacyDescription>, CatalogueError> {
@@ -87,6 +98,7 @@ impl Catalogue for SimulatedCatalogue {
 
 fn apply(contents: &mut CatalogueContents, commit: &Commit) -> Result<(), CatalogueError> {
     assert!(commit.drop_damaged.is_empty() && commit.drop_notes.is_empty(), "no row of this catalogue is damaged");
+    contents.revision.number += u64::from(!commit.is_empty());
     for file in &commit.add {
         assert!(contents.files.iter().all(|known| known.id != file.id), "a file is added once");
         contents.files.push(file.clone());
