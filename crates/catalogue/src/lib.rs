@@ -7,7 +7,8 @@
 //! Files describe themselves. What is here of a file is small and read as a whole at a start; descriptions of files that an
 //! older version wrote are read one by one ([`Catalogue::legacy_description`]).
 //!
-//! Invariants: commits are atomic; a position moves only forward, by comparing it with what is there; a retired file stays
+//! Invariants: commits are atomic; a position moves only forward, and only for who
+//! knows where it is (`positions`); a retired file stays
 //! listed until it is forgotten, so that no crash can lose track of a file on the disk; every row has a checksum, and one
 //! that does not match is reported as a [`DamagedRow`] or a [`DamagedNote`], never used and never an error for the others. A
 //! row of what is remembered that has been written once must be there: its absence is reported as well.
@@ -23,6 +24,7 @@
 mod complete;
 mod header;
 mod names;
+mod positions;
 mod rebuild;
 mod regular;
 mod revisions;
@@ -37,6 +39,7 @@ use async_trait::async_trait;
 pub use tracehouse_model::LogPosition;
 use tracehouse_model::TenantId;
 
+pub use positions::KnownPositions;
 pub use rebuild::{Rebuilt, rebuild};
 pub use sqlite::SqliteCatalogue;
 
@@ -247,9 +250,12 @@ pub struct Commit {
     pub drop_damaged: Vec<i64>,
     /// Rows of [`DamagedNote`]s that go, before anything is put in their place.
     pub drop_notes: Vec<(NoteKind, i64)>,
-    /// Log positions to move forward. A position for everyone makes those of tenants that are not ahead of it unnecessary;
+    /// Log positions to move forward, by a writer that knows where they are: see [`Commit::based_on`]. A position for everyone makes those of tenants that are not ahead of it unnecessary;
     /// they go.
     pub log_positions: Vec<LogPosition>,
+    /// Where the writer believes the positions to be that it moves, as [`KnownPositions::basis_of`] gives them; those that are not
+    /// listed are at 0. If they are elsewhere nothing is changed, and the error is [`CatalogueError::PositionMoved`].
+    pub based_on: Vec<LogPosition>,
     /// What is remembered beside the files: names and their new values.
     pub meta: Vec<(String, String)>,
 }
@@ -257,8 +263,7 @@ pub struct Commit {
 impl Commit {
     /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {
-        let Self { add, retire, retired_at: _, restore, lost_spans, drop_damaged, drop_notes, log_positions, meta } =
-            self;
+        let Self { add, retire, restore, lost_spans, drop_damaged, drop_notes, log_positions, meta, .. } = self;
         let are_files_same = add.is_empty() && retire.is_empty() && restore.is_empty() && lost_spans.is_empty();
         let are_rows_same = drop_damaged.is_empty() && drop_notes.is_empty();
         are_files_same && are_rows_same && log_positions.is_empty() && meta.is_empty()
@@ -307,6 +312,13 @@ pub enum CatalogueError {
     NotSetAside(String),
     #[error("the row of file {id} is damaged ({reason}); stop the server and run `tracehouse store repair`")]
     DamagedRow { id: String, reason: String },
+    #[error(
+        "the log {log} is stored up to {known} for {whose} by the catalogue, and this process left it at {expected}: another process \
+         writes the same catalogue, or it was replaced while this one ran. Nothing was changed. Stop both, give each its own data \
+         directory, and start this one with the catalogue that belongs to its log",
+        whose = tenant.as_ref().map_or("everyone", |tenant| tenant.as_str())
+    )]
+    PositionMoved { log: String, tenant: Option<TenantId>, expected: u64, known: u64 },
     #[error(
         "the position of the log {log} was to go back from {known} to {wanted}: another process changed the catalogue, or \
          it was replaced while this one ran"

@@ -18,8 +18,8 @@ use crate::rows::{
 };
 use crate::schema::{self, Version};
 use crate::{
-    Catalogue, CatalogueContents, CatalogueError, Changes, Commit, FileRecord, LegacyDescription, LogPosition, NoteKind,
-    Retirement, RetirementReason, Revision, header, names, revisions,
+    Catalogue, CatalogueContents, CatalogueError, Changes, Commit, FileRecord, KnownPositions, LegacyDescription,
+    LogPosition, NoteKind, Retirement, RetirementReason, Revision, header, names, revisions,
 };
 
 impl CatalogueError {
@@ -360,9 +360,7 @@ impl SqliteCatalogue {
             file.lost_spans = *lost_spans;
             update_file(transaction, &file, revision).await?;
         }
-        for position in &commit.log_positions {
-            move_position(transaction, position).await?;
-        }
+        move_positions(transaction, &commit.log_positions, &commit.based_on).await?;
         for (name, value) in &commit.meta {
             names::put(transaction, name, value).await?;
         }
@@ -597,24 +595,35 @@ async fn update_file(
     Ok(())
 }
 
-async fn move_position(transaction: &mut Transaction<'_, Sqlite>, to: &LogPosition) -> Result<(), CatalogueError> {
-    let tenant = to.tenant.as_ref().map_or("", |tenant| tenant.as_str());
-    let query = sqlx::query(
-        "SELECT rowid, log, tenant, position, checksum FROM log_positions \
-         WHERE log = $1 AND (tenant = $2 OR tenant = '')",
-    );
-    let mut known = 0;
-    each_row(transaction, query.bind(&to.log).bind(tenant), |row| {
-        known = position_from_row(row).map_or(known, |position| known.max(position.position));
-    })
-    .await?;
-    if to.position < known {
-        return Err(CatalogueError::PositionBack { log: to.log.clone(), known, wanted: to.position });
+/// Moves positions for a writer that knows where they are.
+async fn move_positions(
+    transaction: &mut Transaction<'_, Sqlite>,
+    moves: &[LogPosition],
+    based_on: &[LogPosition],
+) -> Result<(), CatalogueError> {
+    let (mut known, mut are_all_sound) = (Vec::new(), true);
+    for to in moves {
+        let tenant = to.tenant.as_ref().map(|tenant| tenant.as_str());
+        let query = sqlx::query(
+            "SELECT rowid, log, tenant, position, checksum FROM log_positions \
+             WHERE log = $1 AND ($2 IS NULL OR tenant = $2 OR tenant = '')",
+        );
+        let take = |row: &SqliteRow| match position_from_row(row) {
+            Ok(position) => known.push(position),
+            Err(_) => are_all_sound = false,
+        };
+        each_row(transaction, query.bind(&to.log).bind(tenant), take).await?;
     }
-    put_position(transaction, &to.log, tenant, to.position as i64).await?;
-    if to.tenant.is_none() {
-        let delete = sqlx::query("DELETE FROM log_positions WHERE log = $1 AND tenant <> '' AND position <= $2");
-        change(transaction, delete.bind(&to.log).bind(to.position as i64)).await?;
+    // Where a disk changed one, the writer is the only one who knows.
+    let mut known = KnownPositions::of(if are_all_sound { &known } else { based_on });
+    known.compare_and_move(based_on, moves)?;
+    for to in moves {
+        let tenant = to.tenant.as_ref().map_or("", |tenant| tenant.as_str());
+        put_position(transaction, &to.log, tenant, to.position as i64).await?;
+        if to.tenant.is_none() {
+            let delete = sqlx::query("DELETE FROM log_positions WHERE log = $1 AND tenant <> '' AND position <= $2");
+            change(transaction, delete.bind(&to.log).bind(to.position as i64)).await?;
+        }
     }
     Ok(())
 }

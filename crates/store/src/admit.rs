@@ -26,6 +26,9 @@ impl Shared {
         if let Some(reason) = self.log().failure() {
             return Err(AppendError::Failed { reason });
         }
+        if let Some(reason) = self.another_writes.get() {
+            return Err(AppendError::Failed { reason: reason.clone() });
+        }
         if self.disk_is_full() {
             let reason = "the disk is nearly full".to_owned();
             return Err(AppendError::DiskFull { retry_after: RETRY_WHEN_FULL, reason });

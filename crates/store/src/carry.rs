@@ -37,7 +37,7 @@ pub(crate) fn carry_forward(
     }
     let commit =
         Commit { log_positions: vec![stored(Some(tenant), up_to), adopted(tenant, last)], ..Commit::default() };
-    shared.runtime.block_on(shared.catalogue.commit(commit))?;
+    shared.commit(commit)?;
     shared.state.carried_forward(tenant, up_to, first);
     metrics::counter!("tracehouse_log_carried_records_total").increment(batches.len() as u64);
     tracing::warn!(%tenant, records = batches.len(), "repeated spans in the log that can't be written to files, to let go of older segments");

@@ -1,21 +1,36 @@
-//! Commits that add files which were just written, also when nobody can tell what became of one.
+//! Commits that add files which were just written, or move positions of the log, also when nobody can tell what became of one.
+//!
+//! A position is moved by who knows where it is: what the catalogue said at the start, moved by each commit since. Should it be
+//! elsewhere, another process writes the same catalogue, and the log of neither tells all that is not stored yet. This one then
+//! stops, for good: it does not know what the other has done.
 
 use std::collections::HashSet;
 
-use tracehouse_catalogue::{CatalogueContents, Commit, FileRecord};
+use tracehouse_catalogue::{CatalogueContents, CatalogueError, Commit, FileRecord};
 
 use crate::error::{WriteError, chain};
 use crate::shared::Shared;
 use tracehouse_log::is_stored;
 
 impl Shared {
-    /// Commits a change that adds files which were just written. If it fails they are removed again, or an engine that
-    /// reads the folder with a glob would count their spans twice.
-    pub(crate) fn commit_new_files(&self, commit: Commit) -> Result<(), WriteError> {
+    /// Commits a change that adds files which were just written, or moves positions of the log. If it fails the files are removed
+    /// again, or an engine that reads the folder with a glob would count their spans twice.
+    pub(crate) fn commit(&self, mut commit: Commit) -> Result<(), WriteError> {
+        self.refuse_if_another_writes()?;
+        commit.based_on = self.positions.lock().basis_of(&commit.log_positions);
         let Err(error) = self.runtime.block_on(self.catalogue.commit(commit.clone())) else {
-            self.confirm_files(&commit.add);
+            self.was_committed(&commit);
             return Ok(());
         };
+        if let CatalogueError::PositionMoved { .. } = error {
+            self.discard_files(&commit.add);
+            self.end_as_another_writes(&error);
+            return Err(error.into());
+        }
+        if let CatalogueError::PositionBack { .. } = error {
+            self.discard_files(&commit.add);
+            return Err(error.into());
+        }
         // A commit may have been done though its answer was lost: removing its files would lose their spans, and writing
         // them once more would double them.
         let Ok(contents) = self.runtime.block_on(self.catalogue.load()) else {
@@ -24,15 +39,42 @@ impl Shared {
         };
         if was_done(&contents, &commit) {
             tracing::warn!(error = chain(&error), "a commit reported an error but was done");
-            self.confirm_files(&commit.add);
+            self.was_committed(&commit);
             return Ok(());
         }
         self.discard_files(&commit.add);
         Err(error.into())
     }
 
+    fn was_committed(&self, commit: &Commit) {
+        let mut positions = self.positions.lock();
+        for to in &commit.log_positions {
+            // One further on is known already.
+            let _ = positions.move_to(to);
+        }
+        drop(positions);
+        commit.add.iter().for_each(|record| self.objects.confirm(&record.path));
+    }
+
+    /// From here on nothing of the catalogue is changed. What was acknowledged and not stored yet stays in memory, where it can be
+    /// asked for, and in the log; more is not taken, as it could not be stored.
+    fn end_as_another_writes(&self, error: &CatalogueError) {
+        tracing::error!(error = chain(error), "spans are not accepted any more, and nothing is stored");
+        let _ = self.another_writes.set(format!(
+            "{error}. Until then no spans are accepted; those that were can be queried, and stay in the log at {}",
+            self.config.log_dir.display()
+        ));
+    }
+
+    /// Fails once another process was found to write the same catalogue.
+    pub(crate) fn refuse_if_another_writes(&self) -> Result<(), WriteError> {
+        let refused = |reason: &String| Err(WriteError::AnotherWrites { reason: reason.clone() });
+        self.another_writes.get().map_or(Ok(()), refused)
+    }
+
     /// Finds out what became of commits whose outcome could not be told. Comes before every other change of that kind.
     pub(crate) fn resolve_commits(&self) -> Result<(), WriteError> {
+        self.refuse_if_another_writes()?;
         let _no_other_change = self.files_lock.lock();
         let mut unresolved = self.unresolved.lock();
         if unresolved.is_empty() {
@@ -52,9 +94,11 @@ impl Shared {
 
     /// Shows queries what a commit did.
     fn apply(&self, commit: Commit) {
-        self.confirm_files(&commit.add);
+        self.was_committed(&commit);
+        // Without files it moved positions over spans that stay in memory, as those that were repeated in the log do.
+        let is_flush = !commit.add.is_empty();
         let mut files: Vec<_> = commit.add.into_iter().map(|record| self.span_file(record)).collect();
-        for position in commit.log_positions {
+        for position in commit.log_positions.into_iter().filter(|_| is_flush) {
             let tenants = position.tenant.map_or_else(|| self.state.tenant_ids(), |tenant| vec![tenant]);
             self.state.flushed(&tenants, position.position, std::mem::take(&mut files));
         }
@@ -64,10 +108,6 @@ impl Shared {
         self.state.change_files(files, &retired.iter().cloned().collect::<Vec<_>>());
         self.retire_later(&replaced);
         self.let_go_of_held_back(&retired);
-    }
-
-    fn confirm_files(&self, files: &[FileRecord]) {
-        files.iter().for_each(|record| self.objects.confirm(&record.path));
     }
 
     /// Removes files that were written but never committed.

@@ -169,7 +169,7 @@ fn replace(shared: &Shared, inputs: &[Arc<SpanFile>], record: FileRecord) -> Res
         retired_at: shared.clock.now_unix_nanos(),
         ..Commit::default()
     };
-    shared.commit_new_files(commit)?;
+    shared.commit(commit)?;
     tracing::debug!(files = inputs.len(), spans = record.spans, bytes = record.bytes, "merged");
     metrics::counter!("tracehouse_store_compacted_spans_total").increment(record.spans);
     shared.state.change_files(vec![shared.span_file(record)], &ids);

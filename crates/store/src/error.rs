@@ -75,6 +75,9 @@ pub enum WriteError {
     Objects(#[from] object_store::Error),
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
+    /// It is not tried again before a restart.
+    #[error("{reason}")]
+    AnotherWrites { reason: String },
     #[error("describing a file of spans failed")]
     Describe(#[from] serde_json::Error),
     #[error("a file that was to be merged is damaged; it is left as it is: {path}")]

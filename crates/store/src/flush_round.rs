@@ -144,7 +144,7 @@ impl Round<'_> {
             done.iter().map(|tenant| stored(Some(tenant), self.up_to)).collect()
         };
         let commit = Commit { add: written.clone(), log_positions, ..Commit::default() };
-        self.commit(|shared| shared.commit_new_files(commit))?;
+        self.commit(commit)?;
         let files = written.into_iter().map(|record| self.shared.span_file(record)).collect();
         self.shared.state.flushed(&done, self.up_to, files);
         done.into_iter().for_each(|tenant| self.shared.troubles.succeeded(&Work::Flush(tenant)));
@@ -166,8 +166,8 @@ impl Round<'_> {
         self.not_stored.push(tenant);
     }
 
-    fn commit(&self, commit: impl FnOnce(&Shared) -> Result<(), WriteError>) -> Result<(), WriteError> {
-        commit(self.shared).inspect_err(|error| self.shared.troubles.failed(Work::Commit, chain(error)))?;
+    fn commit(&self, commit: Commit) -> Result<(), WriteError> {
+        self.shared.commit(commit).inspect_err(|error| self.shared.troubles.failed(Work::Commit, chain(error)))?;
         self.shared.troubles.succeeded(&Work::Commit);
         Ok(())
     }
@@ -178,7 +178,7 @@ impl Round<'_> {
         if !self.not_stored.is_empty() {
             let log_positions = vec![stored(None, up_to)];
             let commit = Commit { log_positions, ..Commit::default() };
-            self.commit(|shared| Ok(shared.runtime.block_on(shared.catalogue.commit(commit))?))?;
+            self.commit(commit)?;
         }
         if let Some(log) = self.shared.started_log() {
             log.release(up_to.min(self.up_to));

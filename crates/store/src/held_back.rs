@@ -197,7 +197,7 @@ fn commit(
         meta: vec![to_remember(&shared.absent.lock(), Some(id))],
         ..Commit::default()
     };
-    shared.commit_new_files(commit)?;
+    shared.commit(commit)?;
     let mut files: Vec<Arc<SpanFile>> = written.into_iter().map(|record| shared.span_file(record)).collect();
     files.extend(counts.then(|| file.clone()));
     shared.state.let_in(&file.record.tenant, files, &ids);

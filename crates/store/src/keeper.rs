@@ -117,6 +117,7 @@ pub(crate) fn trouble_of_damaged_pages(shared: &Shared) -> Option<String> {
 /// Retires files that are older than retention allows, and the oldest ones while all take more than the budget. Which
 /// spans are old, the store's own time says: a wall clock alone deletes nothing.
 pub(crate) fn expire(shared: &Shared) -> Result<(), WriteError> {
+    shared.refuse_if_another_writes()?;
     // A merge must not put what goes here into a new file.
     let _no_other_change = shared.files_lock.lock();
     // `None`: the store is too new for anything in it to be old.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tracehouse_catalogue::{Catalogue, Commit, FileRecord, LegacyDescription, RetirementReason};
+use tracehouse_catalogue::{Catalogue, Commit, FileRecord, KnownPositions, LegacyDescription, RetirementReason};
 use tracehouse_model::{Bell, Clock, Randomness};
 use tracehouse_spanfile::Handles;
 
@@ -40,6 +40,10 @@ pub(crate) struct Shared {
     pub(crate) files_lock: Mutex<()>,
     /// Commits of which nobody knows whether they were done.
     pub(crate) unresolved: Mutex<Vec<Commit>>,
+    /// Where this process knows the positions of the log to be.
+    pub(crate) positions: Mutex<KnownPositions>,
+    /// Set once it was found that another process moves them.
+    pub(crate) another_writes: OnceLock<String>,
     pub(crate) troubles: Troubles,
     pub(crate) admitted: Arc<Admitted>,
     pub(crate) merger_wanted: Bell,
@@ -105,6 +109,8 @@ impl Shared {
             compact_lock: Mutex::new(()),
             files_lock: Mutex::new(()),
             unresolved: Mutex::default(),
+            positions: Mutex::default(),
+            another_writes: OnceLock::new(),
             troubles,
             admitted: Arc::default(),
             merger_wanted: Bell::default(),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use object_store::ObjectStore;
-use tracehouse_catalogue::{Catalogue, CatalogueError, Commit};
+use tracehouse_catalogue::{Catalogue, CatalogueError, Commit, KnownPositions};
 use tracehouse_disk::Disk;
 use tracehouse_model::{Clock, Randomness};
 
@@ -44,6 +44,7 @@ pub(crate) fn start(parts: Parts, runtime: tokio::runtime::Handle) -> Result<Arc
     let contents = runtime.block_on(catalogue.load())?;
     let claim = local_root.as_ref().map_or(Ok(Claim::Settled), |root| folder::claim(root, &contents))?;
     let positions = Positions::new(&contents.log_positions, contents.are_positions_lost());
+    let known_positions = KnownPositions::of(&contents.log_positions);
     let mut lost = Lost::of(&contents);
     let mark = contents.meta.get(LOG_META).and_then(|mark| LogMark::parse(mark));
     let losses = Losses::of(&contents);
@@ -71,6 +72,7 @@ pub(crate) fn start(parts: Parts, runtime: tokio::runtime::Handle) -> Result<Arc
     let spool = local_root.as_ref().map_or_else(|| config.log_dir.join("spool"), |root| root.join(SPOOL));
     let objects = Objects::new(objects, local_root, spool, runtime.clone(), config.disk.clone())?;
     let shared = Shared::new(config, Arc::new(objects), catalogue, clock, store_clock, randomness, runtime);
+    *shared.positions.lock() = known_positions;
     shared.take_in(&mut survey, &held_back, lost)?;
     shared.remember_clock()?;
     shared.recover_log(&positions, mark, losses)?;
@@ -170,6 +172,10 @@ impl Shared {
     }
 
     fn remember(&self, is_last: bool) -> Result<(), CatalogueError> {
+        if self.another_writes.get().is_some() {
+            // What is remembered there is the other's.
+            return Ok(());
+        }
         let mut meta = vec![(CLOCK_META.to_owned(), self.store_clock.to_remember())];
         if let Some(log) = self.started_log() {
             let mark = LogMark { reached: self.state.last_sequence(), bytes: log.disk_bytes(), is_last };

@@ -126,7 +126,8 @@ impl Store {
         if self.shared.stopping() {
             return Err("shutting down".into());
         }
-        self.shared.log().failure().map_or(Ok(()), Err)
+        let failure = || self.shared.another_writes.get().cloned();
+        self.shared.log().failure().or_else(failure).map_or(Ok(()), Err)
     }
 
     /// What is wrong and what to do about it; background work that fails and is tried again, and why. For status pages; empty if
@@ -140,6 +141,7 @@ impl Store {
         let mut troubles = self.shared.absent.lock().troubles();
         troubles.extend(trouble_of_damaged_pages(&self.shared));
         troubles.extend(self.shared.started_log().and_then(|log| log.failure()));
+        troubles.extend(self.shared.another_writes.get().cloned());
         troubles.extend(self.shared.trouble_of_the_disk());
         troubles.extend(self.shared.log_troubles.get().into_iter().flatten().cloned());
         troubles.extend(self.shared.store_clock.trouble());

@@ -1,4 +1,6 @@
-use tracehouse_catalogue::{Catalogue, CatalogueError, Commit, FileRecord, Retirement, RetirementReason};
+use tracehouse_catalogue::{
+    Catalogue, CatalogueError, Commit, FileRecord, KnownPositions, Retirement, RetirementReason,
+};
 
 use crate::{World, file, position};
 
@@ -78,7 +80,9 @@ async fn positions_only_move_forward() {
     let world = World::new();
     let catalogue = world.open().await;
     let moved = async |positions: Vec<_>| {
-        let commit = Commit { log_positions: positions, ..Commit::default() };
+        let known = KnownPositions::of(&catalogue.load().await.expect("loads").log_positions);
+        let based_on = known.basis_of(&positions);
+        let commit = Commit { log_positions: positions, based_on, ..Commit::default() };
         let outcome = catalogue.commit(commit).await;
         (outcome, catalogue.load().await.expect("loads").log_positions)
     };
@@ -94,6 +98,31 @@ async fn positions_only_move_forward() {
     outcome.expect("it goes forward");
     assert_eq!(known, [position(None, 7), position(Some("a"), 8)], "what it includes is not kept");
     moved(vec![position(None, 7)]).await.0.expect("staying is not going back");
+}
+
+/// Before, who did not know that another had moved a position moved it on, and what the other's log held between counted twice or
+/// not at all.
+#[tokio::test]
+async fn a_position_moves_only_for_who_knows_where_it_is() {
+    let world = World::new();
+    let catalogue = world.open().await;
+    let first = vec![position(None, 5), position(Some("a"), 8)];
+    catalogue.commit(Commit { log_positions: first.clone(), ..Commit::default() }).await.expect("nothing was there");
+    for (what, based_on, to) in [
+        ("nothing is known", vec![], position(None, 9)),
+        ("everyone's is known only", vec![position(None, 5)], position(None, 9)),
+        ("one is not known", vec![position(None, 5)], position(Some("a"), 9)),
+        ("it is taken to be further", vec![position(None, 6)], position(Some("b"), 9)),
+    ] {
+        let commit = Commit { add: vec![file("a")], log_positions: vec![to], based_on, ..Commit::default() };
+        let error = catalogue.commit(commit).await.expect_err(what);
+        assert!(matches!(error, CatalogueError::PositionMoved { .. }), "{what}: {error:?}");
+        assert!(error.to_string().contains("another process writes the same catalogue"), "{error}");
+        let contents = catalogue.load().await.expect("loads");
+        assert_eq!((contents.files, contents.log_positions), (vec![], first.clone()), "{what}: nothing was changed");
+    }
+    let commit = Commit { log_positions: vec![position(None, 9)], based_on: first, ..Commit::default() };
+    catalogue.commit(commit).await.expect("it is known");
 }
 
 /// A reader gets its answer while a writer holds the database.

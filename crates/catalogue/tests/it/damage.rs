@@ -76,7 +76,8 @@ async fn a_position_that_changed_by_itself_is_not_believed() {
     world.meddle(&["UPDATE log_positions SET position = 4000 WHERE tenant = ''"]).await;
     let catalogue = world.open().await;
     assert_eq!(catalogue.load().await.expect("loads").log_positions, [position(Some("shop"), 6)]);
-    let forward = Commit { log_positions: vec![position(None, 4)], ..Commit::default() };
+    let based_on = vec![position(Some("shop"), 6)];
+    let forward = Commit { log_positions: vec![position(None, 4)], based_on, ..Commit::default() };
     catalogue.commit(forward).await.expect("a position takes its place");
     let known = catalogue.load().await.expect("loads").log_positions;
     assert_eq!(known, [position(None, 4), position(Some("shop"), 6)]);

@@ -120,7 +120,8 @@ async fn a_flipped_bit_in_what_was_committed_last_gives_an_earlier_catalogue() {
     let mut states = vec![CatalogueContents::default()];
     for (number, id) in ["a", "b", "c"].into_iter().enumerate() {
         let log_positions = vec![position(None, 3 + number as u64)];
-        let commit = Commit { add: vec![file(id)], log_positions, ..Commit::default() };
+        let based_on = states[number].log_positions.clone();
+        let commit = Commit { add: vec![file(id)], log_positions, based_on, ..Commit::default() };
         catalogue.commit(commit).await.expect("commits");
         states.push(catalogue.load().await.expect("loads"));
     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use tracehouse_catalogue::{Catalogue, Changes, Commit, FileRecord, RetirementReason, Revision, SqliteCatalogue, rebuild};
+use tracehouse_catalogue::{
+    Catalogue, Changes, Commit, FileRecord, LogPosition, RetirementReason, Revision, SqliteCatalogue, rebuild,
+};
 
 use crate::{World, file, position};
 
@@ -61,7 +63,9 @@ impl Change {
             Self::Forget => None,
             Self::Remember => Some(Commit { meta: vec![("clock".into(), number.to_string())], ..Commit::default() }),
             Self::MovePosition => {
-                Some(Commit { log_positions: vec![position(None, number)], ..Commit::default() })
+                // Each in a log of its own, of which nothing is known.
+                let log_positions = vec![LogPosition { log: number.to_string(), ..position(None, number) }];
+                Some(Commit { log_positions, ..Commit::default() })
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What the catalogue lost of what it remembers beside its files: it is found out again, or the safe side is written down. And
 //! what the log lost, which the catalogue remembers until a repair.
 
-use tracehouse_catalogue::Commit;
+use tracehouse_catalogue::{Commit, KnownPositions};
 
 use crate::absent::Absent;
 use crate::clock::StoreClock;
@@ -41,6 +41,7 @@ impl Repair<'_> {
             commit.log_positions.extend(first.map(|first| stored(None, first.saturating_sub(1))));
             commit.log_positions.push(all_adopted(reached));
         }
+        commit.based_on = KnownPositions::of(&self.contents.log_positions).basis_of(&commit.log_positions);
         self.commit(commit).await?;
         let findings = self.lost.findings().into_iter();
         self.report.actions.extend(findings.map(|finding| Action::Remember { finding }));

@@ -28,4 +28,5 @@ mod simulation;
 #[path = "../../../model/tests/it/spans.rs"]
 mod spans;
 mod start;
+mod two_writers;
 mod world;

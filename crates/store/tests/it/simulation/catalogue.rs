@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tracehouse_catalogue::{
-    Catalogue, CatalogueContents, CatalogueError, Changes, Commit, FileRecord, LegacyDescription, LogPosition, Retirement,
-    RetirementReason, Revision,
+    Catalogue, CatalogueContents, CatalogueError, Changes, Commit, FileRecord, KnownPositions, LegacyDescription,
+    LogPosition, Retirement, RetirementReason, Revision,
 };
 
 use super::chance::Chance;
@@ -117,8 +117,9 @@ fn apply(contents: &mut CatalogueContents, commit: &Commit) -> Result<(), Catalo
     for (id, lost_spans) in &commit.lost_spans {
         live(contents, id)?.lost_spans = *lost_spans;
     }
+    KnownPositions::of(&contents.log_positions).compare_and_move(&commit.based_on, &commit.log_positions)?;
     for position in &commit.log_positions {
-        advance(&mut contents.log_positions, position)?;
+        put(&mut contents.log_positions, position);
     }
     for (name, value) in &commit.meta {
         contents.meta.insert(name.clone(), value.clone());
@@ -132,16 +133,10 @@ fn live<'a>(contents: &'a mut CatalogueContents, id: &str) -> Result<&'a mut Fil
     file.ok_or_else(|| CatalogueError::NotLive(id.to_owned()))
 }
 
-fn advance(positions: &mut Vec<LogPosition>, to: &LogPosition) -> Result<(), CatalogueError> {
-    let is_about = |known: &&LogPosition| known.log == to.log && (known.tenant == to.tenant || known.tenant.is_none());
-    let known = positions.iter().filter(is_about).map(|known| known.position).max().unwrap_or(0);
-    if to.position < known {
-        return Err(CatalogueError::PositionBack { log: to.log.clone(), known, wanted: to.position });
-    }
+fn put(positions: &mut Vec<LogPosition>, to: &LogPosition) {
     positions.retain(|known| {
         let is_replaced = known.tenant == to.tenant || (to.tenant.is_none() && known.position <= to.position);
         known.log != to.log || !is_replaced
     });
     positions.push(to.clone());
-    Ok(())
 }
