@@ -24,6 +24,7 @@
 mod complete;
 mod header;
 mod names;
+mod place;
 mod positions;
 mod rebuild;
 mod regular;
@@ -39,6 +40,7 @@ use async_trait::async_trait;
 pub use tracehouse_model::LogPosition;
 use tracehouse_model::TenantId;
 
+pub use place::{Table, Tier};
 pub use positions::KnownPositions;
 pub use rebuild::{Rebuilt, rebuild};
 pub use sqlite::SqliteCatalogue;
@@ -128,17 +130,22 @@ impl Changes {
     }
 }
 
-/// One file of spans.
+/// One file, of spans or of another table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FileRecord {
     pub id: String,
     pub tenant: TenantId,
     /// Path inside the object store.
     pub path: String,
+    /// What it holds rows of.
+    pub table: Table,
     /// 0 as flushed from memory; 1 and up after compaction.
     pub level: u8,
-    /// How long it is kept: `hot`, `warm` or `cold`.
-    pub tier: String,
+    /// How long it is kept.
+    pub tier: Tier,
+    /// The name of the object store that holds it.
+    pub object_store: String,
+    /// Rows, if it is of another table.
     pub spans: u64,
     pub bytes: u64,
     /// First and last start of a span inside, in nanoseconds since the Unix epoch.
@@ -160,6 +167,8 @@ pub struct FileRecord {
 }
 
 impl FileRecord {
+    /// Of [`FileRecord::object_store`]: the folder of the data directory, or what the configuration puts in its place.
+    pub const LOCAL: &str = "local";
     /// Of [`FileRecord::minutes`].
     pub const MINUTES_UNKNOWN: u64 = u64::MAX;
 }

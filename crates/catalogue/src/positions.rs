@@ -124,7 +124,8 @@ mod tests {
 
     #[test]
     fn who_moves_a_position_knows_all_that_it_covers() {
-        let listed = [position("l", Some("a"), 8), position("l", None, 5), position("l", Some("b"), 5), position("m", None, 2)];
+        let listed =
+            [position("l", Some("a"), 8), position("l", None, 5), position("l", Some("b"), 5), position("m", None, 2)];
         let known = KnownPositions::of(&listed);
         let [to_all, to_a, to_b] = [None, Some("a"), Some("b")].map(|tenant| position("l", tenant, 9));
         let moved = |based_on: &[LogPosition], to: &LogPosition| {

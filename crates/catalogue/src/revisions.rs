@@ -117,10 +117,7 @@ pub(crate) async fn remember_removed(
 }
 
 /// What changed after a revision. To be called in a transaction.
-pub(crate) async fn changes_since(
-    connection: &mut SqliteConnection,
-    known: Revision,
-) -> Result<Changes, sqlx::Error> {
+pub(crate) async fn changes_since(connection: &mut SqliteConnection, known: Revision) -> Result<Changes, sqlx::Error> {
     let Some(state) = read(connection).await? else { return Ok(Changes::Everything) };
     let since = i64::try_from(known.number).unwrap_or(i64::MAX);
     if known.history != state.history as u64 || since < state.forgotten_to || since > state.number {

@@ -5,7 +5,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use tracehouse_model::TenantId;
 
-use crate::{DamagedNote, DamagedRow, FileRecord, LogPosition, NoteKind, Retirement, RetirementReason};
+use crate::{DamagedNote, DamagedRow, FileRecord, LogPosition, NoteKind, Retirement, RetirementReason, Table, Tier};
 
 /// The columns in the order in which [`position_from_row`] reads them.
 pub(crate) const POSITION_COLUMNS: &str = "rowid, log, tenant, position, checksum";
@@ -14,12 +14,15 @@ pub(crate) const META_COLUMNS: &str = "rowid, name, value, checksum";
 
 /// The columns of a file in the order in which [`file_from_row`] reads them.
 pub(crate) const FILE_COLUMNS: &str = "rowid, id, tenant, path, level, tier, spans, bytes, start_min, start_max, \
-     created_at, minutes, row_groups, tail_bytes, lost_spans, retired_at, retired_reason, checksum, end_max, revision";
+     created_at, minutes, row_groups, tail_bytes, lost_spans, retired_at, retired_reason, checksum, end_max, revision, \
+     table_name, object_store";
 /// The same of catalogues that earlier versions wrote last.
 pub(crate) const FILE_COLUMNS_WITHOUT_REVISIONS: &str = "rowid, id, tenant, path, level, tier, spans, bytes, start_min, \
-     start_max, created_at, minutes, row_groups, tail_bytes, lost_spans, retired_at, retired_reason, checksum, end_max, 0";
+     start_max, created_at, minutes, row_groups, tail_bytes, lost_spans, retired_at, retired_reason, checksum, end_max, 0, \
+     'spans', 'local'";
 pub(crate) const FILE_COLUMNS_WITHOUT_ENDS: &str = "rowid, id, tenant, path, level, tier, spans, bytes, start_min, \
-     start_max, created_at, minutes, row_groups, tail_bytes, lost_spans, retired_at, retired_reason, checksum, NULL, 0";
+     start_max, created_at, minutes, row_groups, tail_bytes, lost_spans, retired_at, retired_reason, checksum, NULL, 0, \
+     'spans', 'local'";
 
 /// The values of a row in one unambiguous form.
 struct Canonical(u32);
@@ -48,7 +51,7 @@ impl Canonical {
 /// CRC-32C of the values of a file's row, which a revision changed last.
 pub(crate) fn file_checksum(file: &FileRecord, revision: i64) -> i64 {
     let mut canonical = Canonical::of("files");
-    for text in [&file.id, file.tenant.as_str(), &file.path, &file.tier] {
+    for text in [&file.id, file.tenant.as_str(), &file.path, file.tier.as_str()] {
         canonical.text(text);
     }
     for number in [
@@ -74,9 +77,18 @@ pub(crate) fn file_checksum(file: &FileRecord, revision: i64) -> i64 {
         canonical.text("end_max");
         canonical.number(end_max);
     }
+    // What they have without having been told, too.
     if revision != 0 {
         canonical.text("revision");
         canonical.number(revision);
+    }
+    if file.table != Table::SPANS {
+        canonical.text("table");
+        canonical.text(file.table.as_str());
+    }
+    if file.object_store != FileRecord::LOCAL {
+        canonical.text("object_store");
+        canonical.text(&file.object_store);
     }
     i64::from(canonical.0)
 }
@@ -138,6 +150,10 @@ pub(crate) enum RowFault {
     Tenant(#[from] tracehouse_model::TenantError),
     #[error("a number is out of range")]
     Number(#[from] std::num::TryFromIntError),
+    #[error("its table has no name that a table may have")]
+    Table,
+    #[error("its tier is none that is known")]
+    Tier,
     #[error("it is retired for no known reason")]
     Reason,
 }
@@ -158,7 +174,9 @@ pub(crate) fn unchecked_file_from_row(row: &SqliteRow) -> Result<FileRecord, Row
         tenant: TenantId::new(row.try_get(2)?)?,
         path: row.try_get(3)?,
         level: number(4)?.try_into()?,
-        tier: row.try_get(5)?,
+        table: Table::new(row.try_get(20)?).ok_or(RowFault::Table)?,
+        tier: Tier::parse(row.try_get(5)?).ok_or(RowFault::Tier)?,
+        object_store: row.try_get(21)?,
         spans: number(6)?.try_into()?,
         bytes: number(7)?.try_into()?,
         start_min: number(8)?,

@@ -529,14 +529,15 @@ async fn insert_file(
     change(transaction, tenant.bind(file.tenant.as_str()).bind(file.created_at)).await?;
     let insert = sqlx::query(
         "INSERT INTO files (id, tenant, path, level, tier, spans, bytes, start_min, start_max, created_at, minutes, \
-         row_groups, tail_bytes, lost_spans, retired_at, retired_reason, checksum, end_max, revision) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+         row_groups, tail_bytes, lost_spans, retired_at, retired_reason, checksum, end_max, revision, \
+         table_name, object_store) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)",
     )
     .bind(&file.id)
     .bind(file.tenant.as_str())
     .bind(&file.path)
     .bind(i64::from(file.level))
-    .bind(&file.tier)
+    .bind(file.tier.as_str())
     .bind(file.spans as i64)
     .bind(file.bytes as i64)
     .bind(file.start_min)
@@ -550,7 +551,9 @@ async fn insert_file(
     .bind(file.retired.as_ref().map(|retirement| retirement.reason.as_str()))
     .bind(file_checksum(file, revision))
     .bind(file.end_max)
-    .bind(revision);
+    .bind(revision)
+    .bind(file.table.as_str())
+    .bind(&file.object_store);
     change(transaction, insert).await?;
     Ok(())
 }
@@ -651,6 +654,7 @@ mod tests {
     use tracehouse_model::TenantId;
 
     use super::*;
+    use crate::{Table, Tier};
 
     /// Nothing here takes so long: it waits for something that never comes.
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -661,7 +665,9 @@ mod tests {
             tenant: TenantId::default(),
             path: format!("tenant=default/{number}.parquet"),
             level: 0,
-            tier: "hot".into(),
+            table: Table::SPANS,
+            tier: Tier::Hot,
+            object_store: FileRecord::LOCAL.into(),
             spans: 1,
             bytes: 1,
             start_min: 0,

@@ -9,6 +9,7 @@ use tracehouse_model::TenantId;
 use tracehouse_spanfile::NANOS_PER_HOUR;
 
 use crate::lost::Lost;
+use crate::other_tables::OfOtherTables;
 use crate::survey::{Survey, UnknownFile};
 
 /// How often missing files are looked for.
@@ -44,6 +45,8 @@ pub enum UnreadableReason {
     HeldBack,
     /// The folder in which the catalogue lists it can't be listed.
     OutOfReach,
+    /// It lies in an object store that is not configured.
+    Elsewhere,
 }
 
 impl fmt::Display for UnreadableReason {
@@ -53,6 +56,7 @@ impl fmt::Display for UnreadableReason {
             Self::Unknown => "unknown to the catalogue",
             Self::SetAside => "damaged and set aside",
             Self::OutOfReach => "in a folder that can't be listed",
+            Self::Elsewhere => "in an object store that is not configured",
             Self::HeldBack => "not compared with the others yet, after it was out of reach",
         })
     }
@@ -64,6 +68,10 @@ pub(crate) struct Absent {
     pub(crate) missing: Vec<FileRecord>,
     /// In folders that could not be listed.
     pub(crate) out_of_reach: Vec<FileRecord>,
+    /// In object stores that are not configured.
+    pub(crate) elsewhere: Vec<FileRecord>,
+    /// These are no part of any answer.
+    pub(crate) of_other_tables: OfOtherTables,
     /// There again, but not compared with the files that were written meanwhile: see [`crate::held_back`].
     pub(crate) held_back: Vec<FileRecord>,
     pub(crate) aside: Vec<FileRecord>,
@@ -81,6 +89,8 @@ impl Absent {
         Self {
             missing: std::mem::take(&mut survey.missing),
             out_of_reach: std::mem::take(&mut survey.out_of_reach),
+            elsewhere: std::mem::take(&mut survey.elsewhere),
+            of_other_tables: std::mem::take(&mut survey.of_other_tables),
             held_back: Vec::new(),
             aside: std::mem::take(&mut survey.aside),
             unknown: std::mem::take(&mut survey.unknown),
@@ -101,7 +111,8 @@ impl Absent {
         let aside = self.aside.iter().map(|record| (record, UnreadableReason::SetAside));
         let held_back = self.held_back.iter().map(|record| (record, UnreadableReason::HeldBack));
         let out_of_reach = self.out_of_reach.iter().map(|record| (record, UnreadableReason::OutOfReach));
-        for (record, reason) in listed.chain(aside).chain(held_back).chain(out_of_reach) {
+        let elsewhere = self.elsewhere.iter().map(|record| (record, UnreadableReason::Elsewhere));
+        for (record, reason) in listed.chain(aside).chain(held_back).chain(out_of_reach).chain(elsewhere) {
             let (path, spans) = (record.path.clone(), record.spans);
             let (start_min, start_max, end_max) = (record.start_min, record.start_max, record.end_max);
             let file = Unreadable { path, spans, start_min, start_max, end_max, reason };
@@ -126,6 +137,7 @@ impl Absent {
     pub(crate) fn report_gauges(&self) {
         metrics::gauge!("tracehouse_store_missing_files").set(self.missing.len() as f64);
         metrics::gauge!("tracehouse_store_out_of_reach_files").set(self.out_of_reach.len() as f64);
+        metrics::gauge!("tracehouse_store_elsewhere_files").set(self.elsewhere.len() as f64);
         metrics::gauge!("tracehouse_store_held_back_files").set(self.held_back.len() as f64);
         metrics::gauge!("tracehouse_store_set_aside_files").set(self.aside.len() as f64);
         metrics::gauge!("tracehouse_store_unknown_files").set(self.unknown.len() as f64);
@@ -172,6 +184,16 @@ impl Absent {
                 files(count)
             ));
         }
+        if !self.elsewhere.is_empty() {
+            let count = self.elsewhere.len();
+            let lie = if count == 1 { "lies" } else { "lie" };
+            let mut names: Vec<&str> = self.elsewhere.iter().map(|record| record.object_store.as_str()).collect();
+            names.sort_unstable();
+            names.dedup();
+            let names = names.join(", ");
+            troubles.push(format!("{} {lie} in object stores that are not configured: {names}", files(count)));
+        }
+        troubles.extend(self.of_other_tables.trouble());
         if !self.unknown.is_empty() {
             troubles.push(format!(
                 "{} {} unknown to the catalogue, which may have been lost or restored from an older copy; to have \

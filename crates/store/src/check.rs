@@ -73,6 +73,14 @@ pub enum FileTrouble {
     },
     /// It is there, and the catalogue does not list it.
     Unknown,
+    /// It is there, the catalogue does not list it, and this version does not know its table.
+    OtherTable {
+        table: String,
+    },
+    /// It lies in an object store that is not configured.
+    Elsewhere {
+        object_store: String,
+    },
     /// It was found damaged before, and its spans are not shown.
     SetAside,
     /// It lies in another tenant's folder than that of the tenant whose spans it holds.
@@ -92,6 +100,12 @@ impl fmt::Display for FileTrouble {
             Self::Missing => formatter.write_str("missing"),
             Self::NoFile { what } => write!(formatter, "missing: {what} is in its place; move that away"),
             Self::Unknown => formatter.write_str("unknown to the catalogue"),
+            Self::OtherTable { table } => {
+                write!(formatter, "of the table {table}, which this version does not know; unknown to the catalogue")
+            }
+            Self::Elsewhere { object_store } => {
+                write!(formatter, "in the object store {object_store}, which is not configured")
+            }
             Self::SetAside => formatter.write_str("damaged and set aside"),
             Self::WrongTenant { tenant } => {
                 write!(formatter, "in another tenant's folder; its spans are those of {tenant}")
@@ -250,6 +264,12 @@ fn check_files(paths: &StorePaths, survey: &Survey, effort: Effort, progress: Pr
         find(&file.path, facts.spans, its_tenant.map_or(FileTrouble::Unknown, wrong_tenant));
     }
     survey.aside.iter().for_each(|record| find(&record.path, record.spans, FileTrouble::SetAside));
+    for (path, table) in &survey.of_other_tables.unknown {
+        find(path, 0, FileTrouble::OtherTable { table: table.to_string() });
+    }
+    for record in &survey.elsewhere {
+        find(&record.path, record.spans, FileTrouble::Elsewhere { object_store: record.object_store.clone() });
+    }
     let mut whole = 0;
     for (number, record) in survey.live.iter().enumerate() {
         progress(number, survey.live.len());

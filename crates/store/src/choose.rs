@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tracehouse_catalogue::Tier;
 use tracehouse_model::TenantId;
 use tracehouse_spanfile::hour_of;
 
@@ -27,8 +28,8 @@ const FILES_PER_MERGE_MAX: usize = 16;
 /// makes the end of the file larger.
 const ROW_GROUPS_PER_MERGE_MAX: u32 = 64;
 
-/// The tenant, the hour (since the epoch) and the size class of files that are merged with each other.
-pub(crate) type MergeKey = (TenantId, i64, u32);
+/// The tenant, the hour (since the epoch), the size class, the tier and the object store of files that are merged with each other.
+pub(crate) type MergeKey = (TenantId, i64, u32, Tier, String);
 
 /// Files to merge: of one key, oldest first.
 pub(crate) struct Choice {
@@ -50,7 +51,8 @@ pub(crate) fn choose(files: &[Arc<SpanFile>], effort: Effort) -> Vec<Choice> {
             Effort::Routine => (record.spans.max(1).ilog2() / 2).max(6),
             Effort::Everything => 0,
         };
-        let key = (record.tenant.clone(), hour_of(record.start_min), size_class);
+        let place = (record.tier, record.object_store.clone());
+        let key = (record.tenant.clone(), hour_of(record.start_min), size_class, place.0, place.1);
         groups.entry(key).or_default().push(file.clone());
     }
     let choices =

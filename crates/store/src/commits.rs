@@ -53,7 +53,7 @@ impl Shared {
             let _ = positions.move_to(to);
         }
         drop(positions);
-        commit.add.iter().for_each(|record| self.objects.confirm(&record.path));
+        commit.add.iter().for_each(|record| self.objects.confirm(record));
     }
 
     /// From here on nothing of the catalogue is changed. What was acknowledged and not stored yet stays in memory, where it can be
@@ -113,7 +113,7 @@ impl Shared {
     /// Removes files that were written but never committed.
     pub(crate) fn discard_files(&self, written: &[FileRecord]) {
         for record in written {
-            if let Err(error) = self.objects.delete(&record.path) {
+            if let Err(error) = self.objects.delete(record) {
                 tracing::warn!(error = chain(&error), path = record.path, "removing an uncommitted file failed");
             }
         }

@@ -1,4 +1,4 @@
-//! Merges small files into larger ones, packed harder, with copies left out.
+//! Merges small files of one tier and one object store into larger ones, packed harder, with copies left out.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -15,7 +15,7 @@ use tracehouse_spanfile::{
 
 use crate::choose::{Choice, Effort, MergeKey, choose};
 use crate::error::{WriteError, chain, contained};
-use crate::flush::FileOutput;
+use crate::flush::{FileOutput, Place};
 use crate::keeper::look_after_damage;
 use crate::shared::Shared;
 use crate::span_file::SpanFile;
@@ -139,7 +139,8 @@ pub(crate) fn write_merged(shared: &Shared, inputs: &[Arc<SpanFile>], without: &
     let level = inputs.iter().map(|file| file.record.level).max().unwrap_or(0).saturating_add(1);
     let hour = hour_of(first.start_min);
     let merged_from = inputs.iter().map(|file| file.record.id.clone()).collect();
-    let output = FileOutput::create(shared, &first.tenant, hour, &counts, Packing::COMPACTED, merged_from)?;
+    let output =
+        FileOutput::create(shared, &first.tenant, hour, Place::of(first), &counts, Packing::COMPACTED, merged_from)?;
     let mut merge = Merge { output, inputs, without, shared, gathered: Gathered::default(), duplicates: 0 };
     merge.run(cursors)?;
     let (output, duplicates) = (merge.output, merge.duplicates);

@@ -1,5 +1,7 @@
 //! Deletes files that no longer count.
 
+use std::collections::BTreeMap;
+
 use crate::error::WriteError;
 use crate::shared::{RetiredFile, Shared};
 
@@ -28,11 +30,22 @@ pub(crate) fn delete_retired(shared: &Shared) -> Result<(), WriteError> {
 }
 
 fn delete(shared: &Shared, files: &[RetiredFile]) -> Result<(), WriteError> {
-    let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
-    let outcomes = shared.objects.delete_durably(&paths);
+    let mut in_stores: BTreeMap<&str, Vec<&RetiredFile>> = BTreeMap::new();
+    for file in files {
+        in_stores.entry(&file.object_store).or_default().push(file);
+    }
+    let mut outcomes = Vec::new();
+    for (name, files) in in_stores {
+        let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        let of_store = match shared.objects.get(name) {
+            Some(objects) => objects.delete_durably(&paths),
+            None => files.iter().map(|_| Err(WriteError::NoObjectStore { name: name.to_owned() })).collect(),
+        };
+        outcomes.extend(files.into_iter().zip(of_store));
+    }
     let mut deleted = Vec::new();
     let mut first_error = None;
-    for (file, outcome) in files.iter().zip(outcomes) {
+    for (file, outcome) in outcomes {
         match outcome {
             Ok(()) => deleted.push(file.id.clone()),
             Err(error) => {

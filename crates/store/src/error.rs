@@ -75,6 +75,8 @@ pub enum WriteError {
     Objects(#[from] object_store::Error),
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
+    #[error("the object store {name} is not configured")]
+    NoObjectStore { name: String },
     /// It is not tried again before a restart.
     #[error("{reason}")]
     AnotherWrites { reason: String },

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use serde::Serialize;
-use tracehouse_catalogue::FileRecord;
+use tracehouse_catalogue::{FileRecord, Table, Tier};
 use tracehouse_model::{SeededSet, SpanBatch, TenantId};
 
 use crate::copies::{StoredCopies, TraceGroup};
@@ -146,7 +146,8 @@ fn write_file(
     strings: &mut MergedStrings,
     counts: &AttributeCounts,
 ) -> Result<FileRecord, WriteError> {
-    let mut output = FileOutput::create(shared, tenant, hour, counts, Packing::FLUSH, Vec::new())?;
+    let mut output =
+        FileOutput::create(shared, tenant, hour, Place::of_new_spans(), counts, Packing::FLUSH, Vec::new())?;
     let mut rows: Vec<RowRef> = Vec::with_capacity(ROWS_PER_ROW_GROUP);
     for trace in traces {
         let spans = &ordered.rows[trace.clone()];
@@ -166,6 +167,23 @@ fn write_file(
     output.finish(shared, counts, 0)
 }
 
+/// Where a file of spans is kept, and for how long.
+pub(crate) struct Place {
+    tier: Tier,
+    object_store: String,
+}
+
+impl Place {
+    fn of_new_spans() -> Self {
+        Self { tier: Tier::Hot, object_store: FileRecord::LOCAL.to_owned() }
+    }
+
+    /// The same as that of another file.
+    pub(crate) fn of(record: &FileRecord) -> Self {
+        Self { tier: record.tier, object_store: record.object_store.clone() }
+    }
+}
+
 /// A file on its way into the store.
 pub(crate) struct FileOutput {
     pub(crate) writer: SpanFileWriter<BufWriter<DiskFile>>,
@@ -173,6 +191,7 @@ pub(crate) struct FileOutput {
     id: String,
     path: String,
     tenant: TenantId,
+    place: Place,
 }
 
 impl FileOutput {
@@ -180,18 +199,19 @@ impl FileOutput {
         shared: &Shared,
         tenant: &TenantId,
         hour: i64,
+        place: Place,
         counts: &AttributeCounts,
         packing: Packing,
         merged_from: Vec<String>,
     ) -> Result<Self, WriteError> {
         const BUFFER_BYTES: usize = 1024 * 1024;
         let id = file_id(shared.clock.now_unix_nanos(), &*shared.randomness);
-        let (spooled, file) = shared.objects.spool(&id)?;
+        let (spooled, file) = shared.objects.local().spool(&id)?;
         let sink = BufWriter::with_capacity(BUFFER_BYTES, file);
         let identity = FileIdentity { id: &id, tenant: tenant.as_str(), merged_from };
         let writer = SpanFileWriter::new(sink, counts.layout(), packing, identity)?;
-        let path = file_path(tenant, hour, &id);
-        Ok(Self { writer, spooled, id, path, tenant: tenant.clone() })
+        let path = file_path(tenant, &Table::SPANS, hour, &id);
+        Ok(Self { writer, spooled, id, path, tenant: tenant.clone(), place })
     }
 
     /// Completes the file and moves it into the store.
@@ -200,13 +220,15 @@ impl FileOutput {
         let file = sink.into_inner().map_err(|error| error.into_error())?;
         file.sync()?;
         let bytes = file.bytes()?;
-        shared.objects.publish(&self.spooled, &self.path)?;
+        shared.objects.needed(&self.place.object_store)?.publish(&self.spooled, &self.path)?;
         Ok(FileRecord {
             id: self.id,
             tenant: self.tenant,
             path: self.path,
+            table: Table::SPANS,
             level,
-            tier: "hot".into(),
+            tier: self.place.tier,
+            object_store: self.place.object_store,
             spans: written.spans,
             bytes,
             start_min: written.start_min,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
-use tracehouse_catalogue::{Catalogue, CatalogueContents};
+use tracehouse_catalogue::{Catalogue, CatalogueContents, FileRecord};
 use tracehouse_disk::{Disk, DiskError, open_to_read};
 use tracehouse_model::Randomness;
 
@@ -59,7 +59,8 @@ pub async fn open_folder(
 pub(crate) fn claim(root: &Path, contents: &CatalogueContents) -> Result<Claim, OpenError> {
     let marker = read_marker(root)?;
     let known = contents.meta.get(STORE_META).cloned();
-    let listed = contents.files.len() + contents.damaged_rows.len();
+    let here = contents.files.iter().filter(|record| record.object_store == FileRecord::LOCAL);
+    let listed = here.count() + contents.damaged_rows.len();
     let path = root.display().to_string();
     match (marker, known) {
         (Marker::Name(found), Some(known)) if found == known => Ok(Claim::Settled),

@@ -72,7 +72,7 @@ impl HeldBack {
 
 /// What the catalogue has to remember when one file is compared.
 pub(crate) fn to_remember(absent: &Absent, compared: Option<&str>) -> (String, String) {
-    let files = absent.missing.iter().chain(&absent.out_of_reach).chain(&absent.held_back);
+    let files = absent.missing.iter().chain(&absent.out_of_reach).chain(&absent.elsewhere).chain(&absent.held_back);
     let ids = files.map(|record| record.id.as_str()).filter(|id| Some(*id) != compared);
     (HELD_BACK_META.to_owned(), ids.collect::<Vec<_>>().join(" "))
 }
@@ -109,7 +109,7 @@ pub(crate) fn let_in(shared: &Shared, record: &FileRecord) -> Result<LetIn, Writ
     if !shared.is_held_back(&record.id) {
         return Ok(LetIn::default());
     }
-    if !shared.objects.is_there(&record.path) {
+    if !shared.objects.is_there(record) {
         shared.is_missing_again(&record.id);
         return Ok(LetIn::default());
     }
@@ -303,8 +303,8 @@ impl Shared {
         }
         self.publish_absent(&absent);
         for record in gone {
-            self.objects.hide(&record.path);
-            self.schedule_deletion(record.id, record.path);
+            self.objects.hide(&record);
+            self.schedule_deletion(record);
         }
     }
 }

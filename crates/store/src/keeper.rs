@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracehouse_catalogue::{CatalogueError, Commit, RetirementReason};
+use tracehouse_catalogue::{CatalogueError, Commit, FileRecord, RetirementReason, Tier};
 use tracehouse_model::Bell;
 use tracehouse_spanfile::is_damage;
 
@@ -114,8 +114,8 @@ pub(crate) fn trouble_of_damaged_pages(shared: &Shared) -> Option<String> {
     })
 }
 
-/// Retires files that are older than retention allows, and the oldest ones while all take more than the budget. Which
-/// spans are old, the store's own time says: a wall clock alone deletes nothing.
+/// Retires files of spans that are older than retention allows, and the oldest ones while all that are kept hot on the local disk take
+/// more than its budget. Which spans are old, the store's own time says: a wall clock alone deletes nothing.
 pub(crate) fn expire(shared: &Shared) -> Result<(), WriteError> {
     shared.refuse_if_another_writes()?;
     // A merge must not put what goes here into a new file.
@@ -125,14 +125,15 @@ pub(crate) fn expire(shared: &Shared) -> Result<(), WriteError> {
     shared.expire_absent(oldest_kept)?;
     let mut files = shared.state.all_files();
     files.sort_by_key(|file| file.record.start_max);
-    let mut bytes: u64 = files.iter().map(|file| file.record.bytes).sum();
+    let has_budget = |file: &SpanFile| file.record.tier == Tier::Hot && file.record.object_store == FileRecord::LOCAL;
+    let mut bytes: u64 = files.iter().filter(|file| has_budget(file)).map(|file| file.record.bytes).sum();
     let mut expired: Vec<Arc<SpanFile>> = Vec::new();
     for file in files {
-        let over_budget = shared.config.disk_budget_bytes.is_some_and(|budget| bytes > budget);
+        let over_budget = has_budget(&file) && shared.config.disk_budget_bytes.is_some_and(|budget| bytes > budget);
         if file.record.start_max >= oldest_kept && !over_budget {
             continue;
         }
-        bytes -= file.record.bytes;
+        bytes -= if has_budget(&file) { file.record.bytes } else { 0 };
         expired.push(file);
     }
     if expired.is_empty() {

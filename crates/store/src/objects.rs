@@ -34,7 +34,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
 use parking_lot::Mutex;
 use parquet::errors::ParquetError;
-use tracehouse_catalogue::FileRecord;
+use tracehouse_catalogue::{FileRecord, Table};
 use tracehouse_model::{Randomness, TenantId};
 
 use crate::error::{WriteError, chain};
@@ -43,7 +43,7 @@ use crate::verify::{Effort, Readable, verify};
 use tracehouse_disk::{Disk, DiskError, DiskFile, NeededFolder, open_to_read, what_is_no_file};
 use tracehouse_spanfile::{FileSource, Handles, NANOS_PER_HOUR};
 
-/// The object store, with a shortcut for the usual case that it is a local folder.
+/// An object store, with a shortcut for the usual case that it is a local folder.
 pub(crate) struct Objects {
     store: Arc<dyn ObjectStore>,
     /// Set if the store is a local folder: files are then renamed into place and read without copies.
@@ -412,28 +412,28 @@ pub(crate) fn id_of_path(path: &str) -> Option<&str> {
     path.rsplit('/').next()?.strip_suffix(FILE_SUFFIX)
 }
 
-/// `tenant=…/spans/date=…/hour=…/id.parquet`
-pub(crate) fn file_path(tenant: &TenantId, hour: i64, id: &str) -> String {
+/// `tenant=…/spans/date=…/hour=…/id.parquet`, with the table's name in the place of `spans`.
+pub(crate) fn file_path(tenant: &TenantId, table: &Table, hour: i64, id: &str) -> String {
     let folders = utc(hour.saturating_mul(NANOS_PER_HOUR)).strftime("date=%Y-%m-%d/hour=%H");
-    format!("tenant={tenant}/spans/{folders}/{id}.parquet")
+    format!("tenant={tenant}/{table}/{folders}/{id}.parquet")
 }
 
 /// Whether [`file_path`] gives a folder this name that is so many folders below the store's.
 pub(crate) fn is_folder_of_layout(depth: usize, name: &str) -> bool {
     match depth {
         1 => name.starts_with("tenant="),
-        2 => name == "spans",
+        2 => name == Table::SPANS.as_str(),
         3 => name.starts_with("date="),
         4 => name.starts_with("hour="),
         _ => false,
     }
 }
 
-/// The tenant and the hour that [`file_path`] put into a path.
+/// The tenant and the hour that [`file_path`] put into the path of a file of spans.
 pub(crate) fn hour_of_path(path: &str) -> Option<(TenantId, i64)> {
     let mut parts = path.split('/');
     let tenant = TenantId::new(parts.next()?.strip_prefix("tenant=")?).ok()?;
-    (parts.next()? == "spans").then_some(())?;
+    (parts.next()? == Table::SPANS.as_str()).then_some(())?;
     let date = Date::strptime("%Y-%m-%d", parts.next()?.strip_prefix("date=")?).ok()?;
     let hour: i8 = parts.next()?.strip_prefix("hour=")?.parse().ok()?;
     let begin = DateTime::from_parts(date, Time::new(hour, 0, 0, 0).ok()?);
@@ -487,7 +487,7 @@ mod tests {
     #[test]
     fn paths_name_day_and_hour() {
         let hour = hour_of(1_544_712_660_000_000_000);
-        let path = file_path(&TenantId::default(), hour, "x");
+        let path = file_path(&TenantId::default(), &Table::SPANS, hour, "x");
         assert_eq!(path, "tenant=default/spans/date=2018-12-13/hour=14/x.parquet");
         assert_eq!(hour_of_path(&path), Some((TenantId::default(), hour)));
         for wrong in ["date=2018-13-01/hour=14", "date=2018-02-29/hour=14", "date=2018-12-13/hour=24", "date=x/hour=14"]
@@ -501,7 +501,7 @@ mod tests {
             (19_782 * 24, "date=2024-02-29/hour=00"),
             (-2_562_047, "date=1677-09-21/hour=01"),
         ] {
-            let path = file_path(&TenantId::default(), hour, "x");
+            let path = file_path(&TenantId::default(), &Table::SPANS, hour, "x");
             assert_eq!(path, format!("tenant=default/spans/{day}/x.parquet"));
             assert_eq!(hour_of_path(&path), Some((TenantId::default(), hour)));
         }

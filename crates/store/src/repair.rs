@@ -30,7 +30,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tracehouse_catalogue::{
-    Catalogue, CatalogueContents, Commit, DamagedRow, FileRecord, Retirement, RetirementReason,
+    Catalogue, CatalogueContents, Commit, DamagedRow, FileRecord, Retirement, RetirementReason, Table, Tier,
 };
 use tracehouse_model::{Clock, Randomness, TenantId};
 
@@ -105,6 +105,7 @@ pub async fn repair_store(
     repair.adopt_unknown_files(&mut survey, &mut listed, steps).await?;
     repair.take_back_files_set_aside(&survey, &listed, steps).await?;
     repair.drop_missing_files(&survey, &listed).await?;
+    repair.leave_alone(&survey);
     (repair.progress)(steps, steps);
     if let Some(what) = what_is_no_folder(&paths.store.join(SPOOL)) {
         repair.report.left(SPOOL, format!("{what} stands there, and no folder; move that away"));
@@ -413,8 +414,10 @@ impl Repair<'_> {
             id: id.to_owned(),
             tenant,
             path: path.to_owned(),
+            table: Table::SPANS,
             level: u8::from(!facts.merged_from.is_empty()),
-            tier: "hot".into(),
+            tier: Tier::Hot,
+            object_store: FileRecord::LOCAL.to_owned(),
             spans: facts.spans,
             bytes: facts.bytes,
             start_min,
@@ -507,6 +510,18 @@ impl Repair<'_> {
             self.catalogue.forget(std::slice::from_ref(&record.id)).await?;
         }
         Ok(())
+    }
+
+    /// What this version can't judge: files of other tables, and of object stores that are not configured.
+    fn leave_alone(&mut self, survey: &Survey) {
+        for (path, table) in &survey.of_other_tables.unknown {
+            let why = format!("this version does not know the table {table}; it is left alone");
+            self.report.left(path, why);
+        }
+        for record in &survey.elsewhere {
+            let why = format!("it lies in the object store {}, which is not configured", record.object_store);
+            self.report.left(&record.path, why);
+        }
     }
 
     /// Writes the store's name where it is missing, if the folder is the right one.

@@ -14,7 +14,8 @@ use crate::absent::Absent;
 use crate::clock::StoreClock;
 use crate::config::StoreConfig;
 use crate::error::chain;
-use crate::objects::{Objects, free_bytes};
+use crate::object_stores::ObjectStores;
+use crate::objects::free_bytes;
 use crate::share::Admitted;
 use crate::span_file::{FileAccess, SpanFile};
 use crate::state::State;
@@ -27,7 +28,7 @@ const DISK_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 pub(crate) struct Shared {
     pub(crate) config: StoreConfig,
     pub(crate) state: Arc<State>,
-    pub(crate) objects: Arc<Objects>,
+    pub(crate) objects: Arc<ObjectStores>,
     pub(crate) catalogue: Arc<dyn Catalogue>,
     pub(crate) clock: Arc<dyn Clock>,
     /// By which the age of spans is judged.
@@ -67,6 +68,7 @@ pub(crate) struct Shared {
 pub(crate) struct RetiredFile {
     pub(crate) id: String,
     pub(crate) path: String,
+    pub(crate) object_store: String,
     /// Set if queries of this run may have read it.
     pub(crate) file: Option<Arc<SpanFile>>,
     /// On the monotonic clock.
@@ -83,7 +85,7 @@ struct DiskCheck {
 impl Shared {
     pub(crate) fn new(
         config: StoreConfig,
-        objects: Arc<Objects>,
+        objects: Arc<ObjectStores>,
         catalogue: Arc<dyn Catalogue>,
         clock: Arc<dyn Clock>,
         store_clock: Arc<StoreClock>,
@@ -164,7 +166,8 @@ impl Shared {
         let now = self.clock.monotonic();
         if now >= disk.next {
             disk.next = now + DISK_CHECK_INTERVAL;
-            let free = [self.objects.free_bytes(), free_bytes(&self.config.log_dir)].into_iter().flatten().min();
+            let free =
+                [self.objects.local().free_bytes(), free_bytes(&self.config.log_dir)].into_iter().flatten().min();
             let full = free.is_some_and(|free| free < self.config.disk_free_bytes_min);
             if full != disk.full {
                 tracing::warn!(
@@ -195,19 +198,19 @@ impl Shared {
     /// Takes files out of sight and deletes them after the grace period.
     pub(crate) fn retire_later(&self, files: &[Arc<SpanFile>]) {
         for file in files {
-            self.objects.hide(&file.record.path);
-            let (id, path) = (file.record.id.clone(), file.record.path.clone());
-            self.delete_later(RetiredFile { id, path, file: Some(file.clone()), delete_at: self.grace_end() });
+            self.objects.hide(&file.record);
+            self.delete_later(file.record.clone(), Some(file.clone()));
         }
     }
 
     /// For a file that no query of this run has read.
-    pub(crate) fn schedule_deletion(&self, id: String, path: String) {
-        self.delete_later(RetiredFile { id, path, file: None, delete_at: self.grace_end() });
+    pub(crate) fn schedule_deletion(&self, record: FileRecord) {
+        self.delete_later(record, None);
     }
 
-    fn delete_later(&self, file: RetiredFile) {
-        self.retired.lock().push(file);
+    fn delete_later(&self, record: FileRecord, file: Option<Arc<SpanFile>>) {
+        let FileRecord { id, path, object_store, .. } = record;
+        self.retired.lock().push(RetiredFile { id, path, object_store, file, delete_at: self.grace_end() });
     }
 
     fn grace_end(&self) -> Duration {
@@ -240,7 +243,7 @@ impl Shared {
         if let Err(error) = self.runtime.block_on(self.catalogue.commit(commit)) {
             tracing::error!(error = chain(&error), "marking a damaged file failed");
         }
-        self.objects.hide(&file.record.path);
+        self.objects.hide(&file.record);
         self.state.change_files(Vec::new(), std::slice::from_ref(&file.record.id));
         self.add_set_aside(file.record.clone());
     }

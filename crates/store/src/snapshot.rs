@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tracehouse_catalogue::{FileRecord, Table};
 use tracehouse_model::TenantId;
 
 use crate::absent::Unreadable;
@@ -23,8 +24,10 @@ pub trait Snapshots: Send + Sync {
 pub struct Snapshot {
     /// In order of arrival.
     pub hot: HotBatches,
-    /// By last span start, newest first.
+    /// Those of spans, by last span start, newest first.
     pub files: Arc<Vec<Arc<SpanFile>>>,
+    /// Files of other tables, by last start, newest first.
+    pub(crate) other_tables: Arc<Vec<Arc<FileRecord>>>,
     /// Files that can't be read, without which answers over their times are partial.
     pub unreadable: Arc<Vec<Unreadable>>,
     /// When it was taken, for whoever looks for copies.
@@ -32,6 +35,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The files of a table that count, newest first. Those of spans can be read by [`Snapshot::files`].
+    pub fn files_of<'a>(&'a self, table: &'a Table) -> impl Iterator<Item = &'a FileRecord> {
+        let spans = self.files.iter().map(|file| &file.record);
+        spans.chain(self.other_tables.iter().map(Arc::as_ref)).filter(move |record| record.table == *table)
+    }
+
     /// The same with each file so many times, each opened by itself: what very many files cost, without the disk for them.
     pub fn repeated(&self, times: usize) -> Self {
         let files = self.files.iter().flat_map(|file| std::iter::repeat_with(|| file.another()).take(times));

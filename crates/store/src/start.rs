@@ -20,6 +20,7 @@ use crate::held_back::HeldBack;
 use crate::log_losses::Losses;
 use crate::lost::Lost;
 use crate::notes::{CLOCK_META, STORE_META};
+use crate::object_stores::ObjectStores;
 use crate::objects::{Objects, SPOOL};
 use crate::shared::Shared;
 use crate::survey::{self, Survey};
@@ -70,7 +71,8 @@ pub(crate) fn start(parts: Parts, runtime: tokio::runtime::Handle) -> Result<Arc
     config.disk.settle_folder(&config.log_dir)?;
     config.disk.make_private(&config.log_dir)?;
     let spool = local_root.as_ref().map_or_else(|| config.log_dir.join("spool"), |root| root.join(SPOOL));
-    let objects = Objects::new(objects, local_root, spool, runtime.clone(), config.disk.clone())?;
+    let local = Objects::new(objects, local_root, spool, runtime.clone(), config.disk.clone())?;
+    let objects = ObjectStores::new(local);
     let shared = Shared::new(config, Arc::new(objects), catalogue, clock, store_clock, randomness, runtime);
     *shared.positions.lock() = known_positions;
     shared.take_in(&mut survey, &held_back, lost)?;
@@ -116,7 +118,7 @@ impl Shared {
     /// first.
     fn take_in(&self, survey: &mut Survey, held_back: &HeldBack, lost: Lost) -> Result<(), OpenError> {
         for path in &survey.unfinished {
-            let deleted = self.objects.delete(path);
+            let deleted = self.objects.local().delete(path);
             deleted.map_err(|source| OpenError::Unfinished { path: path.clone(), source: Box::new(source) })?;
         }
         if !survey.unfinished.is_empty() {
@@ -124,15 +126,15 @@ impl Shared {
             tracing::info!(files, "removed files that a crash left before they were committed");
         }
         for (path, suffix) in &survey.renamed {
-            if let Err(error) = self.objects.reveal(path, suffix) {
+            if let Err(error) = self.objects.local().reveal(path, suffix) {
                 tracing::warn!(%error, path, "giving a stored file its name failed; the next start tries again");
             }
         }
         let retired = std::mem::take(&mut survey.retired);
         for record in retired {
             // No query of an earlier run is left, but another process may read the folder.
-            self.objects.hide(&record.path);
-            self.schedule_deletion(record.id, record.path);
+            self.objects.hide(&record);
+            self.schedule_deletion(record);
         }
         for error in &survey.unlisted {
             tracing::error!(error = chain(error), "the files in a folder of the store are not shown");
@@ -141,6 +143,7 @@ impl Shared {
         absent.lost = lost;
         let live = std::mem::take(&mut survey.live).into_iter().map(|record| self.span_file(record)).collect();
         self.state.change_files(live, &[]);
+        self.state.set_other_tables(&absent.of_other_tables.listed);
         absent.tell();
         if !absent.held_back.is_empty() {
             self.merger_wanted.ring();

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
+use tracehouse_catalogue::FileRecord;
 use tracehouse_model::TenantId;
 
 use crate::absent::Unreadable;
@@ -269,6 +270,20 @@ impl State {
         tenants.set_unreadable(of_tenants);
     }
 
+    /// Makes the files of other tables than spans known.
+    pub(crate) fn set_other_tables(&self, records: &[FileRecord]) {
+        let mut tenants = self.tenants.write();
+        let mut of_tenants: BTreeMap<&TenantId, Vec<Arc<FileRecord>>> = BTreeMap::new();
+        for record in records.iter().filter(|record| record.retired.is_none()) {
+            of_tenants.entry(&record.tenant).or_default().push(Arc::new(record.clone()));
+        }
+        for (tenant, mut of_tenant) in of_tenants {
+            of_tenant.sort_by(|left, right| (right.start_max, &left.id).cmp(&(left.start_max, &right.id)));
+            tenants.by_id.entry(tenant.clone()).or_default().other_tables = Arc::new(of_tenant);
+        }
+    }
+
+    /// All files of spans.
     pub(crate) fn all_files(&self) -> Vec<Arc<SpanFile>> {
         self.tenants.read().by_id.values().flat_map(|snapshot| snapshot.files.iter().cloned()).collect()
     }

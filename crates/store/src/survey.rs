@@ -5,14 +5,16 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use tracehouse_catalogue::{CatalogueContents, DamagedRow, FileRecord, Retirement, RetirementReason};
+use tracehouse_catalogue::{CatalogueContents, DamagedRow, FileRecord, Retirement, RetirementReason, Table};
 use tracehouse_disk::{Disk, DiskError, what_is_no_file};
 use tracehouse_model::TenantId;
 
 use crate::foreseen::Foreseen;
+use crate::object_stores::is_configured;
 use crate::objects::{
     NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX, hour_of_path, id_of_path, is_folder_of_layout, split_suffix,
 };
+use crate::other_tables::{OfOtherTables, other_table_of_path};
 
 /// Up to one in so many listed files may be missing; more means that the folder is not what the catalogue describes.
 const LISTED_PER_MISSING_MIN: usize = 20;
@@ -83,6 +85,9 @@ pub(crate) struct Survey {
     /// Written, but never committed: their spans are elsewhere.
     pub(crate) unfinished: Vec<String>,
     pub(crate) damaged_rows: Vec<DamagedRow>,
+    /// Live and damaged files in object stores that are not configured.
+    pub(crate) elsewhere: Vec<FileRecord>,
+    pub(crate) of_other_tables: OfOtherTables,
 }
 
 /// So many folders below the store's are looked into: files lie in the fourth, and a little deeper if someone moved them.
@@ -187,10 +192,18 @@ impl Survey {
             unlisted.iter().any(|folder| path.starts_with(&folder.path))
         };
         for record in contents.files {
+            let waits_for_deletion = record.retired.as_ref().is_some_and(is_to_be_deleted);
+            if !is_configured(&record.object_store) {
+                // What is to be deleted there waits.
+                survey.elsewhere.extend((record.table == Table::SPANS && !waits_for_deletion).then_some(record));
+                continue;
+            }
             let names = left.remove(&record.path);
-            let waits_for_deletion =
-                |retired: &Retirement| matches!(retired.reason, RetirementReason::Replaced | RetirementReason::Expired);
-            if !record.retired.as_ref().is_some_and(waits_for_deletion) {
+            if record.table != Table::SPANS && !waits_for_deletion {
+                survey.of_other_tables.listed.push(record);
+                continue;
+            }
+            if !waits_for_deletion {
                 let several = names.iter().filter(|names| names.all().count() > 1);
                 let further = several.flat_map(|names| names.all().filter(|suffix| !suffix.is_empty()));
                 survey.further.extend(further.map(|suffix| (record.path.clone(), suffix)));
@@ -218,9 +231,14 @@ impl Survey {
     /// knows everything else can say that it never knew a file.
     fn sort_strays(&mut self, strays: Files) {
         let is_known = self.damaged_rows.is_empty() && self.unlisted.is_empty();
-        let is_whole = is_known && strays.values().all(|names| *names == Names(vec![NEW_SUFFIX]));
+        let of_spans = || strays.iter().filter(|(path, _)| other_table_of_path(path).is_none());
+        let is_whole = is_known && of_spans().all(|(_, names)| *names == Names(vec![NEW_SUFFIX]));
         let missing: HashSet<&str> = self.missing.iter().map(|record| record.id.as_str()).collect();
         for (path, names) in strays {
+            if let Some(table) = other_table_of_path(&path) {
+                self.of_other_tables.unknown.push((path, table));
+                continue;
+            }
             // One that is listed elsewhere was committed.
             let is_listed = id_of_path(&path).is_some_and(|id| missing.contains(id));
             if is_whole && !is_listed {
@@ -240,6 +258,10 @@ impl Survey {
         let listed = missing + there;
         missing > 0 && (missing == listed || (missing > 1 && missing * LISTED_PER_MISSING_MIN > listed))
     }
+}
+
+fn is_to_be_deleted(retired: &Retirement) -> bool {
+    matches!(retired.reason, RetirementReason::Replaced | RetirementReason::Expired)
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ impl Shared {
         if not_found.is_empty() {
             return;
         }
-        let is_gone = |file: &Arc<SpanFile>| !self.objects.is_there(&file.record.path);
+        let is_gone = |file: &Arc<SpanFile>| !self.objects.is_there(&file.record);
         let gone: Vec<Arc<SpanFile>> = not_found.into_iter().filter(is_gone).collect();
         // The catalogue is told first, so that they are compared when they come back, also after a restart.
         match self.hold_back_untold(&gone) {
@@ -67,7 +67,7 @@ impl Shared {
             return;
         }
         absent.look_after(now);
-        let is_there = |record: &mut FileRecord| self.objects.is_there(&record.path);
+        let is_there = |record: &mut FileRecord| self.objects.is_there(record);
         let mut back: Vec<FileRecord> = absent.missing.extract_if(.., is_there).collect();
         back.extend(absent.out_of_reach.extract_if(.., is_there));
         if back.is_empty() {
@@ -110,7 +110,7 @@ impl Shared {
         absent.out_of_reach.retain(|record| !is_old(record));
         absent.aside.retain(|record| !is_old(record));
         for record in missing.into_iter().chain(aside) {
-            self.schedule_deletion(record.id, record.path);
+            self.schedule_deletion(record);
         }
         self.publish_absent(&absent);
         Ok(())

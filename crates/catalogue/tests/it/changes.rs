@@ -1,5 +1,5 @@
 use tracehouse_catalogue::{
-    Catalogue, CatalogueError, Commit, FileRecord, KnownPositions, Retirement, RetirementReason,
+    Catalogue, CatalogueError, Commit, FileRecord, KnownPositions, Retirement, RetirementReason, Table, Tier, rebuild,
 };
 
 use crate::{World, file, position};
@@ -145,4 +145,26 @@ async fn reads_do_not_wait_for_a_writer() {
     transaction.rollback().await.expect("rolls back");
     waiting.await.expect("no panic").expect("the writer is gone");
     assert_eq!(catalogue.load().await.expect("loads").files, [file("a"), file("b")]);
+}
+
+/// Files of several tables, tiers and stores beside each other.
+#[tokio::test]
+async fn a_file_has_a_table_a_tier_and_a_store() {
+    let world = World::new();
+    let table = Table::new("rollups").expect("a valid name");
+    let files = [
+        FileRecord { table, ..file("a") },
+        FileRecord { tier: Tier::Warm, object_store: "archive".into(), ..file("b") },
+        FileRecord { tier: Tier::Cold, ..file("c") },
+        file("d"),
+    ];
+    let catalogue = world.open().await;
+    catalogue.commit(Commit { add: files.to_vec(), ..Commit::default() }).await.expect("commits");
+    catalogue.close().await;
+    assert_eq!(world.open().await.load().await.expect("loads").files, files);
+    world.meddle(&["UPDATE files SET table_name = 'spans' WHERE id = 'a'"]).await;
+    assert_eq!(world.open().await.load().await.expect("loads").files, files[1..], "a row that changed by itself");
+    world.meddle(&["UPDATE files SET table_name = 'rollups' WHERE id = 'a'"]).await;
+    rebuild(&world.path()).await.expect("a new one is made");
+    assert_eq!(world.open().await.load().await.expect("loads").files, files);
 }

@@ -10,7 +10,7 @@ mod upgrade;
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use tracehouse_catalogue::{FileRecord, LogPosition, SqliteCatalogue};
+use tracehouse_catalogue::{FileRecord, LogPosition, SqliteCatalogue, Table, Tier};
 use tracehouse_model::TenantId;
 
 /// A record with a different value in each field.
@@ -20,7 +20,9 @@ fn file(id: &str) -> FileRecord {
         tenant: TenantId::default(),
         path: format!("tenant=default/spans/{id}.parquet"),
         level: 4,
-        tier: "hot".into(),
+        table: Table::SPANS,
+        tier: Tier::Hot,
+        object_store: FileRecord::LOCAL.into(),
         spans: 10,
         bytes: 100,
         start_min: 1,

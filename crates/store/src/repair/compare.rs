@@ -12,6 +12,7 @@ use crate::clock::StoreClock;
 use crate::config::StoreConfig;
 use crate::error::{OpenError, chain};
 use crate::held_back::{LetIn, foresee, let_in};
+use crate::object_stores::ObjectStores;
 use crate::objects::{Objects, SPOOL};
 use crate::repair_report::Action;
 use crate::shared::Shared;
@@ -31,6 +32,7 @@ impl Repair<'_> {
         } else {
             Objects::new(store, Some(root.clone()), root.join(SPOOL), runtime.clone(), self.disk.clone())?
         };
+        let objects = ObjectStores::new(objects);
         let config = StoreConfig { log_dir: self.paths.log.clone(), ..StoreConfig::default() };
         let store_clock = StoreClock::of_catalogue(self.clock.clone(), config.retention, &self.contents);
         let (clock, randomness) = (self.clock.clone(), self.randomness.clone());

@@ -1,7 +1,7 @@
 //! What the catalogue lost of what it remembers beside its files: it is found out again, or the safe side is written down. And
 //! what the log lost, which the catalogue remembers until a repair.
 
-use tracehouse_catalogue::{Commit, KnownPositions};
+use tracehouse_catalogue::{Commit, KnownPositions, Table};
 
 use crate::absent::Absent;
 use crate::clock::StoreClock;
@@ -97,7 +97,8 @@ impl Repair<'_> {
         }
         if is_lost(&self.contents, HELD_BACK_META) {
             // Nothing is there to be compared; what is missing is when it comes back.
-            let live = self.contents.files.iter().filter(|record| record.retired.is_none());
+            let live =
+                self.contents.files.iter().filter(|record| record.retired.is_none() && record.table == Table::SPANS);
             let mut absent = Absent::default();
             absent.missing.extend(live.cloned());
             meta.push(to_remember(&absent, None));

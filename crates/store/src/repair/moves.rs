@@ -11,6 +11,7 @@ use crate::objects::{NEW_SUFFIX, RETIRED_SUFFIX, UNKNOWN_SUFFIX, file_path, hour
 use crate::repair_report::Action;
 use crate::survey::{Survey, UnknownFile};
 use crate::verify::{Effort, Facts, Readable};
+use tracehouse_catalogue::Table;
 use tracehouse_disk::DiskError;
 use tracehouse_spanfile::hour_of;
 
@@ -295,7 +296,7 @@ impl Repair<'_> {
             if *place == tenant || is_listed() {
                 continue;
             }
-            let home = || Home { path: file_path(&tenant, *hour, &id), suffix: file.names.best() };
+            let home = || Home { path: file_path(&tenant, &Table::SPANS, *hour, &id), suffix: file.names.best() };
             if !self.take_the_place_of_a_ruin((file.path.clone(), file.names.best()), home())? {
                 let home = home();
                 self.move_back(id, file, home)?;
@@ -369,5 +370,5 @@ impl Repair<'_> {
 /// Where a file belongs by what it says of itself; whose it is may be told by the folder in which it lies.
 pub(super) fn where_it_belongs(path: &str, facts: &Facts) -> Option<String> {
     let tenant = facts.tenant.clone().or_else(|| hour_of_path(path).map(|(tenant, _)| tenant))?;
-    Some(file_path(&tenant, hour_of(facts.starts?.0), facts.id.as_ref()?))
+    Some(file_path(&tenant, &Table::SPANS, hour_of(facts.starts?.0), facts.id.as_ref()?))
 }

@@ -28,5 +28,6 @@ mod simulation;
 #[path = "../../../model/tests/it/spans.rs"]
 mod spans;
 mod start;
+mod tables;
 mod two_writers;
 mod world;

@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 use parquet::errors::ParquetError;
 use tempfile::TempDir;
 use tracehouse_catalogue::{
-    Catalogue, CatalogueContents, CatalogueError, Changes, Commit, LegacyDescription, Revision, SqliteCatalogue,
+    Catalogue, CatalogueContents, CatalogueError, Changes, Commit, FileRecord, LegacyDescription, Revision,
+    SqliteCatalogue,
 };
 use tracehouse_model::{Clock, ManualClock, Span, SpanBatch, SystemRandomness, TenantId};
 use tracehouse_spanfile::Projection;
@@ -97,6 +98,17 @@ impl World {
         for name in ["catalogue.sqlite", "catalogue.sqlite-wal", "catalogue.sqlite-shm"] {
             let _ = fs::remove_file(self.path().join(name));
         }
+    }
+
+    /// Makes a new catalogue of the one that is there, with other files in it. No store may be open.
+    pub(crate) async fn change_files(&self, change: impl FnOnce(Vec<FileRecord>) -> Vec<FileRecord>) {
+        let CatalogueContents { files, log_positions, meta, .. } =
+            self.catalogue().await.load().await.expect("it can be read");
+        self.lose_catalogue().await;
+        let (add, meta) = (change(files), meta.into_iter().collect());
+        let commit = Commit { add, log_positions, meta, ..Commit::default() };
+        self.catalogue().await.commit(commit).await.expect("it takes them");
+        self.close_catalogues().await;
     }
 
     /// Nothing happens by itself: flushes and merges only when asked for.

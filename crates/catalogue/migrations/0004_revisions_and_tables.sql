@@ -18,3 +18,7 @@ CREATE TABLE removed_files (
     revision BIGINT NOT NULL,
     checksum BIGINT NOT NULL
 );
+
+-- What the file holds rows of, and the store of objects in which it lies, by its name in the configuration.
+ALTER TABLE files ADD COLUMN table_name TEXT NOT NULL DEFAULT 'spans';
+ALTER TABLE files ADD COLUMN object_store TEXT NOT NULL DEFAULT 'local';
