@@ -22,3 +22,6 @@ CREATE TABLE removed_files (
 -- What the file holds rows of, and the store of objects in which it lies, by its name in the configuration.
 ALTER TABLE files ADD COLUMN table_name TEXT NOT NULL DEFAULT 'spans';
 ALTER TABLE files ADD COLUMN object_store TEXT NOT NULL DEFAULT 'local';
+
+-- Spans that were left out on purpose, with the whole traces that they are of.
+ALTER TABLE files ADD COLUMN left_out_spans BIGINT NOT NULL DEFAULT 0;

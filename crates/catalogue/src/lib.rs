@@ -163,6 +163,8 @@ pub struct FileRecord {
     pub tail_bytes: u32,
     /// Spans inside that nobody can read any more.
     pub lost_spans: u64,
+    /// Spans of whole traces that were left out on purpose when it was merged, or when those were that it was merged from.
+    pub left_out_spans: u64,
     pub retired: Option<Retirement>,
 }
 
@@ -224,6 +226,8 @@ pub enum RetirementReason {
     Replaced,
     /// Older than retention allows, or the disk budget is used up.
     Expired,
+    /// Compaction left out all of its spans on purpose.
+    LeftOut,
     /// Nothing of it could be read. It is kept aside on the disk as long as retention would have kept it.
     Damaged,
 }
@@ -233,12 +237,13 @@ impl RetirementReason {
         match self {
             RetirementReason::Replaced => "replaced",
             RetirementReason::Expired => "expired",
+            RetirementReason::LeftOut => "left out",
             RetirementReason::Damaged => "damaged",
         }
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [RetirementReason::Replaced, RetirementReason::Expired, RetirementReason::Damaged]
+        [RetirementReason::Replaced, RetirementReason::Expired, RetirementReason::LeftOut, RetirementReason::Damaged]
             .into_iter()
             .find(|reason| reason.as_str() == text)
     }

@@ -15,14 +15,14 @@ pub(crate) const META_COLUMNS: &str = "rowid, name, value, checksum";
 /// The columns of a file in the order in which [`file_from_row`] reads them.
 pub(crate) const FILE_COLUMNS: &str = "rowid, id, tenant, path, level, tier, spans, bytes, start_min, start_max, \
      created_at, minutes, row_groups, tail_bytes, lost_spans, retired_at, retired_reason, checksum, end_max, revision, \
-     table_name, object_store";
+     table_name, object_store, left_out_spans";
 /// The same of catalogues that earlier versions wrote last.
 pub(crate) const FILE_COLUMNS_WITHOUT_REVISIONS: &str = "rowid, id, tenant, path, level, tier, spans, bytes, start_min, \
      start_max, created_at, minutes, row_groups, tail_bytes, lost_spans, retired_at, retired_reason, checksum, end_max, 0, \
-     'spans', 'local'";
+     'spans', 'local', 0";
 pub(crate) const FILE_COLUMNS_WITHOUT_ENDS: &str = "rowid, id, tenant, path, level, tier, spans, bytes, start_min, \
      start_max, created_at, minutes, row_groups, tail_bytes, lost_spans, retired_at, retired_reason, checksum, NULL, 0, \
-     'spans', 'local'";
+     'spans', 'local', 0";
 
 /// The values of a row in one unambiguous form.
 struct Canonical(u32);
@@ -89,6 +89,10 @@ pub(crate) fn file_checksum(file: &FileRecord, revision: i64) -> i64 {
     if file.object_store != FileRecord::LOCAL {
         canonical.text("object_store");
         canonical.text(&file.object_store);
+    }
+    if file.left_out_spans != 0 {
+        canonical.text("left_out_spans");
+        canonical.number(file.left_out_spans as i64);
     }
     i64::from(canonical.0)
 }
@@ -187,6 +191,7 @@ pub(crate) fn unchecked_file_from_row(row: &SqliteRow) -> Result<FileRecord, Row
         row_groups: number(12)?.try_into()?,
         tail_bytes: number(13)?.try_into()?,
         lost_spans: number(14)?.try_into()?,
+        left_out_spans: number(22)?.try_into()?,
         retired,
     })
 }

@@ -530,8 +530,8 @@ async fn insert_file(
     let insert = sqlx::query(
         "INSERT INTO files (id, tenant, path, level, tier, spans, bytes, start_min, start_max, created_at, minutes, \
          row_groups, tail_bytes, lost_spans, retired_at, retired_reason, checksum, end_max, revision, \
-         table_name, object_store) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)",
+         table_name, object_store, left_out_spans) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)",
     )
     .bind(&file.id)
     .bind(file.tenant.as_str())
@@ -553,7 +553,8 @@ async fn insert_file(
     .bind(file.end_max)
     .bind(revision)
     .bind(file.table.as_str())
-    .bind(&file.object_store);
+    .bind(&file.object_store)
+    .bind(file.left_out_spans as i64);
     change(transaction, insert).await?;
     Ok(())
 }
@@ -678,6 +679,7 @@ mod tests {
             row_groups: 1,
             tail_bytes: 1,
             lost_spans: 0,
+            left_out_spans: 0,
             retired: None,
         }
     }

@@ -14,6 +14,7 @@ use tracehouse_spanfile::{
 };
 
 use crate::choose::{Choice, Effort, MergeKey, choose};
+use crate::decide::{DECIDED_SPANS_MAX, Deciding};
 use crate::error::{WriteError, chain, contained};
 use crate::flush::{FileOutput, Place};
 use crate::keeper::look_after_damage;
@@ -101,12 +102,14 @@ fn forget_settled(shared: &Shared, choices: &[Choice]) {
 }
 
 fn merge(shared: &Shared, inputs: &[Arc<SpanFile>], report: &mut CompactReport) -> Result<(), WriteError> {
-    let Merged { record, duplicates } = write_merged(shared, inputs, &LeftOut::default())?;
-    let (spans, bytes) = (record.spans, record.bytes);
+    let deciding = Deciding::about(shared, inputs);
+    let Merged { record, duplicates, left_out } = write_merged(shared, inputs, &LeftOut::default(), deciding)?;
+    let (files, spans, bytes) = record.as_ref().map_or((0, 0, 0), |record| (1, record.spans, record.bytes));
     if replace(shared, inputs, record)? {
+        metrics::counter!("tracehouse_store_left_out_spans_total").increment(left_out);
         report.merges += 1;
         report.files_before += inputs.len() as u64;
-        report.files_after += 1;
+        report.files_after += files;
         report.spans += spans;
         report.bytes_before += inputs.iter().map(|file| file.record.bytes).sum::<u64>();
         report.bytes_after += bytes;
@@ -117,12 +120,21 @@ fn merge(shared: &Shared, inputs: &[Arc<SpanFile>], report: &mut CompactReport) 
 
 /// A file that was written from others and is not committed yet.
 pub(crate) struct Merged {
-    pub(crate) record: FileRecord,
+    /// `None`: all traces inside were left out.
+    pub(crate) record: Option<FileRecord>,
     duplicates: u64,
+    /// Spans of traces that a decider left out.
+    left_out: u64,
 }
 
-/// Writes the spans of files into one, each once; `without`: rows of the first that are left out.
-pub(crate) fn write_merged(shared: &Shared, inputs: &[Arc<SpanFile>], without: &LeftOut) -> Result<Merged, WriteError> {
+/// Writes the spans of files into one, each once; `without`: rows of the first that are left out. `deciding`: who leaves out whole
+/// traces.
+pub(crate) fn write_merged(
+    shared: &Shared,
+    inputs: &[Arc<SpanFile>],
+    without: &LeftOut,
+    deciding: Option<Deciding<'_>>,
+) -> Result<Merged, WriteError> {
     let mut counts = AttributeCounts::default();
     let mut cursors = Vec::new();
     for (number, file) in inputs.iter().enumerate() {
@@ -141,11 +153,27 @@ pub(crate) fn write_merged(shared: &Shared, inputs: &[Arc<SpanFile>], without: &
     let merged_from = inputs.iter().map(|file| file.record.id.clone()).collect();
     let output =
         FileOutput::create(shared, &first.tenant, hour, Place::of(first), &counts, Packing::COMPACTED, merged_from)?;
-    let mut merge = Merge { output, inputs, without, shared, gathered: Gathered::default(), duplicates: 0 };
+    let mut merge = Merge {
+        output,
+        inputs,
+        without,
+        shared,
+        gathered: Gathered::default(),
+        duplicates: 0,
+        deciding,
+        undecided: Undecided::default(),
+        last_trace: TraceId::NONE,
+        written: 0,
+        left_out: 0,
+    };
     merge.run(cursors)?;
-    let (output, duplicates) = (merge.output, merge.duplicates);
-    let record = output.finish(shared, &counts, level)?;
-    Ok(Merged { record, duplicates })
+    let Merge { output, duplicates, written, left_out, .. } = merge;
+    if written == 0 {
+        return Ok(Merged { record: None, duplicates, left_out });
+    }
+    let left_out_before: u64 = inputs.iter().map(|file| file.record.left_out_spans).sum();
+    let record = FileRecord { left_out_spans: left_out_before + left_out, ..output.finish(shared, &counts, level)? };
+    Ok(Merged { record: Some(record), duplicates, left_out })
 }
 
 /// How many rows of one of so many inputs are read at a time.
@@ -157,23 +185,26 @@ fn stream_rows(file: &OpenFile, inputs: usize) -> usize {
 
 /// Puts the merged file in the place of its inputs. Returns whether it counts: not if an input went meanwhile, as what is
 /// beyond retention does; the others are merged anew.
-fn replace(shared: &Shared, inputs: &[Arc<SpanFile>], record: FileRecord) -> Result<bool, WriteError> {
+fn replace(shared: &Shared, inputs: &[Arc<SpanFile>], record: Option<FileRecord>) -> Result<bool, WriteError> {
     let _no_other_change = shared.files_lock.lock();
     if !shared.state.has_files(inputs) {
-        shared.discard_files(std::slice::from_ref(&record));
+        shared.discard_files(record.as_slice());
         return Ok(false);
     }
     let ids: Vec<String> = inputs.iter().map(|file| file.record.id.clone()).collect();
+    let reason = if record.is_some() { RetirementReason::Replaced } else { RetirementReason::LeftOut };
     let commit = Commit {
-        add: vec![record.clone()],
-        retire: ids.iter().map(|id| (id.clone(), RetirementReason::Replaced)).collect(),
+        add: record.iter().cloned().collect(),
+        retire: ids.iter().map(|id| (id.clone(), reason)).collect(),
         retired_at: shared.clock.now_unix_nanos(),
         ..Commit::default()
     };
     shared.commit(commit)?;
-    tracing::debug!(files = inputs.len(), spans = record.spans, bytes = record.bytes, "merged");
-    metrics::counter!("tracehouse_store_compacted_spans_total").increment(record.spans);
-    shared.state.change_files(vec![shared.span_file(record)], &ids);
+    if let Some(record) = &record {
+        tracing::debug!(files = inputs.len(), spans = record.spans, bytes = record.bytes, "merged");
+        metrics::counter!("tracehouse_store_compacted_spans_total").increment(record.spans);
+    }
+    shared.state.change_files(record.into_iter().map(|record| shared.span_file(record)).collect(), &ids);
     shared.retire_later(inputs);
     Ok(true)
 }
@@ -260,11 +291,28 @@ impl Ord for HeapEntry {
     }
 }
 
+/// A row of a trace that may be left out.
+struct UndecidedRow {
+    input: usize,
+    batch: Arc<SpanBatch>,
+    row: usize,
+    bytes: usize,
+}
+
+/// The rows of one trace, until it is known whether they are kept.
+#[derive(Default)]
+struct Undecided {
+    rows: Vec<UndecidedRow>,
+    bytes: usize,
+    /// It is too large to be held, and kept.
+    is_kept: bool,
+}
+
 /// Rows of the row group that is being gathered.
 #[derive(Default)]
 struct Gathered {
     batches: Vec<Arc<SpanBatch>>,
-    /// For each input the number of its current batch among `batches`.
+    /// For each input the number among `batches` of the batch that its last row is in.
     current: Vec<Option<u32>>,
     rows: Vec<RowRef>,
     /// Memory of the rows.
@@ -279,6 +327,13 @@ struct Merge<'a> {
     shared: &'a Shared,
     gathered: Gathered,
     duplicates: u64,
+    /// `None`: every trace is kept.
+    deciding: Option<Deciding<'a>>,
+    undecided: Undecided,
+    /// That of the row that was gathered last.
+    last_trace: TraceId,
+    written: u64,
+    left_out: u64,
 }
 
 impl Merge<'_> {
@@ -293,11 +348,7 @@ impl Merge<'_> {
         let mut seen: SeenSpans<Arc<SpanBatch>> = SeenSpans::default();
         while let Some(HeapEntry { key, cursor }) = heap.pop() {
             if key.0 != last.0 {
-                if self.gathered.is_full(ROOM_FOR_TRACE) {
-                    self.write_row_group()?;
-                }
-            } else if self.gathered.is_full(0) {
-                self.write_row_group()?;
+                self.decide()?;
             }
             if key != last {
                 // Copies begin at the same moment.
@@ -308,22 +359,62 @@ impl Merge<'_> {
             let (batch, row) = (&input.batch, input.row);
             let is_left_out = cursor == 0 && self.without.has(input.rows_before + row);
             if !is_left_out && seen.insert(batch, row) {
-                let number = self.gathered.number_of(cursor, batch);
-                self.gathered.rows.push(RowRef { batch: number, row: row as u32 });
-                self.gathered.bytes += input.row_bytes;
+                self.take(cursor, batch, row, input.row_bytes)?;
             } else {
                 self.duplicates += 1;
             }
-            let before = Arc::as_ptr(&input.batch);
             input.advance().map_err(|source| leave_out(self.shared, &self.inputs[input.number], source))?;
-            if before != Arc::as_ptr(&input.batch) {
-                self.gathered.current[cursor] = None;
-            }
             if let Some(key) = input.key() {
                 heap.push(HeapEntry { key, cursor });
             }
         }
+        self.decide()?;
         self.write_row_group()
+    }
+
+    /// Takes a row that is no copy of another.
+    fn take(&mut self, input: usize, batch: &Arc<SpanBatch>, row: usize, bytes: usize) -> Result<(), WriteError> {
+        if self.deciding.is_none() || self.undecided.is_kept {
+            return self.gather(input, batch, row, bytes);
+        }
+        self.undecided.bytes += bytes;
+        self.undecided.rows.push(UndecidedRow { input, batch: batch.clone(), row, bytes });
+        if self.undecided.rows.len() >= DECIDED_SPANS_MAX || self.undecided.bytes >= ROW_GROUP_BYTES {
+            self.undecided.is_kept = true;
+            let rows = std::mem::take(&mut self.undecided.rows);
+            return self.keep(&rows);
+        }
+        Ok(())
+    }
+
+    /// All rows of a trace were taken.
+    fn decide(&mut self) -> Result<(), WriteError> {
+        let Undecided { rows, .. } = std::mem::take(&mut self.undecided);
+        let (Some(deciding), Some(first)) = (&self.deciding, rows.first()) else { return Ok(()) };
+        let spans: Vec<(&SpanBatch, usize)> = rows.iter().map(|row| (&*row.batch, row.row)).collect();
+        if deciding.keeps(first.batch.trace_id[first.row], &spans) {
+            return self.keep(&rows);
+        }
+        self.left_out += rows.len() as u64;
+        Ok(())
+    }
+
+    fn keep(&mut self, rows: &[UndecidedRow]) -> Result<(), WriteError> {
+        rows.iter().try_for_each(|row| self.gather(row.input, &row.batch, row.row, row.bytes))
+    }
+
+    fn gather(&mut self, input: usize, batch: &Arc<SpanBatch>, row: usize, bytes: usize) -> Result<(), WriteError> {
+        let trace = batch.trace_id[row];
+        let room = if trace == self.last_trace { 0 } else { ROOM_FOR_TRACE };
+        if self.gathered.is_full(room) {
+            self.write_row_group()?;
+        }
+        let number = self.gathered.number_of(input, batch);
+        self.gathered.rows.push(RowRef { batch: number, row: row as u32 });
+        self.gathered.bytes += bytes;
+        self.last_trace = trace;
+        self.written += 1;
+        Ok(())
     }
 
     fn write_row_group(&mut self) -> Result<(), WriteError> {
@@ -343,9 +434,14 @@ impl Gathered {
     }
 
     fn number_of(&mut self, input: usize, batch: &Arc<SpanBatch>) -> u32 {
-        *self.current[input].get_or_insert_with(|| {
-            self.batches.push(batch.clone());
-            self.batches.len() as u32 - 1
-        })
+        match self.current[input] {
+            Some(number) if Arc::ptr_eq(&self.batches[number as usize], batch) => number,
+            _ => {
+                let number = self.batches.len() as u32;
+                self.batches.push(batch.clone());
+                self.current[input] = Some(number);
+                number
+            }
+        }
     }
 }

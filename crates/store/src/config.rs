@@ -1,8 +1,11 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracehouse_disk::Disk;
 use tracehouse_log::{Background, Durability};
+
+use crate::decider::Decider;
 
 /// How the store works. Every field has a default that suits one machine.
 #[derive(Debug, Clone)]
@@ -32,6 +35,8 @@ pub struct StoreConfig {
     /// The way to the disk; tests put faults into it.
     pub disk: Disk,
     pub background: Background,
+    /// Who decides which traces merges keep; `None`: all are kept.
+    pub decider: Option<Arc<dyn Decider>>,
 }
 
 /// A piece of background work, as far as it goes at once.
@@ -74,6 +79,7 @@ impl Default for StoreConfig {
             log_segment_bytes_max: 64 * MIB as u64,
             disk: Disk::default(),
             background: Background::Threads,
+            decider: None,
         }
     }
 }

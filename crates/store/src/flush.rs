@@ -239,6 +239,7 @@ impl FileOutput {
             row_groups: written.row_groups,
             tail_bytes: written.tail_bytes,
             lost_spans: 0,
+            left_out_spans: 0,
             retired: None,
         })
     }

@@ -162,8 +162,8 @@ fn write_anew(shared: &Shared, rewrites: &[Rewrite]) -> Result<Vec<FileRecord>, 
     for Rewrite { file, without } in
         rewrites.iter().filter(|rewrite| rewrite.without.rows() < rewrite.file.record.spans)
     {
-        match write_merged(shared, std::slice::from_ref(file), without) {
-            Ok(merged) => written.push(merged.record),
+        match write_merged(shared, std::slice::from_ref(file), without, None) {
+            Ok(merged) => written.extend(merged.record),
             Err(error) => {
                 shared.discard_files(&written);
                 return Err(error);

@@ -26,6 +26,8 @@ mod commits;
 mod compact;
 mod config;
 mod copies;
+mod decide;
+mod decider;
 mod deletion;
 mod describe;
 mod error;
@@ -72,6 +74,7 @@ pub use check::{CheckReport, FileFinding, FileTrouble, Progress, StorePaths, che
 pub use clock::{ClockStanding, StoreClock};
 pub use compact::CompactReport;
 pub use config::{StoreConfig, StoreStep};
+pub use decider::{Decider, WholeTrace};
 pub use error::{OpenError, ReadError, WriteError};
 pub use flush::FlushReport;
 pub use folder::open_folder;

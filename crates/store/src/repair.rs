@@ -428,6 +428,7 @@ impl Repair<'_> {
             row_groups: facts.row_groups,
             tail_bytes: facts.tail_bytes,
             lost_spans: if let Readable::Part { lost_spans, .. } = readable { *lost_spans } else { 0 },
+            left_out_spans: 0,
             retired,
         }
     }

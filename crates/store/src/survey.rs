@@ -210,7 +210,9 @@ impl Survey {
             }
             match record.retired.as_ref().map(|retirement| retirement.reason) {
                 Some(RetirementReason::Damaged) => survey.aside.push(record),
-                Some(RetirementReason::Replaced | RetirementReason::Expired) => survey.retired.push(record),
+                Some(RetirementReason::Replaced | RetirementReason::Expired | RetirementReason::LeftOut) => {
+                    survey.retired.push(record);
+                }
                 None if names.is_none() && is_unlisted(&record) => survey.out_of_reach.push(record),
                 None if names.is_none() && !is_remote => survey.missing.push(record),
                 None => {
@@ -261,7 +263,7 @@ impl Survey {
 }
 
 fn is_to_be_deleted(retired: &Retirement) -> bool {
-    matches!(retired.reason, RetirementReason::Replaced | RetirementReason::Expired)
+    retired.reason != RetirementReason::Damaged
 }
 
 #[cfg(test)]

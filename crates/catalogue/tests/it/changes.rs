@@ -155,7 +155,7 @@ async fn a_file_has_a_table_a_tier_and_a_store() {
     let files = [
         FileRecord { table, ..file("a") },
         FileRecord { tier: Tier::Warm, object_store: "archive".into(), ..file("b") },
-        FileRecord { tier: Tier::Cold, ..file("c") },
+        FileRecord { tier: Tier::Cold, left_out_spans: 7, ..file("c") },
         file("d"),
     ];
     let catalogue = world.open().await;

@@ -26,7 +26,7 @@ async fn world_of_three() -> World {
 /// believed, and one that made no sense took all files with it.
 #[tokio::test]
 async fn a_row_that_changed_by_itself_is_reported() {
-    const CHANGES: [&str; 25] = [
+    const CHANGES: [&str; 26] = [
         "UPDATE files SET id = 'x' WHERE id = 'b'",
         "UPDATE files SET tenant = 'other' WHERE id = 'b'",
         "UPDATE files SET tenant = 'de/ault' WHERE id = 'b'",
@@ -47,6 +47,7 @@ async fn a_row_that_changed_by_itself_is_reported() {
         "UPDATE files SET retired_at = 4, retired_reason = 'exqired' WHERE id = 'b'",
         "UPDATE files SET revision = 0 WHERE id = 'b'",
         "UPDATE files SET tier = 'warm' WHERE id = 'b'",
+        "UPDATE files SET left_out_spans = 3 WHERE id = 'b'",
         "UPDATE files SET table_name = 'rollups' WHERE id = 'b'",
         "UPDATE files SET table_name = 'Spans' WHERE id = 'b'",
         "UPDATE files SET object_store = 'locam' WHERE id = 'b'",

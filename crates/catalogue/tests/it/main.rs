@@ -33,6 +33,7 @@ fn file(id: &str) -> FileRecord {
         row_groups: 7,
         tail_bytes: 8,
         lost_spans: 0,
+        left_out_spans: 0,
         retired: None,
     }
 }

@@ -6,6 +6,7 @@ mod carried;
 mod clock;
 mod copies;
 mod crash;
+mod decider;
 mod deletion;
 mod disk_faults;
 mod dropped_commits;
