@@ -13,8 +13,8 @@ use tracehouse_spanfile::{ROWS_PER_ROW_GROUP, TraceFilter};
 
 use crate::decider::{Decider, WholeTrace};
 use crate::error::{ReadError, chain};
+use crate::hot_batches::HotBatches;
 use crate::shared::Shared;
-use crate::snapshot::HotBatch;
 use crate::span_file::SpanFile;
 
 /// A trace with more spans in the files that are merged, or in one of the others, is kept.
@@ -25,7 +25,7 @@ pub(crate) struct Deciding<'a> {
     decider: &'a dyn Decider,
     tenant: TenantId,
     others: Vec<Other>,
-    hot: Vec<Arc<HotBatch>>,
+    hot: HotBatches,
 }
 
 struct Other {
@@ -72,7 +72,7 @@ impl<'a> Deciding<'a> {
             }
         };
         let mut spans = merged.to_vec();
-        let hot = self.hot.iter().filter(|batch| batch.may_contain(trace)).map(|batch| &batch.spans);
+        let hot = self.hot.holding(&[trace]).into_iter().map(|(_, batch)| &batch.spans);
         for batch in further.iter().chain(hot) {
             let rows = (0..batch.len()).filter(|row| batch.trace_id[*row] == trace);
             spans.extend(rows.map(|row| (batch, row)));
