@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, BooleanArray, BooleanBufferBuilder, RecordBatch};
-use arrow::buffer::BooleanBuffer;
+use arrow::buffer::{BooleanBuffer, NullBuffer};
 use datafusion::common::Result as StatementResult;
 use parquet::errors::Result;
 use tracehouse_model::{SpanBatch, TraceId};
@@ -15,7 +15,7 @@ use tracehouse_spanfile::{OpenFile, TreeIds};
 use tracehouse_store::SpanFile;
 
 use super::own_ids::IdsOf;
-use super::sources::{Sources, is_columnar, stored_names};
+use super::sources::{Sources, is_columnar, present, stored_names};
 use super::spans::SpanRows;
 use super::{STEP_BYTES_MAX, Scan, ScanError, ScanResult};
 use crate::plan::{Condition, Ranges};
@@ -66,8 +66,13 @@ impl Test for ColumnTest<'_> {
     fn of(&self, values: Values) -> ScanResult<BooleanArray> {
         // A statement may have thousands of conditions.
         self.watch.check()?;
+        // A value of another type is null to the condition, and yet the value: it hides the resource's.
+        let present = matches!(self.column, Column::Attribute(_)).then(|| present(&values));
         let values = self.column.made_of(values)?;
-        let (rows, nulls) = (values.len(), values.logical_nulls());
+        let (rows, nulls) = (
+            values.len(),
+            present.map_or_else(|| values.logical_nulls(), |there| Some(NullBuffer::new(there.values().clone()))),
+        );
         Ok(BooleanArray::new(self.condition.holds(vec![values], rows)?, nulls))
     }
 

@@ -1,10 +1,9 @@
 //! Which columns of a file a column of a table comes from, and what it makes of their values.
 
-use std::sync::Arc;
-
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
+use arrow::buffer::BooleanBuffer;
 use arrow::compute::kernels::zip::zip;
-use arrow::compute::{cast, is_not_null, take};
+use arrow::compute::{cast, or, prep_null_mask_filter, take};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{AnyValue, Threshold};
@@ -80,17 +79,24 @@ impl Column {
 
     /// The column for the rows of a batch of its stored columns.
     fn made_from(&self, places: &[Place<'_>], attributes: &AttributesOf<'_>, batch: &RecordBatch) -> Result<ArrayRef> {
-        let mut made: Option<ArrayRef> = None;
+        let mut made: Option<(ArrayRef, BooleanArray)> = None;
         for place in places {
             let found = attributes.values(place, batch)?;
+            let present = present(&found.values);
             let values = self.made_of(found.values)?;
-            let of_rows = found.numbers.map_or_else(|| Ok(values.clone()), |numbers| take(&values, numbers, None))?;
+            let (of_rows, present) = match found.numbers {
+                None => (values, present),
+                Some(numbers) => {
+                    (take(&values, numbers, None)?, prep_null_mask_filter(take(&present, numbers, None)?.as_boolean()))
+                }
+            };
             made = Some(match made {
-                None => of_rows,
-                Some(first) => first_of(first, of_rows)?,
+                None => (of_rows, present),
+                // A value of another type hides those of later places all the same.
+                Some((first, first_present)) => (zip(&first_present, &first, &of_rows)?, or(&first_present, &present)?),
             });
         }
-        Ok(made.unwrap_or_else(|| new_null_array(&self.data_type(), batch.num_rows())))
+        Ok(made.map_or_else(|| new_null_array(&self.data_type(), batch.num_rows()), |(made, _)| made))
     }
 }
 
@@ -185,11 +191,17 @@ fn built<'v>(wanted: AttributeType, values: impl Iterator<Item = Option<&'v AnyV
     builder.finish()
 }
 
-/// The first values where they are there, else the second.
-fn first_of(first: ArrayRef, second: ArrayRef) -> Result<ArrayRef> {
-    if first.null_count() == 0 {
-        return Ok(first);
-    }
-    let chosen = zip(&is_not_null(&first)?, &first, &second)?;
-    Ok(Arc::clone(&chosen))
+/// Where there is a value, of whatever type.
+pub(super) fn present(values: &Values) -> BooleanArray {
+    let present = match values {
+        Values::Typed(array) => match array.logical_nulls() {
+            Some(nulls) => nulls.into_inner(),
+            None => BooleanBuffer::new_set(array.len()),
+        },
+        Values::Any(values) => {
+            let is_there = |row: usize| values[row].as_ref().is_some_and(|value| *value != AnyValue::Empty);
+            BooleanBuffer::collect_bool(values.len(), is_there)
+        }
+    };
+    BooleanArray::from(present)
 }

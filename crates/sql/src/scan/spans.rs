@@ -122,9 +122,10 @@ impl<'a> SpanRows<'a> {
             let inherited = key
                 .filter(|_| column.scope != AttributeScope::Span)
                 .and_then(|key| spans.resources.attributes.get(resource, key));
-            let pushed = own_value.is_some_and(|value| values.push_attribute(value, &spans.strings))
-                || inherited.is_some_and(|value| values.push_attribute(value, &spans.strings));
-            if !pushed {
+            // A value of another type hides the resource's all the same.
+            let own_value = own_value.filter(|value| !matches!(value, AttributeValue::Empty));
+            let value = own_value.or(inherited);
+            if !value.is_some_and(|value| values.push_attribute(value, &spans.strings)) {
                 values.push_null();
             }
         }

@@ -26,9 +26,10 @@ impl ValueBuilder {
         }
     }
 
-    /// Appends the first value that is of the type, else null.
+    /// Appends the first value, or null if it is of another type or there is none.
     pub(crate) fn push_first(&mut self, mut candidates: impl Iterator<Item = AnyValue>) {
-        if !candidates.any(|value| self.push_any(&value)) {
+        let first = candidates.find(|value| *value != AnyValue::Empty);
+        if !first.is_some_and(|value| self.push_any(&value)) {
             self.push_null();
         }
     }

@@ -4,6 +4,7 @@ mod amounts;
 mod answers;
 mod doubles;
 mod growth;
+mod hidden;
 mod ids;
 mod integers;
 mod keys;
