@@ -143,7 +143,7 @@ def test_a_new_store_with_a_clock_that_was_never_set(new_tracehouse, date):
     assert b"RetryInfo" in dict(refused.trailing_metadata())["grpc-status-details-bin"]
     assert "never set" in troubles(server)
     server.stop()
-    assert server.log().count("senders are asked to wait") == 1
+    assert server.log().count("senders are asked to retry later") == 1
     server.start()
     send(server, 1)
     assert all_there(server, (1,)) and troubles(server) == ""
