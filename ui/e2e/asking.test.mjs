@@ -233,3 +233,31 @@ test('a trace page asks no search, and a left query page no query', async () => 
 	assert.equal(await page.count('search'), asked);
 	await page.done();
 });
+
+test('an error stands beside the last answer, and goes with the next one by itself', async () => {
+	let isDown = false;
+	const page = await openPage(session, '/?live=1', {
+		expectFailures: true,
+		prepare: async (page) => {
+			noteAsked(page);
+			await stopClock(page);
+			await page.route(/\/search\?/, (route) =>
+				isDown ? route.fulfill({ status: 503, headers: { 'retry-after': '7' }, json: { title: 'Too many questions' } }) : route.continue()
+			);
+		}
+	});
+	await firstLink(page).waitFor();
+	isDown = true;
+	await pass(page, 1);
+	const alert = page.getByRole('alert').filter({ hasText: 'Too many questions' });
+	await alert.waitFor();
+	assert.equal(await firstLink(page).count(), 1);
+	const asked = await page.count('search');
+	isDown = false;
+	await pass(page, 1);
+	assert.equal(await page.count('search'), asked);
+	await pass(page, 1);
+	await alert.waitFor({ state: 'detached' });
+	assert.equal(await firstLink(page).count(), 1);
+	await page.done();
+});

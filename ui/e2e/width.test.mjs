@@ -14,7 +14,7 @@ const results = (page) => page.getByText(/spans inspected/).waitFor();
 const PAGES = {
 	'the search': ['/', (page) => page.getByRole('link', { name: /GET|POST/ }).first().waitFor()],
 	'a search with everything set': [
-		'/?service=payment-provider&operation=charge+card&status=error&kind=client&minDuration=1ms&maxDuration=9s&attr=resource.cloud.region%3Deu-central-1&attr=server.address%3Da-very-long-name-of-a-server.example.internal&start=2026-01-01T00:00:00Z&end=2026-01-02T00:00:00Z&live=1',
+		'/?service=payment-provider&operation=charge+card&status=error&kind=client&minDuration=1ms&maxDuration=9s&attr=resource.cloud.region%3Deu-central-1&attr=server.address%3Da-very-long-name-of-a-server.example.internal&start=2026-01-01T00:00:00Z&end=2026-01-02T00:00:00Z&live=1&from=6h&at=2026-01-02T00:00:00Z&tenant=default',
 		(page) => page.getByRole('heading', { name: 'No trace matches' }).waitFor()
 	],
 	'a search in TraceQL': [`/?q=${encodeURIComponent('{ resource.service.name = "cart" && duration > 5ms && span.http.route != nil }')}`, results],

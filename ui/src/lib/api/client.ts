@@ -10,73 +10,125 @@ import {
 } from './reading';
 import { metricsAnswer } from './readingMetrics';
 import { compactTrace, spanDetail } from './readingTrace';
+import { keptAnswers } from '$lib/ask/kept';
+import type { Question } from '$lib/ask/question';
 import type { Problem } from './types';
 import { fields, text } from './values';
 
+/** Longer than the server takes for anything: whoever has not answered by then will not. */
+const TIMEOUT_MILLIS = 60_000;
+
+interface Failure extends Problem {
+	/** Asked again later, it may go well. */
+	isPassing?: boolean;
+	retryAfterMillis?: number | null;
+}
+
 /** A refused or failed request, in words a person can act on. */
 export class ApiError extends Error {
-	/** The HTTP status; 0 when the server could not be reached. */
-	readonly status: number;
 	readonly title: string;
 	readonly detail: string;
+	readonly isPassing: boolean;
+	/** How long the server wants to be left alone; null when it does not say. */
+	readonly retryAfterMillis: number | null;
 
-	constructor(problem: Problem) {
-		super(problem.detail || problem.title);
+	constructor({ title, status, detail = '', isPassing = isPassingStatus(status), retryAfterMillis = null }: Failure) {
+		super(detail || title);
 		this.name = 'ApiError';
-		this.status = problem.status;
-		this.title = problem.title;
-		this.detail = problem.detail ?? '';
+		this.title = title;
+		this.detail = detail;
+		this.isPassing = isPassing;
+		this.retryAfterMillis = retryAfterMillis;
 	}
 }
 
-export function isAbort(error: unknown): boolean {
-	return error instanceof DOMException && error.name === 'AbortError';
+/** Nothing came at all, it came too late, too many ask, or the server is at fault; the rest is about the question. */
+function isPassingStatus(status: number): boolean {
+	return status === 0 || status === 408 || status === 429 || status >= 500;
 }
 
 /** Whatever was thrown, as an ApiError. */
 export function asApiError(error: unknown): ApiError {
 	if (error instanceof ApiError) return error;
 	const detail = error instanceof Error ? error.message : String(error);
-	return new ApiError({ title: 'Something went wrong in this page', status: 0, detail });
+	return new ApiError({ title: 'Something went wrong in this page', status: 0, detail, isPassing: false });
 }
 
-async function problemOf(response: Response): Promise<Problem> {
+async function failureOf(response: Response): Promise<Failure> {
 	const { status } = response;
 	const said = fields(await response.json().catch(() => null));
-	return { title: text(said.title) || response.statusText || 'The request failed', status, detail: text(said.detail) };
+	return {
+		title: text(said.title) || response.statusText || 'The request failed',
+		status,
+		detail: text(said.detail),
+		retryAfterMillis: retryAfter(response.headers.get('retry-after'))
+	};
+}
+
+/** Seconds, or a date. */
+function retryAfter(said: string | null): number | null {
+	if (said === null || said.trim() === '') return null;
+	const millis = /^\s*\d+\s*$/.test(said) ? Number(said) * 1000 : Date.parse(said) - Date.now();
+	return Number.isFinite(millis) ? Math.max(0, millis) : null;
+}
+
+interface Answered<T> {
+	answer: T;
+	bytes: number;
 }
 
 /** What the server answers, read by `read`; the answers' one way in. */
-async function get<T>(path: string, read: (given: unknown) => T, signal?: AbortSignal): Promise<T> {
-	let response: Response;
-	try {
-		response = await fetch(`/api/v1/${path}`, { signal, headers: { accept: 'application/json' } });
-	} catch (error) {
-		if (isAbort(error)) throw error;
-		throw new ApiError({
-			title: 'The server cannot be reached',
-			status: 0,
-			detail: 'No answer came from Tracehouse. Check that it is running and that the network lets you through.'
+async function get<T>(path: string, tenant: string, read: (given: unknown) => T, wanted: AbortSignal): Promise<Answered<T>> {
+	// A browser refuses to send other letters at all; what else is no tenant the server says.
+	if (!/^[ -~]*$/.test(tenant)) throw new ApiError(NO_TENANT);
+	const late = new AbortController();
+	const timer = setTimeout(() => late.abort(new ApiError(TIMED_OUT)), TIMEOUT_MILLIS);
+	const signal = AbortSignal.any([wanted, late.signal]);
+	// Without the header it is the tenant of those who name none.
+	const headers = { accept: 'application/json', ...(tenant !== '' && { 'x-scope-orgid': tenant }) };
+	const arrived = <V>(sent: Promise<V>): Promise<V> =>
+		sent.catch(() => {
+			throw signal.aborted ? signal.reason : new ApiError(UNREACHABLE);
 		});
-	}
-	if (!response.ok) throw new ApiError(await problemOf(response));
-	const given = await bodyOf(response);
-	if (typeof given !== 'object' || given === null || Array.isArray(given)) throw unreadable(response.status);
-	return read(given);
-}
-
-async function bodyOf(response: Response): Promise<unknown> {
 	try {
-		return await response.json();
-	} catch (error) {
-		if (isAbort(error)) throw error;
-		throw unreadable(response.status);
+		const response = await arrived(fetch(`/api/v1/${path}`, { signal, headers }));
+		if (!response.ok) throw new ApiError(await failureOf(response));
+		const body = await arrived(response.text());
+		return { answer: read(objectIn(body, response.status)), bytes: body.length };
+	} finally {
+		clearTimeout(timer);
 	}
 }
 
-function unreadable(status: number): ApiError {
-	const detail = 'What came is no answer of Tracehouse. Check what stands between it and this page, such as a proxy.';
-	return new ApiError({ title: 'The answer cannot be read', status, detail });
+const TIMED_OUT: Failure = {
+	title: 'The server does not answer',
+	status: 0,
+	detail: `Nothing came within ${TIMEOUT_MILLIS / 1000} seconds. Ask for less, such as a shorter time, or look at how busy the server is.`
+};
+const UNREACHABLE: Failure = {
+	title: 'The server cannot be reached',
+	status: 0,
+	detail: 'No answer came from Tracehouse. Check that it is running and that the network lets you through.'
+};
+const NO_TENANT: Failure = {
+	title: 'There is no such tenant',
+	status: 400,
+	detail: 'The address names a tenant of other letters than a-z A-Z 0-9 _ and -.'
+};
+const UNREADABLE = {
+	title: 'The answer cannot be read',
+	detail: 'What came is no answer of Tracehouse. Check what stands between it and this page, such as a proxy.',
+	isPassing: true
+};
+
+function objectIn(body: string, status: number): object {
+	try {
+		const given: unknown = JSON.parse(body);
+		if (typeof given === 'object' && given !== null && !Array.isArray(given)) return given;
+	} catch {
+		// As unreadable as what is no object.
+	}
+	throw new ApiError({ ...UNREADABLE, status });
 }
 
 function withQuery(path: string, query: Record<string, string | undefined>): string {
@@ -92,22 +144,43 @@ const segment = encodeURIComponent;
 /** Among which spans names are looked for: those that a query selects, which may be unfinished. */
 type Among = { q?: string };
 
-export const api = {
-	services: (among: Among = {}, signal?: AbortSignal) => get(withQuery('services', among), servicesAnswer, signal),
-	operations: (service: string, among: Among = {}, signal?: AbortSignal) =>
-		get(withQuery('operations', { service, ...among }), operationsAnswer, signal),
-	attributeKeys: (among: Among = {}, signal?: AbortSignal) =>
-		get(withQuery('attributes/keys', among), attributeKeysAnswer, signal),
-	attributeValues: (scope: string, key: string, limit: number, among: Among = {}, signal?: AbortSignal) =>
-		get(withQuery('attributes/values', { scope, key, limit: String(limit), ...among }), attributeValuesAnswer, signal),
-	search: (params: URLSearchParams, signal?: AbortSignal) => get(`search?${params}`, searchAnswer, signal),
-	metrics: (params: URLSearchParams, signal?: AbortSignal) => get(`metrics?${params}`, metricsAnswer, signal),
-	queryCheck: (q: string, signal?: AbortSignal) => get(withQuery('query/check', { q }), queryCheck, signal),
-	trace: (traceId: string, signal?: AbortSignal) =>
-		get(`traces/${segment(traceId)}`, (given) => compactTrace(given, traceId), signal),
-	span: (traceId: string, spanId: string, signal?: AbortSignal) =>
-		get(`traces/${segment(traceId)}/spans/${segment(spanId)}`, spanDetail, signal),
-	find: (traceId: string, q: string, signal?: AbortSignal) =>
-		get(withQuery(`traces/${segment(traceId)}/find`, { q }), findAnswer, signal),
-	status: (signal?: AbortSignal) => get('status', statusAnswer, signal)
-};
+/** Names are asked for again when they are older than this. */
+const NAMES_HOLD_MILLIS = 20_000;
+
+/** The questions there are, asked of one tenant, of several (`a|b`), or of that of those who name none (empty). */
+export function apiOf(tenant: string) {
+	/** An answer holds so long without being asked for again. */
+	function question<T>(path: string, read: (given: unknown) => T, holdsMillis = 0): Question<T> {
+		const key = `${tenant} ${path}`;
+		return {
+			key,
+			ask: async (signal) => {
+				const { answer, bytes } = await get(path, tenant, read, signal);
+				if (holdsMillis > 0) keptAnswers.keep(key, answer, bytes, holdsMillis);
+				return answer;
+			},
+			kept: () => (holdsMillis > 0 ? (keptAnswers.find(key) as T | undefined) : undefined)
+		};
+	}
+
+	function names<T>(path: string, query: Record<string, string | undefined>, read: (given: unknown) => T): Question<T> {
+		return question(withQuery(path, query), read, NAMES_HOLD_MILLIS);
+	}
+
+	return {
+		services: (among: Among = {}) => names('services', among, servicesAnswer),
+		operations: (service: string, among: Among = {}) => names('operations', { service, ...among }, operationsAnswer),
+		attributeKeys: (among: Among = {}) => names('attributes/keys', among, attributeKeysAnswer),
+		attributeValues: (scope: string, key: string, limit: number, among: Among = {}) =>
+			names('attributes/values', { scope, key, limit: String(limit), ...among }, attributeValuesAnswer),
+		search: (params: URLSearchParams) => question(`search?${params}`, searchAnswer),
+		metrics: (params: URLSearchParams) => question(`metrics?${params}`, metricsAnswer),
+		queryCheck: (q: string) => names('query/check', { q }, queryCheck),
+		trace: (traceId: string) => question(`traces/${segment(traceId)}`, (given) => compactTrace(given, traceId)),
+		/** A stored span never changes. */
+		span: (traceId: string, spanId: string) =>
+			question(`traces/${segment(traceId)}/spans/${segment(spanId)}`, spanDetail, Infinity),
+		find: (traceId: string, q: string) => names(`traces/${segment(traceId)}/find`, { q }, findAnswer),
+		status: () => question('status', statusAnswer)
+	};
+}

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { TraceSummary } from '$lib/api/types';
-import { emptySearch } from '$lib/url';
+import { searchPage } from '$lib/address/pages';
 import { formatAttributeFilter, parseAttributeFilter, splitScope, typingIn } from './attributeFilter';
 import { domainOf, durationTicks, durationAt, millisAt, nearestPoint, pointsOf, timeTicks, xOf, yOf } from './scatter';
 import { sortTraces } from './sort';
@@ -68,33 +68,32 @@ describe('suggestions', () => {
 		{ scope: 'span', key: 'http.route' },
 		{ scope: 'resource', key: 'service.name' }
 	];
-	const valuesOf = (scope: string, key: string) =>
-		scope === 'span' && key === 'http.route' ? [{ type: 'string', value: '/cart' }] : [];
+	const values = [{ type: 'string', value: '/cart' }];
 
 	it('offers names that begin with the text first', () => {
 		expect(matching(['my-cart', 'cart', 'other'], 'CART')).toEqual(['cart', 'my-cart']);
 	});
 
 	it('goes from key to operator to value', () => {
-		expect(suggestAttribute('rou', keys, valuesOf)[0]).toMatchObject({ value: 'span.http.route ', continues: true });
-		expect(suggestAttribute('span.http.route ', keys, valuesOf)[0]).toMatchObject({ value: 'span.http.route = ' });
-		expect(suggestAttribute('http.route = ', keys, valuesOf)).toEqual([{ value: 'http.route = /cart', label: '/cart' }]);
+		expect(suggestAttribute('rou', keys, values)[0]).toMatchObject({ value: 'span.http.route ', continues: true });
+		expect(suggestAttribute('span.http.route ', keys, values)[0]).toMatchObject({ value: 'span.http.route = ' });
+		expect(suggestAttribute('http.route = ', keys, values)).toEqual([{ value: 'http.route = /cart', label: '/cart' }]);
 	});
 });
 
 describe('TraceQL from filters', () => {
 	it('writes every filter', () => {
 		const state = {
-			...emptySearch(),
+			...searchPage.read(new URLSearchParams()),
 			service: 'cart',
-			status: 'error',
+			status: 'error' as const,
 			minDuration: '200ms',
 			attributes: ['span.http.route=/a"b', 'http.response.status_code>=500', 'resource.x=~a.*']
 		};
 		expect(traceqlOf(state)).toBe(
 			'{ resource.service.name = "cart" && status = error && duration >= 200ms && span.http.route = "/a\\"b" && .http.response.status_code >= 500 && resource.x =~ "a.*" }'
 		);
-		expect(traceqlOf(emptySearch())).toBe('{ }');
+		expect(traceqlOf(searchPage.read(new URLSearchParams()))).toBe('{ }');
 	});
 });
 

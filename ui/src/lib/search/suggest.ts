@@ -34,7 +34,8 @@ const OPERATOR_NOTES: Record<string, string> = {
 export function suggestAttribute(
 	text: string,
 	keys: AttributeKeysAnswer['keys'],
-	valuesOf: (scope: string, key: string) => AttributeValuesAnswer['values']
+	/** Those of the key that is written. */
+	known: AttributeValuesAnswer['values']
 ): Suggestion[] {
 	const typing = typingIn(text);
 	if (typing.part === 'key') {
@@ -55,8 +56,7 @@ export function suggestAttribute(
 				continues: true
 			}));
 	}
-	const { scope, key } = scopeOf(typing.key, keys);
-	const values = valuesOf(scope, key).map(({ value }) => String(value));
+	const values = known.map(({ value }) => String(value));
 	return matching(values, typing.text)
 		.filter((value) => value !== '')
 		.map((value) => ({ value: `${typing.key} ${typing.operator} ${value}`, label: value }));

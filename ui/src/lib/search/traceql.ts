@@ -1,4 +1,4 @@
-import type { SearchState } from '$lib/url';
+import type { SearchState } from '$lib/address/pages';
 import { parseAttributeFilter, splitScope } from './attributeFilter';
 
 function quoted(value: string): string {

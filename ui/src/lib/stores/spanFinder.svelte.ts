@@ -1,5 +1,6 @@
-import { api } from '$lib/api/client';
-import { Asker } from '$lib/stores/asker.svelte';
+import { here } from '$lib/address/here';
+import type { FindAnswer } from '$lib/api/types';
+import { Asking } from '$lib/ask/asking.svelte';
 import { findTable, mergeMatches, stepMatch } from '$lib/trace/find';
 import type { FindRequest, FindResponse } from '$lib/trace/find.worker';
 import type { TraceModel } from '$lib/trace/model';
@@ -26,7 +27,14 @@ export class SpanFinder {
 	#sequence = 0;
 	#local: ArrayLike<number> = [];
 	#remote: ArrayLike<number> = [];
-	#asker = new Asker();
+	/** While it has no answer the worker's matches stand; the attributes are simply not searched. */
+	#server = new Asking<FindAnswer>({
+		restMillis: SERVER_DELAY_MILLIS,
+		onanswer: ({ indices }) => {
+			this.#remote = indices;
+			this.#merge();
+		}
+	});
 	#onfirst: () => void;
 	#jumpPending = false;
 
@@ -43,7 +51,7 @@ export class SpanFinder {
 
 	/** True while the server has still to answer. */
 	get asking(): boolean {
-		return this.#asker.asking;
+		return this.#server.asking;
 	}
 
 	#post(request: FindRequest): void {
@@ -56,27 +64,14 @@ export class SpanFinder {
 		this.#local = [];
 		this.#remote = [];
 		this.#jumpPending = jump;
-		this.#asker.stop();
+		this.#server.leave();
 		const text = query.trim();
 		if (text === '') {
 			this.#merge();
 			return;
 		}
 		this.#post({ sequence: this.#sequence, query: text });
-		if (text.length >= SERVER_QUERY_LENGTH_MIN) this.#askServer(text);
-	}
-
-	#askServer(text: string): void {
-		this.#asker.ask({
-			load: (signal) => api.find(this.#model.trace.traceId, text, signal),
-			answered: ({ indices }) => {
-				this.#remote = indices;
-				this.#merge();
-			},
-			// The worker's matches stand; the attributes are simply not searched.
-			failed: () => undefined,
-			afterMillis: SERVER_DELAY_MILLIS
-		});
+		if (text.length >= SERVER_QUERY_LENGTH_MIN) this.#server.put(here.api.find(this.#model.trace.traceId, text));
 	}
 
 	#found(response: FindResponse): void {
@@ -111,6 +106,6 @@ export class SpanFinder {
 
 	close(): void {
 		this.#worker.terminate();
-		this.#asker.stop();
+		this.#server.leave();
 	}
 }

@@ -1,0 +1,89 @@
+/** The addresses of all pages. Every state worth sharing is in one of these tables. */
+import { NEWEST_FIRST, SORT_KEYS, type Sort } from '$lib/search/sort';
+import type { TimeWindow } from '$lib/trace/scale';
+import { addressOf, field, integer, oneOf, text, textOrNull, texts, type StateOf } from './codec';
+import { SCOPE } from './scope';
+
+export const LIMITS = [20, 50, 100, 200, 500, 1000] as const;
+export const STATUSES = ['error', 'ok', 'unset'] as const;
+export const KINDS = ['server', 'client', 'internal', 'producer', 'consumer'] as const;
+/** Lengths of steps to choose from; absent, the server picks one, and `all` means one step, the whole range. */
+export const STEPS = ['1s', '10s', '30s', '1m', '5m', '15m', '1h', '6h', 'all'] as const;
+export const QUERY_TABS = ['traces', 'spans'] as const;
+
+const limit = integer('limit', 50, 1, 1000);
+
+const sort = field<Sort>(
+	'sort',
+	NEWEST_FIRST,
+	(said) => {
+		const key = SORT_KEYS.find((item) => item === said.replace(/^-/, ''));
+		return key && { key, descending: said.startsWith('-') };
+	},
+	({ key, descending }) => `${descending ? '-' : ''}${key}`
+);
+
+const FILTERS = {
+	service: text('service'),
+	operation: text('operation'),
+	status: oneOf('status', STATUSES, ''),
+	kind: oneOf('kind', KINDS, ''),
+	minDuration: text('minDuration'),
+	maxDuration: text('maxDuration'),
+	/** `key op value` without spaces around the operator. */
+	attributes: texts('attr')
+};
+const NO_FILTERS = Object.fromEntries(Object.entries(FILTERS).map(([name, { initial }]) => [name, initial])) as StateOf<
+	typeof FILTERS
+>;
+
+/** What is searched for, as the API takes it, too. `traceql` is null when filters say it. */
+export const wanted = addressOf('', { traceql: textOrNull('q'), ...FILTERS }, (state) =>
+	state.traceql === null ? state : { ...state, ...NO_FILTERS }
+);
+
+export const searchPage = addressOf('/', { ...wanted.fields, ...SCOPE, limit, sort }, (state) =>
+	state.traceql === null ? state : { ...state, ...NO_FILTERS }
+);
+export type SearchState = ReturnType<typeof searchPage.read>;
+
+/** Without a query it offers examples; an address with one runs it. */
+export const queryPage = addressOf('/query', {
+	q: textOrNull('q', (said) => (said.trim() === '' ? undefined : said)),
+	...SCOPE,
+	step: oneOf('step', STEPS, ''),
+	tab: oneOf('tab', QUERY_TABS, 'traces'),
+	limit,
+	sort
+});
+export type QueryState = ReturnType<typeof queryPage.read>;
+
+export const tracePage = addressOf('/trace/', {
+	/** The span whose details are open. */
+	span: text('span'),
+	find: text('find'),
+	/** Nanoseconds after the start of the trace. */
+	zoom: field<TimeWindow | null>(
+		'zoom',
+		null,
+		(said) => {
+			const [, from = NaN, to = NaN] = (/^(\d+)-(\d+)$/.exec(said) ?? []).map(Number);
+			return Number.isFinite(from) && Number.isFinite(to) ? { from, to } : undefined;
+		},
+		(window) => window && `${Math.round(window.from)}-${Math.round(window.to)}`
+	),
+	...SCOPE
+});
+export type TraceState = ReturnType<typeof tracePage.read>;
+
+/** A trace id as people paste it: spaces, dashes, quotes, `0x`, a whole address, or 16 digits; null when it is none. */
+export function traceIdIn(pasted: string): string | null {
+	const fromAddress = /\/traces?\/([0-9a-fA-F]{16,32})/.exec(pasted);
+	const digits = (fromAddress?.[1] ?? pasted)
+		.trim()
+		.replace(/^0x/i, '')
+		.replace(/["'\s-]/g, '')
+		.toLowerCase();
+	if (!/^[0-9a-f]{16}$|^[0-9a-f]{32}$/.test(digits) || /^0+$/.test(digits)) return null;
+	return digits.padStart(32, '0');
+}
