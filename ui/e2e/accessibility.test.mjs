@@ -42,6 +42,21 @@ for (const theme of ['dark', 'light']) {
 		});
 	}
 
+	test(`a search zoomed in, as of a moment, of a tenant, that fails, ${theme}`, async () => {
+		const scope = `range=6h&from=7d&at=${new Date().toISOString()}&tenant=default`;
+		const page = await openPage(session, `/?${scope}`, { theme, expectFailures: true });
+		await page.getByRole('table', { name: 'Traces found' }).getByRole('link').first().waitFor();
+		await page.getByRole('button', { name: 'Custom time range' }).click();
+		assert.deepEqual(await violations(page), []);
+		await page.keyboard.press('Escape');
+		await page.route(/\/search\?/, (route) => route.fulfill({ status: 503, json: { title: 'Too many questions' } }));
+		await page.getByRole('button', { name: 'Search again' }).click();
+		await page.getByText('It is asked again by itself').waitFor();
+		await page.waitForTimeout(400);
+		assert.deepEqual(await violations(page), []);
+		await page.done();
+	});
+
 	test(`the help and an empty search, ${theme}`, async () => {
 		const page = await openPage(session, '/?service=no-such-service-anywhere', { theme });
 		await page.getByRole('heading', { name: 'No trace matches' }).waitFor();

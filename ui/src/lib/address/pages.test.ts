@@ -129,6 +129,46 @@ describe('the query page’s address', () => {
 	});
 });
 
+/** Links that people have saved; none of them may ever mean something else. */
+const SAVED: [page: keyof typeof PAGES, link: string, state: object][] = [
+	['search', '/', { traceql: null, service: '', range: { preset: '1h' }, limit: 50, sort: { key: 'start', descending: true }, live: false }],
+	[
+		'search',
+		'/?service=cart&operation=GET+%2Fcart&status=error&kind=server&minDuration=10ms&maxDuration=2s&attr=http.route%3D%2Fcart&attr=x%3E1&range=6h&limit=200&sort=-duration&live=1',
+		{
+			service: 'cart',
+			operation: 'GET /cart',
+			status: 'error',
+			kind: 'server',
+			minDuration: '10ms',
+			maxDuration: '2s',
+			attributes: ['http.route=/cart', 'x>1'],
+			range: { preset: '6h' },
+			limit: 200,
+			sort: { key: 'duration', descending: true },
+			live: true
+		}
+	],
+	['search', '/?q=%7B+status+%3D+error+%7D&start=2026-01-01T00%3A00%3A00Z', { traceql: '{ status = error }', range: { start: '2026-01-01T00:00:00Z', end: '' } }],
+	['search', '/?q=', { traceql: '' }],
+	['search', '/?sort=root', { sort: { key: 'root', descending: false } }],
+	['search', '/?attr=a=1&attr=a=1', { attributes: ['a=1'] }],
+	['query', '/query', { q: null }],
+	[
+		'query',
+		'/query?q=%7B+%7D+%7C+rate%28%29&start=2026-01-01T00%3A00%3A00Z&end=2026-01-01T01%3A00%3A00Z&step=all&tab=spans&limit=20&sort=-errors',
+		{
+			q: '{ } | rate()',
+			range: { start: '2026-01-01T00:00:00Z', end: '2026-01-01T01:00:00Z' },
+			step: 'all',
+			tab: 'spans',
+			limit: 20,
+			sort: { key: 'errors', descending: true }
+		}
+	],
+	['trace', '/trace/?span=0123456789abcdef&find=GET+%2Fx&zoom=10-2000', { span: '0123456789abcdef', find: 'GET /x', zoom: { from: 10, to: 2000 } }]
+];
+
 /** Numbers that look random and are the same each time. */
 function randomOf(seed: number) {
 	let state = seed;
@@ -193,6 +233,14 @@ const PAGES = { search: searchPage, query: queryPage, trace: tracePage };
 type AnyPage = { read(said: URLSearchParams): object; href(part: object): string };
 
 describe('every page', () => {
+	it.each(SAVED)('of %s, %s means what it meant', (name, link, state) => {
+		const { read, href } = PAGES[name] as AnyPage;
+		expect(read(params(link))).toMatchObject(state);
+		// The order is of no matter.
+		const sorted = (address: string) => [...new Set([...params(address)].map(String))].sort();
+		expect(sorted(href(state))).toEqual(sorted(link));
+	});
+
 	it('reads what it writes, whatever it says', () => {
 		for (const seed of SEEDS) {
 			for (const [name, page, table] of generators(randomOf(seed))) {

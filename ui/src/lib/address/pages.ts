@@ -37,14 +37,14 @@ const NO_FILTERS = Object.fromEntries(Object.entries(FILTERS).map(([name, { init
 	typeof FILTERS
 >;
 
-/** What is searched for, as the API takes it, too. `traceql` is null when filters say it. */
-export const wanted = addressOf('', { traceql: textOrNull('q'), ...FILTERS }, (state) =>
-	state.traceql === null ? state : { ...state, ...NO_FILTERS }
-);
+/** TraceQL says it, or filters do. */
+const settle = <S extends { traceql: string | null }>(state: S): S =>
+	state.traceql === null ? state : { ...state, ...NO_FILTERS };
 
-export const searchPage = addressOf('/', { ...wanted.fields, ...SCOPE, limit, sort }, (state) =>
-	state.traceql === null ? state : { ...state, ...NO_FILTERS }
-);
+/** What is searched for, as the API takes it, too. `traceql` is null when filters say it. */
+export const wanted = addressOf('', { traceql: textOrNull('q'), ...FILTERS }, settle);
+
+export const searchPage = addressOf('/', { ...wanted.fields, ...SCOPE, limit, sort }, settle);
 export type SearchState = ReturnType<typeof searchPage.read>;
 
 /** Without a query it offers examples; an address with one runs it. */

@@ -29,6 +29,11 @@ const range: Codec<TimeRange> = {
 	}
 };
 
+export const between = (fromMillis: number, toMillis: number): TimeRange => ({
+	start: new Date(fromMillis).toISOString(),
+	end: new Date(Math.ceil(toMillis)).toISOString()
+});
+
 const ZOOMS_KEPT_MAX = 8;
 
 /** One range as one word: `6h`, or as ISO 8601 has it, `start/end`. */

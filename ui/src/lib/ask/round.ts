@@ -1,6 +1,6 @@
 import { Asking, type Manner } from './asking.svelte';
 import type { Question } from './question';
-import { pause, seen } from './waiting';
+import { pause } from './waiting';
 
 /** A live page asks anew this often. */
 export const LIVE_MILLIS = 5_000;
@@ -41,7 +41,6 @@ export class Round {
 	async #repeat(everyMillis: number, signal: AbortSignal): Promise<void> {
 		while (!signal.aborted) {
 			await pause(everyMillis, signal);
-			await seen(signal);
 			if (signal.aborted) return;
 			this.#moment = null;
 			for (const { asking } of this.#panels) asking.repeat();
