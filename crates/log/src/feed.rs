@@ -13,8 +13,8 @@ use crate::entry::DurableBatch;
 use crate::error::FeedError;
 use crate::pieces::Pieces;
 use crate::segment::{self, HEADER_BYTES, Header, MAGIC, SegmentName};
+use crate::shared::Shared;
 use crate::span_log::SpanFeed;
-use crate::writer::Shared;
 
 /// See [`SpanLog::feed`](crate::SpanLog::feed).
 pub(crate) struct Feed {

@@ -29,6 +29,7 @@ mod positions;
 mod recover;
 mod segment;
 mod settings;
+mod shared;
 mod span_log;
 mod writer;
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tracehouse_disk::{Disk, DiskError, DiskFile};
+use tracehouse_disk::{DiskError, DiskFile};
 use tracehouse_model::{Bell, error_chain};
 
 use crate::entry::{DurableBatch, LogEntry};
@@ -19,6 +19,7 @@ use crate::feed::Feed;
 use crate::recover::Recovered;
 use crate::segment::{self, Header, MAGIC, RecordKind, SegmentName};
 use crate::settings::{Background, Durability, LogSettings};
+use crate::shared::{Finished, Segments, Shared};
 use crate::span_log::{SpanFeed, SpanLog};
 
 /// A segment may be so many times as large as intended while the next one can't be begun; then nothing more is taken.
@@ -42,48 +43,6 @@ pub struct SegmentedLog {
 enum Worker {
     Thread(Mutex<Option<JoinHandle<()>>>),
     Called(Box<Mutex<Writer>>),
-}
-
-pub(crate) struct Shared {
-    pub(crate) disk: Disk,
-    queued_bytes: AtomicUsize,
-    disk_bytes: AtomicU64,
-    failure: Mutex<Option<String>>,
-    /// Something was met that the next start may not be able to tell.
-    has_news: AtomicBool,
-    /// The number of the last record that was acknowledged.
-    acknowledged: AtomicU64,
-    pub(crate) segments: Mutex<Segments>,
-}
-
-impl Shared {
-    pub(crate) fn acknowledged(&self) -> u64 {
-        self.acknowledged.load(Ordering::Acquire)
-    }
-}
-
-/// What the log lies in.
-pub(crate) struct Segments {
-    /// In the order of their numbers.
-    finished: Vec<Finished>,
-    /// To which records are added.
-    current: PathBuf,
-}
-
-impl Segments {
-    /// The segment that has a record of this number, or the next one that is left, and the number that it begins with.
-    pub(crate) fn holding(&self, sequence: u64) -> (PathBuf, u64) {
-        let finished = self.finished.iter().find(|segment| segment.last_sequence >= sequence);
-        let path = finished.map_or(&self.current, |segment| &segment.path);
-        (path.clone(), SegmentName::of(path).map_or(0, |name| name.first_sequence))
-    }
-}
-
-/// A segment to which nothing is added any more.
-struct Finished {
-    path: PathBuf,
-    last_sequence: u64,
-    bytes: u64,
 }
 
 impl SegmentedLog {
