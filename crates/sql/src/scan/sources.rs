@@ -3,7 +3,7 @@
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::kernels::zip::zip;
-use arrow::compute::{cast, or, prep_null_mask_filter, take};
+use arrow::compute::{cast, or, take};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{AnyValue, Threshold};
@@ -87,7 +87,8 @@ impl Column {
             let (of_rows, present) = match found.numbers {
                 None => (values, present),
                 Some(numbers) => {
-                    (take(&values, numbers, None)?, prep_null_mask_filter(take(&present, numbers, None)?.as_boolean()))
+                    let present = take(&present, numbers, None)?;
+                    (take(&values, numbers, None)?, without_nulls(present.as_boolean()))
                 }
             };
             made = Some(match made {
@@ -189,6 +190,11 @@ fn built<'v>(wanted: AttributeType, values: impl Iterator<Item = Option<&'v AnyV
         }
     }
     builder.finish()
+}
+
+/// The same with `false` in the place of null.
+fn without_nulls(mask: &BooleanArray) -> BooleanArray {
+    mask.nulls().map_or_else(|| mask.clone(), |nulls| BooleanArray::from(mask.values() & nulls.inner()))
 }
 
 /// Where there is a value, of whatever type.
