@@ -16,9 +16,12 @@ fn values() -> Vec<Option<AnyValue>> {
     ]
 }
 
+/// The value of a span and that of its resource.
+type Pair = (Option<AnyValue>, Option<AnyValue>);
+
 /// A span for each pair of values, of itself and of its resource, in an order that mixes them; so often that a file gives the key a
 /// column of its own, and a few more of one type.
-fn spans(copies: u64, of_one_type: u64) -> (SpanBatch, Vec<(Option<AnyValue>, Option<AnyValue>)>) {
+fn spans(copies: u64, of_one_type: u64) -> (SpanBatch, Vec<Pair>) {
     let (mut batch, mut pairs) = (SpanBatch::new(), Vec::new());
     let scope = batch.finish_scope(0, 0, 0, 0);
     let mixed = (0..copies)
