@@ -2,7 +2,7 @@
 //! protobuf decoder reads alike. And any JSON in the place of a span or an attribute: good ones beside it are kept.
 #![no_main]
 
-#[path = "../../crates/receive/tests/it/same_spans.rs"]
+#[path = "../../crates/otlp/tests/it/same_spans.rs"]
 mod same_spans;
 
 use libfuzzer_sys::fuzz_target;

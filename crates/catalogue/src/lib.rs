@@ -309,6 +309,11 @@ pub enum CatalogueError {
     NoFile { path: PathBuf, what: &'static str },
     #[error("the catalogue {path} is of an older version; start the server once, or run `tracehouse store repair`")]
     Outdated { path: PathBuf },
+    #[error(
+        "the catalogue {path} is empty: nothing was written to it yet, or what was stood in {path}-wal, which is gone. If you have that \
+         file, put it back; otherwise `tracehouse store repair` lists the stored files anew"
+    )]
+    Empty { path: PathBuf },
     #[error("the disk has no room for the catalogue; make some, a few MiB are enough to start")]
     NoRoom(#[source] sqlx::Error),
     #[error(

@@ -110,7 +110,12 @@ impl SqliteCatalogue {
             Ok(Version::Current) => Ok(Arc::new(catalogue)),
             outcome => {
                 catalogue.close().await;
-                Err(outcome.err().unwrap_or_else(|| CatalogueError::Outdated { path: path.to_owned() }))
+                let path = path.to_owned();
+                Err(match outcome {
+                    Err(error) => error,
+                    Ok(Version::New) => CatalogueError::Empty { path },
+                    Ok(_) => CatalogueError::Outdated { path },
+                })
             }
         }
     }

@@ -89,7 +89,7 @@ pub fn inspect(folder: &Path, positions: &Positions, mark: Option<LogMark>) -> i
 }
 
 /// What starts kept aside, which stays until a person takes it away. A folder that is not there holds nothing.
-fn copies(folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+pub(crate) fn copies(folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,

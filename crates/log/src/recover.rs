@@ -11,6 +11,7 @@ use tracehouse_model::{SpanBatch, TenantId};
 
 use crate::continuity::{Continuity, EndLost, LogMark, LostRecords};
 use crate::entry::DurableBatch;
+use crate::inspect::copies;
 use crate::parts::{Part, SegmentParts};
 use crate::pieces::Pieces;
 use crate::positions::Positions;
@@ -42,8 +43,8 @@ pub struct Recovered {
     pub lost_records: u64,
     /// Copies of segments, or of their ends, in which something could not be read.
     pub kept_aside: Vec<PathBuf>,
-    /// How many there are by now, with those of earlier starts.
-    pub copies_aside: usize,
+    /// All that are there by now, with those of earlier starts, and their sizes in bytes.
+    pub copies_aside: Vec<(PathBuf, u64)>,
     /// What is wrong, for people.
     pub findings: Vec<Finding>,
     pub findings_left_out: u64,
@@ -162,7 +163,7 @@ pub fn recover(
         disk.sync_file(path)?;
     }
     // Where there is no folder there are no copies.
-    recovery.recovered.copies_aside = fs::read_dir(folder.join(DAMAGED_FOLDER)).map_or(0, Iterator::count);
+    recovery.recovered.copies_aside = copies(&folder.join(DAMAGED_FOLDER)).unwrap_or_default();
     Ok(recovery.recovered)
 }
 

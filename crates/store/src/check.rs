@@ -136,10 +136,10 @@ const COPIES_NAMED_MAX: usize = 20;
 pub async fn check_store(paths: &StorePaths, quick: bool, progress: Progress<'_>) -> Result<CheckReport, OpenError> {
     let mut report = CheckReport::default();
     let Some(contents) = read_catalogue(&paths.catalogue, &mut report).await? else {
-        check_log(paths, &CatalogueContents::default(), &mut report)?;
+        report.log = findings_of_log(paths, &CatalogueContents::default())?;
         return Ok(report);
     };
-    check_log(paths, &contents, &mut report)?;
+    report.log = findings_of_log(paths, &contents)?;
     report.catalogue.extend(Lost::of(&contents).findings());
     // Without a catalogue nothing says whose the folder is.
     if paths.catalogue.exists()
@@ -175,6 +175,10 @@ async fn read_catalogue(path: &Path, report: &mut CheckReport) -> Result<Option<
             report.catalogue.push(error.to_string());
             return Ok(None);
         }
+        Err(error @ CatalogueError::Empty { .. }) => {
+            report.catalogue.push(error.to_string());
+            return Ok(Some(CatalogueContents::default()));
+        }
         Err(error) => return Err(error.into()),
     };
     if let Err(error) = catalogue.full_check().await {
@@ -189,37 +193,39 @@ async fn read_catalogue(path: &Path, report: &mut CheckReport) -> Result<Option<
     }
 }
 
-fn check_log(paths: &StorePaths, contents: &CatalogueContents, report: &mut CheckReport) -> Result<(), OpenError> {
+/// What is wrong with the log, as long as it is.
+pub(crate) fn findings_of_log(paths: &StorePaths, contents: &CatalogueContents) -> Result<Vec<String>, OpenError> {
+    let mut findings = Vec::new();
     let positions = Positions::new(&contents.log_positions, contents.are_positions_lost());
     let mark = contents.meta.get(LOG_META).and_then(|mark| LogMark::parse(mark));
     let found = inspect(&paths.log, &positions, mark)
         .map_err(|source| OpenError::Folder { path: paths.log.display().to_string(), source })?;
     for segment in &found.segments {
         if segment.damaged_bytes > 0 {
-            report.log.push(format!("{}: {} bytes are damaged", segment.path.display(), segment.damaged_bytes));
+            findings.push(format!("{}: {} bytes are damaged", segment.path.display(), segment.damaged_bytes));
         }
-        report.log.extend((segment.torn_bytes > 0).then(|| torn(segment)));
+        findings.extend((segment.torn_bytes > 0).then(|| torn(segment)));
         if let Some(fault) = &segment.fault {
-            report.log.push(format!("{}: it could not be read: {fault}", segment.path.display()));
+            findings.push(format!("{}: it could not be read: {fault}", segment.path.display()));
         }
     }
     for (path, bytes) in found.copies.iter().take(COPIES_NAMED_MAX) {
         let path = path.display();
-        report.log.push(format!(
-            "{path}: a copy of what a start could not read, {bytes} bytes; spans may be lost. Take it away once you have looked \
-             at it"
+        findings.push(format!(
+            "{path}: a copy of what a start could not read, {bytes} bytes; spans that were lost with it are told of by themselves until \
+             that is acknowledged. Take it away once you have looked at it"
         ));
     }
     if let Some(more @ 1..) = found.copies.len().checked_sub(COPIES_NAMED_MAX) {
-        report.log.push(format!("{more} more such copies lie beside them"));
+        findings.push(format!("{more} more such copies lie beside them"));
     }
     let losses = Losses::of(contents);
     let acknowledge = |finding| format!("{finding}; `tracehouse store repair` acknowledges that");
-    report.log.extend(losses.findings().into_iter().map(acknowledge));
+    findings.extend(losses.findings().into_iter().map(acknowledge));
     let unknown = found.lost.iter().filter(|lost| !losses.knows_of(**lost));
-    report.log.extend(unknown.map(ToString::to_string));
-    report.log.extend(found.end_lost.filter(|end| !losses.knows_of_end(*end)).map(|lost| lost.to_string()));
-    Ok(())
+    findings.extend(unknown.map(ToString::to_string));
+    findings.extend(found.end_lost.filter(|end| !losses.knows_of_end(*end)).map(|lost| lost.to_string()));
+    Ok(findings)
 }
 
 /// The end of a segment that is no whole record.

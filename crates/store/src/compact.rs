@@ -103,7 +103,13 @@ fn forget_settled(shared: &Shared, choices: &[Choice]) {
 
 fn merge(shared: &Shared, inputs: &[Arc<SpanFile>], report: &mut CompactReport) -> Result<(), WriteError> {
     let deciding = Deciding::about(shared, inputs);
-    let Merged { record, duplicates, left_out } = write_merged(shared, inputs, &LeftOut::default(), deciding)?;
+    let Merged { record, duplicates, left_out } = match write_merged(shared, inputs, &LeftOut::default(), deciding) {
+        Ok(merged) => merged,
+        Err(error @ WriteError::Damaged { .. }) => return Err(error),
+        // One expired and was deleted meanwhile: what is left is chosen anew.
+        Err(_) if !shared.state.has_files(inputs) => return Ok(()),
+        Err(error) => return Err(error),
+    };
     let (files, spans, bytes) = record.as_ref().map_or((0, 0, 0), |record| (1, record.spans, record.bytes));
     if replace(shared, inputs, record)? {
         metrics::counter!("tracehouse_store_left_out_spans_total").increment(left_out);

@@ -16,6 +16,8 @@
 //! 6. The folder gets the store's name.
 //! 7. What the log lost, and nobody can bring back, counts as acknowledged.
 //! 8. What the catalogue lost of what it remembers beside its files is written down anew.
+//!
+//! Whatever a [check](crate::check) would find afterwards the report names as left.
 
 mod compare;
 mod forgotten;
@@ -113,6 +115,7 @@ pub async fn repair_store(
     repair.claim_folder(claimed).await?;
     repair.acknowledge_losses_of_the_log().await?;
     repair.write_down_what_is_lost().await?;
+    repair.name_what_is_left_of_the_log().await?;
     if let Some(file) = file {
         file.close().await;
     }
@@ -262,7 +265,10 @@ impl Repair<'_> {
     async fn remember_damage(&mut self, record: &FileRecord, found: Readable) -> Result<Option<u64>, OpenError> {
         let lost_spans = match found {
             Readable::All => 0,
-            Readable::Part { lost_spans, .. } => lost_spans,
+            Readable::Part { lost_spans, what } => {
+                self.stays_damaged(&record.path, lost_spans, record.spans, &what);
+                lost_spans
+            }
             Readable::Nothing { what } => {
                 self.set_aside(record, &what).await?;
                 return Ok(None);
@@ -287,7 +293,21 @@ impl Repair<'_> {
         let retired_at = self.clock.now_unix_nanos();
         self.commit(Commit { retire, retired_at, ..Commit::default() }).await?;
         self.report.did(Action::SetAside { path: record.path.clone(), what: what.to_owned() });
+        self.is_set_aside(&record.path);
         Ok(())
+    }
+
+    fn stays_damaged(&mut self, path: &str, lost_spans: u64, spans: u64, what: &str) {
+        let why = format!(
+            "{lost_spans} of {spans} spans can't be read whole ({what}); put an intact copy anywhere in the store's folder and repair \
+             again"
+        );
+        self.report.left(path, why);
+    }
+
+    fn is_set_aside(&mut self, path: &str) {
+        let why = "nothing of it can be read; put an intact copy anywhere in the store's folder and repair again";
+        self.report.left(path, why.to_owned());
     }
 
     /// In which order unknown files are adopted. The newest comes first: what a merge wrote before what it read. Of several copies of a
@@ -376,9 +396,12 @@ impl Repair<'_> {
         }
         self.commit(Commit { add: vec![record.clone()], drop_damaged, meta, ..Commit::default() }).await?;
         match (reason, readable) {
-            (None, _) => {
+            (None, readable) => {
                 listed.add(id, path, &facts);
                 self.report.did(Action::Adopt { path: path.clone(), spans: facts.spans });
+                if let Readable::Part { lost_spans, what } = readable {
+                    self.stays_damaged(path, lost_spans, facts.spans, &what);
+                }
                 if !suffix.is_empty() {
                     self.rename(&self.place(path, suffix), &self.place(path, ""))?;
                 }
@@ -393,6 +416,7 @@ impl Repair<'_> {
             }
             (Some(_), readable) => {
                 self.report.did(Action::SetAside { path: path.clone(), what: readable.to_string() });
+                self.is_set_aside(path);
             }
         }
         Ok(())
@@ -453,7 +477,10 @@ impl Repair<'_> {
             }
             let lost_spans = match readable {
                 Readable::All => 0,
-                Readable::Part { lost_spans, .. } => lost_spans,
+                Readable::Part { lost_spans, what } => {
+                    self.stays_damaged(&record.path, lost_spans, record.spans, &what);
+                    lost_spans
+                }
                 unreadable => {
                     self.report.left(&record.path, unreadable.to_string());
                     continue;

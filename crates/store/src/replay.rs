@@ -97,15 +97,17 @@ impl Shared {
 fn troubles(recovered: &Recovered, losses: &Losses, positions: &Positions) -> Vec<String> {
     let mut troubles = losses.troubles();
     troubles.extend(recovered.findings.iter().filter_map(|finding| cut_off(finding, positions)));
-    if recovered.copies_aside > 0 {
-        let count = recovered.copies_aside;
+    if !recovered.copies_aside.is_empty() {
+        let count = recovered.copies_aside.len();
+        let bytes: u64 = recovered.copies_aside.iter().map(|(_, bytes)| bytes).sum();
         let copies = if count == 1 {
             "1 copy of a damaged segment".to_owned()
         } else {
             format!("{count} copies of damaged segments")
         };
         troubles.push(format!(
-            "the folder {DAMAGED_FOLDER} of the log holds {copies}: spans may be lost; take away what you have looked at"
+            "the folder {DAMAGED_FOLDER} of the log holds {copies}, {bytes} bytes; spans that were lost with them are told of by \
+             themselves until that is acknowledged; take away what you have looked at"
         ));
     }
     troubles

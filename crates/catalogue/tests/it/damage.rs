@@ -264,6 +264,19 @@ async fn what_is_no_file_is_refused_and_named() {
     }
 }
 
+/// All that was committed stood beside the catalogue, and that file is gone. Before, what is left was called one of an older version.
+#[tokio::test]
+async fn a_catalogue_whose_commits_are_gone_is_called_empty() {
+    let (world, kept) = (World::new(), World::new());
+    let catalogue = world.open().await;
+    catalogue.commit(Commit { add: vec![file("a")], ..Commit::default() }).await.expect("commits");
+    fs::copy(world.path(), kept.path()).expect("it can be copied");
+    let refused = SqliteCatalogue::open_read_only(&kept.path()).await.err().expect("there is nothing in it");
+    assert!(matches!(refused, CatalogueError::Empty { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("catalogue.sqlite-wal, which is gone"), "{refused}");
+    catalogue.close().await;
+}
+
 /// What an earlier repair kept aside stays, also if only what SQLite keeps beside it is left.
 #[tokio::test]
 async fn a_damaged_catalogue_is_kept_beside_earlier_ones() {

@@ -4,6 +4,7 @@
 use tracehouse_catalogue::{Commit, KnownPositions, Table};
 
 use crate::absent::Absent;
+use crate::check::findings_of_log;
 use crate::clock::StoreClock;
 use crate::config::StoreConfig;
 use crate::error::OpenError;
@@ -54,12 +55,7 @@ impl Repair<'_> {
         self.contents = self.catalogue.load().await?;
         let (_, _, mut log) = self.inspect_log()?;
         // What can't be read now may be there.
-        let faulty: Vec<_> =
-            log.segments.iter().filter_map(|segment| Some((&segment.path, segment.fault.as_ref()?))).collect();
-        for (path, fault) in &faulty {
-            self.report.left(&path.display().to_string(), format!("it is out of reach: {fault}"));
-        }
-        if !faulty.is_empty() {
+        if log.segments.iter().any(|segment| segment.fault.is_some()) {
             log = LogFinding::default();
         }
         let mut losses = Losses::of(&self.contents);
@@ -69,6 +65,15 @@ impl Repair<'_> {
         }
         self.commit(Commit { meta: vec![losses.to_remember()], ..Commit::default() }).await?;
         self.report.actions.extend(findings.into_iter().map(|finding| Action::Acknowledge { finding }));
+        Ok(())
+    }
+
+    /// What a check would say of the log again: nothing mends it.
+    pub(super) async fn name_what_is_left_of_the_log(&mut self) -> Result<(), OpenError> {
+        self.contents = self.catalogue.load().await?;
+        for finding in findings_of_log(self.paths, &self.contents)? {
+            self.report.left("write-ahead log", finding);
+        }
         Ok(())
     }
 

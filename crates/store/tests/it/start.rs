@@ -114,7 +114,12 @@ async fn check(world: &World) -> CheckReport {
 async fn repair(world: &World, options: RepairOptions) -> RepairReport {
     let (clock, randomness) = (world.clock.clone(), Arc::new(SystemRandomness::from_seed(1)));
     let outcome = repair_store(&Disk::default(), &world.paths(), options, clock, randomness, &mut |_, _| {}).await;
-    outcome.expect("the repair can be done")
+    let done = outcome.expect("the repair can be done");
+    if done.left.is_empty() && !options.dry_run {
+        let left = check(world).await;
+        assert!(left.is_sound(), "a repair names what a check finds afterwards: {left:?}, and not only {done:?}");
+    }
+    done
 }
 
 /// A dry run says what a real one does, and changes nothing; a second run has nothing left to do.

@@ -1,4 +1,4 @@
-//! A catalogue in memory: a commit is durable once it is done, as SQLite's are, and its answer may be lost on the way.
+//! A catalogue in memory, or SQLite's: a commit is durable once it is done, and its answer may be lost on the way.
 
 use std::sync::Arc;
 
@@ -6,14 +6,16 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tracehouse_catalogue::{
     Catalogue, CatalogueContents, CatalogueError, Changes, Commit, FileRecord, KnownPositions, LegacyDescription,
-    LogPosition, Retirement, RetirementReason, Revision,
+    LogPosition, Retirement, RetirementReason, Revision, SqliteCatalogue,
 };
 
 use super::chance::Chance;
 use super::disk::SimulatedDisk;
 
 pub(crate) struct SimulatedCatalogue {
+    /// As SQLite had it last, if that keeps them.
     contents: Mutex<CatalogueContents>,
+    sqlite: Option<Arc<SqliteCatalogue>>,
     faults: Mutex<Faults>,
     disk: Arc<SimulatedDisk>,
 }
@@ -27,7 +29,26 @@ struct Faults {
 impl SimulatedCatalogue {
     pub(crate) fn new(chance: Chance, disk: Arc<SimulatedDisk>) -> Self {
         let contents = CatalogueContents { meta_names: Some(Default::default()), ..CatalogueContents::default() };
-        Self { contents: Mutex::new(contents), faults: Mutex::new(Faults { chance, one_in: None }), disk }
+        Self { contents: Mutex::new(contents), sqlite: None, faults: Mutex::new(Faults { chance, one_in: None }), disk }
+    }
+
+    /// One that SQLite keeps.
+    pub(crate) async fn of_sqlite(sqlite: Arc<SqliteCatalogue>, chance: Chance, disk: Arc<SimulatedDisk>) -> Self {
+        let contents = sqlite.load().await.expect("SQLite's catalogue can be read");
+        Self { contents: Mutex::new(contents), sqlite: Some(sqlite), ..Self::new(chance, disk) }
+    }
+
+    /// Takes what SQLite has.
+    async fn refresh(&self, sqlite: &SqliteCatalogue) -> Result<(), CatalogueError> {
+        let contents = sqlite.load().await?;
+        *self.contents.lock() = contents;
+        Ok(())
+    }
+
+    pub(crate) async fn close(&self) {
+        if let Some(sqlite) = &self.sqlite {
+            sqlite.close().await;
+        }
     }
 
     pub(crate) fn fail_one_in(&self, one_in: Option<u64>) {
@@ -64,7 +85,11 @@ impl Catalogue for SimulatedCatalogue {
 
     async fn commit(&self, commit: Commit) -> Result<(), CatalogueError> {
         self.step()?;
-        {
+        if let Some(sqlite) = &self.sqlite {
+            let committed = sqlite.commit(commit).await;
+            self.refresh(sqlite).await?;
+            committed?;
+        } else {
             let mut contents = self.contents.lock();
             // As a whole or not at all.
             let mut next = contents.clone();
@@ -76,7 +101,10 @@ impl Catalogue for SimulatedCatalogue {
 
     async fn forget(&self, file_ids: &[String]) -> Result<(), CatalogueError> {
         self.step()?;
-        {
+        if let Some(sqlite) = &self.sqlite {
+            sqlite.forget(file_ids).await?;
+            self.refresh(sqlite).await?;
+        } else {
             let mut contents = self.contents.lock();
             let before = contents.files.len();
             contents.files.retain(|file| file.retired.is_none() || !file_ids.contains(&file.id));

@@ -11,6 +11,7 @@ use std::io;
 use std::ops::Range;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender};
 
 use parking_lot::Mutex;
 use tracehouse_disk::{DiskFaults, DiskStep};
@@ -41,6 +42,15 @@ enum Undo {
     },
     /// A folder was removed.
     MakeFolder(PathBuf),
+}
+
+impl Undo {
+    fn names(&self, other: &Path) -> bool {
+        match self {
+            Self::Remove(path) | Self::MakeFolder(path) | Self::PutBack { path, .. } => path == other,
+            Self::RenameBack { from, to } | Self::NameToo { from, to } => from == other || to == other,
+        }
+    }
 }
 
 /// What is to happen to the steps to come.
@@ -76,6 +86,8 @@ struct State {
     /// After so many more steps the power fails.
     steps_left: Option<u64>,
     has_failed: bool,
+    /// Nothing can be made beneath this folder, whose owner is another.
+    refused: Option<PathBuf>,
     /// A part of the write that fails now reaches its file.
     tears: bool,
     chance: Chance,
@@ -91,14 +103,76 @@ enum Synchronising {
     File(PathBuf),
 }
 
+/// Work stops before one of its steps, so that other work goes on amid it.
+pub(crate) struct Pause {
+    /// So many steps on a file that is being written come before.
+    pub(crate) steps_left: u64,
+    pub(crate) tell: Sender<Moment>,
+    pub(crate) go_on: Receiver<()>,
+}
+
+/// What is heard of work that may pause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    Paused,
+    Done,
+}
+
 pub(crate) struct SimulatedDisk {
     root: PathBuf,
     state: Mutex<State>,
+    pause: Mutex<Option<Pause>>,
 }
 
 impl SimulatedDisk {
     pub(crate) fn new(root: PathBuf, chance: Chance, left_out: Option<Site>) -> Self {
-        Self { root, state: Mutex::new(State { chance, left_out, ..State::default() }) }
+        let state = Mutex::new(State { chance, left_out, ..State::default() });
+        Self { root, state, pause: Mutex::default() }
+    }
+
+    pub(crate) fn set_pause(&self, pause: Option<Pause>) {
+        *self.pause.lock() = pause;
+    }
+
+    /// From now on nothing can be made beneath a folder.
+    pub(crate) fn refuse(&self, folder: Option<PathBuf>) {
+        self.state.lock().refused = folder;
+    }
+
+    /// Somebody else has moved this file, and waited until that was durable.
+    pub(crate) fn moved_by_hand(&self, path: &Path) {
+        let mut state = self.state.lock();
+        state.finish();
+        state.names.retain(|(_, undo)| !undo.names(path));
+        state.durable.remove(path);
+        state.cut.remove(path);
+        state.dropped.remove(path);
+    }
+
+    /// Work on a file that is being written waits here if it is to: it holds none of the locks that other work needs.
+    fn pause_before(&self, step: DiskStep<'_>) {
+        let (DiskStep::CreateFile(path) | DiskStep::Write { path, .. } | DiskStep::SyncFile(path)) = step else {
+            return;
+        };
+        if path.extension().is_none_or(|extension| extension != "tmp") {
+            return;
+        }
+        let due = {
+            let mut pause = self.pause.lock();
+            match &mut *pause {
+                Some(Pause { steps_left: 0, .. }) => pause.take(),
+                Some(Pause { steps_left, .. }) => {
+                    *steps_left -= 1;
+                    None
+                }
+                None => None,
+            }
+        };
+        if let Some(Pause { tell, go_on, .. }) = due {
+            let _ = tell.send(Moment::Paused);
+            // An error: who looked amid the work has panicked.
+            let _ = go_on.recv();
+        }
     }
 
     pub(crate) fn set_mood(&self, mood: Mood) {
@@ -141,7 +215,7 @@ impl SimulatedDisk {
     pub(crate) fn restart_process(&self) {
         let mut state = self.state.lock();
         state.finish();
-        (state.has_failed, state.steps_left, state.mood) = (false, None, None);
+        (state.has_failed, state.steps_left, state.mood, state.refused) = (false, None, None, None);
     }
 
     /// The power came back: what is lost is lost.
@@ -149,7 +223,7 @@ impl SimulatedDisk {
         let mut state = self.state.lock();
         state.finish();
         state.lose();
-        (state.has_failed, state.steps_left, state.mood) = (false, None, None);
+        (state.has_failed, state.steps_left, state.mood, state.refused) = (false, None, None, None);
     }
 }
 
@@ -347,6 +421,14 @@ impl State {
     }
 
     fn fault(&mut self, step: DiskStep<'_>) -> Option<io::Error> {
+        if let (
+            Some(refused),
+            DiskStep::CreateFolder(path) | DiskStep::CreateFile(path) | DiskStep::Rename { to: path, .. },
+        ) = (&self.refused, step)
+            && path.starts_with(refused)
+        {
+            return Some(io::ErrorKind::PermissionDenied.into());
+        }
         let reads = matches!(step, DiskStep::Read(_));
         let needs_room = matches!(step, DiskStep::CreateFolder(_) | DiskStep::CreateFile(_) | DiskStep::Write { .. });
         match self.mood? {
@@ -362,12 +444,17 @@ impl State {
 
 impl DiskFaults for SimulatedDisk {
     fn before(&self, step: DiskStep<'_>, site: &'static Location<'static>) -> io::Result<()> {
+        self.pause_before(step);
         let mut state = self.state.lock();
         let state = &mut *state;
         state.take_step()?;
         state.finish();
         state.trace = mixed(state.trace, &self.root, step);
-        if let Some(error) = state.fault(step) {
+        let fault = state.fault(step);
+        if std::env::var_os("SIMULATION_STEPS").is_some() {
+            eprintln!("    {step:?} at {}:{}{}", site.file(), site.line(), if fault.is_some() { " FAILS" } else { "" });
+        }
+        if let Some(error) = fault {
             match step {
                 DiskStep::Write { .. } => state.begin(step, (site.file(), site.line())),
                 DiskStep::SyncFile(path) => state.drop_bytes(path),

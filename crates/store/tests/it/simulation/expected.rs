@@ -6,12 +6,13 @@
 //! 4. An answer that lacks something says so; on a sound disk nothing is lacking.
 //! 5. What is in memory, and what the files take, stays within its budget.
 //! 6. In the end the folder holds the files that count, and nothing else.
+//! 7. Whose files can't be made keeps nobody else's spans in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tracehouse_model::Span;
-use tracehouse_spanfile::Projection;
+use tracehouse_model::{Span, SpanBatch};
+use tracehouse_spanfile::{Projection, is_damage};
 use tracehouse_store::Snapshot;
 
 use crate::spans::{Key, assert_same_span, key_of};
@@ -194,12 +195,22 @@ impl Expected {
                 is_whole = false;
                 continue;
             };
-            let of_file = self.files.entry(file.record.id.clone()).or_insert_with(|| {
-                let row_groups = 0..open.row_groups();
+            let id = &file.record.id;
+            if !self.files.contains_key(id) {
                 let rows = |group| open.read_rows(group, 0..open.rows_of(group), Projection::All);
-                row_groups.flat_map(|group| spans_of(&rows(group).expect("a file that opens can be read"))).collect()
-            });
-            spans.extend(of_file.iter().cloned());
+                let read: Result<Vec<SpanBatch>, _> = (0..open.row_groups()).map(rows).collect();
+                let of_file = match read {
+                    Ok(batches) => batches.iter().flat_map(spans_of).collect(),
+                    // It went after it was opened.
+                    Err(error) if !is_damage(&error) => {
+                        is_whole = false;
+                        continue;
+                    }
+                    Err(error) => panic!("a file that opens can be read: {error}"),
+                };
+                self.files.insert(id.clone(), of_file);
+            }
+            spans.extend(self.files[id].iter().cloned());
         }
         (spans, is_whole)
     }

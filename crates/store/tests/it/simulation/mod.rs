@@ -1,8 +1,8 @@
 //! The store in a simulation: what a seed decides is sent, sent again, flushed, merged, expired; meanwhile disk and catalogue fail, the
 //! process is killed, the power fails, and clocks jump. After each step what must hold is looked at (`expected`).
 //!
-//! Everything that happens follows from the seed. A seed that fails is printed; `SIMULATION_SEED=n` runs that one again, and
-//! `SIMULATION_SEEDS=n` another number of them.
+//! Everything that happens follows from the seed. A seed that fails is printed; `SIMULATION_SEED=n` runs that one again and tells what
+//! happens, with `SIMULATION_STEPS=1` each step on the disk too; `SIMULATION_SEEDS=n` runs another number of seeds.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "what a seed does is told to who runs it again")]
 

@@ -4,22 +4,24 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use tracehouse_catalogue::RetirementReason;
+use tracehouse_catalogue::{RetirementReason, SqliteCatalogue};
 use tracehouse_disk::Disk;
 use tracehouse_model::{Clock, ManualClock, Span, SystemRandomness};
-use tracehouse_store::{AppendError, Background, Durability, OpenError, Store, StoreConfig, StoreStep, open_folder};
+use tracehouse_store::{
+    AppendError, Background, Durability, OpenError, Store, StoreConfig, StoreStep, WriteError, open_folder,
+};
 
 use super::catalogue::SimulatedCatalogue;
 use super::chance::Chance;
-use super::disk::{Mood, SimulatedDisk, Site};
+use super::disk::{Moment, Mood, Pause, SimulatedDisk, Site, parent};
 use super::expected::{Expected, MayExpire, TENANTS};
 use crate::spans::{HOUR, NOON, SECOND, batch_of, plain_span};
 use crate::world::tenant;
@@ -36,6 +38,8 @@ pub(crate) struct Outcome {
     batches: u64,
     spans_compared: u64,
     expired: u64,
+    amid: u64,
+    moved: u64,
 }
 
 impl Outcome {
@@ -47,18 +51,28 @@ impl Outcome {
         self.batches += other.batches;
         self.spans_compared += other.spans_compared;
         self.expired += other.expired;
+        self.amid += other.amid;
+        self.moved += other.moved;
     }
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { steps, events, power_failures, kills, batches, spans_compared, expired, .. } = self;
+        let Self { steps, events, power_failures, kills, batches, spans_compared, expired, amid, moved, .. } = self;
         write!(
             formatter,
             "{events} events, {batches} batches, {steps} steps on the disk, {kills} restarts, {power_failures} of them after the power \
-             had failed, {spans_compared} spans compared, {expired} expired"
+             had failed, {spans_compared} spans compared, {expired} expired, {amid} times work went on amid other work, {moved} files \
+             moved away for a while"
         )
     }
+}
+
+/// Work that takes long.
+#[derive(Debug, Clone, Copy)]
+enum Long {
+    Flush,
+    Merge,
 }
 
 type Appending = Pin<Box<dyn Future<Output = Result<(), AppendError>> + Send>>;
@@ -80,6 +94,12 @@ struct Run {
     spans: u64,
     /// Of the wall clock, from the right time.
     wall_is_off_by: i64,
+    /// The furthest that it was ahead of the right time while the store can't know better, as its first clock was wrong.
+    is_believed_ahead: Option<i64>,
+    /// Files that somebody moved out of the store's folder.
+    away: Vec<PathBuf>,
+    /// Whose files can't be made.
+    refused: Option<usize>,
     /// Disk and catalogue do what they are asked.
     is_sound: bool,
     outcome: Outcome,
@@ -98,7 +118,17 @@ pub(crate) fn run(seed: u64, left_out: Option<Site>) -> Outcome {
     let mut chance = Chance::new(seed);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let disk = Arc::new(SimulatedDisk::new(folder.path().to_owned(), chance.fork(), left_out));
-    let catalogue = Arc::new(SimulatedCatalogue::new(chance.fork(), disk.clone()));
+    let faults = chance.fork();
+    // A few, as it synchronises in earnest.
+    let catalogue = if seed % 40 == 7 {
+        runtime().block_on(async {
+            let opened = SqliteCatalogue::open(&folder.path().join("catalogue.sqlite")).await;
+            SimulatedCatalogue::of_sqlite(opened.expect("SQLite opens"), faults, disk.clone()).await
+        })
+    } else {
+        SimulatedCatalogue::new(faults, disk.clone())
+    };
+    let catalogue = Arc::new(catalogue);
     let config = settings(&mut chance, &folder, &disk);
     let mut run = Run {
         seed,
@@ -114,16 +144,25 @@ pub(crate) fn run(seed: u64, left_out: Option<Site>) -> Outcome {
         expected: Expected::default(),
         spans: 0,
         wall_is_off_by: 0,
+        is_believed_ahead: None,
+        away: Vec::new(),
+        refused: None,
         is_sound: true,
         outcome: Outcome::default(),
         event: String::new(),
     };
+    if run.chance.one_in(8) {
+        let off_by = run.chance.pick(&[30 * 24 * HOUR, -30 * 24 * HOUR]);
+        run.is_believed_ahead = Some(0);
+        run.set_wall_clock(off_by);
+    }
     run.open();
     let events = 40 + run.chance.below(120);
     for number in 0..events {
         run.event(number);
     }
     run.end();
+    runtime().block_on(run.catalogue.close());
     run.outcome.trace = run.disk.trace();
     run.outcome.sites = run.disk.sites();
     run.outcome.steps = run.disk.steps();
@@ -138,7 +177,7 @@ fn settings(chance: &mut Chance, folder: &TempDir, disk: &Arc<SimulatedDisk>) ->
     StoreConfig {
         log_dir: folder.path().join("log"),
         durability: if chance.one_in(5) { Durability::Interval(Duration::from_secs(1)) } else { Durability::Fsync },
-        hot_bytes_max: 1 << 20,
+        hot_bytes_max: chance.pick(&[1 << 20, 1 << 20, 1 << 20, 24 << 10]),
         flush_bytes: chance.pick(&[8 << 10, 64 << 10, 1 << 20]),
         flush_interval: Duration::from_secs(60),
         retention: if chance.one_in(3) { Duration::from_secs(2 * 3600) } else { Duration::from_secs(1 << 33) },
@@ -158,8 +197,13 @@ impl Run {
 
     fn say(&mut self, number: u64, event: &str) {
         self.event = format!("event {number}: {event}");
+        self.tell(&format!("{} (disk step {})", self.event, self.disk.steps()));
+    }
+
+    /// For who runs one seed again.
+    fn tell(&self, what: &str) {
         if std::env::var_os("SIMULATION_SEED").is_some() {
-            eprintln!("{} (disk step {})", self.event, self.disk.steps());
+            eprintln!("{what}");
         }
     }
 
@@ -188,12 +232,15 @@ impl Run {
         match opened {
             Ok(store) => self.store = Some(store),
             Err(error) => {
+                let are_away = matches!(error, OpenError::FilesMissing { .. }) && !self.away.is_empty();
                 assert!(
-                    !self.is_sound || !self.disk.has_power(),
+                    !self.is_sound || !self.disk.has_power() || are_away,
                     "{}: the store does not open: {error:?}",
                     self.what()
                 );
                 self.mend();
+                // Most are missing: somebody has to say what is to become of them.
+                self.put_back();
                 let opened = self.try_open();
                 self.store =
                     Some(opened.unwrap_or_else(|error| panic!("{}: it does not open: {error:?}", self.what())));
@@ -213,6 +260,7 @@ impl Run {
             self.expected.power_failed();
             self.disk.restore_power();
         }
+        self.refused = None;
         self.catalogue.fail_one_in(None);
         self.is_sound = true;
     }
@@ -254,27 +302,44 @@ impl Run {
                 self.say(number, "write the log");
                 self.step(StoreStep::Log);
             }
-            52..59 => {
+            52..57 => {
                 self.say(number, "flush if due");
                 self.step(StoreStep::Flush);
             }
-            59..64 => {
+            57..60 => {
                 self.say(number, "flush");
-                self.check_work(runtime().block_on(self.store().flush()).map(drop));
+                // What waits for the log may come into memory while the flush goes on.
+                let comes_in = !self.appending.is_empty();
+                let flushed = runtime().block_on(self.store().flush()).map(drop);
+                self.check_work(flushed);
+                if !comes_in {
+                    self.look_who_is_in_memory();
+                }
             }
-            64..69 => {
+            60..63 => self.amid(number, Long::Flush),
+            63..67 => {
                 self.say(number, "merge if due");
                 self.step(StoreStep::Merge);
             }
-            69..71 => {
+            67..69 => {
                 self.say(number, "merge");
-                self.check_work(runtime().block_on(self.store().compact()).map(drop));
+                let merged = runtime().block_on(self.store().compact()).map(drop);
+                self.check_work(merged);
             }
-            71..78 => {
+            69..71 => self.amid(number, Long::Merge),
+            71..76 => {
                 self.say(number, "keep");
                 self.step(StoreStep::Keep);
             }
-            78..87 => {
+            76..78 => {
+                self.say(number, "a file is moved away");
+                self.move_away();
+            }
+            78..79 => {
+                self.say(number, "files are put back");
+                self.put_back();
+            }
+            79..87 => {
                 let seconds = self.chance.pick(&[1, 2, 20, 61, 61, 130, 600, 3600, 3 * 3600]);
                 self.say(number, &format!("{seconds} s pass"));
                 self.clock.advance(Duration::from_secs(seconds));
@@ -282,8 +347,7 @@ impl Run {
             87..89 => {
                 let off_by = self.chance.pick(&[0, 0, HOUR, -HOUR, 30 * 24 * HOUR, -30 * 24 * HOUR]);
                 self.say(number, &format!("the wall clock is off by {} s", off_by / SECOND));
-                self.clock.jump_wall_clock(off_by - self.wall_is_off_by);
-                self.wall_is_off_by = off_by;
+                self.set_wall_clock(off_by);
             }
             89..92 => {
                 self.say(number, "the process is killed");
@@ -303,6 +367,8 @@ impl Run {
             95..97 => {
                 self.say(number, "all is sound");
                 self.disk.set_mood(Mood::Sound);
+                self.disk.refuse(None);
+                self.refused = None;
                 self.catalogue.fail_one_in(None);
                 // What failed before may still have its effect: the store has to open once more.
             }
@@ -311,6 +377,12 @@ impl Run {
                 let one_in = self.chance.pick(&[2, 5, 12]);
                 self.catalogue.fail_one_in(Some(one_in));
                 self.is_sound = false;
+            }
+            98..99 => {
+                let of = self.chance.below(TENANTS as u64) as usize;
+                self.say(number, &format!("no file can be made for {}", tenant(of)));
+                self.disk.refuse(Some(self.store_dir().join(format!("tenant={}", tenant(of)))));
+                self.refused = Some(of);
             }
             _ => {
                 let one_in = self.chance.pick(&[3, 10, 40]);
@@ -324,10 +396,122 @@ impl Run {
     }
 
     /// Work fails only if the disk or the catalogue do.
-    fn check_work(&mut self, outcome: Result<(), tracehouse_store::WriteError>) {
+    fn check_work(&mut self, outcome: Result<(), WriteError>) {
         self.poll();
         if let Err(error) = outcome {
-            assert!(!self.is_sound || !self.disk.has_power(), "{}: it fails on a sound disk: {error:?}", self.what());
+            let may_fail = !self.is_sound || !self.disk.has_power() || self.refused.is_some() || !self.away.is_empty();
+            assert!(may_fail, "{}: it fails on a sound disk: {error:?}", self.what());
+            self.tell(&format!("it fails: {error:?}"));
+        }
+    }
+
+    /// After a flush of everything: whose spans can't be written keeps nobody else's in memory.
+    fn look_who_is_in_memory(&self) {
+        if !self.is_sound || !self.disk.has_power() {
+            return;
+        }
+        for number in (0..TENANTS).filter(|number| self.refused != Some(*number)) {
+            let hot = self.store().snapshot(&tenant(number)).hot;
+            assert!(hot.is_empty(), "{}: spans of {} stay in memory for another's sake", self.what(), tenant(number));
+        }
+    }
+
+    /// Work that takes long stops before one of its steps; what may go on meanwhile does.
+    fn amid(&mut self, number: u64, long: Long) {
+        let steps_left = self.chance.below(9);
+        self.say(number, &format!("{long:?}, and other work amid it after {steps_left} steps"));
+        let (tell, told) = mpsc::channel();
+        let store = self.store().clone();
+        let disk = self.disk.clone();
+        let outcome = std::thread::scope(|scope| {
+            let (goes_on, go_on) = mpsc::channel();
+            disk.set_pause(Some(Pause { steps_left, tell: tell.clone(), go_on }));
+            let working = scope.spawn(move || {
+                let outcome = match long {
+                    Long::Flush => runtime().block_on(store.flush()).map(drop),
+                    Long::Merge => runtime().block_on(store.compact()).map(drop),
+                };
+                let _ = tell.send(Moment::Done);
+                outcome
+            });
+            if told.recv() == Ok(Moment::Paused) {
+                self.outcome.amid += 1;
+                for _ in 0..1 + self.chance.below(4) {
+                    self.work_amid(long);
+                    self.look();
+                }
+            }
+            drop(goes_on);
+            working.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        self.disk.set_pause(None);
+        self.check_work(outcome);
+    }
+
+    fn work_amid(&mut self, long: Long) {
+        match (self.chance.below(8), long) {
+            (0..2, _) => self.send(),
+            (2, _) => self.send_again(),
+            (3..5, _) => self.step(StoreStep::Log),
+            (5, _) => self.step(StoreStep::Keep),
+            (6, _) => {
+                self.clock.advance(Duration::from_secs(61));
+                self.step(StoreStep::Keep);
+            }
+            (_, Long::Flush) => {
+                let merged = runtime().block_on(self.store().compact()).map(drop);
+                self.check_work(merged);
+            }
+            (_, Long::Merge) => {
+                let flushed = runtime().block_on(self.store().flush()).map(drop);
+                self.check_work(flushed);
+            }
+        }
+    }
+
+    fn set_wall_clock(&mut self, off_by: i64) {
+        self.clock.jump_wall_clock(off_by - self.wall_is_off_by);
+        self.wall_is_off_by = off_by;
+        self.is_believed_ahead = self.is_believed_ahead.map(|furthest| furthest.max(off_by));
+    }
+
+    fn away_path(&self, path: &Path) -> PathBuf {
+        let relative = path.strip_prefix(self.folder.path()).expect("a file of the store");
+        self.folder.path().join("away").join(relative)
+    }
+
+    /// Somebody moves a file out of the store's folder.
+    fn move_away(&mut self) {
+        if !self.disk.has_power() {
+            return;
+        }
+        let live: Vec<PathBuf> = (0..TENANTS)
+            .flat_map(|number| self.store().snapshot(&tenant(number)).files.to_vec())
+            .map(|file| self.store_dir().join(&file.record.path))
+            .filter(|path| path.exists())
+            .collect();
+        if live.is_empty() {
+            return;
+        }
+        let path = live[self.chance.below(live.len() as u64) as usize].clone();
+        let away = self.away_path(&path);
+        fs::create_dir_all(parent(&away)).expect("a folder can be made");
+        self.disk.moved_by_hand(&path);
+        fs::rename(&path, away).expect("a file can be moved");
+        self.tell(&format!("{} is moved away", path.display()));
+        self.outcome.moved += 1;
+        self.away.push(path);
+    }
+
+    /// All files are where they were, those apart that the store has given up meanwhile.
+    fn put_back(&mut self) {
+        for path in std::mem::take(&mut self.away) {
+            let is_known = self.catalogue.contents().files.iter().any(|file| path.ends_with(&file.path));
+            if is_known {
+                self.tell(&format!("{} is put back", path.display()));
+                fs::create_dir_all(parent(&path)).expect("a folder can be made");
+                fs::rename(self.away_path(&path), &path).expect("a file can be moved");
+            }
         }
     }
 
@@ -381,6 +565,7 @@ impl Run {
     fn append(&mut self, of: usize, spans: Vec<Span>) {
         let (store, batch) = (self.store().clone(), batch_of(&spans));
         let number = self.expected.sent(of, spans);
+        self.tell(&format!("batch {number}, of {}, {} spans", tenant(of), batch.len()));
         let appending: Appending = Box::pin(async move { store.append(tenant(of), batch).await });
         self.appending.push((number, appending));
         self.poll();
@@ -388,16 +573,17 @@ impl Run {
 
     /// Takes what was answered.
     fn poll(&mut self) {
-        if self.disk.take_dropped() {
-            self.expected.doubt();
-        }
         let mut context = Context::from_waker(Waker::noop());
         let now = self.clock.monotonic();
         let is_durable_at_once = self.config.durability == Durability::Fsync;
+        let is_told = std::env::var_os("SIMULATION_SEED").is_some();
         let expected = &mut self.expected;
         self.appending.retain_mut(|(batch, appending)| match appending.as_mut().poll(&mut context) {
             Poll::Pending => true,
             Poll::Ready(answer) => {
+                if is_told {
+                    eprintln!("batch {batch}: {answer:?}");
+                }
                 if answer.is_ok() {
                     expected.acknowledged(*batch, now);
                     if is_durable_at_once {
@@ -407,6 +593,10 @@ impl Run {
                 false
             }
         });
+        // What was acknowledged just now may have been dropped just then.
+        if self.disk.take_dropped() {
+            expected.doubt();
+        }
     }
 
     fn may_expire(&mut self) -> MayExpire {
@@ -420,7 +610,9 @@ impl Run {
                 }
             }
         }
-        MayExpire { before: self.now().saturating_sub(retention), for_room }
+        // A store whose first clock was wrong can't tell which of the times that it was told is right.
+        let latest = self.now() + self.is_believed_ahead.unwrap_or(0);
+        MayExpire { before: latest.saturating_sub(retention), for_room }
     }
 
     fn look(&mut self) {
@@ -442,8 +634,8 @@ impl Run {
         self.mend();
         self.appending.clear();
         self.store = None;
-        self.clock.jump_wall_clock(-self.wall_is_off_by);
-        self.wall_is_off_by = 0;
+        self.set_wall_clock(0);
+        self.put_back();
         self.open();
         for _ in 0..6 {
             self.clock.advance(Duration::from_secs(400));
