@@ -11,7 +11,7 @@ use std::time::Duration;
 use tracehouse_catalogue::{Catalogue, SqliteCatalogue};
 use tracehouse_disk::Disk;
 use tracehouse_model::{Span, SystemRandomness, TenantId};
-use tracehouse_store::{OpenError, RepairOptions, Store, repair_store};
+use tracehouse_store::{OpenError, RepairOptions, RepairReport, Store, repair_store};
 
 use crate::spans::{HOUR, Key, NOON, assert_same_spans, batch_of, by_key, key_of, plain_span};
 use crate::world::{World, append, file_spans, hot_spans, until};
@@ -102,12 +102,16 @@ fn check_answer(what: &str, store: &Store, sent: &[Span]) -> usize {
 }
 
 pub(crate) async fn repair(what: &str, world: &World) {
+    let done = what_repair_says(what, world).await;
+    assert!(done.left.is_empty(), "{what}: {done:?}");
+}
+
+pub(crate) async fn what_repair_says(what: &str, world: &World) -> RepairReport {
     let (clock, randomness) = (world.clock.clone(), Arc::new(SystemRandomness::from_seed(1)));
     let done =
         repair_store(&Disk::default(), &world.paths(), RepairOptions::default(), clock, randomness, &mut |_, _| {})
             .await;
-    let done = done.unwrap_or_else(|error| panic!("{what}: {error}"));
-    assert!(done.left.is_empty(), "{what}: {done:?}");
+    done.unwrap_or_else(|error| panic!("{what}: {error}"))
 }
 
 /// Starts, works, stops and repairs. Returns how many spans the first answer lacked; `None`: the start was refused.

@@ -135,6 +135,27 @@ async fn repair_fully(what: &str, world: &World, options: RepairOptions) -> Repa
     done
 }
 
+/// As long as somebody has not taken it away. Before, a repair said that nothing had to be done, while a check named it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_a_damaged_segment_is_left_and_named() {
+    let world = world_of_hours(1).await;
+    let copy = world.log_dir().join("damaged/7.wal");
+    fs::create_dir_all(world.log_dir().join("damaged")).expect("it can be made");
+    fs::write(&copy, [7; 300]).expect("it can be written");
+    let done = repair(&world, RepairOptions::default()).await;
+    let [left] = &done.left[..] else { panic!("{done:?}") };
+    assert!(
+        left.why.contains(&format!("{}: a copy of what a start could not read, 300 bytes", copy.display())),
+        "{left:?}"
+    );
+    let store = world.open().await;
+    let troubles = store.troubles();
+    assert!(troubles.iter().any(|trouble| trouble.contains("1 copy of a damaged segment, 300 bytes")), "{troubles:?}");
+    store.shutdown().await.expect("the store stops");
+    fs::remove_file(&copy).expect("it is there");
+    assert!(repair(&world, RepairOptions::default()).await.left.is_empty());
+}
+
 /// Before, an absent folder was made anew, all files were marked as damaged, and their spans were gone for good.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_not_mounted_is_refused_and_left_alone() {
