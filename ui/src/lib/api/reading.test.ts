@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { compareOf } from '$lib/query/compare';
-import { heatmapOf } from '$lib/query/heatmap';
-import { marksOf } from '$lib/query/marks';
-import { rowsOf, sortRows, stepSeconds } from '$lib/query/series';
-import { spanTable } from '$lib/query/spans';
-import { domainOf, durationTicks, pointsOf, timeTicks } from '$lib/search/scatter';
-import { SORT_KEYS, sortTraces } from '$lib/search/sort';
-import { buildModel } from '$lib/trace/model';
-import { ticks } from '$lib/trace/scale';
+import { compareOf } from '$lib/pages/query/compare';
+import { heatmapOf } from '$lib/pages/query/heatmap';
+import { marksOf } from '$lib/pages/query/marks';
+import { rowsOf, sortRows, stepSeconds } from '$lib/pages/query/series';
+import { spanTable } from '$lib/pages/query/spans';
+import { domainOf, durationTicks, pointsOf, timeTicks } from '$lib/traces/scatter';
+import { SORT_KEYS, sortTraces } from '$lib/traces/sort';
+import { buildModel } from '$lib/pages/trace/model';
+import { ticks } from '$lib/pages/trace/scale';
 import {
 	attributeKeysAnswer,
 	attributeValuesAnswer,
