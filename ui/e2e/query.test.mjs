@@ -103,7 +103,7 @@ test('the editor is there at once, and what is typed early is kept', async () =>
 	const page = await openPage(session, '/');
 	let letGo;
 	const held = new Promise((resolve) => (letGo = resolve));
-	await page.route('**/_app/immutable/chunks/**', async (route) => {
+	await page.route('**/_app/immutable/chunks/editor.*', async (route) => {
 		await held;
 		await route.continue();
 	});
