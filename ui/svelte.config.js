@@ -1,7 +1,7 @@
 import { readFile, readdir, writeFile } from 'node:fs/promises';
 import adapterStatic from '@sveltejs/adapter-static';
 import { vitePreprocess } from '@sveltejs/vite-plugin-svelte';
-import { routeFiles } from './scripts/routes.mjs';
+import { routeScripts } from './scripts/routes.mjs';
 import { versionName } from './scripts/version.mjs';
 
 /**
@@ -21,7 +21,7 @@ function adapter() {
 			const page = await readFile('build/index.html', 'utf8');
 			const link = `<link rel="preload" as="font" type="font/woff2" crossorigin href="/_app/immutable/assets/${font}" />`;
 			await writeFile('build/index.html', page.replace('</head>', `\t${link}\n\t</head>`));
-			const pages = Object.entries(routeFiles().routes).map(([id, files]) => [id.replace(/\[.*/, ''), files]);
+			const pages = Object.entries(routeScripts().routes).map(([id, files]) => [id.replace(/\[.*/, ''), files]);
 			const early = await readFile('build/early.js', 'utf8');
 			await writeFile('build/early.js', early.replace('PAGES = {}', `PAGES = ${JSON.stringify(Object.fromEntries(pages))}`));
 		}

@@ -6,10 +6,12 @@ const target = process.env.TRACEHOUSE_URL ?? 'http://127.0.0.1:3200';
 
 /** Few files are there sooner than twenty: what all pages need is one, and what is large or shared by some is one each. */
 const CHUNKS = [
+	// One sheet that the page itself links: Kit does not wait for those of a route, and would show it bare for a moment.
+	[/\.css$/, 'shared'],
 	[/[/\\]node_modules[/\\](@codemirror|@lezer|@marijn|style-mod|crelt|w3c-keyname)[/\\]|[/\\]traceql[/\\](editor|parser\.generated)/, 'editor'],
-	[/[/\\]node_modules[/\\]uplot[/\\]|[/\\]query[/\\]plot\.ts/, 'plot'],
+	[/[/\\]node_modules[/\\]uplot[/\\]|[/\\]chart[/\\]plot\.ts/, 'plot'],
 	[/[/\\]src[/\\]lib[/\\]traceql[/\\]/, 'traceql'],
-	[/[/\\]src[/\\]lib[/\\]traces[/\\](?!sort\.)/, 'traces'],
+	[/[/\\]src[/\\]lib[/\\](traces|chart)[/\\](?!sort\.|Canvas|ColumnTable|columns)/, 'charts'],
 	[/[/\\]node_modules[/\\]|[/\\]src[/\\]lib[/\\](?!pages[/\\])|preload-helper/, 'shared']
 ];
 

@@ -17,8 +17,7 @@
 	});
 	(PAGES[page] || []).forEach(function (file) {
 		var link = document.createElement('link');
-		link.rel = /css$/.test(file) ? 'preload' : 'modulepreload';
-		if (link.rel === 'preload') link.as = 'style';
+		link.rel = 'modulepreload';
 		link.href = '/' + file;
 		document.head.append(link);
 	});

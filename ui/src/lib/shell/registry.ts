@@ -37,6 +37,14 @@ export const GROUPS = {
 			find: { keys: ['/'], does: 'Go to the filters or the query' }
 		}
 	},
+	charts: {
+		title: 'Charts',
+		commands: {
+			move: { shown: ['→', '↑'], does: 'Move what is pointed at' },
+			select: { shown: ['Shift', '→'], does: 'Select a range' },
+			zoom: { shown: ['Enter'], does: 'Zoom into the selection, or open' }
+		}
+	},
 	editor: {
 		title: 'Query editor',
 		commands: {

@@ -9,6 +9,8 @@ export interface Heatmap {
 	counts: Float64Array;
 	max: number;
 	total: number;
+	/** Buckets above those, which are not shown. */
+	bucketsCut: number;
 }
 
 /** Between the lowest and the highest bucket at most so many lie; a wilder answer is cut at the top. */
@@ -31,7 +33,8 @@ export function heatmapOf(series: Series[], steps: number): Heatmap {
 		if (at !== -1) row.forEach((count, step) => (counts[at * steps + step]! += count));
 	}
 	const max = counts.reduce((high, count) => Math.max(high, count), 0);
-	return { bounds, steps, counts, max, total: counts.reduce((sum, count) => sum + count, 0) };
+	const bucketsCut = [...byBound.keys()].filter((bound) => bound * 0.999 > (bounds.at(-1) ?? Infinity)).length;
+	return { bounds, steps, counts, max, total: counts.reduce((sum, count) => sum + count, 0), bucketsCut };
 }
 
 /** Buckets without spans are not in the answer; without them the picture would skip whole octaves. */
@@ -46,9 +49,4 @@ function ladder(known: number[]): number[] {
 		if (bounds.length < BUCKETS_MAX) bounds.push(bound);
 	}
 	return bounds;
-}
-
-/** How strongly a cell is coloured, 0 to 1: the square root, so that few spans still show beside many. */
-export function strength(count: number, max: number): number {
-	return count <= 0 || max <= 0 ? 0 : Math.max(0.08, Math.sqrt(count / max));
 }

@@ -5,7 +5,7 @@ import type { Unit } from './describe';
 
 export interface ExemplarMark {
 	/** Position among the drawn series. */
-	series: number;
+	line: number;
 	/** The series' place in the answer. */
 	index: number;
 	seconds: number;
@@ -26,7 +26,7 @@ export function marksOf(answer: MetricsAnswer, drawn: readonly number[], unit: U
 		return exemplars.flatMap((exemplar): ExemplarMark[] => {
 			const seconds = nanosToMillis(exemplar.timeUnixNano) / 1000;
 			const step = Math.floor(((seconds - start) * 1e9) / answer.stepNanos);
-			const mark = { series: position, index, exemplar };
+			const mark = { line: position, index, exemplar };
 			if (unit === 'seconds')
 				return Number.isFinite(exemplar.value) ? [{ ...mark, seconds, value: exemplar.value }] : [];
 			// Of a rate or a count the exemplar tells the duration, which has no place on this axis: it rides on the line.

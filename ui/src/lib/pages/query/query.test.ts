@@ -3,7 +3,7 @@ import type { Attribute, MetricsAnswer, Series, TraceSummary } from '$lib/api/ty
 import { compareOf, conditionOf } from './compare';
 import { bucketsAreSeconds, describeQuery, withCondition } from './describe';
 import { EXAMPLES } from './examples';
-import { heatmapOf, strength } from './heatmap';
+import { heatmapOf } from './heatmap';
 import { readHistory, remembered } from './history';
 import { marksOf } from './marks';
 import {
@@ -224,10 +224,9 @@ describe('a heatmap', () => {
 		expect([map.max, map.total]).toEqual([4, 8]);
 	});
 
-	it('shows few beside many', () => {
-		expect(strength(0, 100)).toBe(0);
-		expect(strength(25, 100)).toBe(0.5);
-		expect(strength(1, 1e6)).toBeGreaterThan(0.05);
+	it('says how many buckets it leaves out', () => {
+		const map = heatmapOf([1, 2 ** 70, 2 ** 71].map((bound) => series([label('__bucket', bound, 'double')], [1])), 1);
+		expect([map.bounds.length, map.bucketsCut]).toEqual([64, 2]);
 	});
 });
 

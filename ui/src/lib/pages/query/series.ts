@@ -88,6 +88,9 @@ export function stepSeconds(answer: MetricsAnswer): number[] {
 	return Array.from({ length: answer.steps }, (_, step) => start + (step * answer.stepNanos) / 1e9);
 }
 
+/** The same as text for other programs. */
+export const isoTimes = (answer: MetricsAnswer) => stepSeconds(answer).map((seconds) => new Date(seconds * 1000).toISOString());
+
 export function formatValue(value: number | null, unit: Unit): string {
 	if (value === null || Number.isNaN(value)) return '–';
 	if (!Number.isFinite(value)) return value > 0 ? '∞' : '-∞';

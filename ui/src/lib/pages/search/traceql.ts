@@ -28,3 +28,6 @@ export function traceqlOf(state: SearchState): string {
 	}
 	return terms.length === 0 ? '{ }' : `{ ${terms.join(' && ')} }`;
 }
+
+/** The search as one query, whichever way it says it. */
+export const queryOf = (state: SearchState) => state.traceql?.trim() || traceqlOf({ ...state, traceql: null });
