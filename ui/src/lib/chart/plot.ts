@@ -6,7 +6,7 @@ import { token } from '$lib/stores/theme.svelte';
 import { axisFont, timeLabel, type Box, type Place } from './frame';
 import type { Hover, SeriesColumns } from './series';
 
-const MARK_RADIUS = 4;
+const MARK_RADIUS = 2.8;
 const MARK_REACH = 9;
 /** With more lines than this, marks on all of them would be a fog: only the line under the pointer shows its own. */
 const LINES_MARKED_MAX = 10;
@@ -184,14 +184,12 @@ export class LinePlot {
 		const ratio = devicePixelRatio || 1;
 		const [x, y] = [this.#plot.valToPos(seconds, 'x', true), this.#plot.valToPos(value, 'y', true)];
 		if (x < bbox.left || x > bbox.left + bbox.width || y < bbox.top || y > bbox.top + bbox.height) return;
-		const radius = (index === this.#hoveredMark ? MARK_RADIUS + 2 : MARK_RADIUS) * ratio;
+		const radius = (index === this.#hoveredMark ? MARK_RADIUS + 1.4 : MARK_RADIUS) * ratio;
 		context.save();
+		context.translate(x, y);
+		context.rotate(Math.PI / 4);
 		context.beginPath();
-		context.moveTo(x, y - radius);
-		context.lineTo(x + radius, y);
-		context.lineTo(x, y + radius);
-		context.lineTo(x - radius, y);
-		context.closePath();
+		context.rect(-radius, -radius, 2 * radius, 2 * radius);
 		context.fillStyle = token(this.#columns.lines[line]!.colour);
 		context.strokeStyle = token('--surface');
 		context.lineWidth = 1.5 * ratio;

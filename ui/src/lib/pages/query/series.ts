@@ -10,13 +10,12 @@ export interface SeriesRow {
 	/** Where the series stands in the answer; also its identity while the answer is shown. */
 	index: number;
 	label: string;
-	/** Position in the theme's ring of colours. */
-	colour: number;
+	/** Position among the lines that are drawn: the series with the largest averages, in the order of the answer. */
+	line: number | null;
 	last: number | null;
 	min: number | null;
 	max: number | null;
 	avg: number | null;
-	exemplars: number;
 }
 
 export const LEGEND_KEYS = ['label', 'last', 'min', 'max', 'avg'] as const;
@@ -47,19 +46,21 @@ function quantileName(quantile: number): string {
 }
 
 export function rowsOf(series: Series[]): SeriesRow[] {
-	return series.map(({ labels, values, exemplars }, index) => {
+	const rows = series.map(({ labels, values }, index): SeriesRow => {
 		const known = values.filter((value): value is number => value !== null && !Number.isNaN(value));
 		return {
 			index,
 			label: seriesLabel(labels),
-			colour: index,
+			line: null,
 			last: values.findLast((value) => value !== null) ?? null,
 			min: known.length > 0 ? known.reduce((low, value) => Math.min(low, value)) : null,
 			max: known.length > 0 ? known.reduce((high, value) => Math.max(high, value)) : null,
-			avg: known.length > 0 ? known.reduce((sum, value) => sum + value, 0) / known.length : null,
-			exemplars: exemplars.length
+			avg: known.length > 0 ? known.reduce((sum, value) => sum + value, 0) / known.length : null
 		};
 	});
+	const drawn = sortRows(rows, { key: 'avg', descending: true }).slice(0, SERIES_DRAWN_MAX);
+	drawn.sort((a, b) => a.index - b.index).forEach((row, line) => (row.line = line));
+	return rows;
 }
 
 export function sortRows(rows: SeriesRow[], { key, descending }: LegendSort): SeriesRow[] {
@@ -72,13 +73,6 @@ export function sortRows(rows: SeriesRow[], { key, descending }: LegendSort): Se
 			return sign * left.localeCompare(String(right), undefined, { numeric: true }) || a.index - b.index;
 		return sign * (left - Number(right)) || a.index - b.index;
 	});
-}
-
-/** The series that are drawn: those with the largest averages, in the order of the answer. */
-export function drawnIndices(rows: SeriesRow[]): number[] {
-	if (rows.length <= SERIES_DRAWN_MAX) return rows.map((row) => row.index);
-	const largest = sortRows(rows, { key: 'avg', descending: true }).slice(0, SERIES_DRAWN_MAX);
-	return largest.map((row) => row.index).sort((a, b) => a - b);
 }
 
 /** The beginnings of the steps in seconds since the epoch, which is what uPlot counts in. */

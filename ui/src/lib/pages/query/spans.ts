@@ -23,6 +23,8 @@ export interface SpanTableData {
 	groups: SpanGroup[];
 	/** The fields that spans carry beside the usual columns, and what their spansets were compared by, as they are met. */
 	columns: string[];
+	/** Fields that have no column, for there is no room. */
+	columnsCut: number;
 	shown: number;
 	matched: number;
 }
@@ -66,6 +68,7 @@ export function spanTable(traces: TraceSummary[]): SpanTableData {
 	return {
 		groups: all,
 		columns: [...columns].slice(0, COLUMNS_MAX),
+		columnsCut: Math.max(0, columns.size - COLUMNS_MAX),
 		shown: all.reduce((sum, group) => sum + group.rows.length, 0),
 		matched: all.reduce((sum, group) => sum + group.matched, 0)
 	};

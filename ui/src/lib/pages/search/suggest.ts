@@ -2,13 +2,10 @@ import type { AttributeKeysAnswer, AttributeValuesAnswer } from '$lib/api/types'
 import type { Suggestion } from '$lib/components/Combobox.svelte';
 import { OPERATORS, splitScope, typingIn } from './attributeFilter';
 
-/** More than this in a list helps nobody. */
-const SUGGESTIONS_MAX = 60;
-
 /** Names that contain the text, those that begin with it first. */
 export function matching(names: string[], text: string): string[] {
 	const wanted = text.trim().toLowerCase();
-	if (wanted === '') return names.slice(0, SUGGESTIONS_MAX);
+	if (wanted === '') return names;
 	const beginning: string[] = [];
 	const containing: string[] = [];
 	for (const name of names) {
@@ -16,7 +13,7 @@ export function matching(names: string[], text: string): string[] {
 		if (at === 0) beginning.push(name);
 		else if (at > 0) containing.push(name);
 	}
-	return [...beginning, ...containing].slice(0, SUGGESTIONS_MAX);
+	return [...beginning, ...containing];
 }
 
 const OPERATOR_NOTES: Record<string, string> = {

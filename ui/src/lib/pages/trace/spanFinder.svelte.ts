@@ -17,6 +17,8 @@ export class SpanFinder {
 	/** Nodes that match, from top to bottom. */
 	matches = $state.raw<Int32Array>(new Int32Array(0));
 	matchSet = $state.raw<Set<number>>(new Set());
+	/** Spans whose attributes match, too, but which the server does not name. */
+	notNamed = $state(0);
 	/** Which match the cursor is on, -1 for none. */
 	current = $state(-1);
 	/** How long the worker took for the last query. */
@@ -30,8 +32,9 @@ export class SpanFinder {
 	/** While it has no answer the worker's matches stand; the attributes are simply not searched. */
 	#server = new Asking<FindAnswer>({
 		restMillis: SERVER_DELAY_MILLIS,
-		onanswer: ({ indices }) => {
+		onanswer: ({ indices, total }) => {
 			this.#remote = indices;
+			this.notNamed = Math.max(0, total - indices.length);
 			this.#merge();
 		}
 	});
@@ -63,6 +66,7 @@ export class SpanFinder {
 		this.#sequence += 1;
 		this.#local = [];
 		this.#remote = [];
+		this.notNamed = 0;
 		this.#jumpPending = jump;
 		this.#server.leave();
 		const text = query.trim();
