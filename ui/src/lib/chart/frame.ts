@@ -51,30 +51,16 @@ export const axisFont = (element: Element) => `11px ${getComputedStyle(element).
 /** Grid lines and labels: time below, with its zone in the corner, values at the left. */
 export function drawAxes(context: CanvasRenderingContext2D, plot: Box, times: Mark[], values: Mark[], zoneOfMillis: number): void {
 	context.font = axisFont(context.canvas);
+	context.fillStyle = token('--grid-line');
+	for (const { at } of values) context.fillRect(plot.left, Math.round(at), plot.right - plot.left, 1);
+	for (const { at } of times) context.fillRect(Math.round(at), plot.top, 1, plot.bottom - plot.top + 4);
 	context.fillStyle = token('--text-faint');
-	context.strokeStyle = token('--grid-line');
-	context.lineWidth = 1;
 	context.textAlign = 'right';
 	context.textBaseline = 'middle';
-	for (const { at, label } of values) {
-		const y = Math.round(at) + 0.5;
-		line(context, plot.left, y, plot.right, y);
-		context.fillText(label, plot.left - 10, Math.max(y, 8));
-	}
+	for (const { at, label } of values) context.fillText(label, plot.left - 10, Math.max(at, 8));
 	context.textBaseline = 'alphabetic';
 	const below = plot.bottom + 18;
-	context.fillText(formatZone(zoneOfMillis), plot.left - 10, below);
+	context.fillText(formatZone(zoneOfMillis), plot.left - 8, below, plot.left - 10);
 	context.textAlign = 'center';
-	for (const { at, label } of times) {
-		const x = Math.round(at) + 0.5;
-		line(context, x, plot.top, x, plot.bottom + 4);
-		context.fillText(label, Math.min(Math.max(x, plot.left + 20), plot.right - 24), below);
-	}
-}
-
-function line(context: CanvasRenderingContext2D, x0: number, y0: number, x1: number, y1: number): void {
-	context.beginPath();
-	context.moveTo(x0, y0);
-	context.lineTo(x1, y1);
-	context.stroke();
+	for (const { at, label } of times) context.fillText(label, Math.min(Math.max(at, plot.left + 20), plot.right - 24), below);
 }

@@ -10,13 +10,12 @@ const MARK_RADIUS = 2.8;
 const MARK_REACH = 9;
 /** With more lines than this, marks on all of them would be a fog: only the line under the pointer shows its own. */
 const LINES_MARKED_MAX = 10;
-const DASH = [6, 4];
 /** Pointer and keys are the frame's. */
 const DEAF = () => null;
 
 /** One plot for as long as its panel is there: other data, another width or theme change it and never make another. */
 export class LinePlot {
-	#plot: uPlot;
+	readonly chart: uPlot;
 	#columns: SeriesColumns = { seconds: [], lines: [], marks: [] };
 	#format: (value: number) => string = String;
 	#nearest: number | null = null;
@@ -32,7 +31,7 @@ export class LinePlot {
 			grid: { stroke: () => token('--grid-line'), width: 1 },
 			ticks: { show: false }
 		};
-		this.#plot = new uPlot(
+		this.chart = new uPlot(
 			{
 				width,
 				height,
@@ -55,7 +54,7 @@ export class LinePlot {
 					},
 					{
 						...axis,
-						size: (_plot, labels) => 18 + 7 * Math.max(4, ...(labels ?? []).map((label) => label.length)),
+						size: (_plot, labels) => 18 + 7 * Math.max(5, ...(labels ?? []).map((label) => label.length)),
 						values: (_plot, splits) => splits.map(this.#format),
 						space: 34
 					}
@@ -81,13 +80,13 @@ export class LinePlot {
 		this.#columns = columns;
 		this.#format = format;
 		this.#hoveredMark = null;
-		const plot = this.#plot;
-		plot.setSeries(null, { focus: true });
-		while (plot.series.length - 1 > columns.lines.length) plot.delSeries(plot.series.length - 1);
-		while (plot.series.length - 1 < columns.lines.length) plot.addSeries(this.#series(plot.series.length - 1));
-		columns.lines.forEach(({ dashed }, index) => (plot.series[index + 1]!.dash = dashed ? DASH : undefined));
+		const { chart } = this;
+		chart.setSeries(null, { focus: true });
+		while (chart.series.length - 1 > columns.lines.length) chart.delSeries(chart.series.length - 1);
+		while (chart.series.length - 1 < columns.lines.length) chart.addSeries(this.#series(chart.series.length - 1));
+		columns.lines.forEach(({ dashed }, index) => (chart.series[index + 1]!.dash = dashed ? [6, 4] : undefined));
 		const finite = columns.lines.map(({ values }) => values.map((value) => (Number.isFinite(value) ? value : null)));
-		plot.setData([columns.seconds, ...finite]);
+		chart.setData([columns.seconds, ...finite]);
 	}
 
 	#series(index: number): uPlot.Series {
@@ -96,41 +95,24 @@ export class LinePlot {
 		return { stroke: colour, width: 1.6, points: { size: 5, fill: colour, filter } };
 	}
 
-	resize(width: number, height: number): void {
-		this.#plot.setSize({ width, height });
-	}
-
-	/** In the colours of the theme that is shown now. */
-	redraw(): void {
-		this.#plot.redraw(false);
-	}
-
 	/** Draws only these lines; null draws all. */
 	only(lines: ReadonlySet<number> | null): void {
-		this.#plot.batch(() =>
-			this.#columns.lines.forEach((_, index) => this.#plot.setSeries(index + 1, { show: lines === null || lines.has(index) }))
+		this.chart.batch(() =>
+			this.#columns.lines.forEach((_, index) => this.chart.setSeries(index + 1, { show: lines === null || lines.has(index) }))
 		);
-	}
-
-	highlight(line: number | null): void {
-		this.#plot.setSeries(line === null ? null : line + 1, { focus: true });
-	}
-
-	destroy(): void {
-		this.#plot.destroy();
 	}
 
 	/** What is at a place: the step, the nearest line, the nearest mark. */
 	point(place: Place | null): Hover | null {
 		const plot = this.#area();
 		const isInside = place !== null && place.x >= plot.left && place.x <= plot.right && place.y >= plot.top && place.y <= plot.bottom;
-		this.#plot.setCursor(isInside ? { left: place.x - plot.left, top: place.y - plot.top } : { left: -10, top: -10 });
+		this.chart.setCursor(isInside ? { left: place.x - plot.left, top: place.y - plot.top } : { left: -10, top: -10 });
 		const mark = isInside ? this.#markAt(place) : null;
 		if (mark !== this.#hoveredMark) {
 			this.#hoveredMark = mark;
-			this.#plot.redraw(false);
+			this.chart.redraw(false);
 		}
-		const { idx } = this.#plot.cursor;
+		const { idx } = this.chart.cursor;
 		return isInside && typeof idx === 'number' ? { step: idx, line: this.#nearest, mark, place } : null;
 	}
 
@@ -139,28 +121,24 @@ export class LinePlot {
 		const { left, top } = this.#area();
 		const { seconds } = this.#columns;
 		if (seconds.length === 0) return null;
-		const step = from ? Math.min(seconds.length - 1, Math.max(0, this.#plot.posToIdx(from.x - left) + dx)) : 0;
-		const heights = this.#plot.data.slice(1).flatMap((values, index) => {
-			const value = this.#plot.series[index + 1]!.show ? values[step] : null;
-			return value === null || value === undefined ? [] : [this.#plot.valToPos(value, 'y') + top];
+		const step = from ? Math.min(seconds.length - 1, Math.max(0, this.chart.posToIdx(from.x - left) + dx)) : 0;
+		const heights = this.chart.data.slice(1).flatMap((values, index) => {
+			const value = this.chart.series[index + 1]!.show ? values[step] : null;
+			return value === null || value === undefined ? [] : [this.chart.valToPos(value, 'y') + top];
 		});
 		const y = from?.y ?? top;
 		const beyond = heights.filter((height) => (dy === 0 ? true : (height - y) * dy > 0.5));
 		const nearest = beyond.reduce((best, height) => (Math.abs(height - y) < Math.abs(best - y) ? height : best), beyond[0] ?? y);
-		return { x: this.#plot.valToPos(seconds[step]!, 'x') + left, y: nearest };
-	}
-
-	secondsAt(x: number): number {
-		return this.#plot.posToVal(x - this.#plot.over.offsetLeft, 'x');
+		return { x: this.chart.valToPos(seconds[step]!, 'x') + left, y: nearest };
 	}
 
 	#area(): Box {
-		const { offsetLeft: left, offsetTop: top, clientWidth, clientHeight } = this.#plot.over;
+		const { offsetLeft: left, offsetTop: top, clientWidth, clientHeight } = this.chart.over;
 		return { left, top, right: left + clientWidth, bottom: top + clientHeight };
 	}
 
 	#isMarked(line: number): boolean {
-		const { series } = this.#plot;
+		const { series } = this.chart;
 		if (!series[line + 1]?.show) return false;
 		return this.#nearest === line || series.reduce((count, { show }) => count + Number(show), -1) <= LINES_MARKED_MAX;
 	}
@@ -171,7 +149,7 @@ export class LinePlot {
 		let closest = MARK_REACH;
 		this.#columns.marks.forEach(({ line, seconds, value }, index) => {
 			if (!this.#isMarked(line)) return;
-			const distance = Math.hypot(this.#plot.valToPos(seconds, 'x') + left - x, this.#plot.valToPos(value, 'y') + top - y);
+			const distance = Math.hypot(this.chart.valToPos(seconds, 'x') + left - x, this.chart.valToPos(value, 'y') + top - y);
 			if (distance <= closest) [found, closest] = [index, distance];
 		});
 		return found;
@@ -180,33 +158,31 @@ export class LinePlot {
 	#drawMark(index: number): void {
 		const { line, seconds, value } = this.#columns.marks[index]!;
 		if (!this.#isMarked(line)) return;
-		const { ctx: context, bbox } = this.#plot;
+		const { ctx: context, bbox } = this.chart;
 		const ratio = devicePixelRatio || 1;
-		const [x, y] = [this.#plot.valToPos(seconds, 'x', true), this.#plot.valToPos(value, 'y', true)];
+		const [x, y] = [this.chart.valToPos(seconds, 'x', true), this.chart.valToPos(value, 'y', true)];
 		if (x < bbox.left || x > bbox.left + bbox.width || y < bbox.top || y > bbox.top + bbox.height) return;
 		const radius = (index === this.#hoveredMark ? MARK_RADIUS + 1.4 : MARK_RADIUS) * ratio;
 		context.save();
 		context.translate(x, y);
 		context.rotate(Math.PI / 4);
-		context.beginPath();
-		context.rect(-radius, -radius, 2 * radius, 2 * radius);
 		context.fillStyle = token(this.#columns.lines[line]!.colour);
 		context.strokeStyle = token('--surface');
 		context.lineWidth = 1.5 * ratio;
-		context.fill();
-		context.stroke();
+		context.fillRect(-radius, -radius, 2 * radius, 2 * radius);
+		context.strokeRect(-radius, -radius, 2 * radius, 2 * radius);
 		context.restore();
 	}
 
 	#drawZone(): void {
-		const { ctx: context, bbox } = this.#plot;
+		const { ctx: context, bbox } = this.chart;
 		const ratio = devicePixelRatio || 1;
 		context.save();
-		context.font = axisFont(this.#plot.root).replace('11px', `${11 * ratio}px`);
+		context.font = axisFont(this.chart.root).replace('11px', `${11 * ratio}px`);
 		context.fillStyle = token('--text-faint');
 		context.textAlign = 'right';
 		context.textBaseline = 'top';
-		context.fillText(formatZone((this.#columns.seconds[0] ?? 0) * 1000), bbox.left - 10 * ratio, bbox.top + bbox.height + 6 * ratio);
+		context.fillText(formatZone((this.#columns.seconds[0] ?? 0) * 1000), bbox.left - 8 * ratio, bbox.top + bbox.height + 6 * ratio, bbox.left - 10 * ratio);
 		context.restore();
 	}
 }

@@ -23,14 +23,9 @@ export interface Extent {
 }
 
 /** From the least to the greatest; null of nothing. */
-export function extentOf(values: ArrayLike<number>): Extent | null {
+export function extentOf(values: number[]): Extent | null {
 	if (values.length === 0) return null;
-	let [low, high] = [Infinity, -Infinity];
-	for (let index = 0; index < values.length; index += 1) {
-		low = Math.min(low, values[index]!);
-		high = Math.max(high, values[index]!);
-	}
-	return { low, high };
+	return { low: values.reduce((low, value) => Math.min(low, value)), high: values.reduce((high, value) => Math.max(high, value)) };
 }
 
 /** How strongly a cell of a heatmap is coloured, 0 to 1: the square root, so that few still show beside many. */
