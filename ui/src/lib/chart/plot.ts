@@ -7,6 +7,7 @@ import { axisFont, timeLabel, type Box, type Place } from './frame';
 import type { Hover, SeriesColumns } from './series';
 
 const MARK_RADIUS = 2.8;
+const LABEL_LEFT_MIN = 14;
 const MARK_REACH = 9;
 /** With more lines than this, marks on all of them would be a fog: only the line under the pointer shows its own. */
 const LINES_MARKED_MAX = 10;
@@ -50,7 +51,9 @@ export class LinePlot {
 						...axis,
 						size: 30,
 						space: 90,
-						values: (_plot, splits, _index, _space, step) => splits.map((at) => timeLabel(at * 1000, step * 1000))
+						// The zone stands in the corner, where the label of a tick at the very left would run into it.
+						values: (plot, splits, _index, _space, step) =>
+							splits.map((at) => (plot.valToPos(at, 'x') < LABEL_LEFT_MIN ? '' : timeLabel(at * 1000, step * 1000)))
 					},
 					{
 						...axis,
