@@ -200,10 +200,7 @@ function rangeOf(low: number | null, high: number | null): uPlot.Range.MinMax {
 
 /** Values with none beside them: no line reaches them, so they need a point. */
 function lonely(values: ArrayLike<number | null | undefined>): number[] {
-	const found: number[] = [];
-	const missing = (index: number) => values[index] === null || values[index] === undefined;
-	for (let index = 0; index < values.length; index += 1) {
-		if (!missing(index) && missing(index - 1) && missing(index + 1)) found.push(index);
-	}
-	return found;
+	const missing = (index: number) => (values[index] ?? null) === null;
+	const all = Array.from({ length: values.length }, (_, index) => index);
+	return all.filter((index) => !missing(index) && missing(index - 1) && missing(index + 1));
 }
