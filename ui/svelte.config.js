@@ -1,14 +1,13 @@
 import { readFile, readdir, writeFile } from 'node:fs/promises';
-import { readFileSync } from 'node:fs';
 import adapterStatic from '@sveltejs/adapter-static';
 import { vitePreprocess } from '@sveltejs/vite-plugin-svelte';
-
-const manifest = JSON.parse(readFileSync(new URL('./package.json', import.meta.url), 'utf8'));
+import { routeScripts } from './scripts/routes.mjs';
+import { versionName } from './scripts/version.mjs';
 
 /**
- * The static adapter, plus one step: name the hashed font file in index.html, so that the browser asks for it
- * together with the scripts. With `font-display: optional` the first paint then already has the right face,
- * and no text ever moves.
+ * The static adapter, plus two steps. The hashed font file is named in index.html, so that the browser asks for it
+ * together with the scripts: with `font-display: optional` the first paint then already has the right face, and no
+ * text ever moves. And what each page loads is named in early.js, or it would be asked for only once the rest has run.
  */
 function adapter() {
 	const base = adapterStatic({ fallback: 'index.html', pages: 'build', assets: 'build' });
@@ -22,6 +21,9 @@ function adapter() {
 			const page = await readFile('build/index.html', 'utf8');
 			const link = `<link rel="preload" as="font" type="font/woff2" crossorigin href="/_app/immutable/assets/${font}" />`;
 			await writeFile('build/index.html', page.replace('</head>', `\t${link}\n\t</head>`));
+			const pages = Object.entries(routeScripts().routes).map(([id, files]) => [id.replace(/\[.*/, ''), files]);
+			const early = await readFile('build/early.js', 'utf8');
+			await writeFile('build/early.js', early.replace('PAGES = {}', `PAGES = ${JSON.stringify(Object.fromEntries(pages))}`));
 		}
 	};
 }
@@ -32,11 +34,9 @@ export default {
 	compilerOptions: { runes: true },
 	kit: {
 		// Kit would name a build after the clock; the same sources should give the same files.
-		version: { name: manifest.version },
+		version: { name: versionName() },
 		adapter: adapter(),
 		paths: { relative: false },
-		// Two pages of one size share nearly everything: one script is there sooner than twenty, and both open at once.
-		output: { bundleStrategy: 'single' },
 		// Everything comes from the server that answered; the one inline script is Kit's own and is named by its hash.
 		csp: {
 			mode: 'hash',

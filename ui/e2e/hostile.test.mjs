@@ -374,3 +374,29 @@ test('an editor that fails gives way to a plain field with the query', async () 
 	assert.equal(await page.getByText('cannot be shown').count(), 0);
 	await page.done();
 });
+
+test('what is more than a list holds is told, of names, columns and matches', async () => {
+	const many = (count, of) => Array.from({ length: count }, (_, index) => of(index));
+	const services = (page) => page.route(/\/api\/v1\/services/, (route) => route.fulfill({ json: { services: many(90, (index) => ({ name: `service ${index}` })) } }));
+	const search = await openPage(session, '/', { prepare: services });
+	await search.getByRole('combobox', { name: 'Service' }).click();
+	await search.getByRole('option', { name: '60 of 90' }).waitFor();
+	await search.done();
+
+	const fields = many(11, (index) => ({ key: `span.field${index}`, type: 'int', value: index }));
+	const prepare = rewrite(/\/search$/, (answer) => ({
+		...answer,
+		traces: answer.traces.map((trace) => ({
+			...trace,
+			spansets: trace.spansets.map((set) => ({ ...set, aggregates: [], spans: set.spans.map((span) => ({ ...span, fields })) }))
+		}))
+	}));
+	const spans = await openPage(session, `${query('{ status = error }')}&tab=spans`, { prepare });
+	await spans.getByText('8 of 11 fields have a column').waitFor();
+	await spans.done();
+
+	const { path } = await findTracePath(session);
+	const trace = await openPage(session, `${path}?find=GET`, { prepare: rewrite(/\/find$/, (answer) => ({ ...answer, total: answer.indices.length + 7 })) });
+	await trace.getByRole('status').filter({ hasText: 'and 7 not listed' }).waitFor();
+	await trace.done();
+});

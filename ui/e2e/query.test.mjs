@@ -103,7 +103,7 @@ test('the editor is there at once, and what is typed early is kept', async () =>
 	const page = await openPage(session, '/');
 	let letGo;
 	const held = new Promise((resolve) => (letGo = resolve));
-	await page.route('**/_app/immutable/chunks/**', async (route) => {
+	await page.route('**/_app/immutable/chunks/editor.*', async (route) => {
 		await held;
 		await route.continue();
 	});
@@ -233,7 +233,7 @@ test('says what is not drawn, not searched, not weighed', async () => {
 		inspected: { spans: 5000, files: 3, filesTotal: 8, bytes: 1 }
 	};
 	const { page } = await openQuery(href('{ } | rate() by (name)'), answerOf(lines, more));
-	await page.getByText('Drawn: 50 of 70 series').waitFor();
+	await page.getByText('50 of 70 series drawn').waitFor();
 	await page.getByText('60 of 70 series listed').waitFor();
 	await page.getByText('Partial: 3 of 8 files searched').waitFor();
 	await page.getByText('1,200 of 5,000 spans carried no sampling probability').waitFor();

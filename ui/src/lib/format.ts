@@ -130,6 +130,19 @@ export function formatDay(millis: number): string {
 	return isTime(millis) ? LOCAL_DAY.format(millis) : '–';
 }
 
+/** The zone that local times are in, `UTC+1`, `UTC-3:30`. */
+export function formatZone(millis: number): string {
+	const minutes = isTime(millis) ? -new Date(millis).getTimezoneOffset() : 0;
+	if (minutes === 0) return 'UTC';
+	const [hours, rest] = [Math.floor(Math.abs(minutes) / 60), Math.abs(minutes) % 60];
+	return `UTC${minutes < 0 ? '-' : '+'}${hours}${rest === 0 ? '' : `:${pad(rest)}`}`;
+}
+
+/** A local moment to the second, where no axis tells its day and its zone: `Nov 22 14:03:27 UTC+1`. */
+export function formatMoment(millis: number): string {
+	return isTime(millis) ? `${formatDay(millis)} ${formatClock(millis).slice(0, 8)} ${formatZone(millis)}` : '–';
+}
+
 /** Whole local time, `2026-11-22 14:03:27.120`. */
 export function formatLocal(millis: number): string {
 	if (!isTime(millis)) return '–';

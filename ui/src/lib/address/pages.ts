@@ -1,6 +1,5 @@
 /** The addresses of all pages. Every state worth sharing is in one of these tables. */
-import { NEWEST_FIRST, SORT_KEYS, type Sort } from '$lib/search/sort';
-import type { TimeWindow } from '$lib/trace/scale';
+import { NEWEST_FIRST, SORT_KEYS, type Sort } from '$lib/traces/sort';
 import { addressOf, field, integer, oneOf, text, textOrNull, texts, type StateOf } from './codec';
 import { SCOPE } from './scope';
 
@@ -57,6 +56,12 @@ export const queryPage = addressOf('/query', {
 	sort
 });
 export type QueryState = ReturnType<typeof queryPage.read>;
+
+/** The part of a trace on screen, in nanoseconds after its start. */
+export interface TimeWindow {
+	from: number;
+	to: number;
+}
 
 export const tracePage = addressOf('/trace/', {
 	/** The span whose details are open. */

@@ -1,13 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { compareOf } from '$lib/query/compare';
-import { heatmapOf } from '$lib/query/heatmap';
-import { marksOf } from '$lib/query/marks';
-import { rowsOf, sortRows, stepSeconds } from '$lib/query/series';
-import { spanTable } from '$lib/query/spans';
-import { domainOf, durationTicks, pointsOf, timeTicks } from '$lib/search/scatter';
-import { SORT_KEYS, sortTraces } from '$lib/search/sort';
-import { buildModel } from '$lib/trace/model';
-import { ticks } from '$lib/trace/scale';
+import { extentsOf } from '$lib/chart/points';
+import { durationTicks, linear, timeTicks } from '$lib/chart/scale';
+import { nanosToMillis } from '$lib/format';
+import { compareOf } from '$lib/pages/query/compare';
+import { heatmapOf } from '$lib/pages/query/heatmap';
+import { marksOf } from '$lib/pages/query/marks';
+import { rowsOf, sortRows, stepSeconds } from '$lib/pages/query/series';
+import { spanTable } from '$lib/pages/query/spans';
+import { SORT_KEYS, sortTraces } from '$lib/traces/sort';
+import { buildModel } from '$lib/pages/trace/model';
+import { ticks } from '$lib/pages/trace/scale';
 import {
 	attributeKeysAnswer,
 	attributeValuesAnswer,
@@ -153,9 +155,15 @@ describe('an answer with a field missing or wrong', () => {
 			const { traces, ...rest } = searchAnswer(given);
 			assertWhole({ traces, ...rest }, 'search');
 			for (const key of SORT_KEYS) sortTraces(traces, { key, descending: true });
-			const domain = domainOf(traces);
-			expect(durationTicks(domain).length + timeTicks(domain, 8).values.length).toBeLessThan(10_000);
-			pointsOf(traces, domain, { left: 0, top: 0, width: 10, height: 10 });
+			const columns = {
+				times: traces.map((one) => nanosToMillis(one.startTimeUnixNano)),
+				durations: traces.map((one) => one.durationNanos),
+				sizes: [],
+				marked: []
+			};
+			const { time, duration } = extentsOf(columns);
+			expect(durationTicks(duration).length + timeTicks(time, 8).values.length).toBeLessThan(700);
+			for (const one of columns.times) expect(linear(time.low, time.high, 0, 10).at(one)).not.toBeNaN();
 			spanTable(traces);
 		}
 	});

@@ -47,7 +47,12 @@ export class Asking<T> {
 		if (this.answer === null) return 'waiting';
 		if (this.#isOutdated) return 'stale';
 		if (this.#manner.isPartial?.(this.answer)) return 'partial';
-		return this.#manner.isEmpty?.(this.answer) ? 'empty' : 'shown';
+		return this.isEmpty ? 'empty' : 'shown';
+	}
+
+	/** The last answer holds nothing. */
+	get isEmpty(): boolean {
+		return this.answer !== null && (this.#manner.isEmpty?.(this.answer) ?? false);
 	}
 
 	/** The answer, if it is one to the question that was put last. */

@@ -45,3 +45,20 @@ export class NumberPreference {
 		return Math.round(Math.min(this.max, Math.max(this.min, value)));
 	}
 }
+
+/** A choice between two, kept in this browser. */
+export class FlagPreference {
+	#number: NumberPreference;
+
+	constructor(name: string, initial: boolean) {
+		this.#number = new NumberPreference(name, Number(initial), 0, 1);
+	}
+
+	get value(): boolean {
+		return this.#number.value === 1;
+	}
+
+	set value(value: boolean) {
+		this.#number.value = Number(value);
+	}
+}

@@ -1,4 +1,4 @@
-/** The theme a person chose. `static/theme.js` applies the same rule before the first paint. */
+/** The theme a person chose. `static/early.js` applies the same rule before the first paint. */
 export const THEME_CHOICES = ['system', 'light', 'dark'] as const;
 export type ThemeChoice = (typeof THEME_CHOICES)[number];
 

@@ -1,0 +1,77 @@
+/** What stands around every page: keys that can be turned off, an upgrade that an open page notices. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { openPage, startSession, waitForAddress } from './session.mjs';
+
+let session;
+before(async () => (session = await startSession()));
+after(() => session.stop());
+
+const found = (page) => page.getByRole('table', { name: 'Traces found' }).locator('tbody').getByRole('link');
+const help = (page) => page.getByRole('dialog', { name: 'Keyboard' });
+
+test('keys of one letter are turned off in the help, and stay off', async () => {
+	const page = await openPage(session, '/');
+	await found(page).first().waitFor();
+	await page.keyboard.press('?');
+	await help(page).getByText('Next trace, previous trace').waitFor();
+	await help(page).getByRole('checkbox', { name: /Single letters/ }).uncheck();
+	await help(page).getByText('Go to the search').waitFor({ state: 'hidden' });
+	await page.keyboard.press('Escape');
+	await page.reload();
+	await found(page).first().waitFor();
+	for (const key of ['g', 'q', '?', 'j']) await page.keyboard.press(key);
+	assert.equal(await page.evaluate(() => document.activeElement === document.body), true);
+	await page.keyboard.press('ArrowDown');
+	assert.match(await page.evaluate(() => document.activeElement?.getAttribute('href')), /^\/trace\//);
+	assert.equal(new URL(page.url()).pathname, '/');
+	await page.getByRole('button', { name: 'Keyboard shortcuts' }).click();
+	await help(page).getByRole('checkbox', { name: /Single letters/ }).check();
+	await page.keyboard.press('Escape');
+	await page.getByRole('button', { name: 'Keyboard shortcuts' }).blur();
+	await page.keyboard.press('g');
+	await page.keyboard.press('q');
+	await waitForAddress(page, /\/query/);
+	await page.done();
+});
+
+test('an open page notices that the server was upgraded, asks once, and its next link opens the new interface', async () => {
+	let uptimeNanos = 9e12;
+	let asked = 0;
+	const page = await openPage(session, '/', {
+		prepare: async (page) => {
+			await page.route(/\/api\/v1\/status/, async (route) => {
+				const status = await (await route.fetch()).json();
+				await route.fulfill({ json: { ...status, uptimeNanos: (uptimeNanos += 5e9) } });
+			});
+			await page.route(/version\.json/, (route) => {
+				asked += 1;
+				return route.fulfill({ json: { version: 'another' } });
+			});
+		}
+	});
+	await found(page).first().waitFor();
+	await page.waitForResponse(/\/status/);
+	assert.equal(asked, 0);
+	uptimeNanos = 0;
+	await page.getByRole('button', { name: 'New version' }).waitFor();
+	await page.waitForResponse(/\/status/);
+	assert.equal(asked, 1);
+	await page.evaluate(() => (window.isOld = true));
+	await page.getByRole('navigation', { name: 'Pages' }).getByRole('link', { name: 'Query' }).click();
+	await page.getByRole('heading', { name: 'Begin with an example' }).waitFor();
+	assert.equal(await page.evaluate(() => window.isOld), undefined);
+	await page.done();
+});
+
+test('each page loads its own scripts at once, and no other page’s before it is shown', async () => {
+	const scripts = [];
+	const page = await openPage(session, '/trace/0123456789abcdef0123456789abcdef', {
+		expectFailures: true,
+		prepare: (page) => page.on('request', (request) => scripts.push(new URL(request.url()).pathname))
+	});
+	await page.getByRole('alert').waitFor();
+	const first = scripts.filter((path) => /\/nodes\/\d/.test(path)).slice(0, 2);
+	assert.deepEqual(first.map((path) => path.match(/nodes\/(\d+)/)[1]).sort(), ['0', '4']);
+	await page.done();
+});

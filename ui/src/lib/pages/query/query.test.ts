@@ -1,0 +1,276 @@
+import { describe, expect, it, vi } from 'vitest';
+import type { Attribute, MetricsAnswer, Series, TraceSummary } from '$lib/api/types';
+import { compareOf, conditionOf } from './compare';
+import { bucketsAreSeconds, describeQuery, withCondition } from './describe';
+import { EXAMPLES } from './examples';
+import { heatmapOf } from './heatmap';
+import { readHistory, remembered } from './history';
+import { marksOf } from './marks';
+import {
+	formatStep,
+	formatValue,
+	rowsOf,
+	SERIES_DRAWN_MAX,
+	seriesLabel,
+	sortRows,
+	stepSeconds
+} from './series';
+import { fieldValue, spanTable } from './spans';
+import { parser } from '$lib/traceql/parser.generated';
+
+const label = (key: string, value: unknown, type: Attribute['type'] = 'string'): Attribute => ({ key, type, value });
+const series = (labels: Attribute[], values: (number | null)[]): Series => ({ labels, values, exemplars: [] });
+
+describe('what a query will give', () => {
+	it.each([
+		['{ }', 'spans', 'series', 'plain'],
+		['{ } | by(name) | count() > 2', 'spans', 'series', 'plain'],
+		['{ .rate = 1 || name = "rate()" } // | rate()', 'spans', 'series', 'plain'],
+		['{ } | rate() by (name)', 'metrics', 'series', 'per second'],
+		['{ } | count_over_time()', 'metrics', 'series', 'count'],
+		['{ } | quantile_over_time(duration, .9)', 'metrics', 'series', 'seconds'],
+		['{ } | avg_over_time(span:duration) > 1s', 'metrics', 'series', 'seconds'],
+		['{ } | avg_over_time(span.size)', 'metrics', 'series', 'plain'],
+		['{ } | histogram_over_time(duration)', 'metrics', 'heatmap', 'count'],
+		['{ } | compare({ status = error })', 'metrics', 'compare', 'count'],
+		['({ status = error } | rate()) / ({ } | rate())', 'metrics', 'series', 'plain'],
+		['({ .a / 2 = 1 } | rate()) + ({ } | rate())', 'metrics', 'series', 'per second'],
+		['100 * ({ } | rate())', 'metrics', 'series', 'plain']
+	])('%s', (query, kind, shape, unit) => {
+		expect(describeQuery(query)).toEqual({ kind, shape, unit });
+	});
+
+	it('knows which buckets are durations', () => {
+		expect(bucketsAreSeconds('{ } | histogram_over_time(duration)')).toBe(true);
+		expect(bucketsAreSeconds('{ } | histogram_over_time(span.size)')).toBe(false);
+	});
+
+	it.each([
+		['{ } | compare({ status = error })', '{ .a = 1 } | compare({ status = error })'],
+		['{ name = "}" } | rate()', '{ name = "}" && .a = 1 } | rate()'],
+		['{ .b || .c }', '{ (.b || .c) && .a = 1 }'],
+		['', '{ .a = 1 }']
+	])('adds a condition to %s', (query, expected) => {
+		expect(withCondition(query, '.a = 1')).toBe(expected);
+	});
+
+	it('has examples that are TraceQL', () => {
+		for (const { query } of EXAMPLES) {
+			let failed = false;
+			parser.parse(query).iterate({ enter: (node) => void (failed ||= node.type.isError) });
+			expect(failed, query).toBe(false);
+		}
+	});
+});
+
+describe('series', () => {
+	it.each([
+		[[], 'all spans'],
+		[[label('name', 'GET /cart')], 'GET /cart'],
+		[[label('name', null, 'empty')], 'nil'],
+		[[label('p', 0.99, 'double')], 'p99'],
+		[[label('name', 'GET'), label('p', 0.999, 'double')], 'GET · p99.9'],
+		[[label('name', 'GET'), label('span.code', 200, 'int')], 'name=GET · span.code=200']
+	])('%j is called %s', (labels, text) => {
+		expect(seriesLabel(labels as Attribute[])).toBe(text);
+	});
+
+	it('are summed up without the steps that have no value', () => {
+		const [row] = rowsOf([series([], [null, 2, 4, null])]);
+		expect(row).toMatchObject({ last: 4, min: 2, max: 4, avg: 3 });
+		expect(rowsOf([series([], [null])])[0]).toMatchObject({ last: null, min: null, max: null, avg: null });
+	});
+
+	it('are sorted, those without a value last', () => {
+		const rows = rowsOf([
+			series([label('n', 'b')], [1]),
+			series([label('n', 'a')], [null]),
+			series([label('n', 'c')], [3])
+		]);
+		const order = (key: 'label' | 'avg', descending: boolean) =>
+			sortRows(rows, { key, descending }).map((row) => row.label);
+		expect(order('avg', true)).toEqual(['c', 'b', 'a']);
+		expect(order('avg', false)).toEqual(['b', 'c', 'a']);
+		expect(order('label', false)).toEqual(['a', 'b', 'c']);
+	});
+
+	it('are drawn up to a limit, the largest of them', () => {
+		const rows = rowsOf(Array.from({ length: 80 }, (_, index) => series([label('n', String(index))], [index])));
+		expect(rows.filter(({ line }) => line !== null)).toHaveLength(SERIES_DRAWN_MAX);
+		expect([rows[29]!.line, rows[30]!.line, rows[79]!.line]).toEqual([null, 0, 49]);
+	});
+
+	it('begin where the answer says, to the microsecond', () => {
+		const answer = { startTimeUnixNano: '1769860800123456789', stepNanos: 5e8, steps: 3 } as MetricsAnswer;
+		expect(stepSeconds(answer)).toEqual([1769860800.123456, 1769860800.623456, 1769860801.123456]);
+	});
+
+	it.each([
+		[0.0123, 'seconds', '12.3 ms'],
+		[0, 'seconds', '0'],
+		[1234567, 'count', '1.23M'],
+		[0.5, 'per second', '0.5/s'],
+		[null, 'count', '–'],
+		[-3.14159, 'plain', '-3.14'],
+		[0.00028, 'per second', '0.00028/s'],
+		[0.00000012, 'plain', '1.2e-7']
+	] as const)('%s in %s is written %s', (value, unit, text) => {
+		expect(formatValue(value, unit)).toBe(text);
+	});
+
+	it.each([
+		[30e9, '30s'],
+		[60e9, '1m'],
+		[90e9, '90s'],
+		[86_400e9, '1d'],
+		[5e8, '500ms']
+	])('a step of %d ns is %s', (nanos, text) => expect(formatStep(nanos)).toBe(text));
+});
+
+describe('exemplars in a plot', () => {
+	const exemplar = (spanId: string, seconds: number, value: number) => ({
+		key: spanId,
+		traceId: 't',
+		spanId,
+		timeUnixNano: `${1_769_860_800 + seconds}000000000`,
+		value
+	});
+	const answer = {
+		startTimeUnixNano: '1769860800000000000',
+		stepNanos: 60e9,
+		steps: 10,
+		series: [
+			{
+				...series([], [5, null, 7]),
+				exemplars: [exemplar('a', 10, 0.2), exemplar('b', 70, 0.3), exemplar('c', 130, 0.4)]
+			}
+		]
+	} as unknown as MetricsAnswer;
+
+	it('stand at their own duration, and ride on the line of a rate', () => {
+		const own = marksOf(answer, [0], 'seconds');
+		expect(own.map((mark) => [mark.exemplar.spanId, mark.seconds - 1_769_860_800, mark.value])).toEqual([
+			['a', 10, 0.2],
+			['b', 70, 0.3],
+			['c', 130, 0.4]
+		]);
+		const riding = marksOf(answer, [0], 'per second');
+		expect(riding.map((mark) => [mark.exemplar.spanId, mark.seconds - 1_769_860_800, mark.value])).toEqual([
+			['a', 0, 5],
+			['c', 120, 7]
+		]);
+	});
+
+	it('make room for the largest where many are at one place', () => {
+		const crowd = Array.from({ length: 50 }, (_, index) => exemplar(String(index), 10, 0.2 + index / 10_000));
+		const marks = marksOf({ ...answer, series: [{ ...answer.series[0]!, exemplars: crowd }] }, [0], 'seconds');
+		expect(marks.map((mark) => mark.exemplar.spanId)).toEqual(['49']);
+	});
+});
+
+describe('compare()', () => {
+	const meta = (kind: string) => label('__meta_type', kind);
+	const answer = [
+		series([meta('baseline'), label('resource.cloud.region', 'eu')], [40, 50]),
+		series([meta('baseline'), label('resource.cloud.region', 'us')], [10, null]),
+		series([meta('selection'), label('resource.cloud.region', 'us')], [8, 1]),
+		series([meta('selection'), label('resource.cloud.region', 'eu')], [1, 0]),
+		series([meta('baseline_total'), label('resource.cloud.region', null, 'empty')], [50, 50]),
+		series([meta('selection_total'), label('resource.cloud.region', null, 'empty')], [9, 1]),
+		series([meta('baseline'), label('name', 'GET')], [100]),
+		series([meta('selection'), label('name', 'GET')], [10])
+	];
+
+	it('gives shares, largest difference first', () => {
+		const { differences, selectionTotal, baselineTotal } = compareOf(answer);
+		expect([selectionTotal, baselineTotal]).toEqual([10, 100]);
+		expect(differences.map((item) => item.field)).toEqual(['resource.cloud.region', 'name']);
+		const [region] = differences;
+		expect(region!.difference).toBeCloseTo(0.8);
+		const us = region!.values.find((item) => item.text === 'us')!;
+		expect([us.selection, us.baseline]).toEqual([0.9, 0.1]);
+		expect(differences[1]!.difference).toBe(0);
+	});
+
+	it('makes little of attributes that few spans have', () => {
+		const rare = [
+			...answer,
+			series([meta('baseline'), label('span.db.system', 'mysql')], [2]),
+			series([meta('baseline_total'), label('span.db.system', null, 'empty')], [2])
+		];
+		const found = compareOf(rare).differences.find((item) => item.field === 'span.db.system');
+		expect(found!.difference).toBeCloseTo(0.02);
+	});
+
+	it.each([
+		['resource.a', label('', 'x "y"'), 'resource.a = "x \\"y\\""'],
+		['span.code', label('', 200, 'int'), 'span.code = 200'],
+		['span:status', label('', 'error'), 'span:status = error'],
+		['.a', label('', null, 'empty'), '.a = nil']
+	])('%s becomes a condition', (field, value, text) => {
+		expect(conditionOf(field, value)).toBe(text);
+	});
+});
+
+describe('a heatmap', () => {
+	it('fills the octaves that no span fell into', () => {
+		const bucket = (bound: number, values: number[]) => series([label('__bucket', bound, 'double')], values);
+		const map = heatmapOf([bucket(0.5, [1, 4]), bucket(4, [2, 0]), bucket(0.5, [1, 0])], 2);
+		expect(map.bounds).toEqual([0.5, 1, 2, 4]);
+		expect([...map.counts]).toEqual([2, 4, 0, 0, 0, 0, 2, 0]);
+		expect([map.max, map.total]).toEqual([4, 8]);
+	});
+
+	it('says how many buckets it leaves out', () => {
+		const map = heatmapOf([1, 2 ** 70, 2 ** 71].map((bound) => series([label('__bucket', bound, 'double')], [1])), 1);
+		expect([map.bounds.length, map.bucketsCut]).toEqual([64, 2]);
+	});
+});
+
+describe('spans in a table', () => {
+	const span = (spanId: string, fields: Attribute[]) =>
+		({ spanId, name: 'n', serviceName: 's', startTimeUnixNano: '1', durationNanos: 1, status: 'ok', fields }) as const;
+	const traces = [
+		{
+			traceId: 'a',
+			spansets: [
+				{
+					by: [label('name', 'x')],
+					aggregates: [label('count()', 1, 'int')],
+					matchedCount: 1,
+					spans: [span('1', [label('span.q', 7, 'int')])]
+				}
+			]
+		},
+		{
+			traceId: 'b',
+			spansets: [
+				{ by: [label('name', 'y')], aggregates: [], matchedCount: 9, spans: [span('2', [label('span:name', 'n')]), span('3', [])] },
+				{ by: [label('name', 'x')], aggregates: [], matchedCount: 1, spans: [span('4', [])] }
+			]
+		}
+	] as unknown as TraceSummary[];
+
+	it('are grouped across traces, and say how many there are', () => {
+		const table = spanTable(traces);
+		expect(table.groups.map((group) => [group.title, group.matched, group.rows.length])).toEqual([
+			['name = y', 9, 2],
+			['name = x', 2, 2]
+		]);
+		expect(table).toMatchObject({ columns: ['count()', 'span.q'], columnsCut: 0, shown: 4, matched: 11 });
+		expect(fieldValue(table.groups[1]!.rows[0]!.span.fields, 'span.q')).toBe('7');
+	});
+});
+
+describe('the history', () => {
+	it('keeps the newest in front, once, and not too many', () => {
+		expect(remembered(['b', 'a'], ' a ')).toEqual(['a', 'b']);
+		expect(remembered(['a'], '  ')).toEqual(['a']);
+		vi.stubGlobal('localStorage', { getItem: () => JSON.stringify(['a', 'b', 'a', 7, null]) });
+		expect(readHistory()).toEqual(['a', 'b']);
+		vi.unstubAllGlobals();
+		const many = Array.from({ length: 40 }, (_, index) => String(index)).reduce<string[]>(remembered, []);
+		expect(many).toHaveLength(20);
+		expect(many[0]).toBe('39');
+	});
+});

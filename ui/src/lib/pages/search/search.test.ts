@@ -1,0 +1,77 @@
+import { describe, expect, it } from 'vitest';
+import { searchPage } from '$lib/address/pages';
+import { formatAttributeFilter, parseAttributeFilter, splitScope, typingIn } from './attributeFilter';
+import { matching, suggestAttribute } from './suggest';
+import { traceqlOf } from './traceql';
+
+describe('attribute filters', () => {
+	it.each([
+		['http.route = /cart', 'http.route', '=', '/cart'],
+		['http.route=/cart', 'http.route', '=', '/cart'],
+		['a!=b', 'a', '!=', 'b'],
+		['a=~b.*=c', 'a', '=~', 'b.*=c'],
+		['a !~ b', 'a', '!~', 'b'],
+		['n >= 500', 'n', '>=', '500'],
+		['n<=5', 'n', '<=', '5'],
+		['n > 5', 'n', '>', '5'],
+		['q = "two words"', 'q', '=', 'two words'],
+		['url = http://a/?b=c', 'url', '=', 'http://a/?b=c']
+	])('%j reads as %s %s %s', (text, key, operator, value) => {
+		const filter = parseAttributeFilter(text);
+		expect(filter).toEqual({ key, operator, value });
+		expect(parseAttributeFilter(formatAttributeFilter(filter!))).toEqual(filter);
+	});
+
+	it.each(['', 'key', 'key =', '= value', 'key ~ value'])('%j is not whole', (text) =>
+		expect(parseAttributeFilter(text)).toBeNull()
+	);
+
+	it.each([
+		['', 'key'],
+		['http.ro', 'key'],
+		['http.route ', 'operator'],
+		['http.route !', 'operator'],
+		['http.route =', 'value'],
+		['http.route = /c', 'value'],
+		['n >= 5', 'value']
+	])('in %j one is typing a %s', (text, part) => expect(typingIn(text).part).toBe(part));
+
+	it('splits the scope off a key', () => {
+		expect(splitScope('span.http.route')).toEqual({ scope: 'span', key: 'http.route' });
+		expect(splitScope('http.route')).toEqual({ scope: '', key: 'http.route' });
+	});
+});
+
+describe('suggestions', () => {
+	const keys = [
+		{ scope: 'span', key: 'http.route' },
+		{ scope: 'resource', key: 'service.name' }
+	];
+	const values = [{ type: 'string', value: '/cart' }];
+
+	it('offers names that begin with the text first', () => {
+		expect(matching(['my-cart', 'cart', 'other'], 'CART')).toEqual(['cart', 'my-cart']);
+	});
+
+	it('goes from key to operator to value', () => {
+		expect(suggestAttribute('rou', keys, values)[0]).toMatchObject({ value: 'span.http.route ', continues: true });
+		expect(suggestAttribute('span.http.route ', keys, values)[0]).toMatchObject({ value: 'span.http.route = ' });
+		expect(suggestAttribute('http.route = ', keys, values)).toEqual([{ value: 'http.route = /cart', label: '/cart' }]);
+	});
+});
+
+describe('TraceQL from filters', () => {
+	it('writes every filter', () => {
+		const state = {
+			...searchPage.read(new URLSearchParams()),
+			service: 'cart',
+			status: 'error' as const,
+			minDuration: '200ms',
+			attributes: ['span.http.route=/a"b', 'http.response.status_code>=500', 'resource.x=~a.*']
+		};
+		expect(traceqlOf(state)).toBe(
+			'{ resource.service.name = "cart" && status = error && duration >= 200ms && span.http.route = "/a\\"b" && .http.response.status_code >= 500 && resource.x =~ "a.*" }'
+		);
+		expect(traceqlOf(searchPage.read(new URLSearchParams()))).toBe('{ }');
+	});
+});

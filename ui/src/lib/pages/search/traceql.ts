@@ -1,0 +1,33 @@
+import type { SearchState } from '$lib/address/pages';
+import { parseAttributeFilter, splitScope } from './attributeFilter';
+
+function quoted(value: string): string {
+	return `"${value.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
+}
+
+/** A value as TraceQL writes it: numbers and booleans bare, everything else quoted. */
+function literal(value: string, operator: string): string {
+	if (operator === '=~' || operator === '!~') return quoted(value);
+	return /^-?\d+(\.\d+)?$|^(true|false)$/.test(value) ? value : quoted(value);
+}
+
+/** The filters as one TraceQL query, so that someone can start from them when they switch over. */
+export function traceqlOf(state: SearchState): string {
+	const terms: string[] = [];
+	if (state.service) terms.push(`resource.service.name = ${quoted(state.service)}`);
+	if (state.operation) terms.push(`name = ${quoted(state.operation)}`);
+	if (state.status) terms.push(`status = ${state.status}`);
+	if (state.kind) terms.push(`kind = ${state.kind}`);
+	if (state.minDuration) terms.push(`duration >= ${state.minDuration}`);
+	if (state.maxDuration) terms.push(`duration <= ${state.maxDuration}`);
+	for (const text of state.attributes) {
+		const filter = parseAttributeFilter(text);
+		if (!filter) continue;
+		const { scope, key } = splitScope(filter.key);
+		terms.push(`${scope}.${key} ${filter.operator} ${literal(filter.value, filter.operator)}`);
+	}
+	return terms.length === 0 ? '{ }' : `{ ${terms.join(' && ')} }`;
+}
+
+/** The search as one query, whichever way it says it. */
+export const queryOf = (state: SearchState) => state.traceql?.trim() || traceqlOf({ ...state, traceql: null });
