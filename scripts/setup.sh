@@ -56,7 +56,7 @@ install_ui_packages() {
 
 # Builds the UI if anything it is made of changed: a new build means that the binary, which holds it, is built again.
 build_ui() {
-    local built=ui/build/index.html sources=(ui/src ui/static ui/package-lock.json ui/svelte.config.js ui/vite.config.js)
+    local built=ui/build/index.html sources=(ui/src ui/static ui/scripts ui/package-lock.json ui/svelte.config.js ui/vite.config.js)
     if [ -e "$built" ] && [ -z "$(find "${sources[@]}" -newer "$built" -print -quit)" ]; then
         echo "the UI is up to date"
         return
