@@ -304,7 +304,7 @@ def test_damage_within_the_log_costs_only_what_it_hit(new_tracehouse):
     [copy] = (server.data_dir / "log/damaged").iterdir()
     said = server.command("store", "check", expect=1).stdout
     assert "record 2 with" in said and copy.name in said and f"{copy.stat().st_size} bytes" in said
-    assert "done: acknowledge what the log lost" in server.command("store", "repair").stdout
+    assert "done: acknowledge what the log lost" in server.command("store", "repair", expect=1).stdout, "the copy is left"
     copy.unlink()
     assert "are whole" in server.command("store", "check").stdout
     server.start()

@@ -364,7 +364,7 @@ def test_a_damaged_file_and_the_json_of_a_check(new_tracehouse):
     [finding] = json.loads(server.command("store", "check", "--json", expect=1).stdout)["findings"]
     assert finding["path"] == str(damaged.relative_to(server.store)) and finding["spans"] == SPANS
     assert finding["trouble"] == "damaged" and finding["state"] == "nothing"
-    assert "set" in server.command("store", "repair").stdout
+    assert "set" in server.command("store", "repair", expect=1).stdout
     server.start()
     assert sum(is_there(server, number) for number in range(1, 7)) == 5
     assert "1 stored file" in troubles(server) and "set aside" in troubles(server)

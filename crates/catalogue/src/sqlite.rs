@@ -8,7 +8,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
 };
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::{Connection, Row, Sqlite, Transaction};
 
 use crate::complete::{change, each_row};
 use crate::regular::refuse_what_is_no_file;
@@ -306,11 +306,8 @@ impl SqliteCatalogue {
 
     /// A transaction that writes from its beginning on: one that reads first can't wait for another writer, as SQLite refuses it.
     async fn begin_to_write(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
-        let mut transaction = self.writer.begin().await?;
-        // Changes nothing, and asks for the right to write. (A statement for the beginning itself can't be given to sqlx after
-        // SQLite has ended a transaction by itself, as it does on a full disk.)
-        change(&mut transaction, sqlx::query("DELETE FROM removed_files WHERE FALSE")).await?;
-        Ok(transaction)
+        // Never within another: sqlx refuses a statement of ours there.
+        self.writer.begin_with("BEGIN IMMEDIATE").await
     }
 
     /// Nothing that was known of the file before holds for certain: it may be an older copy.
@@ -494,8 +491,19 @@ fn is_beside(path: &Path, ending: &str) -> bool {
 
 /// Connections that stay. The task by which sqlx closes old ones looks at a count of idle connections that two threads may let
 /// wrap around; it then goes round without an end and keeps a processor busy.
+///
+/// Those apart that sqlx takes for being in a transaction when they are given back: SQLite has ended that by itself, as it does when a
+/// commit finds no room. sqlx then begins the next one as a savepoint within it; should that be given up, it stays open, and later
+/// commits stand in it, seen by this connection alone and gone when the process is killed.
 fn pool(connections_max: u32) -> SqlitePoolOptions {
-    SqlitePoolOptions::new().max_connections(connections_max).idle_timeout(None).max_lifetime(None)
+    let options = SqlitePoolOptions::new().max_connections(connections_max).idle_timeout(None).max_lifetime(None);
+    options.after_release(|connection, _| {
+        Box::pin(async move {
+            // What was given up is rolled back behind this.
+            connection.ping().await?;
+            Ok(!connection.is_in_transaction())
+        })
+    })
 }
 
 /// What SQLite says if an error means that the file is damaged.
@@ -710,6 +718,36 @@ mod tests {
         sqlx::query(limit(1 << 20)).execute(&catalogue.writer).await.expect("it can be set");
         catalogue.commit(adding(3..2000)).await.expect("there is room again");
         assert_eq!(catalogue.load().await.expect("it can be read").files.len(), 2000);
+    }
+
+    /// SQLite ends a transaction by itself when there is no room, and sqlx takes it for open; the next one that is given up then began
+    /// and left one open for good, in which all later commits stood until the process was killed.
+    #[tokio::test]
+    async fn what_is_committed_after_the_disk_was_full_survives_a_kill() {
+        for full in 1..4 {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let path = folder.path().join("catalogue.sqlite");
+            let catalogue = SqliteCatalogue::open(&path).await.expect("it opens");
+            catalogue.commit(adding(0..3)).await.expect("there is room");
+            for _ in 0..full {
+                let pages: i64 =
+                    sqlx::query("PRAGMA page_count").fetch_one(&catalogue.writer).await.expect("a number").get(0);
+                let limit = |pages: i64| sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+                sqlx::query(limit(pages)).execute(&catalogue.writer).await.expect("it can be set");
+                catalogue.commit(adding(3..2000)).await.expect_err("there is no room");
+                sqlx::query(limit(1 << 20)).execute(&catalogue.writer).await.expect("it can be set");
+                let unknown = Commit { retire: vec![("none".into(), RetirementReason::Expired)], ..Commit::default() };
+                assert!(matches!(catalogue.commit(unknown).await, Err(CatalogueError::NotLive(_))));
+            }
+            catalogue.commit(adding(3..5)).await.expect("there is room again");
+            let killed = tempfile::tempdir().expect("a temporary folder");
+            for entry in std::fs::read_dir(folder.path()).expect("its folder") {
+                let from = entry.expect("an entry of it").path();
+                std::fs::copy(&from, killed.path().join(from.file_name().expect("a name"))).expect("can be copied");
+            }
+            let found = SqliteCatalogue::open(&killed.path().join("catalogue.sqlite")).await.expect("it opens");
+            assert_eq!(found.load().await.expect("it can be read").files.len(), 5, "full {full} times");
+        }
     }
 
     /// Past the look at what the file says of itself, as if that changed later.

@@ -116,7 +116,7 @@ pub(super) fn runtime() -> &'static Runtime {
 /// Panics when something does not hold.
 pub(crate) fn run(seed: u64, left_out: Option<Site>) -> Outcome {
     let mut chance = Chance::new(seed);
-    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = folder_in_memory();
     let disk = Arc::new(SimulatedDisk::new(folder.path().to_owned(), chance.fork(), left_out));
     let faults = chance.fork();
     // A few, as it synchronises in earnest.
@@ -171,6 +171,12 @@ pub(crate) fn run(seed: u64, left_out: Option<Site>) -> Outcome {
     run.outcome.spans_compared = run.expected.found;
     run.outcome.expired = run.expected.expired;
     run.outcome
+}
+
+/// What is durable the simulated disk says: a real one need not be waited for.
+fn folder_in_memory() -> TempDir {
+    let of_memory = tempfile::tempdir_in("/dev/shm");
+    of_memory.or_else(|_| tempfile::tempdir()).expect("a temporary folder")
 }
 
 fn settings(chance: &mut Chance, folder: &TempDir, disk: &Arc<SimulatedDisk>) -> StoreConfig {
