@@ -142,6 +142,20 @@ for (const address of ADDRESSES) {
 	});
 }
 
+for (const [address, said] of [
+	['/%ff', 'There is no such page'],
+	['/%', 'There is no such page'],
+	['/trace/%E0%A4%A', 'There is no such page'],
+	['/query#%ff', 'Run']
+]) {
+	test(`the address ${address}, which is no text, leaves no blank page`, async () => {
+		const page = await openPage(session, address, { expectFailures: true, expectErrors: /Not found: \/no-such-page/ });
+		await page.getByRole('navigation', { name: 'Pages' }).waitFor();
+		await page.getByText(said).first().waitFor();
+		await page.done();
+	});
+}
+
 test('what the address says of a trace may mean nothing', async () => {
 	const { path } = await findTracePath(session);
 	for (const said of [`zoom=${HUGE}-${HUGE}`, 'zoom=5-5', `zoom=0-${HUGE.slice(0, 20)}`, `span=${HUGE}`, 'span=__proto__&find=%00', 'zoom=NaN-1&zoom=1-2']) {

@@ -1,5 +1,17 @@
 // Runs before the first paint, so that a chosen theme never flashes the other one, and the page's files are asked for at once.
 (function () {
+	// An address that is no text can't be routed: nothing would be shown.
+	var isText = function (part) {
+		try {
+			decodeURI(part);
+			return true;
+		} catch {
+			return false;
+		}
+	};
+	if (!isText(location.pathname)) history.replaceState(null, '', '/no-such-page');
+	else if (!isText(location.hash)) history.replaceState(null, '', location.pathname + location.search);
+
 	var choice = null;
 	try {
 		choice = localStorage.getItem('tracehouse.theme');

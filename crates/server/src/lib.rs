@@ -23,6 +23,7 @@ mod data_dir;
 mod front;
 mod logging;
 mod node;
+mod plain;
 mod process_metrics;
 pub mod roles;
 mod serve;

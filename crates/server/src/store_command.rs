@@ -13,6 +13,7 @@ use tracehouse_store::{CheckReport, FileFinding, RepairReport, check_store, repa
 use crate::cli::{CheckOptions, RepairOptions, StoreCommand, StoreOptions, TrustClockOptions};
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
+use crate::plain::one_line;
 use crate::{Ending, client, environment};
 
 /// Findings of the same kind that are printed one by one; of the rest the number is.
@@ -58,13 +59,13 @@ fn check(options: &CheckOptions) -> anyhow::Result<Ending> {
 
 fn print_check(out: &mut impl Write, report: &CheckReport) -> io::Result<()> {
     for finding in &report.catalogue {
-        writeln!(out, "catalogue: {finding}")?;
+        writeln!(out, "catalogue: {}", one_line(finding))?;
     }
     for finding in &report.log {
-        writeln!(out, "write-ahead log: {finding}")?;
+        writeln!(out, "write-ahead log: {}", one_line(finding))?;
     }
     for FileFinding { path, spans, trouble } in report.findings.iter().take(PRINTED_MAX) {
-        writeln!(out, "{path}: {trouble} ({spans} spans)")?;
+        writeln!(out, "{}", one_line(&format!("{path}: {trouble} ({spans} spans)")))?;
     }
     more(out, report.findings.len())?;
     let files = report.files_whole + report.findings.len() as u64;
@@ -106,11 +107,11 @@ fn repair(options: &RepairOptions) -> anyhow::Result<Ending> {
 fn print_repair(out: &mut impl Write, report: &RepairReport, dry_run: bool) -> io::Result<()> {
     let done = if dry_run { "would" } else { "done:" };
     for action in report.actions.iter().take(PRINTED_MAX) {
-        writeln!(out, "{done} {action}")?;
+        writeln!(out, "{done} {}", one_line(&action.to_string()))?;
     }
     more(out, report.actions.len())?;
     for left in report.left.iter().take(PRINTED_MAX) {
-        writeln!(out, "left as it is: {}: {}", left.path, left.why)?;
+        writeln!(out, "left as it is: {}", one_line(&format!("{}: {}", left.path, left.why)))?;
     }
     more(out, report.left.len())?;
     if report.actions.is_empty() && report.left.is_empty() {

@@ -7,6 +7,7 @@ use tracehouse_model::double_text;
 
 use super::columns;
 use super::text::{DIM, Style};
+use crate::plain::one_line;
 
 /// What the native API answers to a SQL statement.
 #[derive(Deserialize)]
@@ -72,10 +73,8 @@ fn text(value: &Value, null: &str) -> String {
     }
 }
 
-/// Texts may hold anything, as what moves the cursor.
 fn printable(text: &str) -> String {
-    let line = |line: &str| line.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
-    text.lines().map(line).collect::<Vec<String>>().join("\n")
+    text.lines().map(one_line).collect::<Vec<String>>().join("\n")
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::fmt;
 use jiff::Timestamp;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use crate::plain::one_line;
+
 /// What the terminal can show.
 pub(super) struct Style {
     pub(super) colours: bool,
@@ -92,7 +94,7 @@ pub(super) fn width(text: &str) -> usize {
 
 /// The text on one line without control characters, cut to a width, the cut marked.
 pub(super) fn fit(text: &str, width_max: usize) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let clean = one_line(text);
     if width(&clean) <= width_max {
         return clean;
     }

@@ -35,15 +35,19 @@ pub(super) async fn open_catalogue(
 
 /// The catalogue of a dry run.
 async fn imagine(path: &Path, report: &mut RepairReport) -> Result<Option<Opened>, OpenError> {
-    if !path.exists() {
+    let nothing = || {
         let catalogue = Arc::new(ImaginedCatalogue::new(CatalogueContents::default(), None));
-        return Ok(Some(Opened { catalogue, file: None }));
+        Ok(Some(Opened { catalogue, file: None }))
+    };
+    if !path.exists() {
+        return nothing();
     }
     match open_and_read(path, true).await {
         Ok(file) => {
             let catalogue = Arc::new(ImaginedCatalogue::new(file.load().await?, Some(file.clone())));
             Ok(Some(Opened { catalogue, file: Some(file) }))
         }
+        Err(CatalogueError::Empty { .. }) => nothing(),
         Err(CatalogueError::Damaged { finding, .. }) => {
             report.did(Action::RebuildCatalogue { finding, kept_as: None, files: 0 });
             Ok(None)

@@ -135,6 +135,18 @@ async fn repair_fully(what: &str, world: &World, options: RepairOptions) -> Repa
     done
 }
 
+/// What was committed stood beside it, and is gone. Before, a dry run was refused, and the repair itself was not.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_catalogue_is_repaired_as_one_that_is_not_there() {
+    let world = world_of_hours(2).await;
+    world.lose_catalogue().await;
+    fs::write(world.path().join("catalogue.sqlite"), b"").expect("it can be written");
+    fs::remove_dir_all(world.log_dir()).expect("there is a log");
+    let done = repair_fully("an empty catalogue", &world, RepairOptions::default()).await;
+    assert!(done.left.is_empty() && check(&world).await.is_sound(), "{done:?}");
+    check_hours("repaired", &*world.open().await, 0..2);
+}
+
 /// As long as somebody has not taken it away. Before, a repair said that nothing had to be done, while a check named it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_of_a_damaged_segment_is_left_and_named() {
