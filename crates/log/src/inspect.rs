@@ -11,7 +11,7 @@ use crate::continuity::{Continuity, EndLost, LogMark, LostRecords};
 use crate::parts::{Part, SegmentParts};
 use crate::pieces::Pieces;
 use crate::positions::Positions;
-use crate::recover::{DAMAGED_FOLDER, RecordAtFault};
+use crate::recover::{DAMAGED_FOLDER, RecordAtFault, copies};
 use crate::segment::{self, SegmentName};
 
 /// What a log holds.
@@ -86,21 +86,6 @@ pub fn inspect(folder: &Path, positions: &Positions, mark: Option<LogMark>) -> i
     let is_read = finding.segments.iter().all(|segment| segment.fault.is_none());
     finding.end_lost = continuity.end(told).filter(|_| is_read);
     Ok(finding)
-}
-
-/// What starts kept aside, which stays until a person takes it away. A folder that is not there holds nothing.
-pub(crate) fn copies(folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut copies = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        copies.push((entry.path(), entry.metadata()?.len()));
-    }
-    copies.sort_unstable();
-    Ok(copies)
 }
 
 /// `meet` is told the number of each record that is there, or was.

@@ -11,7 +11,6 @@ use tracehouse_model::{SpanBatch, TenantId};
 
 use crate::continuity::{Continuity, EndLost, LogMark, LostRecords};
 use crate::entry::DurableBatch;
-use crate::inspect::copies;
 use crate::parts::{Part, SegmentParts};
 use crate::pieces::Pieces;
 use crate::positions::Positions;
@@ -475,4 +474,19 @@ impl RecordAtFault {
         let tenant = segment::split_body(head).map(|(tenant, _, _)| tenant);
         Self { sequence, body_bytes, tenant }
     }
+}
+
+/// What starts kept aside, which stays until a person takes it away. A folder that is not there holds nothing.
+pub(crate) fn copies(folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut copies = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        copies.push((entry.path(), entry.metadata()?.len()));
+    }
+    copies.sort_unstable();
+    Ok(copies)
 }
