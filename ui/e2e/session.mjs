@@ -41,6 +41,8 @@ export async function openPage(session, path, { theme = 'dark', width = 1440, ex
 	});
 	await prepare?.(page);
 	await page.goto(session.url + path);
+	// A page's own script may come after those of all pages.
+	await page.locator('main > *').first().waitFor({ state: 'attached' });
 	page.layoutShift = () => page.evaluate(() => window.layoutShiftSum);
 	page.done = async () => {
 		await context.close();
