@@ -1,4 +1,5 @@
-//! From the acknowledgement of a span until a search finds it, while the server takes 50,000 spans a second.
+//! From the acknowledgement of a span until a search finds it, while the server takes 50,000 spans a second; and how long its trace takes
+//! by id meanwhile, with and without a search beside it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,8 +25,9 @@ const BAR_S: f64 = 1.0;
 const LASTING: Duration = Duration::from_secs(40);
 /// Probing begins when the server has warmed up.
 const WARM_UP: Duration = Duration::from_secs(5);
-const PROBES: u32 = 250;
-const PROBE_PERIOD: Duration = Duration::from_millis(125);
+/// Of two probes one is looked for by id alone.
+const PROBES: u32 = 600;
+const PROBE_PERIOD: Duration = Duration::from_millis(55);
 const POLL_PAUSE: Duration = Duration::from_millis(5);
 /// A probe not found by then counts as this late.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -36,6 +38,8 @@ const PACE_SHARE_MIN: f64 = 0.98;
 #[derive(Default)]
 struct Found {
     by_search: Latencies,
+    /// While a search looks for the same.
+    by_id_beside: Latencies,
     by_id: Latencies,
     by_both: Latencies,
     never: u32,
@@ -53,7 +57,7 @@ pub(super) async fn measure(arguments: &RunArguments) -> anyhow::Result<Vec<Row>
         let seconds = |latencies: &Latencies, share| latencies.quantile_ms(share) / 1e3;
         let pace = sent.spans_per_second();
         let row = Row::absolute("acknowledged to searchable, p99", seconds(&found.by_both, 0.99), "s", BAR_S)
-            .note(format!("by search: {}; by id: {}", found.by_search.summary(), found.by_id.summary()))
+            .note(format!("by search: {}; by id at once: {}", found.by_search.summary(), found.by_id_beside.summary()))
             .note(format!("at {pace:.0} spans/s; acknowledgements: {}", sent.ack.summary()))
             .require(
                 pace > STEADY_SPANS_PER_SECOND * PACE_SHARE_MIN,
@@ -65,11 +69,12 @@ pub(super) async fn measure(arguments: &RunArguments) -> anyhow::Result<Vec<Row>
             .detail("probes_refused", found.refused)
             .detail("by_search_p50_ms", found.by_search.quantile_ms(0.5))
             .detail("by_search_p99_ms", found.by_search.quantile_ms(0.99))
-            .detail("by_id_p50_ms", found.by_id.quantile_ms(0.5))
-            .detail("by_id_p99_ms", found.by_id.quantile_ms(0.99));
+            .detail("by_id_beside_a_search_p50_ms", found.by_id_beside.quantile_ms(0.5))
+            .detail("by_id_beside_a_search_p99_ms", found.by_id_beside.quantile_ms(0.99));
         // The first look comes at once, while the senders are busy.
         let by_id = |name, share, bar_ms| Row::absolute(name, found.by_id.quantile_ms(share), "ms", bar_ms);
-        let p50 = by_id("trace by id from memory, p50", 0.5, 1.0);
+        let beside = format!("while a search over memory looks for the same: {}", found.by_id_beside.summary());
+        let p50 = by_id("trace by id from memory, p50", 0.5, 1.0).note(found.by_id.summary()).note(beside);
         Ok(vec![row, p50, by_id("trace by id from memory, p99", 0.99, 5.0)])
     })
     .await
@@ -88,7 +93,11 @@ async fn probe(server: &Server) -> anyhow::Result<Found> {
             found.lock().await.refused += 1;
             continue;
         }
-        searches.push(tokio::spawn(find(server.api.clone(), trace_id, name, found.clone())));
+        if number % 2 == 0 {
+            searches.push(tokio::spawn(find(server.api.clone(), trace_id, name, found.clone())));
+        } else {
+            searches.push(tokio::spawn(find_by_id(server.api.clone(), trace_id, found.clone())));
+        }
     }
     for search in searches {
         search.await??;
@@ -115,6 +124,15 @@ fn probe_request(trace_id: u128, name: &str) -> Vec<u8> {
     ExportTraceServiceRequest { resource_spans }.encode_to_vec()
 }
 
+async fn find_by_id(api: Api, trace_id: u128, found: Arc<Mutex<Found>>) -> anyhow::Result<()> {
+    let id = format!("{trace_id:032x}");
+    let by_id = poll(&api, Instant::now(), &format!("/api/v1/traces/{id}"), &id).await?;
+    let mut found = found.lock().await;
+    found.by_id.push(by_id);
+    found.never += u32::from(by_id >= PATIENCE);
+    Ok(())
+}
+
 async fn find(api: Api, trace_id: u128, name: String, found: Arc<Mutex<Found>>) -> anyhow::Result<()> {
     let acknowledged = Instant::now();
     let id = format!("{trace_id:032x}");
@@ -126,7 +144,7 @@ async fn find(api: Api, trace_id: u128, name: String, found: Arc<Mutex<Found>>) 
     let mut found = found.lock().await;
     let slower = by_search.max(by_id);
     found.by_search.push(by_search);
-    found.by_id.push(by_id);
+    found.by_id_beside.push(by_id);
     found.by_both.push(slower);
     found.never += u32::from(slower >= PATIENCE);
     Ok(())

@@ -64,6 +64,14 @@ impl Term<'_> {
             Term::Other(_) => true,
         }
     }
+
+    /// The rows for which it may hold, if that is known without a look at rows.
+    fn within(&self) -> Option<BooleanBuffer> {
+        let Term::AnyOf(conditions) = self else { return None };
+        let mut possible = conditions.iter().filter(|condition| condition.may_hold());
+        let first = possible.next()?.within()?;
+        possible.try_fold(first, |all, condition| Some(&all | &condition.within()?))
+    }
 }
 
 /// Of so many conditions the values are looked at before any row is: what is known of each is kept until it is decided.
@@ -399,7 +407,9 @@ impl ColumnFilter<'_> {
             ordered.push((self.may_wait(node), self.rank(&term), by_cost, term));
         }
         ordered.sort_by(|left, right| left.0.cmp(&right.0).then(left.1.total_cmp(&right.1)).then(left.2.cmp(&right.2)));
-        let (mut left, mut others) = (exact(among.clone()), Vec::new());
+        let within = ordered.iter().filter_map(|(.., term)| term.within());
+        let within = within.fold(among.clone(), |left, rows| &left & &rows);
+        let (mut left, mut others) = (exact(within), Vec::new());
         for (.., term) in ordered {
             if left.rows.count_set_bits() == 0 {
                 return Ok(Partly::Known(left));

@@ -33,6 +33,8 @@ enum Seen {
     Nothing,
     /// For which of the values that the column numbers it holds. Each of these is a value for the test.
     Numbered(RowsOfValues, BooleanBuffer),
+    /// It holds for none but some rows, which are to be looked at.
+    Within(BooleanBuffer),
     /// The rows are to be looked at.
     Unknown,
 }
@@ -43,7 +45,7 @@ impl Looked<'_> {
         match &self.seen {
             Some(Seen::Nothing) => false,
             Some(Seen::Numbered(_, holding)) => holding.count_set_bits() > 0,
-            Some(Seen::Unknown) | None => true,
+            Some(Seen::Within(_) | Seen::Unknown) | None => true,
         }
     }
 
@@ -52,7 +54,16 @@ impl Looked<'_> {
         match &self.seen {
             Some(Seen::Nothing) => 0.0,
             Some(Seen::Numbered(rows, holding)) => holding.count_set_bits() as f64 / rows.values().max(1) as f64,
+            Some(Seen::Within(rows)) => rows.count_set_bits() as f64 / rows.len().max(1) as f64,
             Some(Seen::Unknown) | None => SHARE_UNKNOWN,
+        }
+    }
+
+    /// The rows for which the test may hold by what stands here, as far as that is known without a look at them.
+    pub(crate) fn within(&self) -> Option<&BooleanBuffer> {
+        match &self.seen {
+            Some(Seen::Within(rows)) => Some(rows),
+            _ => None,
         }
     }
 }
@@ -87,12 +98,23 @@ impl RowGroup<'_> {
         let Some(distinct) = read(self.open, self.number, column)? else {
             let range = self.open.int_range(self.number, column);
             let is_outside = range.is_some_and(|(least, greatest)| !test.may_hold_within(least, greatest));
-            return Ok(if is_outside && to_find { Seen::Nothing } else { Seen::Unknown });
+            return Ok(if is_outside && to_find { Seen::Nothing } else { self.see_pages(column, test, to_find) });
         };
         // What fails for a value is told by the rows that have it.
         let Some(held) = self.held_for_values(place, &distinct, test, to_find) else { return Ok(Seen::Unknown) };
         let is_nothing = to_find && held.count_set_bits() == 0;
         Ok(if is_nothing { Seen::Nothing } else { Seen::Numbered(distinct.rows(), held) })
+    }
+
+    /// What the filters over pages of texts tell of a test.
+    fn see_pages<T: Test>(&self, column: &str, test: &T, to_find: bool) -> Seen {
+        let Some(text) = test.only_text().filter(|_| to_find) else { return Seen::Unknown };
+        // A filter that can't be read rules nothing out.
+        match self.open.rows_that_may_have(self.number, column, text) {
+            Ok(Some(rows)) if rows.count_set_bits() == 0 => Seen::Nothing,
+            Ok(Some(rows)) => Seen::Within(rows),
+            Ok(None) | Err(_) => Seen::Unknown,
+        }
     }
 
     /// For which values of a column a test holds. `None`: the rows tell.
@@ -133,6 +155,14 @@ impl RowGroup<'_> {
             Some(seen) => seen,
             None => self.see(&place, test, to_find, OpenFile::distinct)?,
         };
+        let narrowed;
+        let left = match &seen {
+            Seen::Within(rows) => {
+                narrowed = left & rows;
+                &narrowed
+            }
+            _ => left,
+        };
         let is_large = batch_rows(self.open, self.number, &[column]) < self.rows();
         let decided = match seen {
             Seen::Nothing => return Ok(None),
@@ -140,7 +170,7 @@ impl RowGroup<'_> {
                 let _held = self.hold_pages(column, left)?;
                 Some(rows.sought(&held, left)?.into())
             }
-            Seen::Unknown if !is_large => self.by_stored_value(column, test, left, to_find)?,
+            Seen::Within(_) | Seen::Unknown if !is_large => self.by_stored_value(column, test, left, to_find)?,
             _ => None,
         };
         if decided.is_some() {

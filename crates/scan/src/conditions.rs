@@ -89,6 +89,13 @@ impl<T> Prepared<'_, T> {
         if self.of_none { 1.0 } else { of_places.sum::<f64>().min(1.0) }
     }
 
+    /// The rows for which it may hold, if that is known of all places without a look at rows.
+    pub fn within(&self) -> Option<BooleanBuffer> {
+        let mut possible = self.places.iter().filter(|looked| looked.may_hold());
+        let first = possible.next().filter(|_| !self.of_none)?.within()?.clone();
+        possible.try_fold(first, |all, looked| Some(&all | looked.within()?))
+    }
+
     /// The columns that it looks at.
     pub fn columns(&self) -> impl Iterator<Item = &str> {
         self.places.iter().map(|looked| looked.place.column.as_str())

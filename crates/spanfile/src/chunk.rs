@@ -15,9 +15,11 @@ use parquet::file::metadata::{ColumnChunkMetaData, ColumnIndexBuilder, OffsetInd
 use parquet::file::statistics::Statistics;
 use parquet::schema::types::ColumnDescPtr;
 use tracehouse_model::{SeededMap, StringCode, StringTable};
+use zstd::zstd_safe::CParameter;
 
 use super::hybrid::{bits_for, put_hybrid, put_run};
 use super::index::{ChunkEntry, PageEntry, ValueRange};
+use super::page_filters::PageFiltersWriter;
 use super::page_header::{PageHeader, PageKind};
 use super::value_filter::ColumnHash;
 
@@ -59,6 +61,8 @@ pub(crate) struct Column<'a> {
 /// Makes chunks; keeps its scratch space from one to the next.
 pub(crate) struct ChunkWriter {
     level: i32,
+    /// For texts that are written row by row.
+    text_level: i32,
     page_scale: f64,
     compressor: zstd::bulk::Compressor<'static>,
     /// Number in the dictionary of each string code, or `ABSENT`.
@@ -102,13 +106,14 @@ const STATISTICS_VALUES_MAX: usize = 4096;
 const STATISTICS_BYTES_MAX: usize = 64;
 
 impl ChunkWriter {
-    /// `page_scale`: how much larger than usual pages are.
-    pub(crate) fn new(level: i32, page_scale: f64) -> Result<Self> {
+    /// `text_level`: for texts that are written row by row. `page_scale`: how much larger than usual pages are.
+    pub(crate) fn new(level: i32, text_level: i32, page_scale: f64) -> Result<Self> {
         let mut compressor = zstd::bulk::Compressor::new(level)?;
         // Four bytes a page, so that every reader notices damage instead of showing other values.
-        compressor.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true))?;
+        compressor.set_parameter(CParameter::ChecksumFlag(true))?;
         Ok(Self {
             level,
+            text_level,
             page_scale,
             compressor,
             numbers: Vec::new(),
@@ -135,11 +140,16 @@ impl ChunkWriter {
             }
             _ => Vec::new(),
         };
+        let is_text_by_row = matches!(column.values, Values::Strings(..)) && !self.dictionary.used;
+        let level = if is_text_by_row { self.text_level } else { self.level };
+        self.compressor.set_parameter(CParameter::CompressionLevel(level))?;
         let mut encoded = self.encode(&descriptor, column, self.may_compress(column))?;
         if encoded.chunk.compressed_pages && !encoded.chunk.is_worth_it() {
             encoded = self.encode(&descriptor, column, false)?;
         }
         let Encoded { pages, chunk } = encoded;
+        let page_filters = (is_text_by_row && hash.is_some()).then(|| self.page_filters(&pages.values, &text_hashes));
+        let page_filters = page_filters.and_then(|filters| filters.finish(pages.bytes.len()));
         let statistics = self.statistics(column);
         let entry = ChunkEntry {
             offset: 0,
@@ -154,7 +164,28 @@ impl ChunkWriter {
         };
         let close = chunk.close(descriptor, column, statistics, self.dictionary.used)?;
         self.forget_dictionary();
-        Ok(WrittenChunk { bytes: Bytes::from(pages.bytes), close, entry, text_hashes })
+        Ok(WrittenChunk { bytes: Bytes::from(pages.bytes), close, entry, text_hashes, page_filters })
+    }
+
+    /// Of pages with so many values each, which the column has one after the other; `hashes` are those of its different texts.
+    fn page_filters(&self, pages: &[usize], hashes: &[u64]) -> PageFiltersWriter {
+        let mut writer = PageFiltersWriter::default();
+        let (mut last_page, mut of_page) = (vec![0; hashes.len()], Vec::new());
+        let mut indices = self.dictionary.indices.as_slice();
+        for (page, values) in pages.iter().enumerate() {
+            let (in_page, rest) = indices.split_at((*values).min(indices.len()));
+            of_page.clear();
+            for &number in in_page {
+                let last_page = &mut last_page[number as usize];
+                if *last_page <= page {
+                    *last_page = page + 1;
+                    of_page.push(hashes[number as usize]);
+                }
+            }
+            writer.add_page(&of_page);
+            indices = rest;
+        }
+        writer
     }
 
     /// Whether compression may save anything: not where noise is written, nor a short value that all have.
@@ -310,6 +341,7 @@ impl ChunkWriter {
                 encoding,
             };
             let first_row = chunk.rows as u32;
+            pages.values.push(defined);
             chunk.page_written(&pages.write(&header, &body, first_row), rows, &column.values, value..value + defined);
             if let Values::Fixed { bytes, width: TRACE_ID_BYTES, sorted: true, .. } = &column.values {
                 let id = |at: usize| &bytes[at * TRACE_ID_BYTES..(at + 1) * TRACE_ID_BYTES];
@@ -486,6 +518,8 @@ pub(crate) struct WrittenChunk {
     pub(super) entry: ChunkEntry,
     /// Of its different texts, if they were asked for.
     pub(super) text_hashes: Vec<u64>,
+    /// Over the texts of each page, if they were asked for and are worth it.
+    pub(super) page_filters: Option<Vec<u8>>,
 }
 
 struct Encoded {
@@ -498,6 +532,8 @@ struct Encoded {
 struct PagesWriter {
     bytes: Vec<u8>,
     entries: Vec<PageEntry>,
+    /// Of each page but the dictionary.
+    values: Vec<usize>,
     trace_ranges: Vec<[u8; 2 * TRACE_ID_BYTES]>,
 }
 

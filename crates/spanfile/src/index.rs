@@ -37,6 +37,8 @@ const COUNTS: usize = 8;
 const SECTION_BYTES: usize = 16;
 const ROW_GROUP_BYTES: usize = 8;
 const CHUNK_BYTES: usize = 64;
+/// Where the range stands in a chunk: two numbers of eight bytes.
+const RANGE_BEGIN: usize = 40;
 const PAGE_BYTES: usize = 12;
 const TRACE_RANGE_BYTES: usize = 32;
 
@@ -73,6 +75,8 @@ mod flag {
     pub(super) const ALONE: u32 = 16;
     /// All texts of the column, in all row groups, are in the filter of values.
     pub(super) const FILTERED: u32 = 32;
+    /// The range is where the filters over the texts of its pages stand, and their length and checksum. Earlier readers pass over it.
+    pub(super) const PAGE_FILTERS: u32 = 64;
 }
 
 /// A page, as the index has it.
@@ -184,6 +188,17 @@ impl IndexWriter {
         }
         self.trace_ranges.extend_from_slice(chunk.trace_ranges.as_flattened());
         Ok(())
+    }
+
+    /// Says where the filters over the pages of a column of the last row group stand, which has so many columns.
+    pub(super) fn set_page_filters(&mut self, leaves: usize, leaf: usize, section: Section) {
+        let begin = self.chunks.len() - (leaves - leaf) * CHUNK_BYTES;
+        let chunk = &mut self.chunks[begin..begin + CHUNK_BYTES];
+        let Section { offset, bytes, crc32c } = section;
+        chunk[RANGE_BEGIN..RANGE_BEGIN + 8].copy_from_slice(&offset.to_le_bytes());
+        chunk[RANGE_BEGIN + 8..RANGE_BEGIN + 12].copy_from_slice(&bytes.to_le_bytes());
+        chunk[RANGE_BEGIN + 12..RANGE_BEGIN + 16].copy_from_slice(&crc32c.to_le_bytes());
+        chunk[CHUNK_BYTES - 4] |= flag::PAGE_FILTERS as u8;
     }
 
     pub(super) fn finish(mut self, described: &Described<'_>) -> Result<Vec<u8>> {
@@ -456,6 +471,16 @@ impl<'a> Chunk<'a> {
     /// Minimum and maximum of integers, if they are known.
     pub(super) fn int_range(&self) -> Option<(i64, i64)> {
         self.has(flag::INTS).then(|| (self.number(5) as i64, self.number(6) as i64))
+    }
+
+    /// Where the filters over the texts of its pages stand, if there are any.
+    pub(super) fn page_filters(&self) -> Option<Section> {
+        let section = || Section {
+            offset: self.number(5),
+            bytes: u32_at(&self.index.bytes, self.begin + RANGE_BEGIN + 8),
+            crc32c: u32_at(&self.index.bytes, self.begin + RANGE_BEGIN + 12),
+        };
+        self.has(flag::PAGE_FILTERS).then(section)
     }
 
     /// The text that every row has.

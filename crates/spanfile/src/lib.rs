@@ -27,6 +27,7 @@ mod layout;
 mod numbered;
 mod older;
 mod order;
+mod page_filters;
 mod page_header;
 mod pages;
 mod promote;

@@ -1,8 +1,9 @@
 //! An open file: what is known of it, and reading its columns.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::array::{Array, BooleanArray, BooleanBufferBuilder, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{concat_batches, filter_record_batch, take};
 use arrow::datatypes::{DataType, Fields, Schema};
@@ -20,6 +21,7 @@ use super::footer::{Expected, Footer};
 use super::index::{Chunk as IndexedChunk, PackedIndex};
 use super::layout::{ColumnType, Layout, column};
 use super::numbered::{Chunk, DistinctColumn, NumberedColumn};
+use super::page_filters::PageFilters;
 use super::pages::{CheckedPages, PageFile, RowGroupPages, decompress};
 use super::seal::Section;
 use super::shape::Shape;
@@ -222,6 +224,7 @@ impl OpenFile {
             ("the filter over trace ids", self.read_filter().map(drop)),
             ("the list of names", self.read_contents().map(drop)),
             ("the filter of values", self.verify_value_filter()),
+            ("the filters over pages of texts", self.verify_page_filters()),
         ] {
             match read {
                 Ok(()) => {}
@@ -347,6 +350,19 @@ impl OpenFile {
         section.map_or(Ok(()), |section| self.read_section(section, "the filter of values").map(drop))
     }
 
+    pub(super) fn verify_page_filters(&self) -> Result<()> {
+        let leaves = 0..self.file.index.leaves();
+        let mut chunks = (0..self.row_groups()).flat_map(|row_group| leaves.clone().map(move |leaf| (row_group, leaf)));
+        chunks.try_for_each(|(row_group, leaf)| {
+            let section = self.file.index.chunk(row_group, leaf).page_filters();
+            section.map_or(Ok(()), |section| self.read_page_filters(section).map(drop))
+        })
+    }
+
+    fn read_page_filters(&self, section: Section) -> Result<Bytes> {
+        self.read_section(section, "the filters over pages of texts")
+    }
+
     fn read_section(&self, section: Section, what: &str) -> Result<Bytes> {
         let read = || self.file.source.get_bytes(section.offset, section.bytes as usize);
         let is_right = |bytes: &Bytes| crc32c::crc32c(bytes) == section.crc32c;
@@ -461,6 +477,25 @@ impl OpenFile {
             Some(leaf) => contained(|| self.chunk(row_group, leaf)?.with_text(text, among)),
             None => Ok(None),
         }
+    }
+
+    /// The rows of a row group in pages that may hold a text, in a top-level column whose texts are written row by row. `None`: nobody knows.
+    pub fn rows_that_may_have(&self, row_group: usize, column_name: &str, text: &str) -> Result<Option<BooleanBuffer>> {
+        // What is written may be no UTF-8, and read as this.
+        let is_plain = !text.contains(char::REPLACEMENT_CHARACTER);
+        let Some(leaf) = self.written_by_row(row_group, column_name).filter(|_| is_plain) else { return Ok(None) };
+        let chunk = self.file.index.chunk(row_group, leaf);
+        let Some(section) = chunk.page_filters() else { return Ok(None) };
+        let stored = self.read_page_filters(section)?;
+        let pages: Vec<Range<usize>> = chunk.places()?.into_iter().map(|place| place.rows).collect();
+        let others = || Damaged::error("the filters over pages of texts are those of others");
+        let filters = PageFilters::of(&stored, pages.len()).ok_or_else(others)?;
+        let hash = ColumnHash::of(column_name).of_text(text.as_bytes());
+        let mut rows = BooleanBufferBuilder::new(self.rows_of(row_group));
+        for (number, page) in pages.iter().enumerate() {
+            rows.append_n(page.len(), filters.may_hold(number, hash));
+        }
+        if rows.len() == self.rows_of(row_group) { Ok(Some(rows.finish())) } else { Err(others()) }
     }
 
     /// What some rows of a row group have in a top-level column of plain integers that are written row by row. `None`: they are not, or some

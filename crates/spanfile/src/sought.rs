@@ -394,6 +394,12 @@ mod tests {
 
     const ROWS: u64 = 40_000;
 
+    /// No two are alike, and none can be guessed from another.
+    fn request(number: u64) -> String {
+        let half = |seed| twox_hash::XxHash64::oneshot(seed, &number.to_le_bytes());
+        format!("{:016x}{:016x}", half(1), half(2))
+    }
+
     /// Attributes on some spans: texts and integers that repeat, and some that don't.
     fn batch() -> SpanBatch {
         let mut batch = SpanBatch::new();
@@ -418,6 +424,7 @@ mod tests {
             }
             if number % 7 != 2 {
                 put("path", AnyValue::String(format!("/carts/{number}")));
+                put("request", AnyValue::String(request(number)));
             }
             let name = batch.strings.intern_str(["GET", "POST", "PUT"][number as usize / 5 % 3]);
             batch.finish_span(tracehouse_model::SpanFields {
@@ -546,6 +553,44 @@ mod tests {
                 pages.iter().map(|page| page.bytes as u64).sum::<u64>(),
                 "{column}"
             );
+            file.write_all_at(&byte, at).expect("it is written");
+        }
+    }
+
+    #[test]
+    fn a_text_is_looked_for_in_the_pages_that_may_have_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file.parquet");
+        let (spans, tail_bytes) = sample::write(&path, &[batch()]);
+        let open = sample::open(&path, tail_bytes).expect("it opens");
+        let rows_with = |text: &str| open.rows_that_may_have(0, "span.request", text).expect("it can be read");
+        let mut read = 0;
+        for number in (0..ROWS).filter(|number| number % 7 != 2).step_by(13) {
+            let (text, rows) = (request(number), rows_with(&request(number)).expect("there are filters"));
+            let row =
+                spans[0].iter().position(|span| span.span_id.0 == (number + 1).to_be_bytes()).expect("it is there");
+            assert!(rows.value(row), "{text}");
+            read += rows.count_set_bits();
+        }
+        let share = read as f64 / (ROWS / 7 * 6 / 13) as f64 / ROWS as f64;
+        assert!(share < 0.5, "{share} of the rows are looked at");
+        let absent = (ROWS..ROWS + 100).map(|number| rows_with(&request(number)).expect("there are filters"));
+        assert!(absent.filter(|rows| rows.count_set_bits() == 0).count() > 10);
+        for (column, text) in [("span.often", "value 7"), ("span.path", "/carts/17"), ("span.request", "\u{fffd}")] {
+            assert!(open.rows_that_may_have(0, column, text).expect("it is looked up").is_none(), "{column}");
+        }
+
+        let leaf = open.file.shape.leaves_of("span.request").start;
+        let section = open.file.index.chunk(0, leaf).page_filters().expect("there are filters");
+        let file = OpenOptions::new().write(true).read(true).open(&path).expect("it can be written");
+        for at in [0, 5, u64::from(section.bytes) / 2, u64::from(section.bytes) - 1].map(|at| section.offset + at) {
+            assert!(open.damaged_parts().expect("it is read").is_empty());
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, at).expect("it is read");
+            file.write_all_at(&[byte[0] ^ 4], at).expect("it is written");
+            let error = open.rows_that_may_have(0, "span.request", "x").expect_err("it is damaged");
+            assert!(crate::is_damage(&error), "{error}");
+            assert_eq!(open.damaged_parts().expect("it is read"), ["the filters over pages of texts"]);
             file.write_all_at(&byte, at).expect("it is written");
         }
     }

@@ -34,16 +34,18 @@ const NAMES_ZSTD_LEVEL: i32 = 1;
 #[derive(Debug, Clone, Copy)]
 pub struct Packing {
     pub(crate) zstd_level: i32,
+    /// For texts that are written row by row, which are most of what is compressed.
+    pub(crate) text_zstd_level: i32,
     /// How much larger than [`super::chunk::PAGE_BYTES`] pages are: fewer pages are faster to write, slower to look up in.
     pub(crate) page_scale: f64,
-    /// Whether there is a filter of values.
+    /// Whether there is a filter of values, and one over each page of texts that are written row by row.
     pub(crate) filters_values: bool,
 }
 
 impl Packing {
     /// For files that compaction will soon write again.
-    pub const FLUSH: Packing = Packing { zstd_level: 1, page_scale: 4.0, filters_values: false };
-    pub const COMPACTED: Packing = Packing { zstd_level: 3, page_scale: 1.0, filters_values: true };
+    pub const FLUSH: Packing = Packing { zstd_level: 1, text_zstd_level: 1, page_scale: 4.0, filters_values: false };
+    pub const COMPACTED: Packing = Packing { zstd_level: 3, text_zstd_level: 4, page_scale: 1.0, filters_values: true };
 }
 
 /// Which file is written.
@@ -138,7 +140,7 @@ impl<W: Write + Send> SpanFileWriter<W> {
             .build();
         let descriptor = SchemaDescriptor::new(schema.clone());
         let file = SerializedFileWriter::new(SealingSink::new(sink), schema, Arc::new(properties))?;
-        let chunks = ChunkWriter::new(packing.zstd_level, packing.page_scale)?;
+        let chunks = ChunkWriter::new(packing.zstd_level, packing.text_zstd_level, packing.page_scale)?;
         let (index, summary, id) = (IndexWriter::default(), Summary::default(), id.to_owned());
         let hashes = if packing.filters_values { text_columns(&descriptor, &layout) } else { Vec::new() };
         let texts = ColumnTexts::default();
@@ -158,14 +160,18 @@ impl<W: Write + Send> SpanFileWriter<W> {
         let mut group = Group { batches, rows, strings };
         self.summary.add(&group);
         self.index.begin_row_group(rows.len())?;
-        let end = self.write_columns(&mut group)?;
+        let (end, page_filters) = self.write_columns(&mut group)?;
         self.texts.end_row_group(rows.len());
         assert_eq!(self.file.bytes_written() as u64, end, "the index says where columns are");
+        for (leaf, filters) in page_filters {
+            let section = self.write_section(&filters)?;
+            self.index.set_page_filters(self.descriptor.num_columns(), leaf, section);
+        }
         Ok(())
     }
 
-    /// Gives where the row group ends in the file, by the index.
-    fn write_columns(&mut self, group: &mut Group<'_>) -> Result<u64> {
+    /// Gives where the columns end in the file, by the index, and the filters over their pages, by leaf.
+    fn write_columns(&mut self, group: &mut Group<'_>) -> Result<(u64, Vec<(usize, Vec<u8>)>)> {
         let offset = self.file.bytes_written() as u64;
         let row_group = self.file.next_row_group()?;
         let mut columns = GroupWriter {
@@ -176,6 +182,7 @@ impl<W: Write + Send> SpanFileWriter<W> {
             summary: &mut self.summary,
             hashes: &self.hashes,
             texts: &mut self.texts,
+            page_filters: Vec::new(),
             next_leaf: 0,
             offset,
         };
@@ -186,9 +193,9 @@ impl<W: Write + Send> SpanFileWriter<W> {
         columns.write_attributes(&attributes, group)?;
         columns.write_events(group)?;
         columns.write_links(group)?;
-        let end = columns.offset;
+        let (end, page_filters) = (columns.offset, std::mem::take(&mut columns.page_filters));
         columns.row_group.close()?;
-        Ok(end)
+        Ok((end, page_filters))
     }
 
     /// Writes the sections and the sealed footer; returns the sink and what the catalogue needs to know.
@@ -274,6 +281,7 @@ pub(super) struct GroupWriter<'a, W: Write + Send> {
     summary: &'a mut Summary,
     hashes: &'a [Option<ColumnHash>],
     texts: &'a mut ColumnTexts,
+    page_filters: Vec<(usize, Vec<u8>)>,
     next_leaf: usize,
     /// Where the next column will begin in the file.
     offset: u64,
@@ -286,6 +294,7 @@ impl<W: Write + Send> GroupWriter<'_, W> {
         if hash.is_some() {
             self.texts.add(self.next_leaf, std::mem::take(&mut chunk.text_hashes));
         }
+        self.page_filters.extend(chunk.page_filters.take().map(|filters| (self.next_leaf, filters)));
         self.next_leaf += 1;
         chunk.entry.offset = self.offset;
         self.index.add_chunk(&chunk.entry)?;

@@ -16,6 +16,14 @@ const SELDOM: u64 = 200;
 const SELDOM_BEHIND: u64 = 30_000;
 const SELDOM_TRACES: usize = (SELDOM / SPANS_PER_TRACE) as usize + 1;
 
+/// Each span has another, and none compresses well.
+fn request(number: u64) -> String {
+    // Multipliers of SplitMix64.
+    let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    format!("{mixed:016x}{:016x}", (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb))
+}
+
 fn batch() -> SpanBatch {
     let mut batch = SpanBatch::new();
     let [seldom, often] = ["seldom", "often"].map(|service| {
@@ -30,6 +38,8 @@ fn batch() -> SpanBatch {
             let customer = AnyValue::String(format!("c-{}", number % 40));
             put(&mut batch.strings, &mut batch.attributes, "customer", &customer);
         }
+        let request = AnyValue::String(request(number));
+        put(&mut batch.strings, &mut batch.attributes, "request", &request);
         batch.finish_span(SpanFields {
             trace_id: TraceId(u128::from(number / SPANS_PER_TRACE + 1).to_be_bytes()),
             span_id: SpanId((number + 1).to_be_bytes()),
@@ -122,4 +132,44 @@ async fn damage_that_no_row_in_question_has_is_not_met() {
             assert!(every.partial_reason.is_some(), "page {number}: every row is in question");
         }
     }
+}
+
+#[tokio::test]
+async fn a_text_that_few_spans_have_is_looked_for_in_few_pages() {
+    let shop = one_file().await;
+    let mut read = Vec::new();
+    for is_merged in [false, true] {
+        if is_merged {
+            shop.store.compact().await.expect("it is merged");
+        }
+        let open = shop.store.snapshot(&TenantId::default()).files[0].open().expect("it opens");
+        let all = open.bytes_of(0, Some(&["span.request"]));
+        let mut of_texts = 0;
+        for number in [0, 7, SELDOM - 1, SELDOM, 20_011, SELDOM_BEHIND, SPANS - 1, SPANS, SPANS + 1] {
+            let (own, other) = (request(number), request(number + 5));
+            let is_there = usize::from(number < SPANS);
+            let is_seldom = usize::from(number < SELDOM || number == SELDOM_BEHIND);
+            let has_customer = usize::from(number % 3 > 0 && number < SPANS);
+            for (conditions, expected) in [
+                (format!("span.request = \"{own}\""), is_there),
+                (format!(".request = \"{own}\""), is_there),
+                (format!("span.request = \"{own}\" && resource.service.name = \"seldom\""), is_seldom),
+                (format!("resource.service.name = \"often\" && span.request = \"{own}\""), is_there - is_seldom),
+                (format!("duration > 1ns && span.request = \"{own}\" && span.customer =~ \"c-.*\""), has_customer),
+                (format!("span.request = \"{own}\" && span.request = \"{other}\""), 0),
+                (format!("(span.request = \"{own}\" || span.request = \"{own}x\") && duration > 1ns"), is_there),
+                (format!("span.request != \"{own}\" && span.request =~ \"{own}.*\""), 0),
+            ] {
+                let answer = search(&shop, &conditions).await;
+                assert_eq!((answer.traces.len(), &answer.partial_reason), (expected, &None), "{number}: {conditions}");
+            }
+            let conditions = format!("span.request = \"{own}\" && resource.service.name = \"nobody\"");
+            assert_eq!(search(&shop, &conditions).await.inspected.bytes, 0, "{number}");
+            if number >= SPANS {
+                of_texts += search(&shop, &format!("span.request = \"{own}\"")).await.inspected.bytes;
+            }
+        }
+        read.push(of_texts as f64 / all as f64);
+    }
+    assert!(read[0] >= 2.0 && read[1] < 1.0, "of the column, for two texts that nobody has: {read:?}");
 }
