@@ -171,7 +171,7 @@ impl<W: Write + Send> SpanFileWriter<W> {
     }
 
     /// Gives where the columns end in the file, by the index, and the filters over their pages, by leaf.
-    fn write_columns(&mut self, group: &mut Group<'_>) -> Result<(u64, Vec<(usize, Vec<u8>)>)> {
+    fn write_columns(&mut self, group: &mut Group<'_>) -> Result<(u64, Vec<FiltersOfLeaf>)> {
         let offset = self.file.bytes_written() as u64;
         let row_group = self.file.next_row_group()?;
         let mut columns = GroupWriter {
@@ -272,6 +272,9 @@ fn text_columns(descriptor: &SchemaDescriptor, layout: &Layout) -> Vec<Option<Co
         .collect()
 }
 
+/// A leaf and the filters over its pages.
+type FiltersOfLeaf = (usize, Vec<u8>);
+
 /// Writes the columns of one row group, in the order of [`Layout::schema`].
 pub(super) struct GroupWriter<'a, W: Write + Send> {
     row_group: SerializedRowGroupWriter<'a, W>,
@@ -281,7 +284,7 @@ pub(super) struct GroupWriter<'a, W: Write + Send> {
     summary: &'a mut Summary,
     hashes: &'a [Option<ColumnHash>],
     texts: &'a mut ColumnTexts,
-    page_filters: Vec<(usize, Vec<u8>)>,
+    page_filters: Vec<FiltersOfLeaf>,
     next_leaf: usize,
     /// Where the next column will begin in the file.
     offset: u64,
