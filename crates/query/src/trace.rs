@@ -280,8 +280,8 @@ impl<'a> Reading<'a> {
         // What is left is the copy in order, and what the writer of the answer will make of it.
         self.held.give_back(self.held.used().saturating_sub(spans.memory_bytes() + text_bytes));
         let (shown, span_count) = (spans.len() as u64, self.total - tree.duplicates);
-        let of_trace = start_unix_nanos..start_unix_nanos.saturating_add(duration_nanos).saturating_add(1);
-        let unread = self.question.reach.partial_reason_within(of_trace);
+        // When the spans that were found began says nothing of those that were not: any file that is missing may hold some.
+        let unread = self.question.reach.partial_reason();
         let cut = self.cut.filter(|_| shown < span_count).map(|why| format!("{shown} of {span_count} spans: {why}"));
         let reasons: Vec<String> = cut.into_iter().chain(unread).collect();
         let trace = Trace {

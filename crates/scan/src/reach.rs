@@ -1,7 +1,6 @@
 //! How much of what a question asks for could be read.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -44,10 +43,6 @@ struct Lost {
 struct OfFile {
     /// Spans of the file as a whole; 0 if that is not known.
     spans: u64,
-    /// First and last start of a span.
-    start: (i64, i64),
-    /// Whether it was known before that nothing of it can be read: its spans may be about anything in its times.
-    missing: bool,
     /// Spans lost by part of the file: a row group, or all of it.
     parts: BTreeMap<Part, u64>,
     reason: String,
@@ -89,13 +84,13 @@ impl Reach {
             if missing_matters(file) {
                 reach.files += 1;
                 reach.spans += file.spans;
-                reach.add_missing(&file.path, file.spans, (file.start_min, file.start_max), &file.reason.to_string());
+                reach.add_missing(&file.path, file.spans, &file.reason.to_string());
             }
         }
         reach
     }
 
-    fn add_missing(&mut self, path: &str, spans: u64, start: (i64, i64), reason: &str) {
+    fn add_missing(&mut self, path: &str, spans: u64, reason: &str) {
         let lost = self.lost.get_mut();
         if lost.by_path.len() >= FILES_NAMED_MAX {
             lost.further_files += 1;
@@ -104,7 +99,7 @@ impl Reach {
             return;
         }
         let (parts, reason) = (BTreeMap::from([(Part::Whole, spans)]), shortened(reason));
-        lost.by_path.insert(path.to_owned(), OfFile { spans, start, missing: true, parts, reason });
+        lost.by_path.insert(path.to_owned(), OfFile { spans, parts, reason });
     }
 
     /// Files with spans in the range.
@@ -222,8 +217,8 @@ impl Reach {
                 lost.outside_files += 1;
                 lost.outside_spans += file.record.spans;
             }
-            let (reason, start) = (shortened(&fault.to_string()), (file.record.start_min, file.record.start_max));
-            let of_file = OfFile { spans: file.record.spans, start, missing: false, parts: BTreeMap::new(), reason };
+            let reason = shortened(&fault.to_string());
+            let of_file = OfFile { spans: file.record.spans, parts: BTreeMap::new(), reason };
             lost.by_path.insert(path.clone(), of_file);
         }
         if let Some(of_file) = lost.by_path.get_mut(path) {
@@ -234,21 +229,11 @@ impl Reach {
 
     /// Why the answer is not whole because of what could not be read, with `N of M`; `None` if all was.
     pub fn partial_reason(&self) -> Option<String> {
-        self.reason_among(|_| true)
-    }
-
-    /// The same for what is known to begin in a range of times: missing files of other times don't matter.
-    pub fn partial_reason_within(&self, start: Range<i64>) -> Option<String> {
-        self.reason_among(|file| !file.missing || (file.start.1 >= start.start && file.start.0 < start.end))
-    }
-
-    fn reason_among(&self, matters: impl Fn(&OfFile) -> bool) -> Option<String> {
         let lost = self.lost.lock();
-        let those = || lost.by_path.iter().filter(|(_, file)| matters(file));
-        let (path, first) = those().next()?;
-        let files = those().count() + lost.further_files;
-        let spans = those().map(|(_, file)| file.lost()).sum::<u64>() + lost.further_spans;
-        let has_unknown = lost.further_unknown || those().any(|(_, file)| file.spans == 0);
+        let (path, first) = lost.by_path.iter().next()?;
+        let files = lost.by_path.len() + lost.further_files;
+        let spans = lost.by_path.values().map(OfFile::lost).sum::<u64>() + lost.further_spans;
+        let has_unknown = lost.further_unknown || lost.by_path.values().any(|file| file.spans == 0);
         let spans_all = (self.spans + lost.outside_spans).max(spans);
         let (files_all, reason) = ((self.files + lost.outside_files).max(files), &first.reason);
         let what = match (spans, has_unknown) {

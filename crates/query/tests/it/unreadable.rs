@@ -348,3 +348,30 @@ async fn a_trace_is_not_said_to_be_unknown_where_filter_and_rows_are_damaged() {
     }
     assert!(lost > 10 && found > 10, "{lost} lost, {found} found");
 }
+
+/// When the spans that are found began says nothing of those that are not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_is_not_whole_while_a_file_of_other_times_is_gone() {
+    const HOUR: i64 = 3_600_000_000_000;
+    for (fault, apply) in &FAULTS[..2] {
+        let shop = Shop::open().await;
+        let (batches, spans) = many_spans(20, 9);
+        for hours_later in [0, 2] {
+            for mut batch in batches.clone() {
+                batch.start_unix_nanos.iter_mut().for_each(|start| *start += hours_later * HOUR);
+                shop.append(batch).await;
+            }
+            shop.store.flush().await.expect("flushes");
+        }
+        apply(&shop.files().into_iter().max().expect("each hour has one"));
+        let mut shop = shop.restart().await;
+        // Also once it is known that the file can't be read.
+        for _ in 0..2 {
+            let (tenant, id) = (TenantId::default(), spans[0].trace_id);
+            let trace = shop.engine.trace(&tenant, id, 1000, TraceDetail::Whole).await.expect("an answer");
+            let trace = trace.expect("its first spans are there");
+            assert_said(fault, trace.partial_reason.as_deref());
+            shop = shop.restart().await;
+        }
+    }
+}
