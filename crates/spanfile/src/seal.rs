@@ -1,7 +1,9 @@
 //! What lies around the row groups of a file, and how it is told from damage.
 //!
 //! ```text
-//! PAR1, row groups, trace filter, names,            read when they are needed, each with a checksum
+//! PAR1, row groups, each with filters over pages
+//! of texts behind it, trace filter, names,
+//! filter of values                                  read when they are needed, each with a checksum
 //! index, page indexes, footer, length, PAR1         the tail: read as one when the file is opened
 //! ```
 //!
