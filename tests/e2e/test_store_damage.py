@@ -32,13 +32,20 @@ def trace(number):
     return request([span(number.to_bytes(16), (at + 1).to_bytes(8), start + at) for at in range(SPANS)])
 
 
-def is_there(server, number):
-    answer = server.get(f"/api/v2/traces/{number:032x}", expect=None)
-    return answer.status_code == 200 and len(by_span(trace_as_protobuf(server, f"{number:032x}"))) == SPANS
+def is_there(server, number, gone=0):
+    """Whether all spans of a trace are found; an answer is partial exactly while some files can't be read, and says how many."""
+    answer = server.get(f"/api/v2/traces/{number:032x}", headers={"Accept": "application/protobuf"}, expect=None)
+    if answer.status_code != 200:
+        assert answer.status_code == 404
+        return False
+    response = TraceByIDResponse.FromString(answer.content)
+    said = re.search(r" in (\d+) of \d+ files", response.message)
+    assert (int(said[1]) if said else 0, response.status) == (gone, 1 if gone else 0), response.message
+    return len(by_span(response.trace)) == SPANS
 
 
-def all_there(server, numbers):
-    return all(is_there(server, number) for number in numbers)
+def all_there(server, numbers, gone=0):
+    return all(is_there(server, number, gone) for number in numbers)
 
 
 def troubles(server):
@@ -142,7 +149,7 @@ def test_missing_files(new_tracehouse):
     kept = server.data_dir / "kept"
     files[2].rename(kept)
     server.start()
-    missing = [number for number in range(1, 7) if not is_there(server, number)]
+    missing = [number for number in range(1, 7) if not is_there(server, number, gone=1)]
     assert len(missing) == 1
     for interface in ("/api/v1/traces/", "/api/traces/", "/jaeger/api/traces/", "/jaeger/api/v3/traces/", "/api/v2/trace/"):
         answer = server.get(f"{interface}{missing[0]:032x}", expect=404)
@@ -152,7 +159,7 @@ def test_missing_files(new_tracehouse):
         assert answer["rows"] == [[5 * SPANS]] and f"{SPANS} of {6 * SPANS} spans" in answer["partialReason"], query
     assert "1 stored file that the catalogue lists is missing" in troubles(server)
     with steady_ingest(server) as sender:
-        assert all_there(server, [number for number in range(1, 7) if number not in missing])
+        assert all_there(server, [number for number in range(1, 7) if number not in missing], gone=1)
     assert server.metrics()["tracehouse_store_missing_files"] == 1
     server.stop()
     files[4].rename(server.data_dir / "kept-too")
@@ -231,7 +238,7 @@ def test_a_catalogue_from_an_older_copy(new_tracehouse):
     forget_catalogue(server)
     copy.rename(server.data_dir / "catalogue.sqlite")
     server.start()
-    assert all_there(server, range(1, 4)) and not any(is_there(server, number) for number in range(4, 7))
+    assert all_there(server, range(1, 4), gone=3) and not any(is_there(server, number) for number in range(4, 7))
     assert "3 stored files are unknown" in troubles(server)
     server.stop()
     server.command("store", "repair")
@@ -267,7 +274,7 @@ def test_a_damaged_catalogue(new_tracehouse, damage):
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
         server.start()
-        assert sum(is_there(server, number) for number in range(1, 7)) == 4, "the others are there"
+        assert sum(is_there(server, number, gone=2) for number in range(1, 7)) == 4, "the others are there"
         assert "2 rows of the catalogue are damaged" in troubles(server)
         server.stop()
     else:
@@ -366,7 +373,7 @@ def test_a_damaged_file_and_the_json_of_a_check(new_tracehouse):
     assert finding["trouble"] == "damaged" and finding["state"] == "nothing"
     assert "set" in server.command("store", "repair", expect=1).stdout
     server.start()
-    assert sum(is_there(server, number) for number in range(1, 7)) == 5
+    assert sum(is_there(server, number, gone=1) for number in range(1, 7)) == 5
     assert "1 stored file" in troubles(server) and "set aside" in troubles(server)
     server.stop()
     # A copy of it turns up.
