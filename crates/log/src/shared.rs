@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tracehouse_disk::Disk;
@@ -13,6 +14,8 @@ pub(crate) struct Shared {
     pub(crate) queued_bytes: AtomicUsize,
     pub(crate) disk_bytes: AtomicU64,
     pub(crate) failure: Mutex<Option<String>>,
+    /// When, on the monotonic clock, the disk last had no room for a record; `None` once it has taken one.
+    pub(crate) last_out_of_room: Mutex<Option<Duration>>,
     /// Something was met that the next start may not be able to tell.
     pub(crate) has_news: AtomicBool,
     /// The number of the last record that was acknowledged.

@@ -25,6 +25,9 @@ pub trait SpanLog: Send + Sync {
     /// Why the log accepts nothing any more, if it doesn't.
     fn failure(&self) -> Option<String>;
 
+    /// Whether spans are refused as the disk has no room for them: so it was a moment ago, and it has taken none since.
+    fn is_out_of_room(&self) -> bool;
+
     /// Whether a segment was removed or the log failed since the last call. How far it has come is to be remembered then: should the
     /// process be killed, nothing else tells what is gone.
     fn take_news(&self) -> bool;

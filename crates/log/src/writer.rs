@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tracehouse_disk::{DiskError, DiskFile};
-use tracehouse_model::{Bell, error_chain};
+use tracehouse_model::{Bell, Clock, error_chain};
 
 use crate::entry::{DurableBatch, LogEntry};
 use crate::error::AppendError;
@@ -27,12 +27,15 @@ const OVERSIZE_MAX: u64 = 4;
 /// So much is written before the disk is asked.
 const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
 const RETRY_AFTER_DISK_FULL: Duration = Duration::from_secs(5);
+/// Senders that were refused for lack of room come back within this time, if any are left.
+const OUT_OF_ROOM_FOR: Duration = Duration::from_secs(60);
 
 type OnDurable = Box<dyn FnMut(Vec<DurableBatch>) + Send>;
 
 /// The log in files of one folder.
 pub struct SegmentedLog {
     shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
     sender: Mutex<Option<Sender<LogEntry>>>,
     /// Something was sent.
     sent: Bell,
@@ -61,6 +64,7 @@ impl SegmentedLog {
             queued_bytes: AtomicUsize::new(0),
             disk_bytes: AtomicU64::new(finished.iter().map(|segment| segment.bytes).sum()),
             failure: Mutex::new(None),
+            last_out_of_room: Mutex::default(),
             has_news: AtomicBool::new(false),
             acknowledged: AtomicU64::new(recovered.last_sequence),
             segments: Mutex::new(Segments { finished, current: segment.file.path().to_owned() }),
@@ -71,7 +75,7 @@ impl SegmentedLog {
         for path in &recovered.needless {
             settings.disk.remove_file(path)?;
         }
-        let (background, sent) = (settings.background, Bell::default());
+        let (background, clock, sent) = (settings.background, settings.clock.clone(), Bell::default());
         let mut writer = Writer {
             segment,
             next_sequence: recovered.last_sequence + 1,
@@ -95,7 +99,7 @@ impl SegmentedLog {
                 Worker::Thread(Mutex::new(Some(thread)))
             }
         };
-        Ok(Self { shared, sender: Mutex::new(Some(sender)), sent, worker })
+        Ok(Self { shared, clock, sender: Mutex::new(Some(sender)), sent, worker })
     }
 }
 
@@ -156,6 +160,11 @@ impl SpanLog for SegmentedLog {
 
     fn failure(&self) -> Option<String> {
         self.shared.failure.lock().clone()
+    }
+
+    fn is_out_of_room(&self) -> bool {
+        let now = self.clock.monotonic();
+        self.shared.last_out_of_room.lock().is_some_and(|last| now.saturating_sub(last) < OUT_OF_ROOM_FOR)
     }
 
     fn take_news(&self) -> bool {
@@ -312,11 +321,17 @@ impl Writer {
         metrics::histogram!("tracehouse_log_group_batches").record(group.len() as f64);
         match outcome {
             Ok(()) => {
+                if self.shared.last_out_of_room.lock().take().is_some() {
+                    tracing::info!("the disk has room for the log again; spans are accepted");
+                }
                 self.publish(group);
                 self.roll_if_full().map_err(|error| self.fail(&error)).is_ok()
             }
             Err(Failure::DiskFull) => {
                 metrics::counter!("tracehouse_log_disk_full_total").increment(1);
+                if self.shared.last_out_of_room.lock().replace(self.settings.clock.monotonic()).is_none() {
+                    tracing::error!("the disk has no room for the log; spans are refused until it has");
+                }
                 for entry in group {
                     let reason = "the disk is full".to_owned();
                     let _ = entry.done.send(Err(AppendError::DiskFull { retry_after: RETRY_AFTER_DISK_FULL, reason }));

@@ -189,7 +189,8 @@ pub struct StoreSettings {
     pub flush_bytes: Size,
     /// … or when the oldest has been in memory this long.
     pub flush_interval: Period,
-    /// Spans older than this are deleted, and refused when they are sent.
+    /// Spans that started longer ago than this are refused when they are sent; stored ones are deleted with the file that they are in, once
+    /// all spans of it started that long ago. A file has spans of one hour.
     pub retention: Period,
     /// Maximum size of the stored files; the oldest spans are deleted to keep to it. If unset: unlimited.
     pub disk_budget: Option<Size>,

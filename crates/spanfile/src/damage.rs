@@ -53,6 +53,34 @@ fn is_of_machine(error: &(dyn Error + 'static), depth: usize) -> bool {
     is_of_machine_inside(error.source())
 }
 
+/// What tells of a file's rows in short. If it is damaged the rows tell the same, which takes longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// By which other programs know what kind of file it is.
+    Mark,
+    TraceFilter,
+    Names,
+    ValueFilter,
+    PageFilters,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Mark => "the mark at its beginning",
+            Self::TraceFilter => "the filter over trace ids",
+            Self::Names => "the list of names",
+            Self::ValueFilter => "the filter of values",
+            Self::PageFilters => "the filters over pages of texts",
+        })
+    }
+}
+
+/// Is told what of a file turned out to be damaged, whoever met it.
+pub trait PartWatcher: Send + Sync {
+    fn is_damaged(&self, part: Part);
+}
+
 /// Which rows of a file can't be read, and in which columns: found out by reading every page of it.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Damage {

@@ -49,7 +49,7 @@ mod write;
 
 pub use batches::Batches;
 pub use contents::{FileContents, KeyCount, NameList};
-pub use damage::{Damage, is_damage};
+pub use damage::{Damage, Part, PartWatcher, is_damage};
 pub use footer::Expected;
 pub use hour::{NANOS_PER_HOUR, hour_of};
 pub use layout::column;

@@ -1,7 +1,6 @@
 //! An open file: what is known of it, and reading its columns.
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arrow::array::{Array, BooleanArray, BooleanBufferBuilder, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::buffer::BooleanBuffer;
@@ -16,7 +15,7 @@ use tracehouse_model::TraceId;
 
 use super::batches::{Batches, RowReader, Rows, contained, mask_of, missing_rows};
 use super::contents::FileContents;
-use super::damage::{Around, Damage, Damaged, DamagedPage, is_damage};
+use super::damage::{Around, Damage, Damaged, DamagedPage, Part, PartWatcher, is_damage};
 use super::footer::{Expected, Footer};
 use super::index::{Chunk as IndexedChunk, PackedIndex};
 use super::layout::{ColumnType, Layout, column};
@@ -58,6 +57,7 @@ pub struct OpenFile {
     memory_bytes: usize,
     /// What can't be read of it, if that was found out.
     around: Option<Around>,
+    watcher: Option<Weak<dyn PartWatcher>>,
 }
 
 /// A file whose end has been read, as it is kept in memory while nobody reads it. Many are small: of these the index is packed,
@@ -74,6 +74,7 @@ pub struct PackedFile {
     file_id: Option<String>,
     tail_bytes: u32,
     memory_bytes: usize,
+    watcher: Option<Weak<dyn PartWatcher>>,
 }
 
 /// Larger indexes stay as they are: to unpack one takes as long as it is.
@@ -95,6 +96,7 @@ impl KeptFile {
             file_id: open.file_id.clone(),
             tail_bytes: open.tail_bytes,
             memory_bytes,
+            watcher: open.watcher.clone(),
         }))
     }
 
@@ -117,7 +119,8 @@ impl KeptFile {
 impl PackedFile {
     fn open(&self) -> OpenFile {
         let file = PageFile { source: self.source.clone(), index: self.index.unpack(), shape: self.shape.clone() };
-        OpenFile::of(Arc::new(file), self.file_id.clone(), self.tail_bytes)
+        let open = OpenFile::of(Arc::new(file), self.file_id.clone(), self.tail_bytes);
+        OpenFile { watcher: self.watcher.clone(), ..open }
     }
 }
 
@@ -154,13 +157,29 @@ impl OpenFile {
 
     fn of(file: Arc<PageFile>, file_id: Option<String>, tail_bytes: u32) -> Self {
         let memory_bytes = file.index.memory_bytes() + shape_bytes(&file.shape) + size_of::<Self>() + SOURCE_BYTES;
-        Self { file, file_id, tail_bytes, memory_bytes, around: None }
+        Self { file, file_id, tail_bytes, memory_bytes, around: None, watcher: None }
     }
 
     fn with(&self, around: Around) -> Self {
-        let Self { file, file_id, tail_bytes, memory_bytes, .. } = self;
-        let (file, file_id) = (file.clone(), file_id.clone());
-        Self { file, file_id, tail_bytes: *tail_bytes, memory_bytes: *memory_bytes, around: Some(around) }
+        let Self { tail_bytes, memory_bytes, .. } = *self;
+        let (file, file_id, watcher) = (self.file.clone(), self.file_id.clone(), self.watcher.clone());
+        Self { file, file_id, tail_bytes, memory_bytes, around: Some(around), watcher }
+    }
+
+    /// The same file, of which somebody is told what is damaged beside its rows.
+    pub fn watched_by(self, watcher: Weak<dyn PartWatcher>) -> Self {
+        Self { watcher: Some(watcher), ..self }
+    }
+
+    /// What came of reading a part.
+    fn watched<T>(&self, part: Part, read: Result<T>) -> Result<T> {
+        if let Err(error) = &read
+            && is_damage(error)
+            && let Some(watcher) = self.watcher.as_ref().and_then(Weak::upgrade)
+        {
+            watcher.is_damaged(part);
+        }
+        read
     }
 
     /// The same file, of which the rows come as nulls that are damaged in any column.
@@ -213,18 +232,18 @@ impl OpenFile {
     }
 
     /// What is damaged beside the rows. Those can be read all the same; errors are those of the machine.
-    pub fn damaged_parts(&self) -> Result<Vec<&'static str>> {
+    pub fn damaged_parts(&self) -> Result<Vec<Part>> {
         const MARK: &[u8] = b"PAR1";
         let is_marked = || self.file.source.get_bytes(0, MARK.len()).map(|begin| begin.as_ref() == MARK);
         let mut damaged = Vec::new();
         if !is_marked()? && !is_marked()? {
-            damaged.push("the mark at its beginning");
+            damaged.push(Part::Mark);
         }
         for (part, read) in [
-            ("the filter over trace ids", self.read_filter().map(drop)),
-            ("the list of names", self.read_contents().map(drop)),
-            ("the filter of values", self.verify_value_filter()),
-            ("the filters over pages of texts", self.verify_page_filters()),
+            (Part::TraceFilter, self.read_filter().map(drop)),
+            (Part::Names, self.read_contents().map(drop)),
+            (Part::ValueFilter, self.verify_value_filter()),
+            (Part::PageFilters, self.verify_page_filters()),
         ] {
             match read {
                 Ok(()) => {}
@@ -283,10 +302,13 @@ impl OpenFile {
         if self.file_id.is_none() {
             return Ok(None);
         }
-        let packed = self.read_section(self.file.index.names(), "the names")?;
-        let names = decompress(&packed, NAMES_BYTES_MAX, "the list of names")?;
-        let wrong = |error: serde_json::Error| Damaged::error(format!("the names can't be read: {error}"));
-        serde_json::from_slice(&names).map(Some).map_err(wrong)
+        let read = || {
+            let packed = self.read_section(self.file.index.names(), Part::Names)?;
+            let names = decompress(&packed, NAMES_BYTES_MAX, "the list of names")?;
+            let wrong = |error: serde_json::Error| Damaged::error(format!("the names can't be read: {error}"));
+            serde_json::from_slice(&names).map(Some).map_err(wrong)
+        };
+        self.watched(Part::Names, read())
     }
 
     /// The filter over trace ids, read from the file; `None` if it is of layout version 1.
@@ -294,10 +316,13 @@ impl OpenFile {
         if self.file_id.is_none() {
             return Ok(None);
         }
-        let stored = self.read_section(self.file.index.trace_filter(), "the trace filter")?;
-        let in_pages = self.file.index.has_filter_pages();
-        let filter = if in_pages { FilterPages::unpack(&stored) } else { TraceFilter::from_bytes(&stored) };
-        filter.map(Some).ok_or_else(|| Damaged::error("the trace filter has an impossible size"))
+        let read = || {
+            let stored = self.read_section(self.file.index.trace_filter(), Part::TraceFilter)?;
+            let in_pages = self.file.index.has_filter_pages();
+            let filter = if in_pages { FilterPages::unpack(&stored) } else { TraceFilter::from_bytes(&stored) };
+            filter.map(Some).ok_or_else(|| Damaged::error(format!("{} has an impossible size", Part::TraceFilter)))
+        };
+        self.watched(Part::TraceFilter, read())
     }
 
     /// Bytes of the filter over trace ids; `None` if the file is of layout version 1.
@@ -311,7 +336,7 @@ impl OpenFile {
         if !self.file.index.has_filter_pages() {
             return Ok(None);
         }
-        self.look_up(self.file.index.trace_filter(), trace.hash64(), "the trace filter").map(Some)
+        self.look_up(self.file.index.trace_filter(), trace.hash64(), Part::TraceFilter).map(Some)
     }
 
     /// Whether a text may be a value of a column, from the page of the filter of values that says so. `None` if the column is not
@@ -323,7 +348,7 @@ impl OpenFile {
             return Ok(None);
         };
         let hash = ColumnHash::of(column_name).of_text(text.as_bytes());
-        self.look_up(section, hash, "the filter of values").map(Some)
+        self.look_up(section, hash, Part::ValueFilter).map(Some)
     }
 
     /// Bytes of the filter of values; `None` if there is none.
@@ -332,8 +357,12 @@ impl OpenFile {
     }
 
     /// Looks a hash up in its page of a filter.
-    fn look_up(&self, section: Section, hash: u64, what: &str) -> Result<bool> {
-        let wrong = || Damaged::error(format!("{what} has an impossible size"));
+    fn look_up(&self, section: Section, hash: u64, part: Part) -> Result<bool> {
+        self.watched(part, self.look_up_in(section, hash, part))
+    }
+
+    fn look_up_in(&self, section: Section, hash: u64, part: Part) -> Result<bool> {
+        let wrong = || Damaged::error(format!("{part} has an impossible size"));
         let pages = FilterPages::of_length(section.bytes as usize).ok_or_else(wrong)?;
         let (page, lookup) = pages.page_of(hash);
         let read = || self.file.source.get_bytes(section.offset + page.start as u64, page.len());
@@ -342,12 +371,12 @@ impl OpenFile {
                 return Ok(lookup.is_in(&block));
             }
         }
-        Err(Damaged::error(format!("{what} has another checksum")))
+        Err(Damaged::error(format!("{part} has another checksum")))
     }
 
     pub(super) fn verify_value_filter(&self) -> Result<()> {
         let section = self.file.index.value_filter();
-        section.map_or(Ok(()), |section| self.read_section(section, "the filter of values").map(drop))
+        section.map_or(Ok(()), |section| self.read_section(section, Part::ValueFilter).map(drop))
     }
 
     pub(super) fn verify_page_filters(&self) -> Result<()> {
@@ -360,10 +389,10 @@ impl OpenFile {
     }
 
     fn read_page_filters(&self, section: Section) -> Result<Bytes> {
-        self.read_section(section, "the filters over pages of texts")
+        self.read_section(section, Part::PageFilters)
     }
 
-    fn read_section(&self, section: Section, what: &str) -> Result<Bytes> {
+    fn read_section(&self, section: Section, part: Part) -> Result<Bytes> {
         let read = || self.file.source.get_bytes(section.offset, section.bytes as usize);
         let is_right = |bytes: &Bytes| crc32c::crc32c(bytes) == section.crc32c;
         let bytes = read()?;
@@ -371,7 +400,7 @@ impl OpenFile {
             return Ok(bytes);
         }
         let again = read()?;
-        if is_right(&again) { Ok(again) } else { Err(Damaged::error(format!("{what} have another checksum"))) }
+        if is_right(&again) { Ok(again) } else { Err(Damaged::error(format!("{part}: another checksum"))) }
     }
 
     /// About what this takes in memory; the same at any time, as caches count with it.
@@ -484,18 +513,27 @@ impl OpenFile {
         // What is written may be no UTF-8, and read as this.
         let is_plain = !text.contains(char::REPLACEMENT_CHARACTER);
         let Some(leaf) = self.written_by_row(row_group, column_name).filter(|_| is_plain) else { return Ok(None) };
-        let chunk = self.file.index.chunk(row_group, leaf);
-        let Some(section) = chunk.page_filters() else { return Ok(None) };
-        let stored = self.read_page_filters(section)?;
-        let pages: Vec<Range<usize>> = chunk.places()?.into_iter().map(|place| place.rows).collect();
-        let others = || Damaged::error("the filters over pages of texts are those of others");
-        let filters = PageFilters::of(&stored, pages.len()).ok_or_else(others)?;
+        let Some(section) = self.file.index.chunk(row_group, leaf).page_filters() else { return Ok(None) };
         let hash = ColumnHash::of(column_name).of_text(text.as_bytes());
+        self.watched(Part::PageFilters, self.rows_of_page_filters(row_group, leaf, section, hash)).map(Some)
+    }
+
+    fn rows_of_page_filters(
+        &self,
+        row_group: usize,
+        leaf: usize,
+        section: Section,
+        hash: u64,
+    ) -> Result<BooleanBuffer> {
+        let stored = self.read_page_filters(section)?;
+        let pages = self.file.index.chunk(row_group, leaf).places()?;
+        let others = || Damaged::error(format!("{} are those of others", Part::PageFilters));
+        let filters = PageFilters::of(&stored, pages.len()).ok_or_else(others)?;
         let mut rows = BooleanBufferBuilder::new(self.rows_of(row_group));
         for (number, page) in pages.iter().enumerate() {
-            rows.append_n(page.len(), filters.may_hold(number, hash));
+            rows.append_n(page.rows.len(), filters.may_hold(number, hash));
         }
-        if rows.len() == self.rows_of(row_group) { Ok(Some(rows.finish())) } else { Err(others()) }
+        if rows.len() == self.rows_of(row_group) { Ok(rows.finish()) } else { Err(others()) }
     }
 
     /// What some rows of a row group have in a top-level column of plain integers that are written row by row. `None`: they are not, or some

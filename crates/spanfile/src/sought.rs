@@ -357,6 +357,7 @@ mod tests {
     use tracehouse_model::{AnyValue, AttributeValue, Span, SpanBatch};
 
     use super::*;
+    use crate::damage::Part;
     use crate::pages::CheckedPages;
     use crate::sample;
 
@@ -590,7 +591,7 @@ mod tests {
             file.write_all_at(&[byte[0] ^ 4], at).expect("it is written");
             let error = open.rows_that_may_have(0, "span.request", "x").expect_err("it is damaged");
             assert!(crate::is_damage(&error), "{error}");
-            assert_eq!(open.damaged_parts().expect("it is read"), ["the filters over pages of texts"]);
+            assert_eq!(open.damaged_parts().expect("it is read"), [Part::PageFilters]);
             file.write_all_at(&byte, at).expect("it is written");
         }
     }

@@ -120,6 +120,9 @@ impl fmt::Display for Readable {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::All => formatter.write_str("whole"),
+            Self::Part { lost_spans: 0, what } => {
+                write!(formatter, "damaged, all spans can be read, which takes longer: {what}")
+            }
             Self::Part { lost_spans, what } => {
                 write!(formatter, "damaged, {lost_spans} spans can't be read whole: {what}")
             }

@@ -100,7 +100,8 @@ impl Shared {
         let mut files: Vec<_> = commit.add.into_iter().map(|record| self.span_file(record)).collect();
         for position in commit.log_positions.into_iter().filter(|_| is_flush) {
             let tenants = position.tenant.map_or_else(|| self.state.tenant_ids(), |tenant| vec![tenant]);
-            self.state.flushed(&tenants, position.position, std::mem::take(&mut files));
+            let flushed = tenants.iter().map(|tenant| (tenant, position.position));
+            self.state.flushed(flushed, std::mem::take(&mut files));
         }
         let retired: HashSet<String> = commit.retire.into_iter().map(|(id, _)| id).collect();
         let mut replaced = self.state.all_files();

@@ -14,10 +14,10 @@ use tracehouse_spanfile::{
 };
 
 use crate::choose::{Choice, Effort, MergeKey, choose};
+use crate::damage_found::look_after_damage;
 use crate::decide::{DECIDED_SPANS_MAX, Deciding};
 use crate::error::{WriteError, chain, contained};
 use crate::flush::{FileOutput, Place};
-use crate::keeper::look_after_damage;
 use crate::shared::Shared;
 use crate::span_file::SpanFile;
 use crate::troubles::Work;

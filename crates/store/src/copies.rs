@@ -21,6 +21,7 @@ use parquet::errors::ParquetError;
 use tracehouse_model::{ContentHasher, CopyKey, SeededMap, SeededSet, SpanBatch, TraceId};
 use tracehouse_spanfile::{OpenFile, Projection, RowRef, StringForm, TraceFilter, is_damage};
 
+use crate::error::chain;
 use crate::span_file::SpanFile;
 use crate::stored_ids::{KEY_COLUMNS, push_keys};
 
@@ -246,7 +247,11 @@ impl SentSpans {
 impl Found {
     fn not_read(&mut self, file: &Arc<SpanFile>, error: &ParquetError) {
         metrics::counter!("tracehouse_store_copies_unchecked_total").increment(1);
-        tracing::warn!(path = file.record.path, %error, "a stored file could not be looked at for copies");
+        tracing::warn!(
+            path = file.record.path,
+            error = chain(error),
+            "a stored file could not be looked at for copies"
+        );
         if !is_damage(error) && !self.unread.iter().any(|other| Arc::ptr_eq(other, file)) {
             self.unread.push(file.clone());
         }

@@ -42,10 +42,6 @@ impl FlushReport {
     }
 }
 
-/// A flush makes at most so many files for each tenant; spans of further hours share the last one. Only senders with
-/// very wrong clocks get there.
-pub(crate) const HOURS_PER_FLUSH_MAX: usize = 256;
-
 /// Writes a tenant's spans to files, and says which. If that fails the files that are written already are removed again.
 pub(crate) fn write_tenant(
     shared: &Shared,
@@ -124,11 +120,7 @@ fn by_hour(batches: &[&SpanBatch], ordered: &OrderedSpans) -> BTreeMap<i64, Vec<
     for trace in ordered.trace_starts.windows(2) {
         let mut begin = trace[0];
         for spans in ordered.rows[trace[0]..trace[1]].chunk_by(|left, right| hour_at(left) == hour_at(right)) {
-            let mut hour = hour_at(&spans[0]);
-            if hours.len() >= HOURS_PER_FLUSH_MAX && !hours.contains_key(&hour) {
-                hour = hours.keys().next_back().copied().unwrap_or(hour);
-            }
-            hours.entry(hour).or_default().push(begin..begin + spans.len());
+            hours.entry(hour_at(&spans[0])).or_default().push(begin..begin + spans.len());
             begin += spans.len();
         }
     }

@@ -5,13 +5,18 @@
 //! ([`crate::troubles`]). When its records keep too much of the log from being let go, they are repeated further on
 //! ([`crate::carry`]).
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
+
 use tracehouse_catalogue::{Commit, FileRecord};
 use tracehouse_model::{SeededSet, TenantId};
 use tracehouse_spanfile::hour_of;
 
 use crate::carry::carry_forward;
 use crate::error::{WriteError, chain};
-use crate::flush::{FlushReport, HOURS_PER_FLUSH_MAX, write_tenant};
+use crate::flush::{FlushReport, write_tenant};
+use crate::hot_batch::HotBatch;
 use crate::shared::Shared;
 use crate::state::{State, TenantToFlush};
 use crate::troubles::Work;
@@ -22,6 +27,8 @@ const TENANTS_PER_COMMIT_MAX: usize = 64;
 /// … with so many bytes in memory and with spans of so many hours, each of which makes a file, if there is more than one.
 const BYTES_PER_COMMIT_MAX: usize = 8 * 1024 * 1024;
 const FILES_PER_COMMIT_MAX: usize = 256;
+/// So many files a flush makes for a tenant, if the first of its batches makes no more; the next writes the other batches.
+const FILES_PER_TENANT_MAX: usize = 256;
 /// A flush that has made so many files leaves the other tenants to the next, which begins at once: what came in meanwhile is not to
 /// wait for senders whose spans are of all hours.
 const FILES_PER_FLUSH_MAX: u64 = 512;
@@ -50,9 +57,18 @@ pub(crate) fn flush(shared: &Shared, which: Which) -> Result<FlushReport, WriteE
     // Who makes few files is not to wait for who makes many, nor the many small ones for the few large ones.
     set.tenants.sort_by_cached_key(|due| (hours_of(due), due.bytes, due.tenant.clone()));
     let waits = |tenant: &TenantId| which == Which::Due && shared.troubles.must_wait(&Work::Flush(tenant.clone()));
-    let (waiting, due): (Vec<_>, Vec<_>) = set.tenants.into_iter().partition(|due| waits(&due.tenant));
-    let mut round =
-        Round { shared, up_to: set.up_to, report: FlushReport::default(), not_stored: waiting, first_error: None };
+    let (waiting, mut due): (Vec<_>, Vec<_>) = set.tenants.into_iter().partition(|due| waits(&due.tenant));
+    let mut round = Round {
+        shared,
+        up_to: set.up_to,
+        report: FlushReport::default(),
+        not_stored: BTreeMap::new(),
+        first_error: None,
+    };
+    waiting.into_iter().for_each(|waiting| round.keep(waiting));
+    if which == Which::Due {
+        round.leave(due.iter_mut().filter_map(later_batches).collect());
+    }
     let mut groups = groups(due).into_iter();
     while let Some(group) = groups.next() {
         round.write_group(group, groups.len() == 0)?;
@@ -74,18 +90,49 @@ impl Drop for EndOfFlush<'_> {
     }
 }
 
-/// In how many hours spans of a tenant begin: so many files they make.
-fn hours_of(due: &TenantToFlush) -> usize {
-    let mut hours: SeededSet<i64> = SeededSet::default();
-    let mut last = None;
-    for &start in due.batches.iter().flat_map(|batch| &batch.spans.start_unix_nanos) {
-        let hour = hour_of(start);
-        if last != Some(hour) {
-            hours.insert(hour);
-            last = Some(hour);
+/// The hours in which spans begin: so many files they make.
+#[derive(Default)]
+struct Hours {
+    all: SeededSet<i64>,
+    last: Option<i64>,
+}
+
+impl Hours {
+    fn add(&mut self, batch: &HotBatch) {
+        for &start in &batch.spans.start_unix_nanos {
+            let hour = hour_of(start);
+            if self.last != Some(hour) {
+                self.all.insert(hour);
+                self.last = Some(hour);
+            }
         }
     }
-    hours.len().min(HOURS_PER_FLUSH_MAX)
+}
+
+fn hours_of(due: &TenantToFlush) -> usize {
+    let mut hours = Hours::default();
+    due.batches.iter().for_each(|batch| hours.add(batch));
+    hours.all.len()
+}
+
+/// Takes out the batches with which a tenant would make too many files.
+fn later_batches(due: &mut TenantToFlush) -> Option<TenantToFlush> {
+    let mut hours = Hours::default();
+    let too_many = |batch: &Arc<HotBatch>| {
+        hours.add(batch);
+        hours.all.len() > FILES_PER_TENANT_MAX
+    };
+    let first = due.batches.iter().position(too_many)?.max(1);
+    let up_to = due.batches[first - 1].last_sequence;
+    let may_be_cut = !due.is_carried && due.batches[first..].iter().all(|batch| batch.first_sequence() > up_to);
+    if !may_be_cut || first == due.batches.len() {
+        return None;
+    }
+    let batches = due.batches.split_off(first);
+    let bytes: usize = batches.iter().map(|batch| batch.bytes).sum();
+    let later = TenantToFlush { tenant: due.tenant.clone(), batches, bytes, ..*due };
+    (due.up_to, due.bytes) = (up_to, due.bytes.saturating_sub(bytes));
+    Some(later)
 }
 
 /// Tenants that are committed together, in their order.
@@ -114,8 +161,8 @@ struct Round<'a> {
     /// The number up to which the log's records are in memory.
     up_to: u64,
     report: FlushReport,
-    /// Tenants that wait or failed.
-    not_stored: Vec<TenantToFlush>,
+    /// Tenants that wait, failed or were left, each with all of its batches that are in no file.
+    not_stored: BTreeMap<TenantId, TenantToFlush>,
     first_error: Option<WriteError>,
 }
 
@@ -123,13 +170,13 @@ impl Round<'_> {
     /// Fails if nothing can be committed: then it would fail for the others too.
     fn write_group(&mut self, group: Vec<TenantToFlush>, is_last: bool) -> Result<(), WriteError> {
         let mut written: Vec<FileRecord> = Vec::new();
-        let mut done: Vec<TenantId> = Vec::new();
+        let mut done: Vec<(TenantId, u64)> = Vec::new();
         let mut report = FlushReport::default();
         for tenant in group {
             match write_tenant(self.shared, &tenant.tenant, &tenant.batches, &mut report) {
                 Ok(records) => {
                     written.extend(records);
-                    done.push(tenant.tenant);
+                    done.push((tenant.tenant, tenant.up_to));
                 }
                 Err(error) => self.failed(tenant, error),
             }
@@ -141,21 +188,35 @@ impl Round<'_> {
         let log_positions = if is_last && self.not_stored.is_empty() {
             vec![stored(None, self.up_to)]
         } else {
-            done.iter().map(|tenant| stored(Some(tenant), self.up_to)).collect()
+            done.iter().map(|(tenant, up_to)| stored(Some(tenant), *up_to)).collect()
         };
         let commit = Commit { add: written.clone(), log_positions, ..Commit::default() };
         self.commit(commit)?;
         let files = written.into_iter().map(|record| self.shared.span_file(record)).collect();
-        self.shared.state.flushed(&done, self.up_to, files);
-        done.into_iter().for_each(|tenant| self.shared.troubles.succeeded(&Work::Flush(tenant)));
+        self.shared.state.flushed(done.iter().map(|(tenant, up_to)| (tenant, *up_to)), files);
+        done.into_iter().for_each(|(tenant, _)| self.shared.troubles.succeeded(&Work::Flush(tenant)));
         self.report.add(&report);
         Ok(())
     }
 
-    /// The next flush writes these.
+    /// The next flush writes these, and begins at once.
     fn leave(&mut self, tenants: Vec<TenantToFlush>) {
         self.report.tenants_left += tenants.len();
-        self.not_stored.extend(tenants);
+        tenants.into_iter().for_each(|tenant| self.keep(tenant));
+    }
+
+    fn keep(&mut self, kept: TenantToFlush) {
+        match self.not_stored.entry(kept.tenant.clone()) {
+            Entry::Vacant(place) => {
+                place.insert(kept);
+            }
+            // Later batches were left before these.
+            Entry::Occupied(mut later) => {
+                let later = later.get_mut();
+                later.bytes += kept.bytes;
+                later.batches.splice(0..0, kept.batches);
+            }
+        }
     }
 
     fn failed(&mut self, tenant: TenantToFlush, error: WriteError) {
@@ -163,7 +224,7 @@ impl Round<'_> {
         let error = WriteError::Tenant { tenant: tenant.tenant.clone(), source: Box::new(error) };
         self.shared.troubles.failed(work, chain(&error));
         self.first_error.get_or_insert(error);
-        self.not_stored.push(tenant);
+        self.keep(tenant);
     }
 
     fn commit(&self, commit: Commit) -> Result<(), WriteError> {
@@ -193,7 +254,7 @@ impl Round<'_> {
         if self.not_stored.is_empty() || log.disk_bytes() <= bytes_max {
             return;
         }
-        for TenantToFlush { tenant, batches, .. } in &self.not_stored {
+        for TenantToFlush { tenant, batches, .. } in self.not_stored.values() {
             let work = Work::Carry(tenant.clone());
             if self.shared.troubles.must_wait(&work) {
                 continue;

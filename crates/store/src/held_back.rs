@@ -15,8 +15,8 @@ use tracehouse_spanfile::is_damage;
 
 use crate::absent::Absent;
 use crate::compact::write_merged;
+use crate::damage_found::look_after_damage;
 use crate::error::{WriteError, chain, contained};
-use crate::keeper::look_after_damage;
 use crate::notes::HELD_BACK_META;
 use crate::shared::Shared;
 use crate::span_file::SpanFile;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tracehouse_catalogue::{CatalogueError, Commit, FileRecord, RetirementReason, Tier};
 use tracehouse_model::Bell;
-use tracehouse_spanfile::is_damage;
 
+use crate::damage_found::look_after_damage;
 use crate::deletion::delete_retired;
 use crate::error::{WriteError, chain, contained};
 use crate::shared::Shared;
@@ -67,51 +67,6 @@ fn attempt(shared: &Shared, work: Work, run: impl FnOnce() -> Result<(), WriteEr
         Ok(()) => shared.troubles.succeeded(&work),
         Err(error) => shared.troubles.failed(work, chain(&error)),
     }
-}
-
-/// Sets aside files of which nothing can be read; those of which a part can't are named, and the catalogue remembers them.
-pub(crate) fn look_after_damage(shared: &Shared) {
-    for file in shared.access.take_suspected() {
-        match file.damage() {
-            Some(damage) if damage.is_none() => {
-                tracing::warn!(
-                    path = file.record.path,
-                    "a stored file was read wrong once, yet all of it is right now"
-                );
-            }
-            Some(damage) => {
-                metrics::counter!("tracehouse_store_damaged_files_total").increment(1);
-                metrics::counter!("tracehouse_store_unreadable_spans_total").increment(damage.rows());
-                tracing::error!(
-                    path = file.record.path,
-                    spans = damage.rows(),
-                    of = file.record.spans,
-                    columns = damage.columns(),
-                    "a stored file is damaged: these spans can't be read, the others can"
-                );
-                shared.remember_damage(&file.record.id, damage.rows());
-            }
-            None => match file.open() {
-                Err(error) if is_damage(&error.source) => shared.set_damaged_file_aside(&file, &chain(&error.source)),
-                _ => {}
-            },
-        }
-    }
-}
-
-/// What is known of files that stay in their place although pages of them are damaged.
-pub(crate) fn trouble_of_damaged_pages(shared: &Shared) -> Option<String> {
-    let files = shared.state.all_files();
-    let damaged: Vec<u64> = files.iter().map(|file| file.damaged_spans()).filter(|spans| *spans > 0).collect();
-    let spans: u64 = damaged.iter().sum();
-    (spans > 0).then(|| {
-        format!(
-            "damaged pages were found in {} of {} stored files: {spans} spans in them can't be read whole, which the server's log \
-             names; put intact copies anywhere in the store's folder, stop the server and run `tracehouse store repair`",
-            damaged.len(),
-            files.len()
-        )
-    })
 }
 
 /// Retires files of spans that are older than retention allows, and the oldest ones while all that are kept hot on the local disk take

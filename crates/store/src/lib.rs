@@ -26,6 +26,7 @@ mod commits;
 mod compact;
 mod config;
 mod copies;
+mod damage_found;
 mod decide;
 mod decider;
 mod deletion;

@@ -298,10 +298,11 @@ impl Repair<'_> {
     }
 
     fn stays_damaged(&mut self, path: &str, lost_spans: u64, spans: u64, what: &str) {
-        let why = format!(
-            "{lost_spans} of {spans} spans can't be read whole ({what}); put an intact copy anywhere in the store's folder and repair \
-             again"
-        );
+        let effect = match lost_spans {
+            0 => "all spans can be read, which takes longer".to_owned(),
+            _ => format!("{lost_spans} of {spans} spans can't be read whole"),
+        };
+        let why = format!("{effect} ({what}); put an intact copy anywhere in the store's folder and repair again");
         self.report.left(path, why);
     }
 

@@ -185,7 +185,12 @@ impl Shared {
     pub(crate) fn trouble_of_the_disk(&self) -> Option<String> {
         const MIB: u64 = 1 << 20;
         if !self.disk_is_full() {
-            return None;
+            // Less than is to stay free may be too little for a record, and a quota is none of the disk's.
+            return self.log_is_out_of_room().then(|| {
+                "the disk is full: it has no room for the log. Senders are asked to wait, what is stored can be queried; make room, or \
+                 raise the quota if there is one"
+                    .to_owned()
+            });
         }
         let free = self.disk.lock().free_bytes.unwrap_or(0) / MIB;
         let needed = self.config.disk_free_bytes_min / MIB;
@@ -193,6 +198,10 @@ impl Shared {
             "the disk is nearly full ({free} MiB are free, store.disk_free_min is {needed} MiB): senders are asked to wait, what is \
              stored can be queried; make room"
         ))
+    }
+
+    fn log_is_out_of_room(&self) -> bool {
+        self.started_log().is_some_and(|log| log.is_out_of_room())
     }
 
     /// Takes files out of sight and deletes them after the grace period.
@@ -254,7 +263,8 @@ impl Shared {
         metrics::gauge!("tracehouse_log_queued_bytes").set(self.log().queued_bytes() as f64);
         metrics::gauge!("tracehouse_log_disk_bytes").set(self.log().disk_bytes() as f64);
         metrics::gauge!("tracehouse_store_retired_files").set(self.retired.lock().len() as f64);
-        metrics::gauge!("tracehouse_store_disk_full").set(f64::from(u8::from(self.disk_is_full())));
+        let is_full = self.disk_is_full() || self.log_is_out_of_room();
+        metrics::gauge!("tracehouse_store_disk_full").set(f64::from(u8::from(is_full)));
         if let Some(free_bytes) = self.disk.lock().free_bytes {
             metrics::gauge!("tracehouse_store_disk_free_bytes").set(free_bytes as f64);
         }

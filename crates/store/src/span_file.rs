@@ -16,11 +16,12 @@ use tracehouse_catalogue::{FileRecord, LegacyDescription};
 use tracehouse_model::TraceId;
 
 use crate::describe::describe_rows;
-use crate::error::ReadError;
+use crate::error::{ReadError, chain};
 use crate::stored_ids::StoredIds;
 use tracehouse_disk::is_absent;
 use tracehouse_spanfile::{
-    Damage, Expected, FileContents, FileSource, Handles, KeptFile, OpenFile, TraceFilter, TraceRows, is_damage,
+    Damage, Expected, FileContents, FileSource, Handles, KeptFile, OpenFile, Part, PartWatcher, TraceFilter, TraceRows,
+    is_damage,
 };
 
 /// A file of spans that queries may read.
@@ -29,6 +30,8 @@ pub struct SpanFile {
     /// The key of what the caches hold of it: never used twice.
     number: u64,
     condition: Mutex<Condition>,
+    /// Beside its rows, as far as readers met it.
+    damaged_parts: Mutex<Vec<Part>>,
     /// No span inside ends later; the largest number there is as long as that is not known.
     latest_end: AtomicI64,
     access: Arc<FileAccess>,
@@ -75,6 +78,8 @@ pub(crate) struct FileAccess {
     next_number: AtomicU64,
     /// Files of which damage was found and that nobody has looked after yet.
     suspected: Mutex<Vec<Arc<SpanFile>>>,
+    /// Files of which a filter or a list was found damaged and that nobody has looked after yet.
+    with_damaged_parts: Mutex<Vec<Arc<SpanFile>>>,
     /// By their numbers: files that were not there when they were to be read, and that nobody has looked for yet.
     not_found: Mutex<BTreeMap<u64, Arc<SpanFile>>>,
     legacy: Box<ReadLegacy>,
@@ -123,6 +128,7 @@ impl FileAccess {
             ids: kept(budgets.ids),
             next_number: AtomicU64::new(0),
             suspected: Mutex::default(),
+            with_damaged_parts: Mutex::default(),
             not_found: Mutex::default(),
             legacy: Box::new(legacy),
         })
@@ -131,6 +137,11 @@ impl FileAccess {
     /// Files of which damage was found since this was last asked.
     pub(crate) fn take_suspected(&self) -> Vec<Arc<SpanFile>> {
         std::mem::take(&mut *self.suspected.lock())
+    }
+
+    /// Files of which a filter or a list was found damaged since this was last asked.
+    pub(crate) fn take_with_damaged_parts(&self) -> Vec<Arc<SpanFile>> {
+        std::mem::take(&mut *self.with_damaged_parts.lock())
     }
 
     /// Files that were not there when they were to be read since this was last asked.
@@ -187,6 +198,16 @@ impl<T> Weighter<u64, Weighed<T>> for ByBytes {
     }
 }
 
+impl PartWatcher for SpanFile {
+    fn is_damaged(&self, part: Part) {
+        let mut known = self.damaged_parts.lock();
+        if !known.contains(&part) {
+            known.push(part);
+            self.access.with_damaged_parts.lock().extend(self.itself.upgrade());
+        }
+    }
+}
+
 impl SpanFile {
     pub(crate) fn new(record: FileRecord, access: Arc<FileAccess>) -> Arc<Self> {
         let number = access.next_number.fetch_add(1, Ordering::Relaxed);
@@ -195,6 +216,7 @@ impl SpanFile {
             record,
             number,
             condition: Mutex::default(),
+            damaged_parts: Mutex::default(),
             latest_end,
             access,
             itself: itself.clone(),
@@ -328,7 +350,8 @@ impl SpanFile {
         let source = (self.access.open)(&self.record, self.number, &self.access.handles);
         let source = source.map_err(|source| self.read_error(source))?;
         let expected = Expected { file_id: Some(&self.record.id), tail_bytes: self.record.tail_bytes };
-        let open = OpenFile::open(source, &expected).map_err(|source| {
+        let opened = OpenFile::open(source, &expected).map(|open| open.watched_by(self.itself.clone()));
+        let open = opened.map_err(|source| {
             if is_damage(&source) {
                 self.suspect(Condition::Unreadable);
             }
@@ -374,7 +397,11 @@ impl SpanFile {
                 true
             }
             Err(error) => {
-                tracing::warn!(path = self.record.path, %error, "a stored file could not be checked for damage");
+                tracing::warn!(
+                    path = self.record.path,
+                    error = chain(&error),
+                    "a stored file could not be checked for damage"
+                );
                 false
             }
         }
@@ -395,6 +422,11 @@ impl SpanFile {
             *condition = found;
             self.access.suspected.lock().extend(self.itself.upgrade());
         }
+    }
+
+    /// What of it is known to be damaged beside the rows.
+    pub(crate) fn damaged_parts(&self) -> Vec<Part> {
+        self.damaged_parts.lock().clone()
     }
 
     /// Whether damage was found, or seemed to be: such a file is not merged, so that nothing of it is thrown away.

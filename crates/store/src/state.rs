@@ -208,20 +208,21 @@ impl State {
         let with_hot = with_hot.map(|(id, snapshot)| TenantToFlush {
             tenant: id.clone(),
             batches: snapshot.hot.iter().cloned().collect(),
+            up_to: tenants.last_sequence,
+            is_carried: tenants.carried.contains_key(id),
             bytes: tenants.hot_bytes_of.get(id).copied().unwrap_or(0),
         });
         FlushSet { up_to: tenants.last_sequence, tenants: with_hot.collect() }
     }
 
-    /// Replaces the batches that some tenants had when a flush began by the files that hold their spans.
+    /// Replaces the batches that some tenants had, each up to a number of the log, by the files that hold their spans.
     pub(crate) fn flushed<'a>(
         &self,
-        flushed: impl IntoIterator<Item = &'a TenantId>,
-        up_to: u64,
+        flushed: impl IntoIterator<Item = (&'a TenantId, u64)>,
         files: Vec<Arc<SpanFile>>,
     ) {
         let mut tenants = self.tenants.write();
-        for tenant in flushed {
+        for (tenant, up_to) in flushed {
             if let Some(snapshot) = tenants.by_id.get_mut(tenant) {
                 snapshot.hot.retain(|batch| batch.last_sequence > up_to);
             }
@@ -352,15 +353,20 @@ pub(crate) struct HotExcept {
     pub(crate) tenants: usize,
 }
 
-/// What a flush writes: each tenant's batches, and the log number up to which these are all.
+/// What is in memory as a flush begins, up to a number of the log.
 pub(crate) struct FlushSet {
     pub(crate) up_to: u64,
     pub(crate) tenants: Vec<TenantToFlush>,
 }
 
+/// Batches of a tenant.
 pub(crate) struct TenantToFlush {
     pub(crate) tenant: TenantId,
     pub(crate) batches: Vec<Arc<HotBatch>>,
+    /// The log number up to which these are all, after those that are in files.
+    pub(crate) up_to: u64,
+    /// The log repeats them, so they are written together or not at all.
+    pub(crate) is_carried: bool,
     /// What they take in memory.
     pub(crate) bytes: usize,
 }

@@ -12,10 +12,10 @@ use crate::choose::Effort;
 use crate::clock::StoreClock;
 use crate::compact::{CompactReport, compact};
 use crate::config::{StoreConfig, StoreStep};
+use crate::damage_found::{trouble_of_damaged_pages, trouble_of_damaged_parts};
 use crate::error::{OpenError, WriteError};
 use crate::flush::FlushReport;
 use crate::flush_round::{Which, flush};
-use crate::keeper::trouble_of_damaged_pages;
 use crate::shared::Shared;
 use crate::snapshot::{Snapshot, Snapshots};
 use crate::start::{Parts, start};
@@ -140,6 +140,7 @@ impl Store {
     pub fn troubles_shown_to(&self, tenant: Option<&TenantId>) -> Vec<String> {
         let mut troubles = self.shared.absent.lock().troubles();
         troubles.extend(trouble_of_damaged_pages(&self.shared));
+        troubles.extend(trouble_of_damaged_parts(&self.shared));
         troubles.extend(self.shared.started_log().and_then(|log| log.failure()));
         troubles.extend(self.shared.another_writes.get().cloned());
         troubles.extend(self.shared.trouble_of_the_disk());

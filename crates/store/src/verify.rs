@@ -4,7 +4,7 @@
 use parquet::errors::ParquetError;
 use serde::Serialize;
 use tracehouse_model::TenantId;
-use tracehouse_spanfile::{Damage, FileSource, OpenFile, column, is_damage};
+use tracehouse_spanfile::{Damage, FileSource, OpenFile, Part, column, is_damage};
 
 use crate::error::chain;
 
@@ -74,9 +74,9 @@ pub(crate) fn verify(open: &dyn Fn() -> Result<FileSource, ParquetError>, effort
     (readable, facts)
 }
 
-fn in_words(damage: &Damage, parts: &[&str]) -> String {
+fn in_words(damage: &Damage, parts: &[Part]) -> String {
     let columns = (!damage.is_none()).then(|| format!("in the columns {}", damage.columns()));
-    columns.into_iter().chain(parts.iter().map(|part| (*part).to_owned())).collect::<Vec<_>>().join(", ")
+    columns.into_iter().chain(parts.iter().map(Part::to_string)).collect::<Vec<_>>().join(", ")
 }
 
 fn unreadable(error: &ParquetError) -> Readable {

@@ -1,11 +1,13 @@
 //! Conditions that are each frequent and together rare: what of their columns is read, and that nothing else matters.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use tracehouse_model::{AnyValue, SpanBatch, SpanFields, SpanId, TenantId, TraceId};
-use tracehouse_query::{SearchAnswer, SearchRequest};
+use tracehouse_query::{SearchAnswer, SearchRequest, TraceDetail};
+use tracehouse_spanfile::Part;
 
 use crate::shop::{NOON, Shop, put};
 
@@ -172,4 +174,67 @@ async fn a_text_that_few_spans_have_is_looked_for_in_few_pages() {
         read.push(of_texts as f64 / all as f64);
     }
     assert!(read[0] >= 2.0 && read[1] < 1.0, "of the column, for two texts that nobody has: {read:?}");
+}
+
+/// What stands beside the rows spares reading them. Damaged, it costs time alone; before, no status named it.
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_beside_the_rows_changes_no_answer_and_is_told() {
+    const PLACES: usize = 40;
+    let mut shop = one_file().await;
+    shop.store.compact().await.expect("it is merged");
+    let tenant = TenantId::default();
+    let open = shop.store.snapshot(&tenant).files[0].open().expect("it opens");
+    let [path] = &shop.files()[..] else { panic!("there is one file") };
+    let (path, intact) = (path.clone(), std::fs::read(path).expect("it is there"));
+    let last_page = column_ends(&path).into_iter().max().expect("it has columns");
+    let beside = last_page..intact.len() - open.tail_bytes() as usize;
+    drop(open);
+    let whole = ask_all(&shop).await;
+    let mut told: BTreeSet<Part> = BTreeSet::new();
+    for place in 0..PLACES {
+        let mut bytes = intact.clone();
+        bytes[beside.start + beside.len() * place / PLACES + 3] ^= 1;
+        std::fs::write(&path, bytes).expect("it can be written");
+        shop = shop.restart().await;
+        assert_eq!(ask_all(&shop).await, whole, "{place}");
+        let troubles = shop.store.troubles().concat();
+        let open = shop.store.snapshot(&tenant).files[0].open().expect("it opens");
+        let damaged = open.damaged_parts().expect("it can be read");
+        let of_file = damaged.iter().filter(|part| troubles.contains(&part.to_string()));
+        told.extend(of_file.clone());
+        assert_eq!(of_file.count() == 0, troubles.is_empty(), "{place}: {troubles}");
+    }
+    let all = [Part::TraceFilter, Part::Names, Part::ValueFilter, Part::PageFilters];
+    assert_eq!(told, all.into_iter().collect(), "each was met in some place");
+}
+
+/// Where the columns of the file end.
+fn column_ends(path: &Path) -> Vec<usize> {
+    let file = File::open(path).expect("it is there");
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).expect("it can be read");
+    let columns = metadata.row_groups().iter().flat_map(|row_group| row_group.columns());
+    columns.map(|column| column.byte_range()).map(|(begin, bytes)| (begin + bytes) as usize).collect()
+}
+
+/// Answers that each part of a file beside its rows helps to find.
+async fn ask_all(shop: &Shop) -> Vec<String> {
+    let tenant = TenantId::default();
+    let mut answers = Vec::new();
+    for number in (0..SPANS / SPANS_PER_TRACE).step_by(90) {
+        let trace_id = TraceId(u128::from(number + 1).to_be_bytes());
+        let trace = shop.engine.trace(&tenant, trace_id, 1000, TraceDetail::Whole).await.expect("it can be read");
+        let trace = trace.expect("it is there");
+        answers.push(format!("{:?} {:?}", trace.spans.len(), trace.partial_reason));
+    }
+    for number in [3, 20_011, SPANS] {
+        for conditions in [
+            format!("span.request = \"{}\"", request(number)),
+            format!("span.customer = \"c-{number}\" && duration > 1ns"),
+            format!("resource.service.name = \"seldom\" && span.nothing = {number}"),
+        ] {
+            let answer = search(shop, &conditions).await;
+            answers.push(format!("{:?} {:?}", answer.traces, answer.partial_reason));
+        }
+    }
+    answers
 }

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use jiff::Timestamp;
+use parking_lot::Mutex;
 use tracehouse_model::{Span, TenantId};
 use tracehouse_store::{AppendError, Store, StoreConfig, WriteError};
 
@@ -128,9 +131,9 @@ async fn spans_of_all_hours_of_many_tenants_hold_up_nobody_else() {
     }
     append_to(&store, 0, 0).await.expect("taken");
     // How many files each commit adds, and how many of them are the usual tenant's. The second waits for more of its spans.
-    let commits: std::sync::Arc<parking_lot::Mutex<Vec<(usize, usize)>>> = std::sync::Arc::default();
-    let (reached, at_second) = std::sync::mpsc::channel();
-    let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+    let commits: Arc<Mutex<Vec<(usize, usize)>>> = Arc::default();
+    let (reached, at_second) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
     let seen = commits.clone();
     catalogue.watch(move |moment, commit| {
         if moment == Moment::BeforeCommit && !commit.add.is_empty() {
@@ -155,6 +158,60 @@ async fn spans_of_all_hours_of_many_tenants_hold_up_nobody_else() {
     assert!(commits.iter().all(|(files, _)| *files <= 257), "{commits:?}");
     assert!(usual.len() == 2 && usual[0] == 0 && usual[1] < commits.len() - 1, "{commits:?}");
     check("afterwards", &store, 0, 0..2);
+}
+
+/// Spans of more hours than a flush makes files for: those of the first batches are written first, none into the folder of another
+/// hour, and none is lost or there twice if the process ends between two flushes.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_span_is_in_the_folder_of_its_hour() {
+    // The third batch alone has more hours than a flush makes files.
+    const HOURS: [u64; 4] = [120, 120, 300, 120];
+    let world = World::new();
+    let catalogue = WatchedCatalogue::new(world.catalogue().await);
+    let config = StoreConfig { flush_interval: Duration::from_secs(1), ..world.config() };
+    let store = world.try_open(config.clone(), catalogue.clone(), world.clock.clone()).await.expect("opens");
+    let mut sent: Vec<Span> = Vec::new();
+    for hours in HOURS {
+        let first = sent.len() as u64;
+        let spans = (first..first + hours).map(|number| plain_span(7, number + 1, 0, NOON - number as i64 * HOUR));
+        let spans: Vec<Span> = spans.collect();
+        store.append(tenant(0), batch_of(&spans)).await.expect("taken");
+        sent.extend(spans);
+    }
+    let commits: Arc<Mutex<Vec<usize>>> = Arc::default();
+    let (reached, at_second) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let seen = commits.clone();
+    catalogue.watch(move |moment, commit| {
+        if moment == Moment::BeforeCommit && !commit.add.is_empty() {
+            seen.lock().push(commit.add.len());
+            if seen.lock().len() == 2 {
+                reached.send(()).expect("the test waits");
+                may_go_on.recv().expect("the test goes on");
+            }
+        }
+    });
+    world.clock.advance(Duration::from_secs(1));
+    let waiting = tokio::task::spawn_blocking(move || at_second.recv());
+    waiting.await.expect("no panic").expect("there is a second commit");
+    let image = world.crash_image();
+    go_on.send(()).expect("the flush waits");
+    until(&world, "all are written", || hot(&store, 0) == 0).await;
+    assert_eq!(*commits.lock(), [240, 300, 120], "files of each flush");
+    let reopened = image.open_with(config).await;
+    assert_eq!(hot(&reopened, 0), 420, "those of the first flush are in files");
+    image.clock.advance(Duration::from_secs(1));
+    until(&image, "all are written", || hot(&reopened, 0) == 0).await;
+    for (what, store) in [("that went on", &store), ("that was opened again", &reopened)] {
+        let snapshot = store.snapshot(&tenant(0));
+        assert_same_spans(what, &all_spans(&snapshot), &by_key(&sent), 1);
+        for file in snapshot.files.iter() {
+            let folder = Timestamp::from_nanosecond(file.record.start_min.into()).expect("a time");
+            let folder = folder.strftime("/date=%Y-%m-%d/hour=%H/").to_string();
+            let hours = [file.record.start_min, file.record.start_max].map(|start| start.div_euclid(HOUR));
+            assert!(hours[0] == hours[1] && file.record.path.contains(&folder), "{what}: {}", file.record.path);
+        }
+    }
 }
 
 /// The memory of a tenant that sends more than can be written ends before that of all.
@@ -234,7 +291,7 @@ async fn an_error_of_the_disk_in_one_file_leaves_no_part_of_a_flush() {
 }
 
 /// A store with some files for each of the tenants.
-async fn with_files(world: &World, faults: &std::sync::Arc<Faults>, config: StoreConfig) -> std::sync::Arc<Store> {
+async fn with_files(world: &World, faults: &Arc<Faults>, config: StoreConfig) -> Arc<Store> {
     let config = StoreConfig { disk: faults.config(world).disk, ..config };
     let store = world.open_with(config).await;
     for round in 0..4 {

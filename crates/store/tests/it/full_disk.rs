@@ -125,9 +125,12 @@ async fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
     }
     check("while the disk is full", &store, 15);
     assert_eq!(store.ready(), Ok(()));
+    let says_so = |store: &Store| store.troubles().iter().any(|text| text.contains("no room for the log"));
+    assert!(says_so(&store), "{:?}", store.troubles());
 
     disk.make_room();
     try_append(&store, 15).await.expect("there is room again");
+    assert!(!says_so(&store), "{:?}", store.troubles());
     store.flush().await.expect("there is room again");
     store.compact().await.expect("there is room again");
     check("with room again", &store, 16);
