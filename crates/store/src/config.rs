@@ -18,6 +18,10 @@ pub struct StoreConfig {
     pub flush_bytes: usize,
     /// … or when the oldest has been there so long.
     pub flush_interval: Duration,
+    /// About so many files a flush makes for a tenant, one for each hour in which spans begin; the next flush, which begins at once,
+    /// writes its later requests. Fewer would make many small files of spans of many hours, and more keep other tenants waiting
+    /// if somebody sends times at random.
+    pub flush_files_max: usize,
     /// What was read of files may be kept in memory up to so many bytes: footers, names, filters.
     pub cache_bytes_max: usize,
     /// Files whose last span began longer ago are removed.
@@ -70,6 +74,7 @@ impl Default for StoreConfig {
             hot_bytes_max: 224 * MIB,
             flush_bytes: 96 * MIB,
             flush_interval: Duration::from_secs(60),
+            flush_files_max: 8192,
             cache_bytes_max: 160 * MIB,
             retention: Duration::from_secs(7 * 24 * 3600),
             disk_budget_bytes: None,

@@ -27,8 +27,6 @@ const TENANTS_PER_COMMIT_MAX: usize = 64;
 /// … with so many bytes in memory and with spans of so many hours, each of which makes a file, if there is more than one.
 const BYTES_PER_COMMIT_MAX: usize = 8 * 1024 * 1024;
 const FILES_PER_COMMIT_MAX: usize = 256;
-/// So many files a flush makes for a tenant, if the first of its batches makes no more; the next writes the other batches.
-const FILES_PER_TENANT_MAX: usize = 256;
 /// A flush that has made so many files leaves the other tenants to the next, which begins at once: what came in meanwhile is not to
 /// wait for senders whose spans are of all hours.
 const FILES_PER_FLUSH_MAX: u64 = 512;
@@ -67,7 +65,7 @@ pub(crate) fn flush(shared: &Shared, which: Which) -> Result<FlushReport, WriteE
     };
     waiting.into_iter().for_each(|waiting| round.keep(waiting));
     if which == Which::Due {
-        round.leave(due.iter_mut().filter_map(later_batches).collect());
+        round.leave(due.iter_mut().filter_map(|due| later_batches(due, shared.config.flush_files_max)).collect());
     }
     let mut groups = groups(due).into_iter();
     while let Some(group) = groups.next() {
@@ -116,11 +114,11 @@ fn hours_of(due: &TenantToFlush) -> usize {
 }
 
 /// Takes out the batches with which a tenant would make too many files.
-fn later_batches(due: &mut TenantToFlush) -> Option<TenantToFlush> {
+fn later_batches(due: &mut TenantToFlush, files_max: usize) -> Option<TenantToFlush> {
     let mut hours = Hours::default();
     let too_many = |batch: &Arc<HotBatch>| {
         hours.add(batch);
-        hours.all.len() > FILES_PER_TENANT_MAX
+        hours.all.len() > files_max
     };
     let first = due.batches.iter().position(too_many)?.max(1);
     let up_to = due.batches[first - 1].last_sequence;

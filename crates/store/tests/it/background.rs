@@ -168,7 +168,7 @@ async fn each_span_is_in_the_folder_of_its_hour() {
     const HOURS: [u64; 4] = [120, 120, 300, 120];
     let world = World::new();
     let catalogue = WatchedCatalogue::new(world.catalogue().await);
-    let config = StoreConfig { flush_interval: Duration::from_secs(1), ..world.config() };
+    let config = StoreConfig { flush_interval: Duration::from_secs(1), flush_files_max: 256, ..world.config() };
     let store = world.try_open(config.clone(), catalogue.clone(), world.clock.clone()).await.expect("opens");
     let mut sent: Vec<Span> = Vec::new();
     for hours in HOURS {
