@@ -1,0 +1,119 @@
+//! What is looked at after each event, and in the end.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tracehouse_catalogue::RetirementReason;
+use tracehouse_model::Clock;
+use tracehouse_store::StoreStep;
+
+use super::Run;
+use crate::simulation::expected::{MayExpire, TENANTS};
+use crate::world::tenant;
+
+impl Run {
+    fn may_expire(&mut self) -> MayExpire {
+        let retention = i64::try_from(self.config.retention.as_nanos()).unwrap_or(i64::MAX);
+        let for_room = self.config.disk_budget_bytes.is_some();
+        if for_room {
+            for file in self.catalogue.contents().files {
+                let has_expired = file.retired.is_some_and(|retired| retired.reason == RetirementReason::Expired);
+                if has_expired && let Some(of) = (0..TENANTS).find(|number| tenant(*number) == file.tenant) {
+                    self.expected.removed(of, &file.id);
+                }
+            }
+        }
+        // A store whose first clock was wrong can't tell which of the times that it was told is right.
+        let latest = self.now() + self.is_believed_ahead.unwrap_or(0);
+        MayExpire { before: latest.saturating_sub(retention), for_room }
+    }
+
+    pub(super) fn look(&mut self) {
+        let what = self.what();
+        let may_expire = self.may_expire();
+        let mut hot_bytes = 0;
+        for number in 0..TENANTS {
+            let snapshot = self.store().snapshot(&tenant(number));
+            hot_bytes += snapshot.hot.iter().map(|batch| batch.spans.memory_bytes()).sum::<usize>();
+            self.expected.check(&what, number, &snapshot, &may_expire, false);
+        }
+        assert!(hot_bytes <= 2 * self.config.hot_bytes_max, "{what}: {hot_bytes} bytes in memory");
+    }
+
+    /// All is well again, and time goes on until nothing is left to do.
+    pub(super) fn end(&mut self) {
+        self.say("the end");
+        self.kill();
+        self.mend();
+        self.appending.clear();
+        self.store = None;
+        self.set_wall_clock(0);
+        self.put_back();
+        self.open();
+        for _ in 0..6 {
+            self.clock.advance(Duration::from_secs(400));
+            for step in [StoreStep::Log, StoreStep::Flush, StoreStep::Merge, StoreStep::Keep] {
+                self.step(step);
+                self.look();
+            }
+        }
+        self.flush();
+        self.look();
+        self.merge();
+        self.look();
+        for _ in 0..3 {
+            self.clock.advance(Duration::from_secs(400));
+            self.step(StoreStep::Keep);
+            self.look();
+        }
+        let what = self.what();
+        let may_expire = self.may_expire();
+        let mut listed: BTreeSet<PathBuf> = BTreeSet::new();
+        let mut bytes = 0;
+        for number in 0..TENANTS {
+            let snapshot = self.store().snapshot(&tenant(number));
+            assert!(snapshot.hot.is_empty(), "{what}: all is in files");
+            self.expected.check(&what, number, &snapshot, &may_expire, true);
+            listed.extend(snapshot.files.iter().map(|file| self.store_dir().join(&file.record.path)));
+            bytes += snapshot.files.iter().map(|file| file.record.bytes).sum::<u64>();
+        }
+        if let Some(budget) = self.config.disk_budget_bytes {
+            assert!(bytes <= budget, "{what}: {bytes} bytes in files, the budget is {budget}");
+        }
+        // What has just expired is there for those who read it.
+        let files = self.catalogue.contents().files;
+        let retired = files.iter().filter(|file| file.retired.is_some());
+        listed.extend(retired.map(|file| self.store_dir().join(format!("{}.retired", file.path))));
+        assert_eq!(files_below(&self.store_dir()), listed, "{what}: what is in the folder");
+    }
+
+    /// After a flush of everything: whose spans can't be written keeps nobody else's in memory.
+    pub(super) fn look_who_is_in_memory(&self) {
+        if !self.is_sound || !self.disk.has_power() {
+            return;
+        }
+        for number in (0..TENANTS).filter(|number| self.refused != Some(*number)) {
+            let hot = self.store().snapshot(&tenant(number)).hot;
+            assert!(hot.is_empty(), "{}: spans of {} stay in memory for another's sake", self.what(), tenant(number));
+        }
+    }
+}
+
+/// Files of the store's folder, apart from the one that names the store.
+fn files_below(root: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the store") {
+            let path = entry.expect("an entry of it").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.file_name().is_some_and(|name| name != "STORE_ID") {
+                found.insert(path);
+            }
+        }
+    }
+    found
+}
