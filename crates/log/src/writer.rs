@@ -59,10 +59,11 @@ impl SegmentedLog {
             finished.push(Finished { path: path.clone(), last_sequence: *last_sequence, bytes });
         }
         let segment = Segment::create(&settings, recovered.last_sequence + 1)?;
+        let disk_bytes = segment.bytes + finished.iter().map(|segment| segment.bytes).sum::<u64>();
         let shared = Arc::new(Shared {
             disk: settings.disk.clone(),
             queued_bytes: AtomicUsize::new(0),
-            disk_bytes: AtomicU64::new(finished.iter().map(|segment| segment.bytes).sum()),
+            disk_bytes: AtomicU64::new(disk_bytes),
             failure: Mutex::new(None),
             last_out_of_room: Mutex::default(),
             has_news: AtomicBool::new(false),
@@ -367,6 +368,7 @@ impl Writer {
     }
 
     fn replace_segment(&mut self, next: Segment) {
+        self.shared.disk_bytes.fetch_add(next.bytes, Ordering::Relaxed);
         let full = std::mem::replace(&mut self.segment, next);
         let path = full.file.path().to_owned();
         let last_sequence = self.next_sequence - 1;

@@ -164,3 +164,18 @@ fn damage_is_told_and_nothing_wrong_is_read() {
         assert_eq!(read(&mut *feed).expect("reads"), sound[stopped as usize..], "it goes on once it can be read");
     }
 }
+
+/// Before, a segment's beginning counted when it was let go and not when it was made, so that an empty log took 2^64 - 8 bytes.
+#[test]
+fn what_the_log_takes_on_the_disk_is_told() {
+    let mut world = World::new();
+    for round in 0..3u64 {
+        for records in [1, 2, 7] {
+            world.append((1..=records).map(|number| 10 * round + number));
+            world.log.release(u64::MAX);
+            let bytes_of = |path: &PathBuf| fs::metadata(path).expect("it is there").len();
+            assert_eq!(world.log.disk_bytes(), world.segments().iter().map(bytes_of).sum::<u64>(), "round {round}");
+        }
+        world.restart();
+    }
+}
