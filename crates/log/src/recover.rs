@@ -283,8 +283,10 @@ impl<Replay: FnMut(DurableBatch, &Recovered)> Recovery<'_, Replay> {
 
     /// All segments were read.
     fn end(&mut self, mark: Option<LogMark>) {
-        // A number that was given is not given again.
-        self.recovered.last_sequence = self.recovered.last_sequence.max(mark.map_or(0, |mark| mark.reached));
+        // A number that was given is not given again: a segment without records tells by its name how far they went, also if the
+        // catalogue lost that.
+        let reached = mark.map_or(0, |mark| mark.reached).max(self.told);
+        self.recovered.last_sequence = self.recovered.last_sequence.max(reached);
         let Some(lost) = self.continuity.end(self.told) else { return };
         self.recovered.lost_records += lost.lost.map_or(0, LostRecords::count);
         self.find(Finding::EndLost(lost));

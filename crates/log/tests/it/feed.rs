@@ -179,3 +179,16 @@ fn what_the_log_takes_on_the_disk_is_told() {
         world.restart();
     }
 }
+
+/// Before, a log without records began anew where the catalogue knew no more than that.
+#[test]
+fn numbers_go_on_behind_an_empty_log() {
+    for count in 1..=6 {
+        let mut world = World::new();
+        world.append(1..=count);
+        world.log.release(u64::MAX);
+        world.restart();
+        world.append([count + 1]);
+        assert_eq!(read(&mut *world.log.feed(count)).expect("reads"), [count + 1], "behind {count}");
+    }
+}
