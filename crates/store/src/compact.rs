@@ -190,7 +190,7 @@ fn stream_rows(file: &OpenFile, inputs: usize) -> usize {
 }
 
 /// Puts the merged file in the place of its inputs. Returns whether it counts: not if an input went meanwhile, as what is
-/// beyond retention does; the others are merged anew.
+/// beyond retention does, or if the catalogue does not know one any more; the others are merged anew.
 fn replace(shared: &Shared, inputs: &[Arc<SpanFile>], record: Option<FileRecord>) -> Result<bool, WriteError> {
     let _no_other_change = shared.files_lock.lock();
     if !shared.state.has_files(inputs) {
@@ -205,7 +205,10 @@ fn replace(shared: &Shared, inputs: &[Arc<SpanFile>], record: Option<FileRecord>
         retired_at: shared.clock.now_unix_nanos(),
         ..Commit::default()
     };
-    shared.commit(commit)?;
+    match shared.commit(commit) {
+        Err(error) if shared.settle_not_live(&error, inputs) => return Ok(false),
+        outcome => outcome?,
+    }
     if let Some(record) = &record {
         tracing::debug!(files = inputs.len(), spans = record.spans, bytes = record.bytes, "merged");
         metrics::counter!("tracehouse_store_compacted_spans_total").increment(record.spans);

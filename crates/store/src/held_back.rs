@@ -197,7 +197,11 @@ fn commit(
         meta: vec![to_remember(&shared.absent.lock(), Some(id))],
         ..Commit::default()
     };
-    shared.commit(commit)?;
+    match shared.commit(commit) {
+        // What is left is compared anew.
+        Err(error) if shared.settle_not_live(&error, replaced) => return Ok(()),
+        outcome => outcome?,
+    }
     let mut files: Vec<Arc<SpanFile>> = written.into_iter().map(|record| shared.span_file(record)).collect();
     files.extend(counts.then(|| file.clone()));
     shared.state.let_in(&file.record.tenant, files, &ids);

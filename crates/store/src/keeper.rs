@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracehouse_catalogue::{CatalogueError, Commit, FileRecord, RetirementReason, Tier};
+use tracehouse_catalogue::{Commit, FileRecord, RetirementReason, Tier};
 use tracehouse_model::Bell;
 
 use crate::damage_found::look_after_damage;
@@ -72,7 +72,8 @@ fn attempt(shared: &Shared, work: Work, run: impl FnOnce() -> Result<(), WriteEr
 /// Retires files of spans that are older than retention allows, and the oldest ones while all that are kept hot on the local disk take
 /// more than its budget. Which spans are old, the store's own time says: a wall clock alone deletes nothing.
 pub(crate) fn expire(shared: &Shared) -> Result<(), WriteError> {
-    shared.refuse_if_another_writes()?;
+    // What a merge did, though nobody heard of it, is judged as it stands now.
+    shared.resolve_commits()?;
     // A merge must not put what goes here into a new file.
     let _no_other_change = shared.files_lock.lock();
     // `None`: the store is too new for anything in it to be old.
@@ -113,16 +114,13 @@ fn retire_expired(shared: &Shared, expired: &mut Vec<Arc<SpanFile>>) -> Result<(
             retired_at: shared.clock.now_unix_nanos(),
             ..Commit::default()
         };
-        match shared.runtime.block_on(shared.catalogue.commit(commit)) {
-            Err(CatalogueError::NotLive(id)) if expired.iter().any(|file| file.record.id == id) => {
-                tracing::error!(
-                    id,
-                    "the catalogue does not take a file for a live one that the store does; a restart sorts it out"
-                );
-                expired.retain(|file| file.record.id != id);
-            }
-            outcome => return Ok(outcome?),
+        let Err(error) = shared.runtime.block_on(shared.catalogue.commit(commit)).map_err(WriteError::from) else {
+            return Ok(());
+        };
+        if !shared.settle_not_live(&error, expired) {
+            return Err(error);
         }
+        expired.retain(|file| shared.state.has_files(std::slice::from_ref(file)));
     }
     Ok(())
 }

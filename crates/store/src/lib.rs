@@ -45,6 +45,7 @@ mod keeper;
 mod log_losses;
 mod lost;
 mod merger;
+mod not_live;
 mod notes;
 mod object_stores;
 mod objects;

@@ -64,6 +64,13 @@ pub(crate) struct UnknownFile {
     pub(crate) place: Option<(TenantId, i64)>,
 }
 
+impl UnknownFile {
+    /// One that has its own name, in its own folder.
+    pub(crate) fn in_its_place(path: &str) -> Self {
+        Self { path: path.to_owned(), names: Names(vec![""]), place: hour_of_path(path) }
+    }
+}
+
 /// Every file in one of its states.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {

@@ -9,6 +9,7 @@ use tracehouse_spanfile::NANOS_PER_HOUR;
 
 use crate::absent::{Absent, tell_missing};
 use crate::error::{WriteError, chain};
+use crate::not_live::not_live;
 use crate::shared::Shared;
 use crate::span_file::SpanFile;
 use crate::survey::UnknownFile;
@@ -97,22 +98,34 @@ impl Shared {
         if missing.is_empty() && aside.is_empty() && absent.unknown.len() == unknown {
             return Ok(());
         }
-        if !missing.is_empty() {
-            let commit = Commit {
-                retire: missing.iter().map(|record| (record.id.clone(), RetirementReason::Expired)).collect(),
-                retired_at: self.clock.now_unix_nanos(),
-                ..Commit::default()
-            };
-            self.runtime.block_on(self.catalogue.commit(commit))?;
-        }
+        let known = self.retire_absent(missing)?;
         absent.missing.retain(|record| !is_old(record));
         absent.held_back.retain(|record| !is_old(record));
         absent.out_of_reach.retain(|record| !is_old(record));
         absent.aside.retain(|record| !is_old(record));
-        for record in missing.into_iter().chain(aside) {
+        for record in known.into_iter().chain(aside) {
             self.schedule_deletion(record);
         }
         self.publish_absent(&absent);
         Ok(())
+    }
+
+    /// Tells the catalogue that files which can't be read have expired. One that it does not take for live must not keep the others: it
+    /// is left out of those that this returns, and nothing deletes it.
+    fn retire_absent(&self, mut expired: Vec<FileRecord>) -> Result<Vec<FileRecord>, WriteError> {
+        while !expired.is_empty() {
+            let commit = Commit {
+                retire: expired.iter().map(|record| (record.id.clone(), RetirementReason::Expired)).collect(),
+                retired_at: self.clock.now_unix_nanos(),
+                ..Commit::default()
+            };
+            let Err(error) = self.runtime.block_on(self.catalogue.commit(commit)) else { break };
+            let Some(at) = not_live(&error).and_then(|id| expired.iter().position(|record| record.id == id)) else {
+                return Err(error.into());
+            };
+            tracing::error!(path = expired[at].path, error = chain(&error), "an expired file is left as it is");
+            expired.swap_remove(at);
+        }
+        Ok(expired)
     }
 }

@@ -15,6 +15,7 @@ mod full_disk;
 mod histories;
 mod hot_index;
 mod leftovers;
+mod lost_rows;
 mod log_damage;
 mod log_faults;
 mod log_lost;
