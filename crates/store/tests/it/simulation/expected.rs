@@ -7,13 +7,15 @@
 //! 5. What is in memory, and what the files take, stays within its budget.
 //! 6. In the end the folder holds the files that count, and nothing else.
 //! 7. Whose files can't be made keeps nobody else's spans in memory.
+//! 8. Who holds on to a snapshot can read all of it for as long as nothing is deleted that counted then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use parquet::errors::ParquetError;
 use tracehouse_model::{Span, SpanBatch};
 use tracehouse_spanfile::{Projection, is_damage};
-use tracehouse_store::Snapshot;
+use tracehouse_store::{Snapshot, SpanFile};
 
 use crate::spans::{Key, assert_same_span, key_of};
 use crate::world::{hot_spans, spans_of};
@@ -191,27 +193,30 @@ impl Expected {
         let mut spans = hot_spans(snapshot);
         let mut is_whole = snapshot.unreadable.is_empty();
         for file in snapshot.files.iter() {
-            let Ok(open) = file.open() else {
-                is_whole = false;
-                continue;
-            };
             let id = &file.record.id;
             if !self.files.contains_key(id) {
-                let rows = |group| open.read_rows(group, 0..open.rows_of(group), Projection::All);
-                let read: Result<Vec<SpanBatch>, _> = (0..open.row_groups()).map(rows).collect();
-                let of_file = match read {
-                    Ok(batches) => batches.iter().flat_map(spans_of).collect(),
-                    // It went after it was opened.
-                    Err(error) if !is_damage(&error) => {
+                match read_file(file) {
+                    Ok(spans) => drop(self.files.insert(id.clone(), spans)),
+                    Err(error) => {
+                        assert!(!is_damage(&error), "a file is damaged: {error}");
                         is_whole = false;
                         continue;
                     }
-                    Err(error) => panic!("a file that opens can be read: {error}"),
-                };
-                self.files.insert(id.clone(), of_file);
+                }
+            } else if file.open().is_err() {
+                is_whole = false;
+                continue;
             }
             spans.extend(self.files[id].iter().cloned());
         }
         (spans, is_whole)
     }
+}
+
+/// All spans of a file, in its order.
+pub(crate) fn read_file(file: &SpanFile) -> Result<Vec<Span>, ParquetError> {
+    let open = file.open().map_err(|error| error.source)?;
+    let rows = |group| open.read_rows(group, 0..open.rows_of(group), Projection::All);
+    let batches: Result<Vec<SpanBatch>, _> = (0..open.row_groups()).map(rows).collect();
+    Ok(batches?.iter().flat_map(spans_of).collect())
 }

@@ -3,6 +3,7 @@
 mod events;
 mod looks;
 mod others;
+mod readers;
 mod sends;
 
 use std::collections::BTreeSet;
@@ -26,6 +27,7 @@ use super::disk::{SimulatedDisk, Site};
 use super::expected::Expected;
 use crate::spans::{HOUR, NOON};
 use crate::world::tenant;
+use readers::Reader;
 
 /// What a run came to.
 #[derive(Default)]
@@ -41,6 +43,7 @@ pub(crate) struct Outcome {
     expired: u64,
     amid: u64,
     moved: u64,
+    read_on: u64,
 }
 
 impl Outcome {
@@ -54,17 +57,20 @@ impl Outcome {
         self.expired += other.expired;
         self.amid += other.amid;
         self.moved += other.moved;
+        self.read_on += other.read_on;
     }
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { steps, events, power_failures, kills, batches, spans_compared, expired, amid, moved, .. } = self;
+        let Self {
+            steps, events, power_failures, kills, batches, spans_compared, expired, amid, moved, read_on, ..
+        } = self;
         write!(
             formatter,
             "{events} events, {batches} batches, {steps} steps on the disk, {kills} restarts, {power_failures} of them after the power \
              had failed, {spans_compared} spans compared, {expired} expired, {amid} times work went on amid other work, {moved} files \
-             moved away for a while"
+             moved away for a while, {read_on} read again by who held on to them"
         )
     }
 }
@@ -92,6 +98,9 @@ struct Run {
     is_believed_ahead: Option<i64>,
     /// Files that somebody moved out of the store's folder.
     away: Vec<PathBuf>,
+    /// All that ever were, though they were put back.
+    moved: BTreeSet<PathBuf>,
+    readers: Vec<Reader>,
     /// Whose files can't be made.
     refused: Option<usize>,
     /// Disk and catalogue do what they are asked.
@@ -142,6 +151,8 @@ pub(crate) fn run(seed: u64, left_out: Option<Site>) -> Outcome {
         wall_is_off_by: 0,
         is_believed_ahead: None,
         away: Vec::new(),
+        moved: BTreeSet::new(),
+        readers: Vec::new(),
         refused: None,
         is_sound: true,
         outcome: Outcome::default(),
@@ -188,6 +199,7 @@ fn settings(chance: &mut Chance, folder: &TempDir, disk: &Arc<SimulatedDisk>) ->
         retention: if chance.one_in(3) { Duration::from_secs(2 * 3600) } else { Duration::from_secs(1 << 33) },
         disk_budget_bytes: chance.one_in(6).then_some(96 << 10),
         disk_free_bytes_min: 0,
+        delete_grace: Duration::from_secs(chance.pick(&[120, 120, 30, 600])),
         log_segment_bytes_max: chance.pick(&[1 << 10, 8 << 10, 1 << 20]),
         disk: Disk::with_faults(disk.clone()),
         background: Background::Called,
@@ -283,6 +295,7 @@ impl Run {
         self.outcome.kills += 1;
         self.poll();
         self.appending.clear();
+        self.readers.clear();
         self.store = None;
         if !self.disk.has_power() || self.chance.one_in(2) {
             self.mend();

@@ -19,7 +19,7 @@ enum Long {
 }
 
 /// What may happen, and how often among all.
-const EVENTS: [(u64, fn(&mut Run)); 21] = [
+const EVENTS: [(u64, fn(&mut Run)); 22] = [
     (28, Run::sends),
     (6, Run::sends_again),
     (18, |run| run.takes_step(StoreStep::Log, "write the log")),
@@ -30,6 +30,7 @@ const EVENTS: [(u64, fn(&mut Run)); 21] = [
     (2, Run::merges),
     (2, |run| run.amid(Long::Merge)),
     (5, |run| run.takes_step(StoreStep::Keep, "keep")),
+    (4, Run::somebody_begins_to_read),
     (2, Run::file_moves_away),
     (1, Run::files_are_put_back),
     (8, Run::time_passes),
@@ -91,6 +92,11 @@ impl Run {
     fn merges(&mut self) {
         self.say("merge");
         self.merge();
+    }
+
+    fn somebody_begins_to_read(&mut self) {
+        self.say("somebody begins to read");
+        self.begin_to_read();
     }
 
     fn file_moves_away(&mut self) {

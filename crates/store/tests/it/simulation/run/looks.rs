@@ -40,6 +40,7 @@ impl Run {
             self.expected.check(&what, number, &snapshot, &may_expire, false);
         }
         assert!(hot_bytes <= 2 * self.config.hot_bytes_max, "{what}: {hot_bytes} bytes in memory");
+        self.look_at_readers();
     }
 
     /// All is well again, and time goes on until nothing is left to do.

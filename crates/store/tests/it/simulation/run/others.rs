@@ -34,6 +34,7 @@ impl Run {
         fs::rename(&path, away).expect("a file can be moved");
         self.tell(&format!("{} is moved away", path.display()));
         self.outcome.moved += 1;
+        self.moved.insert(path.clone());
         self.away.push(path);
     }
 
