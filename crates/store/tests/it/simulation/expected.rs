@@ -8,6 +8,7 @@
 //! 6. In the end the folder holds the files that count, and nothing else.
 //! 7. Whose files can't be made keeps nobody else's spans in memory.
 //! 8. Who holds on to a snapshot can read all of it for as long as nothing is deleted that counted then.
+//! 9. Who holds less than a share of the memory is not refused, as long as all together hold less than all of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

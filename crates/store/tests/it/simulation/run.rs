@@ -39,6 +39,7 @@ pub(crate) struct Outcome {
     power_failures: u64,
     kills: u64,
     batches: u64,
+    refused: u64,
     spans_compared: u64,
     expired: u64,
     amid: u64,
@@ -53,6 +54,7 @@ impl Outcome {
         self.power_failures += other.power_failures;
         self.kills += other.kills;
         self.batches += other.batches;
+        self.refused += other.refused;
         self.spans_compared += other.spans_compared;
         self.expired += other.expired;
         self.amid += other.amid;
@@ -63,19 +65,26 @@ impl Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            steps, events, power_failures, kills, batches, spans_compared, expired, amid, moved, read_on, ..
-        } = self;
+        let Self { steps, events, power_failures, kills, batches, refused, .. } = self;
+        let Self { spans_compared, expired, amid, moved, read_on, .. } = self;
         write!(
             formatter,
-            "{events} events, {batches} batches, {steps} steps on the disk, {kills} restarts, {power_failures} of them after the power \
-             had failed, {spans_compared} spans compared, {expired} expired, {amid} times work went on amid other work, {moved} files \
+            "{events} events, {batches} batches, {refused} of them refused, {steps} steps on the disk, {kills} restarts, \
+             {power_failures} of them after the power had failed, {spans_compared} spans compared, {expired} expired, {amid} times work went on amid other work, {moved} files \
              moved away for a while, {read_on} read again by who held on to them"
         )
     }
 }
 
-type Appending = Pin<Box<dyn Future<Output = Result<(), AppendError>> + Send>>;
+/// A batch that was sent and not answered yet.
+struct Appending {
+    batch: usize,
+    of: usize,
+    bytes: usize,
+    /// It must not be refused for want of room.
+    has_room: bool,
+    answer: Pin<Box<dyn Future<Output = Result<(), AppendError>> + Send>>,
+}
 
 struct Run {
     seed: u64,
@@ -87,8 +96,9 @@ struct Run {
     config: StoreConfig,
     store: Option<Arc<Store>>,
     opened: u64,
-    /// Batches that were sent and not answered yet.
-    appending: Vec<(usize, Appending)>,
+    appending: Vec<Appending>,
+    /// What the largest batch took in memory.
+    batch_bytes_max: usize,
     expected: Expected,
     /// Spans so far, each of which has a number.
     spans: u64,
@@ -146,6 +156,7 @@ pub(crate) fn run(seed: u64, left_out: Option<Site>) -> Outcome {
         store: None,
         opened: 0,
         appending: Vec::new(),
+        batch_bytes_max: 0,
         expected: Expected::default(),
         spans: 0,
         wall_is_off_by: 0,
@@ -193,7 +204,7 @@ fn settings(chance: &mut Chance, folder: &TempDir, disk: &Arc<SimulatedDisk>) ->
     StoreConfig {
         log_dir: folder.path().join("log"),
         durability: if chance.one_in(5) { Durability::Interval(Duration::from_secs(1)) } else { Durability::Fsync },
-        hot_bytes_max: chance.pick(&[1 << 20, 1 << 20, 1 << 20, 24 << 10]),
+        hot_bytes_max: chance.pick(&[1 << 20, 1 << 20, 160 << 10, 24 << 10]),
         flush_bytes: chance.pick(&[8 << 10, 64 << 10, 1 << 20]),
         flush_interval: Duration::from_secs(60),
         retention: if chance.one_in(3) { Duration::from_secs(2 * 3600) } else { Duration::from_secs(1 << 33) },

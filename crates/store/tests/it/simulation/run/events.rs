@@ -19,9 +19,10 @@ enum Long {
 }
 
 /// What may happen, and how often among all.
-const EVENTS: [(u64, fn(&mut Run)); 22] = [
+const EVENTS: [(u64, fn(&mut Run)); 23] = [
     (28, Run::sends),
     (6, Run::sends_again),
+    (2, Run::one_sends_much),
     (18, |run| run.takes_step(StoreStep::Log, "write the log")),
     (5, |run| run.takes_step(StoreStep::Flush, "flush if due")),
     (3, Run::flushes),
@@ -72,6 +73,11 @@ impl Run {
     fn sends_again(&mut self) {
         self.say("send again");
         self.send_again();
+    }
+
+    fn one_sends_much(&mut self) {
+        self.say("one sends much");
+        self.send_much();
     }
 
     fn takes_step(&mut self, step: StoreStep, what: &str) {

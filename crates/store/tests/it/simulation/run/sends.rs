@@ -3,13 +3,17 @@
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tracehouse_model::{Clock, Span};
-use tracehouse_store::{Durability, StoreStep};
+use tracehouse_model::{AnyValue, Clock, Span};
+use tracehouse_store::{AppendError, Durability, Snapshots, StoreStep};
 
 use super::{Appending, Run};
 use crate::simulation::expected::TENANTS;
 use crate::spans::{NOON, SECOND, batch_of, plain_span};
 use crate::world::tenant;
+
+/// Of which spans have so many that few of them take much room.
+const LONG_TEXT: &str = "A span of which somebody tells very much. ";
+const LONG_TEXTS: usize = 100;
 
 impl Run {
     /// Now, whatever the wall clock says.
@@ -21,15 +25,38 @@ impl Run {
         let of = self.chance.below(TENANTS as u64) as usize;
         let count = 1 + self.chance.below(if self.chance.clone().one_in(8) { 60 } else { 8 });
         let ago = self.chance.pick(&[0, 0, 0, 1, 90]) * 60 * SECOND;
-        let spans: Vec<Span> = (0..count)
-            .map(|_| {
-                self.spans += 1;
-                let trace = u128::from(1 + self.spans / 5) << 60;
-                let start = self.now() - ago - self.chance.below(30 * SECOND as u64) as i64;
-                plain_span(trace, self.spans, self.spans.saturating_sub(1), start)
-            })
-            .collect();
+        let spans = self.new_spans(count, ago);
         self.append(of, spans);
+    }
+
+    fn new_spans(&mut self, count: u64, ago: i64) -> Vec<Span> {
+        let new_span = |_| {
+            self.spans += 1;
+            let trace = u128::from(1 + self.spans / 5) << 60;
+            let start = self.now() - ago - self.chance.below(30 * SECOND as u64) as i64;
+            plain_span(trace, self.spans, self.spans.saturating_sub(1), start)
+        };
+        (0..count).map(new_span).collect()
+    }
+
+    /// One tenant sends more than it may hold, the others little.
+    pub(super) fn send_much(&mut self) {
+        let of = self.chance.below(TENANTS as u64) as usize;
+        for _ in 0..4 + self.chance.below(8) {
+            let count = 2 + self.chance.below(4);
+            let mut spans = self.new_spans(count, 0);
+            for span in &mut spans {
+                span.attributes.push(("note".into(), AnyValue::String(LONG_TEXT.repeat(LONG_TEXTS))));
+            }
+            self.append(of, spans);
+            if self.chance.one_in(3) {
+                self.step(StoreStep::Log);
+            }
+            if self.chance.one_in(3) {
+                let spans = self.new_spans(1, 0);
+                self.append((of + 1) % TENANTS, spans);
+            }
+        }
     }
 
     /// A batch once more, or a part of it.
@@ -47,11 +74,44 @@ impl Run {
 
     fn append(&mut self, of: usize, spans: Vec<Span>) {
         let (store, batch) = (self.store().clone(), batch_of(&spans));
+        let (bytes, has_room) = (batch.memory_bytes(), self.has_room_for(of));
+        self.batch_bytes_max = self.batch_bytes_max.max(bytes);
         let number = self.expected.sent(of, spans);
         self.tell(&format!("batch {number}, of {}, {} spans", tenant(of), batch.len()));
-        let appending: Appending = Box::pin(async move { store.append(tenant(of), batch).await });
-        self.appending.push((number, appending));
+        let answer = Box::pin(async move { store.append(tenant(of), batch).await });
+        self.appending.push(Appending { batch: number, of, bytes, has_room, answer });
         self.poll();
+    }
+
+    /// Whether a tenant holds less than its share, and all together less than all may. What they hold is known from the outside, as is
+    /// what is still on its way.
+    fn has_room_for(&self, of: usize) -> bool {
+        let on_the_way =
+            |number| self.appending.iter().filter(move |other| other.of == number).map(|other| other.bytes);
+        // Those on the way count as they lie in the log's queue too.
+        let held_by = |number| 2 * on_the_way(number).sum::<usize>() + self.hot_bytes_at_most(number);
+        let failing = format!("writing the spans of tenant {} to files", tenant(of));
+        let is_failing = self.store().troubles().iter().any(|trouble| trouble.starts_with(&failing));
+        let share = self.config.hot_bytes_max / if is_failing { 8 } else { 2 };
+        held_by(of) < share && (0..TENANTS).map(held_by).sum::<usize>() < self.config.hot_bytes_max
+    }
+
+    /// What a tenant's spans in memory take, with what finds them.
+    fn hot_bytes_at_most(&self, of: usize) -> usize {
+        const INDEX_BYTES_PER_SPAN_MAX: usize = 8;
+        let snapshot = self.store().snapshot_as_sent(&tenant(of));
+        snapshot.hot.iter().map(|batch| batch.spans.memory_bytes() + INDEX_BYTES_PER_SPAN_MAX * batch.spans.len()).sum()
+    }
+
+    /// Who is refused, and why.
+    fn look_at_refusal(&self, appending: &Appending, error: &AppendError) {
+        let is_sound = self.is_sound && self.disk.has_power();
+        let may_be = match error {
+            AppendError::Busy { .. } => !appending.has_room,
+            AppendError::DiskFull { .. } | AppendError::Failed { .. } => !is_sound,
+            AppendError::ShuttingDown => true,
+        };
+        assert!(may_be, "{}: {} is refused though there is room: {error}", self.what(), tenant(appending.of));
     }
 
     /// Takes what was answered.
@@ -59,26 +119,28 @@ impl Run {
         let mut context = Context::from_waker(Waker::noop());
         let now = self.clock.monotonic();
         let is_durable_at_once = self.config.durability == Durability::Fsync;
-        let is_told = std::env::var_os("SIMULATION_SEED").is_some();
-        let expected = &mut self.expected;
-        self.appending.retain_mut(|(batch, appending)| match appending.as_mut().poll(&mut context) {
-            Poll::Pending => true,
-            Poll::Ready(answer) => {
-                if is_told {
-                    eprintln!("batch {batch}: {answer:?}");
-                }
-                if answer.is_ok() {
-                    expected.acknowledged(*batch, now);
+        let mut waiting = std::mem::take(&mut self.appending);
+        waiting.retain_mut(|appending| {
+            let Poll::Ready(answer) = appending.answer.as_mut().poll(&mut context) else { return true };
+            self.tell(&format!("batch {}: {answer:?}", appending.batch));
+            match answer {
+                Ok(()) => {
+                    self.expected.acknowledged(appending.batch, now);
                     if is_durable_at_once {
-                        expected.durable(now);
+                        self.expected.durable(now);
                     }
                 }
-                false
+                Err(error) => {
+                    self.outcome.refused += 1;
+                    self.look_at_refusal(appending, &error);
+                }
             }
+            false
         });
+        self.appending = waiting;
         // What was acknowledged just now may have been dropped just then.
         if self.disk.take_dropped() {
-            expected.doubt();
+            self.expected.doubt();
         }
     }
 
