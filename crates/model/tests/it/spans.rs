@@ -156,7 +156,8 @@ pub(crate) fn assert_same_span(what: &str, found: &Span, wanted: &Span) {
     }
 }
 
-fn sorted(span: &Span) -> Span {
+/// The span with its attributes in an order that follows from their keys.
+pub(crate) fn sorted(span: &Span) -> Span {
     let mut span = span.clone();
     let sort = |attributes: &mut Attributes| attributes.sort_by(|left, right| left.0.cmp(&right.0));
     sort(&mut span.attributes);

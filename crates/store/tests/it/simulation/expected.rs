@@ -1,6 +1,7 @@
 //! What must hold, whatever happens:
 //!
-//! 1. A span that was acknowledged is there, once, with the content it was sent with, until it may expire.
+//! 1. A span that was acknowledged is there, once, with the content it was sent with, until it may expire; so is another that says
+//!    something else under the same ids.
 //! 2. What was sent and not acknowledged is there as a whole batch or not at all. Nothing else is there.
 //! 3. What has expired does not come back, unless it was sent again: then a copy may be in the log.
 //! 4. An answer that lacks something says so; on a sound disk nothing is lacking.
@@ -11,22 +12,43 @@
 //! 9. Who holds less than a share of the memory is not refused, as long as all together hold less than all of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write};
+use std::hash::{DefaultHasher, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parquet::errors::ParquetError;
 use tracehouse_model::{Span, SpanBatch};
 use tracehouse_spanfile::{Projection, is_damage};
-use tracehouse_store::{Snapshot, SpanFile};
+use tracehouse_store::{HotBatch, Snapshot, SpanFile};
 
-use crate::spans::{Key, assert_same_span, key_of};
-use crate::world::{hot_spans, spans_of};
+use crate::spans::{self, sorted};
+use crate::world::spans_of;
 
 pub(crate) const TENANTS: usize = 3;
+
+/// What tells spans apart: their ids, and all that they say. A copy has the same; another span under the same ids has not.
+pub(crate) type Key = (spans::Key, u64);
+
+pub(crate) fn key_of(span: &Span) -> Key {
+    struct Said(DefaultHasher);
+    impl Write for Said {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0.write(text.as_bytes());
+            Ok(())
+        }
+    }
+    let mut said = Said(DefaultHasher::new());
+    write!(said, "{:?}", sorted(span)).expect("a hash takes any text");
+    (spans::key_of(span), said.0.finish())
+}
 
 /// What was sent of a batch, and what became of it.
 pub(crate) struct Sent {
     pub(crate) tenant: usize,
     pub(crate) spans: Vec<Span>,
+    /// Of the spans, in their order.
+    keys: Vec<Key>,
     /// On the monotonic clock.
     acknowledged_at: Option<Duration>,
     /// A failure of the power must not take it any more.
@@ -51,7 +73,9 @@ pub(crate) struct Expected {
     /// Of tenants: a file was removed of which nothing could be read.
     is_unsure: [bool; TENANTS],
     /// What was read of files, by their ids: they do not change while the power is on.
-    files: BTreeMap<String, Vec<Span>>,
+    files: BTreeMap<String, Vec<Key>>,
+    /// What each tenant had in memory at the last look.
+    hot: [Vec<(Arc<HotBatch>, Vec<Key>)>; TENANTS],
     pub(crate) found: u64,
     pub(crate) expired: u64,
 }
@@ -68,14 +92,16 @@ impl Expected {
     /// Returns the number of the batch.
     pub(crate) fn sent(&mut self, tenant: usize, spans: Vec<Span>) -> usize {
         let number = self.batches.len();
-        for span in &spans {
-            self.holders[tenant].entry(key_of(span)).or_default().push(number);
+        let keys: Vec<Key> = spans.iter().map(key_of).collect();
+        for key in &keys {
+            self.holders[tenant].entry(*key).or_default().push(number);
             // Sent again, it may be there again.
-            self.gone[tenant].remove(&key_of(span));
+            self.gone[tenant].remove(key);
         }
         self.batches.push(Sent {
             tenant,
             spans,
+            keys,
             acknowledged_at: None,
             is_durable: false,
             is_doubtful: false,
@@ -89,7 +115,7 @@ impl Expected {
         batch.acknowledged_at = Some(at);
         // Sent again, it is there again.
         let removed = &mut self.removed[batch.tenant];
-        batch.returned.extend(batch.spans.iter().map(key_of).filter(|key| removed.remove(key)));
+        batch.returned.extend(batch.keys.iter().filter(|key| removed.remove(key)));
     }
 
     /// From now on a failure of the power must not take what was acknowledged up to a moment.
@@ -122,7 +148,7 @@ impl Expected {
             return;
         }
         match self.files.get(file_id) {
-            Some(spans) => self.removed[tenant].extend(spans.iter().map(key_of)),
+            Some(keys) => self.removed[tenant].extend(keys),
             None => self.is_unsure[tenant] = true,
         }
     }
@@ -136,17 +162,10 @@ impl Expected {
         may_expire: &MayExpire,
         must_be_whole: bool,
     ) {
-        let (found, is_whole) = self.everything(snapshot);
+        let (found, is_whole) = self.everything(what, tenant, snapshot);
         assert!(is_whole || !must_be_whole, "{what}: the answer is partial on a sound disk: {:?}", snapshot.unreadable);
         let mut keys: BTreeSet<Key> = BTreeSet::new();
-        for span in &found {
-            let key = key_of(span);
-            let Some(holders) = self.holders[tenant].get(&key) else {
-                panic!("{what}: a span that nobody sent: {key:?}")
-            };
-            let batch = &self.batches[holders[0]];
-            let wanted = batch.spans.iter().find(|sent| key_of(sent) == key).expect("the batch holds it");
-            assert_same_span(what, span, wanted);
+        for key in found {
             assert!(keys.insert(key), "{what}: a span is there twice: {key:?}");
             assert!(!self.gone[tenant].contains(&key), "{what}: a span that had expired is there again: {key:?}");
         }
@@ -155,62 +174,84 @@ impl Expected {
             return;
         }
         let removed = &self.removed[tenant];
-        let may_go = |span: &Span| {
-            let for_room = may_expire.for_room && (self.is_unsure[tenant] || removed.contains(&key_of(span)));
+        let may_go = |(span, key): (&Span, &Key)| {
+            let for_room = may_expire.for_room && (self.is_unsure[tenant] || removed.contains(key));
             for_room || span.start_unix_nanos < may_expire.before
         };
         for (number, batch) in self.batches.iter().enumerate().filter(|(_, batch)| batch.tenant == tenant) {
-            let is_there = |span: &&Span| keys.contains(&key_of(span));
-            let missing: Vec<&Span> = batch.spans.iter().filter(|span| !is_there(span)).collect();
+            let spans = || batch.spans.iter().zip(&batch.keys);
+            let missing: Vec<(&Span, &Key)> = spans().filter(|(_, key)| !keys.contains(key)).collect();
+            let (lacks, of) = (missing.len(), batch.keys.len());
             if batch.acknowledged_at.is_some() {
-                for span in missing {
-                    let key = key_of(span);
+                for (span, key) in missing {
                     assert!(
-                        may_go(span),
-                        "{what}: a span of batch {number} that was acknowledged is missing: {key:?}, {} of {} are",
-                        batch.spans.iter().filter(|span| !is_there(span)).count(),
-                        batch.spans.len()
+                        may_go((span, key)),
+                        "{what}: a span of batch {number} that was acknowledged is missing: {key:?}, {lacks} of {of} are"
                     );
-                    if self.holders[tenant][&key].len() == 1 {
-                        self.expired += u64::from(self.gone[tenant].insert(key));
+                    if self.holders[tenant][key].len() == 1 {
+                        self.expired += u64::from(self.gone[tenant].insert(*key));
                     }
                 }
                 continue;
             }
-            let is_alone = batch.spans.iter().all(|span| self.holders[tenant][&key_of(span)].len() == 1);
-            if is_alone && !batch.spans.iter().any(&may_go) {
+            let is_alone = batch.keys.iter().all(|key| self.holders[tenant][key].len() == 1);
+            if is_alone && !spans().any(&may_go) {
                 assert!(
-                    missing.is_empty() || missing.len() == batch.spans.len(),
-                    "{what}: of batch {number}, which was not acknowledged, {} of {} spans are there",
-                    batch.spans.len() - missing.len(),
-                    batch.spans.len()
+                    missing.is_empty() || lacks == of,
+                    "{what}: of batch {number}, which was not acknowledged, {} of {of} spans are there",
+                    of - lacks
                 );
             }
         }
     }
 
-    /// All spans of a snapshot, and whether that is all that is stored.
-    fn everything(&mut self, snapshot: &Snapshot) -> (Vec<Span>, bool) {
-        let mut spans = hot_spans(snapshot);
+    /// From here on every file is read anew.
+    pub(crate) fn forget_files(&mut self) {
+        self.files.clear();
+    }
+
+    /// The keys of all spans of a snapshot, and whether that is all that is stored.
+    fn everything(&mut self, what: &str, tenant: usize, snapshot: &Snapshot) -> (Vec<Key>, bool) {
+        let known = std::mem::take(&mut self.hot[tenant]);
+        for batch in snapshot.hot.iter() {
+            let keys = match known.iter().find(|(known, _)| Arc::ptr_eq(known, batch)) {
+                Some((_, keys)) => keys.clone(),
+                None => self.keys_of(what, tenant, &spans_of(&batch.spans)),
+            };
+            self.hot[tenant].push((batch.clone(), keys));
+        }
+        let mut found: Vec<Key> = self.hot[tenant].iter().flat_map(|(_, keys)| keys).copied().collect();
         let mut is_whole = snapshot.unreadable.is_empty();
         for file in snapshot.files.iter() {
             let id = &file.record.id;
-            if !self.files.contains_key(id) {
-                match read_file(file) {
-                    Ok(spans) => drop(self.files.insert(id.clone(), spans)),
-                    Err(error) => {
-                        assert!(!is_damage(&error), "a file is damaged: {error}");
-                        is_whole = false;
-                        continue;
-                    }
-                }
-            } else if file.open().is_err() {
+            if self.files.contains_key(id) && file.open().is_err() {
                 is_whole = false;
                 continue;
             }
-            spans.extend(self.files[id].iter().cloned());
+            if !self.files.contains_key(id) {
+                match read_file(file) {
+                    Ok(spans) => drop(self.files.insert(id.clone(), self.keys_of(what, tenant, &spans))),
+                    // It went after it was opened, or before.
+                    Err(error) if !is_damage(&error) => {
+                        is_whole = false;
+                        continue;
+                    }
+                    Err(error) => panic!("{what}: a file is damaged: {error}"),
+                }
+            }
+            found.extend(&self.files[id]);
         }
-        (spans, is_whole)
+        (found, is_whole)
+    }
+
+    /// The keys of some spans, all of which a tenant sent as they are.
+    fn keys_of(&self, what: &str, tenant: usize, spans: &[Span]) -> Vec<Key> {
+        let key_of_sent = |span| {
+            let key = key_of(span);
+            assert!(self.holders[tenant].contains_key(&key), "{what}: nobody sent this span: {span:#?}");
+            key
+        };
+        spans.iter().map(key_of_sent).collect()
     }
 }
 

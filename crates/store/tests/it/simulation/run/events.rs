@@ -19,9 +19,10 @@ enum Long {
 }
 
 /// What may happen, and how often among all.
-const EVENTS: [(u64, fn(&mut Run)); 23] = [
+const EVENTS: [(u64, fn(&mut Run)); 24] = [
     (28, Run::sends),
     (6, Run::sends_again),
+    (4, Run::others_are_sent),
     (2, Run::one_sends_much),
     (18, |run| run.takes_step(StoreStep::Log, "write the log")),
     (5, |run| run.takes_step(StoreStep::Flush, "flush if due")),
@@ -73,6 +74,11 @@ impl Run {
     fn sends_again(&mut self) {
         self.say("send again");
         self.send_again();
+    }
+
+    fn others_are_sent(&mut self) {
+        self.say("others under the same ids are sent");
+        self.send_others();
     }
 
     fn one_sends_much(&mut self) {
@@ -231,6 +237,7 @@ impl Run {
     fn work_amid(&mut self, long: Long) {
         match (self.chance.below(8), long) {
             (0..2, _) => self.send(),
+            (2, _) if self.chance.one_in(2) => self.send_others(),
             (2, _) => self.send_again(),
             (3..5, _) => self.step(StoreStep::Log),
             (5, _) => self.step(StoreStep::Keep),

@@ -73,6 +73,7 @@ impl Run {
         }
         let what = self.what();
         let may_expire = self.may_expire();
+        self.expected.forget_files();
         let mut listed: BTreeSet<PathBuf> = BTreeSet::new();
         let mut bytes = 0;
         for number in 0..TENANTS {

@@ -3,17 +3,54 @@
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tracehouse_model::{AnyValue, Clock, Span};
+use tracehouse_model::{AnyValue, Clock, Event, Span, SpanId};
 use tracehouse_store::{AppendError, Durability, Snapshots, StoreStep};
 
 use super::{Appending, Run};
 use crate::simulation::expected::TENANTS;
-use crate::spans::{NOON, SECOND, batch_of, plain_span};
+use crate::spans::{Attributes, NOON, SECOND, batch_of, plain_span};
 use crate::world::tenant;
 
 /// Of which spans have so many that few of them take much room.
 const LONG_TEXT: &str = "A span of which somebody tells very much. ";
 const LONG_TEXTS: usize = 100;
+
+/// So many others at least are sent under the ids of one span, when it is to be many.
+const MANY_OTHERS: u64 = 33;
+
+/// In how many ways a span can differ from another under the same ids.
+const DIFFERENCES: u64 = 12;
+/// One that leaves its start as it is.
+const DIFFERS_IN_ATTRIBUTE: u64 = 0;
+
+fn put(attributes: &mut Attributes, attribute: (String, AnyValue)) {
+    attributes.retain(|(key, _)| *key != attribute.0);
+    attributes.push(attribute);
+}
+
+/// Another span under the same ids, which says something else in one place. `number`: of this one alone.
+fn other(span: &Span, number: u64, difference: u64) -> Span {
+    let mut other = span.clone();
+    let (text, attribute) = (format!("other {number}"), ("other".to_owned(), AnyValue::Int(number as i64)));
+    match difference {
+        DIFFERS_IN_ATTRIBUTE => put(&mut other.attributes, attribute),
+        1 => other.start_unix_nanos += number as i64,
+        2 => other.duration_nanos = 1_000_000 + number as i64,
+        3 => other.name = text,
+        4 => other.status_message = text,
+        5 => other.parent_span_id = SpanId((u64::MAX / 2 + number).to_be_bytes()),
+        6 => other.trace_state = format!("other={number}"),
+        7 => put(&mut other.resource_attributes, attribute),
+        8 => other.scope_version = text,
+        9 => other.flags = 1000 + number as u32,
+        10 => {
+            let (time_unix_nanos, attributes) = (other.start_unix_nanos, Vec::new());
+            other.events.push(Event { time_unix_nanos, name: text, attributes, dropped_attributes: 0 });
+        }
+        _ => other.dropped_events = number as u32,
+    }
+    other
+}
 
 impl Run {
     /// Now, whatever the wall clock says.
@@ -68,6 +105,31 @@ impl Run {
         let (of, mut spans) = (sent.tenant, sent.spans.clone());
         if self.chance.one_in(3) {
             spans.truncate(1 + self.chance.below(spans.len() as u64) as usize);
+        }
+        self.append(of, spans);
+    }
+
+    /// Other spans under ids that were sent before, by this tenant or another, with copies of those beside them.
+    pub(super) fn send_others(&mut self) {
+        if self.expected.batches.is_empty() {
+            return;
+        }
+        let sent = &self.expected.batches[self.chance.below(self.expected.batches.len() as u64) as usize];
+        let of = if self.chance.one_in(4) { (sent.tenant + 1) % TENANTS } else { sent.tenant };
+        let mut spans: Vec<Span> = sent.spans.clone();
+        if self.chance.one_in(4) {
+            // More than are compared one by one, under one key.
+            spans.truncate(1);
+            let number = self.spans;
+            self.spans += MANY_OTHERS + self.chance.below(MANY_OTHERS);
+            spans = (number..self.spans).map(|number| other(&spans[0], number, DIFFERS_IN_ATTRIBUTE)).collect();
+        } else {
+            for span in &mut spans {
+                self.spans += 1;
+                if !self.chance.one_in(3) {
+                    *span = other(span, self.spans, self.chance.below(DIFFERENCES));
+                }
+            }
         }
         self.append(of, spans);
     }
