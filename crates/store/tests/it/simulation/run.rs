@@ -115,6 +115,8 @@ struct Run {
     refused: Option<usize>,
     /// Disk and catalogue do what they are asked.
     is_sound: bool,
+    /// They did not at some time since the store was opened.
+    has_met_faults: bool,
     outcome: Outcome,
     /// Of the event.
     number: u64,
@@ -166,6 +168,7 @@ pub(crate) fn run(seed: u64, left_out: Option<Site>) -> Outcome {
         readers: Vec::new(),
         refused: None,
         is_sound: true,
+        has_met_faults: false,
         outcome: Outcome::default(),
         number: 0,
         event: String::new(),
@@ -257,6 +260,7 @@ impl Run {
 
     /// Opens the store; should that fail, once more on a sound disk.
     fn open(&mut self) {
+        self.has_met_faults = !self.is_sound;
         let opened = self.try_open();
         if self.disk.take_dropped() {
             self.expected.doubt();
@@ -271,6 +275,7 @@ impl Run {
                     self.what()
                 );
                 self.mend();
+                self.has_met_faults = false;
                 // Most are missing: somebody has to say what is to become of them.
                 self.put_back();
                 let opened = self.try_open();
@@ -295,6 +300,11 @@ impl Run {
         self.refused = None;
         self.catalogue.fail_one_in(None);
         self.is_sound = true;
+    }
+
+    fn now_fails(&mut self) {
+        self.is_sound = false;
+        self.has_met_faults = true;
     }
 
     fn store(&self) -> &Arc<Store> {

@@ -164,7 +164,7 @@ impl Run {
         self.say("the catalogue fails");
         let one_in = self.chance.pick(&[2, 5, 12]);
         self.catalogue.fail_one_in(Some(one_in));
-        self.is_sound = false;
+        self.now_fails();
     }
 
     fn tenant_is_refused(&mut self) {
@@ -172,6 +172,7 @@ impl Run {
         self.say(&format!("no file can be made for {}", tenant(of)));
         self.disk.refuse(Some(self.tenant_dir(of)));
         self.refused = Some(of);
+        self.has_met_faults = true;
     }
 
     fn disk_is_moody(&mut self) {
@@ -179,7 +180,7 @@ impl Run {
         let mood = self.chance.pick(&[Mood::Failing { one_in }, Mood::Full, Mood::Unreadable { one_in }]);
         self.say(&format!("the disk is {mood:?}"));
         self.disk.set_mood(mood);
-        self.is_sound = false;
+        self.now_fails();
     }
 
     pub(super) fn flush(&mut self) {
