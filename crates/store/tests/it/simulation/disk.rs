@@ -45,10 +45,13 @@ enum Undo {
 }
 
 impl Undo {
-    fn names(&self, other: &Path) -> bool {
+    /// Whether it is about a file or folder, or something in that.
+    fn is_about(&self, other: &Path) -> bool {
         match self {
-            Self::Remove(path) | Self::MakeFolder(path) | Self::PutBack { path, .. } => path == other,
-            Self::RenameBack { from, to } | Self::NameToo { from, to } => from == other || to == other,
+            Self::Remove(path) | Self::MakeFolder(path) | Self::PutBack { path, .. } => path.starts_with(other),
+            Self::RenameBack { from, to } | Self::NameToo { from, to } => {
+                from.starts_with(other) || to.starts_with(other)
+            }
         }
     }
 }
@@ -139,14 +142,14 @@ impl SimulatedDisk {
         self.state.lock().refused = folder;
     }
 
-    /// Somebody else has moved this file, and waited until that was durable.
+    /// Somebody else moves or removes this file or folder, and waits until that is durable.
     pub(crate) fn moved_by_hand(&self, path: &Path) {
         let mut state = self.state.lock();
         state.finish();
-        state.names.retain(|(_, undo)| !undo.names(path));
-        state.durable.remove(path);
-        state.cut.remove(path);
-        state.dropped.remove(path);
+        state.names.retain(|(_, undo)| !undo.is_about(path));
+        state.durable.retain(|other, _| !other.starts_with(path));
+        state.cut.retain(|other, _| !other.starts_with(path));
+        state.dropped.retain(|other, _| !other.starts_with(path));
     }
 
     /// Work on a file that is being written waits here if it is to: it holds none of the locks that other work needs.

@@ -55,6 +55,8 @@ pub(crate) struct Sent {
     is_durable: bool,
     /// The disk may have dropped it, and the log has said that it failed.
     is_doubtful: bool,
+    /// Where it stands in the log, if it does, somebody may have removed.
+    is_in_removed_log: bool,
     /// Had been removed with their files, and must be there again.
     returned: Vec<Key>,
 }
@@ -72,6 +74,12 @@ pub(crate) struct Expected {
     files_removed: BTreeSet<String>,
     /// Of tenants: a file was removed of which nothing could be read.
     is_unsure: [bool; TENANTS],
+    /// The log went on after a part of it was removed, so that it can tell.
+    is_removal_seen: bool,
+    /// Batches that went with a process and a log that was removed beneath it, to be told of.
+    lost: Vec<usize>,
+    /// What each tenant found at the last look, if that was all.
+    found_last: [Option<BTreeSet<Key>>; TENANTS],
     /// What was read of files, by their ids: they do not change while the power is on.
     files: BTreeMap<String, Vec<Key>>,
     /// What each tenant had in memory at the last look.
@@ -105,6 +113,7 @@ impl Expected {
             acknowledged_at: None,
             is_durable: false,
             is_doubtful: false,
+            is_in_removed_log: false,
             returned: Vec::new(),
         });
         number
@@ -120,8 +129,9 @@ impl Expected {
 
     /// From now on a failure of the power must not take what was acknowledged up to a moment.
     pub(crate) fn durable(&mut self, up_to: Duration) {
-        for batch in &mut self.batches {
-            batch.is_durable |= !batch.is_doubtful && batch.acknowledged_at.is_some_and(|at| at <= up_to);
+        for batch in self.batches.iter_mut().filter(|batch| !batch.is_durable && !batch.is_doubtful) {
+            batch.is_durable = batch.acknowledged_at.is_some_and(|at| at <= up_to);
+            self.is_removal_seen |= batch.is_durable && !batch.is_in_removed_log;
         }
     }
 
@@ -140,6 +150,39 @@ impl Expected {
             batch.acknowledged_at = None;
             self.removed[batch.tenant].extend(batch.returned.drain(..));
         }
+    }
+
+    /// A part of the log was removed: what was acknowledged stays in memory, until it is in files or the process ends.
+    pub(crate) fn log_removed(&mut self) {
+        self.is_removal_seen = false;
+        for batch in self.batches.iter_mut().filter(|batch| batch.acknowledged_at.is_some()) {
+            batch.is_in_removed_log = true;
+        }
+    }
+
+    /// The process ends with what a tenant has in memory.
+    pub(crate) fn process_ends(&mut self, what: &str, tenant: usize, snapshot: &Snapshot) {
+        let hot: BTreeSet<Key> = self.hot_keys(what, tenant, snapshot).into_iter().collect();
+        for (number, batch) in self.batches.iter_mut().enumerate().filter(|(_, batch)| batch.tenant == tenant) {
+            let in_memory = batch.keys.iter().filter(|key| hot.contains(key)).count();
+            if std::mem::take(&mut batch.is_in_removed_log) && in_memory > 0 {
+                batch.acknowledged_at = None;
+                self.removed[tenant].extend(batch.returned.drain(..));
+                // Of others a part may have expired before.
+                let is_to_be_told = self.is_removal_seen && in_memory == batch.keys.len();
+                self.lost.extend(is_to_be_told.then_some(number));
+            }
+        }
+    }
+
+    /// One of the batches that a process lost as the log was removed beneath it, if the last look found nothing of it.
+    pub(crate) fn take_lost_batch(&mut self) -> Option<usize> {
+        let lost = std::mem::take(&mut self.lost);
+        lost.into_iter().find(|number| {
+            let batch = &self.batches[*number];
+            let found = self.found_last[batch.tenant].as_ref();
+            found.is_some_and(|found| batch.keys.iter().any(|key| !found.contains(key)))
+        })
     }
 
     /// A file has expired.
@@ -171,6 +214,7 @@ impl Expected {
         }
         self.found += keys.len() as u64;
         if !is_whole {
+            self.found_last[tenant] = None;
             return;
         }
         let removed = &self.removed[tenant];
@@ -203,6 +247,7 @@ impl Expected {
                 );
             }
         }
+        self.found_last[tenant] = Some(keys);
     }
 
     /// From here on every file is read anew.
@@ -212,15 +257,7 @@ impl Expected {
 
     /// The keys of all spans of a snapshot, and whether that is all that is stored.
     fn everything(&mut self, what: &str, tenant: usize, snapshot: &Snapshot) -> (Vec<Key>, bool) {
-        let known = std::mem::take(&mut self.hot[tenant]);
-        for batch in snapshot.hot.iter() {
-            let keys = match known.iter().find(|(known, _)| Arc::ptr_eq(known, batch)) {
-                Some((_, keys)) => keys.clone(),
-                None => self.keys_of(what, tenant, &spans_of(&batch.spans)),
-            };
-            self.hot[tenant].push((batch.clone(), keys));
-        }
-        let mut found: Vec<Key> = self.hot[tenant].iter().flat_map(|(_, keys)| keys).copied().collect();
+        let mut found = self.hot_keys(what, tenant, snapshot);
         let mut is_whole = snapshot.unreadable.is_empty();
         for file in snapshot.files.iter() {
             let id = &file.record.id;
@@ -242,6 +279,19 @@ impl Expected {
             found.extend(&self.files[id]);
         }
         (found, is_whole)
+    }
+
+    /// The keys of what is in memory.
+    fn hot_keys(&mut self, what: &str, tenant: usize, snapshot: &Snapshot) -> Vec<Key> {
+        let known = std::mem::take(&mut self.hot[tenant]);
+        for batch in snapshot.hot.iter() {
+            let keys = match known.iter().find(|(known, _)| Arc::ptr_eq(known, batch)) {
+                Some((_, keys)) => keys.clone(),
+                None => self.keys_of(what, tenant, &spans_of(&batch.spans)),
+            };
+            self.hot[tenant].push((batch.clone(), keys));
+        }
+        self.hot[tenant].iter().flat_map(|(_, keys)| keys).copied().collect()
     }
 
     /// The keys of some spans, all of which a tenant sent as they are.

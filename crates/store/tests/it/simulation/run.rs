@@ -111,6 +111,8 @@ struct Run {
     /// All that ever were, though they were put back.
     moved: BTreeSet<PathBuf>,
     readers: Vec<Reader>,
+    /// Somebody removed the log, or a part of it, at some time.
+    has_lost_log: bool,
     /// Whose files can't be made.
     refused: Option<usize>,
     /// Disk and catalogue do what they are asked.
@@ -166,6 +168,7 @@ pub(crate) fn run(seed: u64, left_out: Option<Site>) -> Outcome {
         away: Vec::new(),
         moved: BTreeSet::new(),
         readers: Vec::new(),
+        has_lost_log: false,
         refused: None,
         is_sound: true,
         has_met_faults: false,
@@ -286,6 +289,7 @@ impl Run {
         // A start makes durable what it finds.
         self.expected.durable(self.clock.monotonic());
         self.look();
+        self.look_whether_loss_is_told();
     }
 
     /// From here on disk and catalogue do what they are asked. If the power has failed, what was not on the disk is lost.
@@ -315,6 +319,7 @@ impl Run {
     fn kill(&mut self) {
         self.outcome.kills += 1;
         self.poll();
+        self.lose_what_was_in_removed_log();
         self.appending.clear();
         self.readers.clear();
         self.store = None;

@@ -19,7 +19,7 @@ enum Long {
 }
 
 /// What may happen, and how often among all.
-const EVENTS: [(u64, fn(&mut Run)); 24] = [
+const EVENTS: [(u64, fn(&mut Run)); 26] = [
     (28, Run::sends),
     (6, Run::sends_again),
     (4, Run::others_are_sent),
@@ -35,6 +35,8 @@ const EVENTS: [(u64, fn(&mut Run)); 24] = [
     (4, Run::somebody_begins_to_read),
     (2, Run::file_moves_away),
     (1, Run::files_are_put_back),
+    (1, Run::log_is_removed),
+    (1, Run::spool_is_removed),
     (8, Run::time_passes),
     (2, Run::wall_clock_jumps),
     (3, Run::process_is_killed),
@@ -119,6 +121,16 @@ impl Run {
     fn files_are_put_back(&mut self) {
         self.say("files are put back");
         self.put_back();
+    }
+
+    fn log_is_removed(&mut self) {
+        self.say("the log, or a part of it, is removed");
+        self.remove_log();
+    }
+
+    fn spool_is_removed(&mut self) {
+        self.say("the folder in which files are written is removed");
+        self.remove_spool();
     }
 
     fn time_passes(&mut self) {

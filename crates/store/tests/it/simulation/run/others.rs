@@ -49,4 +49,63 @@ impl Run {
             }
         }
     }
+
+    /// Somebody removes the log's folder, or some of its segments.
+    pub(super) fn remove_log(&mut self) {
+        let folder = self.config.log_dir.clone();
+        let segments: Vec<PathBuf> = paths_in(&folder).into_iter().filter(|path| path.is_file()).collect();
+        if !self.disk.has_power() || segments.is_empty() {
+            return;
+        }
+        let removed = match self.chance.below(3) {
+            0 => vec![folder],
+            1 => segments,
+            _ => vec![segments[self.chance.below(segments.len() as u64) as usize].clone()],
+        };
+        for path in removed {
+            self.remove(&path);
+        }
+        self.has_lost_log = true;
+        self.expected.log_removed();
+    }
+
+    /// Somebody removes the folder in which files are written.
+    pub(super) fn remove_spool(&mut self) {
+        if self.disk.has_power() {
+            self.remove(&self.store_dir().join(".spool"));
+        }
+    }
+
+    fn remove(&self, path: &Path) {
+        self.tell(&format!("{} is removed", path.display()));
+        self.disk.moved_by_hand(path);
+        // It may have been removed before.
+        let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    }
+
+    /// The process ends that has in memory what somebody removed from the log.
+    pub(super) fn lose_what_was_in_removed_log(&mut self) {
+        if self.has_lost_log {
+            for number in 0..TENANTS {
+                let snapshot = self.store().snapshot(&tenant(number));
+                self.expected.process_ends(&self.what(), number, &snapshot);
+            }
+        }
+    }
+
+    /// What is gone of the log is told, unless nothing was written after it.
+    pub(super) fn look_whether_loss_is_told(&mut self) {
+        let Some(batch) = self.expected.take_lost_batch() else { return };
+        let troubles = self.store().troubles();
+        let is_told = troubles.iter().any(|trouble| trouble.contains("log") && trouble.contains("lost"));
+        assert!(is_told, "{}: nobody is told that batch {batch} was lost: {troubles:?}", self.what());
+    }
+}
+
+/// In an order of their own.
+fn paths_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry of it").path()).collect();
+    paths.sort();
+    paths
 }
