@@ -91,6 +91,8 @@ struct State {
     has_failed: bool,
     /// Nothing can be made beneath this folder, whose owner is another.
     refused: Option<PathBuf>,
+    /// Nothing in this folder can be listed or read.
+    unlisted: Option<PathBuf>,
     /// A part of the write that fails now reaches its file.
     tears: bool,
     chance: Chance,
@@ -140,6 +142,15 @@ impl SimulatedDisk {
     /// From now on nothing can be made beneath a folder.
     pub(crate) fn refuse(&self, folder: Option<PathBuf>) {
         self.state.lock().refused = folder;
+    }
+
+    /// From now on nothing in a folder can be listed, nor read by who has it not open.
+    pub(crate) fn unlist(&self, folder: Option<PathBuf>) {
+        self.state.lock().unlisted = folder;
+    }
+
+    pub(crate) fn has_unlisted(&self) -> bool {
+        self.state.lock().unlisted.is_some()
     }
 
     /// Somebody else moves or removes this file or folder, and waits until that is durable.
@@ -429,6 +440,11 @@ impl State {
             DiskStep::CreateFolder(path) | DiskStep::CreateFile(path) | DiskStep::Rename { to: path, .. },
         ) = (&self.refused, step)
             && path.starts_with(refused)
+        {
+            return Some(io::ErrorKind::PermissionDenied.into());
+        }
+        if let (Some(unlisted), DiskStep::Read(path)) = (&self.unlisted, step)
+            && path.starts_with(unlisted)
         {
             return Some(io::ErrorKind::PermissionDenied.into());
         }

@@ -263,7 +263,7 @@ impl Run {
 
     /// Opens the store; should that fail, once more on a sound disk.
     fn open(&mut self) {
-        self.has_met_faults = !self.is_sound;
+        self.has_met_faults = !self.is_sound || self.disk.has_unlisted();
         let opened = self.try_open();
         if self.disk.take_dropped() {
             self.expected.doubt();
@@ -273,11 +273,12 @@ impl Run {
             Err(error) => {
                 let are_away = matches!(error, OpenError::FilesMissing { .. }) && !self.away.is_empty();
                 assert!(
-                    !self.is_sound || !self.disk.has_power() || are_away,
+                    !self.is_sound || !self.disk.has_power() || are_away || self.disk.has_unlisted(),
                     "{}: the store does not open: {error:?}",
                     self.what()
                 );
                 self.mend();
+                self.disk.unlist(None);
                 self.has_met_faults = false;
                 // Most are missing: somebody has to say what is to become of them.
                 self.put_back();
@@ -317,16 +318,20 @@ impl Run {
 
     /// The process ends without a word, and another begins.
     fn kill(&mut self) {
+        self.end_process();
+        if !self.disk.has_power() || self.chance.one_in(2) {
+            self.mend();
+        }
+        self.open();
+    }
+
+    fn end_process(&mut self) {
         self.outcome.kills += 1;
         self.poll();
         self.lose_what_was_in_removed_log();
         self.appending.clear();
         self.readers.clear();
         self.store = None;
-        if !self.disk.has_power() || self.chance.one_in(2) {
-            self.mend();
-        }
-        self.open();
     }
 
     fn set_wall_clock(&mut self, off_by: i64) {

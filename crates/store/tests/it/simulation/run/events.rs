@@ -19,7 +19,7 @@ enum Long {
 }
 
 /// What may happen, and how often among all.
-const EVENTS: [(u64, fn(&mut Run)); 26] = [
+const EVENTS: [(u64, fn(&mut Run)); 27] = [
     (28, Run::sends),
     (6, Run::sends_again),
     (4, Run::others_are_sent),
@@ -40,6 +40,7 @@ const EVENTS: [(u64, fn(&mut Run)); 26] = [
     (8, Run::time_passes),
     (2, Run::wall_clock_jumps),
     (3, Run::process_is_killed),
+    (1, Run::folder_cant_be_listed),
     (2, Run::power_fails),
     (1, Run::stops),
     (2, Run::all_is_sound),
@@ -148,6 +149,12 @@ impl Run {
     fn process_is_killed(&mut self) {
         self.say("the process is killed");
         self.kill();
+    }
+
+    fn folder_cant_be_listed(&mut self) {
+        let of = self.chance.below(TENANTS as u64) as usize;
+        self.say(&format!("the process is killed, and the folder of {} can't be listed", tenant(of)));
+        self.open_with_one_unlisted(of);
     }
 
     fn power_fails(&mut self) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tracehouse_catalogue::RetirementReason;
 use tracehouse_model::Clock;
-use tracehouse_store::StoreStep;
+use tracehouse_store::{StoreStep, UnreadableReason};
 
 use super::Run;
 use crate::simulation::expected::{MayExpire, TENANTS};
@@ -51,7 +51,7 @@ impl Run {
         self.say(if stays_open { "the end of an open store" } else { "the end" });
         // What waits is answered by the disk as it is.
         self.step(StoreStep::Log);
-        let stays_open = stays_open && self.disk.has_power();
+        let stays_open = stays_open && self.disk.has_power() && self.knows_all_files();
         if !stays_open {
             self.kill();
             self.appending.clear();
@@ -81,6 +81,12 @@ impl Run {
             self.look();
         }
         self.look_at_all();
+    }
+
+    /// A start that can't list all folders can't tell a file that was never committed from one that the catalogue forgot: the next can.
+    fn knows_all_files(&self) -> bool {
+        let unreadable = |number| self.store().snapshot(&tenant(number)).unreadable;
+        (0..TENANTS).all(|number| unreadable(number).iter().all(|file| file.reason != UnreadableReason::Unknown))
     }
 
     /// In the end.

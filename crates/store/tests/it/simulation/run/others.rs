@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tracehouse_store::UnreadableReason;
+
 use super::Run;
 use crate::simulation::disk::parent;
 use crate::simulation::expected::TENANTS;
@@ -73,6 +75,22 @@ impl Run {
     pub(super) fn remove_spool(&mut self) {
         if self.disk.has_power() {
             self.remove(&self.store_dir().join(".spool"));
+        }
+    }
+
+    /// The next process begins while a tenant's folder can't be listed.
+    pub(super) fn open_with_one_unlisted(&mut self, of: usize) {
+        self.end_process();
+        if !self.disk.has_power() || self.chance.one_in(2) {
+            self.mend();
+        }
+        self.disk.unlist(Some(self.tenant_dir(of)));
+        self.open();
+        self.disk.unlist(None);
+        for number in (0..TENANTS).filter(|number| *number != of) {
+            let unreadable = self.store().snapshot(&tenant(number)).unreadable;
+            let is_reachable = unreadable.iter().all(|file| file.reason != UnreadableReason::OutOfReach);
+            assert!(is_reachable || !self.is_sound, "{}: {} is affected: {unreadable:?}", self.what(), tenant(number));
         }
     }
 
