@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tracehouse_catalogue::{
-    Catalogue, CatalogueContents, CatalogueError, Changes, Commit, FileRecord, KnownPositions, LegacyDescription,
-    LogPosition, Retirement, RetirementReason, Revision, SqliteCatalogue,
+    Catalogue, CatalogueContents, CatalogueError, Changes, Commit, DamagedNote, DamagedRow, FileRecord, KnownPositions,
+    LegacyDescription, LogPosition, NoteKind, Retirement, RetirementReason, Revision, SqliteCatalogue,
 };
 
 use super::chance::Chance;
@@ -18,6 +18,17 @@ pub(crate) struct SimulatedCatalogue {
     sqlite: Option<Arc<SqliteCatalogue>>,
     faults: Mutex<Faults>,
     disk: Arc<SimulatedDisk>,
+}
+
+/// What damage may take from a catalogue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// The row of a file.
+    File(String),
+    /// Something that is remembered, by its name.
+    Note(&'static str),
+    /// How far the log is stored: one of the rows, by its place among them.
+    Position(u64),
 }
 
 struct Faults {
@@ -62,6 +73,34 @@ impl SimulatedCatalogue {
     /// As an earlier version left it.
     pub(crate) fn forget_name_of_store(&self) {
         self.contents.lock().meta.remove("store");
+    }
+
+    /// A row is damaged from now on. Returns whether there was one; none of SQLite's is.
+    pub(crate) fn lose(&self, loss: &Loss) -> bool {
+        let mut contents = self.contents.lock();
+        let contents = &mut *contents;
+        match loss {
+            _ if self.sqlite.is_some() => false,
+            Loss::File(id) => {
+                let lost: Vec<FileRecord> = contents.files.extract_if(.., |file| file.id == *id).collect();
+                contents.damaged_rows.extend(lost.iter().map(|file| DamagedRow {
+                    row: 0,
+                    id: Some(file.id.clone()),
+                    path: Some(file.path.clone()),
+                    reason: DAMAGED.to_owned(),
+                }));
+                !lost.is_empty()
+            }
+            Loss::Note(name) => contents.meta.remove(*name).is_some(),
+            Loss::Position(_) if contents.log_positions.is_empty() => false,
+            Loss::Position(place) => {
+                let place = *place as usize % contents.log_positions.len();
+                let name = Some(name_of(&contents.log_positions.remove(place)));
+                let (kind, reason) = (NoteKind::LogPosition, DAMAGED.to_owned());
+                contents.damaged_notes.push(DamagedNote { kind, row: Some(0), name, reason });
+                true
+            }
+        }
     }
 
     fn step(&self) -> Result<(), CatalogueError> {
@@ -125,7 +164,7 @@ impl Catalogue for SimulatedCatalogue {
 }
 
 fn apply(contents: &mut CatalogueContents, commit: &Commit) -> Result<(), CatalogueError> {
-    assert!(commit.drop_damaged.is_empty() && commit.drop_notes.is_empty(), "no row of this catalogue is damaged");
+    assert!(commit.drop_damaged.is_empty() && commit.drop_notes.is_empty(), "a repair needs SQLite's");
     contents.revision.number += u64::from(!commit.is_empty());
     for file in &commit.add {
         assert!(contents.files.iter().all(|known| known.id != file.id), "a file is added once");
@@ -148,6 +187,12 @@ fn apply(contents: &mut CatalogueContents, commit: &Commit) -> Result<(), Catalo
     KnownPositions::of(&contents.log_positions).compare_and_move(&commit.based_on, &commit.log_positions)?;
     for position in &commit.log_positions {
         put(&mut contents.log_positions, position);
+        // What is written over a damaged row is sound, and those for tenants go with one for everyone.
+        let is_replaced = |name: &str| match position.tenant {
+            Some(_) => name == name_of(position),
+            None => name.split(' ').next() == Some(position.log.as_str()),
+        };
+        contents.damaged_notes.retain(|note| !note.name.as_deref().is_some_and(is_replaced));
     }
     for (name, value) in &commit.meta {
         contents.meta.insert(name.clone(), value.clone());
@@ -156,7 +201,17 @@ fn apply(contents: &mut CatalogueContents, commit: &Commit) -> Result<(), Catalo
     Ok(())
 }
 
+const DAMAGED: &str = "its checksum is another";
+
+/// Of the row of a position.
+fn name_of(position: &LogPosition) -> String {
+    format!("{} {}", position.log, position.tenant.as_ref().map_or("", |tenant| tenant.as_str()))
+}
+
 fn live<'a>(contents: &'a mut CatalogueContents, id: &str) -> Result<&'a mut FileRecord, CatalogueError> {
+    if contents.damaged_rows.iter().any(|row| row.id.as_deref() == Some(id)) {
+        return Err(CatalogueError::DamagedRow { id: id.to_owned(), reason: DAMAGED.to_owned() });
+    }
     let file = contents.files.iter_mut().find(|file| file.id == id && file.retired.is_none());
     file.ok_or_else(|| CatalogueError::NotLive(id.to_owned()))
 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use parquet::errors::ParquetError;
 use tracehouse_model::{Span, SpanBatch};
 use tracehouse_spanfile::{Projection, is_damage};
-use tracehouse_store::{HotBatch, Snapshot, SpanFile};
+use tracehouse_store::{HotBatch, Snapshot, SpanFile, Unreadable, UnreadableReason};
 
 use crate::spans::{self, sorted};
 use crate::world::spans_of;
@@ -74,12 +74,18 @@ pub(crate) struct Expected {
     files_removed: BTreeSet<String>,
     /// Of tenants: a file was removed of which nothing could be read.
     is_unsure: [bool; TENANTS],
+    /// In files that the catalogue lost the rows of: may not be shown, as long as nobody repairs that.
+    in_lost_rows: [BTreeSet<Key>; TENANTS],
+    /// A file's row was lost.
+    has_lost_rows: bool,
     /// The log went on after a part of it was removed, so that it can tell.
     is_removal_seen: bool,
     /// Batches that went with a process and a log that was removed beneath it, to be told of.
     lost: Vec<usize>,
     /// What each tenant found at the last look, if that was all.
     found_last: [Option<BTreeSet<Key>>; TENANTS],
+    /// What the log holds of spans that expired may come back, until the catalogue knows again what is stored.
+    pub(crate) log_is_read_again: bool,
     /// What was read of files, by their ids: they do not change while the power is on.
     files: BTreeMap<String, Vec<Key>>,
     /// What each tenant had in memory at the last look.
@@ -152,6 +158,23 @@ impl Expected {
         }
     }
 
+    /// Whether a file was read.
+    pub(crate) fn knows_file(&self, id: &str) -> bool {
+        self.files.contains_key(id)
+    }
+
+    /// The catalogue lost the row of a file that was read.
+    pub(crate) fn row_lost(&mut self, tenant: usize, id: &str) {
+        self.in_lost_rows[tenant].extend(&self.files[id]);
+        self.has_lost_rows = true;
+    }
+
+    /// What has expired may be there again.
+    pub(crate) fn may_return(&mut self) {
+        self.gone.iter_mut().for_each(BTreeSet::clear);
+        self.log_is_read_again = true;
+    }
+
     /// A part of the log was removed: what was acknowledged stays in memory, until it is in files or the process ends.
     pub(crate) fn log_removed(&mut self) {
         self.is_removal_seen = false;
@@ -220,7 +243,7 @@ impl Expected {
         let removed = &self.removed[tenant];
         let may_go = |(span, key): (&Span, &Key)| {
             let for_room = may_expire.for_room && (self.is_unsure[tenant] || removed.contains(key));
-            for_room || span.start_unix_nanos < may_expire.before
+            for_room || span.start_unix_nanos < may_expire.before || self.in_lost_rows[tenant].contains(key)
         };
         for (number, batch) in self.batches.iter().enumerate().filter(|(_, batch)| batch.tenant == tenant) {
             let spans = || batch.spans.iter().zip(&batch.keys);
@@ -232,7 +255,7 @@ impl Expected {
                         may_go((span, key)),
                         "{what}: a span of batch {number} that was acknowledged is missing: {key:?}, {lacks} of {of} are"
                     );
-                    if self.holders[tenant][key].len() == 1 {
+                    if self.holders[tenant][key].len() == 1 && !self.log_is_read_again {
                         self.expired += u64::from(self.gone[tenant].insert(*key));
                     }
                 }
@@ -258,7 +281,9 @@ impl Expected {
     /// The keys of all spans of a snapshot, and whether that is all that is stored.
     fn everything(&mut self, what: &str, tenant: usize, snapshot: &Snapshot) -> (Vec<Key>, bool) {
         let mut found = self.hot_keys(what, tenant, snapshot);
-        let mut is_whole = snapshot.unreadable.is_empty();
+        // What lies in files whose rows are lost is known, and that no answer shows it.
+        let is_expected = |file: &Unreadable| self.has_lost_rows && file.reason == UnreadableReason::Unknown;
+        let mut is_whole = snapshot.unreadable.iter().all(is_expected);
         for file in snapshot.files.iter() {
             let id = &file.record.id;
             if self.files.contains_key(id) && file.open().is_err() {

@@ -2,6 +2,7 @@
 
 mod events;
 mod looks;
+mod losses;
 mod others;
 mod readers;
 mod sends;
@@ -27,6 +28,7 @@ use super::disk::{SimulatedDisk, Site};
 use super::expected::Expected;
 use crate::spans::{HOUR, NOON};
 use crate::world::tenant;
+use losses::LostRow;
 use readers::Reader;
 
 /// What a run came to.
@@ -113,6 +115,16 @@ struct Run {
     readers: Vec<Reader>,
     /// Somebody removed the log, or a part of it, at some time.
     has_lost_log: bool,
+    /// The catalogue may lose rows: in few runs, as less can be expected then.
+    loses_rows: bool,
+    /// Files whose rows it lost.
+    lost_rows: Vec<LostRow>,
+    /// It lost those, or others.
+    has_lost_rows: bool,
+    /// A store that lost the time deletes nothing up to a moment, and had deleted what began before another.
+    nothing_expires_until: Option<(Duration, i64)>,
+    /// Of the wall clock, whenever it was.
+    furthest_ahead: i64,
     /// Whose files can't be made.
     refused: Option<usize>,
     /// Disk and catalogue do what they are asked.
@@ -169,6 +181,11 @@ pub(crate) fn run(seed: u64, left_out: Option<Site>) -> Outcome {
         moved: BTreeSet::new(),
         readers: Vec::new(),
         has_lost_log: false,
+        loses_rows: seed % 5 == 3,
+        lost_rows: Vec::new(),
+        has_lost_rows: false,
+        nothing_expires_until: None,
+        furthest_ahead: 0,
         refused: None,
         is_sound: true,
         has_met_faults: false,
@@ -291,6 +308,7 @@ impl Run {
         self.expected.durable(self.clock.monotonic());
         self.look();
         self.look_whether_loss_is_told();
+        self.look_at_lost_rows();
     }
 
     /// From here on disk and catalogue do what they are asked. If the power has failed, what was not on the disk is lost.
@@ -337,6 +355,7 @@ impl Run {
     fn set_wall_clock(&mut self, off_by: i64) {
         self.clock.jump_wall_clock(off_by - self.wall_is_off_by);
         self.wall_is_off_by = off_by;
+        self.furthest_ahead = self.furthest_ahead.max(off_by);
         self.is_believed_ahead = self.is_believed_ahead.map(|furthest| furthest.max(off_by));
     }
 }

@@ -19,7 +19,7 @@ enum Long {
 }
 
 /// What may happen, and how often among all.
-const EVENTS: [(u64, fn(&mut Run)); 27] = [
+const EVENTS: [(u64, fn(&mut Run)); 29] = [
     (28, Run::sends),
     (6, Run::sends_again),
     (4, Run::others_are_sent),
@@ -45,6 +45,8 @@ const EVENTS: [(u64, fn(&mut Run)); 27] = [
     (1, Run::stops),
     (2, Run::all_is_sound),
     (1, Run::catalogue_fails),
+    (1, Run::row_of_file_is_lost),
+    (1, Run::something_else_is_lost),
     (1, Run::tenant_is_refused),
     (1, Run::disk_is_moody),
 ];
@@ -184,6 +186,20 @@ impl Run {
         let one_in = self.chance.pick(&[2, 5, 12]);
         self.catalogue.fail_one_in(Some(one_in));
         self.now_fails();
+    }
+
+    fn row_of_file_is_lost(&mut self) {
+        if self.loses_rows {
+            self.say("the catalogue loses the row of a file");
+            self.lose_row();
+        }
+    }
+
+    fn something_else_is_lost(&mut self) {
+        if self.loses_rows {
+            self.say("the process is killed, and the catalogue loses something that it remembers");
+            self.lose_note();
+        }
     }
 
     fn tenant_is_refused(&mut self) {

@@ -14,7 +14,7 @@ use crate::simulation::expected::{MayExpire, TENANTS};
 use crate::world::tenant;
 
 impl Run {
-    fn may_expire(&mut self) -> MayExpire {
+    pub(super) fn may_expire(&mut self) -> MayExpire {
         let retention = i64::try_from(self.config.retention.as_nanos()).unwrap_or(i64::MAX);
         let for_room = self.config.disk_budget_bytes.is_some();
         if for_room {
@@ -27,12 +27,17 @@ impl Run {
         }
         // A store whose first clock was wrong can't tell which of the times that it was told is right.
         let latest = self.now() + self.is_believed_ahead.unwrap_or(0);
-        MayExpire { before: latest.saturating_sub(retention), for_room }
+        let before = match self.nothing_expires_until {
+            Some((until, before)) if self.clock.monotonic() < until => before,
+            _ => latest.saturating_sub(retention),
+        };
+        MayExpire { before, for_room }
     }
 
     pub(super) fn look(&mut self) {
         let what = self.what();
         let may_expire = self.may_expire();
+        self.expected.log_is_read_again &= !self.catalogue.contents().damaged_notes.is_empty();
         let mut hot_bytes = 0;
         for number in 0..TENANTS {
             let snapshot = self.store().snapshot(&tenant(number));
@@ -110,8 +115,9 @@ impl Run {
         let files = self.catalogue.contents().files;
         let retired = files.iter().filter(|file| file.retired.is_some());
         listed.extend(retired.map(|file| self.store_dir().join(format!("{}.retired", file.path))));
+        listed.extend(self.paths_of_lost_rows());
         let found = files_below(&self.store_dir());
-        if self.has_met_faults {
+        if self.has_met_faults || !self.lost_rows.is_empty() {
             // Names that could not be given, and files that could not be removed, are left to the next start.
             let own_names = |paths: &BTreeSet<PathBuf>| paths.iter().map(|path| own_name(path)).collect();
             let (listed, found): (BTreeSet<PathBuf>, BTreeSet<PathBuf>) = (own_names(&listed), own_names(&found));

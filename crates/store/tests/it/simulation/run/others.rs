@@ -24,7 +24,7 @@ impl Run {
         let live: Vec<PathBuf> = (0..TENANTS)
             .flat_map(|number| self.store().snapshot(&tenant(number)).files.to_vec())
             .map(|file| self.store_dir().join(&file.record.path))
-            .filter(|path| path.exists())
+            .filter(|path| path.exists() && self.paths_of_lost_rows().all(|lost| lost != *path))
             .collect();
         if live.is_empty() {
             return;
