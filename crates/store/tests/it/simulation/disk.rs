@@ -83,6 +83,8 @@ struct State {
     /// What the system has dropped, as its synchronisation failed: it is read until the power fails.
     dropped: BTreeMap<PathBuf, Vec<Range<u64>>>,
     has_dropped: bool,
+    /// A failure of the power made a hole in the log: what was never acknowledged looks like damage then.
+    has_torn_log: bool,
     /// A synchronisation takes effect once it is done, which is when the next step begins.
     synchronising: Option<Synchronising>,
     mood: Option<Mood>,
@@ -97,6 +99,10 @@ struct State {
     tears: bool,
     chance: Chance,
     trace: u64,
+    /// With which number the last segment of the log began.
+    segment_begins: u64,
+    /// A later one that began with a smaller one.
+    number_given_again: Option<u64>,
     steps: u64,
     sites: BTreeSet<Site>,
     /// As if the code did not ask for this.
@@ -158,6 +164,9 @@ impl SimulatedDisk {
         let mut state = self.state.lock();
         state.finish();
         state.names.retain(|(_, undo)| !undo.is_about(path));
+        if path.extension().is_none_or(|extension| extension != "parquet") {
+            state.segment_begins = 0;
+        }
         state.durable.retain(|other, _| !other.starts_with(path));
         state.cut.retain(|other, _| !other.starts_with(path));
         state.dropped.retain(|other, _| !other.starts_with(path));
@@ -202,6 +211,15 @@ impl SimulatedDisk {
         !self.state.lock().has_failed
     }
 
+    pub(crate) fn has_torn_log(&self) -> bool {
+        self.state.lock().has_torn_log
+    }
+
+    /// The number with which a segment of the log began though a larger one had been given.
+    pub(crate) fn number_given_again(&self) -> Option<u64> {
+        self.state.lock().number_given_again
+    }
+
     /// A number that follows from all steps so far: two runs that took the same steps have the same.
     pub(crate) fn trace(&self) -> u64 {
         self.state.lock().trace
@@ -237,6 +255,7 @@ impl SimulatedDisk {
         let mut state = self.state.lock();
         state.finish();
         state.lose();
+        state.segment_begins = 0;
         (state.has_failed, state.steps_left, state.mood, state.refused) = (false, None, None, None);
     }
 }
@@ -289,6 +308,7 @@ impl State {
                     let from = durable + self.chance.below(kept as u64) as usize;
                     let to = (from + 1 + self.chance.below(4096) as usize).min(bytes.len());
                     bytes[from..to].fill(0);
+                    self.has_torn_log |= is_of_log(&path);
                 }
             }
             if let Some((from, old)) = cut
@@ -303,6 +323,7 @@ impl State {
         self.cut.clear();
         for (path, ranges) in std::mem::take(&mut self.dropped) {
             let Ok(mut bytes) = fs::read(&path) else { continue };
+            self.has_torn_log |= is_of_log(&path);
             self.lose_dropped(&mut bytes, ranges);
             fs::write(&path, bytes).expect("a file of the simulation");
         }
@@ -350,7 +371,21 @@ impl State {
         // The system takes them for written.
         *durable = bytes;
         // Of other files the work that writes them is done again.
-        self.has_dropped |= path.extension().is_some_and(|extension| extension == "wal");
+        self.has_dropped |= is_of_log(path);
+    }
+
+    /// Numbers of records are given once, as long as nobody takes away what tells how far they went.
+    fn look_at_number(&mut self, step: DiskStep<'_>) {
+        let DiskStep::CreateFile(path) = step else { return };
+        if !is_of_log(path) || parent(path).ends_with("damaged") {
+            return;
+        }
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let begins = name.split('-').next().and_then(|number| number.parse().ok()).expect("a segment's name");
+        if begins < self.segment_begins {
+            self.number_given_again = Some(begins);
+        }
+        self.segment_begins = begins;
     }
 
     /// What may be taken back after this step.
@@ -482,6 +517,7 @@ impl DiskFaults for SimulatedDisk {
             state.tears = true;
             return Err(error);
         }
+        state.look_at_number(step);
         state.begin(step, (site.file(), site.line()));
         Ok(())
     }
@@ -509,6 +545,10 @@ fn mixed(trace: u64, root: &Path, step: DiskStep<'_>) -> u64 {
     let name = path.strip_prefix(root).map_or(&b""[..], |path| path.as_os_str().as_encoded_bytes());
     let step = name.iter().fold(kind * 31 + bytes, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
     (trace ^ step).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
+}
+
+fn is_of_log(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "wal")
 }
 
 pub(crate) fn parent(path: &Path) -> &Path {

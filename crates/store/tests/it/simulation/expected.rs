@@ -10,6 +10,7 @@
 //! 7. Whose files can't be made keeps nobody else's spans in memory.
 //! 8. Who holds on to a snapshot can read all of it for as long as nothing is deleted that counted then.
 //! 9. Who holds less than a share of the memory is not refused, as long as all together hold less than all of it.
+//! 10. In the end nothing is wrong any more, or somebody has to acknowledge it, and the log holds nothing. A loss is told once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
@@ -78,6 +79,8 @@ pub(crate) struct Expected {
     in_lost_rows: [BTreeSet<Key>; TENANTS],
     /// A file's row was lost.
     has_lost_rows: bool,
+    /// Of what was acknowledged and not durable a failure of the power may have taken some, which the log then tells.
+    pub(crate) has_lost_some: bool,
     /// The log went on after a part of it was removed, so that it can tell.
     is_removal_seen: bool,
     /// Batches that went with a process and a log that was removed beneath it, to be told of.
@@ -153,7 +156,7 @@ impl Expected {
         // Those that count are read again.
         self.files.clear();
         for batch in self.batches.iter_mut().filter(|batch| !batch.is_durable) {
-            batch.acknowledged_at = None;
+            self.has_lost_some |= batch.acknowledged_at.take().is_some();
             self.removed[batch.tenant].extend(batch.returned.drain(..));
         }
     }

@@ -1,5 +1,6 @@
 //! One run: a store in a folder, and what a seed lets happen to it.
 
+mod end;
 mod events;
 mod looks;
 mod losses;
@@ -125,6 +126,12 @@ struct Run {
     nothing_expires_until: Option<(Duration, i64)>,
     /// Of the wall clock, whenever it was.
     furthest_ahead: i64,
+    /// It was wrong at some time.
+    was_clock_wrong: bool,
+    /// What the next batch brings is to be remembered soon.
+    is_news_to_come: bool,
+    /// How far the catalogue knew the log to have come when such news came.
+    news: Option<u64>,
     /// Whose files can't be made.
     refused: Option<usize>,
     /// Disk and catalogue do what they are asked.
@@ -186,6 +193,9 @@ pub(crate) fn run(seed: u64, left_out: Option<Site>) -> Outcome {
         has_lost_rows: false,
         nothing_expires_until: None,
         furthest_ahead: 0,
+        was_clock_wrong: false,
+        is_news_to_come: true,
+        news: None,
         refused: None,
         is_sound: true,
         has_met_faults: false,
@@ -306,6 +316,8 @@ impl Run {
         }
         // A start makes durable what it finds.
         self.expected.durable(self.clock.monotonic());
+        (self.is_news_to_come, self.news) = (true, None);
+        self.look_at_replayed();
         self.look();
         self.look_whether_loss_is_told();
         self.look_at_lost_rows();
@@ -356,6 +368,7 @@ impl Run {
         self.clock.jump_wall_clock(off_by - self.wall_is_off_by);
         self.wall_is_off_by = off_by;
         self.furthest_ahead = self.furthest_ahead.max(off_by);
+        self.was_clock_wrong |= off_by != 0;
         self.is_believed_ahead = self.is_believed_ahead.map(|furthest| furthest.max(off_by));
     }
 }

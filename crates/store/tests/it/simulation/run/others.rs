@@ -60,7 +60,7 @@ impl Run {
             return;
         }
         let removed = match self.chance.below(3) {
-            0 => vec![folder],
+            0 => vec![folder.clone()],
             1 => segments,
             _ => vec![segments[self.chance.below(segments.len() as u64) as usize].clone()],
         };
@@ -68,6 +68,8 @@ impl Run {
             self.remove(&path);
         }
         self.has_lost_log = true;
+        // Of a segment that goes on.
+        self.is_news_to_come |= paths_in(&folder).is_empty();
         self.expected.log_removed();
     }
 
@@ -121,7 +123,7 @@ impl Run {
 }
 
 /// In an order of their own.
-fn paths_in(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn paths_in(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry of it").path()).collect();
     paths.sort();

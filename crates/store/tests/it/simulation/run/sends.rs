@@ -134,6 +134,13 @@ impl Run {
         self.append(of, spans);
     }
 
+    /// As the catalogue knows it: what was written up to there is missed if it is gone.
+    fn log_is_known_up_to(&self) -> u64 {
+        let meta = self.catalogue.contents().meta;
+        let reached = meta.get("log").and_then(|mark| mark.split(' ').next()?.parse().ok());
+        reached.unwrap_or(0)
+    }
+
     fn append(&mut self, of: usize, spans: Vec<Span>) {
         let (store, batch) = (self.store().clone(), batch_of(&spans));
         let (bytes, has_room) = (batch.memory_bytes(), self.has_room_for(of));
@@ -188,6 +195,9 @@ impl Run {
             match answer {
                 Ok(()) => {
                     self.expected.acknowledged(appending.batch, now);
+                    if std::mem::take(&mut self.is_news_to_come) {
+                        self.news = Some(self.log_is_known_up_to());
+                    }
                     if is_durable_at_once {
                         self.expected.durable(now);
                     }
@@ -209,6 +219,14 @@ impl Run {
     pub(super) fn step(&mut self, step: StoreStep) {
         self.store().step(step);
         self.poll();
+        if step == StoreStep::Keep
+            && !self.has_met_faults
+            && self.disk.has_power()
+            && let Some(before) = self.news.take()
+        {
+            let known = self.log_is_known_up_to();
+            assert!(known > before, "{}: nobody wrote down how far the log has come: {before}", self.what());
+        }
         if step == StoreStep::Log && self.is_sound && self.disk.has_power() {
             let interval = match self.config.durability {
                 Durability::Fsync => Duration::ZERO,
