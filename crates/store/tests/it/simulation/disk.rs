@@ -105,6 +105,8 @@ struct State {
     number_given_again: Option<u64>,
     steps: u64,
     sites: BTreeSet<Site>,
+    /// The last step made the folder in which files are written.
+    has_made_spool: bool,
     /// As if the code did not ask for this.
     left_out: Option<Site>,
 }
@@ -391,6 +393,8 @@ impl State {
     /// What may be taken back after this step.
     fn begin(&mut self, step: DiskStep<'_>, site: Site) {
         let held_by = |path: &Path| parent(path).to_owned();
+        let makes_spool = matches!(step, DiskStep::CreateFolder(path) if path.ends_with(".spool"));
+        let follows_spool = std::mem::replace(&mut self.has_made_spool, makes_spool);
         match step {
             DiskStep::CreateFolder(path) if !path.exists() => {
                 self.names.push((held_by(path), Undo::Remove(path.to_owned())));
@@ -436,7 +440,10 @@ impl State {
                 self.durable.entry(path.to_owned()).or_insert(bytes);
             }
             DiskStep::SyncFolder(path) => {
-                self.sites.insert(site);
+                // One that a failure takes back the next start makes: nothing fails without it.
+                if !follows_spool {
+                    self.sites.insert(site);
+                }
                 if self.left_out != Some(site) {
                     self.synchronising = Some(Synchronising::Folder(path.to_owned()));
                 }
