@@ -15,6 +15,15 @@ use tracehouse_log::{
 };
 
 impl Shared {
+    /// One flush leaves what would make too many files to the next.
+    fn flush_while_it_helps(&self) {
+        let mut before = usize::MAX;
+        while (1..before).contains(&self.state.hot_bytes()) {
+            before = self.state.hot_bytes();
+            let _ = flush(self, Which::Due);
+        }
+    }
+
     /// Replays what the log holds beyond the catalogue's positions, flushing as needed, and starts the log.
     /// `losses`: what it lost before.
     pub(crate) fn recover_log(
@@ -36,7 +45,7 @@ impl Shared {
                 // A flush moves the positions over what is lost, so that is noted first. What fails has told so, and stays in
                 // memory: it was there before the crash too.
                 if self.note_losses(&mut losses, recovered).is_ok() {
-                    let _ = flush(self, Which::Due);
+                    self.flush_while_it_helps();
                 }
                 not_flushed_bytes = self.state.hot_bytes();
             }

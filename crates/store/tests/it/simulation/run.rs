@@ -167,7 +167,7 @@ pub(crate) fn run(seed: u64, left_out: Option<Site>) -> Outcome {
         SimulatedCatalogue::new(faults, disk.clone())
     };
     let catalogue = Arc::new(catalogue);
-    let config = settings(&mut chance, &folder, &disk);
+    let config = settings(seed, &mut chance, &folder, &disk);
     let mut run = Run {
         seed,
         chance,
@@ -233,13 +233,14 @@ fn folder_in_memory() -> TempDir {
     of_memory.or_else(|_| tempfile::tempdir()).expect("a temporary folder")
 }
 
-fn settings(chance: &mut Chance, folder: &TempDir, disk: &Arc<SimulatedDisk>) -> StoreConfig {
+fn settings(seed: u64, chance: &mut Chance, folder: &TempDir, disk: &Arc<SimulatedDisk>) -> StoreConfig {
     StoreConfig {
         log_dir: folder.path().join("log"),
         durability: if chance.one_in(5) { Durability::Interval(Duration::from_secs(1)) } else { Durability::Fsync },
         hot_bytes_max: chance.pick(&[1 << 20, 1 << 20, 160 << 10, 24 << 10]),
         flush_bytes: chance.pick(&[8 << 10, 64 << 10, 1 << 20]),
         flush_interval: Duration::from_secs(60),
+        flush_files_max: if seed % 4 == 1 { 1 } else { 8192 },
         retention: if chance.one_in(3) { Duration::from_secs(2 * 3600) } else { Duration::from_secs(1 << 33) },
         disk_budget_bytes: chance.one_in(6).then_some(96 << 10),
         disk_free_bytes_min: 0,
