@@ -18,8 +18,10 @@ enum Long {
     Merge,
 }
 
+type Event = fn(&mut Run);
+
 /// What may happen, and how often among all.
-const EVENTS: [(u64, fn(&mut Run)); 29] = [
+const EVENTS: [(u64, Event); 29] = [
     (28, Run::sends),
     (6, Run::sends_again),
     (4, Run::others_are_sent),
