@@ -12,14 +12,14 @@
 //! A file that the machine can't read now can't be looked into. Whoever meets one must hold it back ([`crate::held_back`]): it
 //! may hold twins of what is written meanwhile.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parquet::arrow::arrow_reader::RowSelector;
 use parquet::errors::ParquetError;
 use tracehouse_model::{ContentHasher, CopyKey, SeededMap, SeededSet, SpanBatch, TraceId};
-use tracehouse_spanfile::{OpenFile, Projection, RowRef, StringForm, TraceFilter, is_damage};
+use tracehouse_spanfile::{OpenFile, Projection, RowRef, StringForm, TraceFilter, hour_of, is_damage};
 
 use crate::error::chain;
 use crate::span_file::SpanFile;
@@ -54,6 +54,8 @@ pub(crate) struct TraceGroup<'a> {
 pub(crate) struct StoredCopies<'a> {
     /// Of one tenant, with spans of the same time.
     files: Vec<Candidate<'a>>,
+    /// The places in `files` of those whose spans begin in an hour.
+    by_hour: ByHour,
     batches: &'a [&'a SpanBatch],
     hasher: ContentHasher,
     found: Found,
@@ -94,10 +96,14 @@ impl<'a> StoredCopies<'a> {
     }
 
     fn among(files: Vec<&'a Arc<SpanFile>>, batches: &'a [&'a SpanBatch]) -> Self {
-        let mut copies = Self { files: Vec::new(), batches, hasher: ContentHasher::default(), found: Found::default() };
+        let (files_by_hour, hasher) = (ByHour::default(), ContentHasher::default());
+        let mut copies = Self { files: Vec::new(), by_hour: files_by_hour, batches, hasher, found: Found::default() };
         for file in files {
             match whole_or_what_is_left(file, || file.filter().map_err(|error| error.source)) {
-                Ok(filter) => copies.files.push(Candidate { file, filter }),
+                Ok(filter) => {
+                    copies.by_hour.add(copies.files.len(), hours_of(file));
+                    copies.files.push(Candidate { file, filter });
+                }
                 Err(error) => copies.found.not_read(file, &error),
             }
         }
@@ -109,10 +115,29 @@ impl<'a> StoredCopies<'a> {
         self.files.iter().any(|candidate| candidate.filter.may_contain(trace))
     }
 
+    /// Whether a file may hold twins of some spans of a trace: one of their hours, as twins begin at the same time. A flush may have
+    /// a hundred thousand traces, and files of thousands of hours.
+    pub(crate) fn may_hold_any(&self, group: &TraceGroup<'_>) -> bool {
+        let mut met = self.by_hour.met(self.hours_of(group));
+        met.any(|at| self.files[at].filter.may_contain(group.trace))
+    }
+
+    fn hours_of(&self, group: &TraceGroup<'_>) -> RangeInclusive<i64> {
+        let starts = group.rows.iter().map(|at| self.batches[at.batch as usize].start_unix_nanos[at.row as usize]);
+        let (least, greatest) =
+            starts.fold((i64::MAX, i64::MIN), |(least, greatest), start| (least.min(start), greatest.max(start)));
+        hour_of(least)..=hour_of(greatest)
+    }
+
     /// The spans of the groups that have a twin in a file. Who has none needs no groups.
     pub(crate) fn find(mut self, groups: &[TraceGroup<'_>]) -> Found {
+        let mut groups_by_hour = ByHour::default();
+        groups.iter().enumerate().for_each(|(at, group)| groups_by_hour.add(at, self.hours_of(group)));
         for Candidate { file, filter } in std::mem::take(&mut self.files) {
-            let inside: Vec<&TraceGroup<'_>> = groups.iter().filter(|group| filter.may_contain(group.trace)).collect();
+            let mut met: Vec<usize> = groups_by_hour.met(hours_of(file)).collect();
+            met.sort_unstable();
+            let met = met.into_iter().map(|at| &groups[at]);
+            let inside: Vec<&TraceGroup<'_>> = met.filter(|group| filter.may_contain(group.trace)).collect();
             if inside.is_empty() {
                 continue;
             }
@@ -275,6 +300,37 @@ fn bound(found: &mut Vec<&Arc<SpanFile>>, now_unix_nanos: i64) {
         metrics::counter!("tracehouse_store_copies_unchecked_total").increment(left_out as u64);
         found.truncate(always + OLDER_FILES_MAX);
     }
+}
+
+/// Things by the hours that they are about.
+#[derive(Default)]
+struct ByHour {
+    of_one: SeededMap<i64, Vec<usize>>,
+    /// Those of several hours, which may meet any.
+    of_several: Vec<usize>,
+}
+
+impl ByHour {
+    fn add(&mut self, thing: usize, hours: RangeInclusive<i64>) {
+        if hours.start() == hours.end() {
+            self.of_one.entry(*hours.start()).or_default().push(thing);
+        } else {
+            self.of_several.push(thing);
+        }
+    }
+
+    /// The things that may be about one of some hours, in no order.
+    fn met(&self, hours: RangeInclusive<i64>) -> impl Iterator<Item = usize> {
+        let is_wide = hours.end().saturating_sub(*hours.start()) >= self.of_one.len() as i64;
+        let all = is_wide.then(|| self.of_one.values().flatten());
+        let some = (!is_wide).then(|| hours.filter_map(|hour| self.of_one.get(&hour)).flatten());
+        all.into_iter().flatten().chain(some.into_iter().flatten()).chain(&self.of_several).copied()
+    }
+}
+
+/// In which hours spans of a file begin.
+fn hours_of(file: &SpanFile) -> RangeInclusive<i64> {
+    hour_of(file.record.start_min)..=hour_of(file.record.start_max)
 }
 
 /// In which minutes spans begin: for each hour one bit a minute.

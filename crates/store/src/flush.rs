@@ -97,7 +97,7 @@ fn leave_out_stored(
         let groups: Vec<TraceGroup<'_>> = all
             .filter(|rows| !stored.is_needless() && !rows.is_empty())
             .map(|rows| TraceGroup { trace: trace_of(rows), rows })
-            .filter(|group| stored.may_hold(group.trace))
+            .filter(|group| stored.may_hold_any(group))
             .collect();
         let found = stored.find(&groups);
         if !found.copies.is_empty() {
