@@ -84,6 +84,11 @@ impl KnownPositions {
         self.logs.get(log).unwrap_or(&NOTHING)
     }
 
+    /// Whether a log is known to be stored up to a position, or further.
+    pub fn reach(&self, wanted: &LogPosition) -> bool {
+        self.of_log(&wanted.log).of(wanted.tenant.as_ref()) >= wanted.position
+    }
+
     /// Moves a position forward.
     pub fn move_to(&mut self, to: &LogPosition) -> Result<(), CatalogueError> {
         let of_log = self.logs.entry(to.log.clone()).or_default();

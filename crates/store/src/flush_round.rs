@@ -231,16 +231,16 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// Lets go of what the log need not keep any more, after the catalogue was told.
+    /// Lets go of what the log need not keep any more, after the catalogue was told: the log would look as if it had lost that.
     fn let_log_go(&self) -> Result<(), WriteError> {
-        let up_to = self.shared.state.stored_up_to();
-        if !self.not_stored.is_empty() {
-            let log_positions = vec![stored(None, up_to)];
-            let commit = Commit { log_positions, ..Commit::default() };
-            self.commit(commit)?;
+        let position = stored(None, self.shared.state.stored_up_to().min(self.up_to));
+        let is_known = self.shared.positions.lock().reach(&position);
+        let up_to = position.position;
+        if !is_known {
+            self.commit(Commit { log_positions: vec![position], ..Commit::default() })?;
         }
         if let Some(log) = self.shared.started_log() {
-            log.release(up_to.min(self.up_to));
+            log.release(up_to);
         }
         Ok(())
     }

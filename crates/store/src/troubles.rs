@@ -14,7 +14,7 @@ use tracehouse_model::{Clock, Randomness, TenantId};
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// So many troubles are told; of the rest the number.
-const TOLD_MAX: usize = 20;
+const TOLD_MAX: usize = 10;
 
 /// A piece of background work that fails or succeeds by itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

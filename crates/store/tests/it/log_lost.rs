@@ -12,7 +12,7 @@ use tracehouse_model::{SystemRandomness, TenantId};
 use tracehouse_store::{Action, RepairOptions, Store, StoreConfig, check_store, repair_store};
 
 use crate::spans::{NOON, batch_of, plain_span};
-use crate::world::{Moment, WatchedCatalogue, World, append, until};
+use crate::world::{Moment, WatchedCatalogue, World, append, tenant, until};
 
 async fn add(store: &Store, round: u64) {
     let spans: Vec<_> = (1..=10).map(|at| plain_span(u128::from(round) + 1, round * 100 + at, 0, NOON)).collect();
@@ -258,6 +258,25 @@ async fn a_log_that_nobody_needs_is_not_missed() {
     let store = world.open_with(config(&world)).await;
     let of_log = |trouble: &String| trouble.contains("the log");
     assert!(!store.troubles().iter().any(of_log), "without the catalogue nobody knows where the log began");
+}
+
+/// A record that only its tenant's position covers is let go after the one for everyone does.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_let_go_after_a_start_is_not_missed() {
+    let world = World::new();
+    let store = world.open_with(config(&world)).await;
+    let in_the_way = world.store_dir().join(format!("tenant={}", TenantId::default()));
+    fs::write(&in_the_way, "").expect("it can be written");
+    add(&store, 0).await;
+    store.append(tenant(1), batch_of(&[plain_span(9, 9, 0, NOON)])).await.expect("it is accepted");
+    store.flush().await.expect_err("one tenant has no folder");
+    fs::remove_file(&in_the_way).expect("it can be removed");
+    let image = world.crash_image();
+    let restarted = image.open_with(StoreConfig { flush_bytes: 1, ..config(&image) }).await;
+    restarted.flush().await.expect("the flush succeeds");
+    let image = image.crash_image();
+    assert_eq!(image.segments().len(), 1, "all stands in files");
+    assert_eq!(said(&image).await, (vec![], vec![]));
 }
 
 /// What comes in after a loss gets numbers of its own, and is not taken for lost.

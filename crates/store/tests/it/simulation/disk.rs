@@ -21,6 +21,9 @@ use super::chance::Chance;
 /// Where code asks the disk to synchronise.
 pub(crate) type Site = (&'static str, u32);
 
+/// What a segment of the log holds before its first record.
+const SEGMENT_BEGIN_BYTES: u64 = 8;
+
 /// A change of the names in a folder, and how it is taken back.
 #[derive(Debug)]
 enum Undo {
@@ -101,6 +104,8 @@ struct State {
     trace: u64,
     /// With which number the last segment of the log began.
     segment_begins: u64,
+    /// The same of the one before it.
+    segment_before_begins: u64,
     /// A later one that began with a smaller one.
     number_given_again: Option<u64>,
     steps: u64,
@@ -167,7 +172,7 @@ impl SimulatedDisk {
         state.finish();
         state.names.retain(|(_, undo)| !undo.is_about(path));
         if path.extension().is_none_or(|extension| extension != "parquet") {
-            state.segment_begins = 0;
+            (state.segment_begins, state.segment_before_begins) = (0, 0);
         }
         state.durable.retain(|other, _| !other.starts_with(path));
         state.cut.retain(|other, _| !other.starts_with(path));
@@ -257,7 +262,7 @@ impl SimulatedDisk {
         let mut state = self.state.lock();
         state.finish();
         state.lose();
-        state.segment_begins = 0;
+        (state.segment_begins, state.segment_before_begins) = (0, 0);
         (state.has_failed, state.steps_left, state.mood, state.refused) = (false, None, None, None);
     }
 }
@@ -378,16 +383,24 @@ impl State {
 
     /// Numbers of records are given once, as long as nobody takes away what tells how far they went.
     fn look_at_number(&mut self, step: DiskStep<'_>) {
-        let DiskStep::CreateFile(path) = step else { return };
+        let (DiskStep::CreateFile(path) | DiskStep::RemoveFile(path)) = step else { return };
         if !is_of_log(path) || parent(path).ends_with("damaged") {
             return;
         }
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         let begins = name.split('-').next().and_then(|number| number.parse().ok()).expect("a segment's name");
+        if let DiskStep::RemoveFile(path) = step {
+            // One that never held a record tells nobody any more how far they went, if it was the only one.
+            let is_empty = fs::metadata(path).map_or(0, |found| found.len()) <= SEGMENT_BEGIN_BYTES;
+            if is_empty && begins == self.segment_begins {
+                self.segment_begins = self.segment_before_begins;
+            }
+            return;
+        }
         if begins < self.segment_begins {
             self.number_given_again = Some(begins);
         }
-        self.segment_begins = begins;
+        self.segment_before_begins = std::mem::replace(&mut self.segment_begins, begins);
     }
 
     /// What may be taken back after this step.

@@ -11,8 +11,8 @@ use super::Run;
 use crate::simulation::expected::{MayExpire, TENANTS};
 use crate::world::tenant;
 
-/// So many troubles there are at most: one for each thing that may go wrong.
-const TROUBLES_MAX: usize = 24;
+/// So many troubles there are at most: 11 of background work, 8 of what the log lost, and one for each other thing that may go wrong.
+const TROUBLES_MAX: usize = 11 + 8 + 9;
 
 impl Run {
     pub(super) fn may_expire(&mut self) -> MayExpire {
