@@ -195,6 +195,11 @@ impl Disk {
         self.step("reading", DiskStep::Read(path), path, || open_to_read(path))
     }
 
+    /// Opens a file in the caller's own way.
+    pub fn open_with(&self, path: &Path, open: impl FnOnce(&Path) -> io::Result<File>) -> Result<File, DiskError> {
+        self.step("reading", DiskStep::Read(path), path, || open(path))
+    }
+
     /// The paths and kinds of all that is in a folder, in the order of their names.
     pub fn list(&self, path: &Path) -> Result<Vec<(PathBuf, FileType)>, DiskError> {
         self.step("listing the folder", DiskStep::Read(path), path, || {

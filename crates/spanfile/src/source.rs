@@ -99,7 +99,10 @@ impl FileSource {
     }
 
     pub fn open_local(path: &std::path::Path) -> io::Result<Self> {
-        let file = open_to_read(path)?;
+        Self::of_file(open_to_read(path)?)
+    }
+
+    pub fn of_file(file: File) -> io::Result<Self> {
         let length = file.metadata()?.len();
         Ok(Self::Local { file: Arc::new(file), length })
     }

@@ -32,6 +32,13 @@ pub struct Unreadable {
     pub reason: UnreadableReason,
 }
 
+impl Unreadable {
+    pub(crate) fn of(record: &FileRecord, reason: UnreadableReason) -> Self {
+        let FileRecord { spans, start_min, start_max, end_max, .. } = *record;
+        Self { path: record.path.clone(), spans, start_min, start_max, end_max, reason }
+    }
+}
+
 /// Why a file can't be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnreadableReason {
@@ -113,10 +120,7 @@ impl Absent {
         let out_of_reach = self.out_of_reach.iter().map(|record| (record, UnreadableReason::OutOfReach));
         let elsewhere = self.elsewhere.iter().map(|record| (record, UnreadableReason::Elsewhere));
         for (record, reason) in listed.chain(aside).chain(held_back).chain(out_of_reach).chain(elsewhere) {
-            let (path, spans) = (record.path.clone(), record.spans);
-            let (start_min, start_max, end_max) = (record.start_min, record.start_max, record.end_max);
-            let file = Unreadable { path, spans, start_min, start_max, end_max, reason };
-            tenants.entry(record.tenant.clone()).or_default().push(file);
+            tenants.entry(record.tenant.clone()).or_default().push(Unreadable::of(record, reason));
         }
         for file in &self.unknown {
             // One that lies where no file of ours does is named, but nobody asks for its times.

@@ -213,8 +213,9 @@ impl Objects {
     ) -> Result<FileSource, ParquetError> {
         match &self.local_root {
             Some(root) => {
-                let (path, foreseen) = (root.join(&record.path), self.foreseen.clone());
+                let (path, foreseen, disk) = (root.join(&record.path), self.foreseen.clone(), self.disk.clone());
                 let open = move |open: fn(&FsPath) -> io::Result<File>| {
+                    let open = |path: &FsPath| disk.open_with(path, open).map_err(|error| error.source);
                     let open_as = |suffix| foreseen.to_open(&with_suffix(&path, suffix)).and_then(|path| open(&path));
                     // A query that began before a merge may open the file after it.
                     let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
@@ -256,7 +257,7 @@ impl Objects {
     pub(crate) fn hide(&self, path: &str) {
         let Some(root) = &self.local_root else { return };
         let path = root.join(path);
-        let hidden = is_another(&path, &path).and_then(|is_another| {
+        let hidden = is_another(&self.disk, &path, &path).and_then(|is_another| {
             if is_another {
                 return Ok(());
             }
@@ -331,7 +332,7 @@ impl Objects {
     fn remove_names(&self, path: &FsPath) -> Result<(), DiskError> {
         for suffix in [RETIRED_SUFFIX, NEW_SUFFIX, ""] {
             let place = with_suffix(path, suffix);
-            if !is_another(&place, path)? {
+            if !is_another(&self.disk, &place, path)? {
                 self.disk.remove_file(&place)?;
             }
         }
@@ -446,7 +447,7 @@ fn utc(unix_nanos: i64) -> DateTime {
 }
 
 /// Whether a local file says that it is another than the one whose name it has.
-fn is_another(place: &FsPath, path: &FsPath) -> Result<bool, DiskError> {
+fn is_another(disk: &Disk, place: &FsPath, path: &FsPath) -> Result<bool, DiskError> {
     let failed =
         |source| DiskError { action: "reading, before it is renamed or deleted,", path: place.to_owned(), source };
     match fs::symlink_metadata(place) {
@@ -456,8 +457,8 @@ fn is_another(place: &FsPath, path: &FsPath) -> Result<bool, DiskError> {
     if what_is_no_file(place).is_some() {
         return Ok(false);
     }
-    says_it_is_another(&|| Ok(FileSource::open_local(place)?), &path.to_string_lossy())
-        .map_err(|error| failed(io::Error::other(error)))
+    let open = || Ok(FileSource::of_file(disk.open_to_read(place).map_err(|error| error.source)?)?);
+    says_it_is_another(&open, &path.to_string_lossy()).map_err(|error| failed(io::Error::other(error)))
 }
 
 /// Whether a file says that it is another than the one whose name it has: somebody gave it that name, and its spans may be nowhere else.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracehouse_catalogue::{FileRecord, Table};
 use tracehouse_model::TenantId;
 
-use crate::absent::Unreadable;
+use crate::absent::{Unreadable, UnreadableReason};
 use crate::hot_batches::HotBatches;
 use crate::span_file::SpanFile;
 
@@ -39,6 +39,18 @@ impl Snapshot {
     pub fn files_of<'a>(&'a self, table: &'a Table) -> impl Iterator<Item = &'a FileRecord> {
         let spans = self.files.iter().map(|file| &file.record);
         spans.chain(self.other_tables.iter().map(Arc::as_ref)).filter(move |record| record.table == *table)
+    }
+
+    /// Takes out files with which what is in memory could not be compared: who can read them a moment later would count twins twice.
+    pub(crate) fn leave_out(&mut self, files: &[Arc<SpanFile>]) {
+        if files.is_empty() {
+            return;
+        }
+        let is_left_out = |file: &Arc<SpanFile>| files.iter().any(|other| Arc::ptr_eq(other, file));
+        let (out, rest): (Vec<_>, Vec<_>) = self.files.iter().cloned().partition(is_left_out);
+        let out = out.iter().map(|file| Unreadable::of(&file.record, UnreadableReason::HeldBack));
+        self.unreadable = Arc::new(self.unreadable.iter().cloned().chain(out).collect());
+        self.files = Arc::new(rest);
     }
 
     /// The same with each file so many times, each opened by itself: what very many files cost, without the disk for them.

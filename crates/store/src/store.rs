@@ -82,7 +82,9 @@ impl Store {
 
     /// As [`Snapshots::snapshot`].
     pub fn snapshot(&self, tenant: &TenantId) -> Snapshot {
-        let (snapshot, unread) = self.shared.state.snapshot_without_copies(tenant, self.shared.clock.now_unix_nanos());
+        let (mut snapshot, unread) =
+            self.shared.state.snapshot_without_copies(tenant, self.shared.clock.now_unix_nanos());
+        snapshot.leave_out(&unread);
         self.shared.hold_back_soon(unread);
         snapshot
     }

@@ -5,6 +5,7 @@
 //! survive it in another order than they were taken in; the end of a file is cut anywhere, or holds zeros where bytes are missing. What a
 //! synchronisation that failed was to keep no later one keeps, as with Linux.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
@@ -21,6 +22,11 @@ use super::chance::Chance;
 /// Where code asks the disk to synchronise.
 pub(crate) type Site = (&'static str, u32);
 
+/// Errors as Linux numbers them: those of the machine have a number, unlike those of what is read.
+const INPUT_OUTPUT: i32 = 5;
+const NOT_PERMITTED: i32 = 13;
+const TOO_MANY_FILES: i32 = 24;
+const NO_ROOM: i32 = 28;
 /// What a segment of the log holds before its first record.
 const SEGMENT_BEGIN_BYTES: u64 = 8;
 
@@ -69,6 +75,8 @@ pub(crate) enum Mood {
     },
     /// Nothing can be written: there is no room.
     Full,
+    /// No other segment of the log can be begun.
+    NoSegments,
     /// One in so many folders and files can't be read.
     Unreadable {
         one_in: u64,
@@ -86,6 +94,16 @@ struct State {
     /// What the system has dropped, as its synchronisation failed: it is read until the power fails.
     dropped: BTreeMap<PathBuf, Vec<Range<u64>>>,
     has_dropped: bool,
+    /// Of the log, since the process began: nobody may take these for durable any more.
+    not_synchronised: BTreeSet<PathBuf>,
+    /// One of them was synchronised again.
+    synchronised_again: Option<PathBuf>,
+    /// What a segment of the log may take before nothing more is written to it.
+    segment_bytes_max: Option<u64>,
+    /// The last step was to write.
+    was_written: bool,
+    /// It took more.
+    too_long: Option<PathBuf>,
     /// A failure of the power made a hole in the log: what was never acknowledged looks like damage then.
     has_torn_log: bool,
     /// A synchronisation takes effect once it is done, which is when the next step begins.
@@ -134,6 +152,19 @@ pub(crate) struct Pause {
 pub(crate) enum Moment {
     Paused,
     Done,
+}
+
+thread_local! {
+    /// Who reads now only looks at what the store does: no step, and nothing fails.
+    static LOOKS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Reads files of the store as the test does, not the store.
+pub(crate) fn looking<T>(look: impl FnOnce() -> T) -> T {
+    LOOKS.set(true);
+    let looked = look();
+    LOOKS.set(false);
+    looked
 }
 
 pub(crate) struct SimulatedDisk {
@@ -227,6 +258,26 @@ impl SimulatedDisk {
         self.state.lock().number_given_again
     }
 
+    /// It does not know of what failed before.
+    pub(crate) fn process_begins(&self) {
+        self.state.lock().not_synchronised.clear();
+    }
+
+    /// Nothing is to be written to a segment of the log that has so many bytes.
+    pub(crate) fn bound_segments(&self, bytes_max: u64) {
+        self.state.lock().segment_bytes_max = Some(bytes_max);
+    }
+
+    /// A segment of the log that was written to though it was too long.
+    pub(crate) fn too_long(&self) -> Option<PathBuf> {
+        self.state.lock().too_long.clone()
+    }
+
+    /// A file of the log that was synchronised again after that had failed.
+    pub(crate) fn synchronised_again(&self) -> Option<PathBuf> {
+        self.state.lock().synchronised_again.clone()
+    }
+
     /// A number that follows from all steps so far: two runs that took the same steps have the same.
     pub(crate) fn trace(&self) -> u64 {
         self.state.lock().trace
@@ -254,7 +305,7 @@ impl SimulatedDisk {
     pub(crate) fn restart_process(&self) {
         let mut state = self.state.lock();
         state.finish();
-        (state.has_failed, state.steps_left, state.mood, state.refused) = (false, None, None, None);
+        state.is_restarted();
     }
 
     /// The power came back: what is lost is lost.
@@ -263,11 +314,15 @@ impl SimulatedDisk {
         state.finish();
         state.lose();
         (state.segment_begins, state.segment_before_begins) = (0, 0);
-        (state.has_failed, state.steps_left, state.mood, state.refused) = (false, None, None, None);
+        state.is_restarted();
     }
 }
 
 impl State {
+    fn is_restarted(&mut self) {
+        (self.has_failed, self.steps_left, self.mood, self.refused) = (false, None, None, None);
+    }
+
     fn take_step(&mut self) -> io::Result<()> {
         self.tears = false;
         if !self.has_failed && self.steps_left == Some(0) {
@@ -275,7 +330,7 @@ impl State {
             self.tears = true;
         }
         if self.has_failed {
-            return Err(io::Error::from_raw_os_error(5));
+            return Err(io::Error::from_raw_os_error(INPUT_OUTPUT));
         }
         self.steps_left = self.steps_left.map(|left| left - 1);
         self.steps += 1;
@@ -378,7 +433,10 @@ impl State {
         // The system takes them for written.
         *durable = bytes;
         // Of other files the work that writes them is done again.
-        self.has_dropped |= is_of_log(path);
+        if is_of_log(path) {
+            self.has_dropped = true;
+            self.not_synchronised.insert(path.to_owned());
+        }
     }
 
     /// Numbers of records are given once, as long as nobody takes away what tells how far they went.
@@ -408,6 +466,9 @@ impl State {
         let held_by = |path: &Path| parent(path).to_owned();
         let makes_spool = matches!(step, DiskStep::CreateFolder(path) if path.ends_with(".spool"));
         let follows_spool = std::mem::replace(&mut self.has_made_spool, makes_spool);
+        // A long record is written in two steps.
+        let writes = matches!(step, DiskStep::Write { .. });
+        let goes_on = std::mem::replace(&mut self.was_written, writes) && writes;
         match step {
             DiskStep::CreateFolder(path) if !path.exists() => {
                 self.names.push((held_by(path), Undo::Remove(path.to_owned())));
@@ -450,6 +511,9 @@ impl State {
             }
             DiskStep::Write { path, .. } => {
                 let bytes = fs::metadata(path).map_or(0, |found| found.len());
+                if is_of_log(path) && !goes_on && self.segment_bytes_max.is_some_and(|bytes_max| bytes >= bytes_max) {
+                    self.too_long = Some(path.to_owned());
+                }
                 self.durable.entry(path.to_owned()).or_insert(bytes);
             }
             DiskStep::SyncFolder(path) => {
@@ -462,6 +526,9 @@ impl State {
                 }
             }
             DiskStep::SyncFile(path) => {
+                if self.not_synchronised.contains(path) {
+                    self.synchronised_again = Some(path.to_owned());
+                }
                 self.sites.insert(site);
                 if self.left_out != Some(site) {
                     self.synchronising = Some(Synchronising::File(path.to_owned()));
@@ -496,21 +563,27 @@ impl State {
         ) = (&self.refused, step)
             && path.starts_with(refused)
         {
-            return Some(io::ErrorKind::PermissionDenied.into());
+            return Some(io::Error::from_raw_os_error(NOT_PERMITTED));
         }
         if let (Some(unlisted), DiskStep::Read(path)) = (&self.unlisted, step)
             && path.starts_with(unlisted)
         {
-            return Some(io::ErrorKind::PermissionDenied.into());
+            return Some(io::Error::from_raw_os_error(NOT_PERMITTED));
         }
         let reads = matches!(step, DiskStep::Read(_));
         let needs_room = matches!(step, DiskStep::CreateFolder(_) | DiskStep::CreateFile(_) | DiskStep::Write { .. });
         match self.mood? {
             Mood::Sound => None,
-            Mood::Failing { one_in } => (!reads && self.chance.one_in(one_in)).then(|| io::Error::from_raw_os_error(5)),
-            Mood::Full => needs_room.then(|| io::ErrorKind::StorageFull.into()),
+            Mood::Failing { one_in } => {
+                (!reads && self.chance.one_in(one_in)).then(|| io::Error::from_raw_os_error(INPUT_OUTPUT))
+            }
+            Mood::Full => needs_room.then(|| io::Error::from_raw_os_error(NO_ROOM)),
+            Mood::NoSegments => {
+                let begins = matches!(step, DiskStep::CreateFile(path) if is_of_log(path));
+                begins.then(|| io::Error::from_raw_os_error(TOO_MANY_FILES))
+            }
             Mood::Unreadable { one_in } => {
-                (reads && self.chance.one_in(one_in)).then(|| io::Error::from_raw_os_error(5))
+                (reads && self.chance.one_in(one_in)).then(|| io::Error::from_raw_os_error(INPUT_OUTPUT))
             }
         }
     }
@@ -518,6 +591,9 @@ impl State {
 
 impl DiskFaults for SimulatedDisk {
     fn before(&self, step: DiskStep<'_>, site: &'static Location<'static>) -> io::Result<()> {
+        if LOOKS.get() {
+            return Ok(());
+        }
         self.pause_before(step);
         let mut state = self.state.lock();
         let state = &mut *state;

@@ -23,6 +23,7 @@ use tracehouse_model::{Span, SpanBatch};
 use tracehouse_spanfile::{Projection, is_damage};
 use tracehouse_store::{HotBatch, Snapshot, SpanFile, Unreadable, UnreadableReason};
 
+use super::disk::looking;
 use crate::spans::{self, sorted};
 use crate::world::spans_of;
 
@@ -235,7 +236,11 @@ impl Expected {
         assert!(is_whole || !must_be_whole, "{what}: the answer is partial on a sound disk: {:?}", snapshot.unreadable);
         let mut keys: BTreeSet<Key> = BTreeSet::new();
         for key in found {
-            assert!(keys.insert(key), "{what}: a span is there twice: {key:?}");
+            assert!(
+                keys.insert(key),
+                "{what}: a span is there twice: {key:?}, {}",
+                self.whereabouts(tenant, snapshot, &key)
+            );
             assert!(!self.gone[tenant].contains(&key), "{what}: a span that had expired is there again: {key:?}");
         }
         self.found += keys.len() as u64;
@@ -276,6 +281,15 @@ impl Expected {
         self.found_last[tenant] = Some(keys);
     }
 
+    /// For people: where a span is.
+    fn whereabouts(&self, tenant: usize, snapshot: &Snapshot, key: &Key) -> String {
+        let files =
+            snapshot.files.iter().filter(|file| self.files.get(&file.record.id).is_some_and(|keys| keys.contains(key)));
+        let files: Vec<&str> = files.map(|file| file.record.path.as_str()).collect();
+        let hot = self.hot[tenant].iter().filter(|(_, keys)| keys.contains(key)).count();
+        format!("in {hot} batches in memory and {files:?}; not readable are {:?}", snapshot.unreadable)
+    }
+
     /// From here on every file is read anew.
     pub(crate) fn forget_files(&mut self) {
         self.files.clear();
@@ -289,7 +303,7 @@ impl Expected {
         let mut is_whole = snapshot.unreadable.iter().all(is_expected);
         for file in snapshot.files.iter() {
             let id = &file.record.id;
-            if self.files.contains_key(id) && file.open().is_err() {
+            if self.files.contains_key(id) && looking(|| file.open().is_err()) {
                 is_whole = false;
                 continue;
             }
@@ -335,8 +349,10 @@ impl Expected {
 
 /// All spans of a file, in its order.
 pub(crate) fn read_file(file: &SpanFile) -> Result<Vec<Span>, ParquetError> {
-    let open = file.open().map_err(|error| error.source)?;
-    let rows = |group| open.read_rows(group, 0..open.rows_of(group), Projection::All);
-    let batches: Result<Vec<SpanBatch>, _> = (0..open.row_groups()).map(rows).collect();
-    Ok(batches?.iter().flat_map(spans_of).collect())
+    looking(|| {
+        let open = file.open().map_err(|error| error.source)?;
+        let rows = |group| open.read_rows(group, 0..open.rows_of(group), Projection::All);
+        let batches: Result<Vec<SpanBatch>, _> = (0..open.row_groups()).map(rows).collect();
+        Ok(batches?.iter().flat_map(spans_of).collect())
+    })
 }

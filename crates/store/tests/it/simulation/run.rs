@@ -18,9 +18,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use tracehouse_catalogue::SqliteCatalogue;
+use tracehouse_catalogue::{FileRecord, SqliteCatalogue};
 use tracehouse_disk::Disk;
-use tracehouse_model::{Clock, ManualClock, SystemRandomness};
+use tracehouse_model::{Clock, ManualClock, SystemRandomness, TenantId};
 use tracehouse_store::{AppendError, Background, Durability, OpenError, Store, StoreConfig, open_folder};
 
 use super::catalogue::SimulatedCatalogue;
@@ -31,6 +31,9 @@ use crate::spans::{HOUR, NOON};
 use crate::world::tenant;
 use losses::LostRow;
 use readers::Reader;
+
+/// As long as so many segments together one may become while the next can't be begun.
+const SEGMENTS_IN_ONE_MAX: u64 = 4;
 
 /// What a run came to.
 #[derive(Default)]
@@ -86,6 +89,8 @@ struct Appending {
     bytes: usize,
     /// It must not be refused for want of room.
     has_room: bool,
+    /// Its tenant has all that it may have already.
+    takes_share: bool,
     answer: Pin<Box<dyn Future<Output = Result<(), AppendError>> + Send>>,
 }
 
@@ -132,10 +137,14 @@ struct Run {
     is_news_to_come: bool,
     /// How far the catalogue knew the log to have come when such news came.
     news: Option<u64>,
+    /// When the time could not be written down for the first time in a row.
+    time_failed_at: Option<Duration>,
     /// Whose files can't be made.
     refused: Option<usize>,
     /// Disk and catalogue do what they are asked.
     is_sound: bool,
+    /// A synchronisation of the log failed since the store was opened: nothing is acknowledged any more.
+    has_log_failed: bool,
     /// They did not at some time since the store was opened.
     has_met_faults: bool,
     outcome: Outcome,
@@ -168,6 +177,7 @@ pub(crate) fn run(seed: u64, left_out: Option<Site>) -> Outcome {
     };
     let catalogue = Arc::new(catalogue);
     let config = settings(seed, &mut chance, &folder, &disk);
+    disk.bound_segments(SEGMENTS_IN_ONE_MAX * config.log_segment_bytes_max);
     let mut run = Run {
         seed,
         chance,
@@ -196,8 +206,10 @@ pub(crate) fn run(seed: u64, left_out: Option<Site>) -> Outcome {
         was_clock_wrong: false,
         is_news_to_come: true,
         news: None,
+        time_failed_at: None,
         refused: None,
         is_sound: true,
+        has_log_failed: false,
         has_met_faults: false,
         outcome: Outcome::default(),
         number: 0,
@@ -247,6 +259,8 @@ fn settings(seed: u64, chance: &mut Chance, folder: &TempDir, disk: &Arc<Simulat
         delete_grace: Duration::from_secs(chance.pick(&[120, 120, 30, 600])),
         log_segment_bytes_max: chance.pick(&[1 << 10, 8 << 10, 1 << 20]),
         disk: Disk::with_faults(disk.clone()),
+        // Without caches who asks finds out that a file is away.
+        cache_bytes_max: chance.pick(&[0, StoreConfig::default().cache_bytes_max]),
         background: Background::Called,
         ..StoreConfig::default()
     }
@@ -280,6 +294,7 @@ impl Run {
 
     fn try_open(&mut self) -> Result<Arc<Store>, OpenError> {
         self.opened += 1;
+        self.disk.process_begins();
         let randomness = Arc::new(SystemRandomness::from_seed(self.seed << 20 | self.opened));
         let (config, catalogue, clock, root) =
             (self.config.clone(), self.catalogue.clone(), self.clock.clone(), self.store_dir());
@@ -292,6 +307,7 @@ impl Run {
     /// Opens the store; should that fail, once more on a sound disk.
     fn open(&mut self) {
         self.has_met_faults = !self.is_sound || self.disk.has_unlisted();
+        self.has_log_failed = false;
         let opened = self.try_open();
         if self.disk.take_dropped() {
             self.expected.doubt();
@@ -300,8 +316,15 @@ impl Run {
             Ok(store) => self.store = Some(store),
             Err(error) => {
                 let are_away = matches!(error, OpenError::FilesMissing { .. }) && !self.away.is_empty();
+                // Nothing is left if all files that count are in one folder.
+                let files = self.catalogue.contents().files;
+                let is_there =
+                    |file: &&FileRecord| file.retired.is_none() && self.store_dir().join(&file.path).exists();
+                let tenants: BTreeSet<&TenantId> = files.iter().filter(is_there).map(|file| &file.tenant).collect();
+                let is_unlisted =
+                    self.disk.has_unlisted() && (tenants.len() < 2 || !matches!(error, OpenError::Disk(_)));
                 assert!(
-                    !self.is_sound || !self.disk.has_power() || are_away || self.disk.has_unlisted(),
+                    !self.is_sound || !self.disk.has_power() || are_away || is_unlisted,
                     "{}: the store does not open: {error:?}",
                     self.what()
                 );
@@ -324,9 +347,10 @@ impl Run {
         self.look_at_lost_rows();
     }
 
-    /// From here on disk and catalogue do what they are asked. If the power has failed, what was not on the disk is lost.
+    /// From here on disk and catalogue do what they are asked. If the power has failed, what was not on the disk is lost; or it was the
+    /// process that ended amid its steps.
     fn mend(&mut self) {
-        if self.disk.has_power() {
+        if self.disk.has_power() || self.chance.one_in(3) {
             self.disk.restart_process();
         } else {
             self.outcome.power_failures += 1;

@@ -115,7 +115,9 @@ impl Run {
 
     /// Of the log there is the segment that goes on, and no more.
     fn look_at_log(&self) {
-        if self.has_met_faults || self.has_lost_log {
+        if self.store().troubles().iter().any(|trouble| trouble.contains("the log can't be written"))
+            || self.has_lost_log
+        {
             return;
         }
         let segments: Vec<PathBuf> = paths_in(&self.config.log_dir)

@@ -214,7 +214,8 @@ impl Run {
 
     fn disk_is_moody(&mut self) {
         let one_in = self.chance.pick(&[3, 10, 40]);
-        let mood = self.chance.pick(&[Mood::Failing { one_in }, Mood::Full, Mood::Unreadable { one_in }]);
+        let moods = [Mood::Failing { one_in }, Mood::Full, Mood::NoSegments, Mood::Unreadable { one_in }];
+        let mood = self.chance.pick(&moods);
         self.say(&format!("the disk is {mood:?}"));
         self.disk.set_mood(mood);
         self.now_fails();

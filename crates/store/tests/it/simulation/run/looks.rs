@@ -54,6 +54,8 @@ impl Run {
         let troubles = self.store().troubles();
         let distinct: BTreeSet<&String> = troubles.iter().collect();
         assert!(distinct.len() == troubles.len() && troubles.len() <= TROUBLES_MAX, "{what}: {troubles:#?}");
+        assert_eq!(self.disk.too_long(), None, "{what}: a segment grows on and on");
+        assert_eq!(self.disk.synchronised_again(), None, "{what}: as if what was dropped were durable");
         assert_eq!(self.disk.number_given_again(), None, "{what}: a segment begins with a number that was given");
     }
 

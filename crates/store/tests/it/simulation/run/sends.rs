@@ -18,6 +18,12 @@ const LONG_TEXTS: usize = 100;
 /// So many others at least are sent under the ids of one span, when it is to be many.
 const MANY_OTHERS: u64 = 33;
 
+/// How the store says that the time, and how far the log has come, could not be written down.
+const TIME_FAILED: &str = "writing down the time failed";
+const TIME_FAILED_ONCE: &str = "writing down the time failed 1 times";
+/// So long it waits at most before it tries for the second time.
+const FIRST_WAIT_MAX: Duration = Duration::from_secs(7);
+
 /// In how many ways a span can differ from another under the same ids.
 const DIFFERENCES: u64 = 12;
 /// One that leaves its start as it is.
@@ -143,12 +149,12 @@ impl Run {
 
     fn append(&mut self, of: usize, spans: Vec<Span>) {
         let (store, batch) = (self.store().clone(), batch_of(&spans));
-        let (bytes, has_room) = (batch.memory_bytes(), self.has_room_for(of));
+        let (bytes, has_room, takes_share) = (batch.memory_bytes(), self.has_room_for(of), self.has_share(of));
         self.batch_bytes_max = self.batch_bytes_max.max(bytes);
         let number = self.expected.sent(of, spans);
         self.tell(&format!("batch {number}, of {}, {} spans", tenant(of), batch.len()));
         let answer = Box::pin(async move { store.append(tenant(of), batch).await });
-        self.appending.push(Appending { batch: number, of, bytes, has_room, answer });
+        self.appending.push(Appending { batch: number, of, bytes, has_room, takes_share, answer });
         self.poll();
     }
 
@@ -163,6 +169,13 @@ impl Run {
         let is_failing = self.store().troubles().iter().any(|trouble| trouble.starts_with(&failing));
         let share = self.config.hot_bytes_max / if is_failing { 8 } else { 2 };
         held_by(of) < share && (0..TENANTS).map(held_by).sum::<usize>() < self.config.hot_bytes_max
+    }
+
+    /// Whether a tenant has all that one of several may have in memory.
+    fn has_share(&self, of: usize) -> bool {
+        let hot = self.store().snapshot_as_sent(&tenant(of)).hot;
+        let bytes: usize = hot.iter().map(|batch| batch.spans.memory_bytes()).sum();
+        bytes >= self.config.hot_bytes_max / 2 && self.store().tenants().len() > 1
     }
 
     /// What a tenant's spans in memory take, with what finds them.
@@ -194,6 +207,13 @@ impl Run {
             self.tell(&format!("batch {}: {answer:?}", appending.batch));
             match answer {
                 Ok(()) => {
+                    assert!(!self.has_log_failed, "{}: acknowledged, though the log has failed", self.what());
+                    assert!(
+                        !appending.takes_share,
+                        "{}: {} takes more than its share",
+                        self.what(),
+                        tenant(appending.of)
+                    );
                     self.expected.acknowledged(appending.batch, now);
                     if std::mem::take(&mut self.is_news_to_come) {
                         self.news = Some(self.log_is_known_up_to());
@@ -213,28 +233,65 @@ impl Run {
         // What was acknowledged just now may have been dropped just then.
         if self.disk.take_dropped() {
             self.expected.doubt();
+            self.has_log_failed = true;
         }
     }
 
     pub(super) fn step(&mut self, step: StoreStep) {
+        let must_tell = step == StoreStep::Keep && self.must_tell_news();
         self.store().step(step);
         self.poll();
-        if step == StoreStep::Keep
-            && !self.has_met_faults
-            && self.disk.has_power()
-            && let Some(before) = self.news.take()
-        {
+        let is_sound = self.is_sound && self.disk.has_power();
+        match step {
+            StoreStep::Keep => self.look_at_news(must_tell && is_sound),
+            StoreStep::Flush if is_sound => self.look_at_memory(),
+            StoreStep::Log if is_sound => {
+                let interval = match self.config.durability {
+                    Durability::Fsync => Duration::ZERO,
+                    Durability::Interval(interval) => interval,
+                };
+                if let Some(up_to) = self.clock.monotonic().checked_sub(interval) {
+                    self.expected.durable(up_to);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the store writes down how far the log has come: not so soon after that has failed.
+    fn must_tell_news(&self) -> bool {
+        let failures = self.store().troubles();
+        let failed = failures.iter().find(|trouble| trouble.starts_with(TIME_FAILED));
+        failed.is_none_or(|failed| {
+            let waited = self.time_failed_at.map(|at| self.clock.monotonic().saturating_sub(at));
+            failed.starts_with(TIME_FAILED_ONCE) && waited.is_some_and(|waited| waited > FIRST_WAIT_MAX)
+        })
+    }
+
+    /// After a round of the keeper.
+    fn look_at_news(&mut self, are_told: bool) {
+        let troubles = self.store().troubles();
+        let has_failed = troubles.iter().any(|trouble| trouble.starts_with(TIME_FAILED));
+        let failed_before = self.time_failed_at.take_if(|_| has_failed);
+        self.time_failed_at = failed_before.or(has_failed.then(|| self.clock.monotonic()));
+        if are_told && let Some(before) = self.news.take() {
             let known = self.log_is_known_up_to();
             assert!(known > before, "{}: nobody wrote down how far the log has come: {before}", self.what());
         }
-        if step == StoreStep::Log && self.is_sound && self.disk.has_power() {
-            let interval = match self.config.durability {
-                Durability::Fsync => Duration::ZERO,
-                Durability::Interval(interval) => interval,
-            };
-            if let Some(up_to) = self.clock.monotonic().checked_sub(interval) {
-                self.expected.durable(up_to);
-            }
+    }
+
+    /// After a flush if one was due: what comes in has room again.
+    fn look_at_memory(&self) {
+        let troubles = self.store().troubles();
+        let waits = troubles.iter().any(|trouble| trouble.starts_with("writing "));
+        // A flush that makes few files leaves the rest to the next.
+        if waits || self.refused.is_some() || self.config.flush_files_max == 1 {
+            return;
         }
+        let hot = (0..TENANTS)
+            .flat_map(|number| Vec::from_iter(self.store().snapshot_as_sent(&tenant(number)).hot.iter().cloned()));
+        let bytes: usize = hot.map(|batch| batch.spans.memory_bytes()).sum();
+        let bytes_max = self.config.flush_bytes.min(self.config.hot_bytes_max / 2);
+        assert!(bytes < bytes_max, "{}: {bytes} bytes stay in memory, of {bytes_max}", self.what());
     }
 }
