@@ -14,7 +14,8 @@ use crate::spans::{HOUR, NOON};
 use crate::world::{file_spans, spans_of, tenant};
 
 const RETENTION: Duration = Duration::from_secs(2 * 3600);
-const GRACES: [Duration; 3] = [Duration::from_secs(30), Duration::from_secs(120), Duration::from_secs(600)];
+const MINUTE: Duration = Duration::from_secs(60);
+const GRACES: [Duration; 3] = [Duration::from_secs(120), Duration::from_secs(300), Duration::from_secs(600)];
 
 /// Somebody who has opened a file reads on when it is deleted.
 fn reader_reads_on(seed: u64) {
@@ -62,13 +63,15 @@ fn expiry_fails(seed: u64) {
             scene.write_file(of, NOON);
         }
     }
-    let minutes_before = 1 + scene.chance.below(9);
-    scene.pass(RETENTION - Duration::from_secs(60 * minutes_before));
+    // The grace period is not over when something is to expire.
+    let minutes_of_grace = scene.config.delete_grace.as_secs() / MINUTE.as_secs();
+    let minutes_before = 1 + scene.chance.below(minutes_of_grace - 1) as u32;
+    scene.pass(RETENTION - minutes_before * MINUTE);
     runtime().block_on(scene.store().compact()).expect("it merges");
     let retired = scene.world.files_ending_with(".retired");
     assert!(!retired.is_empty(), "{}", scene.what("files were replaced"));
     scene.catalogue.refuse_retirements(true);
-    scene.pass(Duration::from_secs(600) + scene.config.delete_grace + RETRY);
+    scene.pass(2 * scene.config.delete_grace + RETRY);
     let troubles = scene.store().troubles();
     assert!(troubles.iter().any(|trouble| trouble.contains("retention")), "{}: {troubles:?}", scene.what("it is told"));
     let left: Vec<_> = retired.iter().filter(|path| path.exists()).collect();

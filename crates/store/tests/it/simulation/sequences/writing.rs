@@ -20,19 +20,21 @@ use crate::world::{all_spans, tenant};
 /// So many steps on disk and catalogue a first flush takes, about.
 const STEPS_OF_FLUSH: u64 = 20;
 
-/// The process is killed amid its first flush, another one flushes the same hour, and the power fails.
+/// The process is killed amid the first flush of each tenant, another one flushes the same hour, and the power fails.
 fn killed_before(seed: u64) {
     let mut scene = Scene::opened(seed, |_| ());
-    let of = scene.tenant_at_random();
-    let spans = scene.new_spans(20, NOON);
-    scene.send(of, &spans);
-    scene.disk.fail_power_after(seed % STEPS_OF_FLUSH);
-    let _ = runtime().block_on(scene.store().flush());
-    scene.restart();
-    scene.assert_complete("after a kill");
-    let spans = scene.new_spans(20, NOON);
-    scene.send(of, &spans);
-    scene.flush();
+    for of in 0..TENANTS {
+        let spans = scene.new_spans(20, NOON);
+        scene.send(of, &spans);
+        let steps = scene.chance.below(STEPS_OF_FLUSH);
+        scene.disk.fail_power_after(steps);
+        let _ = runtime().block_on(scene.store().flush());
+        scene.restart();
+        scene.assert_complete("after a kill");
+    }
+    for of in 0..TENANTS {
+        scene.write_file(of, NOON);
+    }
     scene.power_fails();
     scene.open();
     scene.assert_complete("after the power failed");
