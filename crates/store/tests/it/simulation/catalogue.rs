@@ -35,12 +35,18 @@ struct Faults {
     chance: Chance,
     /// One in so many calls fails, before or after it was done.
     one_in: Option<u64>,
+    refuses_retirements: bool,
 }
 
 impl SimulatedCatalogue {
     pub(crate) fn new(chance: Chance, disk: Arc<SimulatedDisk>) -> Self {
         let contents = CatalogueContents { meta_names: Some(Default::default()), ..CatalogueContents::default() };
-        Self { contents: Mutex::new(contents), sqlite: None, faults: Mutex::new(Faults { chance, one_in: None }), disk }
+        Self {
+            contents: Mutex::new(contents),
+            sqlite: None,
+            faults: Mutex::new(Faults { chance, one_in: None, refuses_retirements: false }),
+            disk,
+        }
     }
 
     /// One that SQLite keeps.
@@ -64,6 +70,11 @@ impl SimulatedCatalogue {
 
     pub(crate) fn fail_one_in(&self, one_in: Option<u64>) {
         self.faults.lock().one_in = one_in;
+    }
+
+    /// Whether commits that retire files fail from now on.
+    pub(crate) fn refuse_retirements(&self, refuses: bool) {
+        self.faults.lock().refuses_retirements = refuses;
     }
 
     pub(crate) fn contents(&self) -> CatalogueContents {
@@ -124,6 +135,9 @@ impl Catalogue for SimulatedCatalogue {
 
     async fn commit(&self, commit: Commit) -> Result<(), CatalogueError> {
         self.step()?;
+        if !commit.retire.is_empty() && self.faults.lock().refuses_retirements {
+            return Err(broken());
+        }
         if let Some(sqlite) = &self.sqlite {
             let committed = sqlite.commit(commit).await;
             self.refresh(sqlite).await?;

@@ -12,6 +12,7 @@ mod disk;
 mod expected;
 mod lost;
 mod run;
+mod sequences;
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};

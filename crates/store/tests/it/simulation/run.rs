@@ -240,7 +240,7 @@ pub(crate) fn run(seed: u64, left_out: Option<Site>) -> Outcome {
 }
 
 /// What is durable the simulated disk says: a real one need not be waited for.
-fn folder_in_memory() -> TempDir {
+pub(super) fn folder_in_memory() -> TempDir {
     let of_memory = tempfile::tempdir_in("/dev/shm");
     of_memory.or_else(|_| tempfile::tempdir()).expect("a temporary folder")
 }

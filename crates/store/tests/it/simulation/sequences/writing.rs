@@ -1,0 +1,143 @@
+//! Flushes that fail or are cut short, and two stores that write.
+
+use std::io;
+use std::panic::Location;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tracehouse_disk::{Disk, DiskFaults, DiskStep};
+use tracehouse_model::Span;
+use tracehouse_store::{StoreConfig, StoreStep};
+
+use super::scene::{Scene, send_to};
+use crate::simulation::disk::SimulatedDisk;
+use crate::simulation::expected::TENANTS;
+use crate::simulation::run::runtime;
+use crate::simulation::{check_seeds, seeds};
+use crate::spans::{NOON, assert_same_spans, by_key};
+use crate::world::{all_spans, tenant};
+
+/// So many steps on disk and catalogue a first flush takes, about.
+const STEPS_OF_FLUSH: u64 = 20;
+
+/// The process is killed amid the first flush of each tenant, another one flushes the same hour, and the power fails.
+fn killed_before(seed: u64) {
+    let mut scene = Scene::opened(seed, |_| ());
+    for of in 0..TENANTS {
+        let spans = scene.new_spans(20, NOON);
+        scene.send(of, &spans);
+        let steps = scene.chance.below(STEPS_OF_FLUSH);
+        scene.disk.fail_power_after(steps);
+        let _ = runtime().block_on(scene.store().flush());
+        scene.restart();
+        scene.assert_complete("after a kill");
+    }
+    for of in 0..TENANTS {
+        scene.write_file(of, NOON);
+    }
+    scene.power_fails();
+    scene.open();
+    scene.assert_complete("after the power failed");
+}
+
+#[test]
+fn what_is_flushed_after_a_kill_survives_a_power_failure() {
+    check_seeds(seeds(120), killed_before, drop);
+}
+
+/// A disk that can't synchronise a folder, once.
+struct FailsOnce {
+    disk: Arc<SimulatedDisk>,
+    /// So many are synchronised before; `None`: it is sound.
+    left: Mutex<Option<u64>>,
+}
+
+impl DiskFaults for FailsOnce {
+    fn before(&self, step: DiskStep<'_>, site: &'static Location<'static>) -> io::Result<()> {
+        if let DiskStep::SyncFolder(_) = step {
+            let mut left = self.left.lock();
+            if *left == Some(0) {
+                *left = None;
+                return Err(io::Error::from_raw_os_error(5));
+            }
+            *left = left.map(|left| left - 1);
+        }
+        self.disk.before(step, site)
+    }
+
+    fn torn(&self, bytes: usize) -> usize {
+        self.disk.torn(bytes)
+    }
+}
+
+/// A folder can't be synchronised while a flush writes its files.
+fn synchronisation_fails(seed: u64) {
+    let mut scene = Scene::new(seed);
+    let disk = Arc::new(FailsOnce { disk: scene.disk.clone(), left: Mutex::default() });
+    scene.config.disk = Disk::with_faults(disk.clone());
+    scene.open();
+    for of in 0..TENANTS {
+        let spans = scene.new_spans(20, NOON);
+        scene.send(of, &spans);
+    }
+    *disk.left.lock() = Some(seed % 18);
+    let _ = runtime().block_on(scene.store().flush());
+    *disk.left.lock() = None;
+    scene.flush();
+    scene.store().step(StoreStep::Keep);
+    scene.assert_complete("after a synchronisation failed");
+    scene.assert_folder_is_tidy("after a synchronisation failed");
+    scene.assert_no_troubles("after a synchronisation failed");
+    scene.restart();
+    scene.assert_complete("in the next process");
+    scene.assert_folder_is_tidy("in the next process");
+}
+
+#[test]
+fn a_flush_that_fails_leaves_no_files() {
+    check_seeds(seeds(54), synchronisation_fails, drop);
+}
+
+/// A second store is opened over the same catalogue and folder, with a log of its own.
+fn two_write(seed: u64) {
+    let mut scene = Scene::opened(seed, |_| ());
+    let of = scene.tenant_at_random();
+    for _ in 0..1 + scene.chance.below(3) {
+        scene.write_file(of, NOON);
+    }
+    let second_config = StoreConfig { log_dir: scene.world.path().join("second-log"), ..scene.config.clone() };
+    let second = scene.try_open(second_config).expect("nothing tells it yet");
+    let mut others = Vec::new();
+    for _ in 0..1 + scene.chance.below(9) {
+        let spans = scene.new_spans(3, NOON);
+        send_to(&second, of, &spans);
+        others.extend(spans);
+    }
+    for _ in 0..1 + scene.chance.below(3) {
+        let spans = scene.new_spans(3, NOON);
+        scene.send(of, &spans);
+    }
+    scene.flush();
+    let is_told = runtime().block_on(second.flush()).is_err() && second.ready().is_err();
+    let is_seconds = |span: &Span| others.iter().any(|other| other.span_id == span.span_id);
+    let (shown, _): (Vec<Span>, Vec<Span>) = all_spans(&second.snapshot(&tenant(of))).into_iter().partition(is_seconds);
+    assert_same_spans(&scene.what("what the second took"), &shown, &by_key(&others), 1);
+    for _ in 0..1 + scene.chance.below(9) {
+        let spans = scene.new_spans(3, NOON);
+        scene.send(of, &spans);
+    }
+    if scene.chance.one_in(3) {
+        scene.flush();
+    }
+    drop(second);
+    scene.restart();
+    let (_, firsts): (Vec<Span>, Vec<Span>) =
+        all_spans(&scene.store().snapshot(&tenant(of))).into_iter().partition(is_seconds);
+    assert_same_spans(&scene.what("what the first took"), &firsts, &by_key(scene.sent(of)), 1);
+    assert!(is_told, "{}", scene.what("the second is not told"));
+}
+
+#[test]
+fn of_two_stores_that_write_one_stops_and_nothing_is_missing() {
+    check_seeds(seeds(60), two_write, drop);
+}
