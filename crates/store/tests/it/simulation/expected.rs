@@ -10,7 +10,10 @@
 //! 7. Whose files can't be made keeps nobody else's spans in memory.
 //! 8. Who holds on to a snapshot can read all of it for as long as nothing is deleted that counted then.
 //! 9. Who holds less than a share of the memory is not refused, as long as all together hold less than all of it.
+//!    Who holds a share already is refused, and a flush brings memory down.
 //! 10. In the end nothing is wrong any more, or somebody has to acknowledge it, and the log holds nothing. A loss is told once.
+//! 11. A log whose synchronisation failed acknowledges nothing more and is not synchronised again; its segments stay bounded.
+//! 12. A folder that can't be listed or read costs what is in it, and no start.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
