@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use tracehouse_catalogue::Commit;
 use tracehouse_model::{Span, TenantId};
 use tracehouse_store::{AppendError, Store, StoreConfig, WriteError};
 
@@ -113,6 +114,37 @@ async fn the_flusher_goes_on_with_the_others_and_comes_back_to_who_failed() {
     check("afterwards", &store, FAILING, 0..4);
 }
 
+/// The second commit that adds files, which waits.
+struct SecondCommit {
+    reached: mpsc::Receiver<mpsc::Sender<()>>,
+}
+
+impl SecondCommit {
+    /// `seen`: is given each.
+    fn of(catalogue: &WatchedCatalogue, mut seen: impl FnMut(&Commit) + Send + 'static) -> Self {
+        let (tell, reached) = mpsc::channel();
+        let mut commits = 0;
+        catalogue.watch(move |moment, commit| {
+            if moment == Moment::BeforeCommit && !commit.add.is_empty() {
+                seen(commit);
+                commits += 1;
+                if commits == 2 {
+                    let (go_on, may_go_on) = mpsc::channel();
+                    tell.send(go_on).expect("the test waits");
+                    may_go_on.recv().expect("the test goes on");
+                }
+            }
+        });
+        Self { reached }
+    }
+
+    /// Waits for it; it goes on once something is sent.
+    async fn reached(self) -> mpsc::Sender<()> {
+        let waiting = tokio::task::spawn_blocking(move || self.reached.recv());
+        waiting.await.expect("no panic").expect("there is a second commit")
+    }
+}
+
 /// Tenants whose spans are of very many hours make a file for each: others' spans are written first, and those that come in
 /// meanwhile before all of these are.
 #[tokio::test(flavor = "multi_thread")]
@@ -132,22 +164,13 @@ async fn spans_of_all_hours_of_many_tenants_hold_up_nobody_else() {
     append_to(&store, 0, 0).await.expect("taken");
     // How many files each commit adds, and how many of them are the usual tenant's. The second waits for more of its spans.
     let commits: Arc<Mutex<Vec<(usize, usize)>>> = Arc::default();
-    let (reached, at_second) = mpsc::channel();
-    let (go_on, may_go_on) = mpsc::channel::<()>();
     let seen = commits.clone();
-    catalogue.watch(move |moment, commit| {
-        if moment == Moment::BeforeCommit && !commit.add.is_empty() {
-            let usual = commit.add.iter().filter(|file| file.tenant == tenant(0)).count();
-            seen.lock().push((commit.add.len(), usual));
-            if seen.lock().len() == 2 {
-                reached.send(()).expect("the test waits");
-                may_go_on.recv().expect("the test goes on");
-            }
-        }
+    let second = SecondCommit::of(&catalogue, move |commit| {
+        let usual = commit.add.iter().filter(|file| file.tenant == tenant(0)).count();
+        seen.lock().push((commit.add.len(), usual));
     });
     world.clock.advance(Duration::from_secs(1));
-    let waiting = tokio::task::spawn_blocking(move || at_second.recv());
-    waiting.await.expect("no panic").expect("there is a second commit");
+    let go_on = second.reached().await;
     append_to(&store, 0, 1).await.expect("taken");
     go_on.send(()).expect("the flush waits");
     let all_hot =
@@ -179,21 +202,10 @@ async fn each_span_is_in_the_folder_of_its_hour() {
         sent.extend(spans);
     }
     let commits: Arc<Mutex<Vec<usize>>> = Arc::default();
-    let (reached, at_second) = mpsc::channel();
-    let (go_on, may_go_on) = mpsc::channel::<()>();
     let seen = commits.clone();
-    catalogue.watch(move |moment, commit| {
-        if moment == Moment::BeforeCommit && !commit.add.is_empty() {
-            seen.lock().push(commit.add.len());
-            if seen.lock().len() == 2 {
-                reached.send(()).expect("the test waits");
-                may_go_on.recv().expect("the test goes on");
-            }
-        }
-    });
+    let second = SecondCommit::of(&catalogue, move |commit| seen.lock().push(commit.add.len()));
     world.clock.advance(Duration::from_secs(1));
-    let waiting = tokio::task::spawn_blocking(move || at_second.recv());
-    waiting.await.expect("no panic").expect("there is a second commit");
+    let go_on = second.reached().await;
     let image = world.crash_image();
     go_on.send(()).expect("the flush waits");
     until(&world, "all are written", || hot(&store, 0) == 0).await;

@@ -5,6 +5,7 @@ use tracehouse_store::StoreStep;
 
 use super::scene::Scene;
 use crate::simulation::catalogue::Loss;
+use crate::simulation::disk::parent;
 use crate::simulation::expected::TENANTS;
 use crate::simulation::run::runtime;
 use crate::simulation::{check_seeds, seeds};
@@ -18,7 +19,9 @@ fn one_is_away(seed: u64) -> (Scene, usize, Vec<Span>) {
     let of = scene.tenant_at_random();
     let spans = scene.write_file(of, NOON);
     let file = scene.live_of(of).remove(0);
-    for other in 0..TENANTS {
+    // It has others beside it, or is the only one of its tenant.
+    let is_alone = scene.chance.one_in(3);
+    for other in (0..TENANTS).filter(|other| *other != of || !is_alone) {
         scene.write_file(other, NOON);
     }
     scene.restart();
@@ -65,6 +68,33 @@ fn sent_again(seed: u64) {
 #[test]
 fn spans_sent_again_while_their_file_is_away_count_once() {
     check_seeds(seeds(60), sent_again, drop);
+}
+
+/// Who asks finds that a file is away; when it is back it can't be read for a while.
+fn away_and_unreadable(seed: u64) {
+    let (scene, of, _) = one_is_away(seed);
+    let files = scene.live_of(of);
+    let file = files.iter().find(|file| !scene.path_of(file).exists()).expect("a file is away");
+    let assert_named = |what: &str| {
+        let unreadable = scene.store().snapshot(&tenant(of)).unreadable;
+        let is_named = unreadable.iter().any(|other| other.path == file.path);
+        assert!(is_named, "{}: {unreadable:?}", scene.what(what));
+    };
+    scene.store().snapshot(&tenant(of)).files.iter().for_each(|file| drop(file.open()));
+    scene.store().step(StoreStep::Keep);
+    assert_named("it is away");
+    put_back(&scene);
+    scene.disk.unlist(Some(parent(&scene.path_of(file)).to_owned()));
+    scene.work(2);
+    assert_named("it can't be read");
+    scene.disk.unlist(None);
+    scene.work(2);
+    scene.assert_complete("it can be read");
+}
+
+#[test]
+fn a_file_that_is_away_is_named_until_it_can_be_read() {
+    check_seeds(seeds(40), away_and_unreadable, drop);
 }
 
 /// All spans of a file are sent again while it is away, so that nothing is left of it when it is back; the catalogue fails just then.

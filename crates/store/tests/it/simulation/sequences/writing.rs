@@ -1,8 +1,10 @@
 //! Flushes that fail or are cut short, and two stores that write.
 
+use std::fs;
 use std::io;
 use std::panic::Location;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tracehouse_disk::{Disk, DiskFaults, DiskStep};
@@ -17,6 +19,8 @@ use crate::simulation::{check_seeds, seeds};
 use crate::spans::{NOON, assert_same_spans, by_key};
 use crate::world::{all_spans, tenant};
 
+/// Longer than what failed once waits, and shorter than the time after which the store writes down the time anyway.
+const SOON: Duration = Duration::from_secs(10);
 /// So many steps on disk and catalogue a first flush takes, about.
 const STEPS_OF_FLUSH: u64 = 20;
 
@@ -96,6 +100,45 @@ fn synchronisation_fails(seed: u64) {
 #[test]
 fn a_flush_that_fails_leaves_no_files() {
     check_seeds(seeds(54), synchronisation_fails, drop);
+}
+
+/// How far the log had come was written down after a failure; then somebody removes the log.
+fn log_is_removed(seed: u64) {
+    let mut scene = Scene::opened(seed, |_| ());
+    for _ in 0..scene.chance.below(3) {
+        let of = scene.tenant_at_random();
+        scene.write_file(of, NOON);
+    }
+    let of = scene.tenant_at_random();
+    let lost = scene.new_spans(20, NOON);
+    send_to(scene.store(), of, &lost);
+    if scene.chance.one_in(2) {
+        scene.catalogue.fail_one_in(Some(1));
+        scene.store().step(StoreStep::Keep);
+        scene.catalogue.fail_one_in(None);
+        scene.world.clock.advance(SOON);
+    }
+    scene.store().step(StoreStep::Keep);
+    scene.kill();
+    let log_dir = &scene.config.log_dir;
+    scene.disk.moved_by_hand(log_dir);
+    fs::remove_dir_all(log_dir).expect("the log's folder is there");
+    scene.open();
+    // Of each process, until somebody acknowledges it.
+    for _ in 0..1 + scene.chance.below(3) {
+        scene.assert_complete("the rest");
+        let troubles = scene.store().troubles();
+        let is_told = troubles.iter().any(|trouble| trouble.contains("the log") && trouble.contains("lost"));
+        assert!(is_told, "{}: {troubles:?}", scene.what("nobody is told"));
+        let of = scene.tenant_at_random();
+        scene.write_file(of, NOON);
+        scene.restart();
+    }
+}
+
+#[test]
+fn what_a_removed_log_held_is_told_by_each_process() {
+    check_seeds(seeds(60), log_is_removed, drop);
 }
 
 /// A second store is opened over the same catalogue and folder, with a log of its own.
