@@ -165,22 +165,26 @@ impl Absent {
             let (id, path) = (row.id.as_deref(), row.path.as_deref());
             tracing::error!(id, path, reason = row.reason, "a row of the catalogue is damaged: its file is not shown");
         }
-        self.troubles().iter().for_each(|trouble| tracing::error!("{trouble}"));
+        self.troubles(None).iter().for_each(|trouble| tracing::error!("{trouble}"));
     }
 
-    /// What is wrong, and what to do about it.
-    pub(crate) fn troubles(&self) -> Vec<String> {
+    /// What is wrong, and what to do about it. `only`: for who may know of one tenant; of others' files they learn how many there are.
+    pub(crate) fn troubles(&self, only: Option<&TenantId>) -> Vec<String> {
         const REPAIR: &str = "stop the server and run `tracehouse store repair`";
+        let is_own = |tenant: Option<&TenantId>| only.is_none() || tenant.is_none() || tenant == only;
+        let own_of = |records: &[FileRecord]| records.iter().filter(|record| is_own(Some(&record.tenant))).count();
         let mut troubles = Vec::new();
-        if !self.missing.is_empty() {
+        let missing = own_of(&self.missing);
+        if missing > 0 {
             troubles.push(format!(
                 "{} that the catalogue lists {} missing; put back what was there, or {REPAIR} --forget-missing",
-                files(self.missing.len()),
-                are(self.missing.len())
+                files(missing),
+                are(missing)
             ));
         }
-        if !self.out_of_reach.is_empty() {
-            let count = self.out_of_reach.len();
+        let out_of_reach = own_of(&self.out_of_reach);
+        if out_of_reach > 0 {
+            let count = out_of_reach;
             let lie = if count == 1 { "lies" } else { "lie" };
             troubles.push(format!(
                 "{} {lie} in folders that can't be listed, which the server's log names; let the server's user own and read \
@@ -188,22 +192,25 @@ impl Absent {
                 files(count)
             ));
         }
-        if !self.elsewhere.is_empty() {
-            let count = self.elsewhere.len();
+        let elsewhere: Vec<&FileRecord> = self.elsewhere.iter().filter(|record| is_own(Some(&record.tenant))).collect();
+        if !elsewhere.is_empty() {
+            let count = elsewhere.len();
             let lie = if count == 1 { "lies" } else { "lie" };
-            let mut names: Vec<&str> = self.elsewhere.iter().map(|record| record.object_store.as_str()).collect();
+            let mut names: Vec<&str> = elsewhere.iter().map(|record| record.object_store.as_str()).collect();
             names.sort_unstable();
             names.dedup();
             let names = names.join(", ");
             troubles.push(format!("{} {lie} in object stores that are not configured: {names}", files(count)));
         }
         troubles.extend(self.of_other_tables.trouble());
-        if !self.unknown.is_empty() {
+        let of_unknown = |file: &&UnknownFile| is_own(file.place.as_ref().map(|(tenant, _)| tenant));
+        let unknown = self.unknown.iter().filter(of_unknown).count();
+        if unknown > 0 {
             troubles.push(format!(
                 "{} {} unknown to the catalogue, which may have been lost or restored from an older copy; to have \
                  the spans again, {REPAIR}",
-                files(self.unknown.len()),
-                are(self.unknown.len())
+                files(unknown),
+                are(unknown)
             ));
         }
         if !self.damaged_rows.is_empty() {
@@ -212,9 +219,15 @@ impl Absent {
             troubles.push(format!("{count} {rows} of the catalogue {} damaged; {REPAIR}", are(count)));
         }
         troubles.extend(self.lost.findings().into_iter().map(|finding| format!("{finding}; {REPAIR}")));
-        if !self.aside.is_empty() {
-            let count = self.aside.len();
-            troubles.push(format!("{} {} damaged and set aside; the spans are not shown", files(count), are(count)));
+        let aside = own_of(&self.aside);
+        if aside > 0 {
+            troubles.push(format!("{} {} damaged and set aside; the spans are not shown", files(aside), are(aside)));
+        }
+        let lists = [&self.missing, &self.out_of_reach, &self.elsewhere, &self.aside];
+        let all = lists.into_iter().map(Vec::len).sum::<usize>() + self.unknown.len();
+        let others = all - missing - out_of_reach - elsewhere.len() - unknown - aside;
+        if others > 0 {
+            troubles.push(format!("{} of other tenants can't be read; see the server's log", files(others)));
         }
         troubles
     }

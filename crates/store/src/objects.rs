@@ -279,7 +279,7 @@ impl Objects {
     /// Deletes a file that does not count. One that is already gone is no error, and what has its name and is another stays.
     pub(crate) fn delete(&self, path: &str) -> Result<(), WriteError> {
         match &self.local_root {
-            Some(root) => Ok(self.remove_names(&root.join(path))?),
+            Some(root) => Ok(self.remove_names(&root.join(path)).map(drop)?),
             None => self.delete_object(&Path::from(path)),
         }
     }
@@ -301,13 +301,18 @@ impl Objects {
     }
 
     /// Deletes retired files; afterwards they do not come back after a power failure. What became of each, in their order.
-    pub(crate) fn delete_durably(&self, paths: &[&str]) -> Vec<Result<(), WriteError>> {
-        let Some(root) = &self.local_root else { return paths.iter().map(|path| self.delete(path)).collect() };
-        let mut outcomes: Vec<Result<(), WriteError>> = Vec::with_capacity(paths.len());
+    pub(crate) fn delete_durably(&self, paths: &[&str]) -> Vec<Deletion> {
+        let Some(root) = &self.local_root else {
+            let deletion = |path| Deletion { was_there: true, outcome: self.delete(path) };
+            return paths.iter().map(|path| deletion(path)).collect();
+        };
+        let mut deletions: Vec<Deletion> = Vec::with_capacity(paths.len());
         let mut in_folders: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
         for (number, path) in paths.iter().enumerate() {
             let path = root.join(path);
-            outcomes.push(self.remove_names(&path).map_err(WriteError::from));
+            let removed = self.remove_names(&path);
+            let was_there = matches!(removed, Ok(true));
+            deletions.push(Deletion { was_there, outcome: removed.map(drop).map_err(WriteError::from) });
             in_folders.entry(path.parent().unwrap_or(root).to_owned()).or_default().push(number);
         }
         for (folder, numbers) in in_folders {
@@ -320,23 +325,24 @@ impl Objects {
                     for number in numbers {
                         let source = io::Error::new(error.source.kind(), error.source.to_string());
                         let failed = DiskError { action: error.action, path: error.path.clone(), source };
-                        outcomes[number] = Err(failed.into());
+                        deletions[number].outcome = Err(failed.into());
                     }
                 }
             }
         }
-        outcomes
+        deletions
     }
 
-    /// What has the name and is another file stays.
-    fn remove_names(&self, path: &FsPath) -> Result<(), DiskError> {
+    /// What has the name and is another file stays. Whether there was one to remove.
+    fn remove_names(&self, path: &FsPath) -> Result<bool, DiskError> {
+        let mut was_there = false;
         for suffix in [RETIRED_SUFFIX, NEW_SUFFIX, ""] {
             let place = with_suffix(path, suffix);
             if !is_another(&self.disk, &place, path)? {
-                self.disk.remove_file(&place)?;
+                was_there |= self.disk.remove_file(&place)?;
             }
         }
-        Ok(())
+        Ok(was_there)
     }
 
     /// Removes a folder and the ones above it, up to the root, that are empty. One that is kept from it costs nothing.
@@ -444,6 +450,13 @@ pub(crate) fn hour_of_path(path: &str) -> Option<(TenantId, i64)> {
 fn utc(unix_nanos: i64) -> DateTime {
     let moment = Timestamp::from_nanosecond(i128::from(unix_nanos));
     TimeZone::UTC.to_datetime(moment.expect("64 bits of nanoseconds lie within the calendar"))
+}
+
+/// What became of a file that was to be deleted.
+pub(crate) struct Deletion {
+    /// There was one to remove.
+    pub(crate) was_there: bool,
+    pub(crate) outcome: Result<(), WriteError>,
 }
 
 /// Whether a local file says that it is another than the one whose name it has.

@@ -71,8 +71,12 @@ pub(crate) struct RetiredFile {
     pub(crate) object_store: String,
     /// Set if queries of this run may have read it.
     pub(crate) file: Option<Arc<SpanFile>>,
-    /// On the monotonic clock.
+    /// On the monotonic clock, as is the next.
     pub(crate) delete_at: Duration,
+    /// Since when it is nowhere, though this process has not deleted it.
+    pub(crate) missing_since: Option<Duration>,
+    /// It was deleted, but the catalogue could not be told.
+    pub(crate) is_deleted: bool,
 }
 
 struct DiskCheck {
@@ -219,7 +223,8 @@ impl Shared {
 
     fn delete_later(&self, record: FileRecord, file: Option<Arc<SpanFile>>) {
         let FileRecord { id, path, object_store, .. } = record;
-        self.retired.lock().push(RetiredFile { id, path, object_store, file, delete_at: self.grace_end() });
+        let (delete_at, missing_since, is_deleted) = (self.grace_end(), None, false);
+        self.retired.lock().push(RetiredFile { id, path, object_store, file, delete_at, missing_since, is_deleted });
     }
 
     fn grace_end(&self) -> Duration {

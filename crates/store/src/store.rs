@@ -140,7 +140,13 @@ impl Store {
 
     /// The same without what is another tenant's business. `None`: all.
     pub fn troubles_shown_to(&self, tenant: Option<&TenantId>) -> Vec<String> {
-        let mut troubles = self.shared.absent.lock().troubles();
+        // Who is alone may know everything.
+        let is_alone = |tenant: &TenantId| {
+            let with_files_that_are_absent = self.shared.absent.lock().by_tenant().into_keys();
+            self.tenants().into_iter().chain(with_files_that_are_absent).all(|other| other == *tenant)
+        };
+        let only = tenant.filter(|tenant| !is_alone(tenant));
+        let mut troubles = self.shared.absent.lock().troubles(only);
         troubles.extend(trouble_of_damaged_pages(&self.shared));
         troubles.extend(trouble_of_damaged_parts(&self.shared));
         troubles.extend(self.shared.started_log().and_then(|log| log.failure()));
@@ -149,9 +155,7 @@ impl Store {
         troubles.extend(self.shared.log_troubles.get().into_iter().flatten().cloned());
         troubles.extend(self.shared.store_clock.trouble());
         troubles.extend(self.shared.store_clock.trouble_of_the_future());
-        // Who is alone may know everything.
-        let is_alone = tenant.is_some_and(|tenant| self.tenants().iter().all(|other| other == tenant));
-        troubles.extend(self.shared.troubles.tell(tenant.filter(|_| !is_alone)));
+        troubles.extend(self.shared.troubles.tell(only));
         troubles
     }
 

@@ -97,10 +97,11 @@ impl Run {
     /// `listed`: what counts.
     fn look_at_folder(&self, mut listed: BTreeSet<PathBuf>) {
         let what = self.what();
-        // What has just expired is there for those who read it.
+        // What has just expired is there for those who read it; or it was deleted, and a kill kept the catalogue from being told.
         let files = self.catalogue.contents().files;
         let retired = files.iter().filter(|file| file.retired.is_some());
-        listed.extend(retired.map(|file| self.store_dir().join(format!("{}.retired", file.path))));
+        let retired = retired.map(|file| self.store_dir().join(format!("{}.retired", file.path)));
+        listed.extend(retired.filter(|path| path.exists()));
         listed.extend(self.paths_of_lost_rows());
         let found = files_below(&self.store_dir());
         if self.has_met_faults || !self.lost_rows.is_empty() {

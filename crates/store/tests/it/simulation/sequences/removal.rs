@@ -1,6 +1,7 @@
 //! Files that no longer count, and what has their names.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tracehouse_model::Span;
@@ -136,4 +137,43 @@ fn live_file_has_another_name(seed: u64) {
 #[test]
 fn a_live_file_stays_whatever_name_somebody_gave_it() {
     check_seeds(seeds(60), live_file_has_another_name, drop);
+}
+
+/// Somebody takes away what is to be deleted, alone or with the folder that holds it, and puts it back later.
+fn away_when_due(seed: u64) {
+    let mut scene = Scene::opened(seed, |_| ());
+    let of = scene.tenant_at_random();
+    for other in 0..TENANTS {
+        scene.write_file(other, NOON);
+    }
+    scene.write_file(of, NOON);
+    runtime().block_on(scene.store().compact()).expect("they are merged");
+    let retired = scene.world.files_ending_with(".retired");
+    let moved = match scene.chance.below(3) {
+        0 => scene.world.store_dir(),
+        1 => scene.world.store_dir().join(format!("tenant={}", tenant(of))),
+        _ => retired[scene.chance.below(retired.len() as u64) as usize].clone(),
+    };
+    scene.move_by_hand(&moved, &scene.away());
+    // A start refuses a store of which nothing is left.
+    if moved != scene.world.store_dir() && scene.chance.one_in(2) {
+        scene.restart();
+    }
+    scene.pass(2 * scene.config.delete_grace);
+    if moved.is_dir() {
+        // The store has made it anew.
+        fs::remove_dir_all(&moved).expect("it can be removed");
+    }
+    scene.move_by_hand(&scene.away(), &moved);
+    scene.work(2);
+    scene.assert_folder_is_tidy("it is back");
+    assert_eq!(scene.world.files_ending_with(".retired"), Vec::<PathBuf>::new(), "{}", scene.what("it is back"));
+    scene.restart();
+    scene.assert_complete("in the next process");
+    scene.assert_no_troubles("in the next process");
+}
+
+#[test]
+fn what_was_away_when_it_was_due_is_deleted_when_it_is_back() {
+    check_seeds(seeds(60), away_when_due, drop);
 }

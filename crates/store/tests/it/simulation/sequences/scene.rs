@@ -207,7 +207,11 @@ impl Scene {
             Some(_) => format!("{}.retired", file.path),
             None => file.path.clone(),
         };
-        let listed: BTreeSet<PathBuf> = files.iter().map(|file| self.world.store_dir().join(name(file))).collect();
+        let is_retired = |file: &FileRecord| file.retired.is_some();
+        let paths = files.iter().map(|file| (self.world.store_dir().join(name(file)), is_retired(file)));
+        // The catalogue may not have been told that one was deleted.
+        let listed: BTreeSet<PathBuf> =
+            paths.filter(|(path, is_retired)| !is_retired || path.exists()).map(|(path, _)| path).collect();
         let mut found: BTreeSet<PathBuf> = self.world.files_ending_with("").into_iter().collect();
         found.remove(&self.world.store_dir().join("STORE_ID"));
         assert_eq!(found, listed, "{}", self.what(what));
