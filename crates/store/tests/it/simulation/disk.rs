@@ -28,7 +28,7 @@ const NOT_PERMITTED: i32 = 13;
 const TOO_MANY_FILES: i32 = 24;
 const NO_ROOM: i32 = 28;
 /// What a segment of the log holds before its first record.
-const SEGMENT_BEGIN_BYTES: u64 = 8;
+pub(crate) const SEGMENT_BEGIN_BYTES: u64 = 8;
 
 /// A change of the names in a folder, and how it is taken back.
 #[derive(Debug)]
@@ -441,18 +441,21 @@ impl State {
 
     /// Numbers of records are given once, as long as nobody takes away what tells how far they went.
     fn look_at_number(&mut self, step: DiskStep<'_>) {
-        let (DiskStep::CreateFile(path) | DiskStep::RemoveFile(path)) = step else { return };
+        let (DiskStep::Write { path, .. } | DiskStep::RemoveFile(path)) = step else { return };
         if !is_of_log(path) || parent(path).ends_with("damaged") {
             return;
         }
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         let begins = name.split('-').next().and_then(|number| number.parse().ok()).expect("a segment's name");
-        if let DiskStep::RemoveFile(path) = step {
+        let bytes = fs::metadata(path).map_or(0, |found| found.len());
+        if let DiskStep::RemoveFile(_) = step {
             // One that never held a record tells nobody any more how far they went, if it was the only one.
-            let is_empty = fs::metadata(path).map_or(0, |found| found.len()) <= SEGMENT_BEGIN_BYTES;
-            if is_empty && begins == self.segment_begins {
+            if bytes <= SEGMENT_BEGIN_BYTES && begins == self.segment_begins {
                 self.segment_begins = self.segment_before_begins;
             }
+            return;
+        }
+        if bytes > 0 {
             return;
         }
         if begins < self.segment_begins {

@@ -8,6 +8,7 @@ use tracehouse_model::Span;
 use tracehouse_spanfile::Projection;
 
 use super::scene::{RETRY, Scene};
+use crate::simulation::disk::parent;
 use crate::simulation::expected::TENANTS;
 use crate::simulation::run::runtime;
 use crate::simulation::{check_seeds, seeds};
@@ -124,7 +125,12 @@ fn live_file_has_another_name(seed: u64) {
     }
     // Another merge may miss its file.
     let _ = runtime().block_on(scene.store().compact());
+    // What can't be read does not say which file it is.
+    if scene.chance.one_in(2) {
+        scene.disk.unlist(Some(parent(&hidden).to_owned()));
+    }
     scene.pass(2 * scene.config.delete_grace);
+    scene.disk.unlist(None);
     if scene.chance.one_in(3) {
         scene.restart();
         scene.pass(2 * scene.config.delete_grace);

@@ -49,16 +49,34 @@ fn what_is_flushed_after_a_kill_survives_a_power_failure() {
     check_seeds(seeds(120), killed_before, drop);
 }
 
-/// A disk that can't synchronise a folder, once.
+/// A disk on which one step fails, once.
 struct FailsOnce {
     disk: Arc<SimulatedDisk>,
-    /// So many are synchronised before; `None`: it is sound.
+    /// Which steps may.
+    may_fail: fn(DiskStep<'_>) -> bool,
+    /// So many of them are taken before; `None`: it is sound.
     left: Mutex<Option<u64>>,
+}
+
+impl FailsOnce {
+    /// A store on such a disk.
+    fn opened(
+        seed: u64,
+        may_fail: fn(DiskStep<'_>) -> bool,
+        change: impl FnOnce(&mut StoreConfig),
+    ) -> (Scene, Arc<Self>) {
+        let mut scene = Scene::new(seed);
+        let disk = Arc::new(Self { disk: scene.disk.clone(), may_fail, left: Mutex::default() });
+        scene.config.disk = Disk::with_faults(disk.clone());
+        change(&mut scene.config);
+        scene.open();
+        (scene, disk)
+    }
 }
 
 impl DiskFaults for FailsOnce {
     fn before(&self, step: DiskStep<'_>, site: &'static Location<'static>) -> io::Result<()> {
-        if let DiskStep::SyncFolder(_) = step {
+        if (self.may_fail)(step) {
             let mut left = self.left.lock();
             if *left == Some(0) {
                 *left = None;
@@ -76,10 +94,7 @@ impl DiskFaults for FailsOnce {
 
 /// A folder can't be synchronised while a flush writes its files.
 fn synchronisation_fails(seed: u64) {
-    let mut scene = Scene::new(seed);
-    let disk = Arc::new(FailsOnce { disk: scene.disk.clone(), left: Mutex::default() });
-    scene.config.disk = Disk::with_faults(disk.clone());
-    scene.open();
+    let (mut scene, disk) = FailsOnce::opened(seed, |step| matches!(step, DiskStep::SyncFolder(_)), |_| ());
     for of in 0..TENANTS {
         let spans = scene.new_spans(20, NOON);
         scene.send(of, &spans);
@@ -100,6 +115,31 @@ fn synchronisation_fails(seed: u64) {
 #[test]
 fn a_flush_that_fails_leaves_no_files() {
     check_seeds(seeds(54), synchronisation_fails, drop);
+}
+
+/// A segment of the log that nobody needs any more can't be removed at once.
+fn segment_stays(seed: u64) {
+    let is_removal = |step: DiskStep<'_>| matches!(step, DiskStep::RemoveFile(path) if path.extension().is_some_and(|it| it == "wal"));
+    let (mut scene, disk) = FailsOnce::opened(seed, is_removal, |config| config.log_segment_bytes_max = 1 << 10);
+    for _ in 0..3 + scene.chance.below(4) {
+        let spans = scene.new_spans(20, NOON);
+        let of = scene.tenant_at_random();
+        scene.send(of, &spans);
+    }
+    *disk.left.lock() = Some(scene.chance.below(4));
+    scene.flush();
+    *disk.left.lock() = None;
+    for of in 0..TENANTS {
+        scene.write_file(of, NOON);
+    }
+    let segments = scene.world.segments();
+    assert_eq!(segments.len(), 1, "{}: {segments:?}", scene.what("all is in files"));
+    scene.assert_complete("all is in files");
+}
+
+#[test]
+fn a_segment_that_could_not_be_removed_is_removed_later() {
+    check_seeds(seeds(40), segment_stays, drop);
 }
 
 /// How far the log had come was written down after a failure; then somebody removes the log.
