@@ -92,6 +92,33 @@ fn files_are_deleted_while_nothing_can_expire() {
     check_seeds(seeds(40), expiry_fails, drop);
 }
 
+/// The catalogue fails when it is to forget what was deleted.
+fn forgetting_fails(seed: u64) {
+    let mut scene = Scene::opened(seed, |_| ());
+    for _ in 0..2 {
+        let of = scene.tenant_at_random();
+        scene.write_file(of, NOON);
+        scene.write_file(of, NOON);
+    }
+    runtime().block_on(scene.store().compact()).expect("they are merged");
+    scene.catalogue.fail_one_in(Some(1 + scene.chance.below(2)));
+    scene.pass(2 * scene.config.delete_grace);
+    scene.catalogue.fail_one_in(None);
+    scene.work(2);
+    let listed = scene.catalogue.contents().files;
+    assert!(
+        listed.iter().all(|file| file.retired.is_none()),
+        "{}: {listed:?}",
+        scene.what("the catalogue is well again")
+    );
+    scene.assert_complete("the catalogue is well again");
+}
+
+#[test]
+fn what_was_deleted_is_forgotten_at_last() {
+    check_seeds(seeds(40), forgetting_fails, drop);
+}
+
 /// Somebody gives a live file the name under which one that does not count any more waits to be deleted, or soon will.
 fn live_file_has_another_name(seed: u64) {
     let mut scene = Scene::opened(seed, |_| ());

@@ -142,6 +142,33 @@ fn a_segment_that_could_not_be_removed_is_removed_later() {
     check_seeds(seeds(40), segment_stays, drop);
 }
 
+/// A tenant whose spans could not be stored has kept the log's position behind those of another; a start catches up.
+fn position_catches_up(seed: u64) {
+    let mut scene = Scene::opened(seed, |config| {
+        config.log_segment_bytes_max = 1 << 10;
+        config.flush_bytes = 1;
+    });
+    let of = scene.tenant_at_random();
+    for _ in 0..1 + scene.chance.below(3) {
+        for whose in [of, (of + 1) % TENANTS] {
+            let spans = scene.new_spans(20, NOON);
+            scene.send(whose, &spans);
+        }
+    }
+    scene.disk.refuse(Some(scene.world.store_dir().join(format!("tenant={}", tenant(of)))));
+    runtime().block_on(scene.store().flush()).expect_err("one tenant has no folder");
+    scene.restart();
+    scene.flush();
+    scene.restart();
+    scene.assert_complete("all is in files");
+    scene.assert_no_troubles("all is in files");
+}
+
+#[test]
+fn nobody_is_told_of_losses_when_the_log_catches_up() {
+    check_seeds(seeds(40), position_catches_up, drop);
+}
+
 /// How far the log had come was written down after a failure; then somebody removes the log.
 fn log_is_removed(seed: u64) {
     let mut scene = Scene::opened(seed, |_| ());
