@@ -24,7 +24,7 @@ use tracehouse_store::{
 };
 
 use crate::spans::{HOUR, NOON, assert_same_spans, batch_of, by_key, plain_span};
-use crate::world::{World, all_spans, append, until};
+use crate::world::{World, all_spans, append, tenant, until};
 
 /// Spans of an hour after noon: each hour has a file of its own.
 fn spans_of_hour(hour: u64) -> Vec<Span> {
@@ -239,6 +239,24 @@ async fn a_missing_file_makes_answers_partial_until_it_comes_back() {
     until(&world, "the file is read again", || unreadable(&store).is_empty()).await;
     check_hours("it came back", &store, 0..6);
     assert_eq!(store.troubles(), Vec::<String>::new());
+}
+
+/// Who may know of one tenant is not asked to repair what is another's, and learns no names.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_is_told_of_its_own_missing_files() {
+    let world = world_of_hours(3).await;
+    let store = world.open().await;
+    let other = tenant(1);
+    store.append(other.clone(), batch_of(&spans_of_hour(3))).await.expect("it is accepted");
+    store.flush().await.expect("the flush succeeds");
+    store.shutdown().await.expect("the store stops");
+    fs::rename(world.store_dir().join(format!("tenant={other}")), world.path().join("away")).expect("it can be moved");
+    let store = world.open().await;
+    let told = |tenant: Option<&TenantId>| store.troubles_shown_to(tenant).join("\n");
+    assert!(told(Some(&other)).contains("--forget-missing") && told(None).contains("--forget-missing"));
+    let told = told(Some(&TenantId::default()));
+    assert!(!told.contains("--forget-missing") && !told.contains(other.as_str()), "{told}");
+    assert!(told.contains("1 stored file of other tenants can't be read"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
