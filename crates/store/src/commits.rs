@@ -9,6 +9,8 @@ use std::collections::HashSet;
 use tracehouse_catalogue::{CatalogueContents, CatalogueError, Commit, FileRecord};
 
 use crate::error::{WriteError, chain};
+use crate::held_back::to_remember;
+use crate::notes::HELD_BACK_META;
 use crate::shared::Shared;
 use tracehouse_log::is_stored;
 
@@ -81,6 +83,11 @@ impl Shared {
             return Ok(());
         }
         let contents = self.runtime.block_on(self.catalogue.load())?;
+        if unresolved.iter().any(|commit| commit.meta.iter().any(|(name, _)| name == HELD_BACK_META)) {
+            // Perhaps a file counts in the catalogue that does not here: what is written now would not be compared with it.
+            let meta = vec![to_remember(&self.absent.lock(), None)];
+            self.runtime.block_on(self.catalogue.commit(Commit { meta, ..Commit::default() }))?;
+        }
         for commit in unresolved.drain(..) {
             if was_done(&contents, &commit) {
                 tracing::warn!(files = commit.add.len(), "a commit whose outcome was unknown was done");
@@ -126,6 +133,10 @@ fn was_done(contents: &CatalogueContents, commit: &Commit) -> bool {
     let known: HashSet<&str> = contents.files.iter().map(|file| file.id.as_str()).collect();
     let live = contents.files.iter().filter(|file| file.retired.is_none());
     let live: HashSet<&str> = live.map(|file| file.id.as_str()).collect();
+    let tells_nothing_else = commit.add.is_empty() && commit.retire.is_empty() && commit.log_positions.is_empty();
+    if tells_nothing_else {
+        return commit.meta.iter().all(|(name, value)| contents.meta.get(name) == Some(value));
+    }
     commit.add.iter().all(|record| known.contains(record.id.as_str()))
         && commit.retire.iter().all(|(id, _)| !live.contains(id.as_str()))
         && commit.log_positions.iter().all(|position| is_stored(&contents.log_positions, position))

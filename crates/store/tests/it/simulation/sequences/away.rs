@@ -3,7 +3,7 @@
 use tracehouse_model::Span;
 use tracehouse_store::StoreStep;
 
-use super::scene::Scene;
+use super::scene::{RETRY, Scene};
 use crate::simulation::catalogue::Loss;
 use crate::simulation::disk::parent;
 use crate::simulation::expected::TENANTS;
@@ -120,6 +120,31 @@ fn nothing_is_left(seed: u64) {
 #[test]
 fn a_file_that_has_nothing_of_its_own_goes_for_good_or_stays() {
     check_seeds(seeds(60), nothing_is_left, drop);
+}
+
+/// Nobody hears that a file that is back counts again; its spans are sent again, and the process is killed.
+fn answer_is_lost(seed: u64) {
+    let (mut scene, of, spans) = one_is_away(seed);
+    scene.restart();
+    put_back(&scene);
+    scene.world.clock.advance(RETRY);
+    scene.store().step(StoreStep::Keep);
+    scene.catalogue.fail_one_in(Some(2));
+    scene.store().step(StoreStep::Merge);
+    scene.send(of, &spans);
+    let _ = runtime().block_on(scene.store().flush());
+    scene.catalogue.fail_one_in(None);
+    if scene.chance.one_in(2) {
+        scene.flush();
+    }
+    scene.restart();
+    scene.work(2);
+    scene.assert_complete("in the next process");
+}
+
+#[test]
+fn a_file_counts_again_once_though_nobody_hears_of_it() {
+    check_seeds(seeds(60), answer_is_lost, drop);
 }
 
 /// A merge fails, as one of its files is away: all others are done.
