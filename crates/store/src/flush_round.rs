@@ -236,7 +236,10 @@ impl Round<'_> {
         let position = stored(None, self.shared.state.stored_up_to().min(self.up_to));
         let is_known = self.shared.positions.lock().reach(&position);
         let up_to = position.position;
-        if !is_known {
+        if is_known {
+            // What could not be written down before was, or need not be.
+            self.shared.troubles.succeeded(&Work::Commit);
+        } else {
             self.commit(Commit { log_positions: vec![position], ..Commit::default() })?;
         }
         if let Some(log) = self.shared.started_log() {
