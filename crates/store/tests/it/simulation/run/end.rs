@@ -22,7 +22,8 @@ impl Run {
         self.say(if stays_open { "the end of an open store" } else { "the end" });
         // What waits is answered by the disk as it is.
         self.step(StoreStep::Log);
-        let stays_open = stays_open && self.disk.has_power() && self.knows_all_files();
+        // Who looks may read files, and the power fail amid that.
+        let stays_open = stays_open && self.knows_all_files() && self.disk.has_power();
         if !stays_open {
             self.kill();
             self.appending.clear();
