@@ -5,15 +5,12 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use crate::regular::{JOURNAL_ENDING, WAL_ENDING, beside};
 
 /// What is looked at, of the 100 bytes that <https://www.sqlite.org/fileformat.html#the_database_header> describes.
 const HEADER_BYTES: usize = 100;
-/// For what SQLite has to undo before anything else: the file's first bytes mean nothing as long as it is there.
-const JOURNAL_ENDING: &str = "-journal";
-
-/// Commits that are not in the file itself yet.
-const WAL_ENDING: &str = "-wal";
 
 /// What is wrong with a file's header, if SQLite would not say so. Of a file without bytes SQLite makes a new one, and removes what is
 /// left of the old one's commits: that is right only where nothing has been written yet.
@@ -34,13 +31,6 @@ pub(crate) fn fault(path: &Path) -> Result<Option<String>, io::Error> {
     let has_commits = beside(path, WAL_ENDING).metadata().is_ok_and(|found| found.len() > 0);
     let is_new = header.is_empty() && !has_commits;
     Ok((!is_new).then(|| format!("only {} bytes of it are left", header.len())))
-}
-
-/// SQLite's other files are beside the file that a link leads to.
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.canonicalize().unwrap_or_else(|_| path.to_owned()).into_os_string();
-    name.push(ending);
-    name.into()
 }
 
 fn fault_of(header: &[u8; HEADER_BYTES]) -> Option<String> {

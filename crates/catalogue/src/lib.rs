@@ -32,6 +32,7 @@ mod revisions;
 mod rows;
 mod schema;
 mod sqlite;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -314,6 +315,12 @@ pub enum CatalogueError {
          file, put it back; otherwise `tracehouse store repair` lists the stored files anew"
     )]
     Empty { path: PathBuf },
+    #[error(
+        "the catalogue {path}, or {path}-wal beside it, was removed, renamed or replaced while the server runs; nothing was written to it. \
+         Put back the very files that were there, and it goes on. If they are gone, restart the server: what it acknowledged is in the \
+         stored files and in the log, and the start says how to go on"
+    )]
+    Moved { path: String },
     #[error("the disk has no room for the catalogue; make some, a few MiB are enough to start")]
     NoRoom(#[source] sqlx::Error),
     #[error(

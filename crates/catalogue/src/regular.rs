@@ -6,20 +6,23 @@ use std::path::{Path, PathBuf};
 
 use crate::CatalogueError;
 
-/// What SQLite puts behind the catalogue's name to make those of its other files.
-const ENDINGS: [&str; 3] = ["-wal", "-shm", "-journal"];
+/// What SQLite puts behind the catalogue's name to make those of its other files: commits that are not in the file itself yet,
+/// an index of them, and what it has to undo before anything else.
+pub(crate) const WAL_ENDING: &str = "-wal";
+const SHM_ENDING: &str = "-shm";
+pub(crate) const JOURNAL_ENDING: &str = "-journal";
+
+/// One of SQLite's other files. They are beside the file that a link leads to.
+pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).into_os_string();
+    name.push(ending);
+    name.into()
+}
 
 /// Fails if something else stands where SQLite will look for a file. Files may be missing, and a link may lead to one.
 pub(crate) fn refuse_what_is_no_file(path: &Path) -> Result<(), CatalogueError> {
-    let mut places = vec![path.to_owned()];
-    // The others are beside the file that a link leads to.
-    let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    for ending in ENDINGS {
-        let mut name = real.as_os_str().to_owned();
-        name.push(ending);
-        places.push(PathBuf::from(name));
-    }
-    for path in places {
+    let others = [WAL_ENDING, SHM_ENDING, JOURNAL_ENDING].map(|ending| beside(path, ending));
+    for path in [path.to_owned()].into_iter().chain(others) {
         if let Some(what) = what_is_no_file(&path) {
             return Err(CatalogueError::NoFile { path, what });
         }

@@ -11,12 +11,13 @@ use sqlx::sqlite::{
 use sqlx::{Connection, Row, Sqlite, Transaction};
 
 use crate::complete::{change, each_row};
-use crate::regular::refuse_what_is_no_file;
+use crate::regular::{JOURNAL_ENDING, WAL_ENDING, beside, refuse_what_is_no_file};
 use crate::rows::{
     FILE_COLUMNS, META_COLUMNS, POSITION_COLUMNS, file_checksum, file_from_row, position_checksum, position_from_row,
     unchecked_file_from_row,
 };
 use crate::schema::{self, Version};
+use crate::standing::Standing;
 use crate::{
     Catalogue, CatalogueContents, CatalogueError, Changes, Commit, FileRecord, KnownPositions, LegacyDescription,
     LogPosition, NoteKind, Retirement, RetirementReason, Revision, header, names, revisions,
@@ -39,6 +40,8 @@ pub struct SqliteCatalogue {
     readers: SqlitePool,
     /// Whether it was too large to be looked through when it was opened.
     is_unchecked: AtomicBool,
+    /// The file that it writes to. `None`: it only reads.
+    standing: Option<Standing>,
 }
 
 /// One of the ways to files that SQLite brings along: <https://www.sqlite.org/vfs.html>.
@@ -95,7 +98,7 @@ impl SqliteCatalogue {
     /// Opens a file that is there, to read it only. It must have this version's schema, and nobody may write to it meanwhile. It
     /// may lie where nothing can be written.
     pub async fn open_read_only(path: &Path) -> Result<Arc<Self>, CatalogueError> {
-        if !is_beside(path, WAL_ENDING) && !is_beside(path, JOURNAL_ENDING) {
+        if ![WAL_ENDING, JOURNAL_ENDING].iter().any(|ending| beside(path, ending).exists()) {
             return Self::open_to_read(path, Access::Unchanged).await;
         }
         match Self::open_to_read(path, Access::Read).await {
@@ -184,7 +187,8 @@ impl SqliteCatalogue {
         })?;
         let reading = options.create_if_missing(false).read_only(true).row_buffer_size(Self::ROW_BUFFER);
         let readers = pool(Self::READERS_MAX).connect_lazy_with(reading);
-        Ok(Self { shown_path, writer, readers, is_unchecked: AtomicBool::new(false) })
+        let standing = (access == Access::Write).then(|| Standing::of(path)).transpose().map_err(unreadable)?;
+        Ok(Self { shown_path, writer, readers, is_unchecked: AtomicBool::new(false), standing })
     }
 
     /// A failed read or change, or one that shows that the file is damaged.
@@ -374,6 +378,26 @@ impl SqliteCatalogue {
 }
 
 impl SqliteCatalogue {
+    /// A transaction that may write, of files that still stand where the next start looks for them.
+    async fn begin_in_place(&self) -> Result<Transaction<'_, Sqlite>, CatalogueError> {
+        // Before as well, as a connection that has to be made anew would make a new file.
+        self.refuse_if_moved()?;
+        let transaction = self.begin_to_write().await.map_err(|error| self.error(error))?;
+        self.refuse_if_moved()?;
+        match self.standing.as_ref().is_none_or(Standing::has_its_log) {
+            true => Ok(transaction),
+            false => Err(self.moved()),
+        }
+    }
+
+    fn refuse_if_moved(&self) -> Result<(), CatalogueError> {
+        if self.standing.as_ref().is_none_or(Standing::is_in_place) { Ok(()) } else { Err(self.moved()) }
+    }
+
+    fn moved(&self) -> CatalogueError {
+        CatalogueError::Moved { path: self.shown_path.clone() }
+    }
+
     async fn read_all(&self) -> Result<CatalogueContents, sqlx::Error> {
         let mut contents = CatalogueContents::default();
         // One transaction, so that the parts fit together.
@@ -413,8 +437,7 @@ impl SqliteCatalogue {
         described.transpose()
     }
 
-    async fn forget_files(&self, file_ids: &[String]) -> Result<(), sqlx::Error> {
-        let mut transaction = self.begin_to_write().await?;
+    async fn forget_files(mut transaction: Transaction<'_, Sqlite>, file_ids: &[String]) -> Result<(), sqlx::Error> {
         let mut removed: Vec<&str> = Vec::new();
         for id in file_ids {
             let retired = sqlx::query("DELETE FROM files WHERE id = $1 AND retired_at IS NOT NULL").bind(id);
@@ -439,7 +462,7 @@ impl Catalogue for SqliteCatalogue {
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), CatalogueError> {
-        let mut transaction = self.begin_to_write().await.map_err(|error| self.error(error))?;
+        let mut transaction = self.begin_in_place().await?;
         match self.commit_in(&mut transaction, &commit).await {
             Ok(()) => transaction.commit().await.map_err(|error| self.error(error)),
             Err(CatalogueError::Query(source)) => Err(self.error(source)),
@@ -448,7 +471,8 @@ impl Catalogue for SqliteCatalogue {
     }
 
     async fn forget(&self, file_ids: &[String]) -> Result<(), CatalogueError> {
-        self.forget_files(file_ids).await.map_err(|error| self.error(error))
+        let transaction = self.begin_in_place().await?;
+        Self::forget_files(transaction, file_ids).await.map_err(|error| self.error(error))
     }
 
     async fn changes_since(&self, revision: Revision) -> Result<Changes, CatalogueError> {
@@ -477,16 +501,6 @@ enum Access {
 /// Whether a start leaves out the look through the whole file.
 fn is_too_large(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|found| found.len() > SqliteCatalogue::CHECKED_BYTES_MAX)
-}
-
-const WAL_ENDING: &str = "-wal";
-const JOURNAL_ENDING: &str = "-journal";
-
-/// Whether one of SQLite's other files is there. They are beside the file that a link leads to.
-fn is_beside(path: &Path, ending: &str) -> bool {
-    let mut name = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).into_os_string();
-    name.push(ending);
-    Path::new(&name).exists()
 }
 
 /// Connections that stay. The task by which sqlx closes old ones looks at a count of idle connections that two threads may let

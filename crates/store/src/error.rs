@@ -43,11 +43,11 @@ pub enum OpenError {
     )]
     NameDamaged { path: PathBuf, listed: usize },
     #[error(
-        "{missing} of the {listed} files that the catalogue lists are not in {path} ({head}, …); nothing was changed. Mount \
-         what is not mounted, or put them back (`tracehouse store repair` moves back those that lie elsewhere in the folder); \
+        "{missing} of the {listed} files that the catalogue lists are not in {path}: {tenants} ({head}, …). Nothing was \
+         changed. Mount what is not mounted, or put them back (`tracehouse store repair` moves back those that lie elsewhere in the folder); \
          if they are gone for good run `tracehouse store repair --forget-missing`"
     )]
-    FilesMissing { path: String, missing: usize, listed: usize, head: String },
+    FilesMissing { path: String, missing: usize, listed: usize, tenants: String, head: String },
     #[error("removing the unfinished file {path} failed; check that the folder is writable")]
     Unfinished { path: String, source: Box<WriteError> },
     #[error(transparent)]

@@ -4,13 +4,15 @@
 //! when they don't belong together, and otherwise names what is missing or unknown, at every start. Nothing is changed
 //! before it is clear that catalogue and folder belong together.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use object_store::ObjectStore;
 use tracehouse_catalogue::{Catalogue, CatalogueError, Commit, KnownPositions};
 use tracehouse_disk::Disk;
-use tracehouse_model::{Clock, Randomness};
+use tracehouse_model::{Clock, Randomness, TenantId};
 
 use crate::clock::StoreClock;
 use crate::config::StoreConfig;
@@ -26,7 +28,7 @@ use crate::shared::Shared;
 use crate::survey::{self, Survey};
 use tracehouse_log::{LOG_META, LogMark, Positions};
 
-/// So many missing files are named when a start is refused.
+/// So many missing files, and tenants whose files are missing, are named when a start is refused.
 const NAMED_MAX: usize = 5;
 
 /// What a store is made of.
@@ -89,9 +91,32 @@ fn refuse_if_many_are_missing(survey: &Survey, root: Option<&Path>) -> Result<()
     Err(OpenError::FilesMissing {
         path: root.display().to_string(),
         missing: survey.missing.len(),
-        listed: survey.missing.len() + survey.live.len(),
+        listed: survey.missing.len() + survey.live.len() + survey.out_of_reach.len(),
+        tenants: missing_by_tenant(survey),
         head: head.join(", "),
     })
+}
+
+/// Whose files are missing, those who lack most first: often the disk or the folder of one tenant is all that is away.
+fn missing_by_tenant(survey: &Survey) -> String {
+    let mut tenants: BTreeMap<&TenantId, (usize, usize)> = BTreeMap::new();
+    for record in &survey.missing {
+        tenants.entry(&record.tenant).or_default().0 += 1;
+    }
+    for record in survey.live.iter().chain(&survey.out_of_reach) {
+        tenants.entry(&record.tenant).or_default().1 += 1;
+    }
+    let mut tenants: Vec<_> = tenants.into_iter().filter(|(_, (missing, _))| *missing > 0).collect();
+    tenants.sort_by_key(|(_, (missing, _))| Reverse(*missing));
+    let named = tenants.iter().take(NAMED_MAX).map(|(tenant, (missing, there))| {
+        let listed = missing + there;
+        format!("{missing} of {listed} of tenant {tenant}")
+    });
+    let mut named: Vec<String> = named.collect();
+    if tenants.len() > NAMED_MAX {
+        named.push(format!("and those of {} other tenants", tenants.len() - NAMED_MAX));
+    }
+    named.join(", ")
 }
 
 /// Writes the store's name into the folder if it is not there; returns what the catalogue has to remember.

@@ -6,10 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use tracehouse_model::{Span, TenantId};
+use tracehouse_model::{Span, TenantId, error_chain};
 use tracehouse_store::Store;
 
 use crate::disk_faults::{Faults, parent};
+use crate::dropped_commits::repair;
 use crate::spans::{NOON, assert_same_spans, batch_of, by_key, plain_span};
 use crate::world::{World, all_spans, append, until_in_time};
 
@@ -117,6 +118,43 @@ async fn what_is_acknowledged_after_the_log_was_removed_survives_a_crash() {
         let restarted = world.open().await;
         check(what, &restarted, 3);
         assert_eq!(restarted.troubles(), Vec::<String>::new(), "{what}");
+    }
+}
+
+/// Before, SQLite went on in files that had no name any more: all seemed well, and a later start knew of nothing that was written meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_committed_to_a_catalogue_that_was_removed() {
+    for is_replaced in [false, true] {
+        for name in ["catalogue.sqlite", "catalogue.sqlite-wal"] {
+            if is_replaced && name.ends_with("-wal") {
+                continue;
+            }
+            let what = format!("{name}, replaced: {is_replaced}");
+            let world = World::new();
+            let store = world.open().await;
+            add(&store, 0).await;
+            store.flush().await.expect("the flush succeeds");
+            let (place, aside) = (world.path().join(name), world.path().join("aside"));
+            fs::rename(&place, &aside).expect("it is there");
+            if is_replaced {
+                fs::copy(&aside, &place).expect("it can be copied");
+            }
+            add(&store, 1).await;
+            let files = world.files_ending_with("");
+            let error = store.flush().await.expect_err("it would be lost");
+            assert!(error_chain(&error).contains("was removed, renamed or replaced"), "{what}: {error}");
+            assert_eq!(world.files_ending_with(""), files, "{what}: nothing is left of what was not committed");
+            assert!(store.troubles().join("\n").contains(name), "{what}: {:?}", store.troubles());
+            check(&what, &store, 2);
+            let image = world.crash_image();
+            repair(&what, &image).await;
+            check(&format!("{what}, gone for good"), &*image.open().await, 2);
+            fs::rename(&aside, &place).expect("it can be put back");
+            store.flush().await.expect("it is there again");
+            assert_eq!(store.troubles(), Vec::<String>::new(), "{what}");
+            store.shutdown().await.expect("the store stops");
+            check(&format!("{what}, put back"), &*world.open().await, 2);
+        }
     }
 }
 

@@ -273,7 +273,9 @@ async fn a_start_is_refused_when_many_files_are_missing() {
     });
     let error = refused(&world).await;
     assert!(matches!(error, OpenError::FilesMissing { missing: 2, listed: 6, .. }), "{error:?}");
-    assert!(error.to_string().contains("--forget-missing"), "{error}");
+    for told in ["--forget-missing", "2 of 6 of tenant default", &listed[1].path] {
+        assert!(error.to_string().contains(told), "{error}");
+    }
     assert_eq!(records(&world).await, listed, "nothing is marked");
     let left = repair(&world, RepairOptions::default()).await;
     assert_eq!((left.actions.len(), left.left.len()), (0, 2), "a repair drops nothing of itself");

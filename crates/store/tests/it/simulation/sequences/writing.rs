@@ -169,6 +169,31 @@ fn nobody_is_told_of_losses_when_the_log_catches_up() {
     check_seeds(seeds(40), position_catches_up, drop);
 }
 
+/// Nobody can tell at first what became of a flush's commit; where it was done, the next flush finds nothing left to write down.
+fn commit_is_unknown(seed: u64) {
+    let mut scene = Scene::opened(seed, |_| ());
+    for _ in 0..1 + scene.chance.below(2) {
+        let of = scene.tenant_at_random();
+        let spans = scene.new_spans(20, NOON);
+        scene.send(of, &spans);
+    }
+    scene.catalogue.fail_one_in(Some(1));
+    runtime().block_on(scene.store().flush()).expect_err("the catalogue fails");
+    scene.catalogue.fail_one_in(None);
+    assert!(!scene.store().troubles().is_empty(), "{}", scene.what("it is told"));
+    scene.flush();
+    scene.assert_no_troubles("it is known");
+    scene.assert_complete("it is known");
+    scene.assert_folder_is_tidy("it is known");
+    scene.restart();
+    scene.assert_complete("in the next process");
+}
+
+#[test]
+fn a_trouble_ends_where_its_commit_was_done() {
+    check_seeds(seeds(40), commit_is_unknown, drop);
+}
+
 /// How far the log had come was written down after a failure; then somebody removes the log.
 fn log_is_removed(seed: u64) {
     let mut scene = Scene::opened(seed, |_| ());
