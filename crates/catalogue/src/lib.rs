@@ -257,8 +257,9 @@ pub struct Commit {
     /// Ids of files that no longer answer queries, and why.
     pub retire: Vec<(String, RetirementReason)>,
     pub retired_at: i64,
-    /// Ids of files set aside as damaged that answer queries again.
-    pub restore: Vec<String>,
+    /// Files set aside as damaged that answer queries again, as they are now: what their rows say may be of when nothing of them
+    /// could be read.
+    pub restore: Vec<FileRecord>,
     /// Ids of live files and how many of their spans nobody can read any more.
     pub lost_spans: Vec<(String, u64)>,
     /// Rows of [`DamagedRow`]s that leave the list.

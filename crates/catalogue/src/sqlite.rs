@@ -352,14 +352,14 @@ impl SqliteCatalogue {
             file.retired = Some(Retirement { at: commit.retired_at, reason: *reason });
             update_file(transaction, &file, revision).await?;
         }
-        for id in &commit.restore {
-            let file = file_by_id(transaction, id).await?;
+        for file in &commit.restore {
+            let known = file_by_id(transaction, &file.id).await?;
             let is_aside = |file: &FileRecord| {
                 file.retired.as_ref().is_some_and(|retirement| retirement.reason == RetirementReason::Damaged)
             };
-            let mut file = file.filter(is_aside).ok_or_else(|| CatalogueError::NotSetAside(id.clone()))?;
-            file.retired = None;
-            update_file(transaction, &file, revision).await?;
+            known.filter(is_aside).ok_or_else(|| CatalogueError::NotSetAside(file.id.clone()))?;
+            change(transaction, sqlx::query("DELETE FROM files WHERE id = $1").bind(&file.id)).await?;
+            insert_file(transaction, file, revision).await?;
         }
         for (id, lost_spans) in &commit.lost_spans {
             let mut file = live_file(transaction, id).await?;

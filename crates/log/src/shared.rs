@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tracehouse_disk::Disk;
+use tracehouse_model::error_chain;
 
 use crate::segment::SegmentName;
 
@@ -20,12 +21,36 @@ pub(crate) struct Shared {
     pub(crate) has_news: AtomicBool,
     /// The number of the last record that was acknowledged.
     pub(crate) acknowledged: AtomicU64,
+    /// Nothing up to this number need be kept.
+    pub(crate) released: AtomicU64,
     pub(crate) segments: Mutex<Segments>,
 }
 
 impl Shared {
     pub(crate) fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::Acquire)
+    }
+
+    /// Removes finished segments of which nothing need be kept. Returns how many bytes the current one has.
+    pub(crate) fn remove_released(&self) -> u64 {
+        let up_to = self.released.load(Ordering::Acquire);
+        let mut segments = self.segments.lock();
+        segments.finished.retain(|segment| {
+            if segment.last_sequence > up_to {
+                return true;
+            }
+            if let Err(error) = self.disk.remove_file(&segment.path) {
+                tracing::warn!(
+                    error = error_chain(&error),
+                    "removing a finished log segment failed; it is tried again"
+                );
+                return true;
+            }
+            self.disk_bytes.fetch_sub(segment.bytes, Ordering::Relaxed);
+            false
+        });
+        let finished: u64 = segments.finished.iter().map(|segment| segment.bytes).sum();
+        self.disk_bytes.load(Ordering::Relaxed).saturating_sub(finished)
     }
 }
 

@@ -30,16 +30,28 @@ const RETRY_AFTER_DISK_FULL: Duration = Duration::from_secs(5);
 /// Senders that were refused for lack of room come back within this time, if any are left.
 const OUT_OF_ROOM_FOR: Duration = Duration::from_secs(60);
 
+/// A segment of which nothing is needed any more is left once it holds this part of what it may.
+const LEFT_WITH_PART: u64 = 64;
+
 type OnDurable = Box<dyn FnMut(Vec<DurableBatch>) + Send>;
 
 /// The log in files of one folder.
 pub struct SegmentedLog {
     shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
-    sender: Mutex<Option<Sender<LogEntry>>>,
+    sender: Mutex<Option<Sender<Order>>>,
     /// Something was sent.
     sent: Bell,
+    /// See [`LEFT_WITH_PART`].
+    left_with_bytes: u64,
     worker: Worker,
+}
+
+/// What the writer is asked to do.
+enum Order {
+    Write(Box<LogEntry>),
+    /// Nothing of what was written is needed any more: to go on in a new segment, so that the disk has its room back.
+    BeginAnew,
 }
 
 /// Who writes.
@@ -68,6 +80,7 @@ impl SegmentedLog {
             last_out_of_room: Mutex::default(),
             has_news: AtomicBool::new(false),
             acknowledged: AtomicU64::new(recovered.last_sequence),
+            released: AtomicU64::new(0),
             segments: Mutex::new(Segments { finished, current: segment.file.path().to_owned() }),
         });
         let (sender, receiver) = channel();
@@ -77,6 +90,7 @@ impl SegmentedLog {
             settings.disk.remove_file(path)?;
         }
         let (background, clock, sent) = (settings.background, settings.clock.clone(), Bell::default());
+        let left_with_bytes = (settings.segment_bytes_max / LEFT_WITH_PART).max(MAGIC.len() as u64 + 1);
         let mut writer = Writer {
             segment,
             next_sequence: recovered.last_sequence + 1,
@@ -100,7 +114,7 @@ impl SegmentedLog {
                 Worker::Thread(Mutex::new(Some(thread)))
             }
         };
-        Ok(Self { shared, clock, sender: Mutex::new(Some(sender)), sent, worker })
+        Ok(Self { shared, clock, sender: Mutex::new(Some(sender)), sent, left_with_bytes, worker })
     }
 }
 
@@ -115,10 +129,10 @@ impl SpanLog for SegmentedLog {
                 return;
             };
             self.shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
-            if let Err(refused) = sender.send(entry) {
+            if let Err(refused) = sender.send(Order::Write(Box::new(entry))) {
                 self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
                 let reason = self.failure().unwrap_or_else(|| "the log's thread has ended".into());
-                let _ = refused.0.done.send(Err(AppendError::Failed { reason }));
+                refused.0.refuse(reason);
             }
         }
         self.sent.ring();
@@ -135,20 +149,16 @@ impl SpanLog for SegmentedLog {
     }
 
     fn release(&self, up_to: u64) {
-        self.shared.segments.lock().finished.retain(|segment| {
-            if segment.last_sequence > up_to {
-                return true;
-            }
-            if let Err(error) = self.shared.disk.remove_file(&segment.path) {
-                tracing::warn!(
-                    error = error_chain(&error),
-                    "removing a finished log segment failed; it is tried again"
-                );
-                return true;
-            }
-            self.shared.disk_bytes.fetch_sub(segment.bytes, Ordering::Relaxed);
-            false
-        });
+        self.shared.released.fetch_max(up_to, Ordering::AcqRel);
+        let current_bytes = self.shared.remove_released();
+        if up_to < self.shared.acknowledged() || current_bytes < self.left_with_bytes {
+            return;
+        }
+        // Otherwise a disk that is full would keep senders, and with them the next segment, waiting for ever.
+        let sender = self.sender.lock().clone();
+        if sender.is_some_and(|sender| sender.send(Order::BeginAnew).is_ok()) {
+            self.sent.ring();
+        }
     }
 
     fn queued_bytes(&self) -> usize {
@@ -192,6 +202,14 @@ impl SpanLog for SegmentedLog {
     }
 }
 
+impl Order {
+    fn refuse(self, reason: String) {
+        if let Self::Write(entry) = self {
+            let _ = entry.done.send(Err(AppendError::Failed { reason }));
+        }
+    }
+}
+
 struct Segment {
     file: DiskFile,
     /// Of its headers: see [`segment`].
@@ -228,7 +246,7 @@ struct Writer {
     last_sync: Duration,
     shared: Arc<Shared>,
     on_durable: OnDurable,
-    receiver: Receiver<LogEntry>,
+    receiver: Receiver<Order>,
     /// Rings when something was sent.
     sent: Bell,
 }
@@ -246,24 +264,28 @@ impl Writer {
     /// Writes what waits, without waiting for more.
     fn write_queued(&mut self) {
         while self.shared.failure.lock().is_none() {
-            let Ok(first) = self.receiver.try_recv() else {
-                let is_synchronised = self.sync_if_due();
-                if let Err(error) = is_synchronised {
-                    self.fail(&error);
+            match self.receiver.try_recv() {
+                Ok(Order::Write(first)) => {
+                    let group = self.group_of(*first);
+                    self.write_group(group);
                 }
-                return;
-            };
-            let group = self.group_of(first);
-            self.write_group(group);
+                Ok(Order::BeginAnew) => self.begin_anew(),
+                Err(_) => {
+                    let is_synchronised = self.sync_if_due();
+                    if let Err(error) = is_synchronised {
+                        self.fail(&error);
+                    }
+                    return;
+                }
+            }
         }
         self.refuse_queued();
     }
 
     /// Whoever comes later is told by the closed channel's error; see `submit`.
     fn refuse_queued(&self) {
-        while let Ok(entry) = self.receiver.try_recv() {
-            let reason = self.shared.failure.lock().clone().unwrap_or_default();
-            let _ = entry.done.send(Err(AppendError::Failed { reason }));
+        while let Ok(order) = self.receiver.try_recv() {
+            order.refuse(self.shared.failure.lock().clone().unwrap_or_default());
         }
     }
 
@@ -277,22 +299,28 @@ impl Writer {
 
     /// Waits for a batch, then takes all that wait with it. `None` when no more will come.
     fn next_group(&mut self) -> Option<Vec<LogEntry>> {
-        let first = match self.settings.durability {
-            Durability::Fsync => self.receiver.recv().ok()?,
-            Durability::Interval(interval) => loop {
-                match self.receiver.try_recv() {
-                    Ok(entry) => break entry,
-                    Err(TryRecvError::Disconnected) => return None,
-                    Err(TryRecvError::Empty) => {}
-                }
-                self.settings.clock.wait(&self.sent, self.last_sync.saturating_add(interval));
-                if let Err(error) = self.sync_if_due() {
-                    self.fail(&error);
-                    return None;
-                }
-            },
-        };
-        Some(self.group_of(first))
+        loop {
+            match self.next_order()? {
+                Order::Write(first) => return Some(self.group_of(*first)),
+                Order::BeginAnew => self.begin_anew(),
+            }
+        }
+    }
+
+    fn next_order(&mut self) -> Option<Order> {
+        let Durability::Interval(interval) = self.settings.durability else { return self.receiver.recv().ok() };
+        loop {
+            match self.receiver.try_recv() {
+                Ok(order) => return Some(order),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => {}
+            }
+            self.settings.clock.wait(&self.sent, self.last_sync.saturating_add(interval));
+            if let Err(error) = self.sync_if_due() {
+                self.fail(&error);
+                return None;
+            }
+        }
     }
 
     /// A batch and those that wait with it.
@@ -300,7 +328,12 @@ impl Writer {
         let mut bytes = first.body.len();
         let mut group = vec![first];
         while bytes < GROUP_BYTES_MAX {
-            let Ok(entry) = self.receiver.try_recv() else { break };
+            let entry = match self.receiver.try_recv() {
+                Ok(Order::Write(entry)) => *entry,
+                // What follows is needed.
+                Ok(Order::BeginAnew) => continue,
+                Err(_) => break,
+            };
             bytes += entry.body.len();
             group.push(entry);
         }
@@ -475,6 +508,29 @@ impl Writer {
         reason
     }
 
+    /// Goes on in a new segment if nothing of the current one is needed any more, and removes that.
+    fn begin_anew(&mut self) {
+        if self.shared.released.load(Ordering::Acquire) + 1 < self.next_sequence {
+            return;
+        }
+        if !self.segment.file.is_in_its_place() {
+            // What is to be told of that is told when there is something to write.
+            return;
+        }
+        match Segment::create(&self.settings, self.next_sequence) {
+            Ok(next) => {
+                self.replace_segment(next);
+                self.shared.remove_released();
+            }
+            Err(error) => self.could_not_begin(&error),
+        }
+    }
+
+    fn could_not_begin(&self, error: &DiskError) {
+        metrics::counter!("tracehouse_log_segment_failures_total").increment(1);
+        tracing::warn!(error = error_chain(error), "beginning a new log segment failed; the current one goes on");
+    }
+
     /// Begins a new segment when the current one is full. If that fails the current one goes on growing for a while, and a
     /// later group tries again. An error is one after which the log can't go on.
     fn roll_if_full(&mut self) -> Result<(), DiskError> {
@@ -486,13 +542,7 @@ impl Writer {
         }
         match Segment::create(&self.settings, self.next_sequence) {
             Ok(next) => self.replace_segment(next),
-            Err(error) => {
-                metrics::counter!("tracehouse_log_segment_failures_total").increment(1);
-                tracing::warn!(
-                    error = error_chain(&error),
-                    "beginning a new log segment failed; the current one goes on"
-                );
-            }
+            Err(error) => self.could_not_begin(&error),
         }
         Ok(())
     }

@@ -177,7 +177,8 @@ impl Absent {
         let missing = own_of(&self.missing);
         if missing > 0 {
             troubles.push(format!(
-                "{} that the catalogue lists {} missing; put back what was there, or {REPAIR} --forget-missing",
+                "{} that the catalogue lists {} missing; put back what was there, or stop the server and run \
+                 `tracehouse store repair --forget-missing`",
                 files(missing),
                 are(missing)
             ));
@@ -208,7 +209,7 @@ impl Absent {
         if unknown > 0 {
             troubles.push(format!(
                 "{} {} unknown to the catalogue, which may have been lost or restored from an older copy; to have \
-                 the spans again, {REPAIR}",
+                 the spans again, {REPAIR}, which names what is only a copy and can be removed",
                 files(unknown),
                 are(unknown)
             ));
@@ -221,7 +222,8 @@ impl Absent {
         troubles.extend(self.lost.findings().into_iter().map(|finding| format!("{finding}; {REPAIR}")));
         let aside = own_of(&self.aside);
         if aside > 0 {
-            troubles.push(format!("{} {} damaged and set aside; the spans are not shown", files(aside), are(aside)));
+            let what = format!("{} {} damaged and set aside; the spans are not shown", files(aside), are(aside));
+            troubles.push(format!("{what}. If there is an intact copy, put it into the store's folder, and {REPAIR}"));
         }
         let lists = [&self.missing, &self.out_of_reach, &self.elsewhere, &self.aside];
         let all = lists.into_iter().map(Vec::len).sum::<usize>() + self.unknown.len();

@@ -7,7 +7,9 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::error::Error;
 use std::sync::Arc;
+use std::{io, iter};
 
 use tracehouse_catalogue::{Commit, FileRecord};
 use tracehouse_model::{SeededSet, TenantId};
@@ -77,6 +79,13 @@ pub(crate) fn flush(shared: &Shared, which: Which) -> Result<FlushReport, WriteE
     round.let_log_go()?;
     round.carry_if_needed();
     round.finish()
+}
+
+/// Whether the disk had no room for something.
+fn is_of_room(error: &(dyn Error + 'static)) -> bool {
+    let is_full = |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    iter::successors(Some(error), |&error| error.source())
+        .any(|error| error.downcast_ref::<io::Error>().is_some_and(is_full))
 }
 
 /// Batches may be joined again.
@@ -220,7 +229,8 @@ impl Round<'_> {
     fn failed(&mut self, tenant: TenantToFlush, error: WriteError) {
         let work = Work::Flush(tenant.tenant.clone());
         let error = WriteError::Tenant { tenant: tenant.tenant.clone(), source: Box::new(error) };
-        self.shared.troubles.failed(work, chain(&error));
+        let room = if is_of_room(&error) { self.shared.room_in_words(tenant.bytes) } else { String::new() };
+        self.shared.troubles.failed(work, format!("{}{room}", chain(&error)));
         self.first_error.get_or_insert(error);
         self.keep(tenant);
     }

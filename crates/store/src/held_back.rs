@@ -159,9 +159,7 @@ fn compare(shared: &Shared, file: &Arc<SpanFile>) -> Result<Vec<Rewrite>, WriteE
 
 fn write_anew(shared: &Shared, rewrites: &[Rewrite]) -> Result<Vec<FileRecord>, WriteError> {
     let mut written = Vec::new();
-    for Rewrite { file, without } in
-        rewrites.iter().filter(|rewrite| rewrite.without.rows() < rewrite.file.record.spans)
-    {
+    for Rewrite { file, without } in rewrites.iter().filter(|rewrite| !rewrite.without.is_all()) {
         match write_merged(shared, std::slice::from_ref(file), without, None) {
             Ok(merged) => written.extend(merged.record),
             Err(error) => {

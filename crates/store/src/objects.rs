@@ -408,6 +408,14 @@ pub(crate) fn file_id(now_unix_nanos: i64, randomness: &dyn Randomness) -> Strin
     format!("{:012x}-{:016x}", now_unix_nanos / 1_000_000, randomness.next_u64())
 }
 
+/// Whether [`file_id`] makes such names.
+pub(crate) fn is_file_id(id: &str) -> bool {
+    let is_hex = |part: &str, digits: usize| {
+        part.len() == digits && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    id.split_once('-').is_some_and(|(time, chance)| is_hex(time, 12) && is_hex(chance, 16))
+}
+
 /// When [`file_id`] made an id, in nanoseconds since the Unix epoch.
 pub(crate) fn time_of_id(id: &str) -> Option<i64> {
     let millis = i64::from_str_radix(id.split('-').next()?, 16).ok()?;

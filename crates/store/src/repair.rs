@@ -43,7 +43,7 @@ use crate::foreseen::Foreseen;
 use crate::held_back::HeldBack;
 use crate::lost::Lost;
 use crate::notes::STORE_META;
-use crate::objects::{RETIRED_SUFFIX, SPOOL, UNKNOWN_SUFFIX, id_of_path, time_of_id, with_suffix};
+use crate::objects::{RETIRED_SUFFIX, SPOOL, UNKNOWN_SUFFIX, id_of_path, is_file_id, time_of_id, with_suffix};
 use crate::repair_report::{Action, RepairReport};
 use crate::shared::Shared;
 use crate::survey::{self, Survey, UnknownFile};
@@ -383,6 +383,12 @@ impl Repair<'_> {
                 self.report.left(path, format!("it is out of reach: {error}"));
                 return Ok(());
             }
+            Readable::Nothing { .. } if !is_file_id(id) => {
+                // Not even whose it is can be told: it may be anything, and no copy would take its place.
+                let why = "nothing of it can be read, and its name is none of ours; remove it".to_owned();
+                self.report.left(path, why);
+                return Ok(());
+            }
             _ if replaced_by.is_some() || of_listed => Some(RetirementReason::Replaced),
             Readable::Nothing { .. } => Some(RetirementReason::Damaged),
             Readable::All | Readable::Part { .. } => None,
@@ -468,7 +474,14 @@ impl Repair<'_> {
         for (number, record) in survey.aside.iter().enumerate() {
             (self.progress)(before + number, steps);
             let Some(suffix) = self.aside_suffix(&record.path) else {
-                self.report.left(&record.path, "it was set aside, and is not there any more".into());
+                if self.options.forget_missing {
+                    self.report.did(Action::Forget { path: record.path.clone(), spans: record.spans });
+                    self.catalogue.forget(std::slice::from_ref(&record.id)).await?;
+                } else {
+                    let why = "it was set aside, and is not there any more; put it back, or if it is gone for good, --forget-missing \
+                               drops it";
+                    self.report.left(&record.path, why.into());
+                }
                 continue;
             };
             let (readable, facts) = self.read(&record.path, suffix, Effort::EveryPage);
@@ -479,7 +492,7 @@ impl Repair<'_> {
             let lost_spans = match readable {
                 Readable::All => 0,
                 Readable::Part { lost_spans, what } => {
-                    self.stays_damaged(&record.path, lost_spans, record.spans, &what);
+                    self.stays_damaged(&record.path, lost_spans, facts.spans, &what);
                     lost_spans
                 }
                 unreadable => {
@@ -491,10 +504,9 @@ impl Repair<'_> {
                 self.report.left(&record.path, format!("its spans are in {by}"));
                 continue;
             }
-            let (restore, lost) = (vec![record.id.clone()], vec![(record.id.clone(), lost_spans)]);
-            let record = FileRecord { lost_spans, retired: None, ..record.clone() };
+            let record = as_read(record, &facts, lost_spans);
             let meta = self.expect(&record);
-            self.commit(Commit { restore, lost_spans: lost, meta, ..Commit::default() }).await?;
+            self.commit(Commit { restore: vec![record.clone()], meta, ..Commit::default() }).await?;
             self.report.did(Action::TakeBack { path: record.path.clone(), spans: facts.spans - lost_spans });
             if !suffix.is_empty() {
                 self.rename(&self.place(&record.path, suffix), &self.place(&record.path, ""))?;
@@ -572,6 +584,24 @@ impl Repair<'_> {
         self.commit(Commit { meta: vec![(STORE_META.to_owned(), id)], ..Commit::default() }).await?;
         self.report.did(Action::NameStore { folder: root.clone() });
         Ok(())
+    }
+}
+
+/// A file that was set aside and can be read, as it says itself: its row may have been made when nothing of it could be read.
+fn as_read(record: &FileRecord, facts: &Facts, lost_spans: u64) -> FileRecord {
+    let (start_min, start_max) = facts.starts.unwrap_or((record.start_min, record.start_max));
+    FileRecord {
+        spans: facts.spans,
+        bytes: facts.bytes,
+        start_min,
+        start_max,
+        end_max: facts.end_max,
+        minutes: if record.spans == facts.spans { record.minutes } else { FileRecord::MINUTES_UNKNOWN },
+        row_groups: facts.row_groups,
+        tail_bytes: facts.tail_bytes,
+        lost_spans,
+        retired: None,
+        ..record.clone()
     }
 }
 

@@ -204,6 +204,14 @@ impl Shared {
         ))
     }
 
+    /// How much room there is, and how much files of spans in memory need at most, for who found that it was too little.
+    pub(crate) fn room_in_words(&self, bytes_in_memory: usize) -> String {
+        self.disk.lock().next = Duration::ZERO;
+        self.disk_is_full();
+        let free = self.disk.lock().free_bytes.map_or("an unknown number of".to_owned(), in_mib);
+        format!("; {free} MiB are free, and the files may need up to {} MiB", in_mib(bytes_in_memory as u64))
+    }
+
     fn log_is_out_of_room(&self) -> bool {
         self.started_log().is_some_and(|log| log.is_out_of_room())
     }
@@ -277,6 +285,11 @@ impl Shared {
         self.store_clock.report_gauge();
         self.access.report_gauges();
     }
+}
+
+/// Rounded up.
+fn in_mib(bytes: u64) -> String {
+    bytes.div_ceil(1 << 20).to_string()
 }
 
 /// Asks the catalogue on a thread of its own: the caller may be one of a runtime, which must not wait for another.

@@ -23,11 +23,18 @@ pub(crate) struct LeftOut {
     /// For each row of the file, from the first to the last of them.
     is_left_out: Vec<bool>,
     rows: u64,
+    /// How many the file has. What the catalogue says of it is never a reason to leave all of it out.
+    of: u64,
 }
 
 impl LeftOut {
     pub(crate) fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// Whether nothing of the file is left.
+    pub(crate) fn is_all(&self) -> bool {
+        self.rows == self.of
     }
 
     pub(crate) fn has(&self, row: usize) -> bool {
@@ -125,6 +132,7 @@ fn copies_in(file: &Arc<SpanFile>, others: &[Arc<SpanFile>]) -> Result<LeftOut, 
         }
         first_row += open.rows_of(row_group);
     }
+    left_out.of = first_row as u64;
     Ok(left_out)
 }
 

@@ -55,8 +55,10 @@ impl Change {
             Self::Add => known.is_none().then(|| Commit { add: vec![file(&id)], ..Commit::default() }),
             Self::Replace => is_live.then(|| retire(RetirementReason::Replaced)),
             Self::SetAside => is_live.then(|| retire(RetirementReason::Damaged)),
-            Self::Restore => (retired == Some(RetirementReason::Damaged))
-                .then(|| Commit { restore: vec![id.clone()], ..Commit::default() }),
+            Self::Restore => (retired == Some(RetirementReason::Damaged)).then(|| Commit {
+                restore: known.map(|file| FileRecord { retired: None, ..file.clone() }).into_iter().collect(),
+                ..Commit::default()
+            }),
             Self::LoseSpans(spans) => {
                 is_live.then(|| Commit { lost_spans: vec![(id.clone(), spans)], ..Commit::default() })
             }

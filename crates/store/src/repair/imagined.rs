@@ -34,8 +34,8 @@ fn apply(contents: &mut CatalogueContents, commit: Commit) {
         let retired = Some(Retirement { at: commit.retired_at, reason });
         change(&mut contents.files, &id, &|file| file.retired.clone_from(&retired));
     }
-    for id in commit.restore {
-        change(&mut contents.files, &id, &|file| file.retired = None);
+    for restored in commit.restore {
+        change(&mut contents.files, &restored.id, &|file| file.clone_from(&restored));
     }
     for (id, lost_spans) in commit.lost_spans {
         change(&mut contents.files, &id, &|file| file.lost_spans = lost_spans);

@@ -360,8 +360,13 @@ impl Repair<'_> {
         ids.into_iter().flatten().find_map(|id| {
             let other = self.contents.files.iter().find(|record| record.id == id).map(|record| &record.path);
             match other {
-                Some(other) => Some(format!("another file with the id {id} is listed: {other}")),
-                None => listed.live.contains_key(id).then(|| format!("another file with the id {id} is listed")),
+                Some(other) => {
+                    Some(format!("another file with the id {id} is listed, {other}: if this is a copy, remove it"))
+                }
+                None => {
+                    let why = || format!("another file with the id {id} is listed: if this is a copy, remove it");
+                    listed.live.contains_key(id).then(why)
+                }
             }
         })
     }

@@ -239,6 +239,63 @@ async fn a_check_finds_damage_beside_the_rows() {
     }
 }
 
+/// Before, the row that a repair had made of the damaged file, which said that it has no spans, stayed the intact copy's: as soon as one
+/// span of it had been sent again, all of it was taken for copies, and deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_intact_copy_of_a_file_that_nobody_knew_counts_as_it_is() {
+    let hour = |first: u64| -> Vec<Span> {
+        (first..first + 50).map(|number| plain_span(u128::from(number / 5) << 64 | 7, number, 0, NOON)).collect()
+    };
+    let (first, second, later) = (hour(1), hour(101), hour(201));
+    for sent_again in [0, 1, 50, 100] {
+        let what = format!("{sent_again} spans are sent again");
+        let world = World::new();
+        let store = world.open().await;
+        append(&store, batch_of(&[first.clone(), second.clone()].concat())).await;
+        store.flush().await.expect("the flush succeeds");
+        store.shutdown().await.expect("the store stops");
+        let [path] = &world.files_ending_with(".parquet")[..] else { panic!("a file") };
+        let intact = fs::read(path).expect("the file can be read");
+        let store = world.open().await;
+        append(&store, batch_of(&later)).await;
+        store.flush().await.expect("the log has nothing of the first file any more");
+        store.shutdown().await.expect("the store stops");
+        fs::write(path, &intact[..intact.len() / 2]).expect("it can be written");
+        world.lose_catalogue().await;
+        assert!(!what_repair_says(&what, &world).await.left.is_empty(), "{what}: it is set aside");
+        let store = world.open().await;
+        let again = [first.clone(), second.clone()].concat();
+        if sent_again > 0 {
+            append(&store, batch_of(&again[..sent_again])).await;
+        }
+        store.shutdown().await.expect("the store stops");
+        fs::write(world.store_dir().join("copy.parquet"), &intact).expect("it can be written");
+        repair(&what, &world).await;
+        let store = world.open().await;
+        let expected = by_key(&[again, later.clone()].concat());
+        assert_same_spans(&what, &all_spans(&store.snapshot(&TenantId::default())), &expected, 1);
+        let status = store.status(&TenantId::default());
+        assert_eq!((status.spans_stored + status.spans_hot) as usize, expected.len(), "{what}");
+        assert_eq!(store.troubles(), Vec::<String>::new(), "{what}");
+    }
+}
+
+/// Before, a repair took it for a stored file of which nothing can be read, and answers stayed partial also once it was removed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_file_of_ours_is_none_when_it_is_removed() {
+    let world = world_of_three_hours().await;
+    let known = records(&world).await;
+    let path = world.store_dir().join(&known[0].path);
+    let junk = path.with_file_name("backup-of-something.parquet");
+    fs::write(&junk, &fs::read(&path).expect("the file can be read")[..500]).expect("it can be written");
+    let said = what_repair_says("junk", &world).await;
+    assert!(said.left.iter().any(|left| left.why.contains("its name is none of ours; remove it")), "{said:?}");
+    assert_eq!(records(&world).await, known, "it is not listed");
+    fs::remove_file(junk).expect("it is there");
+    repair("removed", &world).await;
+    assert_eq!(world.open().await.troubles(), Vec::<String>::new());
+}
+
 /// A page of a small file holds a column's values of all rows. Before, a repair set such a file aside although all other columns
 /// could be read, and no status named it.
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use tracehouse_model::{AnyValue, Span, TenantId};
 use tracehouse_store::{AppendError, Store, StoreConfig};
 
 use crate::spans::{NOON, assert_same_spans, batch_of, by_key, plain_span};
-use crate::world::{World, all_spans};
+use crate::world::{World, all_spans, append, until};
 
 /// A world on a file system of its own of a few megabytes.
 struct TinyDisk {
@@ -162,4 +162,33 @@ async fn a_nearly_full_disk_refuses_before_it_is_full() {
     try_append(&store, 1).await.expect("there is room again");
     check("with room again", &store, 2);
     assert_eq!(store.troubles(), Vec::<String>::new());
+}
+
+/// Before, the segment that was written last stayed until it was full, though all of it was in files: a disk on which it was what took
+/// the room kept senders waiting until a restart, and without senders no segment becomes full.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_which_nothing_is_needed_gives_its_room_back() {
+    let world = World::new();
+    let store = world.open_with(StoreConfig { log_segment_bytes_max: 64 * 1024, ..world.config() }).await;
+    let log_bytes = || {
+        let bytes = world.segments().into_iter().map(|segment| fs::metadata(segment).map_or(0, |found| found.len()));
+        bytes.sum::<u64>()
+    };
+    let mut sent = Vec::new();
+    for round in 0..3 {
+        let spans: Vec<Span> =
+            (0..50).map(|number| plain_span(u128::from(number / 5 + 1), round * 50 + number + 1, 0, NOON)).collect();
+        append(&store, batch_of(&spans)).await;
+        sent.extend(spans);
+        assert!(log_bytes() > 1024, "they are in the log");
+        store.flush().await.expect("the flush succeeds");
+        until(&world, "the log is let go", || log_bytes() < 64).await;
+        let found = all_spans(&world.crash_image().open().await.snapshot(&TenantId::default()));
+        assert_same_spans("after a crash", &found, &by_key(&sent), 1);
+    }
+    assert_eq!(store.troubles(), Vec::<String>::new());
+    store.shutdown().await.expect("the store stops");
+    let store = world.open().await;
+    assert_same_spans("after a restart", &all_spans(&store.snapshot(&TenantId::default())), &by_key(&sent), 1);
+    assert_eq!(store.troubles(), Vec::<String>::new(), "nothing is taken for lost");
 }

@@ -188,12 +188,13 @@ fn apply(contents: &mut CatalogueContents, commit: &Commit) -> Result<(), Catalo
     for (id, reason) in &commit.retire {
         live(contents, id)?.retired = Some(Retirement { at: commit.retired_at, reason: *reason });
     }
-    for id in &commit.restore {
+    for restored in &commit.restore {
         let is_aside = |file: &&mut FileRecord| {
-            file.id == *id && file.retired.as_ref().is_some_and(|found| found.reason == RetirementReason::Damaged)
+            file.id == restored.id
+                && file.retired.as_ref().is_some_and(|found| found.reason == RetirementReason::Damaged)
         };
         let file = contents.files.iter_mut().find(is_aside);
-        file.ok_or_else(|| CatalogueError::NotSetAside(id.clone()))?.retired = None;
+        file.ok_or_else(|| CatalogueError::NotSetAside(restored.id.clone()))?.clone_from(restored);
     }
     for (id, lost_spans) in &commit.lost_spans {
         live(contents, id)?.lost_spans = *lost_spans;
