@@ -35,6 +35,35 @@ test('keys of one letter are turned off in the help, and stay off', async () => 
 	await page.done();
 });
 
+test('the palette finds services, operations and actions, also while something is typed', async () => {
+	const page = await openPage(session, '/');
+	await found(page).first().waitFor();
+	const field = page.getByRole('combobox', { name: 'Go to, or do' });
+	const first = page.getByRole('option', { selected: true });
+	const { services } = await (await fetch(`${session.url}/api/v1/services`)).json();
+	await page.getByRole('combobox', { name: 'Service' }).focus();
+	await page.keyboard.press('Control+k');
+	await field.fill(services[0].name);
+	await first.getByText(services[0].name, { exact: true }).waitFor();
+	await field.press('Enter');
+	await waitForAddress(page, (url) => new URL(url).searchParams.get('service') === services[0].name);
+	await page.keyboard.press('Control+k');
+	await field.fill('theme');
+	await first.getByText('Change the theme').waitFor();
+	const theme = () => page.evaluate(() => document.documentElement.dataset.theme);
+	const before = await theme();
+	while ((await theme()) === before) {
+		// From the system's to the same by choice nothing is seen.
+		await field.press('Enter');
+		await field.waitFor({ state: 'hidden' });
+		await page.keyboard.press('Control+k');
+		await field.fill('theme');
+	}
+	await page.keyboard.press('Escape');
+	await field.waitFor({ state: 'hidden' });
+	await page.done();
+});
+
 test('an open page notices that the server was upgraded, asks once, and its next link opens the new interface', async () => {
 	let uptimeNanos = 9e12;
 	let asked = 0;

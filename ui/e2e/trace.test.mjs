@@ -147,10 +147,11 @@ test('an unknown trace says so', async () => {
 test('a pasted trace id opens the trace', async () => {
 	const { trace } = await findTracePath(session);
 	const page = await openPage(session, '/');
-	const field = page.getByLabel('Go to trace id');
-	await field.fill('not an id');
-	await field.press('Enter');
-	await page.getByRole('alert').waitFor();
+	await page.keyboard.press('g');
+	await page.keyboard.press('t');
+	const field = page.getByRole('combobox', { name: 'Go to, or do' });
+	await field.fill('no such thing');
+	await page.getByText('Nothing fits').waitFor();
 	await field.fill(` ${trace.traceId.toUpperCase()} `);
 	await field.press('Enter');
 	await waitForAddress(page, new RegExp(trace.traceId));

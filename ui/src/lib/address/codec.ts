@@ -3,6 +3,8 @@
 export interface Codec<T> {
 	/** What holds when the address says nothing of it, or nothing that means anything; it is left out. */
 	readonly initial: T;
+	/** The names of all parameters it may write. */
+	readonly names: readonly string[];
 	read(params: URLSearchParams): T;
 	write(value: T, params: URLSearchParams): void;
 }
@@ -16,6 +18,7 @@ export function field<T>(
 ): Codec<T> {
 	return {
 		initial,
+		names: [name],
 		read: (params) => {
 			const text = params.get(name);
 			return (text === null ? undefined : parse(text)) ?? initial;
@@ -48,6 +51,7 @@ export const oneOf = <T extends string, I extends string>(name: string, allowed:
 export function list<T>(name: string, parse: (texts: string[]) => T[], print: (value: T) => string): Codec<T[]> {
 	return {
 		initial: [],
+		names: [name],
 		read: (params) => parse(params.getAll(name)),
 		write: (values, params) => values.forEach((value) => params.append(name, print(value)))
 	};
@@ -79,8 +83,18 @@ export function addressOf<F extends Table>(
 		return said;
 	};
 
+	/** Another address in which these fields say something else, whatever else it says. */
+	const within = (address: URL, part: Partial<State>): string => {
+		const said = new URLSearchParams(address.searchParams);
+		const now = stateOf((_, codec) => codec.read(said));
+		for (const [, codec] of each) codec.names.forEach((name) => said.delete(name));
+		for (const [name, value] of params({ ...now, ...part })) said.append(name, value);
+		return `${address.pathname}${said.size > 0 ? `?${said}` : ''}`;
+	};
+
 	return {
 		fields,
+		within,
 		read: (said: URLSearchParams): State => stateOf((_, codec) => codec.read(said)),
 		params,
 		/** `below` is the rest of the path. */

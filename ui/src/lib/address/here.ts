@@ -13,7 +13,9 @@ export const here = {
 	},
 	get api() {
 		return apiOf(here.scope.tenant);
-	}
+	},
+	/** This page in another scope. */
+	hrefIn: (part: Partial<Scope>) => anyPage.within(page.url, part)
 };
 
 export const toSearch = (part: Partial<SearchState> = {}) => searchPage.href({ ...here.scope, ...part });

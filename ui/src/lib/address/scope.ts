@@ -18,6 +18,7 @@ const preset = oneOf('range', RANGE_PRESETS, '1h');
 
 const range: Codec<TimeRange> = {
 	initial: { preset: preset.initial },
+	names: [...preset.names, 'start', 'end'],
 	read: (params) => {
 		const start = params.get('start');
 		return start ? { start, end: params.get('end') ?? '' } : { preset: preset.read(params) };

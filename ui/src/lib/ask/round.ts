@@ -5,15 +5,30 @@ import { pause } from './waiting';
 /** A live page asks anew this often. */
 export const LIVE_MILLIS = 5_000;
 
+let shownMillis: number | null = null;
+
+/** From when on the page that is shown counts back. */
+export const pageMoment = () => shownMillis ?? Date.now();
+
 /** What a page asks together: all its panels count back from one moment, and those of a live page ask anew in turns. */
 export class Round {
 	#panels: { asking: Asking<unknown>; making: () => Question<unknown> | null }[] = [];
 	#moment: number | null = null;
 	#turns: AbortController | null = null;
+	#isPage: boolean;
+
+	/** `isPage`: what the page is there to show, and no part of the frame around it. */
+	constructor({ isPage = false } = {}) {
+		this.#isPage = isPage;
+	}
 
 	/** The moment of this turn: that at which its first question was put, be it long after a tab was opened. */
 	get nowMillis(): number {
-		return (this.#moment ??= Date.now());
+		if (this.#moment === null) {
+			this.#moment = Date.now();
+			if (this.#isPage) shownMillis = this.#moment;
+		}
+		return this.#moment;
 	}
 
 	/** Part of the page with a question of its own, or with none for the time being. */

@@ -1,5 +1,5 @@
 import { FlagPreference } from '$lib/stores/preference.svelte';
-import { commandOf, isFirstOfTwo, isSingleKey, type Group, type Handlers } from './registry';
+import { CHORD, commandOf, GROUPS, isFirstOfTwo, isSingleKey, type Command, type Group, type Handlers } from './registry';
 
 /** Whether keys of one character do anything by themselves. Who speaks to a computer must be able to turn that off (WCAG 2.1.4). */
 export const singleKeys = new FlagPreference('singleKeys', true);
@@ -14,6 +14,16 @@ let before = { key: '', atMillis: -Infinity };
 export function listenTo<G extends Group>(group: G, handlers: Handlers<G>): () => void {
 	listening.set(group, handlers);
 	return () => void (listening.get(group) === handlers && listening.delete(group));
+}
+
+/** What can be done on this page, and the keys that do it. */
+export function commandsNow(): { id: string; does: string; keys: readonly string[]; run: () => void }[] {
+	return [...listening].flatMap(([group, handlers]) =>
+		Object.entries<Command>(GROUPS[group].commands).flatMap(([id, { does, keys = [] }]) => {
+			const run = handlers[id];
+			return run ? [{ id, does, keys, run: () => run(keys[0] ?? '') }] : [];
+		})
+	);
 }
 
 /** True when the key press belongs to a text field, a choice or a dialog and is no shortcut. */
@@ -33,7 +43,15 @@ function counts(key: string, group: Group, target: EventTarget | null): boolean 
 /** For the window: finds the command of a key press and runs it. */
 export function runKey(event: KeyboardEvent): void {
 	const { key, target, timeStamp } = event;
-	if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+	if (event.defaultPrevented || event.altKey) return;
+	if (event.ctrlKey || event.metaKey) {
+		const handler = listening.get('everywhere')?.[commandOf('everywhere', CHORD + key) ?? ''];
+		const isInDialog = target instanceof HTMLElement && target.closest('dialog');
+		if (!handler || isInDialog) return;
+		handler(key);
+		event.preventDefault();
+		return;
+	}
 	if (isTyping(target)) {
 		// A dialog closes by itself.
 		if (key === 'Escape') (target as HTMLElement).blur();

@@ -1,9 +1,12 @@
-/** The pages there are, and what keys do on them: the header, the keys and the help all read it here. */
+/** The pages there are, and what can be done on them: rail, palette, keys and help all read it here. */
 import { queryPage, searchPage } from '$lib/address/pages';
 
 export interface Command {
 	does: string;
-	/** As `KeyboardEvent.key` has them, two that are pressed one after the other with a space between; any of them will do. */
+	/**
+	 * As `KeyboardEvent.key` has them, two that are pressed one after the other with a space between, with `Ctrl+` before one that
+	 * counts everywhere; any of them will do. What has none is found in the palette.
+	 */
 	keys?: readonly string[];
 	/** What the help writes instead of the first key; alone for keys that something else listens to. */
 	shown?: readonly string[];
@@ -11,10 +14,10 @@ export interface Command {
 	joins?: true;
 }
 
-/** The pages that the header leads to. */
+/** The pages that the rail leads to; each has a range of time. */
 export const PAGES = {
-	search: { name: 'Search', address: searchPage, keys: ['g s'], does: 'Go to the search' },
-	query: { name: 'Query', address: queryPage, keys: ['g q'], does: 'Go to the query page' }
+	search: { name: 'Search', icon: 'search', address: searchPage, keys: ['g s'], does: 'Go to the search' },
+	query: { name: 'Query', icon: 'code', address: queryPage, keys: ['g q'], does: 'Go to the query page' }
 } as const;
 
 export const GROUPS = {
@@ -22,8 +25,9 @@ export const GROUPS = {
 		title: 'Everywhere',
 		commands: {
 			help: { keys: ['?'], does: 'Show this help' },
+			palette: { keys: ['Ctrl+k', 'g t'], does: 'Go to a trace, service, operation or query, or do something' },
 			...PAGES,
-			goToTrace: { keys: ['g t'], does: 'Go to a trace by its id' },
+			theme: { keys: [], does: 'Change the theme: dark, light, or the system’s' },
 			leave: { shown: ['Esc'], does: 'Close, or leave a field' }
 		}
 	},
@@ -98,6 +102,10 @@ export function commandOf(group: Group, pressed: string): string | null {
 	return entries.find(([, { keys }]) => keys?.includes(pressed))?.[0] ?? null;
 }
 
+/** Together with Ctrl, or on a Mac with ⌘. */
+export const CHORD = 'Ctrl+';
+const isChord = (pressed: string) => pressed.startsWith(CHORD);
+
 /** Keys that are the first of two. */
 export const isFirstOfTwo = (key: string) =>
 	Object.values(GROUPS).some(({ commands }) =>
@@ -118,18 +126,24 @@ const WRITTEN: Record<string, string> = {
 	PageUp: 'PgUp'
 };
 
+/** Each key as it stands on the keyboard. */
+export function written(pressed: string): string[] {
+	if (isChord(pressed)) return ['Ctrl', pressed.slice(CHORD.length).toUpperCase()];
+	return pressed in WRITTEN ? [WRITTEN[pressed]!] : pressed.split(' ');
+}
+
 /** A group as the help lists it: with the keys that do something, be it without the single ones. */
 export function helpLines(group: Group, withSingleKeys: boolean): { keys: string[]; does: string }[] {
 	const lines: { keys: string[]; does: string }[] = [];
 	for (const { does, keys, shown, joins } of Object.values<Command>(GROUPS[group].commands)) {
 		const key = keys?.find((pressed) => withSingleKeys || !isSingleKey(pressed));
 		if (keys && key === undefined) continue;
-		const written = shown ?? (key! in WRITTEN ? [WRITTEN[key!]!] : key!.split(' '));
+		const named = shown ?? written(key!);
 		const before = lines.at(-1);
 		if (joins && before) {
-			before.keys.push(...written);
+			before.keys.push(...named);
 			before.does += `, ${does[0]!.toLowerCase()}${does.slice(1)}`;
-		} else lines.push({ keys: [...written], does });
+		} else lines.push({ keys: [...named], does });
 	}
 	return lines;
 }

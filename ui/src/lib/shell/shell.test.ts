@@ -38,6 +38,8 @@ describe('keys', () => {
 		['with Ctrl', 'r', { ctrlKey: true }, []],
 		['with Meta', 'r', { metaKey: true }, []],
 		['with Alt', 'r', { altKey: true }, []],
+		['with Ctrl, where that is meant', 'k', { ctrlKey: true }, ['everywhere.palette k']],
+		['with ⌘, where that is meant', 'k', { metaKey: true }, ['everywhere.palette k']],
 		['taken by something else', 'r', { defaultPrevented: true }, []]
 	])('%s', (_, key, more, expected) => {
 		listen('everywhere', 'results');

@@ -30,6 +30,11 @@ class Theme {
 		return this.choice;
 	}
 
+	/** What comes after the choice that is made. */
+	get next(): ThemeChoice {
+		return THEME_CHOICES[(THEME_CHOICES.indexOf(this.choice) + 1) % THEME_CHOICES.length]!;
+	}
+
 	choose(choice: ThemeChoice): void {
 		this.choice = choice;
 		try {

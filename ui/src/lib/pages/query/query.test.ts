@@ -4,7 +4,7 @@ import { compareOf, conditionOf } from './compare';
 import { bucketsAreSeconds, describeQuery, withCondition } from './describe';
 import { EXAMPLES } from './examples';
 import { heatmapOf } from './heatmap';
-import { readHistory, remembered } from './history';
+import { pastQueries } from '$lib/stores/remembered';
 import { marksOf } from './marks';
 import {
 	formatStep,
@@ -264,13 +264,16 @@ describe('spans in a table', () => {
 
 describe('the history', () => {
 	it('keeps the newest in front, once, and not too many', () => {
-		expect(remembered(['b', 'a'], ' a ')).toEqual(['a', 'b']);
-		expect(remembered(['a'], '  ')).toEqual(['a']);
-		vi.stubGlobal('localStorage', { getItem: () => JSON.stringify(['a', 'b', 'a', 7, null]) });
-		expect(readHistory()).toEqual(['a', 'b']);
+		let stored = JSON.stringify(['b', 'a', 'b', 7, null]);
+		vi.stubGlobal('localStorage', { getItem: () => stored, setItem: (_: string, value: string) => (stored = value) });
+		expect(pastQueries.read()).toEqual(['b', 'a']);
+		expect(pastQueries.add(' a ')).toEqual(['a', 'b']);
+		expect(pastQueries.add('  ')).toEqual(['a', 'b']);
+		for (let index = 0; index < 40; index += 1) pastQueries.add(String(index));
+		expect(pastQueries.read()).toHaveLength(20);
+		expect(pastQueries.read()[0]).toBe('39');
+		vi.stubGlobal('localStorage', undefined);
+		expect(pastQueries.add('a')).toEqual(['a']);
 		vi.unstubAllGlobals();
-		const many = Array.from({ length: 40 }, (_, index) => String(index)).reduce<string[]>(remembered, []);
-		expect(many).toHaveLength(20);
-		expect(many[0]).toBe('39');
 	});
 });
