@@ -38,6 +38,13 @@ def test_user_interface(new_tracehouse):
     assert not failed, failed
 
 
+def test_the_first_span(new_tracehouse):
+    """What the page of an empty server says is done word by word."""
+    server = new_tracehouse().start()
+    environment = {"TRACEHOUSE_URL": server.url, "TRACEHOUSE_OTLP_HTTP": server.otlp_http.removeprefix("http://")}
+    browser_tests(["node", "--test", "--test-timeout=300000", "e2e/first.test.mjs"], environment)
+
+
 def test_giant_traces():
     """How quick the page is with 100,000 spans, with the interface's own stand-in for a server."""
     if os.getloadavg()[0] > os.cpu_count() + 1:
