@@ -82,7 +82,7 @@ test('a trace whose spans share one id is drawn, and each of them opens with wha
 	const { path, trace } = await findTracePath(session);
 	const whole = await (await fetch(`${session.url}/api/v1/traces/${trace.traceId}`)).json();
 	const shared = whole.spans.id[0];
-	const marks = ['time_far_off', 'time_far_off'];
+	const marks = ['no_end', 'no_end'];
 	const page = await openPage(session, `${path}?span=${shared}`, {
 		prepare: async (page) => {
 			await rewrite(/\/traces\/\w+$/, (answer) => {
@@ -99,7 +99,7 @@ test('a trace whose spans share one id is drawn, and each of them opens with wha
 	const details = page.getByRole('complementary', { name: 'Span details' });
 	await details.getByRole('table', { name: 'Resource attributes' }).waitFor();
 	assert.equal(await rows.first().getAttribute('aria-selected'), 'true');
-	assert.equal(await details.getByText('time_far_off', { exact: true }).count(), 1);
+	assert.equal(await details.getByText('no_end', { exact: true }).count(), 1);
 	assert.equal(await details.locator('.stale').count(), 0);
 	assert.equal(await details.getByText('Several spans share this id').count(), 0);
 	await rows.nth(1).click();

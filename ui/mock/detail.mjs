@@ -124,6 +124,6 @@ export function spanDetail(trace, index, otherTraceId) {
 		droppedEventsCount: 0,
 		droppedLinksCount: 0,
 		adjustedCount: 4,
-		marks: span.parent === -2 ? ['clock_skew_suspected'] : []
+		marks: span.parent === -2 ? ['own_parent'] : []
 	};
 }

@@ -94,6 +94,14 @@ function seriesOf(text, spans, steps, step) {
 	});
 }
 
+/** What the series are, and what is measured. */
+function meaningOf(text) {
+	const shape = /compare\(/.test(text) ? 'comparison' : /histogram_over_time/.test(text) ? 'histogram' : 'series';
+	const bucketUnit = shape === 'histogram' && /\(\s*(span:)?duration/.test(text) ? 'seconds' : 'plain';
+	const unit = /\/|\*/.test(text.replace(/\{[^}]*\}/g, '')) ? 'plain' : /rate\(/.test(text) ? 'perSecond' : /_over_time\(\s*(span:)?duration/.test(text) && shape === 'series' ? 'seconds' : 'count';
+	return { shape, unit, bucketUnit };
+}
+
 export function metrics(traces, query) {
 	const text = query.get('q') ?? '';
 	const [from, to] = [Date.parse(query.get('start')), Date.parse(query.get('end'))];
@@ -106,6 +114,7 @@ export function metrics(traces, query) {
 		startTimeUnixNano: `${Math.round(start)}000000`,
 		stepNanos: Math.round(step * 1e9),
 		steps,
+		...meaningOf(text),
 		series: spans.length === 0 ? [] : seriesOf(text, spans, steps, step),
 		complete: !partial,
 		partialReason: partial ? 'the time limit of 10 s was reached' : null,

@@ -37,7 +37,7 @@ function send(response, status, type, body, request, headers = {}) {
 function attributeKeys() {
 	const span = ['http.route', 'http.request.method', 'http.response.status_code', 'url.path', 'client.address', 'db.system.name', 'db.namespace', 'db.query.text', 'db.operation.name', 'messaging.system', 'server.address', 'server.port', 'app.cache_hit', 'app.score'];
 	const resource = ['service.name', 'service.version', 'deployment.environment.name', 'k8s.namespace.name', 'k8s.pod.name', 'cloud.region'];
-	return { keys: [...span.map((key) => ({ scope: 'span', key })), ...resource.map((key) => ({ scope: 'resource', key }))] };
+	return { keys: [...span.map((key) => ({ scope: 'span', key })), ...resource.map((key) => ({ scope: 'resource', key }))], complete: true };
 }
 
 function attributeValues(traces, query) {
@@ -69,11 +69,11 @@ function answer(state, path, query) {
 	const [, , , head, second, third, fourth] = path.split('/');
 	switch (head) {
 		case 'services':
-			return { services: [...new Set(traces.flatMap((trace) => trace.spans.slice(0, 200).map((span) => span.service)))].sort().map((name) => ({ name })) };
+			return { services: [...new Set(traces.flatMap((trace) => trace.spans.slice(0, 200).map((span) => span.service)))].sort().map((name) => ({ name })), complete: true };
 		case 'operations': {
 			const wanted = query.get('service');
 			const spans = traces.flatMap((trace) => trace.spans.slice(0, 200)).filter((span) => !wanted || span.service === wanted);
-			return { operations: [...new Set(spans.map((span) => span.name))].sort() };
+			return { operations: [...new Set(spans.map((span) => span.name))].sort(), complete: true };
 		}
 		case 'attributes':
 			return second === 'keys' ? attributeKeys() : attributeValues(traces, query);

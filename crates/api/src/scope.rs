@@ -3,7 +3,7 @@ use tracehouse_query::Scope;
 /// What a scope may be, for error texts.
 pub(crate) const SCOPES: &str = "one of span, resource, instrumentation, event, link";
 
-const NAMES: [(Scope, &str); 5] = [
+pub(crate) const NAMES: [(Scope, &str); 5] = [
     (Scope::Span, "span"),
     (Scope::Resource, "resource"),
     (Scope::Instrumentation, "instrumentation"),

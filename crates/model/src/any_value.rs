@@ -20,18 +20,21 @@ pub enum AnyValue {
 pub struct CanonicalJsonError(#[source] serde_json::Error);
 
 impl AnyValue {
-    /// The name of the type in answers of the native API.
+    /// The names of the types in answers of the native API.
+    pub const TYPE_NAMES: [&str; 8] = ["empty", "string", "int", "double", "bool", "bytes", "array", "kvlist"];
+
+    /// One of [`Self::TYPE_NAMES`].
     pub fn type_name(&self) -> &'static str {
-        match self {
-            AnyValue::Empty => "empty",
-            AnyValue::String(_) => "string",
-            AnyValue::Int(_) => "int",
-            AnyValue::Double(_) => "double",
-            AnyValue::Bool(_) => "bool",
-            AnyValue::Bytes(_) => "bytes",
-            AnyValue::Array(_) => "array",
-            AnyValue::KeyValueList(_) => "kvlist",
-        }
+        Self::TYPE_NAMES[match self {
+            AnyValue::Empty => 0,
+            AnyValue::String(_) => 1,
+            AnyValue::Int(_) => 2,
+            AnyValue::Double(_) => 3,
+            AnyValue::Bool(_) => 4,
+            AnyValue::Bytes(_) => 5,
+            AnyValue::Array(_) => 6,
+            AnyValue::KeyValueList(_) => 7,
+        }]
     }
 
     /// JSON that any engine can read and from which the value comes back exactly: an integer has no point, a double

@@ -19,7 +19,7 @@ impl Marks {
     /// The parent id was the span's own id; stored as a root.
     pub const OWN_PARENT: Marks = Marks(64);
 
-    const NAMES: [(Marks, &'static str); 7] = [
+    pub const NAMES: [(Marks, &'static str); 7] = [
         (Self::END_BEFORE_START, "end_before_start"),
         (Self::VALUE_CUT, "value_cut"),
         (Self::OVER_LIMIT, "over_limit"),

@@ -1,6 +1,7 @@
 use serde::Serialize;
 use tracehouse_model::{AnyValue, ParentRow, SpanBatch, SpanId, TenantId, TraceId};
 use tracehouse_scan::{Reservation, Window};
+use tracehouse_traceql::Meaning;
 
 /// What a search asks for. All conditions must hold for one and the same span.
 #[derive(Clone, Debug, Default)]
@@ -211,6 +212,8 @@ pub struct MetricsAnswer {
     pub start_unix_nanos: i64,
     pub step_nanos: i64,
     pub steps: usize,
+    /// What the query says of its series.
+    pub meaning: Meaning,
     /// By labels.
     pub series: Vec<Series>,
     pub inspected: Inspected,

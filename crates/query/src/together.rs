@@ -307,6 +307,7 @@ fn series(asked: Asked<MetricsAnswer>) -> MetricsAnswer {
     for (tenant, answer) in asked.answers {
         // The same of each, as they come of the question.
         (all.start_unix_nanos, all.step_nanos, all.steps) = (answer.start_unix_nanos, answer.step_nanos, answer.steps);
+        all.meaning = answer.meaning;
         let label = || (TENANT_KEY.to_owned(), Some(AnyValue::String(tenant.to_string())));
         all.series.extend(answer.series.into_iter().map(|mut series| {
             series.labels.push(label());

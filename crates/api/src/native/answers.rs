@@ -6,6 +6,8 @@ use serde_json::value::RawValue;
 use tracehouse_query::Inspected;
 use utoipa::ToSchema;
 
+use super::terms::{AttributeScope, Mark, SpanKind, StatusCode, ValueType};
+
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ServicesAnswer {
     pub(crate) services: Vec<ServiceName>,
@@ -35,9 +37,7 @@ pub(crate) struct AttributeKeysAnswer {
 
 #[derive(Serialize, ToSchema)]
 pub(crate) struct AttributeKeyAnswer {
-    /// `span`, `resource`, `instrumentation`, `event` or `link`.
-    #[schema(example = "span")]
-    pub(crate) scope: &'static str,
+    pub(crate) scope: AttributeScope,
     #[schema(example = "http.route")]
     pub(crate) key: String,
 }
@@ -51,10 +51,8 @@ pub(crate) struct AttributeValuesAnswer {
 
 #[derive(Serialize, ToSchema)]
 pub(crate) struct AttributeValueAnswer {
-    /// `string`, `int`, `double` or `bool`.
     #[serde(rename = "type")]
-    #[schema(example = "string")]
-    pub(crate) value_type: &'static str,
+    pub(crate) value_type: ValueType,
     /// The value as text, whatever its type.
     #[schema(example = "/cart")]
     pub(crate) value: String,
@@ -144,9 +142,7 @@ pub(crate) struct MatchedSpanAnswer {
     pub(crate) service_name: String,
     pub(crate) start_time_unix_nano: String,
     pub(crate) duration_nanos: i64,
-    /// `unset`, `ok` or `error`.
-    #[schema(example = "error")]
-    pub(crate) status: &'static str,
+    pub(crate) status: StatusCode,
     /// What the query's `select()` asked for and what its conditions mention, where the span has it.
     pub(crate) fields: Vec<AttributeAnswer>,
 }
@@ -227,8 +223,7 @@ pub(crate) struct SpanAnswer {
     pub(crate) parent_span_id: String,
     pub(crate) name: String,
     pub(crate) service_name: String,
-    /// `unspecified`, `internal`, `server`, `client`, `producer` or `consumer`.
-    pub(crate) kind: &'static str,
+    pub(crate) kind: SpanKind,
     pub(crate) status: StatusOfSpan,
     pub(crate) start_time_unix_nano: String,
     pub(crate) duration_nanos: i64,
@@ -244,23 +239,20 @@ pub(crate) struct SpanAnswer {
     pub(crate) dropped_links_count: u32,
     /// For how many spans this one stands after sampling; null if that is not known.
     pub(crate) adjusted_count: Option<f64>,
-    /// What had to be mended or cut, such as `end_before_start` or `value_cut`.
-    pub(crate) marks: Vec<&'static str>,
+    pub(crate) marks: Vec<Mark>,
 }
 
 #[derive(Serialize, ToSchema)]
 pub(crate) struct StatusOfSpan {
-    /// `unset`, `ok` or `error`.
-    pub(crate) code: &'static str,
+    pub(crate) code: StatusCode,
     pub(crate) message: String,
 }
 
 #[derive(Serialize, ToSchema)]
 pub(crate) struct AttributeAnswer {
     pub(crate) key: String,
-    /// `string`, `int`, `double`, `bool`, `bytes`, `array`, `kvlist` or `empty`.
     #[serde(rename = "type")]
-    pub(crate) value_type: &'static str,
+    pub(crate) value_type: ValueType,
     /// An int is a decimal string, bytes are base64, a double that is not finite is its name; arrays and kvlists are
     /// JSON arrays and objects.
     #[schema(value_type = Object)]

@@ -5,10 +5,11 @@ use tracehouse_model::Caller;
 use tracehouse_query::Scope;
 
 use super::answers::{AttributeKeyAnswer, AttributeKeysAnswer, AttributeValueAnswer, AttributeValuesAnswer};
+use super::terms::{AttributeScope, ValueType};
 use crate::answer::{json, with_partial_header};
 use crate::params::Parameters;
 use crate::problem::Problem;
-use crate::scope::{SCOPES, parse_scope, scope_name};
+use crate::scope::{SCOPES, parse_scope};
 use crate::state::ApiState;
 
 const VALUES_DEFAULT: usize = 100;
@@ -30,7 +31,8 @@ pub(crate) async fn keys(State(state): State<ApiState>, caller: Caller, uri: Uri
     let among = parameters.time_range()?.among(parameters.text("q")?);
     let scope = parameters.parsed("scope", parse_scope, SCOPES)?;
     let found = state.answers.attribute_keys(&caller, scope, &among).await?;
-    let keys = found.items.into_iter().map(|seen| AttributeKeyAnswer { scope: scope_name(seen.scope), key: seen.key });
+    let keys =
+        found.items.into_iter().map(|seen| AttributeKeyAnswer { scope: AttributeScope::of(seen.scope), key: seen.key });
     let answer = json(&AttributeKeysAnswer { keys: keys.collect(), complete: found.complete });
     Ok(with_partial_header(answer, found.partial_reason))
 }
@@ -56,7 +58,7 @@ pub(crate) async fn values(State(state): State<ApiState>, caller: Caller, uri: U
     let limit = parameters.count("limit", VALUES_DEFAULT, 1..=VALUES_MAX)?;
     let found = state.answers.attribute_values(&caller, scope, key, limit, &among).await?;
     let value = |seen: tracehouse_query::AttributeValueSeen| AttributeValueAnswer {
-        value_type: seen.value_type,
+        value_type: ValueType::named(seen.value_type),
         value: seen.value,
     };
     let values = found.items.into_iter().map(value).collect();

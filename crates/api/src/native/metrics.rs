@@ -6,6 +6,7 @@ use tracehouse_query::{Exemplar, MetricsAnswer, MetricsRequest, Series};
 
 use super::query_answers::{ExemplarAnswer, MetricsAnswerBody, SeriesAnswer, WeightingAnswer};
 use super::span_answer::attributes;
+use super::terms::{SeriesShape, SeriesUnit};
 use crate::answer::{JSON, items_of, large, until_sent};
 use crate::json::Double;
 use crate::params::Parameters;
@@ -71,6 +72,9 @@ fn body(found: MetricsAnswer, elapsed_nanos: u64) -> MetricsAnswerBody {
         start_time_unix_nano: found.start_unix_nanos.to_string(),
         step_nanos: found.step_nanos,
         steps: found.steps,
+        shape: SeriesShape::of(found.meaning),
+        unit: SeriesUnit::of(found.meaning.unit),
+        bucket_unit: SeriesUnit::of(found.meaning.bucket_unit),
         series: found.series.into_iter().map(series).collect(),
         complete: found.partial_reason.is_none(),
         partial_reason: found.partial_reason,

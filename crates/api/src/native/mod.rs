@@ -14,6 +14,7 @@ mod span_answer;
 mod sql;
 mod sql_values;
 mod status;
+mod terms;
 mod traces;
 
 use axum::Router;

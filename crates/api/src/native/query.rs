@@ -7,6 +7,7 @@ use tracehouse_model::Caller;
 use tracehouse_traceql::{ParseError, QueryExpr, compile};
 
 use super::query_answers::{ExplanationAnswer, QueryCheckAnswer, QueryErrorAnswer};
+use super::terms::QueryKind;
 use crate::answer::json;
 use crate::params::Parameters;
 use crate::problem::Problem;
@@ -25,7 +26,10 @@ pub(crate) async fn check(uri: Uri) -> Result<Response, Problem> {
     Ok(json(&match compile(source) {
         Ok(query) => QueryCheckAnswer {
             valid: true,
-            kind: Some(if matches!(query.expr, QueryExpr::Metrics(_)) { "metrics" } else { "spans" }),
+            kind: Some(match query.expr {
+                QueryExpr::Metrics(_) => QueryKind::METRICS,
+                QueryExpr::Spans(_) => QueryKind::SPANS,
+            }),
             printed: Some(query.to_string()),
             error: None,
         },

@@ -4,6 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::answers::{AttributeAnswer, InspectedAnswer};
+use super::terms::{QueryKind, SeriesShape, SeriesUnit};
 use crate::json::Double;
 
 /// Time series that share their steps. Step `i` covers the spans that begin in
@@ -16,6 +17,11 @@ pub(crate) struct MetricsAnswerBody {
     pub(crate) start_time_unix_nano: String,
     pub(crate) step_nanos: i64,
     pub(crate) steps: usize,
+    pub(crate) shape: SeriesShape,
+    /// What `values` measure.
+    pub(crate) unit: SeriesUnit,
+    /// What the bounds of buckets measure, if these are the buckets of a histogram.
+    pub(crate) bucket_unit: SeriesUnit,
     pub(crate) series: Vec<SeriesAnswer>,
     /// Whether everything that could matter was looked at.
     pub(crate) complete: bool,
@@ -64,9 +70,9 @@ pub(crate) struct WeightingAnswer {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct QueryCheckAnswer {
     pub(crate) valid: bool,
-    /// `spans` if it answers a search, `metrics` if it computes time series; there if it is valid.
+    /// There if it is valid.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) kind: Option<&'static str>,
+    pub(crate) kind: Option<QueryKind>,
     /// The query in its canonical form; there if it is valid.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "{ span:status = error }")]

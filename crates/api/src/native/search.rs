@@ -8,6 +8,7 @@ use tracehouse_query::{
 
 use super::answers::{MatchedSpanAnswer, SearchAnswerBody, ServiceShare, SpansetAnswer, TraceSummaryAnswer};
 use super::span_answer::attributes;
+use super::terms::StatusCode;
 use crate::answer::{JSON, large, until_sent};
 use crate::params::Parameters;
 use crate::problem::Problem;
@@ -186,7 +187,7 @@ fn matched_span(span: MatchedSpan) -> MatchedSpanAnswer {
         service_name: span.service_name,
         start_time_unix_nano: span.start_unix_nanos.to_string(),
         duration_nanos: span.duration_nanos,
-        status: status::name(span.status_code),
+        status: StatusCode::of(span.status_code),
         fields: attributes(span.fields.into_iter().map(|shown| (shown.field, shown.value)).collect()),
     }
 }

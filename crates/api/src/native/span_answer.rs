@@ -1,9 +1,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
-use tracehouse_model::{AnyValue, Event, Link, Span, SpanId, double_text, kind, status};
+use tracehouse_model::{AnyValue, Event, Link, Span, SpanId, double_text};
 
 use super::answers::{AttributeAnswer, EventAnswer, LinkAnswer, ResourceAnswer, ScopeAnswer, SpanAnswer, StatusOfSpan};
+use super::terms::{Mark, SpanKind, StatusCode, ValueType};
 
 pub(crate) fn span_answer(span: Span) -> SpanAnswer {
     let service_name = span.shown_service().into_owned();
@@ -13,8 +14,8 @@ pub(crate) fn span_answer(span: Span) -> SpanAnswer {
         parent_span_id: parent_text(span.parent_span_id),
         name: span.name,
         service_name,
-        kind: kind::name(span.kind),
-        status: StatusOfSpan { code: status::name(span.status_code), message: span.status_message },
+        kind: SpanKind::of(span.kind),
+        status: StatusOfSpan { code: StatusCode::of(span.status_code), message: span.status_message },
         start_time_unix_nano: span.start_unix_nanos.to_string(),
         duration_nanos: span.duration_nanos,
         attributes: attributes(span.attributes),
@@ -38,7 +39,7 @@ pub(crate) fn span_answer(span: Span) -> SpanAnswer {
         dropped_events_count: span.dropped_events,
         dropped_links_count: span.dropped_links,
         adjusted_count: span.sampling_threshold.map(|threshold| threshold.adjusted_count()),
-        marks: span.marks.names().collect(),
+        marks: Mark::all_of(span.marks),
     }
 }
 
@@ -69,7 +70,7 @@ fn link(link: Link) -> LinkAnswer {
 pub(super) fn attributes(attributes: Vec<(String, AnyValue)>) -> Vec<AttributeAnswer> {
     let answer = |(key, value): (String, AnyValue)| AttributeAnswer {
         key,
-        value_type: value.type_name(),
+        value_type: ValueType::of(&value),
         value: RawValue::from_string(value_json(&value)).expect("values are written as JSON"),
     };
     attributes.into_iter().map(answer).collect()

@@ -10,6 +10,7 @@ mod jaeger_v3;
 mod metrics;
 mod native;
 mod otlp;
+mod recorded;
 mod shop;
 mod shown;
 mod sql;

@@ -23,6 +23,7 @@ async fn native_metrics() {
         answer.json(),
         json!({
             "startTimeUnixNano": START.to_string(), "stepNanos": 15 * SECOND, "steps": 3,
+            "shape": "series", "unit": "plain", "bucketUnit": "plain",
             "series": [
                 {"labels": label("string", json!("cart")), "values": [0.5, 1.5, 2.5],
                     "exemplars": [{"traceId": TRACE, "spanId": "0202020202020202",

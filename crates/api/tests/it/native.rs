@@ -393,6 +393,21 @@ async fn no_answer_lets_another_site_read() {
     }
 }
 
+/// Clients, the web interface among them, are made from the file: what changes in it changes for them.
+#[test]
+fn the_description_is_the_one_that_clients_are_made_from() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
+    let described = format!("{}\n", tracehouse_api::openapi_json());
+    if std::env::var_os("UPDATE_OPENAPI").is_some() {
+        std::fs::write(path, &described).expect("it can be written");
+    }
+    let known = std::fs::read_to_string(path).expect("it is there");
+    assert!(
+        known == described,
+        "the API has changed: run this test with UPDATE_OPENAPI=1 and look at what that changes"
+    );
+}
+
 /// Every route is described, and the description refers to nothing that is not there.
 #[tokio::test]
 async fn the_description_is_whole() {

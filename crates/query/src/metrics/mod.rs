@@ -35,7 +35,7 @@ mod tally;
 mod traces;
 
 use tracehouse_scan::Reservation;
-use tracehouse_traceql::{MetricsExpr, Query, QueryExpr};
+use tracehouse_traceql::{Meaning, MetricsExpr, Query, QueryExpr};
 
 use self::met::Met;
 use self::steps::Steps;
@@ -52,6 +52,7 @@ pub(crate) use steps::Exemplars;
 pub(crate) struct MetricsPlan {
     pub(crate) root: MetricsNode,
     pub(crate) steps: Steps,
+    meaning: Meaning,
 }
 
 #[derive(Debug)]
@@ -69,7 +70,8 @@ impl MetricsPlan {
             let advice = "the query selects spans; to compute time series add a function such as `| rate()`";
             return Err(QueryError::Invalid(advice.into()));
         };
-        Ok(Self { root: node(expr, Exemplars::of(request))?, steps })
+        let meaning = expr.meaning();
+        Ok(Self { root: node(expr, Exemplars::of(request))?, steps, meaning })
     }
 }
 
@@ -108,6 +110,7 @@ pub(crate) fn metrics(question: Question<'_>, plan: &MetricsPlan) -> MetricsAnsw
         start_unix_nanos: plan.steps.first,
         step_nanos: plan.steps.length,
         steps: plan.steps.count,
+        meaning: plan.meaning,
         series,
         inspected: Inspected { bytes: bounds.scanned_bytes(), ..met.inspected },
         weighting: met.weighting,

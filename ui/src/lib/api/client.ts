@@ -18,7 +18,8 @@ import { fields, text } from './values';
 /** Longer than the server takes for anything: whoever has not answered by then will not. */
 const TIMEOUT_MILLIS = 60_000;
 
-interface Failure extends Problem {
+interface Failure extends Pick<Problem, 'title' | 'status'> {
+	detail?: string;
 	/** Asked again later, it may go well. */
 	isPassing?: boolean;
 	retryAfterMillis?: number | null;

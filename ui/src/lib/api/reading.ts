@@ -3,10 +3,10 @@
  * nothing behind this file meets a field that a server left out, or one name, id or time twice where it must be once.
  */
 import { withKeys } from '$lib/keys';
+import { attributeScopeValues, queryKindValues, statusCodeValues, valueTypeValues } from './contract.generated';
 import type {
 	Attribute,
 	AttributeKeysAnswer,
-	AttributeType,
 	AttributeValuesAnswer,
 	FindAnswer,
 	MatchedSpan,
@@ -16,17 +16,13 @@ import type {
 	SearchAnswer,
 	ServicesAnswer,
 	StatusAnswer,
-	StatusCode,
 	TraceSummary
 } from './types';
 import { fields, list, nanos, number, oneOf, text, textOrNull, texts } from './values';
 
-export const STATUS_CODES: readonly StatusCode[] = ['unset', 'ok', 'error'];
-const ATTRIBUTE_TYPES: readonly AttributeType[] = ['string', 'int', 'double', 'bool', 'bytes', 'array', 'kvlist', 'empty'];
-
 export function attribute(given: unknown): Attribute {
 	const { key, type, value = null } = fields(given);
-	return { key: text(key), type: oneOf(type, ATTRIBUTE_TYPES, value === null ? 'empty' : 'string'), value };
+	return { key: text(key), type: oneOf(type, valueTypeValues, value === null ? 'empty' : 'string'), value };
 }
 
 export function attributes(given: unknown): Attribute[] {
@@ -90,7 +86,7 @@ function matchedSpan(given: unknown): MatchedSpan {
 	const span = fields(given);
 	return {
 		...spanHead(span),
-		status: oneOf(span.status, STATUS_CODES, 'unset'),
+		status: oneOf(span.status, statusCodeValues, 'unset'),
 		fields: attributes(span.fields)
 	};
 }
@@ -128,16 +124,22 @@ export function searchAnswer(given: unknown): SearchAnswer {
 }
 
 export function servicesAnswer(given: unknown): ServicesAnswer {
-	return { services: list(fields(given).services).map((service) => ({ name: text(fields(service).name) })) };
+	const { services, complete } = fields(given);
+	return { services: list(services).map((service) => ({ name: text(fields(service).name) })), complete: complete !== false };
 }
 
 export function operationsAnswer(given: unknown): OperationsAnswer {
-	return { operations: texts(fields(given).operations) };
+	const { operations, complete } = fields(given);
+	return { operations: texts(operations), complete: complete !== false };
 }
 
 export function attributeKeysAnswer(given: unknown): AttributeKeysAnswer {
-	const keys = list(fields(given).keys).map((item) => ({ scope: text(fields(item).scope), key: text(fields(item).key) }));
-	return { keys: keys.filter(({ key }) => key !== '') };
+	const { keys: all, complete } = fields(given);
+	const keys = list(all).map((item) => {
+		const { scope, key } = fields(item);
+		return { scope: oneOf(scope, attributeScopeValues, 'span'), key: text(key) };
+	});
+	return { keys: keys.filter(({ key }) => key !== ''), complete: complete !== false };
 }
 
 export function attributeValuesAnswer(given: unknown): AttributeValuesAnswer {
@@ -145,8 +147,7 @@ export function attributeValuesAnswer(given: unknown): AttributeValuesAnswer {
 	return {
 		values: list(values).flatMap((item) => {
 			const { type, value } = fields(item);
-			const isPlain = typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean';
-			return isPlain ? [{ type: text(type), value }] : [];
+			return typeof value === 'string' ? [{ type: oneOf(type, valueTypeValues, 'string'), value }] : [];
 		}),
 		complete: complete !== false
 	};
@@ -155,7 +156,7 @@ export function attributeValuesAnswer(given: unknown): AttributeValuesAnswer {
 export function queryCheck(given: unknown): QueryCheck {
 	const check = fields(given);
 	if (check.valid !== false)
-		return { valid: true, kind: oneOf(check.kind, ['spans', 'metrics'], 'spans'), printed: text(check.printed) };
+		return { valid: true, kind: oneOf(check.kind, queryKindValues, 'spans'), printed: text(check.printed) };
 	const { message, start, end, expected, suggestion } = fields(check.error);
 	const from = Math.max(0, number(start));
 	return {

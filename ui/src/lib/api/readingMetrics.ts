@@ -1,8 +1,9 @@
 /** Time series as they are read; see `reading.ts`. */
 import { withKeys } from '$lib/keys';
+import { seriesShapeValues, seriesUnitValues } from './contract.generated';
 import { attributes, covered } from './reading';
 import type { Exemplar, MetricsAnswer, Series } from './types';
-import { fields, list, nanos, number, numberOrNull, text } from './values';
+import { fields, list, nanos, number, numberOrNull, oneOf, text } from './values';
 
 /** No picture has more steps than these; a larger number is no number of steps. */
 const STEPS_MAX = 100_000;
@@ -40,6 +41,9 @@ export function metricsAnswer(given: unknown): MetricsAnswer {
 		// A step of no length has no place on an axis.
 		stepNanos: stepNanos > 0 ? stepNanos : 1,
 		steps,
+		shape: oneOf(answer.shape, seriesShapeValues, 'series'),
+		unit: oneOf(answer.unit, seriesUnitValues, 'plain'),
+		bucketUnit: oneOf(answer.bucketUnit, seriesUnitValues, 'plain'),
 		series: all.map((one) => series(one, steps)),
 		weighting: {
 			spans: number(weighting.spans),

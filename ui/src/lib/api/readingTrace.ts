@@ -1,5 +1,6 @@
 /** A trace and its spans as they are read; see `reading.ts`. */
-import { attributed, completeness, spanHead, STATUS_CODES, traceHead } from './reading';
+import { markValues, statusCodeValues } from './contract.generated';
+import { attributed, completeness, spanHead, traceHead } from './reading';
 import { SPAN_KINDS, type CompactSpans, type CompactTrace, type SpanDetail, type SpanEvent, type SpanLink } from './types';
 import { fields, list, nanos, number, numbers, oneOf, text, texts } from './values';
 
@@ -80,7 +81,7 @@ export function spanDetail(given: unknown): SpanDetail {
 		traceId: text(span.traceId),
 		parentSpanId: text(span.parentSpanId),
 		kind: oneOf(span.kind, SPAN_KINDS, 'unspecified'),
-		status: { code: oneOf(status.code, STATUS_CODES, 'unset'), message: text(status.message) },
+		status: { code: oneOf(status.code, statusCodeValues, 'unset'), message: text(status.message) },
 		...attributed(span),
 		resource: described(span.resource),
 		scope: { name: text(scope.name), version: text(scope.version), ...described(scope) },
@@ -91,6 +92,6 @@ export function spanDetail(given: unknown): SpanDetail {
 		droppedEventsCount: number(span.droppedEventsCount),
 		droppedLinksCount: number(span.droppedLinksCount),
 		adjustedCount: Number.isFinite(span.adjustedCount) ? number(span.adjustedCount) : null,
-		marks: [...new Set(texts(span.marks))]
+		marks: markValues.filter((mark) => list(span.marks).includes(mark))
 	};
 }

@@ -65,15 +65,6 @@ export const WORDS_OF_FIELD: Readonly<Record<string, readonly string[]>> = {
 	parent: ['nil']
 };
 
-/** Fields that hold durations; metrics of them are in seconds. */
-export const DURATION_FIELDS: ReadonlySet<string> = new Set([
-	'duration',
-	'span:duration',
-	'traceDuration',
-	'trace:duration',
-	'event:timeSinceStart'
-]);
-
 export const METRICS_FUNCTIONS: readonly Term[] = [
 	{ label: 'rate', does: 'spans per second', template: 'rate()#' },
 	{ label: 'count_over_time', does: 'number of spans in each step', template: 'count_over_time()#' },

@@ -1,66 +1,32 @@
-/** What a query will give, read off its text before it runs: how to ask for it, how to draw it, in which unit. */
-import { scan, type Token } from '$lib/traceql/scan';
-import { DURATION_FIELDS, METRICS_FUNCTIONS } from '$lib/traceql/vocabulary';
-
-export type Unit = 'seconds' | 'per second' | 'count' | 'plain';
+/** What a query asks for, read off its text before it runs. What its answer is the answer says itself. */
+import { scan } from '$lib/traceql/scan';
+import { METRICS_FUNCTIONS } from '$lib/traceql/vocabulary';
 
 export interface QueryDescription {
 	kind: 'spans' | 'metrics';
-	/** How the answer of a metrics query is shown. */
-	shape: 'series' | 'heatmap' | 'compare';
-	unit: Unit;
+	/** Two sets of spans are compared over the range as a whole. */
+	isComparison: boolean;
 }
 
 const SERIES = new Set(METRICS_FUNCTIONS.map((term) => term.label));
 
 export function describeQuery(query: string): QueryDescription {
+	const calls = callsOf(query);
+	return { kind: calls.length === 0 ? 'spans' : 'metrics', isComparison: calls.length === 1 && calls[0] === 'compare' };
+}
+
+/** The functions that compute series. */
+function callsOf(query: string): string[] {
 	const tokens = scan(query).filter((token) => token.kind !== 'comment');
-	const calls = callsOf(tokens);
-	if (calls.length === 0) return { kind: 'spans', shape: 'series', unit: 'plain' };
-	const alone = calls.length === 1 ? calls[0]!.name : '';
-	const shape = alone === 'compare' ? 'compare' : alone === 'histogram_over_time' ? 'heatmap' : 'series';
-	return { kind: 'metrics', shape, unit: unitOf(tokens, calls) };
-}
-
-interface Call {
-	name: string;
-	argument: string;
-}
-
-function callsOf(tokens: Token[]): Call[] {
-	const calls: Call[] = [];
+	const calls: string[] = [];
 	let braces = 0;
 	tokens.forEach((token, index) => {
 		if (token.text === '{') braces += 1;
 		if (token.text === '}') braces -= 1;
 		const isCall = braces === 0 && token.kind === 'word' && SERIES.has(token.text) && tokens[index + 1]?.text === '(';
-		if (isCall) calls.push({ name: token.text, argument: tokens[index + 2]?.text ?? '' });
+		if (isCall) calls.push(token.text);
 	});
 	return calls;
-}
-
-/** Multiplied or divided series have no unit that could be told from here; added ones keep theirs if all have it. */
-function unitOf(tokens: Token[], calls: Call[]): Unit {
-	let braces = 0;
-	const scaled = tokens.some((token) => {
-		if (token.text === '{') braces += 1;
-		if (token.text === '}') braces -= 1;
-		return braces === 0 && token.kind === 'symbol' && (token.text === '*' || token.text === '/');
-	});
-	const units = new Set(calls.map(unitOfCall));
-	return scaled || units.size > 1 ? 'plain' : [...units][0]!;
-}
-
-function unitOfCall({ name, argument }: Call): Unit {
-	if (name === 'rate') return 'per second';
-	if (name === 'count_over_time' || name === 'compare' || name === 'histogram_over_time') return 'count';
-	return DURATION_FIELDS.has(argument) ? 'seconds' : 'plain';
-}
-
-/** Whether the buckets of a histogram are durations, in seconds. */
-export function bucketsAreSeconds(query: string): boolean {
-	const call = callsOf(scan(query)).find(({ name }) => name === 'histogram_over_time');
-	return call !== undefined && DURATION_FIELDS.has(call.argument);
 }
 
 /**

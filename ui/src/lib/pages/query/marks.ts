@@ -1,7 +1,7 @@
 /** Exemplars as marks in a plot. */
 import type { Exemplar, MetricsAnswer } from '$lib/api/types';
 import { nanosToMillis } from '$lib/format';
-import type { Unit } from './describe';
+import type { SeriesUnit } from '$lib/api/types';
 
 export interface ExemplarMark {
 	/** Position among the drawn series. */
@@ -18,7 +18,7 @@ export interface ExemplarMark {
 const COLUMNS = 48;
 const ROWS = 10;
 
-export function marksOf(answer: MetricsAnswer, drawn: readonly number[], unit: Unit): ExemplarMark[] {
+export function marksOf(answer: MetricsAnswer, drawn: readonly number[], unit: SeriesUnit): ExemplarMark[] {
 	const start = nanosToMillis(answer.startTimeUnixNano) / 1000;
 	const length = (answer.steps * answer.stepNanos) / 1e9 || 1;
 	const all = drawn.flatMap((index, position) => {

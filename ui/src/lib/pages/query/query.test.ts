@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from 'vitest';
 import type { Attribute, MetricsAnswer, Series, TraceSummary } from '$lib/api/types';
 import { compareOf, conditionOf } from './compare';
-import { bucketsAreSeconds, describeQuery, withCondition } from './describe';
+import { describeQuery, withCondition } from './describe';
 import { EXAMPLES } from './examples';
 import { heatmapOf } from './heatmap';
 import { pastQueries } from '$lib/stores/remembered';
@@ -23,26 +23,15 @@ const series = (labels: Attribute[], values: (number | null)[]): Series => ({ la
 
 describe('what a query will give', () => {
 	it.each([
-		['{ }', 'spans', 'series', 'plain'],
-		['{ } | by(name) | count() > 2', 'spans', 'series', 'plain'],
-		['{ .rate = 1 || name = "rate()" } // | rate()', 'spans', 'series', 'plain'],
-		['{ } | rate() by (name)', 'metrics', 'series', 'per second'],
-		['{ } | count_over_time()', 'metrics', 'series', 'count'],
-		['{ } | quantile_over_time(duration, .9)', 'metrics', 'series', 'seconds'],
-		['{ } | avg_over_time(span:duration) > 1s', 'metrics', 'series', 'seconds'],
-		['{ } | avg_over_time(span.size)', 'metrics', 'series', 'plain'],
-		['{ } | histogram_over_time(duration)', 'metrics', 'heatmap', 'count'],
-		['{ } | compare({ status = error })', 'metrics', 'compare', 'count'],
-		['({ status = error } | rate()) / ({ } | rate())', 'metrics', 'series', 'plain'],
-		['({ .a / 2 = 1 } | rate()) + ({ } | rate())', 'metrics', 'series', 'per second'],
-		['100 * ({ } | rate())', 'metrics', 'series', 'plain']
-	])('%s', (query, kind, shape, unit) => {
-		expect(describeQuery(query)).toEqual({ kind, shape, unit });
-	});
-
-	it('knows which buckets are durations', () => {
-		expect(bucketsAreSeconds('{ } | histogram_over_time(duration)')).toBe(true);
-		expect(bucketsAreSeconds('{ } | histogram_over_time(span.size)')).toBe(false);
+		['{ }', 'spans', false],
+		['{ } | by(name) | count() > 2', 'spans', false],
+		['{ .rate = 1 || name = "rate()" } // | rate()', 'spans', false],
+		['{ } | rate() by (name)', 'metrics', false],
+		['{ } | histogram_over_time(duration)', 'metrics', false],
+		['{ } | compare({ status = error })', 'metrics', true],
+		['({ status = error } | rate()) / ({ } | rate())', 'metrics', false]
+	])('%s', (query, kind, isComparison) => {
+		expect(describeQuery(query)).toEqual({ kind, isComparison });
 	});
 
 	it.each([
@@ -109,10 +98,10 @@ describe('series', () => {
 		[0.0123, 'seconds', '12.3 ms'],
 		[0, 'seconds', '0'],
 		[1234567, 'count', '1.23M'],
-		[0.5, 'per second', '0.5/s'],
+		[0.5, 'perSecond', '0.5/s'],
 		[null, 'count', '–'],
 		[-3.14159, 'plain', '-3.14'],
-		[0.00028, 'per second', '0.00028/s'],
+		[0.00028, 'perSecond', '0.00028/s'],
 		[0.00000012, 'plain', '1.2e-7']
 	] as const)('%s in %s is written %s', (value, unit, text) => {
 		expect(formatValue(value, unit)).toBe(text);
@@ -154,7 +143,7 @@ describe('exemplars in a plot', () => {
 			['b', 70, 0.3],
 			['c', 130, 0.4]
 		]);
-		const riding = marksOf(answer, [0], 'per second');
+		const riding = marksOf(answer, [0], 'perSecond');
 		expect(riding.map((mark) => [mark.exemplar.spanId, mark.seconds - 1_769_860_800, mark.value])).toEqual([
 			['a', 0, 5],
 			['c', 120, 7]

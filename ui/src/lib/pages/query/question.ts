@@ -3,11 +3,11 @@ import type { QueryState } from '$lib/address/pages';
 import type { apiOf } from '$lib/api/client';
 import type { MetricsAnswer, SearchAnswer } from '$lib/api/types';
 import { mapped, type Question } from '$lib/ask/question';
-import { describeQuery, type QueryDescription } from './describe';
+import { describeQuery } from './describe';
 
 export type QueryResult =
 	| { kind: 'spans'; query: string; answer: SearchAnswer }
-	| { kind: 'metrics'; query: string; description: QueryDescription; answer: MetricsAnswer };
+	| { kind: 'metrics'; query: string; answer: MetricsAnswer };
 
 export const isEmpty = (result: QueryResult) =>
 	result.kind === 'spans' ? result.answer.traces.length === 0 : result.answer.series.length === 0;
@@ -25,6 +25,6 @@ export function queryQuestion(
 		return mapped(api.search(spansParameters(state, nowMillis)), (answer) => ({ kind: 'spans', query, answer }));
 	}
 	// A comparison is about the range as a whole.
-	const asked: QueryState = description.shape === 'compare' ? { ...state, step: 'all' } : state;
-	return mapped(api.metrics(metricsParameters(asked, nowMillis)), (answer) => ({ kind: 'metrics', query, description, answer }));
+	const asked: QueryState = description.isComparison ? { ...state, step: 'all' } : state;
+	return mapped(api.metrics(metricsParameters(asked, nowMillis)), (answer) => ({ kind: 'metrics', query, answer }));
 }

@@ -1,7 +1,7 @@
 /** Time series as they are listed, ranked and written. */
 import type { Attribute, MetricsAnswer, Series } from '$lib/api/types';
 import { formatCount, formatDuration } from '$lib/format';
-import type { Unit } from './describe';
+import type { SeriesUnit } from '$lib/api/types';
 
 /** More lines than this can't be told apart, and drawing them all would be slow. */
 export const SERIES_DRAWN_MAX = 50;
@@ -85,12 +85,12 @@ export function stepSeconds(answer: MetricsAnswer): number[] {
 /** The same as text for other programs. */
 export const isoTimes = (answer: MetricsAnswer) => stepSeconds(answer).map((seconds) => new Date(seconds * 1000).toISOString());
 
-export function formatValue(value: number | null, unit: Unit): string {
+export function formatValue(value: number | null, unit: SeriesUnit): string {
 	if (value === null || Number.isNaN(value)) return '–';
 	if (!Number.isFinite(value)) return value > 0 ? '∞' : '-∞';
 	if (unit === 'seconds') return formatDuration(value * 1e9);
 	const text = formatPlain(value);
-	return unit === 'per second' ? `${text}/s` : text;
+	return unit === 'perSecond' ? `${text}/s` : text;
 }
 
 function formatPlain(value: number): string {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { searchPage } from '$lib/address/pages';
+import type { AttributeKeysAnswer, AttributeValuesAnswer } from '$lib/api/types';
 import { formatAttributeFilter, parseAttributeFilter, splitScope, typingIn } from './attributeFilter';
 import { matching, suggestAttribute } from './suggest';
 import { traceqlOf } from './traceql';
@@ -46,8 +47,8 @@ describe('suggestions', () => {
 	const keys = [
 		{ scope: 'span', key: 'http.route' },
 		{ scope: 'resource', key: 'service.name' }
-	];
-	const values = [{ type: 'string', value: '/cart' }];
+	] satisfies AttributeKeysAnswer['keys'];
+	const values = [{ type: 'string', value: '/cart' }] satisfies AttributeValuesAnswer['values'];
 
 	it('offers names that begin with the text first', () => {
 		expect(matching(['my-cart', 'cart', 'other'], 'CART')).toEqual(['cart', 'my-cart']);

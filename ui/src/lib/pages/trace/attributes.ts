@@ -1,4 +1,4 @@
-import type { Attribute } from '$lib/api/types';
+import type { Attribute, Mark } from '$lib/api/types';
 
 /** Lists and maps up to this long stay on one line. */
 const ONE_LINE_LENGTH_MAX = 90;
@@ -33,14 +33,12 @@ export function filterAttributes(attributes: Attribute[], text: string): Attribu
 }
 
 /** What the marks of a repaired or doubtful span mean. */
-const MARK_TEXTS = new Map(Object.entries({
-	end_before_start: 'It ended before it started; its duration was set to zero.',
-	clock_skew_suspected: 'Its clock seems to run apart from its parent’s.',
-	attribute_truncated: 'A value was too long and has been cut.',
-	attributes_dropped: 'It had too many attributes; some were dropped.',
-	time_far_off: 'Its time lies far from when it was received.'
-}));
-
-export function markText(mark: string): string {
-	return MARK_TEXTS.get(mark) ?? mark.replaceAll('_', ' ');
-}
+export const MARK_TEXTS: Readonly<Record<Mark, string>> = {
+	end_before_start: 'It ended before it started; its duration is stored as zero.',
+	value_cut: 'A value, a name or another text was too long and has been cut.',
+	over_limit: 'It had too many attributes, events or links, or some nested too deep; those were dropped.',
+	invalid_utf8: 'A text was no UTF-8; the wrong bytes were replaced.',
+	no_end: 'It had no end; its duration is stored as zero.',
+	unknown_enum: 'Its kind or status was a number that OpenTelemetry does not know.',
+	own_parent: 'It named itself as its parent; it is stored as a root.'
+};
