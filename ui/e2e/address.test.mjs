@@ -37,7 +37,7 @@ test('every request names the tenant of the address, and links keep it', async (
 				if (new URL(request.url()).pathname.startsWith('/api/')) tenants.add(request.headers()['x-scope-orgid'] ?? null);
 			})
 	});
-	await page.getByText('tenant default').waitFor();
+	await page.getByRole('button', { name: 'Tenant: default', exact: true }).waitFor();
 	await page.getByRole('combobox', { name: 'Service' }).click();
 	await page.getByRole('option').first().waitFor();
 	await page.keyboard.press('Escape');

@@ -381,7 +381,7 @@ test('an editor that fails gives way to a plain field with the query', async () 
 	await page.getByRole('button', { name: 'History' }).click();
 	await page.locator('#query-history').getByRole('button').first().click();
 	const field = page.getByRole('textbox', { name: 'TraceQL query' });
-	await page.locator('textarea').waitFor();
+	await page.waitForFunction(() => document.querySelector('textarea') !== null);
 	assert.equal(await field.inputValue(), '{ status = error }');
 	assert.equal(await page.locator('.cm-content').count(), 0);
 	await page.getByText(/spans inspected/).waitFor();

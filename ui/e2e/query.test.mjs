@@ -7,6 +7,7 @@ import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
 import { openPage, startSession, waitForAddress } from './session.mjs';
+import { meaningOf } from '../mock/metrics.mjs';
 
 const axeSource = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 let session;
@@ -45,12 +46,13 @@ const line = (name, scale, exemplars = []) => ({
 async function mockMetrics(page, answer, delayMillis = 0) {
 	const asked = [];
 	await page.route('**/api/v1/metrics?*', async (route) => {
-		asked.push(new URL(route.request().url()).searchParams);
+		const params = new URL(route.request().url()).searchParams;
+		asked.push(params);
 		if (delayMillis > 0) await new Promise((resolve) => setTimeout(resolve, delayMillis));
 		const { status = 200, ...body } = typeof answer === 'function' ? answer(asked.length) : answer;
 		const contentType = status === 200 ? 'application/json' : 'application/problem+json';
 		await route
-			.fulfill({ status, contentType, body: JSON.stringify(status === 200 ? body : { status, ...body }) })
+			.fulfill({ status, contentType, body: JSON.stringify(status === 200 ? { ...meaningOf(params.get('q')), ...body } : { status, ...body }) })
 			.catch(() => undefined);
 	});
 	return asked;

@@ -95,7 +95,7 @@ function seriesOf(text, spans, steps, step) {
 }
 
 /** What the series are, and what is measured. */
-function meaningOf(text) {
+export function meaningOf(text) {
 	const shape = /compare\(/.test(text) ? 'comparison' : /histogram_over_time/.test(text) ? 'histogram' : 'series';
 	const bucketUnit = shape === 'histogram' && /\(\s*(span:)?duration/.test(text) ? 'seconds' : 'plain';
 	const unit = /\/|\*/.test(text.replace(/\{[^}]*\}/g, '')) ? 'plain' : /rate\(/.test(text) ? 'perSecond' : /_over_time\(\s*(span:)?duration/.test(text) && shape === 'series' ? 'seconds' : 'count';

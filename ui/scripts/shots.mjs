@@ -47,7 +47,7 @@ const PAGES = {
 	querycomplete: { path: '/query', act: async (page) => { const editor = page.locator('.cm-content'); await editor.waitFor(); await editor.click(); await page.keyboard.type('{ resource.serv'); await page.locator('.cm-tooltip-autocomplete').waitFor(); } },
 	queryvalues: { path: '/query', act: async (page) => { const editor = page.locator('.cm-content'); await editor.waitFor(); await editor.click(); await page.keyboard.type('{ resource.service.name = "c'); await page.locator('.cm-tooltip-autocomplete').waitFor(); } },
 	palette: { path: '/', act: async (page) => { await page.keyboard.press('Control+k'); await page.waitForTimeout(300); await page.keyboard.type('ca'); } },
-	tenants: { path: '/?tenant=shop', act: async (page) => page.getByRole('button', { name: /^Tenant/ }).click() },
+	tenants: { path: '/?tenant=shop', act: async (page) => page.getByRole('button', { name: /^Tenant:/ }).click() },
 	help: { path: '/', act: async (page) => page.keyboard.press('?') }
 };
 

@@ -82,7 +82,11 @@ describe('the stand-in server', () => {
 	const ask = async (path: string): Promise<unknown> => (await fetch(`${mock.url}/api/v1/${path}`)).json();
 	const range = () => `start=${new Date(Date.now() - 3_600_000).toISOString()}&end=${new Date().toISOString()}`;
 	const query = (q: string) => `q=${encodeURIComponent(q)}`;
-	const failed = () => mock.traces.find(({ spans }) => spans.length < 500 && spans.some(({ exception }) => exception))!;
+	interface Made {
+		traceId: string;
+		spans: { id: string; exception: unknown }[];
+	}
+	const failed = () => (mock.traces as Made[]).find(({ spans }) => spans.length < 500 && spans.some(({ exception }) => exception))!;
 
 	it.each<[string, () => string]>([
 		['services', () => 'services'],
