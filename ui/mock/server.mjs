@@ -97,7 +97,7 @@ function answer(state, path, query) {
 			return spanDetail(trace, index, traces[40].traceId);
 		}
 		case 'status':
-			return { version: '0.1.0', tenant: 'default', spansStored: traces.length === 0 ? 0 : 12_480_112, spansHot: 48_200, files: 214, bytesStored: 351_000_000, uptimeNanos: 8.1e12, ingestSpansPerSecond: traces.length === 0 ? 0 : 342.7, troubles: [] };
+			return { version: '0.1.0', tenant: 'default', spansStored: traces.length === 0 ? 0 : 12_480_112, spansHot: traces.length === 0 ? 0 : 48_200, files: 214, bytesStored: 351_000_000, uptimeNanos: 8.1e12, ingestSpansPerSecond: traces.length === 0 ? 0 : 342.7, troubles: [] };
 		default:
 			throw new HttpProblem(404, 'No such endpoint', `${path} is not part of the API.`);
 	}
