@@ -107,10 +107,12 @@ pub(crate) async fn repair(what: &str, world: &World) {
 }
 
 pub(crate) async fn what_repair_says(what: &str, world: &World) -> RepairReport {
+    what_repair_with_says(what, world, RepairOptions::default()).await
+}
+
+pub(crate) async fn what_repair_with_says(what: &str, world: &World, options: RepairOptions) -> RepairReport {
     let (clock, randomness) = (world.clock.clone(), Arc::new(SystemRandomness::from_seed(1)));
-    let done =
-        repair_store(&Disk::default(), &world.paths(), RepairOptions::default(), clock, randomness, &mut |_, _| {})
-            .await;
+    let done = repair_store(&Disk::default(), &world.paths(), options, clock, randomness, &mut |_, _| {}).await;
     done.unwrap_or_else(|error| panic!("{what}: {error}"))
 }
 

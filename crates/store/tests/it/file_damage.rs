@@ -9,9 +9,9 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataR
 use tracehouse_catalogue::{Catalogue, FileRecord, RetirementReason};
 use tracehouse_model::{AnyValue, Randomness, Span, SystemRandomness, TenantId, TraceId};
 use tracehouse_spanfile::{NameList, Projection};
-use tracehouse_store::{FileTrouble, Readable, Snapshot, Store, WriteError, check_store};
+use tracehouse_store::{FileTrouble, Readable, RepairOptions, Snapshot, Store, WriteError, check_store};
 
-use crate::dropped_commits::{repair, what_repair_says};
+use crate::dropped_commits::{repair, what_repair_says, what_repair_with_says};
 use crate::spans::{HOUR, NOON, assert_same_spans, batch_of, by_key, key_of, plain_span};
 use crate::world::{World, all_spans, append, readable_spans, until};
 
@@ -278,6 +278,26 @@ async fn an_intact_copy_of_a_file_that_nobody_knew_counts_as_it_is() {
         assert_eq!((status.spans_stored + status.spans_hot) as usize, expected.len(), "{what}");
         assert_eq!(store.troubles(), Vec::<String>::new(), "{what}");
     }
+}
+
+/// Before, nothing but retention cleared what it had left behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_set_aside_and_is_gone_can_be_forgotten() {
+    let world = world_of_three_hours().await;
+    let known = records(&world).await;
+    let path = world.store_dir().join(&known[0].path);
+    fs::write(&path, &fs::read(&path).expect("the file can be read")[..500]).expect("it can be written");
+    what_repair_says("damaged", &world).await;
+    for place in [path.clone(), retired_name(&path)] {
+        let _ = fs::remove_file(place);
+    }
+    let said = what_repair_says("gone", &world).await;
+    assert!(said.left.iter().any(|left| left.why.contains("--forget-missing drops it")), "{said:?}");
+    let options = RepairOptions { forget_missing: true, ..RepairOptions::default() };
+    let said = what_repair_with_says("forgotten", &world, options).await;
+    assert!(said.left.is_empty(), "{said:?}");
+    assert_eq!(records(&world).await.len(), known.len() - 1);
+    assert_eq!(world.open().await.troubles(), Vec::<String>::new());
 }
 
 /// Before, a repair took it for a stored file of which nothing can be read, and answers stayed partial also once it was removed.
