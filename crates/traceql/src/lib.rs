@@ -5,7 +5,8 @@
 //! [`compile`] turns text into a checked [`Query`]; it is [`parse`] (is it TraceQL?) and [`validate`] (can it mean
 //! anything?). Errors are [`ParseError`]s that know the place, what stood there, what was expected and what was
 //! probably meant. `Display` of every part of the tree prints a canonical form that parses back to the same tree.
-//! [`conditions_of_unfinished`] reads what can be read of a query that somebody is still typing.
+//! [`conditions_of_unfinished`] reads what can be read of a query that somebody is still typing, and [`MetricsExpr::meaning`] tells
+//! what the numbers of a metrics query are.
 //!
 //! # How it works
 //! `lexer` → `parse` (recursive descent with operator precedence) → `query`/`field` (the tree) → `types` (checks).
