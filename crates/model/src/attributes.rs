@@ -17,9 +17,11 @@ pub enum ValueTag {
 }
 
 impl ValueTag {
+    #[inline]
     pub fn from_u8(tag: u8) -> Option<Self> {
         use ValueTag::*;
-        [Empty, String, Int, Double, Bool, Bytes, Json].into_iter().find(|known| *known as u8 == tag)
+        const BY_NUMBER: [ValueTag; 7] = [Empty, String, Int, Double, Bool, Bytes, Json];
+        BY_NUMBER.get(usize::from(tag)).copied()
     }
 }
 

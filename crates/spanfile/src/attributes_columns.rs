@@ -6,24 +6,33 @@ use parquet::errors::Result;
 use tracehouse_model::{AnyValue, AttributeLists, AttributeValue, SpanBatch, StringCode, StringTable};
 
 use super::chunk::{IntEncoding, Values};
+use super::group::{Group, Owner, Taken};
 use super::layout::{ColumnType, Layout, PromotedAttribute};
-use super::write::{Group, GroupWriter, MergedStrings};
+use super::write::{GroupWriter, MergedStrings};
 
 /// The attribute columns of a row group.
+///
+/// Values are as [`AttributeValue::payload`] gives them, strings as codes of the merged table.
 pub(super) struct AttributeColumns {
-    resource: Vec<SparseColumn>,
+    /// By number.
+    resources: Vec<SplitOwner>,
+    /// By number: the attributes as JSON; 0 if there are none.
+    scopes: Vec<StringCode>,
     span: Vec<SparseColumn>,
-    /// Codes of the merged table; 0 where there are none.
-    resource_rest: Vec<StringCode>,
-    scope_rest: Vec<StringCode>,
     span_rest: MapColumns,
 }
 
-/// Values of one promoted key: which rows have it, and what (as [`AttributeValue::payload`], strings as codes of the
-/// merged table).
+/// Values of one promoted key: which rows have it, in any order, and what.
 struct SparseColumn {
     value_type: ColumnType,
-    rows: Vec<u32>,
+    values: Vec<(u32, u64)>,
+}
+
+/// Values of one promoted key in the order of rows.
+struct PromotedColumn {
+    value_type: ColumnType,
+    /// `None` if all rows have one.
+    definition: Option<Vec<i16>>,
     payloads: Vec<u64>,
 }
 
@@ -60,83 +69,73 @@ impl KeyColumns {
 
 impl AttributeColumns {
     pub(super) fn collect(group: &mut Group<'_>, layout: &Layout) -> Self {
-        let sparse = |promoted: &[PromotedAttribute]| {
-            promoted.iter().map(|attribute| SparseColumn::new(attribute.value_type)).collect()
-        };
-        let mut columns = Self {
-            resource: sparse(&layout.resource),
-            span: sparse(&layout.span),
-            resource_rest: Vec::with_capacity(group.rows.len()),
-            scope_rest: Vec::with_capacity(group.rows.len()),
-            span_rest: MapColumns::default(),
-        };
         let span_keys = KeyColumns::new(&layout.span, &mut group.strings.table);
         let resource_keys = KeyColumns::new(&layout.resource, &mut group.strings.table);
-        let mut resources = Owners::new(group.batches.iter().map(|batch| batch.resources.attributes.owners()));
-        let mut scopes = Owners::new(group.batches.iter().map(|batch| batch.scopes.attributes.owners()));
-        let (rows, batches) = (group.rows, group.batches);
-        for (row, at) in rows.iter().enumerate() {
-            let (batch, batch_number) = (batches[at.batch as usize], at.batch as usize);
-            let source = Source { batch, batch_number, row: row as u32 };
-            let span = Target { keys: &span_keys, columns: &mut columns.span, rest: &mut columns.span_rest };
-            source.spread(&batch.attributes, at.row as usize, span, group.strings);
-            let resource = resources.get(batch_number, batch.resource[at.row as usize], |owner| {
-                split_owner(
-                    batch,
-                    batch_number,
-                    &batch.resources.attributes,
-                    owner,
-                    Some((&resource_keys, layout)),
-                    group.strings,
-                )
-            });
-            for &(column, payload) in &resource.promoted {
-                columns.resource[column].push(row as u32, payload);
-            }
-            columns.resource_rest.push(resource.rest);
-            let scope = scopes.get(batch_number, batch.scope[at.row as usize], |owner| {
-                split_owner(batch, batch_number, &batch.scopes.attributes, owner, None, group.strings)
-            });
-            columns.scope_rest.push(scope.rest);
-        }
-        columns
+        let (span, span_rest) = spread_spans(group, layout, &span_keys);
+        let resources = group.resources.all().iter().map(|&owner| {
+            let lists = &group.batches[owner.batch].resources.attributes;
+            split_owner(group.batches[owner.batch], owner, lists, Some((&resource_keys, layout)), group.strings)
+        });
+        let resources = resources.collect();
+        let scopes = group.scopes.all().iter().map(|&owner| {
+            let lists = &group.batches[owner.batch].scopes.attributes;
+            split_owner(group.batches[owner.batch], owner, lists, None, group.strings).rest
+        });
+        let scopes = scopes.collect();
+        Self { resources, scopes, span, span_rest }
     }
 }
 
+/// The attributes of the spans.
+fn spread_spans(group: &mut Group<'_>, layout: &Layout, keys: &KeyColumns) -> (Vec<SparseColumn>, MapColumns) {
+    let mut columns: Vec<SparseColumn> = layout.span.iter().map(|own| SparseColumn::new(own.value_type)).collect();
+    let mut rest = Vec::new();
+    let MergedStrings { table, remaps } = &mut *group.strings;
+    for (batch, taken) in group.by_batch.each() {
+        let remap = &remaps[taken[0].batch as usize];
+        for &Taken { row, position, .. } in taken {
+            for (key, value) in batch.attributes.of(row as usize) {
+                let key = remap[key as usize];
+                match keys.of(key).map(|column| &mut columns[column]) {
+                    Some(column) if column.value_type.tag() == value.tag() => {
+                        column.push(position, value.remapped(remap).payload());
+                    }
+                    _ => rest.push(RestEntry { position, key, value: json_code(value, batch, table) }),
+                }
+            }
+        }
+    }
+    // Of one span in the order in which they came.
+    rest.sort_by_key(|entry: &RestEntry| entry.position);
+    (columns, MapColumns::of_rows(group.rows.len(), &rest))
+}
+
+/// An attribute of a span that has no column of its own.
+struct RestEntry {
+    position: u32,
+    key: StringCode,
+    value: StringCode,
+}
+
 /// A resource or scope as it is stored with each of its spans.
-struct Owner {
+struct SplitOwner {
     /// Promoted column and payload.
     promoted: Vec<(usize, u64)>,
     /// The other attributes as JSON; 0 if there are none.
     rest: StringCode,
 }
 
-/// The resources or scopes of all batches, each worked out when it is first met.
-struct Owners(Vec<Vec<Option<Owner>>>);
-
-impl Owners {
-    fn new(owners_of_batches: impl Iterator<Item = usize>) -> Self {
-        Self(owners_of_batches.map(|owners| (0..owners).map(|_| None).collect()).collect())
-    }
-
-    #[inline]
-    fn get(&mut self, batch: usize, owner: u32, make: impl FnOnce(usize) -> Owner) -> &Owner {
-        self.0[batch][owner as usize].get_or_insert_with(|| make(owner as usize))
-    }
-}
-
 fn split_owner(
     batch: &SpanBatch,
-    batch_number: usize,
+    owner: Owner,
     lists: &AttributeLists,
-    owner: usize,
     promoted_keys: Option<(&KeyColumns, &Layout)>,
     strings: &mut MergedStrings,
-) -> Owner {
+) -> SplitOwner {
     let mut promoted = Vec::new();
     let mut rest = Vec::new();
-    for (key, value) in lists.of(owner) {
-        let remap = &strings.remaps[batch_number];
+    for (key, value) in lists.of(owner.index) {
+        let remap = &strings.remaps[owner.batch];
         if let Some((keys, layout)) = promoted_keys
             && let Some(column) = keys.of(remap[key as usize])
             && layout.resource[column].value_type.tag() == value.tag()
@@ -148,67 +147,52 @@ fn split_owner(
     }
     let rest =
         if rest.is_empty() { 0 } else { strings.table.intern_str(&AnyValue::KeyValueList(rest).to_canonical_json()) };
-    Owner { promoted, rest }
-}
-
-struct Source<'a> {
-    batch: &'a SpanBatch,
-    batch_number: usize,
-    row: u32,
-}
-
-struct Target<'a> {
-    keys: &'a KeyColumns,
-    columns: &'a mut [SparseColumn],
-    rest: &'a mut MapColumns,
-}
-
-impl Source<'_> {
-    #[inline]
-    fn spread(&self, lists: &AttributeLists, owner: usize, target: Target<'_>, strings: &mut MergedStrings) {
-        let mut rest = 0;
-        for (key, value) in lists.of(owner) {
-            let remap = &strings.remaps[self.batch_number];
-            let merged_key = remap[key as usize];
-            if let Some(column) = target.keys.of(merged_key)
-                && target.columns[column].value_type.tag() == value.tag()
-            {
-                target.columns[column].push(self.row, value.remapped(remap).payload());
-                continue;
-            }
-            target.rest.push_entry(rest, 0, merged_key, value, self.batch, &mut strings.table);
-            rest += 1;
-        }
-        if rest == 0 {
-            target.rest.push_empty(0, 0);
-        }
-    }
+    SplitOwner { promoted, rest }
 }
 
 impl SparseColumn {
     fn new(value_type: ColumnType) -> Self {
-        Self { value_type, rows: Vec::new(), payloads: Vec::new() }
+        Self { value_type, values: Vec::new() }
     }
 
     #[inline]
     fn push(&mut self, row: u32, payload: u64) {
-        self.rows.push(row);
-        self.payloads.push(payload);
+        self.values.push((row, payload));
     }
 
-    fn definition(&self, rows: usize) -> Option<Vec<i16>> {
-        if self.rows.len() == rows {
-            return None;
+    fn in_order(&self, rows: usize) -> PromotedColumn {
+        let (mut definition, mut payloads) = (vec![0i16; rows], vec![0; rows]);
+        for &(row, payload) in &self.values {
+            (definition[row as usize], payloads[row as usize]) = (1, payload);
         }
-        let mut definition = vec![0; rows];
-        for &row in &self.rows {
-            definition[row as usize] = 1;
+        if self.values.len() == rows {
+            return PromotedColumn { value_type: self.value_type, definition: None, payloads };
         }
-        Some(definition)
+        // Without a branch, which nobody could foretell.
+        let mut next = 0;
+        for row in 0..rows {
+            payloads[next] = payloads[row];
+            next += definition[row] as usize;
+        }
+        payloads.truncate(next);
+        PromotedColumn { value_type: self.value_type, definition: Some(definition), payloads }
     }
 }
 
 impl MapColumns {
+    /// The maps of all rows; `entries` in the order of rows.
+    fn of_rows(rows: usize, entries: &[RestEntry]) -> Self {
+        let mut columns = Self::default();
+        let mut maps = entries.chunk_by(|left, right| left.position == right.position).peekable();
+        for row in 0..rows {
+            match maps.next_if(|map| map[0].position as usize == row) {
+                Some(map) => map.iter().enumerate().for_each(|(position, entry)| columns.push_entry(position, entry)),
+                None => columns.push_empty(0, 0),
+            }
+        }
+        columns
+    }
+
     /// The map of the element at `position` of a row's list.
     pub(super) fn push_nested(
         &mut self,
@@ -243,19 +227,11 @@ impl MapColumns {
         self.repetition.push(repetition);
     }
 
-    fn push_entry(
-        &mut self,
-        position: usize,
-        outer: i16,
-        key: StringCode,
-        value: AttributeValue,
-        batch: &SpanBatch,
-        strings: &mut StringTable,
-    ) {
-        self.keys.push(key);
-        self.values.push(json_code(value, batch, strings));
+    fn push_entry(&mut self, position: usize, entry: &RestEntry) {
+        self.keys.push(entry.key);
+        self.values.push(entry.value);
         self.definition.push(1);
-        self.repetition.push(if position > 0 { 1 } else { outer });
+        self.repetition.push(i16::from(position > 0));
     }
 }
 
@@ -272,21 +248,38 @@ fn json_code(value: AttributeValue, batch: &SpanBatch, strings: &mut StringTable
     }
 }
 
+/// The column of a promoted key of resources.
+fn of_resources(column: usize, value_type: ColumnType, resources: &[SplitOwner], group: &Group<'_>) -> PromotedColumn {
+    let of_resource = |resource: &SplitOwner| resource.promoted.iter().find(|own| own.0 == column).map(|own| own.1);
+    let by_number: Vec<Option<u64>> = resources.iter().map(of_resource).collect();
+    let of_rows = group.resources.spread(|number| by_number[number]);
+    let definition = by_number.contains(&None).then(|| of_rows.iter().map(|own| i16::from(own.is_some())).collect());
+    PromotedColumn { value_type, definition, payloads: of_rows.into_iter().flatten().collect() }
+}
+
 impl<W: Write + Send> GroupWriter<'_, W> {
-    pub(super) fn write_attributes(&mut self, columns: &AttributeColumns, group: &Group<'_>) -> Result<()> {
-        let rows = group.rows.len();
+    pub(super) fn write_attributes(
+        &mut self,
+        columns: &AttributeColumns,
+        layout: &Layout,
+        group: &Group<'_>,
+    ) -> Result<()> {
+        let AttributeColumns { resources, scopes, span, span_rest } = columns;
         let strings = &group.strings.table;
-        for column in columns.resource.iter().chain(&columns.span) {
-            self.write_promoted(column, rows, strings)?;
+        for (column, attribute) in layout.resource.iter().enumerate() {
+            self.put_promoted(&of_resources(column, attribute.value_type, resources, group), strings)?;
         }
-        self.put_strings_or_null(&columns.resource_rest, strings)?;
-        self.put_strings_or_null(&columns.scope_rest, strings)?;
-        self.put_map(&columns.span_rest, strings)
+        for column in span {
+            self.put_promoted(&column.in_order(group.rows.len()), strings)?;
+        }
+        let rest: Vec<StringCode> = group.resources.spread(|number| resources[number].rest);
+        self.put_strings_or_null(&rest, strings)?;
+        self.put_strings_or_null(&group.scopes.spread(|number| scopes[number]), strings)?;
+        self.put_map(span_rest, strings)
     }
 
-    fn write_promoted(&mut self, column: &SparseColumn, rows: usize, strings: &StringTable) -> Result<()> {
-        let definition = column.definition(rows);
-        let definition = definition.as_deref();
+    fn put_promoted(&mut self, column: &PromotedColumn, strings: &StringTable) -> Result<()> {
+        let definition = column.definition.as_deref();
         let payloads = column.payloads.iter().copied();
         match column.value_type {
             ColumnType::String => {

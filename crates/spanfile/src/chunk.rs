@@ -17,7 +17,7 @@ use parquet::schema::types::ColumnDescPtr;
 use tracehouse_model::{SeededMap, StringCode, StringTable};
 use zstd::zstd_safe::CParameter;
 
-use super::hybrid::{bits_for, put_hybrid, put_run};
+use super::hybrid::{bits_for, put_bits, put_hybrid, put_run};
 use super::index::{ChunkEntry, PageEntry, ValueRange};
 use super::page_filters::PageFiltersWriter;
 use super::page_header::{PageHeader, PageKind};
@@ -373,11 +373,15 @@ impl ChunkWriter {
     }
 
     fn put_levels(&mut self, levels: &[i16], max: i16) {
-        self.levels.clear();
-        self.levels.extend(levels.iter().map(|&level| level as u32));
         let length_at = self.page.len();
         self.page.extend_from_slice(&[0; 4]);
-        put_hybrid(&mut self.page, &self.levels, bits_for(max as u32));
+        if max == 1 {
+            put_bits(&mut self.page, levels.iter().map(|&level| level != 0));
+        } else {
+            self.levels.clear();
+            self.levels.extend(levels.iter().map(|&level| level as u32));
+            put_hybrid(&mut self.page, &self.levels, bits_for(max as u32));
+        }
         set_length(&mut self.page, length_at);
     }
 

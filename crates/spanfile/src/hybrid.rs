@@ -1,5 +1,7 @@
 //! Parquet's hybrid of run-length encoding and bit packing. Source: Apache Parquet, `Encodings.md`, "RLE = 3".
 
+use std::ops::Range;
+
 use arrow::array::BooleanBufferBuilder;
 use parquet::errors::{ParquetError, Result};
 
@@ -15,19 +17,54 @@ const RUN_MIN: usize = 8;
 
 /// Appends the values, each below `2^width`, without a length in front. A width of 0 is written as 1.
 pub(crate) fn put_hybrid(out: &mut Vec<u8>, values: &[u32], width: u32) {
-    let width = width.max(1);
+    match width {
+        0 | 1 => put_bits(out, values.iter().map(|&value| value & 1 == 1)),
+        _ => put_numbers(out, values, width),
+    }
+}
+
+/// Appends values of one bit each as [`put_hybrid`] does, many at a time: the levels of most columns are such.
+pub(crate) fn put_bits(out: &mut Vec<u8>, bits: impl ExactSizeIterator<Item = bool>) {
+    let bits = Bits::pack(bits);
+    put_runs(
+        out,
+        bits.len,
+        |at| bits.next_run(at),
+        |out, range| bits.put_packed(out, range),
+        |out, at, count| put_run(out, count, u32::from(bits.is_set(at)), 1),
+    );
+}
+
+fn put_numbers(out: &mut Vec<u8>, values: &[u32], width: u32) {
+    put_runs(
+        out,
+        values.len(),
+        |at| next_run(values, at),
+        |out, range| put_packed(out, &values[range], width),
+        |out, at, count| put_run(out, count, values[at], width),
+    );
+}
+
+/// Appends runs as such, where they are long, and what stands between them packed.
+fn put_runs(
+    out: &mut Vec<u8>,
+    values: usize,
+    next_run: impl Fn(usize) -> Option<Run>,
+    put_packed: impl Fn(&mut Vec<u8>, Range<usize>),
+    put_run: impl Fn(&mut Vec<u8>, usize, usize),
+) {
     let (mut at, mut literals_begin) = (0, 0);
-    while let Some(Run { begin, length }) = next_run(values, at) {
+    while let Some(Run { begin, length }) = next_run(at) {
         at = begin + length;
         // A bit-packed stretch holds whole groups, so a run gives it what its last group lacks.
         let lacking = (GROUP - (begin - literals_begin) % GROUP) % GROUP;
         if length >= RUN_MIN + lacking {
-            put_packed(out, &values[literals_begin..begin + lacking], width);
-            put_run(out, length - lacking, values[begin], width);
+            put_packed(out, literals_begin..begin + lacking);
+            put_run(out, begin, length - lacking);
             literals_begin = at;
         }
     }
-    put_packed(out, &values[literals_begin..], width);
+    put_packed(out, literals_begin..values);
 }
 
 /// Equal values, one after the other.
@@ -54,6 +91,84 @@ fn next_run(values: &[u32], mut at: usize) -> Option<Run> {
     }
 }
 
+/// Values of one bit each.
+struct Bits {
+    /// The first value is the lowest bit of the first word. One word more than is needed, and at least one.
+    words: Vec<u64>,
+    len: usize,
+}
+
+impl Bits {
+    fn pack(mut bits: impl ExactSizeIterator<Item = bool>) -> Self {
+        let len = bits.len();
+        let word = |_| bits.by_ref().take(64).enumerate().fold(0, |word, (at, bit)| word | u64::from(bit) << at);
+        let mut words: Vec<u64> = (0..len.div_ceil(64)).map(word).collect();
+        words.push(0);
+        Self { words, len }
+    }
+
+    fn is_set(&self, at: usize) -> bool {
+        self.words[at / 64] >> (at % 64) & 1 == 1
+    }
+
+    /// The 64 bits that begin at a place, and how many of them there are.
+    #[inline]
+    fn window(&self, at: usize) -> (u64, usize) {
+        let (word, shift) = (at / 64, at % 64);
+        let above = if shift == 0 { 0 } else { self.words[word + 1] << (64 - shift) };
+        (self.words[word] >> shift | above, (self.len - at).min(64))
+    }
+
+    /// See [`next_run`].
+    fn next_run(&self, mut at: usize) -> Option<Run> {
+        while at + RUN_MIN <= self.len {
+            let (bits, known) = self.window(at);
+            // Where a bit is like the next, where that is so for two, for four, for seven bits one after the other.
+            let one = !(bits ^ (bits >> 1)) & low_bits(known - 1);
+            let two = one & (one >> 1);
+            let four = two & (two >> 2);
+            let seven = four & (four >> 3);
+            if seven != 0 {
+                let begin = at + seven.trailing_zeros() as usize;
+                return Some(Run { begin, length: RUN_MIN + self.like(self.is_set(begin), begin + RUN_MIN) });
+            }
+            // The last places of the window may begin a run that its end cuts off.
+            at += known - (RUN_MIN - 1);
+        }
+        None
+    }
+
+    /// How many bits from a place on are like this one.
+    fn like(&self, bit: bool, begin: usize) -> usize {
+        let mut at = begin;
+        while at < self.len {
+            let (bits, known) = self.window(at);
+            let others = if bit { !bits } else { bits } & low_bits(known);
+            if others != 0 {
+                return at + others.trailing_zeros() as usize - begin;
+            }
+            at += known;
+        }
+        at - begin
+    }
+
+    fn put_packed(&self, out: &mut Vec<u8>, range: Range<usize>) {
+        if range.is_empty() {
+            return;
+        }
+        put_packed_header(out, range.len());
+        for at in range.clone().step_by(64) {
+            let taken = (range.end - at).min(64);
+            let bits = self.window(at).0 & low_bits(taken);
+            out.extend_from_slice(&bits.to_le_bytes()[..taken.div_ceil(8)]);
+        }
+    }
+}
+
+fn low_bits(count: usize) -> u64 {
+    if count < 64 { (1 << count) - 1 } else { u64::MAX }
+}
+
 pub(crate) fn put_run(out: &mut Vec<u8>, count: usize, value: u32, width: u32) {
     put_varint(out, (count as u64) << 1);
     out.extend_from_slice(&value.to_le_bytes()[..width.max(1).div_ceil(8) as usize]);
@@ -63,8 +178,7 @@ fn put_packed(out: &mut Vec<u8>, values: &[u32], width: u32) {
     if values.is_empty() {
         return;
     }
-    let groups = values.len().div_ceil(GROUP);
-    put_varint(out, ((groups as u64) << 1) | 1);
+    let groups = put_packed_header(out, values.len());
     let end = out.len() + groups * width as usize;
     let (mut pending, mut pending_bits) = (0u64, 0);
     for &value in values {
@@ -78,6 +192,13 @@ fn put_packed(out: &mut Vec<u8>, values: &[u32], width: u32) {
     }
     out.extend_from_slice(&pending.to_le_bytes()[..pending_bits.div_ceil(8) as usize]);
     out.resize(end, 0);
+}
+
+/// Gives the number of groups.
+fn put_packed_header(out: &mut Vec<u8>, values: usize) -> usize {
+    let groups = values.div_ceil(GROUP);
+    put_varint(out, ((groups as u64) << 1) | 1);
+    groups
 }
 
 fn put_varint(out: &mut Vec<u8>, mut value: u64) {
@@ -166,6 +287,19 @@ mod tests {
                 (begin - run.len(), run.len())
             });
             prop_assert_eq!(found, all.filter(|run| run.1 >= RUN_MIN).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn bits_are_written_as_numbers_are(
+            runs in proptest::collection::vec((any::<bool>(), 1usize..150), 0..40),
+            single in proptest::collection::vec(any::<bool>(), 0..300),
+        ) {
+            let runs = runs.iter().flat_map(|&(bit, count)| std::iter::repeat_n(bit, count));
+            let bits: Vec<bool> = runs.clone().chain(single).chain(runs).collect();
+            let (mut of_bits, mut of_numbers) = (Vec::new(), Vec::new());
+            put_bits(&mut of_bits, bits.iter().copied());
+            put_numbers(&mut of_numbers, &bits.iter().map(|&bit| u32::from(bit)).collect::<Vec<u32>>(), 1);
+            prop_assert_eq!(of_bits, of_numbers);
         }
 
         #[test]

@@ -20,6 +20,7 @@ mod damage;
 #[cfg(test)]
 mod flips;
 mod footer;
+mod group;
 mod hour;
 mod hybrid;
 mod index;

@@ -16,6 +16,8 @@ pub struct RowRef {
 #[derive(Default)]
 pub struct OrderedSpans {
     pub rows: Vec<RowRef>,
+    /// When each begins: where they stand in the batches is far from here.
+    pub starts_unix_nanos: Vec<i64>,
     /// Rows at which a new trace begins, ending with the number of rows.
     pub trace_starts: Vec<usize>,
     /// Copies of spans that were left out.
@@ -23,20 +25,31 @@ pub struct OrderedSpans {
 }
 
 impl OrderedSpans {
+    fn push(&mut self, at: RowRef, start_unix_nanos: i64) {
+        self.rows.push(at);
+        self.starts_unix_nanos.push(start_unix_nanos);
+    }
+
     /// Leaves out further copies.
     pub fn leave_out(&mut self, is_copy: impl Fn(&RowRef) -> bool) {
-        let mut rows = Vec::with_capacity(self.rows.len());
+        let mut kept = 0;
         for trace in 1..self.trace_starts.len() {
             let (begin, end) = (self.trace_starts[trace - 1], self.trace_starts[trace]);
-            let kept = rows.len();
-            rows.extend(self.rows[begin..end].iter().filter(|at| !is_copy(at)));
             self.trace_starts[trace - 1] = kept;
+            for at in begin..end {
+                if !is_copy(&self.rows[at]) {
+                    self.rows[kept] = self.rows[at];
+                    self.starts_unix_nanos[kept] = self.starts_unix_nanos[at];
+                    kept += 1;
+                }
+            }
         }
         if let Some(end) = self.trace_starts.last_mut() {
-            *end = rows.len();
+            *end = kept;
         }
-        self.duplicates += (self.rows.len() - rows.len()) as u64;
-        self.rows = rows;
+        self.duplicates += (self.rows.len() - kept) as u64;
+        self.rows.truncate(kept);
+        self.starts_unix_nanos.truncate(kept);
     }
 }
 
@@ -49,20 +62,24 @@ pub fn order_spans(batches: &[&SpanBatch], rows: impl Iterator<Item = RowRef>) -
         })
         .collect();
     keys.sort_unstable_by_key(|&(trace, start, at)| (trace, start, at.batch, at.row));
-    let mut ordered = OrderedSpans { rows: Vec::with_capacity(keys.len()), ..OrderedSpans::default() };
+    let mut ordered = OrderedSpans {
+        rows: Vec::with_capacity(keys.len()),
+        starts_unix_nanos: Vec::with_capacity(keys.len()),
+        ..OrderedSpans::default()
+    };
     let mut seen = SeenSpans::default();
     for trace in keys.chunk_by(|left, right| left.0 == right.0) {
         ordered.trace_starts.push(ordered.rows.len());
         // Copies begin at the same moment.
         for together in trace.chunk_by(|left, right| left.1 == right.1) {
-            if let [(_, _, only)] = together {
-                ordered.rows.push(*only);
+            if let [(_, start, only)] = together {
+                ordered.push(*only, *start);
                 continue;
             }
             seen.begin();
-            for &(_, _, at) in together {
+            for &(_, start, at) in together {
                 if seen.insert(&batches[at.batch as usize], at.row as usize) {
-                    ordered.rows.push(at);
+                    ordered.push(at, start);
                 } else {
                     ordered.duplicates += 1;
                 }
@@ -171,4 +188,38 @@ pub(crate) fn parent_offsets(
         );
     }
     offsets
+}
+
+#[cfg(test)]
+mod tests {
+    use tracehouse_model::{SpanFields, TraceId};
+
+    use super::*;
+
+    #[test]
+    fn starts_are_those_of_the_rows() {
+        let mut batch = SpanBatch::new();
+        let (resource, scope) = (batch.finish_resource(0, 0), batch.finish_scope(0, 0, 0, 0));
+        for row in 0..40u8 {
+            let trace_id = TraceId([1 + row % 5; 16]);
+            let (span_id, start_unix_nanos) = (SpanId([1 + row; 8]), i64::from(row * 7 % 40));
+            let fields = SpanFields { trace_id, span_id, start_unix_nanos, resource, scope, ..SpanFields::default() };
+            batch.finish_span(fields);
+        }
+        let start_of = |at: &RowRef| batch.start_unix_nanos[at.row as usize];
+        let mut ordered = order_spans(&[&batch], (0..40).map(|row| RowRef { batch: 0, row }));
+        assert!(ordered.rows.iter().map(start_of).eq(ordered.starts_unix_nanos.iter().copied()));
+        ordered.leave_out(|at| at.row % 3 == 0);
+        assert_eq!((ordered.rows.len(), ordered.duplicates, ordered.trace_starts.len()), (26, 14, 6));
+        assert!(ordered.rows.iter().map(start_of).eq(ordered.starts_unix_nanos.iter().copied()));
+        for trace in ordered.trace_starts.windows(2) {
+            let of_trace = &ordered.rows[trace[0]..trace[1]];
+            assert!(
+                of_trace
+                    .windows(2)
+                    .all(|two| batch.trace_id[two[0].row as usize] == batch.trace_id[two[1].row as usize])
+            );
+            assert!(of_trace.windows(2).all(|two| start_of(&two[0]) <= start_of(&two[1])));
+        }
+    }
 }

@@ -3,10 +3,10 @@
 use tracehouse_model::{SeededSet, StringCode, StringTable, TraceId};
 
 use super::contents::{FileContents, NameList, NameSet, ServiceNames};
+use super::group::Group;
 use super::hour::hour_of;
 use super::promote::AttributeCounts;
 use super::trace_filter::TraceFilter;
-use super::write::Group;
 
 /// What the catalogue needs to know of a file.
 pub struct WrittenFile {
@@ -62,26 +62,25 @@ impl Default for Summary {
 }
 
 impl Summary {
-    /// Adds what a row group holds, but for its traces and times.
+    /// Adds what a row group holds, but for its traces, times and names.
     pub(super) fn add(&mut self, group: &Group<'_>) {
         self.spans += group.rows.len() as u64;
+        self.add_keys(group);
+    }
+
+    /// Adds the services and the names of the spans of a row group, of each row.
+    pub(super) fn add_names(&mut self, services: &[StringCode], names: &[StringCode], strings: &StringTable) {
         // In order of appearance, so that equal data has equal files even where names are left out.
-        let mut pairs = Vec::new();
         let mut seen_pairs: SeededSet<(StringCode, StringCode)> = SeededSet::default();
         let mut last_pair = None;
-        for at in group.rows {
-            let (batch, row) = (group.batches[at.batch as usize], at.row as usize);
-            let remap = &group.strings.remaps[at.batch as usize];
-            let pair = (remap[batch.service_name(row) as usize], remap[batch.name[row] as usize]);
+        for pair in services.iter().copied().zip(names.iter().copied()) {
             if last_pair != Some(pair) {
                 if seen_pairs.insert(pair) {
-                    pairs.push(pair);
+                    self.services.add(strings.get(pair.0), strings.get(pair.1));
                 }
                 last_pair = Some(pair);
             }
         }
-        self.add_services(&pairs, &group.strings.table);
-        self.add_keys(group);
     }
 
     /// Adds the traces of a row group, by the id of each row.
@@ -99,12 +98,6 @@ impl Summary {
             self.minutes |= 1 << start.div_euclid(NANOS_PER_MINUTE).rem_euclid(MINUTES_PER_HOUR);
         }
         self.start = Some((start_min, start_max));
-    }
-
-    fn add_services(&mut self, pairs: &[(StringCode, StringCode)], strings: &StringTable) {
-        for &(service, operation) in pairs {
-            self.services.add(strings.get(service), strings.get(operation));
-        }
     }
 
     fn add_keys(&mut self, group: &Group<'_>) {

@@ -8,13 +8,12 @@ use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::SchemaDescriptor;
-use tracehouse_model::{
-    Placing, SeededSet, SpanBatch, SpanId, StringCode, StringTable, Threshold, TraceId, kind, status,
-};
+use tracehouse_model::{SeededSet, SpanBatch, SpanId, StringCode, StringTable, Threshold, TraceId, kind, status};
 
 use super::attributes_columns::{AttributeColumns, MapColumns};
 use super::chunk::{ChunkWriter, Column, IntEncoding, Values};
 use super::contents::{FileContents, NameList};
+use super::group::Group;
 use super::index::{Described, IndexWriter, ValueFilterPlace};
 use super::layout::{ColumnType, LAYOUT_FOOTER_KEY, Layout, PromotedAttribute};
 use super::order::{RowRef, parent_offsets};
@@ -89,39 +88,6 @@ impl MergedStrings {
     }
 }
 
-/// A row group that is being written.
-pub(super) struct Group<'a> {
-    pub(super) batches: &'a [&'a SpanBatch],
-    pub(super) rows: &'a [RowRef],
-    pub(super) strings: &'a mut MergedStrings,
-}
-
-impl Group<'_> {
-    /// A value of each row, out of a column of the batches.
-    #[inline]
-    fn gather<T>(&self, value: impl Fn(&SpanBatch, usize) -> T) -> Vec<T> {
-        self.rows.iter().map(|at| value(self.batches[at.batch as usize], at.row as usize)).collect()
-    }
-
-    fn placing(&self, row: usize) -> Placing {
-        let at = self.rows[row];
-        self.batches[at.batch as usize].placing(at.row as usize)
-    }
-
-    /// A string of each row, as codes of the merged table.
-    #[inline]
-    fn gather_codes(&self, code: impl Fn(&SpanBatch, usize) -> StringCode) -> Vec<StringCode> {
-        let remaps = &self.strings.remaps;
-        self.rows
-            .iter()
-            .map(|at| {
-                let batch = at.batch as usize;
-                remaps[batch][code(self.batches[batch], at.row as usize) as usize]
-            })
-            .collect()
-    }
-}
-
 impl<W: Write + Send> SpanFileWriter<W> {
     pub fn new(sink: W, layout: Layout, packing: Packing, identity: FileIdentity<'_>) -> Result<Self> {
         let FileIdentity { id, tenant, merged_from } = identity;
@@ -157,7 +123,7 @@ impl<W: Write + Send> SpanFileWriter<W> {
         if rows.is_empty() {
             return Ok(());
         }
-        let mut group = Group { batches, rows, strings };
+        let mut group = Group::new(batches, rows, strings);
         self.summary.add(&group);
         self.index.begin_row_group(rows.len())?;
         let (end, page_filters) = self.write_columns(&mut group)?;
@@ -190,7 +156,7 @@ impl<W: Write + Send> SpanFileWriter<W> {
         columns.write_times_and_names(group)?;
         columns.write_counts_and_scope(group)?;
         let attributes = AttributeColumns::collect(group, &self.layout);
-        columns.write_attributes(&attributes, group)?;
+        columns.write_attributes(&attributes, &self.layout, group)?;
         columns.write_events(group)?;
         columns.write_links(group)?;
         let (end, page_filters) = (columns.offset, std::mem::take(&mut columns.page_filters));
@@ -373,6 +339,8 @@ impl<W: Write + Send> GroupWriter<'_, W> {
         let messages = group.gather_codes(|batch, row| batch.status_message[row]);
         let states = group.gather_codes(|batch, row| batch.trace_state[row]);
         let strings = &group.strings.table;
+        let services = group.codes_of(&group.resources, |batch, resource| batch.resources.service_name[resource]);
+        self.summary.add_names(&services, &names, strings);
         self.put(Values::Strings(&names, strings))?;
         self.put(Values::Strings(&kinds, strings))?;
         self.put(Values::Strings(&statuses, strings))?;
@@ -392,18 +360,18 @@ impl<W: Write + Send> GroupWriter<'_, W> {
         self.put_small(group.gather(|batch, row| batch.dropped_events[row] as i32))?;
         self.put_small(group.gather(|batch, row| batch.dropped_links[row] as i32))?;
         let strings = &group.strings.table;
-        let scope = |batch: &SpanBatch, row: usize| batch.scope[row] as usize;
-        let resource = |batch: &SpanBatch, row: usize| batch.resource[row] as usize;
-        let names = group.gather_codes(|batch, row| batch.scopes.name[scope(batch, row)]);
+        let (scopes, resources) = (&group.scopes, &group.resources);
+        let names = group.codes_of(scopes, |batch, scope| batch.scopes.name[scope]);
         self.put_strings_or_null(&names, strings)?;
-        let versions = group.gather_codes(|batch, row| batch.scopes.version[scope(batch, row)]);
+        let versions = group.codes_of(scopes, |batch, scope| batch.scopes.version[scope]);
         self.put_strings_or_null(&versions, strings)?;
-        let urls = group.gather_codes(|batch, row| batch.scopes.schema_url[scope(batch, row)]);
+        let urls = group.codes_of(scopes, |batch, scope| batch.scopes.schema_url[scope]);
         self.put_strings_or_null(&urls, strings)?;
-        self.put_small(group.gather(|batch, row| batch.scopes.dropped_attributes[scope(batch, row)] as i32))?;
-        let urls = group.gather_codes(|batch, row| batch.resources.schema_url[resource(batch, row)]);
+        self.put_small(group.values_of(scopes, |batch, scope| batch.scopes.dropped_attributes[scope] as i32))?;
+        let urls = group.codes_of(resources, |batch, resource| batch.resources.schema_url[resource]);
         self.put_strings_or_null(&urls, strings)?;
-        self.put_small(group.gather(|batch, row| batch.resources.dropped_attributes[resource(batch, row)] as i32))
+        let dropped = group.values_of(resources, |batch, resource| batch.resources.dropped_attributes[resource] as i32);
+        self.put_small(dropped)
     }
 
     fn put_small(&mut self, values: Vec<i32>) -> Result<()> {
@@ -419,13 +387,15 @@ impl<W: Write + Send> GroupWriter<'_, W> {
         let mut levels = ListLevels::default();
         let mut map = MapColumns::default();
         let (mut time, mut name, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
-        for &at in group.rows {
+        let counts = group.gather(|batch, row| batch.event_range(row).len() as u32);
+        for (&at, count) in group.rows.iter().zip(counts) {
+            levels.push_list(count as usize);
+            if count == 0 {
+                map.push_absent();
+                continue;
+            }
             let batch = group.batches[at.batch as usize];
             let range = batch.event_range(at.row as usize);
-            levels.push_list(range.len());
-            if range.is_empty() {
-                map.push_absent();
-            }
             for (position, event) in range.enumerate() {
                 time.push(batch.events.time_unix_nanos[event]);
                 name.push(group.strings.remaps[at.batch as usize][batch.events.name[event] as usize]);
@@ -446,13 +416,15 @@ impl<W: Write + Send> GroupWriter<'_, W> {
         let mut map = MapColumns::default();
         let (mut trace_id, mut span_id) = (Vec::new(), Vec::new());
         let (mut state, mut flags, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
-        for &at in group.rows {
+        let counts = group.gather(|batch, row| batch.link_range(row).len() as u32);
+        for (&at, count) in group.rows.iter().zip(counts) {
+            levels.push_list(count as usize);
+            if count == 0 {
+                map.push_absent();
+                continue;
+            }
             let batch = group.batches[at.batch as usize];
             let range = batch.link_range(at.row as usize);
-            levels.push_list(range.len());
-            if range.is_empty() {
-                map.push_absent();
-            }
             for (position, link) in range.enumerate() {
                 trace_id.push(batch.links.trace_id[link].0);
                 span_id.push(batch.links.span_id[link].0);

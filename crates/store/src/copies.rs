@@ -46,8 +46,18 @@ const MINUTES_PER_HOUR: i64 = 60;
 
 /// The spans of one trace that may be copies, in the order of their starts.
 pub(crate) struct TraceGroup<'a> {
-    pub(crate) trace: TraceId,
-    pub(crate) rows: &'a [RowRef],
+    trace: TraceId,
+    rows: &'a [RowRef],
+    /// In which they begin.
+    hours: RangeInclusive<i64>,
+}
+
+impl<'a> TraceGroup<'a> {
+    pub(crate) fn new(trace: TraceId, rows: &'a [RowRef], starts_unix_nanos: impl Iterator<Item = i64>) -> Self {
+        let (least, greatest) =
+            starts_unix_nanos.fold((i64::MAX, i64::MIN), |(least, most), start| (least.min(start), most.max(start)));
+        Self { trace, rows, hours: hour_of(least)..=hour_of(greatest) }
+    }
 }
 
 /// Looks for twins of spans in files.
@@ -118,21 +128,14 @@ impl<'a> StoredCopies<'a> {
     /// Whether a file may hold twins of some spans of a trace: one of their hours, as twins begin at the same time. A flush may have
     /// a hundred thousand traces, and files of thousands of hours.
     pub(crate) fn may_hold_any(&self, group: &TraceGroup<'_>) -> bool {
-        let mut met = self.by_hour.met(self.hours_of(group));
+        let mut met = self.by_hour.met(group.hours.clone());
         met.any(|at| self.files[at].filter.may_contain(group.trace))
-    }
-
-    fn hours_of(&self, group: &TraceGroup<'_>) -> RangeInclusive<i64> {
-        let starts = group.rows.iter().map(|at| self.batches[at.batch as usize].start_unix_nanos[at.row as usize]);
-        let (least, greatest) =
-            starts.fold((i64::MAX, i64::MIN), |(least, greatest), start| (least.min(start), greatest.max(start)));
-        hour_of(least)..=hour_of(greatest)
     }
 
     /// The spans of the groups that have a twin in a file. Who has none needs no groups.
     pub(crate) fn find(mut self, groups: &[TraceGroup<'_>]) -> Found {
         let mut groups_by_hour = ByHour::default();
-        groups.iter().enumerate().for_each(|(at, group)| groups_by_hour.add(at, self.hours_of(group)));
+        groups.iter().enumerate().for_each(|(at, group)| groups_by_hour.add(at, group.hours.clone()));
         for Candidate { file, filter } in std::mem::take(&mut self.files) {
             let mut met: Vec<usize> = groups_by_hour.met(hours_of(file)).collect();
             met.sort_unstable();

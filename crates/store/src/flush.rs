@@ -71,7 +71,7 @@ fn write_files(
     let mut strings = MergedStrings::of(&batches);
     let mut counts = AttributeCounts::default();
     batches.iter().for_each(|batch| counts.add_batch(batch));
-    for (hour, traces) in by_hour(&batches, &ordered) {
+    for (hour, traces) in by_hour(&ordered) {
         let record = write_file(shared, tenant, hour, &batches, &ordered, &traces, &mut strings, &counts)?;
         report.spans += record.spans;
         report.bytes += record.bytes;
@@ -93,10 +93,14 @@ fn leave_out_stored(
         let starts = batches.iter().flat_map(|batch| batch.start_unix_nanos.iter().copied());
         let stored = StoredCopies::new(&snapshot.files, batches, starts, shared.clock.now_unix_nanos());
         let trace_of = |rows: &[RowRef]| batches[rows[0].batch as usize].trace_id[rows[0].row as usize];
-        let all = ordered.trace_starts.windows(2).map(|trace| &ordered.rows[trace[0]..trace[1]]);
+        let group_of = |spans: Range<usize>| {
+            let (rows, starts) = (&ordered.rows[spans.clone()], &ordered.starts_unix_nanos[spans]);
+            TraceGroup::new(trace_of(rows), rows, starts.iter().copied())
+        };
+        let all = ordered.trace_starts.windows(2).map(|trace| trace[0]..trace[1]);
         let groups: Vec<TraceGroup<'_>> = all
-            .filter(|rows| !stored.is_needless() && !rows.is_empty())
-            .map(|rows| TraceGroup { trace: trace_of(rows), rows })
+            .filter(|spans| !stored.is_needless() && !spans.is_empty())
+            .map(group_of)
             .filter(|group| stored.may_hold_any(group))
             .collect();
         let found = stored.find(&groups);
@@ -114,13 +118,13 @@ fn leave_out_stored(
 
 /// Spans (as ranges among the ordered ones, each of one trace) by the hour in which they begin. A span's own start decides,
 /// not its trace's: a copy then belongs to the hour of its twin.
-fn by_hour(batches: &[&SpanBatch], ordered: &OrderedSpans) -> BTreeMap<i64, Vec<Range<usize>>> {
-    let hour_at = |at: &RowRef| hour_of(batches[at.batch as usize].start_unix_nanos[at.row as usize]);
+fn by_hour(ordered: &OrderedSpans) -> BTreeMap<i64, Vec<Range<usize>>> {
     let mut hours: BTreeMap<i64, Vec<Range<usize>>> = BTreeMap::new();
     for trace in ordered.trace_starts.windows(2) {
         let mut begin = trace[0];
-        for spans in ordered.rows[trace[0]..trace[1]].chunk_by(|left, right| hour_at(left) == hour_at(right)) {
-            hours.entry(hour_at(&spans[0])).or_default().push(begin..begin + spans.len());
+        let starts = &ordered.starts_unix_nanos[trace[0]..trace[1]];
+        for spans in starts.chunk_by(|left, right| hour_of(*left) == hour_of(*right)) {
+            hours.entry(hour_of(spans[0])).or_default().push(begin..begin + spans.len());
             begin += spans.len();
         }
     }

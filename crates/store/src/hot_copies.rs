@@ -197,7 +197,8 @@ fn mark_stored(
 
 /// Looks for those of some rows that have a twin in a file.
 fn stored_twins(snapshot: &Snapshot, batches: &[&SpanBatch], rows: &[RowRef], now_unix_nanos: i64) -> Found {
-    let starts = rows.iter().map(|at| batches[at.batch as usize].start_unix_nanos[at.row as usize]);
+    let start_of = |at: &RowRef| batches[at.batch as usize].start_unix_nanos[at.row as usize];
+    let starts = rows.iter().map(start_of);
     let stored = StoredCopies::new(&snapshot.files, batches, starts, now_unix_nanos);
     let mut rows_of: SeededMap<TraceId, Option<Vec<RowRef>>> = SeededMap::default();
     let looked_for = if stored.is_needless() { &[][..] } else { rows };
@@ -208,7 +209,8 @@ fn stored_twins(snapshot: &Snapshot, batches: &[&SpanBatch], rows: &[RowRef], no
             of_trace.push(at);
         }
     }
+    let met = rows_of.iter().filter_map(|(&trace, rows)| Some((trace, rows.as_deref()?)));
     let groups: Vec<TraceGroup<'_>> =
-        rows_of.iter().filter_map(|(&trace, rows)| Some(TraceGroup { trace, rows: rows.as_deref()? })).collect();
+        met.map(|(trace, rows)| TraceGroup::new(trace, rows, rows.iter().map(start_of))).collect();
     stored.find(&groups)
 }

@@ -188,7 +188,10 @@ fn copies_among(
         |left: &RowRef, right: &RowRef| spans.trace_id[left.row as usize] == spans.trace_id[right.row as usize];
     let groups: Vec<TraceGroup<'_>> = refs
         .chunk_by(same_trace)
-        .map(|rows| TraceGroup { trace: spans.trace_id[rows[0].row as usize], rows })
+        .map(|rows| {
+            let starts = rows.iter().map(|at| spans.start_unix_nanos[at.row as usize]);
+            TraceGroup::new(spans.trace_id[rows[0].row as usize], rows, starts)
+        })
         .collect();
     let Found { copies, unread } = StoredCopies::among_all(others, &batches).find(&groups);
     if !unread.is_empty() {

@@ -282,6 +282,11 @@ pub(crate) async fn until_deleted(world: &World, left: usize) {
     .await;
 }
 
+/// Waits until the log has let go of all that is in files: its own thread begins the next segment, then removes the old ones.
+pub(crate) async fn until_log_is_trimmed(world: &World) {
+    until(world, "only the segment that is being written is left", || world.segments().len() == 1).await;
+}
+
 /// All spans of a file, in its order.
 pub(crate) fn file_spans(file: &Arc<SpanFile>) -> Vec<Span> {
     let open = file.open().expect("the file opens");
