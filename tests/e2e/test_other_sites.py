@@ -27,6 +27,8 @@ QUESTIONS = (
     ("GET", "/api/v1/search"),
     ("GET", f"/api/v1/traces/{TRACE.hex()}"),
     ("POST", "/api/v1/sql"),
+    ("PUT", "/api/v1/saved-queries/theirs"),
+    ("DELETE", "/api/v1/saved-queries/theirs"),
     ("POST", "/api/v1/admin/flush"),
     ("POST", "/api/v1/admin/compact"),
     ("GET", f"/api/v2/traces/{TRACE.hex()}"),

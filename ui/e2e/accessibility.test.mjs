@@ -57,6 +57,26 @@ for (const theme of ['dark', 'light']) {
 		await page.done();
 	});
 
+	test(`saved queries and the palette, ${theme}`, async () => {
+		const page = await openPage(session, '/query?q=%7B%7D', { theme, expectFailures: true });
+		const dialog = page.getByRole('dialog', { name: 'Saved queries' });
+		await page.getByRole('button', { name: 'Saved', exact: true }).click();
+		for (const button of ['Save', 'Replace it']) {
+			await dialog.getByRole('textbox', { name: 'Name of what this page shows' }).fill(`All of it, ${theme}`);
+			await dialog.getByRole('button', { name: 'Save', exact: true }).click();
+			await dialog.getByText(button === 'Save' ? 'Saved as' : 'There is a query of this name.').waitFor();
+		}
+		await dialog.getByRole('button', { name: /^Remove/ }).first().waitFor();
+		assert.deepEqual(await violations(page), []);
+		await page.keyboard.press('Escape');
+		await page.getByRole('list', { name: 'Saved queries' }).getByRole('link').first().waitFor();
+		assert.deepEqual(await violations(page), []);
+		await page.keyboard.press('Control+k');
+		await page.getByRole('listbox', { name: 'What fits' }).getByRole('option').first().waitFor();
+		assert.deepEqual(await violations(page), []);
+		await page.done();
+	});
+
 	test(`the help and an empty search, ${theme}`, async () => {
 		const page = await openPage(session, '/?service=no-such-service-anywhere', { theme });
 		await page.getByRole('heading', { name: 'No trace matches' }).waitFor();

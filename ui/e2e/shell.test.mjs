@@ -64,6 +64,43 @@ test('the palette finds services, operations and actions, also while something i
 	await page.done();
 });
 
+test('a query is saved under a name, found again in rail and palette, replaced, removed and brought back', async () => {
+	const page = await openPage(session, '/query?q=%7Bstatus%3Derror%7D&range=6h', { expectFailures: true });
+	const dialog = page.getByRole('dialog', { name: 'Saved queries' });
+	const rail = page.getByRole('list', { name: 'Saved queries' });
+	const name = dialog.getByRole('textbox', { name: 'Name of what this page shows' });
+	await page.getByRole('button', { name: 'Saved', exact: true }).click();
+	await dialog.getByText('Nothing is saved yet.').waitFor();
+	await name.fill('What fails');
+	await dialog.getByRole('textbox', { name: /What it is for/ }).fill('Look here first');
+	await page.keyboard.press('Enter');
+	await dialog.getByText('Saved as “What fails”.').waitFor();
+	await page.keyboard.press('Escape');
+	await rail.getByRole('link', { name: 'What fails' }).waitFor();
+
+	await page.goto(`${session.url}/?service=${encodeURIComponent('<b>&')}`);
+	await rail.getByRole('link', { name: 'What fails' }).waitFor();
+	await page.keyboard.press('Shift+S');
+	await name.fill('What fails');
+	await dialog.getByRole('button', { name: 'Save', exact: true }).click();
+	await dialog.getByText('There is a query of this name.').waitFor();
+	await name.fill('<img src=x onerror=alert(1)> ' + 'long '.repeat(14));
+	await dialog.getByRole('button', { name: 'Save', exact: true }).click();
+	await dialog.getByText('Saved as').waitFor();
+	await dialog.getByRole('button', { name: 'Remove What fails' }).click();
+	await dialog.getByRole('link', { name: 'What fails' }).waitFor({ state: 'hidden' });
+	await dialog.getByRole('button', { name: 'Undo' }).click();
+	await dialog.getByRole('link', { name: 'What fails' }).waitFor();
+	await page.keyboard.press('Escape');
+
+	await page.keyboard.press('Control+k');
+	await page.getByRole('combobox', { name: 'Go to, or do' }).fill('what fails');
+	await page.getByRole('option', { selected: true }).getByText('Look here first').waitFor();
+	await page.keyboard.press('Enter');
+	await waitForAddress(page, (url) => /^\/query\?q=%7Bstatus%3Derror%7D&range=6h/.test(new URL(url).pathname + new URL(url).search));
+	await page.done();
+});
+
 test('an open page notices that the server was upgraded, asks once, and its next link opens the new interface', async () => {
 	let uptimeNanos = 9e12;
 	let asked = 0;

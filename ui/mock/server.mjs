@@ -103,6 +103,24 @@ function answer(state, path, query) {
 	}
 }
 
+/** Keeps what is saved until the stand-in ends. */
+function savedQueries(saved, { method, headers }, name, body) {
+	if (method === 'GET') return { queries: [...saved.values()].sort((a, b) => (a.name < b.name ? -1 : 1)), limit: 500 };
+	if (method === 'DELETE') {
+		if (!saved.delete(name)) throw new HttpProblem(404, 'Not found', 'No query is saved under this name; somebody may have removed it.');
+		return null;
+	}
+	if (saved.has(name) && headers['if-none-match'] === '*') throw new HttpProblem(412, 'It exists already', 'Choose another name.');
+	saved.set(name, { name, description: '', ...JSON.parse(body), savedTimeUnixNano: `${Date.now()}000000` });
+	return saved.get(name);
+}
+
+async function bodyOf(request) {
+	let text = '';
+	for await (const part of request) text += part;
+	return text;
+}
+
 async function serveFile(request, response, path) {
 	const wanted = normalize(path).replace(/^(\.\.[/\\])+/, '');
 	const isPage = extname(wanted) === '';
@@ -118,14 +136,17 @@ async function serveFile(request, response, path) {
 
 /** Starts the mock; port 0 takes a free one. `empty` serves a house without spans. */
 export function startMock({ port = 0, empty = false } = {}) {
-	const state = { traces: empty ? [] : makeTraces(Date.now()) };
-	const server = createServer((request, response) => {
+	const state = { traces: empty ? [] : makeTraces(Date.now()), saved: new Map() };
+	const server = createServer(async (request, response) => {
 		const url = new URL(request.url, 'http://mock');
 		if (!url.pathname.startsWith('/api/')) return void serveFile(request, response, url.pathname);
 		let status = 200;
 		let body;
 		try {
-			body = answer(state, url.pathname, url.searchParams);
+			body = url.pathname.startsWith('/api/v1/saved-queries')
+				? savedQueries(state.saved, request, decodeURIComponent(url.pathname.split('/')[4] ?? ''), await bodyOf(request))
+				: answer(state, url.pathname, url.searchParams);
+			if (body === null) return void response.writeHead(204).end();
 		} catch (error) {
 			if (!(error instanceof HttpProblem)) throw error;
 			status = error.problem.status;

@@ -14,6 +14,13 @@ const failedSpan = failed?.spans.find((span) => span.exception);
 const orphaned = server.traces.find((trace) => trace.spans.some((span) => span.parent === -2));
 const giant = bySpans(100_000, 1e9);
 
+/** Saves what a page shows, as another reader would. */
+const save = (page, name, description) =>
+	page.evaluate(
+		([path, body]) => fetch(path, { method: 'PUT', body }),
+		[`/api/v1/saved-queries/${encodeURIComponent(name)}`, JSON.stringify({ description, address: '/query?q=%7Bstatus%3Derror%7D' })]
+	);
+
 const PAGES = {
 	search: { path: '/' },
 	filtered: { path: '/?status=error&service=payment-provider&attr=http.response.status_code>=500&attr=resource.cloud.region=eu-central-1&range=24h' },
@@ -48,6 +55,7 @@ const PAGES = {
 	queryvalues: { path: '/query', act: async (page) => { const editor = page.locator('.cm-content'); await editor.waitFor(); await editor.click(); await page.keyboard.type('{ resource.service.name = "c'); await page.locator('.cm-tooltip-autocomplete').waitFor(); } },
 	palette: { path: '/', act: async (page) => { await page.keyboard.press('Control+k'); await page.waitForTimeout(300); await page.keyboard.type('ca'); } },
 	tenants: { path: '/?tenant=shop', act: async (page) => page.getByRole('button', { name: /^Tenant:/ }).click() },
+	saved: { path: '/query?q=%7Bstatus%3Derror%7D&range=6h', act: async (page) => { await save(page, 'Errors by service', 'What fails, and where'); await save(page, 'Slow checkouts of the shop in the last hours', ''); await page.getByRole('button', { name: 'Saved', exact: true }).click(); await page.getByRole('link', { name: 'Slow checkouts' }).last().waitFor(); } },
 	help: { path: '/', act: async (page) => page.keyboard.press('?') }
 };
 

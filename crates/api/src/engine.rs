@@ -82,6 +82,9 @@ pub trait Answers: Send + Sync + 'static {
     async fn compact(&self) -> Result<CompactReport, AdminError>;
     /// The operator confirms that the machine's clock is right.
     async fn trust_clock(&self) -> Result<(), AdminError>;
+    /// The saved queries of a tenant, as they were given to be saved.
+    async fn saved_queries(&self, tenant: &TenantId) -> Result<Option<String>, AdminError>;
+    async fn save_queries(&self, tenant: &TenantId, queries: String) -> Result<(), AdminError>;
     fn stored(&self, tenant: &TenantId) -> Stored;
     /// What is wrong with the store and does not go away by itself, and what to do about it. `tenant`: without what is another's
     /// business.
@@ -221,6 +224,14 @@ impl Answers for Engines {
 
     fn troubles(&self, tenant: Option<&TenantId>) -> Vec<String> {
         self.store.troubles_shown_to(tenant)
+    }
+
+    async fn saved_queries(&self, tenant: &TenantId) -> Result<Option<String>, AdminError> {
+        self.store.saved_queries(tenant).await.map_err(|error| AdminError(error_chain(&error)))
+    }
+
+    async fn save_queries(&self, tenant: &TenantId, queries: String) -> Result<(), AdminError> {
+        self.store.save_queries(tenant, queries).await.map_err(|error| AdminError(error_chain(&error)))
     }
 
     fn stored(&self, tenant: &TenantId) -> Stored {

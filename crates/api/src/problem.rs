@@ -67,6 +67,11 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "urn:tracehouse:problem:forbidden", "Forbidden", detail)
     }
 
+    pub(crate) fn precondition_failed(detail: impl Into<String>) -> Self {
+        let kind = "urn:tracehouse:problem:exists";
+        Self::new(StatusCode::PRECONDITION_FAILED, kind, "It exists already", detail)
+    }
+
     pub(crate) fn not_implemented(detail: impl Into<String>) -> Self {
         let kind = "urn:tracehouse:problem:not-implemented";
         Self::new(StatusCode::NOT_IMPLEMENTED, kind, "Not implemented", detail)

@@ -24,6 +24,8 @@ pub struct ApiState {
     pub(crate) ingest_rates: Arc<IngestRates>,
     /// Bounds how many large answers are written out at once, and so the memory for them.
     pub(crate) large_answers: Arc<Semaphore>,
+    /// Held from reading the saved queries until they are written.
+    pub(crate) saving_queries: Arc<tokio::sync::Mutex<()>>,
 }
 
 const LARGE_ANSWERS_AT_ONCE: usize = 2;
@@ -55,6 +57,7 @@ impl ApiState {
             clock,
             default_tenant,
             ingest_rates: Arc::default(),
+            saving_queries: Arc::default(),
             large_answers: Arc::new(Semaphore::new(LARGE_ANSWERS_AT_ONCE)),
         }
     }

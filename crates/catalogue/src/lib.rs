@@ -61,6 +61,11 @@ pub trait Catalogue: Send + Sync {
     /// What changed in the list of files after a revision, which an earlier answer or [`Catalogue::load`] gave.
     async fn changes_since(&self, revision: Revision) -> Result<Changes, CatalogueError>;
 
+    /// What is remembered under a name now: see [`Commit::meta`].
+    async fn remembered(&self, name: &str) -> Result<Option<String>, CatalogueError> {
+        self.load().await?.remembered(name)
+    }
+
     /// What a file was described by whose layout (version 1) has no place for it. `None` for files that describe themselves.
     async fn legacy_description(&self, file_id: &str) -> Result<Option<LegacyDescription>, CatalogueError>;
 }
@@ -88,6 +93,14 @@ impl CatalogueContents {
         let may_be_lost = || self.damaged_notes.iter().any(|note| note.kind == NoteKind::Meta);
         let must_be_there = self.meta_names.as_ref().map_or_else(may_be_lost, |names| names.contains(name));
         must_be_there && !self.meta.contains_key(name)
+    }
+
+    /// What is remembered under a name, if nothing of that may be lost.
+    pub(crate) fn remembered(mut self, name: &str) -> Result<Option<String>, CatalogueError> {
+        match self.meta.remove(name) {
+            None if self.is_lost(name) => Err(CatalogueError::Forgotten { name: name.to_owned() }),
+            known => Ok(known),
+        }
     }
 
     /// Whether a log's position was, or may have been, known, and is not any more.
@@ -317,7 +330,7 @@ pub enum CatalogueError {
     )]
     Empty { path: PathBuf },
     #[error(
-        "the catalogue {path}, or {path}-wal beside it, was removed, renamed or replaced while the server runs; nothing was written to it. \
+        "the catalogue {path}, or {path}-wal beside it, was removed, renamed, replaced or emptied while the server runs; nothing was written to it. \
          Put back the very files that were there, and it goes on. If they are gone, restart the server: what it acknowledged is in the \
          stored files and in the log, and the start says how to go on"
     )]
@@ -337,6 +350,10 @@ pub enum CatalogueError {
     NotLive(String),
     #[error("file {0} was to be restored but is not one set aside: another process changed the catalogue")]
     NotSetAside(String),
+    #[error(
+        "the catalogue lost what it remembered as {name}, as a row is damaged or gone; stop the server and run `tracehouse store repair`"
+    )]
+    Forgotten { name: String },
     #[error("the row of file {id} is damaged ({reason}); stop the server and run `tracehouse store repair`")]
     DamagedRow { id: String, reason: String },
     #[error(

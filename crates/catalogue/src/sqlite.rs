@@ -423,6 +423,16 @@ impl SqliteCatalogue {
         Ok(contents)
     }
 
+    /// As much as is needed to tell what is remembered under a name, or that it is lost.
+    async fn read_note(&self, name: &str) -> Result<CatalogueContents, sqlx::Error> {
+        let mut contents = CatalogueContents::default();
+        let select = format!("SELECT {META_COLUMNS} FROM meta NOT INDEXED WHERE name IN ($1, $2)");
+        let select = sqlx::query(sqlx::AssertSqlSafe(select)).bind(name.to_owned()).bind(names::NAMES);
+        each_row(&mut *self.readers.acquire().await?, select, |row| names::take(&mut contents, row)).await?;
+        names::complete(&mut contents);
+        Ok(contents)
+    }
+
     async fn read_changes(&self, revision: Revision) -> Result<Changes, sqlx::Error> {
         // One transaction, so that the parts fit together.
         revisions::changes_since(&mut *self.readers.begin().await?, revision).await
@@ -473,6 +483,10 @@ impl Catalogue for SqliteCatalogue {
     async fn forget(&self, file_ids: &[String]) -> Result<(), CatalogueError> {
         let transaction = self.begin_in_place().await?;
         Self::forget_files(transaction, file_ids).await.map_err(|error| self.error(error))
+    }
+
+    async fn remembered(&self, name: &str) -> Result<Option<String>, CatalogueError> {
+        self.read_note(name).await.map_err(|error| self.error(error))?.remembered(name)
     }
 
     async fn changes_since(&self, revision: Revision) -> Result<Changes, CatalogueError> {

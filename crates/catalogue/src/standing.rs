@@ -12,6 +12,8 @@ pub(crate) struct Standing {
     path: PathBuf,
     device: u64,
     inode: u64,
+    /// What is new may stand in SQLite's log alone for a while; nothing that SQLite does leaves an empty file later.
+    began_empty: bool,
     /// SQLite's write-ahead log. It is there while a connection writes.
     log: PathBuf,
 }
@@ -20,12 +22,15 @@ impl Standing {
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         let found = fs::metadata(path)?;
         let log = beside(path, WAL_ENDING);
-        Ok(Self { path: path.to_owned(), device: found.dev(), inode: found.ino(), log })
+        let began_empty = found.len() == 0;
+        Ok(Self { path: path.to_owned(), device: found.dev(), inode: found.ino(), began_empty, log })
     }
 
     pub(crate) fn is_in_place(&self) -> bool {
         match fs::metadata(&self.path) {
-            Ok(found) => (found.dev(), found.ino()) == (self.device, self.inode),
+            Ok(found) => {
+                (found.dev(), found.ino()) == (self.device, self.inode) && (found.len() > 0 || self.began_empty)
+            }
             // What can't be looked at is not known to be gone; SQLite says what is wrong.
             Err(error) => error.kind() != io::ErrorKind::NotFound,
         }

@@ -16,6 +16,8 @@ pub(crate) const MAGIC: &[u8; 8] = b"TRHLOG02";
 const MAGIC_OF_FIRST_VERSION: &[u8; 8] = b"TRHLOG01";
 pub(crate) const HEADER_BYTES: usize = 20;
 const EXTENSION: &str = "wal";
+/// No log comes as far. What stands under a higher number is none of its files: to go on behind it, numbers would have to begin anew.
+const FIRST_SEQUENCE_MAX: u64 = 1 << 56;
 /// In the first byte of a body, beside the length of the tenant's name.
 const CARRIED: u8 = 0x80;
 
@@ -41,7 +43,8 @@ impl SegmentName {
         let stem = path.file_stem()?.to_str()?;
         let (number, salt) = stem.split_once('-').map_or((stem, None), |(number, salt)| (number, Some(salt)));
         let salt = salt.map(|salt| u64::from_str_radix(salt, 16)).transpose().ok()?;
-        Some(Self { first_sequence: number.parse().ok()?, salt })
+        let first_sequence = number.parse().ok().filter(|number| *number <= FIRST_SEQUENCE_MAX)?;
+        Some(Self { first_sequence, salt })
     }
 }
 
@@ -137,7 +140,8 @@ mod tests {
         for name in names {
             assert_eq!(SegmentName::of(&name.path_in(Path::new("log"))), Some(name));
         }
-        for other in ["notes.wal", "7.wal.bak", "7-xyz.wal", ".wal"] {
+        let too_high = ["18446744073709551615-bbbbbbbbbbbbbbbb.wal", "09223372036854775807.wal"];
+        for other in ["notes.wal", "7.wal.bak", "7-xyz.wal", ".wal"].into_iter().chain(too_high) {
             assert_eq!(SegmentName::of(Path::new(other)), None, "{other}");
         }
     }

@@ -9,8 +9,6 @@ use crate::in_flight::{Arrival, Reservation};
 use crate::refused::Refused;
 use crate::state::Shared;
 
-/// A sender that needs longer for one request is refused: it would hold room that others need.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often, and after which pauses, a body looks for room that others hold. Longer than those may stand still.
 const ROOM_ATTEMPTS_MAX: u32 = 15;
 const ROOM_PAUSE: Duration = Duration::from_millis(100);
@@ -51,7 +49,7 @@ pub(crate) fn grpc_frame(body: &[u8]) -> Option<GrpcFrame> {
     Some(GrpcFrame { compression_flag, length: u32::from_be_bytes(length) as usize })
 }
 
-/// Reads a whole body, with room taken for what has come of it.
+/// Reads a whole body, with room taken for what has come of it. The port ends one that stands still or takes too long.
 pub(crate) async fn read(
     body: &mut Body,
     framing: Framing,
@@ -63,13 +61,11 @@ pub(crate) async fn read(
     tokio::select! {
         biased;
         () = end.notified() => Err(Refused::no_room()),
-        read = tokio::time::timeout(READ_TIMEOUT, read_untimed(body, framing, arrival, shared)) => {
-            read.unwrap_or(Err(Refused::Slow))
-        }
+        read = read_all(body, framing, arrival, shared) => read,
     }
 }
 
-async fn read_untimed(
+async fn read_all(
     body: &mut Body,
     framing: Framing,
     mut arrival: Arrival,

@@ -59,7 +59,6 @@ impl From<Refused> for Failure {
             Refused::Tenant(_) | Refused::Undecodable(_) | Refused::Invalid(_) => Code::InvalidArgument,
             Refused::TooLarge { .. } | Refused::Busy { .. } => Code::ResourceExhausted,
             Refused::Forbidden(_) => Code::PermissionDenied,
-            Refused::Slow => Code::DeadlineExceeded,
             Refused::Lost(_) => Code::Cancelled,
             Refused::Unavailable { .. } => Code::Unavailable,
             Refused::Internal => Code::Internal,

@@ -111,7 +111,6 @@ fn failed(protocol: Protocol, refused: &Refused) -> Response {
         Refused::Forbidden(_) => (StatusCode::FORBIDDEN, Code::PermissionDenied),
         Refused::Lost(_) => (StatusCode::BAD_REQUEST, Code::Cancelled),
         Refused::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted),
-        Refused::Slow => (StatusCode::REQUEST_TIMEOUT, Code::DeadlineExceeded),
         Refused::Busy { .. } => (StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted),
         Refused::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
         Refused::Internal => (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal),

@@ -42,8 +42,6 @@ pub(crate) enum Refused {
         bytes_max: usize,
         decompressed: bool,
     },
-    /// The body did not arrive in time.
-    Slow,
     /// The body ended with an error of the connection.
     Lost(String),
     Busy {
@@ -70,7 +68,6 @@ impl Refused {
             Self::Undecodable(_) => "undecodable",
             Self::Invalid(_) => "invalid",
             Self::TooLarge { .. } => "too_large",
-            Self::Slow => "slow",
             Self::Lost(_) => "lost",
             Self::Busy { .. } => "busy",
             Self::Unavailable { .. } => "unavailable",
@@ -95,7 +92,6 @@ impl Refused {
                 let state = if *decompressed { "after decompression" } else { "as sent" };
                 format!("the request is larger than {bytes_max} bytes {state}; send smaller batches")
             }
-            Self::Slow => "the body did not arrive in time".to_owned(),
             Self::Lost(error) => format!("the body could not be read: {error}"),
             Self::Internal => "the request could not be decoded because of an internal error".to_owned(),
         }

@@ -12,7 +12,6 @@ pub(crate) enum Code {
     Ok = 0,
     Cancelled = 1,
     InvalidArgument = 3,
-    DeadlineExceeded = 4,
     PermissionDenied = 7,
     ResourceExhausted = 8,
     Unimplemented = 12,

@@ -1,11 +1,14 @@
 //! What readers found damaged in stored files: the server's log names the files, status pages tell how many there are.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use tracehouse_model::TenantId;
 use tracehouse_spanfile::{Part, is_damage};
 
 use crate::error::chain;
 use crate::shared::Shared;
+use crate::span_file::SpanFile;
 
 /// Sets aside files of which nothing can be read; those of which a part can't are named, and the catalogue remembers them.
 pub(crate) fn look_after_damage(shared: &Shared) {
@@ -51,8 +54,8 @@ fn look_after_damaged_parts(shared: &Shared) {
 }
 
 /// What is known of files of which a filter or a list is damaged.
-pub(crate) fn trouble_of_damaged_parts(shared: &Shared) -> Option<String> {
-    let files = shared.state.all_files();
+pub(crate) fn trouble_of_damaged_parts(shared: &Shared, only: Option<&TenantId>) -> Option<String> {
+    let files = files_of(shared, only);
     let damaged = files.iter().map(|file| file.damaged_parts()).filter(|parts| !parts.is_empty());
     let damaged: Vec<Vec<Part>> = damaged.collect();
     (!damaged.is_empty()).then(|| {
@@ -68,8 +71,8 @@ pub(crate) fn trouble_of_damaged_parts(shared: &Shared) -> Option<String> {
 }
 
 /// What is known of files that stay in their place although pages of them are damaged.
-pub(crate) fn trouble_of_damaged_pages(shared: &Shared) -> Option<String> {
-    let files = shared.state.all_files();
+pub(crate) fn trouble_of_damaged_pages(shared: &Shared, only: Option<&TenantId>) -> Option<String> {
+    let files = files_of(shared, only);
     let damaged: Vec<u64> = files.iter().map(|file| file.damaged_spans()).filter(|spans| *spans > 0).collect();
     let spans: u64 = damaged.iter().sum();
     (spans > 0).then(|| {
@@ -80,6 +83,12 @@ pub(crate) fn trouble_of_damaged_pages(shared: &Shared) -> Option<String> {
             files.len()
         )
     })
+}
+
+fn files_of(shared: &Shared, only: Option<&TenantId>) -> Vec<Arc<SpanFile>> {
+    let mut files = shared.state.all_files();
+    files.retain(|file| only.is_none_or(|tenant| file.record.tenant == *tenant));
+    files
 }
 
 fn in_words(parts: &[Part]) -> String {

@@ -53,6 +53,7 @@ mod other_tables;
 mod repair;
 mod repair_report;
 mod replay;
+mod saved_queries;
 mod share;
 mod shared;
 mod snapshot;

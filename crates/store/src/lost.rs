@@ -10,7 +10,7 @@ use tracehouse_catalogue::{CatalogueContents, DamagedNote, NoteKind};
 
 use crate::clock;
 use crate::log_losses::{LOSSES_META, Losses};
-use crate::notes::{CLOCK_META, HELD_BACK_META, LOST_META, STORE_META};
+use crate::notes::{CLOCK_META, HELD_BACK_META, LOST_META, SAVED_QUERIES_META, STORE_META};
 use tracehouse_log::{LOG_META, LogMark};
 
 /// What a store remembers.
@@ -77,8 +77,9 @@ impl Lost {
             self.names.iter().map(|name| format!("{LOST_ROW} {}", consequence(name))).collect();
         findings.extend(self.others.iter().map(|name| {
             format!(
-                "a row of what the catalogue remembers is damaged or lost ({}); it is not used",
-                name.escape_debug()
+                "a row of what the catalogue remembers is damaged or lost ({}); {}",
+                name.escape_debug(),
+                consequence_of_other(name)
             )
         }));
         if self.positions > 0 {
@@ -102,6 +103,13 @@ fn consequence(name: &str) -> &'static str {
         LOG_META => "how far the log had come: if the log lost its end meanwhile, nobody can tell",
         LOSSES_META => "what of the log was found to be lost at earlier starts",
         _ => "which files may hold copies of spans in others: all are compared before they count",
+    }
+}
+
+fn consequence_of_other(name: &str) -> &'static str {
+    match name.starts_with(SAVED_QUERIES_META) {
+        true => "this tenant's saved queries are gone, and none can be saved before `tracehouse store repair`",
+        false => "it is not used",
     }
 }
 

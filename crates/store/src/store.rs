@@ -147,8 +147,8 @@ impl Store {
         };
         let only = tenant.filter(|tenant| !is_alone(tenant));
         let mut troubles = self.shared.absent.lock().troubles(only);
-        troubles.extend(trouble_of_damaged_pages(&self.shared));
-        troubles.extend(trouble_of_damaged_parts(&self.shared));
+        troubles.extend(trouble_of_damaged_pages(&self.shared, only));
+        troubles.extend(trouble_of_damaged_parts(&self.shared, only));
         troubles.extend(self.shared.started_log().and_then(|log| log.failure()));
         troubles.extend(self.shared.another_writes.get().cloned());
         troubles.extend(self.shared.trouble_of_the_disk());
@@ -162,6 +162,10 @@ impl Store {
     /// The time by which the age of spans is judged.
     pub fn clock(&self) -> Arc<StoreClock> {
         self.shared.store_clock.clone()
+    }
+
+    pub(crate) fn catalogue(&self) -> &dyn Catalogue {
+        &*self.shared.catalogue
     }
 
     /// The operator confirms that the machine's clock is right: retention goes by it from now on.

@@ -8,6 +8,7 @@ mod find;
 mod metrics;
 mod query;
 mod query_answers;
+mod saved_queries;
 mod search;
 mod services;
 mod span_answer;
@@ -18,7 +19,7 @@ mod terms;
 mod traces;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use utoipa::OpenApi;
 
 use crate::state::ApiState;
@@ -38,6 +39,8 @@ pub(crate) fn routes() -> Router<ApiState> {
         .route("/api/v1/traces/{traceId}", get(traces::trace))
         .route("/api/v1/traces/{traceId}/spans/{spanId}", get(traces::span))
         .route("/api/v1/traces/{traceId}/find", get(traces::find))
+        .route("/api/v1/saved-queries", get(saved_queries::list))
+        .route("/api/v1/saved-queries/{name}", put(saved_queries::save).delete(saved_queries::remove))
         .route("/api/v1/sql", post(sql::sql))
         .route("/api/v1/status", get(status::status))
 }
@@ -71,6 +74,9 @@ pub(crate) fn admin_routes() -> Router<ApiState> {
         traces::trace,
         traces::span,
         traces::find,
+        saved_queries::list,
+        saved_queries::save,
+        saved_queries::remove,
         sql::sql,
         status::status,
         admin::flush,
@@ -80,7 +86,7 @@ pub(crate) fn admin_routes() -> Router<ApiState> {
     tags(
         (name = "traces", description = "Find traces and read them"),
         (name = "metrics", description = "Compute time series from spans"),
-        (name = "queries", description = "Check and explain TraceQL"),
+        (name = "queries", description = "Check, explain and save queries"),
         (name = "names", description = "What there is to search for"),
         (name = "operation", description = "Run the server"),
     )

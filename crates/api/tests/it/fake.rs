@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub(crate) struct Fake {
     pub(crate) busy: bool,
     pub(crate) not_ready: bool,
     pub(crate) partial: bool,
+    /// By tenant.
+    pub(crate) saved_queries: Mutex<BTreeMap<TenantId, String>>,
     /// Questions for metrics wait for ever.
     pub(crate) never_answers: bool,
     /// How many questions for metrics are waited for.
@@ -291,6 +294,21 @@ impl Answers for Fake {
             return Err(AdminError("the disk is full".to_owned()));
         }
         Ok(CompactReport { merges: 1, files_before: 2, files_after: 1, ..CompactReport::default() })
+    }
+
+    async fn saved_queries(&self, tenant: &TenantId) -> Result<Option<String>, AdminError> {
+        let saved = self.saved_queries.lock().get(tenant).cloned();
+        // Whoever asks at the same time has the same answer.
+        tokio::task::yield_now().await;
+        Ok(saved)
+    }
+
+    async fn save_queries(&self, tenant: &TenantId, queries: String) -> Result<(), AdminError> {
+        if self.not_ready {
+            return Err(AdminError("the disk is full".to_owned()));
+        }
+        self.saved_queries.lock().insert(tenant.clone(), queries);
+        Ok(())
     }
 
     async fn trust_clock(&self) -> Result<(), AdminError> {

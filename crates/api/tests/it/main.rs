@@ -11,6 +11,7 @@ mod metrics;
 mod native;
 mod otlp;
 mod recorded;
+mod saved_queries;
 mod shop;
 mod shown;
 mod sql;

@@ -424,6 +424,8 @@ async fn the_description_is_whole() {
         "/api/v1/operations",
         "/api/v1/query/check",
         "/api/v1/query/explain",
+        "/api/v1/saved-queries",
+        "/api/v1/saved-queries/{name}",
         "/api/v1/search",
         "/api/v1/services",
         "/api/v1/sql",

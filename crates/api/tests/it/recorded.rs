@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tracehouse_demo::batch::pack;
 use tracehouse_demo::rhythm::{Arrivals, Timeline};
 use tracehouse_demo::simulate::World;
@@ -42,6 +42,9 @@ fn richest(search: &Value) -> &Value {
 /// The same texts in each run: what is timed by a clock that stands still.
 async fn answers(shop: &Shop) -> Vec<(&'static str, Value)> {
     let mut answers = Vec::new();
+    let query = json!({ "description": "What fails, by service", "address": "/query?q=%7Bstatus%3Derror%7D%7Crate()&range=6h" });
+    let saved = shop.put("/api/v1/saved-queries/Errors%20by%20service", &query).await;
+    assert_eq!(saved.status, http::StatusCode::OK);
     let range = format!("start={}&end={NOON}", NOON - TRAFFIC.as_nanos() as i64);
     let step = format!("{range}&step=20s&exemplars=2");
     let fixed = [
@@ -62,6 +65,7 @@ async fn answers(shop: &Shop) -> Vec<(&'static str, Value)> {
         ("compare", format!("metrics?{range}&instant=true&q=%7B%7D%7Ccompare(%7Bstatus%3Derror%7D,1)")),
         ("check", "query/check?q=%7Bstatus%3Derror%7D%7Crate()".to_owned()),
         ("check-wrong", "query/check?q=%7Bstatsu%3Derror%7D".to_owned()),
+        ("saved-queries", "saved-queries".to_owned()),
         ("status", "status".to_owned()),
     ];
     for (name, question) in fixed {

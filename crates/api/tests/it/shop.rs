@@ -85,6 +85,10 @@ impl Shop {
         send_to(self.app.clone(), Request::get(uri).body(Body::empty()).expect("a request")).await
     }
 
+    pub(crate) async fn put(&self, uri: &str, body: &Value) -> Answer {
+        send_to(self.app.clone(), Request::put(uri).body(Body::from(body.to_string())).expect("a request")).await
+    }
+
     pub(crate) async fn json(&self, uri: &str) -> Value {
         let answer = self.get(uri).await;
         assert_eq!(answer.status, http::StatusCode::OK, "{uri}: {}", String::from_utf8_lossy(&answer.body));

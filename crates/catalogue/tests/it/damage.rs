@@ -110,6 +110,13 @@ async fn what_is_remembered_is_not_lost_in_silence() {
         assert!(contents.is_lost("clock") && !contents.is_lost("store"), "{change}");
         assert!(!contents.is_lost("other"), "{change}: it was never told");
         assert_eq!(contents.meta.keys().collect::<Vec<_>>(), ["store"], "{change}");
+        let forgotten = catalogue.remembered("clock").await;
+        assert!(
+            matches!(&forgotten, Err(CatalogueError::Forgotten { name }) if name == "clock"),
+            "{change}: {forgotten:?}"
+        );
+        assert!(catalogue.remembered("store").await.expect("it is known").is_some(), "{change}");
+        assert_eq!(catalogue.remembered("other").await.expect("it was never told"), None, "{change}");
         let drop_notes: Vec<_> =
             contents.damaged_notes.iter().filter_map(|note| Some((note.kind, note.row?))).collect();
         assert_eq!(drop_notes.len(), usize::from(is_there), "{change}: {:?}", contents.damaged_notes);
@@ -117,6 +124,11 @@ async fn what_is_remembered_is_not_lost_in_silence() {
         catalogue.commit(Commit { drop_notes, meta, ..Commit::default() }).await.expect("commits");
         let contents = catalogue.load().await.expect("loads");
         assert_eq!((contents.damaged_notes, contents.meta.len()), (vec![], 2), "{change}");
+        assert_eq!(
+            catalogue.remembered("clock").await.expect("it is known again").as_deref(),
+            Some("noon"),
+            "{change}"
+        );
     }
 }
 

@@ -13,6 +13,7 @@ use crate::log_losses::{LOSSES_META, Losses};
 use crate::lost::{Lost, is_lost};
 use crate::notes::{CLOCK_META, HELD_BACK_META, STORE_META};
 use crate::repair_report::Action;
+use crate::saved_queries;
 use tracehouse_log::{LOG_META, LogFinding, LogMark, Positions, all_adopted, inspect, stored};
 
 use super::Repair;
@@ -108,6 +109,7 @@ impl Repair<'_> {
             absent.missing.extend(live.cloned());
             meta.push(to_remember(&absent, None));
         }
+        meta.extend(saved_queries::lost(&self.contents));
         meta
     }
 }

@@ -13,7 +13,7 @@ use tracehouse_store::{FileTrouble, Readable, RepairOptions, Snapshot, Store, Wr
 
 use crate::dropped_commits::{repair, what_repair_says, what_repair_with_says};
 use crate::spans::{HOUR, NOON, assert_same_spans, batch_of, by_key, key_of, plain_span};
-use crate::world::{World, all_spans, append, readable_spans, until};
+use crate::world::{World, all_spans, append, readable_spans, tenant, until};
 
 /// Spans of one of three hours, so that each hour has files of its own.
 fn some_spans(hour: u64, round: u64) -> Vec<Span> {
@@ -209,6 +209,11 @@ async fn a_damaged_page_costs_what_it_holds() {
     assert!(world.files_ending_with(".tmp").is_empty(), "the merge that failed left nothing behind");
     let said = format!("1 of 1 stored files: {lost} spans in them can't be read whole");
     assert!(store.troubles().iter().any(|trouble| trouble.contains(&said)), "{:?}", store.troubles());
+    // Before, others were told of files that are none of theirs.
+    store.append(tenant(1), batch_of(&[plain_span(9, 9, 0, NOON)])).await.expect("it is accepted");
+    assert_eq!(store.troubles_shown_to(Some(&tenant(1))), Vec::<String>::new());
+    let own = store.troubles_shown_to(Some(&TenantId::default()));
+    assert!(own.iter().any(|trouble| trouble.contains(&said)), "{own:?}");
 }
 
 /// What stands beside the rows is checked, too. Before, a check called such a file whole, and an intact copy did not take its place.

@@ -226,6 +226,29 @@ async fn other_files_in_the_folder_are_left_alone() {
 }
 
 /// Segments are begun when the last is full, and removed when all in them stands in files.
+/// Before, the log went on behind such a number, which has no next one: what was written then was cut off at the next start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_no_log_comes_to_names_no_segment() {
+    for number in [u64::MAX, u64::MAX - 1, i64::MAX as u64] {
+        let world = World::new();
+        let stray = world.log_dir().join(format!("{number:020}-bbbbbbbbbbbbbbbb.wal"));
+        let mut expected = BTreeMap::new();
+        for round in 0..3u64 {
+            let store = world.open().await;
+            assert_eq!(store.troubles(), Vec::<String>::new(), "{number}");
+            let spans: Vec<Span> =
+                (1..=20).map(|own| plain_span(u128::from(round) + 1, round * 100 + own, 0, NOON)).collect();
+            append(&store, batch_of(&spans)).await;
+            expected.extend(by_key(&spans));
+            let image = world.crash_image();
+            let restarted = image.open().await;
+            assert_same_spans("restarted", &all_spans(&restarted.snapshot(&TenantId::default())), &expected, 1);
+            store.shutdown().await.expect("the store stops");
+            fs::write(&stray, "").expect("it can be written");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn segments_are_removed_after_a_flush() {
     let world = World::new();

@@ -25,6 +25,7 @@ mod pressure;
 mod removed_folders;
 mod retention;
 mod round_trip;
+mod saved_queries;
 mod shared_ids;
 mod simulation;
 #[path = "../../../model/tests/it/spans.rs"]

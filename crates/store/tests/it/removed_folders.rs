@@ -142,7 +142,7 @@ async fn nothing_is_committed_to_a_catalogue_that_was_removed() {
             add(&store, 1).await;
             let files = world.files_ending_with("");
             let error = store.flush().await.expect_err("it would be lost");
-            assert!(error_chain(&error).contains("was removed, renamed or replaced"), "{what}: {error}");
+            assert!(error_chain(&error).contains("was removed, renamed, replaced or emptied"), "{what}: {error}");
             assert_eq!(world.files_ending_with(""), files, "{what}: nothing is left of what was not committed");
             assert!(store.troubles().join("\n").contains(name), "{what}: {:?}", store.troubles());
             check(&what, &store, 2);
@@ -156,6 +156,30 @@ async fn nothing_is_committed_to_a_catalogue_that_was_removed() {
             check(&format!("{what}, put back"), &*world.open().await, 2);
         }
     }
+}
+
+/// Before, commits went on in a file of which SQLite had cached all that was gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_committed_to_a_catalogue_that_was_emptied() {
+    let world = World::new();
+    world.open().await.shutdown().await.expect("the store stops");
+    let store = world.open().await;
+    add(&store, 0).await;
+    store.flush().await.expect("the flush succeeds");
+    fs::File::options()
+        .write(true)
+        .open(world.path().join("catalogue.sqlite"))
+        .expect("it is there")
+        .set_len(0)
+        .expect("it is cut");
+    add(&store, 1).await;
+    let error = store.flush().await.expect_err("it would be lost");
+    assert!(error_chain(&error).contains("was removed, renamed, replaced or emptied"), "{error}");
+    assert!(store.troubles().join("\n").contains("catalogue.sqlite"), "{:?}", store.troubles());
+    check("emptied", &store, 2);
+    let image = world.crash_image();
+    repair("emptied", &image).await;
+    check("emptied, repaired", &*image.open().await, 2);
 }
 
 /// With no room for a new segment senders are asked to wait, as with any full disk.

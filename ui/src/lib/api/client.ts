@@ -4,6 +4,8 @@ import {
 	findAnswer,
 	operationsAnswer,
 	queryCheck,
+	savedQueriesAnswer,
+	savedQuery,
 	searchAnswer,
 	servicesAnswer,
 	statusAnswer
@@ -12,7 +14,7 @@ import { metricsAnswer } from './readingMetrics';
 import { compactTrace, spanDetail } from './readingTrace';
 import { keptAnswers } from '$lib/ask/kept';
 import type { Question } from '$lib/ask/question';
-import type { Problem } from './types';
+import type { Problem, SavedQuery } from './types';
 import { fields, text } from './values';
 
 /** Longer than the server takes for anything: whoever has not answered by then will not. */
@@ -29,6 +31,8 @@ interface Failure extends Pick<Problem, 'title' | 'status'> {
 export class ApiError extends Error {
 	readonly title: string;
 	readonly detail: string;
+	/** 0 where nothing was answered. */
+	readonly status: number;
 	readonly isPassing: boolean;
 	/** How long the server wants to be left alone; null when it does not say. */
 	readonly retryAfterMillis: number | null;
@@ -38,6 +42,7 @@ export class ApiError extends Error {
 		this.name = 'ApiError';
 		this.title = title;
 		this.detail = detail;
+		this.status = status;
 		this.isPassing = isPassing;
 		this.retryAfterMillis = retryAfterMillis;
 	}
@@ -78,23 +83,29 @@ interface Answered<T> {
 	bytes: number;
 }
 
-/** What the server answers, read by `read`; the answers' one way in. */
-async function get<T>(path: string, tenant: string, read: (given: unknown) => T, wanted: AbortSignal): Promise<Answered<T>> {
+/** What the server answers, read by `read`; the answers' one way in. What is `sent` changes something. */
+async function get<T>(
+	path: string,
+	tenant: string,
+	read: (given: unknown) => T,
+	wanted: AbortSignal,
+	sent: RequestInit = {}
+): Promise<Answered<T>> {
 	// A browser refuses to send other letters at all; what else is no tenant the server says.
 	if (!/^[ -~]*$/.test(tenant)) throw new ApiError(NO_TENANT);
 	const late = new AbortController();
 	const timer = setTimeout(() => late.abort(new ApiError(TIMED_OUT)), TIMEOUT_MILLIS);
 	const signal = AbortSignal.any([wanted, late.signal]);
 	// Without the header it is the tenant of those who name none.
-	const headers = { accept: 'application/json', ...(tenant !== '' && { 'x-scope-orgid': tenant }) };
+	const headers = { ...sent.headers, accept: 'application/json', ...(tenant !== '' && { 'x-scope-orgid': tenant }) };
 	const arrived = <V>(sent: Promise<V>): Promise<V> =>
 		sent.catch(() => {
 			throw signal.aborted ? signal.reason : new ApiError(UNREACHABLE);
 		});
 	try {
-		const response = await arrived(fetch(`/api/v1/${path}`, { signal, headers }));
+		const response = await arrived(fetch(`/api/v1/${path}`, { ...sent, signal, headers }));
 		if (!response.ok) throw new ApiError(await failureOf(response));
-		const body = await arrived(response.text());
+		const body = response.status === 204 ? '{}' : await arrived(response.text());
 		return { answer: read(objectIn(body, response.status)), bytes: body.length };
 	} finally {
 		clearTimeout(timer);
@@ -168,6 +179,10 @@ export function apiOf(tenant: string) {
 		return question(withQuery(path, query), read, NAMES_HOLD_MILLIS);
 	}
 
+	/** Changes something at once; it is not asked again by itself. */
+	const change = async <T>(path: string, read: (given: unknown) => T, sent: RequestInit): Promise<T> =>
+		(await get(path, tenant, read, new AbortController().signal, sent)).answer;
+
 	return {
 		services: (among: Among = {}) => names('services', among, servicesAnswer),
 		operations: (service: string, among: Among = {}) => names('operations', { service, ...among }, operationsAnswer),
@@ -176,6 +191,15 @@ export function apiOf(tenant: string) {
 			names('attributes/values', { scope, key, limit: String(limit), ...among }, attributeValuesAnswer),
 		search: (params: URLSearchParams) => question(`search?${params}`, searchAnswer),
 		metrics: (params: URLSearchParams) => question(`metrics?${params}`, metricsAnswer),
+		savedQueries: () => question('saved-queries', savedQueriesAnswer),
+		/** `isNew`: only if none has the name. */
+		saveQuery: (name: string, query: Pick<SavedQuery, 'description' | 'address'>, isNew: boolean) =>
+			change(`saved-queries/${segment(name)}`, savedQuery, {
+				method: 'PUT',
+				headers: { 'content-type': 'application/json', ...(isNew && { 'if-none-match': '*' }) },
+				body: JSON.stringify(query)
+			}),
+		removeSavedQuery: (name: string) => change(`saved-queries/${segment(name)}`, () => null, { method: 'DELETE' }),
 		queryCheck: (q: string) => names('query/check', { q }, queryCheck),
 		trace: (traceId: string) => question(`traces/${segment(traceId)}`, (given) => compactTrace(given, traceId)),
 		/** A stored span never changes. */

@@ -10,6 +10,7 @@ import {
 	findAnswer,
 	operationsAnswer,
 	queryCheck,
+	savedQueriesAnswer,
 	searchAnswer,
 	servicesAnswer,
 	statusAnswer
@@ -35,6 +36,7 @@ const READERS: Record<string, (given: unknown) => unknown> = {
 	compare: metricsAnswer,
 	check: queryCheck,
 	'check-wrong': queryCheck,
+	'saved-queries': savedQueriesAnswer,
 	status: statusAnswer,
 	trace: (given) => compactTrace(given, ''),
 	span: spanDetail,

@@ -13,6 +13,8 @@ import type {
 	MatchedSpanset,
 	OperationsAnswer,
 	QueryCheck,
+	SavedQueriesAnswer,
+	SavedQuery,
 	SearchAnswer,
 	ServicesAnswer,
 	StatusAnswer,
@@ -126,6 +128,21 @@ export function searchAnswer(given: unknown): SearchAnswer {
 export function servicesAnswer(given: unknown): ServicesAnswer {
 	const { services, complete } = fields(given);
 	return { services: list(services).map((service) => ({ name: text(fields(service).name) })), complete: complete !== false };
+}
+
+export function savedQueriesAnswer(given: unknown): SavedQueriesAnswer {
+	const { queries, limit } = fields(given);
+	return { queries: list(queries).map(savedQuery), limit: number(limit) };
+}
+
+export function savedQuery(given: unknown): SavedQuery {
+	const { name, description, address, savedTimeUnixNano } = fields(given);
+	return {
+		name: text(name),
+		description: text(description),
+		address: text(address),
+		savedTimeUnixNano: nanos(savedTimeUnixNano)
+	};
 }
 
 export function operationsAnswer(given: unknown): OperationsAnswer {

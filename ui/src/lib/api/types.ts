@@ -25,6 +25,8 @@ export const SPAN_KINDS = spanKindValues;
 
 export type ServicesAnswer = Read<told.ServicesAnswer>;
 export type OperationsAnswer = Read<told.OperationsAnswer>;
+export type SavedQuery = Read<told.SavedQuery>;
+export type SavedQueriesAnswer = Read<told.SavedQueriesAnswer>;
 export type AttributeKeysAnswer = Read<told.AttributeKeysAnswer>;
 export type AttributeValuesAnswer = Read<told.AttributeValuesAnswer>;
 

@@ -1,9 +1,9 @@
-/** Whether the dialogs that any page may open are open: the help, and the palette. */
+/** Whether the dialogs that any page may open are open. */
 export const help = $state({ open: false });
 
-class Palette {
+class Fetched {
 	#open = $state(false);
-	/** Its part of the interface is fetched when it is opened for the first time. */
+	/** The dialog's part of the interface is fetched when it is opened for the first time. */
 	wasOpened = $state(false);
 
 	get open(): boolean {
@@ -15,4 +15,6 @@ class Palette {
 		this.wasOpened ||= open;
 	}
 }
-export const palette = new Palette();
+export const palette = new Fetched();
+/** The saved queries, and the form to save one more. */
+export const saving = new Fetched();

@@ -1,7 +1,7 @@
 /** What the palette finds for what is typed, and in which order. */
 import { traceIdIn } from '$lib/address/pages';
 
-export const KINDS = ['trace', 'page', 'action', 'query', 'service', 'operation'] as const;
+export const KINDS = ['trace', 'page', 'action', 'saved', 'query', 'service', 'operation'] as const;
 export type Kind = (typeof KINDS)[number];
 
 /** What can be gone to, or done. */
@@ -20,7 +20,7 @@ export const SHOWN_MAX = 50;
 /** Of those the more there are, the less each is worth. */
 const OF_ONE_KIND_MAX = 12;
 /** Offered before anything is typed. */
-const AT_FIRST: readonly Kind[] = ['page', 'query', 'action'];
+const AT_FIRST: readonly Kind[] = ['page', 'saved', 'query', 'action'];
 
 /** How well a text fits what is typed, word by word; null where a word does not occur in it. */
 export function fit(text: string, typed: string): number | null {

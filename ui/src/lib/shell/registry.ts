@@ -27,6 +27,7 @@ export const GROUPS = {
 			help: { keys: ['?'], does: 'Show this help' },
 			palette: { keys: ['Ctrl+k', 'g t'], does: 'Go to a trace, service, operation or query, or do something' },
 			...PAGES,
+			save: { keys: ['S'], does: 'Save this query, or see those that were saved' },
 			theme: { keys: [], does: 'Change the theme: dark, light, or the system’s' },
 			leave: { shown: ['Esc'], does: 'Close, or leave a field' }
 		}
