@@ -190,7 +190,8 @@ fn list(disk: &Disk, folder: &Path) -> Result<Vec<FoundSegment>, DiskError> {
 struct Tail {
     range: Range<u64>,
     header: Option<RecordAtFault>,
-    /// It looks like a write that a crash interrupted: a part of a record, or zeros. Anything else may have been a record.
+    /// It looks like a write that a crash interrupted: a part of a record, or zeros. Anything else may have been a record, and so may
+    /// this where the end of the log is lost.
     is_torn: bool,
 }
 
@@ -333,7 +334,9 @@ impl<Replay: FnMut(DurableBatch, &Recovered)> Recovery<'_, Replay> {
     fn cut_off(&mut self, path: &Path, segment: &mut Pieces, tail: &Tail) -> Result<(), DiskError> {
         let from = tail.range.start;
         self.recovered.cut_off_bytes += tail.range.end - from;
-        if !tail.is_torn {
+        // Where a record is missing that was known, the tail is what is left of it.
+        let is_end_lost = self.continuity.end(self.told).is_some();
+        if !tail.is_torn || is_end_lost {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             self.keep_aside(Path::new(&format!("{name}.from-{from}")), segment, tail.range.clone())?;
         }

@@ -233,6 +233,38 @@ async fn a_note_that_is_damaged_is_told() {
     }
 }
 
+/// What the catalogue knows to have been written is no write that a crash interrupted. Before, its beginning was cut off without a copy, and
+/// after a repair nothing told of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_beginning_of_a_record_that_was_known_is_kept_aside() {
+    for is_repaired in [false, true] {
+        let world = World::new();
+        let store = world.open().await;
+        for round in 0..3 {
+            add(&store, round).await;
+        }
+        a_minute_later(&world, &store).await;
+        let image = world.crash_image();
+        let segment = image.segments().pop().expect("one that is being written");
+        let bytes = fs::read(&segment).expect("it can be read");
+        let record_bytes = (bytes.len() - 8) / 3;
+        let (begin, end) = (8 + record_bytes, 8 + record_bytes * 3 / 2);
+        fs::write(&segment, &bytes[..end]).expect("it can be written");
+        if is_repaired {
+            let (clock, randomness) = (image.clock.clone(), Arc::new(SystemRandomness::from_seed(1)));
+            let options = RepairOptions::default();
+            let done = repair_store(&Disk::default(), &image.paths(), options, clock, randomness, &mut |_, _| {}).await;
+            done.expect("it can be repaired");
+        }
+        let restarted = image.open().await;
+        assert!(says(&restarted.troubles(), "damaged"), "{is_repaired}: {:?}", restarted.troubles());
+        let folder = fs::read_dir(image.log_dir().join("damaged")).expect("there is a copy");
+        let copies: Vec<PathBuf> = folder.map(|entry| entry.expect("it can be listed").path()).collect();
+        let [copy] = &copies[..] else { panic!("{is_repaired}: one copy: {copies:?}") };
+        assert_eq!(fs::read(copy).expect("it can be read"), &bytes[begin..end], "{is_repaired}");
+    }
+}
+
 /// After an orderly stop all stands in files; and a log that was trimmed is whole.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_nobody_needs_is_not_missed() {
