@@ -111,7 +111,9 @@ function savedQueries(saved, { method, headers }, name, body) {
 		return null;
 	}
 	if (saved.has(name) && headers['if-none-match'] === '*') throw new HttpProblem(412, 'It exists already', 'Choose another name.');
-	saved.set(name, { name, description: '', ...JSON.parse(body), savedTimeUnixNano: `${Date.now()}000000` });
+	const { description = '', address, ...unknown } = JSON.parse(body);
+	if (Object.keys(unknown).length > 0) throw new HttpProblem(400, 'The query is wrong', `unknown fields: ${Object.keys(unknown)}`);
+	saved.set(name, { name, description, address, savedTimeUnixNano: `${Date.now()}000000` });
 	return saved.get(name);
 }
 

@@ -193,11 +193,12 @@ export function apiOf(tenant: string) {
 		metrics: (params: URLSearchParams) => question(`metrics?${params}`, metricsAnswer),
 		savedQueries: () => question('saved-queries', savedQueriesAnswer),
 		/** `isNew`: only if none has the name. */
-		saveQuery: (name: string, query: Pick<SavedQuery, 'description' | 'address'>, isNew: boolean) =>
+		saveQuery: (name: string, { description, address }: Pick<SavedQuery, 'description' | 'address'>, isNew: boolean) =>
 			change(`saved-queries/${segment(name)}`, savedQuery, {
 				method: 'PUT',
 				headers: { 'content-type': 'application/json', ...(isNew && { 'if-none-match': '*' }) },
-				body: JSON.stringify(query)
+				// What else the caller's object has is refused.
+				body: JSON.stringify({ description, address })
 			}),
 		removeSavedQuery: (name: string) => change(`saved-queries/${segment(name)}`, () => null, { method: 'DELETE' }),
 		queryCheck: (q: string) => names('query/check', { q }, queryCheck),
