@@ -116,6 +116,11 @@ def check_native(server):
     assert columns["parent"] == [-1, 0, 1]
     printed = run("search", "--url", server.url, "--tenant", BOTH).stdout
     assert "shop: front" in printed and "bank: back" in printed and SECRET_WORDS not in printed
+    first = ask(server, "/api/v1/search?sort=-duration&limit=1")
+    assert first["traces"][0]["durationNanos"] == max(trace["durationNanos"] for trace in traces)
+    assert first["tracesMatched"] == ask(server, "/api/v1/search/count")["traces"] == 3
+    some = run("search", "--url", server.url, "--tenant", BOTH, "--sort", "-duration", "--limit", "1").stdout
+    assert first["traces"][0]["traceId"] in some and some.rstrip().splitlines()[-1] in ("1 of 3 traces", "2 of 3 traces")
 
 
 def test_one_answer_over_both(server):

@@ -100,7 +100,7 @@ test('Back closes what a link opened, and opens what it closed', async () => {
 });
 
 test('what was zoomed into can be zoomed out of', async () => {
-	const page = await openPage(session, '/?range=6h');
+	const page = await openPage(session, '/?range=6h&plot=traces');
 	const plot = page.getByRole('img', { name: /traces? by start and duration/ });
 	await plot.waitFor();
 	const box = await plot.boundingBox();

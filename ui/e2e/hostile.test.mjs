@@ -225,7 +225,7 @@ const breakPlot = (page) =>
 	});
 
 test('a part that fails says so, and leaves the rest of the page alive', async () => {
-	const page = await openPage(session, '/', { prepare: breakPlot, expectErrors: /cannot be (shown|drawn)/ });
+	const page = await openPage(session, '/?plot=traces', { prepare: breakPlot, expectErrors: /cannot be (shown|drawn)/ });
 	const fault = page.getByRole('alert').filter({ hasText: 'The plot of traces cannot be shown. no logarithms today' });
 	await fault.waitFor();
 	await found(page).first().waitFor();
@@ -242,7 +242,7 @@ test('a part that fails says so, and leaves the rest of the page alive', async (
 });
 
 test('a part that failed tries again with the next answer', async () => {
-	const page = await openPage(session, '/', { prepare: breakPlot, expectErrors: /cannot be (shown|drawn)/ });
+	const page = await openPage(session, '/?plot=traces', { prepare: breakPlot, expectErrors: /cannot be (shown|drawn)/ });
 	await page.getByRole('alert').filter({ hasText: 'The plot of traces' }).waitFor();
 	await page.evaluate(() => window.mend());
 	await page.keyboard.press('r');
@@ -321,7 +321,7 @@ for (const [how, prepare] of Object.entries(CANVASES)) {
 
 	test(`where canvases ${how}, a heatmap says so and its table stays`, async () => {
 		const page = await openPage(session, query('{ } | histogram_over_time(duration)'), { prepare, expectErrors });
-		await page.getByText('The heatmap cannot be drawn. The table below').waitFor();
+		await page.getByText('The heatmap cannot be drawn. It can be read as a table').waitFor();
 		const rows = page.getByRole('table', { name: 'Spans in each bucket' }).locator('tbody').getByRole('row');
 		await rows.first().waitFor();
 		assert.match(await rows.allInnerTexts().then((texts) => texts.join()), /[1-9]/);
@@ -333,7 +333,7 @@ for (const [how, prepare] of Object.entries(CANVASES)) {
 	});
 
 	test(`where canvases ${how}, a search says so and lists its traces`, async () => {
-		const page = await openPage(session, '/', { prepare, expectErrors });
+		const page = await openPage(session, '/?plot=traces', { prepare, expectErrors });
 		await page.getByText('The plot of traces cannot be drawn. The table below').waitFor();
 		await found(page).first().waitFor();
 		assert.equal(await page.getByText('cannot be shown').count(), 0);

@@ -23,7 +23,10 @@ test('lists traces, newest first, and plots them', async () => {
 	const clocks = started.map((text) => text.match(/\d\d:\d\d:\d\d\.\d{3}/)[0]);
 	// Around midnight the clock starts again; elsewhere it runs down the list.
 	if (clocks[0] > '01:00') assert.deepEqual(clocks, clocks.toSorted().reverse());
+	await page.getByRole('link', { name: 'Listed traces' }).click();
 	await page.getByRole('img', { name: /traces? by start and duration/ }).waitFor();
+	await page.getByRole('link', { name: 'All matches' }).click();
+	await page.getByRole('img', { name: /^Heatmap of the durations/ }).waitFor();
 	await page.done();
 });
 
@@ -82,11 +85,67 @@ test('TraceQL starts from the filters', async () => {
 	await page.done();
 });
 
-test('columns sort without asking the server', async () => {
-	const page = await openSearch();
-	await page.getByRole('columnheader', { name: 'Duration' }).getByRole('button').click();
+/** The answer to the next question of this kind. */
+const answerTo = async (page, path) => (await page.waitForResponse((response) => response.url().includes(path) && response.ok())).json();
+
+test('columns sort all that match, not only what is listed', async () => {
+	const page = await openSearch('/?limit=20');
+	const [answer] = await Promise.all([
+		answerTo(page, 'sort=-duration'),
+		page.getByRole('columnheader', { name: 'Duration' }).getByRole('button').click()
+	]);
 	await waitForAddress(page, /sort=-duration/);
 	assert.equal(await page.getByRole('columnheader', { name: 'Duration' }).getAttribute('aria-sort'), 'descending');
+	const matched = answer.tracesMatched;
+	await page.getByText(matched > 20 ? `Longest 20 of ${matched.toLocaleString('en-US')} traces` : `${matched} trace`).waitFor();
+	const href = await links(page).first().getAttribute('href');
+	assert.ok(href.startsWith(`/trace/${answer.traces[0].traceId}`), href);
+	await page.done();
+});
+
+test('all that match are counted and drawn, with the figures of the API', async () => {
+	const asked = [];
+	const answers = [];
+	const page = await openPage(session, '/?status=error&limit=20', {
+		prepare: (page) =>
+			page.on('response', (response) => {
+				if (!/\/api\/v1\/(metrics|search\/count)/.test(response.url())) return;
+				asked.push(response.url());
+				answers.push(response.json());
+			})
+	});
+	await links(page).first().waitFor();
+	const head = page.getByRole('region', { name: 'Matching spans', exact: true });
+	await head.getByText(/^[\d,]+, [\d,]+ failed$/).waitFor();
+	const services = page.getByRole('list', { name: 'Matching spans by service' }).getByRole('button');
+	await services.first().waitFor();
+	await page.getByRole('img', { name: /^Heatmap of the durations of [\d,]+ spans/ }).waitFor();
+	const of = async (what) => (await answers[asked.findIndex((url) => decodeURIComponent(url).replaceAll('+', ' ').includes(what))]);
+	const total = (series) => series.values.reduce((sum, value) => sum + value, 0);
+	const statuses = await of('by (status)');
+	const failed = Math.round(statuses.series.reduce((sum, series) => sum + total(series), 0)).toLocaleString('en-US');
+	assert.equal(await head.getByText(/ failed$/).innerText(), `${failed}, ${failed} failed`);
+	const most = (await of('by (resource.service.name)')).series.toSorted((one, other) => total(other) - total(one))[0];
+	assert.match(await services.first().innerText(), new RegExp(`^${most.labels[0].value}`));
+	await head.getByRole('button', { name: 'As table' }).click();
+	const cells = await head.getByRole('table').locator('tbody tr td:last-child').allInnerTexts();
+	const drawn = cells.reduce((sum, text) => sum + Number(text.replaceAll(',', '')), 0);
+	assert.equal(Math.round(drawn).toLocaleString('en-US'), failed);
+	await services.first().click();
+	await waitForAddress(page, (url) => new URL(url).searchParams.get('service') === most.labels[0].value);
+	await page.done();
+});
+
+test('what is dragged over in the heatmap is what is searched for', async () => {
+	const page = await openSearch('/?range=24h');
+	const heatmap = page.getByRole('img', { name: /^Heatmap of the durations of [\d,]+ spans/ });
+	await heatmap.waitFor();
+	await heatmap.focus();
+	await page.keyboard.press('ArrowRight');
+	await page.keyboard.press('Shift+ArrowRight');
+	await page.keyboard.press('Shift+ArrowUp');
+	await page.keyboard.press('Enter');
+	await waitForAddress(page, /minDuration=\d+us&maxDuration=\d+us.*start=/);
 	await page.done();
 });
 

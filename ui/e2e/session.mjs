@@ -45,6 +45,8 @@ export async function openPage(session, path, { theme = 'dark', width = 1440, ex
 	await page.locator('main > *').first().waitFor({ state: 'attached' });
 	page.layoutShift = () => page.evaluate(() => window.layoutShiftSum);
 	page.done = async () => {
+		// What is still being rewritten is of no use.
+		await page.unrouteAll({ behavior: 'ignoreErrors' });
 		await context.close();
 		assert.deepEqual(errors, []);
 	};

@@ -122,11 +122,20 @@ export function fieldOf(field, trace, index) {
 
 export const labelOf = (key, value) => ({ key, type: value === undefined ? 'empty' : typeof value === 'number' ? 'int' : typeof value === 'boolean' ? 'bool' : 'string', value: value ?? null });
 
-export function search(traces, query, nowMillis) {
+/** What traces are ordered by. */
+const RANKS = {
+	start: (one, other) => Number(BigInt(one.startTimeUnixNano) - BigInt(other.startTimeUnixNano)),
+	root: (one, other) => `${one.rootServiceName} ${one.rootSpanName}`.localeCompare(`${other.rootServiceName} ${other.rootSpanName}`),
+	duration: (one, other) => one.durationNanos - other.durationNanos,
+	spans: (one, other) => one.spanCount - other.spanCount,
+	errors: (one, other) => one.errorCount - other.errorCount
+};
+
+/** All that match, newest first; `most` ends it early. */
+function matching(traces, query, nowMillis, most) {
 	const tests = spanTests(query);
 	const from = timeOf(query.get('start'), nowMillis - 3_600_000);
 	const to = timeOf(query.get('end'), nowMillis);
-	const limit = Math.min(1000, Number(query.get('limit') ?? 20));
 	const found = [];
 	let inspected = 0;
 	for (const trace of traces) {
@@ -140,16 +149,31 @@ export function search(traces, query, nowMillis) {
 			if (tests.every((test) => test(span, trace, index))) hits.push(index);
 		}
 		if (hits.length > 0) found.push(summary(trace, hits, query));
-		if (found.length === limit) break;
+		if (found.length === most) break;
 	}
 	const partial = query.get('service') === 'ads' || /"ads"/.test(query.get('q') ?? '');
-	return {
-		traces: found,
+	const covered = {
 		complete: !partial,
 		partialReason: partial ? 'the time limit of 10 s was reached' : null,
 		inspected: { spans: inspected, files: partial ? 3 : 8, filesTotal: 8, bytes: inspected * 28 },
 		elapsedNanos: 4_200_000
 	};
+	return { found, covered };
+}
+
+export function search(traces, query, nowMillis) {
+	const limit = Math.min(1000, Number(query.get('limit') ?? 20));
+	const [, minus, key] = /^(-?)(\w+)$/.exec(query.get('sort') ?? '-start');
+	const isNewest = key === 'start' && minus === '-';
+	const { found, covered } = matching(traces, query, nowMillis, isNewest ? limit : Infinity);
+	if (!isNewest) found.sort((one, other) => (minus === '-' ? RANKS[key](other, one) : RANKS[key](one, other)));
+	const tracesMatched = isNewest && found.length >= limit ? null : found.length;
+	return { traces: found.slice(0, limit), tracesMatched, ...covered };
+}
+
+export function count(traces, query, nowMillis) {
+	const { found, covered } = matching(traces, query, nowMillis, Infinity);
+	return { traces: found.length, ...covered };
 }
 
 /** The matching spans, in groups if the query says `by()`, with the fields that it names. */

@@ -37,7 +37,7 @@ const PAGES = {
 	giant: { path: `/trace/${giant?.traceId}` },
 	zoomed: { path: `/trace/${giant?.traceId}?zoom=2000000000-4000000000&span=${giant?.spans[9000].id}` },
 	unknown: { path: '/trace/0123456789abcdef0123456789abcdef' },
-	hover: { path: '/?limit=200&sort=-duration', act: async (page) => { const box = await page.getByRole('img').boundingBox(); for (let x = 60; x < box.width; x += 7) { await page.mouse.move(box.x + x, box.y + 80); if (await page.locator('.tip').count()) break; } } },
+	hover: { path: '/?limit=200&sort=-duration&plot=traces', act: async (page) => { const box = await page.getByRole('img', { name: /by start and duration/ }).boundingBox(); for (let x = 60; x < box.width; x += 7) { await page.mouse.move(box.x + x, box.y + 80); if (await page.locator('.tip').count()) break; } } },
 	narrowed: { path: '/?operation=GET+%2Fcart&attr=http.route%3D%2Fcart&live=1&minDuration=5ms' },
 	collapsed: { path: `/trace/${failed?.traceId}`, act: async (page) => { await page.keyboard.press('2'); await page.keyboard.press('e'); const grid = page.getByRole('treegrid'); await grid.hover({ position: { x: (await grid.boundingBox()).width * 0.6, y: 120 } }); } },
 	details: { path: `/trace/${failed?.traceId}?span=${failed?.spans[0].id}`, act: async (page) => { await page.getByRole('row', { name: /app.user/ }).hover(); } },

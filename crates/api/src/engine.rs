@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tracehouse_model::{Caller, Span, SpanId, TenantId, TraceId, error_chain};
 use tracehouse_query::{
     Among, AttributeKey, AttributeValueSeen, Explanation, Listing, MetricsAnswer, MetricsRequest, Operation,
-    QueryEngine, QueryError, Scope, SearchAnswer, SearchRequest, Trace, TraceDetail,
+    QueryEngine, QueryError, Scope, SearchAnswer, SearchRequest, Trace, TraceCount, TraceDetail,
 };
 use tracehouse_sql::{SqlAnswer, SqlEngine, SqlError, SqlRequest};
 use tracehouse_store::{CompactReport, FlushReport, Store};
@@ -26,6 +26,8 @@ pub trait Answers: Send + Sync + 'static {
     ) -> Result<Option<Trace>, QueryError>;
     async fn span(&self, caller: &Caller, id: TraceId, span: SpanId) -> Result<Option<Span>, QueryError>;
     async fn search(&self, caller: &Caller, request: SearchRequest) -> Result<SearchAnswer, QueryError>;
+    /// How many traces a search would find without a limit.
+    async fn count(&self, caller: &Caller, request: SearchRequest) -> Result<TraceCount, QueryError>;
     async fn metrics(&self, caller: &Caller, request: MetricsRequest) -> Result<MetricsAnswer, QueryError>;
     /// How a TraceQL query over a range of times would run.
     async fn explain(
@@ -135,6 +137,10 @@ impl Answers for Engines {
 
     async fn search(&self, caller: &Caller, request: SearchRequest) -> Result<SearchAnswer, QueryError> {
         self.engine.of(caller.tenants()).search(request).await
+    }
+
+    async fn count(&self, caller: &Caller, request: SearchRequest) -> Result<TraceCount, QueryError> {
+        self.engine.of(caller.tenants()).count(request).await
     }
 
     async fn metrics(&self, caller: &Caller, request: MetricsRequest) -> Result<MetricsAnswer, QueryError> {

@@ -24,9 +24,9 @@ use crate::plan::Plan;
 use crate::question::Question;
 use crate::request::{
     Among, AttributeKey, AttributeValueSeen, Condition, Explanation, Listing, MetricsAnswer, MetricsRequest, Operation,
-    Scope, SearchAnswer, SearchRequest, Trace, TraceDetail,
+    Scope, SearchAnswer, SearchRequest, Trace, TraceCount, TraceDetail,
 };
-use crate::search::search;
+use crate::search::{count, search};
 use crate::services::{SERVICE_NAME, services, services_among};
 use crate::trace::{self, TraceQuestion};
 
@@ -125,12 +125,20 @@ impl QueryEngine {
             .await
     }
 
-    /// The newest traces of which the conditions and the query leave spans.
+    /// Traces of which the conditions and the query leave spans: the newest, or those that are first in another order.
     pub async fn search(&self, tenant: &TenantId, request: SearchRequest) -> Result<SearchAnswer, QueryError> {
         self.check(&request)?;
         let plan = plan_of(&request)?;
         let window = request.window();
         self.run("search", tenant, Copies::Left, window, move |question| Ok(search(question, &plan, &request))).await
+    }
+
+    /// How many traces a search would find without a limit.
+    pub async fn count(&self, tenant: &TenantId, request: SearchRequest) -> Result<TraceCount, QueryError> {
+        self.check(&request)?;
+        let plan = plan_of(&request)?;
+        let window = request.window();
+        self.run("count", tenant, Copies::Left, window, move |question| Ok(count(question, &plan, &request))).await
     }
 
     /// Time series of a TraceQL metrics query.

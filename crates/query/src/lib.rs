@@ -2,7 +2,8 @@
 //!
 //! Entry type: [`QueryEngine`]. It takes one snapshot of the hot set and the files from the store. TraceQL is compiled to a
 //! plan (`compile`, `plan`). A search (`search`) looks for traces with a span that drives the plan, column by column and newest
-//! files first (`candidates`, `column_eval`), puts them together (`assemble`) and runs the plan over each (`evaluate`). Time
+//! files first (`candidates`, `column_eval`), puts them together (`assemble`) and runs the plan over each (`evaluate`); in another
+//! order than newest first it looks at all that match (`ranked`, `whole_traces`). Time
 //! series (`metrics`) come from columns where a span alone decides, else from whole traces. One trace, or one span of it, is
 //! read by its id (`trace`). What interfaces show of spans as texts is
 //! decided by `shown`. Work runs on its own threads; files are read, and threads, time, memory and bytes bounded, by
@@ -33,11 +34,14 @@ mod groups;
 mod halves;
 mod known_values;
 mod mask;
+mod met;
 mod metrics;
 mod names;
 mod operations;
+mod order;
 mod plan;
 mod question;
+mod ranked;
 mod request;
 mod row_eval;
 mod search;
@@ -47,17 +51,20 @@ mod shares;
 mod shown;
 mod stored_values;
 mod structure;
+mod summary;
 mod together;
 mod trace;
 mod value;
 mod whereabouts;
+mod whole_traces;
 
 pub use engine::{QueryEngine, QueryLimits};
 pub use error::QueryError;
 pub use request::{
     Among, AttributeKey, AttributeValueSeen, Condition, Exemplar, Explanation, Inspected, Listing, MatchedSpan,
-    MatchedSpanset, MetricsAnswer, MetricsRequest, Operation, Operator, Scope, SearchAnswer, SearchRequest, Selects,
-    Series, ServiceCount, ShownValue, TextField, Trace, TraceDetail, TraceSummary, Weighting,
+    MatchedSpanset, MetricsAnswer, MetricsRequest, Operation, Operator, Order, OrderKey, Scope, SearchAnswer,
+    SearchRequest, Selects, Series, ServiceCount, ShownValue, TextField, Trace, TraceCount, TraceDetail, TraceSummary,
+    Weighting,
 };
 pub use together::{TENANT_KEY, Together};
 pub use tracehouse_model::ParentRow;

@@ -14,6 +14,8 @@ pub struct SearchRequest {
     pub end_unix_nanos: Option<i64>,
     /// Which spans the range selects.
     pub selects: Selects,
+    /// Which traces to return if there are more than the limit, and in which order.
+    pub order: Order,
     /// How many traces to return at most.
     pub limit: usize,
     /// How many matching spans to return of each spanset at most.
@@ -31,6 +33,31 @@ impl SearchRequest {
             Selects::Overlapping => Window::overlapping(range),
         }
     }
+}
+
+/// An order of traces. In every other order than newest first, which is the default, all traces that match are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    pub key: OrderKey,
+    pub descending: bool,
+}
+
+impl Default for Order {
+    fn default() -> Self {
+        Self { key: OrderKey::Start, descending: true }
+    }
+}
+
+/// What traces are ordered by: each as a whole, also where only some of its spans match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrderKey {
+    /// With the limit, traces whose matching spans are newest come first.
+    Start,
+    /// Service of the root, then its name.
+    Root,
+    Duration,
+    Spans,
+    Errors,
 }
 
 /// Which spans a range of times selects.
@@ -121,15 +148,27 @@ pub enum Operator {
     NotMatches,
 }
 
-/// What a search found, newest trace first, ties by trace id.
+/// What a search found, in the order that was asked for, ties newest trace first, then by trace id.
 #[derive(Clone, Debug, Default)]
 pub struct SearchAnswer {
     pub traces: Vec<TraceSummary>,
+    /// How many traces match, among those that were looked at; `None` if the search ended when it had the newest.
+    pub traces_matched: Option<u64>,
     pub inspected: Inspected,
     /// `None` if everything in the time range was looked at, or as much as the limit needed; else why not, with `N of M`.
     pub partial_reason: Option<String>,
     /// For the traces. To be kept until the answer was sent.
     pub memory: Reservation,
+}
+
+/// How many traces a search would find without a limit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TraceCount {
+    /// Among those that were looked at.
+    pub traces: u64,
+    pub inspected: Inspected,
+    /// As in [`SearchAnswer`].
+    pub partial_reason: Option<String>,
 }
 
 /// How much was looked at to answer.

@@ -1,37 +1,32 @@
-//! Finds the newest traces of which a pipeline leaves spans.
+//! Finds traces of which a pipeline leaves spans: the newest, or those that are [first](crate::ranked) in another order.
 //!
 //! Each trace in the answer has a span that satisfies the pipeline's [driver](crate::drivers::Drivers). Those spans are
 //! looked for column by column: in memory, then in files from the newest back. As soon as no older file can hold a newer
 //! span of a candidate, the candidates are settled, newest first: put together and run through the whole pipeline. That may leave older
 //! spans than the one by which a trace was found, so the search goes on until no other trace can have newer ones than those it has.
 
-use std::borrow::Cow;
-use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tracehouse_model::{AnyValue, ParentRow, SeededMap, SeededSet, SpanBatch, TraceId, status};
+use tracehouse_model::{SeededMap, TraceId};
 use tracehouse_scan::{Held, Reservation, contents_of, each_row_group};
 use tracehouse_spanfile::OpenFile;
 use tracehouse_store::SpanFile;
 
-use crate::assemble::{Omitted, TraceTree, assemble_many};
+use crate::assemble::{Omitted, assemble_many};
 use crate::candidates::{Beside, Candidates, SpanFinder};
-use crate::column_eval::{columns_of, file_may_match};
+use crate::column_eval::file_may_match;
 use crate::drivers::TraceDriver;
-use crate::evaluate::{Evaluation, Spanset, union_of};
-use crate::plan::{Plan, ShownField};
+use crate::order::{newest_first, newest_match_first};
+use crate::plan::Plan;
 use crate::question::Question;
-use crate::request::{
-    MatchedSpan, MatchedSpanset, SearchAnswer, SearchRequest, ServiceCount, ShownValue, TraceSummary,
-};
-use crate::row_eval::{RowExpression, TraceFacts};
-use crate::services::columns_of_services;
+use crate::ranked::{counted, ranked};
+use crate::request::{SearchAnswer, SearchRequest, TraceCount, TraceSummary};
 use crate::shares::candidate_bytes_max;
-use crate::shown::{Driver, all_hold, columns_of_conditions, depend_on_contents, inexact};
-use crate::value::Value;
+use crate::shown::{Driver, depend_on_contents, inexact};
+use crate::summary::{Summaries, bytes_of};
 use crate::whereabouts::Whereabouts;
+use crate::whole_traces::{Left, WholeTraces};
 
 /// Traces that are settled at once: few at first, as a common condition needs no more than are asked for.
 const SETTLED_AT_ONCE_MAX: usize = 32 * 1024;
@@ -45,25 +40,20 @@ const SHARE_OF_FILES_BEFORE: u64 = 2;
 /// … and at no more than keep the threads busy.
 const FILES_PER_THREAD: usize = 2;
 
-/// What the line of a trace in a list is made from.
-const SUMMARY_COLUMNS: [&str; 3] = ["name", "kind", "status"];
-
 pub(crate) fn search(question: Question<'_>, plan: &Plan, request: &SearchRequest) -> SearchAnswer {
-    let mut trace = plan.drivers.trace.clone();
-    trace.duration_nanos_min = trace.duration_nanos_min.max(request.trace_duration_nanos_min.unwrap_or(i64::MIN));
+    let (finder, trace) = (finder(question, plan, request), trace_driver(plan, request));
+    let summaries = Summaries { plan, request };
+    if !request.order.is_newest_first() {
+        return ranked(question, &WholeTraces { plan, driver: &trace, finder, question }, summaries);
+    }
     let whereabouts = Whereabouts::new(question);
     let search = Search {
         question,
         whereabouts: &whereabouts,
         beside: Beside::new(question, &whereabouts, &trace),
-        plan,
+        summaries,
         request,
-        finder: SpanFinder {
-            filter: &plan.drivers.span,
-            exactly: inexact(&request.conditions),
-            window: request.window(),
-            bounds: question.bounds,
-        },
+        finder,
         depends_on_contents: depend_on_contents(&request.conditions),
         trace: &trace,
         answer: SearchAnswer::default(),
@@ -74,11 +64,29 @@ pub(crate) fn search(question: Question<'_>, plan: &Plan, request: &SearchReques
     search.run()
 }
 
+/// How many traces a search would find.
+pub(crate) fn count(question: Question<'_>, plan: &Plan, request: &SearchRequest) -> TraceCount {
+    let (finder, trace) = (finder(question, plan, request), trace_driver(plan, request));
+    let traces = WholeTraces { plan, driver: &trace, finder, question };
+    counted(question, &traces, Summaries { plan, request })
+}
+
+fn finder<'a>(question: Question<'a>, plan: &'a Plan, request: &'a SearchRequest) -> SpanFinder<'a> {
+    let (window, bounds) = (request.window(), question.bounds);
+    SpanFinder { filter: &plan.drivers.span, exactly: inexact(&request.conditions), window, bounds }
+}
+
+fn trace_driver(plan: &Plan, request: &SearchRequest) -> TraceDriver {
+    let mut trace = plan.drivers.trace.clone();
+    trace.duration_nanos_min = trace.duration_nanos_min.max(request.trace_duration_nanos_min.unwrap_or(i64::MIN));
+    trace
+}
+
 struct Search<'a> {
     question: Question<'a>,
     whereabouts: &'a Whereabouts<'a>,
     beside: Beside<'a>,
-    plan: &'a Plan,
+    summaries: Summaries<'a>,
     request: &'a SearchRequest,
     finder: SpanFinder<'a>,
     /// Whether each file has a driver of its own.
@@ -135,6 +143,8 @@ impl Search<'_> {
         self.answer.inspected.files = self.answer.inspected.files.saturating_sub(reach.files_lost() as u64);
         self.keep_newest();
         self.answer.traces.sort_by(newest_first);
+        let is_all = self.answer.partial_reason.is_none() && self.answer.traces.len() < self.request.limit;
+        self.answer.traces_matched = is_all.then_some(self.answer.traces.len() as u64);
         self.answer.memory = Reservation::of(self.held);
         self.answer
     }
@@ -261,10 +271,12 @@ impl Search<'_> {
             portions.len(),
             || (),
             |portion, ()| {
-                let columns = |open: &OpenFile| Some(self.columns(open));
+                let columns = |open: &OpenFile| Some(self.summaries.columns(open));
                 assemble_many(self.question, self.whereabouts, portions[portion], columns, |found| {
                     for tree in &found.trees {
-                        let summary = self.summary(&found.spans, tree);
+                        let SpanFinder { window, exactly, .. } = &self.finder;
+                        let summary =
+                            self.summaries.of(&Left::of(&found.spans, tree, self.summaries.plan, window, exactly));
                         let bytes = summary.as_ref().map_or(0, bytes_of) + size_of::<(TraceId, Settled)>();
                         if bounds.take(&mut held.lock(), bytes).is_err() {
                             return;
@@ -276,182 +288,5 @@ impl Search<'_> {
         );
         let mut done = done.into_inner();
         traces.iter().filter_map(|trace| done.remove(trace)).collect()
-    }
-
-    fn columns(&self, open: &OpenFile) -> Vec<String> {
-        let shown = self.plan.shown.iter().map(|shown| &shown.field.expression);
-        let mut columns: SeededSet<String> =
-            SUMMARY_COLUMNS.into_iter().chain(columns_of_services(open)).map(str::to_owned).collect();
-        for expression in self.plan.expressions().into_iter().chain(shown) {
-            columns.extend(columns_of(expression, open.layout()));
-        }
-        columns.extend(columns_of_conditions(self.finder.exactly, open.layout()));
-        columns.into_iter().collect()
-    }
-
-    fn summary(&self, spans: &SpanBatch, tree: &TraceTree) -> Option<TraceSummary> {
-        let duration = tree.duration_nanos;
-        if self.request.trace_duration_nanos_min.is_some_and(|min| duration < min)
-            || self.request.trace_duration_nanos_max.is_some_and(|max| duration > max)
-        {
-            return None;
-        }
-        let facts = TraceFacts::of(spans, tree);
-        let mut spansets = Evaluation::new(spans, tree, &facts).run(&self.plan.stages, &self.finder.window);
-        for spanset in &mut spansets {
-            spanset.rows.retain(|&row| all_hold(self.finder.exactly, spans, row as usize));
-        }
-        spansets.retain(|spanset| !spanset.rows.is_empty());
-        let matched = union_of(&spansets);
-        let newest = matched.iter().map(|&row| spans.start_unix_nanos[row as usize]).max()?;
-        let shown = spansets.into_iter().map(|spanset| self.matched(spans, &facts, spanset));
-        let spansets: Vec<MatchedSpanset> = shown.collect();
-        Some(TraceSummary {
-            matched_count: matched.len() as u64,
-            newest_match_unix_nanos: newest,
-            spansets,
-            ..summarize(spans, tree)
-        })
-    }
-
-    fn matched(&self, spans: &SpanBatch, facts: &TraceFacts<'_>, spanset: Spanset) -> MatchedSpanset {
-        let matched_count = spanset.rows.len() as u64;
-        let mut rows = spanset.rows;
-        rows.sort_by_key(|&row| (spans.start_unix_nanos[row as usize], spans.span_id[row as usize]));
-        rows.truncate(self.request.spans_per_spanset);
-        let shown: Vec<BoundField<'_>> =
-            self.plan.shown.iter().map(|field| BoundField::new(field, spans, facts)).collect();
-        let span = |row: u32| {
-            let row = row as usize;
-            MatchedSpan {
-                span_id: spans.span_id[row],
-                name: spans.strings.get(spans.name[row]).to_owned(),
-                service_name: spans.shown_service(spans.resource[row] as usize).into_owned(),
-                start_unix_nanos: spans.start_unix_nanos[row],
-                duration_nanos: spans.duration_nanos[row],
-                status_code: spans.status_code[row],
-                fields: shown.iter().filter_map(|field| field.value(row)).collect(),
-            }
-        };
-        MatchedSpanset {
-            by: spanset.by,
-            aggregates: spanset.aggregates,
-            matched_count,
-            spans: rows.into_iter().map(span).collect(),
-        }
-    }
-}
-
-/// A field that goes with each span, bound to the spans of a trace.
-struct BoundField<'a> {
-    name: &'a str,
-    field: RowExpression<'a>,
-    conditions: Vec<RowExpression<'a>>,
-}
-
-impl<'a> BoundField<'a> {
-    fn new(shown: &'a ShownField, spans: &'a SpanBatch, facts: &'a TraceFacts<'a>) -> Self {
-        let bind = |expression| RowExpression::new(expression, spans, Some(facts));
-        let conditions = shown.conditions.iter().map(bind).collect();
-        Self { name: &shown.field.name, field: bind(&shown.field.expression), conditions }
-    }
-
-    fn value(&self, row: usize) -> Option<ShownValue> {
-        let value = self.field.value_of(row);
-        let shown = value.to_any()?;
-        let matched = if matches!(shown, AnyValue::Array(_)) { self.matched(value, row) } else { None };
-        Some(ShownValue { field: self.name.to_owned(), value: shown, matched })
-    }
-
-    /// Of several values those that satisfy a condition, unless that are all or none.
-    fn matched(&self, value: Value<'_>, row: usize) -> Option<Vec<AnyValue>> {
-        let singles = value.into_singles();
-        let holds = |single: &&Value<'_>| self.conditions.iter().any(|condition| condition.holds_of(single, row));
-        let matched: Vec<&Value<'_>> = singles.iter().filter(holds).collect();
-        let is_choice = !matched.is_empty() && matched.len() < singles.len();
-        is_choice.then(|| matched.into_iter().filter_map(Value::to_any).collect())
-    }
-}
-
-/// The order of traces in an answer.
-pub(crate) fn newest_first(left: &TraceSummary, right: &TraceSummary) -> Ordering {
-    (right.start_unix_nanos, left.trace_id).cmp(&(left.start_unix_nanos, right.trace_id))
-}
-
-/// The order in which a limit takes traces.
-pub(crate) fn newest_match_first(left: &TraceSummary, right: &TraceSummary) -> Ordering {
-    (right.newest_match_unix_nanos, left.trace_id).cmp(&(left.newest_match_unix_nanos, right.trace_id))
-}
-
-/// About what the line of a trace takes in memory.
-fn bytes_of(summary: &TraceSummary) -> usize {
-    let of_span = |span: &MatchedSpan| {
-        let fields = span.fields.iter().map(ShownValue::bytes).sum::<usize>();
-        size_of::<MatchedSpan>() + span.name.len() + span.service_name.len() + fields
-    };
-    let of_spanset = |spanset: &MatchedSpanset| {
-        let by = spanset.by.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, value_bytes) + 64);
-        let aggregates = spanset.aggregates.iter().map(|(name, value)| name.len() + value_bytes(value) + 64);
-        let spans = spanset.spans.iter().map(of_span);
-        size_of::<MatchedSpanset>() + by.chain(aggregates).chain(spans).sum::<usize>()
-    };
-    let services = summary.services.iter().map(|service| size_of::<ServiceCount>() + service.name.len());
-    let names = summary.root_service_name.len() + summary.root_span_name.len();
-    size_of::<TraceSummary>() + names + services.chain(summary.spansets.iter().map(of_spanset)).sum::<usize>()
-}
-
-impl ShownValue {
-    /// About what it takes in memory, while it is copied once.
-    pub(crate) fn bytes(&self) -> usize {
-        let matched = self.matched.iter().flatten().map(|value| value_bytes(value) + size_of::<AnyValue>());
-        self.field.len() + value_bytes(&self.value) + matched.sum::<usize>() + 2 * size_of::<Self>()
-    }
-}
-
-fn value_bytes(value: &AnyValue) -> usize {
-    match value {
-        AnyValue::String(text) => text.len(),
-        AnyValue::Bytes(bytes) => bytes.len(),
-        AnyValue::Array(items) => items.iter().map(|item| value_bytes(item) + size_of::<AnyValue>()).sum(),
-        AnyValue::KeyValueList(entries) => {
-            entries.iter().map(|(key, value)| key.len() + value_bytes(value) + 2 * size_of::<AnyValue>()).sum()
-        }
-        AnyValue::Empty | AnyValue::Bool(_) | AnyValue::Int(_) | AnyValue::Double(_) => 0,
-    }
-}
-
-/// What the line says of the trace, whatever was asked for.
-fn summarize(spans: &SpanBatch, tree: &TraceTree) -> TraceSummary {
-    let mut services: BTreeMap<Cow<'_, str>, (u64, u64)> = BTreeMap::new();
-    let mut earliest = tree.rows.start;
-    for row in tree.rows.clone() {
-        let counts = services.entry(spans.shown_service(spans.resource[row] as usize)).or_default();
-        counts.0 += 1;
-        counts.1 += u64::from(spans.status_code[row] == status::ERROR);
-        if spans.start_unix_nanos[row] < spans.start_unix_nanos[earliest] {
-            earliest = row;
-        }
-    }
-    let mut services: Vec<ServiceCount> = services
-        .into_iter()
-        .map(|(name, (span_count, error_count))| ServiceCount { name: name.into_owned(), span_count, error_count })
-        .collect();
-    services.sort_by_key(|service| std::cmp::Reverse(service.span_count));
-    let first = tree.root.map_or(earliest, |row| tree.rows.start + row as usize);
-    TraceSummary {
-        tenant: None,
-        trace_id: tree.trace_id,
-        root_service_name: spans.shown_service(spans.resource[first] as usize).into_owned(),
-        root_span_name: spans.strings.get(spans.name[first]).to_owned(),
-        root_missing: !tree.parent.contains(&ParentRow::Root),
-        start_unix_nanos: tree.start_unix_nanos,
-        duration_nanos: tree.duration_nanos,
-        span_count: tree.rows.len() as u64 + tree.omitted,
-        error_count: tree.error_count,
-        orphan_count: tree.parent.iter().filter(|parent| **parent == ParentRow::Missing).count() as u64,
-        services,
-        matched_count: 0,
-        newest_match_unix_nanos: i64::MIN,
-        spansets: Vec::new(),
     }
 }

@@ -17,11 +17,11 @@ use crate::engine::QueryEngine;
 use crate::error::QueryError;
 use crate::metrics::label_key;
 use crate::names::NAMES_MAX;
+use crate::order::{newest_first, newest_match_first};
 use crate::request::{
-    Among, AttributeKey, AttributeValueSeen, Explanation, Listing, MetricsAnswer, MetricsRequest, Operation, Scope,
-    SearchAnswer, SearchRequest, Trace, TraceDetail, TraceSummary,
+    Among, AttributeKey, AttributeValueSeen, Explanation, Listing, MetricsAnswer, MetricsRequest, Operation, Order,
+    Scope, SearchAnswer, SearchRequest, Trace, TraceCount, TraceDetail, TraceSummary,
 };
-use crate::search::{newest_first, newest_match_first};
 
 /// Under which key an answer over several tenants names the tenant of a resource or a series. What a sender says under this key is
 /// not shown then.
@@ -152,14 +152,24 @@ impl<'a> Together<'a> {
         }
     }
 
-    /// The newest traces of all tenants. One of which several tenants have spans is there once for each, and counts once.
+    /// Traces of all tenants. One of which several tenants have spans is there once for each, and counts once.
     pub async fn search(&self, request: SearchRequest) -> Result<SearchAnswer, QueryError> {
         if let Some(tenant) = self.tenants.only() {
             return self.engine.search(tenant, request).await;
         }
         let asked_for = &request;
         let ask = |engine: QueryEngine, tenant| async move { engine.search(&tenant, asked_for.clone()).await };
-        Ok(searches(self.each(ask).await?, request.limit))
+        Ok(searches(self.each(ask).await?, request.limit, request.order))
+    }
+
+    /// How many traces a search would find: one of which several tenants have spans counts once for each.
+    pub async fn count(&self, request: SearchRequest) -> Result<TraceCount, QueryError> {
+        if let Some(tenant) = self.tenants.only() {
+            return self.engine.count(tenant, request).await;
+        }
+        let asked_for = &request;
+        let ask = |engine: QueryEngine, tenant| async move { engine.count(&tenant, asked_for.clone()).await };
+        Ok(sum(self.each(ask).await?))
     }
 
     /// The series of each tenant, which the label [`TENANT_KEY`] names, after all other labels. Nothing is added up across
@@ -284,21 +294,37 @@ fn found<T>(asked: Asked<Result<Option<T>, String>>) -> (Vec<(TenantId, T)>, Rea
     (all, reasons)
 }
 
-fn searches(asked: Asked<SearchAnswer>, limit: usize) -> SearchAnswer {
-    let (mut all, mut reasons) = (SearchAnswer::default(), Reasons::of_cut(asked.cut));
+fn searches(asked: Asked<SearchAnswer>, limit: usize, order: Order) -> SearchAnswer {
+    let none = SearchAnswer { traces_matched: Some(0), ..SearchAnswer::default() };
+    let (mut all, mut reasons) = (none, Reasons::of_cut(asked.cut));
     let mut memory = Vec::new();
     for (tenant, answer) in asked.answers {
         let named = answer.traces.into_iter().map(|trace| TraceSummary { tenant: Some(tenant.clone()), ..trace });
         all.traces.extend(named);
+        all.traces_matched = all.traces_matched.zip(answer.traces_matched).map(|(one, other)| one + other);
         all.inspected.add(answer.inspected);
         reasons.add(&tenant, answer.partial_reason);
         memory.push(answer.memory);
     }
-    all.traces.sort_by(newest_match_first);
+    let by_newest = order.is_newest_first();
+    all.traces
+        .sort_by(|left, right| if by_newest { newest_match_first(left, right) } else { order.compare(left, right) });
     let mut ids: SeededSet<TraceId> = SeededSet::default();
     all.traces.retain(|trace| ids.contains(&trace.trace_id) || ids.len() < limit && ids.insert(trace.trace_id));
-    all.traces.sort_by(newest_first);
+    if by_newest {
+        all.traces.sort_by(newest_first);
+    }
     SearchAnswer { partial_reason: reasons.in_words(), memory: Reservation::together(memory), ..all }
+}
+
+fn sum(asked: Asked<TraceCount>) -> TraceCount {
+    let (mut all, mut reasons) = (TraceCount::default(), Reasons::of_cut(asked.cut));
+    for (tenant, answer) in asked.answers {
+        all.traces += answer.traces;
+        all.inspected.add(answer.inspected);
+        reasons.add(&tenant, answer.partial_reason);
+    }
+    TraceCount { partial_reason: reasons.in_words(), ..all }
 }
 
 fn series(asked: Asked<MetricsAnswer>) -> MetricsAnswer {

@@ -90,7 +90,10 @@ pub struct SearchOptions {
     /// Only spans that start before this time.
     #[arg(long, value_name = "TIME")]
     pub end: Option<String>,
-    /// Maximum traces, newest first.
+    /// Which come first: start, root, duration, spans or errors; with - before it the other way round. Newest first if absent.
+    #[arg(long, value_name = "ORDER", allow_hyphen_values = true)]
+    pub sort: Option<String>,
+    /// Maximum traces.
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
     pub limit: u32,
     #[command(flatten)]
@@ -158,6 +161,7 @@ pub fn search(options: &SearchOptions) -> anyhow::Result<Ending> {
         ("q", &options.query),
         ("start", &options.start),
         ("end", &options.end),
+        ("sort", &options.sort),
     ];
     parameters.extend(single.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))));
     parameters.extend(options.attributes.iter().map(|condition| ("attr", condition.as_str())));

@@ -58,11 +58,27 @@ pub(crate) struct AttributeValueAnswer {
     pub(crate) value: String,
 }
 
-/// Traces with a span that meets all conditions, newest first.
+/// Traces with a span that meets all conditions.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SearchAnswerBody {
     pub(crate) traces: Vec<TraceSummaryAnswer>,
+    /// How many traces match, among those that were looked at; null if the newest were found without looking at the others.
+    pub(crate) traces_matched: Option<u64>,
+    /// Whether everything that could matter was looked at.
+    pub(crate) complete: bool,
+    /// Why not, with `N of M`.
+    pub(crate) partial_reason: Option<String>,
+    pub(crate) inspected: InspectedAnswer,
+    pub(crate) elapsed_nanos: u64,
+}
+
+/// How many traces have a span that meets all conditions.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TraceCountAnswer {
+    /// Among those that were looked at.
+    pub(crate) traces: u64,
     /// Whether everything that could matter was looked at.
     pub(crate) complete: bool,
     /// Why not, with `N of M`.

@@ -33,6 +33,7 @@ pub(crate) fn routes() -> Router<ApiState> {
         .route("/api/v1/attributes/keys", get(attributes::keys))
         .route("/api/v1/attributes/values", get(attributes::values))
         .route("/api/v1/search", get(search::search))
+        .route("/api/v1/search/count", get(search::count))
         .route("/api/v1/metrics", get(metrics::metrics))
         .route("/api/v1/query/check", get(query::check))
         .route("/api/v1/query/explain", get(query::explain))
@@ -68,6 +69,7 @@ pub(crate) fn admin_routes() -> Router<ApiState> {
         attributes::keys,
         attributes::values,
         search::search,
+        search::count,
         metrics::metrics,
         query::check,
         query::explain,

@@ -3,13 +3,16 @@ use axum::response::Response;
 use http::{HeaderMap, Uri};
 use tracehouse_model::{AnyValue, Caller, kind, status};
 use tracehouse_query::{
-    Condition, MatchedSpan, MatchedSpanset, Operator, Scope, SearchAnswer, SearchRequest, Selects, TraceSummary,
+    Condition, MatchedSpan, MatchedSpanset, Operator, Order, OrderKey, Scope, SearchAnswer, SearchRequest, Selects,
+    TraceCount, TraceSummary,
 };
 
-use super::answers::{MatchedSpanAnswer, SearchAnswerBody, ServiceShare, SpansetAnswer, TraceSummaryAnswer};
+use super::answers::{
+    MatchedSpanAnswer, SearchAnswerBody, ServiceShare, SpansetAnswer, TraceCountAnswer, TraceSummaryAnswer,
+};
 use super::span_answer::attributes;
 use super::terms::StatusCode;
-use crate::answer::{JSON, large, until_sent};
+use crate::answer::{JSON, json, large, until_sent};
 use crate::params::Parameters;
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -19,23 +22,15 @@ const TRACES_MAX: usize = 1000;
 const SPANS_DEFAULT: usize = 3;
 const SPANS_MAX: usize = 100;
 const ATTRIBUTES_MAX: usize = 32;
+const ORDERS: &str = "start, root, duration, spans or errors, with - before it the other way round";
 
-const NAMES: [&str; 12] = [
-    "service",
-    "operation",
-    "status",
-    "kind",
-    "minDuration",
-    "maxDuration",
-    "attr",
-    "q",
-    "start",
-    "end",
-    "limit",
-    "spans",
-];
+/// What says which traces are meant.
+const CONDITIONS: [&str; 10] =
+    ["service", "operation", "status", "kind", "minDuration", "maxDuration", "attr", "q", "start", "end"];
+/// What says how much of them is shown, and in which order.
+const SHOWN: [&str; 3] = ["limit", "spans", "sort"];
 
-/// Finds traces with a span that meets all conditions, newest first.
+/// Finds traces with a span that meets all conditions.
 #[utoipa::path(
     get, path = "/api/v1/search", tag = "traces",
     params(
@@ -52,6 +47,8 @@ const NAMES: [&str; 12] = [
         ("end" = Option<String>, Query, description = "The span begins before this moment"),
         ("limit" = Option<u32>, Query, description = "How many traces: 1 to 1000; 20 if absent"),
         ("spans" = Option<u32>, Query, description = "How many spans of each spanset: 1 to 100; 3 if absent"),
+        ("sort" = Option<String>, Query, description = "start, root, duration, spans or errors of the traces as a whole, with - before it \
+            the other way round. If absent, -start: the traces with the newest matches. Every other order looks at all that match", example = "-duration"),
     ),
     responses((status = 200, body = SearchAnswerBody), (status = 400, body = Problem), (status = 503, body = Problem))
 )]
@@ -61,7 +58,8 @@ pub(crate) async fn search(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let request = request(&Parameters::strict(&uri, &NAMES)?)?;
+    let known: Vec<&str> = CONDITIONS.into_iter().chain(SHOWN).collect();
+    let request = request(&Parameters::strict(&uri, &known)?)?;
     let begun = state.clock.monotonic();
     let found = state.answers.search(&caller, request).await?;
     let elapsed_nanos = state.elapsed_nanos(begun);
@@ -70,6 +68,45 @@ pub(crate) async fn search(
         serde_json::to_vec(&body(found, elapsed_nanos)).expect("writing plain data to memory can't fail")
     });
     Ok(until_sent(answer.await?, memory))
+}
+
+/// Counts the traces with a span that meets all conditions.
+#[utoipa::path(
+    get, path = "/api/v1/search/count", tag = "traces",
+    params(
+        ("service" = Option<String>, Query, example = "cart"),
+        ("operation" = Option<String>, Query, description = "The span's name", example = "GET /cart"),
+        ("status" = Option<String>, Query, description = "error, ok or unset"),
+        ("kind" = Option<String>, Query, description = "server, client, internal, producer, consumer or unspecified"),
+        ("minDuration" = Option<String>, Query, description = "Of the span", example = "12.5ms"),
+        ("maxDuration" = Option<String>, Query, description = "Of the span", example = "2s"),
+        ("attr" = Option<Vec<String>>, Query, description = "As in a search", example = json!(["http.route=/cart"])),
+        ("q" = Option<String>, Query, description = "A TraceQL query that selects spans", example = "{ duration > 200ms }"),
+        ("start" = Option<String>, Query, description = "The span begins at this moment or later, or ends after it", example = "2026-01-31T12:00:00Z"),
+        ("end" = Option<String>, Query, description = "The span begins before this moment"),
+    ),
+    responses((status = 200, body = TraceCountAnswer), (status = 400, body = Problem), (status = 503, body = Problem))
+)]
+pub(crate) async fn count(State(state): State<ApiState>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
+    let request = request(&Parameters::strict(&uri, &CONDITIONS)?)?;
+    let begun = state.clock.monotonic();
+    let TraceCount { traces, inspected, partial_reason } = state.answers.count(&caller, request).await?;
+    let (complete, inspected, elapsed_nanos) = (partial_reason.is_none(), inspected.into(), state.elapsed_nanos(begun));
+    Ok(json(&TraceCountAnswer { traces, complete, partial_reason, inspected, elapsed_nanos }))
+}
+
+/// `-duration` in its parts.
+fn order(text: &str) -> Option<Order> {
+    let (key, descending) = text.strip_prefix('-').map_or((text, false), |key| (key, true));
+    let key = match key {
+        "start" => OrderKey::Start,
+        "root" => OrderKey::Root,
+        "duration" => OrderKey::Duration,
+        "spans" => OrderKey::Spans,
+        "errors" => OrderKey::Errors,
+        _ => return None,
+    };
+    Some(Order { key, descending })
 }
 
 fn request(parameters: &Parameters) -> Result<SearchRequest, Problem> {
@@ -99,6 +136,7 @@ fn request(parameters: &Parameters) -> Result<SearchRequest, Problem> {
         start_unix_nanos: range.start_unix_nanos,
         end_unix_nanos: range.end_unix_nanos,
         selects: Selects::Overlapping,
+        order: parameters.parsed("sort", order, ORDERS)?.unwrap_or_default(),
         limit: parameters.count("limit", TRACES_DEFAULT, 1..=TRACES_MAX)?,
         spans_per_spanset: parameters.count("spans", SPANS_DEFAULT, 1..=SPANS_MAX)?,
         trace_duration_nanos_min: None,
@@ -138,6 +176,7 @@ fn attribute_condition(text: &str) -> Result<Condition, Problem> {
 fn body(found: SearchAnswer, elapsed_nanos: u64) -> SearchAnswerBody {
     SearchAnswerBody {
         traces: found.traces.into_iter().map(trace_summary).collect(),
+        traces_matched: found.traces_matched,
         complete: found.partial_reason.is_none(),
         partial_reason: found.partial_reason,
         inspected: found.inspected.into(),

@@ -15,7 +15,7 @@ use tracehouse_model::{
 use tracehouse_query::{
     Among, AttributeKey, AttributeValueSeen, Exemplar, Explanation, Inspected, Listing, MatchedSpan, MatchedSpanset,
     MetricsAnswer, MetricsRequest, Operation, ParentRow, QueryError, Reservation, Scope, SearchAnswer, SearchRequest,
-    Series, ServiceCount, ShownValue, Trace, TraceDetail, TraceSummary, Weighting,
+    Series, ServiceCount, ShownValue, Trace, TraceCount, TraceDetail, TraceSummary, Weighting,
 };
 use tracehouse_sql::{Scanned, SqlAnswer, SqlError, SqlRequest};
 use tracehouse_store::{CompactReport, FlushReport};
@@ -106,7 +106,15 @@ impl Answers for Fake {
         self.searches.lock().push(request);
         let partial_reason = self.partial.then(|| "2 of 3 files were read".to_owned());
         let inspected = Inspected { spans: 1000, files: 2, files_total: 3, bytes: 1234 };
-        Ok(SearchAnswer { traces, inspected, partial_reason, ..SearchAnswer::default() })
+        let traces_matched = Some(1 + self.more_traces as u64);
+        Ok(SearchAnswer { traces, traces_matched, inspected, partial_reason, ..SearchAnswer::default() })
+    }
+
+    async fn count(&self, _: &Caller, request: SearchRequest) -> Result<TraceCount, QueryError> {
+        self.searches.lock().push(request);
+        let partial_reason = self.partial.then(|| "2 of 3 files were read".to_owned());
+        let inspected = Inspected { spans: 1000, files: 2, files_total: 3, bytes: 1234 };
+        Ok(TraceCount { traces: 1 + self.more_traces as u64, inspected, partial_reason })
     }
 
     /// Two series over the steps that were asked for; the second has nothing in its first step.

@@ -6,7 +6,7 @@ use http_body::SizeHint;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use tracehouse_model::{kind, status};
-use tracehouse_query::{Condition, Operator, Scope};
+use tracehouse_query::{Condition, Operator, Order, OrderKey, Scope};
 
 use crate::fake::{Fake, START, TRACE};
 use crate::{app, get, get_with, send};
@@ -58,6 +58,10 @@ async fn wrong_requests() {
         ("/api/v1/search?limit=1001", "from 1 to 1000"),
         ("/api/v1/search?limit=ten", "\"ten\""),
         ("/api/v1/search?limit=-1", "`limit`"),
+        ("/api/v1/search?sort=newest", "start, root, duration"),
+        ("/api/v1/search?sort=--spans", "start, root, duration"),
+        ("/api/v1/search/count?limit=5", "limit"),
+        ("/api/v1/search/count?sort=spans", "sort"),
         ("/api/v1/search?status=failed", "error, ok or unset"),
         ("/api/v1/search?kind=web", "server, client"),
         ("/api/v1/search?minDuration=5", "12.5ms"),
@@ -137,7 +141,7 @@ async fn search_asks_and_answers() {
                     "serviceName": "cart", "startTimeUnixNano": (START + 1000).to_string(), "durationNanos": 2_000_000,
                     "status": "error", "fields": [{"key": "span.http.route", "type": "string", "value": "/cart"}]}]}],
             }],
-            "complete": true, "partialReason": null,
+            "tracesMatched": 1, "complete": true, "partialReason": null,
             "inspected": {"spans": 1000, "files": 2, "filesTotal": 3, "bytes": 1234}, "elapsedNanos": 0,
         })
     );
@@ -170,6 +174,35 @@ async fn search_asks_and_answers() {
     get(&fake, "/api/v1/search").await;
     let request = fake.searches.lock().pop().expect("a search was asked");
     assert_eq!((request.limit, request.conditions.len(), request.start_unix_nanos), (20, 0, None));
+    assert_eq!(request.order, Order { key: OrderKey::Start, descending: true });
+
+    for (sort, key, descending) in [
+        ("start", OrderKey::Start, false),
+        ("-start", OrderKey::Start, true),
+        ("root", OrderKey::Root, false),
+        ("-duration", OrderKey::Duration, true),
+        ("spans", OrderKey::Spans, false),
+        ("-errors", OrderKey::Errors, true),
+    ] {
+        get(&fake, &format!("/api/v1/search?sort={sort}")).await;
+        let request = fake.searches.lock().pop().expect("a search was asked");
+        assert_eq!(request.order, Order { key, descending }, "{sort}");
+    }
+}
+
+#[tokio::test]
+async fn traces_are_counted() {
+    let fake = fake();
+    let body = get(&fake, "/api/v1/search/count?service=cart&start=2026-01-31T12:00:00Z").await.json();
+    let inspected = json!({"spans": 1000, "files": 2, "filesTotal": 3, "bytes": 1234});
+    let expected =
+        json!({"traces": 1, "complete": true, "partialReason": null, "inspected": inspected, "elapsedNanos": 0});
+    assert_eq!(body, expected);
+    let request = fake.searches.lock().pop().expect("a count was asked");
+    assert_eq!((request.conditions, request.start_unix_nanos), (vec![Condition::Service("cart".into())], Some(START)));
+    let partial = Arc::new(Fake { partial: true, ..Fake::default() });
+    let body = get(&partial, "/api/v1/search/count").await.json();
+    assert_eq!((&body["complete"], &body["partialReason"]), (&json!(false), &json!("2 of 3 files were read")));
 }
 
 #[tokio::test]
@@ -427,6 +460,7 @@ async fn the_description_is_whole() {
         "/api/v1/saved-queries",
         "/api/v1/saved-queries/{name}",
         "/api/v1/search",
+        "/api/v1/search/count",
         "/api/v1/services",
         "/api/v1/sql",
         "/api/v1/status",

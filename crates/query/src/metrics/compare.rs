@@ -13,19 +13,19 @@ use tracehouse_store::SpanFile;
 use super::batch_counts::BatchCounts;
 use super::columns::{Rows, starts, weights};
 use super::counts::Counts;
-use super::met::{Met, matching_files};
 use super::room::Room;
 use super::series_plan::{ComparePlan, SeriesPlan};
 use super::steps::Steps;
 use super::tally::Slotted;
-use super::traces::WholeTraces;
 use crate::candidates::SpanFinder;
 use crate::compile::Expression;
 use crate::halves::HotCallers;
+use crate::met::{Met, matching_files};
 use crate::question::Question;
 use crate::request::Series;
 use crate::row_eval::RowExpression;
 use crate::shares::cell_bytes_max;
+use crate::whole_traces::{Left, WholeTraces};
 
 struct Compare<'a> {
     plan: &'a ComparePlan,
@@ -37,7 +37,7 @@ struct Compare<'a> {
 impl ComparePlan {
     pub(super) fn run(&self, series: &SeriesPlan, steps: &Steps, question: Question<'_>, met: &mut Met) -> Vec<Series> {
         let compare = Compare { plan: self, series, steps, question };
-        let files = matching_files(series, steps, question, met);
+        let files = matching_files(&series.finder(steps, question), question, met);
         let counts = match series.spans_alone() {
             Some(filter) => compare.over_columns(filter, &files, met),
             None => compare.over_traces(&files, met),
@@ -146,16 +146,17 @@ impl Compare<'_> {
     }
 
     fn over_traces(&self, files: &[&Arc<SpanFile>], met: &mut Met) -> Counts {
-        let traces = WholeTraces { series: self.series, steps: self.steps, question: self.question };
+        let traces = WholeTraces::of_plan(&self.series.plan, self.steps.window(), self.question);
         let all = traces.gather(
             files,
             met,
             || self.begin(),
             |_| None,
-            |spans, facts, rows, own| {
+            |left, own| {
+                let Left { spans, facts, .. } = left;
                 let selection = RowExpression::new(&self.plan.selection, spans, Some(facts));
                 let mut of_trace = BatchCounts::new(spans);
-                for row in rows {
+                for row in left.rows() {
                     let row = row as usize;
                     of_trace.add(row, self.slot(spans.start_unix_nanos[row], selection.holds(row)));
                 }

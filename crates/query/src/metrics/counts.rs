@@ -4,9 +4,9 @@ use tracehouse_model::{AnyValue, SeededEntry, SeededMap};
 use tracehouse_scan::Held;
 
 use super::gather::{FloatBits, GroupValue};
-use super::met::Met;
 use super::room::Room;
 use super::steps::Steps;
+use crate::met::Met;
 use crate::question::Question;
 use crate::request::Series;
 use crate::shares::{points_max, too_many_points};

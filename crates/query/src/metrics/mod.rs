@@ -24,7 +24,6 @@ mod compare;
 mod counts;
 mod gather;
 mod measure;
-mod met;
 mod quantiles;
 mod room;
 mod series;
@@ -37,11 +36,11 @@ mod traces;
 use tracehouse_scan::Reservation;
 use tracehouse_traceql::{Meaning, MetricsExpr, Query, QueryExpr};
 
-use self::met::Met;
 use self::steps::Steps;
 use crate::error::QueryError;
+use crate::met::Met;
 use crate::question::Question;
-use crate::request::{Inspected, MetricsAnswer, MetricsRequest, Weighting};
+use crate::request::{Inspected, MetricsAnswer, MetricsRequest};
 
 pub(crate) use combine::label_key;
 pub(crate) use series_plan::SeriesPlan;
@@ -93,28 +92,22 @@ fn node(expr: MetricsExpr, exemplars: Exemplars) -> Result<MetricsNode, QueryErr
 }
 
 pub(crate) fn metrics(question: Question<'_>, plan: &MetricsPlan) -> MetricsAnswer {
-    let Question { bounds, reach, .. } = question;
-    let (inspected, weighting) = (Inspected::default(), Weighting::default());
-    let mut met = Met { inspected, weighting, partial: None, held: bounds.hold() };
+    let mut met = Met::nothing(question.bounds);
     let mut series = match run(&plan.root, &plan.steps, question, &mut met) {
         combine::Operand::Series(series) => series,
         combine::Operand::Literal(_) => Vec::new(),
     };
     series.sort_by_cached_key(|series| label_key(&series.labels));
-    if bounds.exceeded() {
-        let (read, total) = (met.inspected.files as usize, met.inspected.files_total as usize);
-        met.partial(|| bounds.stopped(read, total, "files read"));
-    }
-    let reasons: Vec<String> = reach.partial_reason().into_iter().chain(met.partial).collect();
+    let partial_reason = met.partial_reason(question);
     MetricsAnswer {
         start_unix_nanos: plan.steps.first,
         step_nanos: plan.steps.length,
         steps: plan.steps.count,
         meaning: plan.meaning,
         series,
-        inspected: Inspected { bytes: bounds.scanned_bytes(), ..met.inspected },
+        inspected: Inspected { bytes: question.bounds.scanned_bytes(), ..met.inspected },
         weighting: met.weighting,
-        partial_reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
+        partial_reason,
         memory: Reservation::of(met.held),
     }
 }

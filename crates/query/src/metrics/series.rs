@@ -10,7 +10,6 @@ use super::gather::{Candidate, Gathered, GroupKey};
 use super::measure::{
     Cell, Count, DistributionCell, Largest, Lines, Measure, Smallest, Sum, histogram_lines, quantile_lines,
 };
-use super::met::{Met, matching_files};
 use super::quantiles::PowerHistogram;
 use super::room::Room;
 use super::series_plan::{FunctionPlan, Run, SeriesPlan, is_duration};
@@ -18,6 +17,7 @@ use super::steps::Steps;
 use super::{columns, structured, traces};
 use crate::candidates::SpanFinder;
 use crate::compile::Expression;
+use crate::met::{Met, matching_files};
 use crate::question::Question;
 use crate::request::Series;
 use crate::shares::{cell_bytes_max, points_max, too_many_points};
@@ -65,7 +65,7 @@ fn line_of<C>(cells: &[C], lines: &mut Lines<'_>, value: impl Fn(&C) -> Option<f
 impl Run<'_> {
     /// Gathers and makes series; `lines` turns the cells of one series into its lines.
     fn finish<C: Cell>(&self, met: &mut Met, lines: impl Fn(&mut [C], &mut Lines<'_>)) -> Vec<Series> {
-        let files = matching_files(self.series, self.steps, self.question, met);
+        let files = matching_files(&self.series.finder(self.steps, self.question), self.question, met);
         let mut gathered = match self.series.spans_alone() {
             Some(filter) => self.gather_from_columns(filter, &files, met),
             None => match structured::gather::<C>(self, &files, met) {

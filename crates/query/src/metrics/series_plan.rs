@@ -4,11 +4,13 @@ use tracehouse_traceql::{FieldExpr, Intrinsic, MetricsFunction, Pipeline};
 
 use super::measure::Measure;
 use super::steps::{Exemplars, Steps};
+use crate::candidates::SpanFinder;
 use crate::compile::{Expression, Node};
 use crate::error::QueryError;
 use crate::plan::{NamedField, Plan, SpansetNode, mentioned_fields};
 use crate::question::Question;
 use crate::structure::structure_of;
+use crate::whole_traces::WholeTraces;
 
 /// Values shown of each attribute unless the query says otherwise.
 const TOP_DEFAULT: usize = 10;
@@ -67,6 +69,11 @@ impl SeriesPlan {
     pub(crate) fn spans_alone(&self) -> Option<&Expression> {
         let filter = self.plan.single_filter().filter(|filter| !filter.needs_trace)?;
         self.needs_spans_alone().then_some(filter)
+    }
+
+    /// Finds the spans that drive the pipeline.
+    pub(super) fn finder<'a>(&'a self, steps: &Steps, question: Question<'a>) -> SpanFinder<'a> {
+        WholeTraces::of_plan(&self.plan, steps.window(), question).finder
     }
 
     /// The pipeline, if it is one of relations between spans, and what is measured of those that it leaves is told by each alone.

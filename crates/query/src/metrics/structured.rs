@@ -20,17 +20,18 @@ use tracehouse_store::SpanFile;
 use super::columns::{Rows, gather_of_row_group};
 use super::gather::Gathered;
 use super::measure::Cell;
-use super::met::Met;
 use super::series_plan::Run;
-use super::traces::{self, Listing};
+use super::traces;
 use crate::candidates::{Candidates, SpanFinder};
 use crate::compile::Expression;
 use crate::drivers::TraceDriver;
+use crate::met::Met;
 use crate::plan::SpansetNode;
 use crate::question::Question;
 use crate::shares::parts_bytes_max;
 use crate::structure::{CONDITIONS_MAX, Kin, NO_PARENT, any_of, parents_by_offsets};
 use crate::whereabouts::Whereabouts;
+use crate::whole_traces::Listing;
 
 /// Where the traces of all files stand is read at once if the range selects one file in so many.
 const SHARE_OF_ALL_FILES: usize = 4;

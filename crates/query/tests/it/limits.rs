@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use tracehouse_memory::{in_use_bytes, peak_bytes, restart_peak};
 use tracehouse_model::{AnyValue, Clock, ManualClock, Span, SpanBatch, SpanFields, SpanId, TenantId};
-use tracehouse_query::{MetricsAnswer, MetricsRequest, QueryEngine, QueryLimits, SearchAnswer, SearchRequest};
+use tracehouse_query::{
+    MetricsAnswer, MetricsRequest, Order, OrderKey, QueryEngine, QueryLimits, SearchAnswer, SearchRequest,
+};
 
 use crate::shop::{NOON, Shop, many_spans, put, trace_id};
 
@@ -73,6 +75,15 @@ async fn little_memory_takes_more_portions() {
     let one = shown(one.traces);
     assert!(one.len() > 20, "only {} traces", one.len());
     assert_eq!(one, shown(other.traces));
+    for engine in [&plenty, &little] {
+        let request = SearchRequest { traceql: Some(SEARCH.to_owned()), limit: 3, ..SearchRequest::default() };
+        let longest = Order { key: OrderKey::Duration, descending: true };
+        let ranked = SearchRequest { order: longest, ..request.clone() };
+        let found = engine.0.search(&TenantId::default(), ranked).await.expect("a valid search");
+        assert_eq!((found.traces_matched, found.partial_reason), (Some(one.len() as u64), None));
+        let count = engine.0.count(&TenantId::default(), request).await.expect("a valid search");
+        assert_eq!((count.traces, count.partial_reason), (one.len() as u64, None));
+    }
     for query in [OVER_TRACES, OVER_COLUMNS, COMPARE] {
         let (one, other) = (plenty.metrics(query).await, little.metrics(query).await);
         assert!(!one.series.is_empty(), "{query}");

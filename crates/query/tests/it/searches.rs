@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tracehouse_model::{AnyValue, Span, TenantId, TraceId, kind, status};
-use tracehouse_query::{Condition, Operator, Scope, SearchRequest};
+use tracehouse_query::{Condition, Operator, Order, OrderKey, Scope, SearchRequest, TraceSummary};
 
 use crate::shop::{NOON, Shop, many_spans};
 
@@ -221,6 +221,84 @@ async fn the_newest_come_first_and_time_bounds_hold() {
     assert_eq!(ask(&shop, bounded).await, expected(&spans, within));
     let wrong = SearchRequest { limit: 0, ..newest };
     assert!(shop.engine.search(&TenantId::default(), wrong).await.is_err());
+}
+
+/// What a trace is ranked by: as texts or as a number.
+fn rank(key: OrderKey, trace: &TraceSummary) -> (&str, &str, i64) {
+    match key {
+        OrderKey::Start => ("", "", trace.start_unix_nanos),
+        OrderKey::Root => (&trace.root_service_name, &trace.root_span_name, 0),
+        OrderKey::Duration => ("", "", trace.duration_nanos),
+        OrderKey::Spans => ("", "", trace.span_count as i64),
+        OrderKey::Errors => ("", "", trace.error_count as i64),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_order_ranks_all_that_match() {
+    let shop = Shop::open().await;
+    let (batches, _) = many_spans(300, 14);
+    let half = batches.len() / 2;
+    for (number, batch) in batches.into_iter().enumerate() {
+        if number == half {
+            shop.store.flush().await.expect("flushes");
+        }
+        shop.append(batch).await;
+    }
+    let keys = [OrderKey::Start, OrderKey::Root, OrderKey::Duration, OrderKey::Spans, OrderKey::Errors];
+    let shown = Condition::ShownAs { scope: Scope::Either, key: "code".into(), text: "7".into() };
+    let part = SearchRequest {
+        start_unix_nanos: Some(NOON + 100_000_000),
+        end_unix_nanos: Some(NOON + 200_000_000),
+        ..request("{ status = error }")
+    };
+    let long = SearchRequest { trace_duration_nanos_min: Some(700_000_000), ..request("{ }") };
+    let requests = [
+        request("{ }"),
+        request("{ false }"),
+        request("{ duration > 200ms } | count() > 1"),
+        request("{ kind = server } >> { status = error }"),
+        SearchRequest { conditions: vec![shown], ..request("{ }") },
+        part,
+        long,
+    ];
+    for stage in ["half in memory", "in two files", "merged"] {
+        match stage {
+            "in two files" => _ = shop.store.flush().await.expect("flushes"),
+            "merged" => _ = shop.store.compact().await.expect("merges"),
+            _ => {}
+        }
+        for request in &requests {
+            let case = format!("{request:?}, {stage}");
+            let tenant = TenantId::default();
+            let newest = shop.engine.search(&tenant, request.clone()).await.expect("a valid search");
+            let all = newest.traces.len();
+            assert_eq!(newest.traces_matched, Some(all as u64), "{case}");
+            let count = shop.engine.count(&tenant, request.clone()).await.expect("a valid search");
+            assert_eq!((count.traces, count.partial_reason), (all as u64, None), "{case}");
+            for (key, descending) in keys.into_iter().flat_map(|key| [(key, true), (key, false)]) {
+                let order = Order { key, descending };
+                let mut expected: Vec<&TraceSummary> = newest.traces.iter().collect();
+                // They are newest first, which is how equals stay.
+                expected.sort_by(|one, other| {
+                    let ascending = rank(key, one).cmp(&rank(key, other));
+                    if descending { ascending.reverse() } else { ascending }
+                });
+                for limit in [1, 7, 1000].into_iter().filter(|_| order != Order::default()) {
+                    let ranked = SearchRequest { order, limit, ..request.clone() };
+                    let found = shop.engine.search(&tenant, ranked).await.expect("a valid search");
+                    let told = |trace: &TraceSummary| (trace.trace_id, trace.matched_count, trace.spansets.clone());
+                    let expected: Vec<_> = expected.iter().take(limit).map(|trace| told(trace)).collect();
+                    let case = format!("{order:?}, {case}");
+                    assert_eq!(found.traces.iter().map(told).collect::<Vec<_>>(), expected, "{case}");
+                    assert_eq!((found.traces_matched, found.partial_reason), (Some(all as u64), None), "{case}");
+                }
+            }
+        }
+    }
+    let some = SearchRequest { limit: 3, ..request("{ }") };
+    let found = shop.engine.search(&TenantId::default(), some).await.expect("a valid search");
+    assert_eq!(found.traces_matched, None, "the newest are found without looking at the others");
 }
 
 #[tokio::test(flavor = "multi_thread")]

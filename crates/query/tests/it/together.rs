@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tracehouse_model::{AnyValue, Clock, ManualClock, SpanBatch, SpanFields, SpanId, TenantId, Tenants, kind};
 use tracehouse_query::{
-    Among, MetricsRequest, ParentRow, Pool, QueryEngine, QueryError, QueryLimits, Scope, SearchRequest, Series,
-    TENANT_KEY, Trace, TraceDetail,
+    Among, MetricsRequest, Order, OrderKey, ParentRow, Pool, QueryEngine, QueryError, QueryLimits, Scope,
+    SearchRequest, Series, TENANT_KEY, Trace, TraceDetail,
 };
 
 use crate::corpus::Layout;
@@ -218,6 +218,16 @@ async fn searches_find_the_newest_traces_of_all_tenants() {
         assert_eq!(both.inspected.spans, a.inspected.spans + b.inspected.spans);
         assert_eq!(both.inspected.files_total, a.inspected.files_total + b.inspected.files_total);
         assert_eq!(both.partial_reason, None);
+        let matched = (a.traces_matched, b.traces_matched, both.traces_matched);
+        assert_eq!(matched, (Some(2), Some(1), Some(3)));
+        let everything = SearchRequest { limit: 1, ..SearchRequest::default() };
+        let count = shop.engine.of(&tenants("a|b")).count(everything.clone()).await.expect("an answer");
+        assert_eq!((count.traces, count.partial_reason), (3, None));
+        let oldest = Order { key: OrderKey::Start, descending: false };
+        let oldest = SearchRequest { order: oldest, ..everything };
+        let found = shop.engine.of(&tenants("a|b")).search(oldest).await.expect("an answer");
+        let ids: Vec<_> = found.traces.iter().map(|line| line.trace_id).collect();
+        assert_eq!((ids, found.traces_matched), (vec![trace_id(1); 2], Some(3)), "one trace is one");
         let wrong = SearchRequest { traceql: Some("{".into()), limit: 5, ..SearchRequest::default() };
         let error = shop.engine.of(&tenants("a|b")).search(wrong).await.expect_err("it is no query");
         assert!(matches!(error, QueryError::Invalid(_)), "{error}");

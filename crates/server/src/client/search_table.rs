@@ -9,6 +9,9 @@ use super::text::{BOLD, DIM, RED, Style, duration, fit, service_colour, time_in_
 #[serde(rename_all = "camelCase")]
 pub(super) struct Answer {
     pub(super) traces: Vec<Trace>,
+    /// Not there if the newest were found without looking at the others.
+    #[serde(default)]
+    traces_matched: Option<u64>,
     #[serde(default)]
     partial_reason: Option<String>,
 }
@@ -28,7 +31,7 @@ pub(super) struct Trace {
     error_count: u64,
 }
 
-/// Prints one line per trace, newest first.
+/// Prints one line per trace, and how many there are besides.
 pub(super) fn print(out: &mut impl Write, answer: &Answer, style: &Style) -> io::Result<()> {
     if !answer.traces.is_empty() {
         let heading =
@@ -37,6 +40,10 @@ pub(super) fn print(out: &mut impl Write, answer: &Answer, style: &Style) -> io:
     }
     for trace in &answer.traces {
         print_trace(out, trace, style)?;
+    }
+    if let Some(matched) = answer.traces_matched.filter(|matched| *matched > answer.traces.len() as u64) {
+        let of = if answer.partial_reason.is_some() { "of at least" } else { "of" };
+        writeln!(out, "{} {of} {matched} traces", answer.traces.len())?;
     }
     if let Some(reason) = &answer.partial_reason {
         writeln!(out, "not complete: {reason}")?;
@@ -94,6 +101,17 @@ mod tests {
             "0af7651916cd43dd8448eb211c80319c  2024-02-29T12:34:56Z      1.23s      12       1  gateway  GET /";
         assert_eq!(lines[1], expected);
         assert_eq!(lines[2], "not complete: 1 of 2 files");
+    }
+
+    #[test]
+    fn says_how_many_match() {
+        let answer = |partial: &str| {
+            let trace = r#"{"traceId":"0af7651916cd43dd8448eb211c80319c","rootServiceName":"gateway","rootSpanName":"GET /",
+                "startTimeUnixNano":"1709210096789000000","durationNanos":1,"spanCount":1,"errorCount":0}"#;
+            printed(&format!(r#"{{"traces":[{trace}],"tracesMatched":12,"partialReason":{partial}}}"#))
+        };
+        assert_eq!(answer("null").lines().nth(2), Some("1 of 12 traces"));
+        assert_eq!(answer("\"1 of 2 files\"").lines().nth(2), Some("1 of at least 12 traces"));
     }
 
     #[test]

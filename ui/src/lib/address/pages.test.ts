@@ -20,6 +20,7 @@ describe('a search in the address', () => {
 		range: { start: '2026-11-22T09:00:00.000Z', end: '2026-11-22T10:00:00.000Z' },
 		limit: 200,
 		sort: { key: 'duration', descending: true },
+		plot: 'traces',
 		live: true,
 		zoomedFrom: [],
 		asOf: '',
@@ -201,6 +202,7 @@ function generators(random: (below: number) => number) {
 	};
 	const limit = () => 1 + random(1000);
 	const sort = () => ({ key: one(['start', 'root', 'duration', 'spans', 'errors'] as const), descending: random(2) === 1 });
+	const plot = () => one(['', 'traces'] as const);
 	const search = {
 		...scope,
 		service: any,
@@ -212,11 +214,12 @@ function generators(random: (below: number) => number) {
 		attributes: () => [...new Set(Array.from({ length: random(5) }, any))].filter((item) => item !== ''),
 		traceql: () => null,
 		limit,
-		sort
+		sort,
+		plot
 	} satisfies { [K in keyof SearchState]: () => SearchState[K] };
 	return [
 		['search', searchPage, search],
-		['search in TraceQL', searchPage, { ...scope, traceql: any, limit, sort }],
+		['search in TraceQL', searchPage, { ...scope, traceql: any, limit, sort, plot }],
 		['query', queryPage, {
 			...scope,
 			q: () => (random(3) ? any().trim() || null : null),

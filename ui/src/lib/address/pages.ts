@@ -43,7 +43,18 @@ const settle = <S extends { traceql: string | null }>(state: S): S =>
 /** What is searched for, as the API takes it, too. `traceql` is null when filters say it. */
 export const wanted = addressOf('', { traceql: textOrNull('q'), ...FILTERS }, settle);
 
-export const searchPage = addressOf('/', { ...wanted.fields, ...SCOPE, limit, sort }, settle);
+export const searchPage = addressOf(
+	'/',
+	{
+		...wanted.fields,
+		...SCOPE,
+		limit,
+		sort,
+		/** What is drawn of durations: those of all spans that match, or of the traces that are listed. */
+		plot: oneOf('plot', ['traces'], '')
+	},
+	settle
+);
 export type SearchState = ReturnType<typeof searchPage.read>;
 
 /** Without a query it offers examples; an address with one runs it. */

@@ -1,5 +1,5 @@
 /** What pages ask for, as the API takes it. */
-import { wanted, type QueryState, type SearchState } from './pages';
+import { queryPage, searchPage, wanted, type QueryState, type SearchState } from './pages';
 import { resolve, type Scope } from './scope';
 
 /** As many spans of each spanset as the table of spans asks for. */
@@ -13,10 +13,29 @@ function within(scope: Scope, nowMillis: number, params: URLSearchParams): URLSe
 	return params;
 }
 
-export function searchParameters(state: SearchState, nowMillis: number): URLSearchParams {
+function conditions(state: SearchState, nowMillis: number): URLSearchParams {
 	const params = within(state, nowMillis, wanted.params(state));
 	if (state.traceql?.trim() === '') params.set('q', '{}');
+	return params;
+}
+
+export function searchParameters(state: SearchState, nowMillis: number): URLSearchParams {
+	const params = conditions(state, nowMillis);
 	params.set('limit', String(state.limit));
+	searchPage.fields.sort.write(state.sort, params);
+	return params;
+}
+
+/** All that a search would find without a limit. */
+export function countParameters(state: SearchState, nowMillis: number): URLSearchParams {
+	return conditions(state, nowMillis);
+}
+
+/** What a query computes over the range of a search, in steps, or over the whole of it in one. */
+export function seriesParameters(state: SearchState, q: string, nowMillis: number, isOneStep = false): URLSearchParams {
+	const params = within(state, nowMillis, new URLSearchParams({ q }));
+	if (!params.has('end')) params.set('end', new Date(nowMillis).toISOString());
+	if (isOneStep) params.set('instant', 'true');
 	return params;
 }
 
@@ -29,6 +48,7 @@ export function spansParameters(state: QueryState, nowMillis: number): URLSearch
 	const params = within(state, nowMillis, new URLSearchParams({ q: state.q ?? '{ }' }));
 	params.set('limit', String(state.limit));
 	params.set('spans', String(QUERY_SPANS));
+	queryPage.fields.sort.write(state.sort, params);
 	return params;
 }
 

@@ -1,6 +1,7 @@
 import {
 	attributeKeysAnswer,
 	attributeValuesAnswer,
+	countAnswer,
 	findAnswer,
 	operationsAnswer,
 	queryCheck,
@@ -190,6 +191,7 @@ export function apiOf(tenant: string) {
 		attributeValues: (scope: string, key: string, limit: number, among: Among = {}) =>
 			names('attributes/values', { scope, key, limit: String(limit), ...among }, attributeValuesAnswer),
 		search: (params: URLSearchParams) => question(`search?${params}`, searchAnswer),
+		count: (params: URLSearchParams) => question(`search/count?${params}`, countAnswer),
 		metrics: (params: URLSearchParams) => question(`metrics?${params}`, metricsAnswer),
 		savedQueries: () => question('saved-queries', savedQueriesAnswer),
 		/** `isNew`: only if none has the name. */

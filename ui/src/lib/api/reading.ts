@@ -18,9 +18,10 @@ import type {
 	SearchAnswer,
 	ServicesAnswer,
 	StatusAnswer,
+	TraceCount,
 	TraceSummary
 } from './types';
-import { fields, list, nanos, number, oneOf, text, textOrNull, texts } from './values';
+import { fields, list, nanos, number, numberOrNull, oneOf, text, textOrNull, texts } from './values';
 
 export function attribute(given: unknown): Attribute {
 	const { key, type, value = null } = fields(given);
@@ -122,7 +123,11 @@ function traceSummary(given: unknown): Omit<TraceSummary, 'key'> {
 
 export function searchAnswer(given: unknown): SearchAnswer {
 	const traces = withKeys(list(fields(given).traces).map(traceSummary), ({ traceId }) => traceId);
-	return { traces, ...covered(given) };
+	return { traces, tracesMatched: numberOrNull(fields(given).tracesMatched), ...covered(given) };
+}
+
+export function countAnswer(given: unknown): TraceCount {
+	return { traces: number(fields(given).traces), ...covered(given) };
 }
 
 export function servicesAnswer(given: unknown): ServicesAnswer {

@@ -25,6 +25,7 @@ export const SPAN_KINDS = spanKindValues;
 
 export type ServicesAnswer = Read<told.ServicesAnswer>;
 export type OperationsAnswer = Read<told.OperationsAnswer>;
+export type TraceCount = Read<told.TraceCountAnswer>;
 export type SavedQuery = Read<told.SavedQuery>;
 export type SavedQueriesAnswer = Read<told.SavedQueriesAnswer>;
 export type AttributeKeysAnswer = Read<told.AttributeKeysAnswer>;

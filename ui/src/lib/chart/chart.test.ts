@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { rowCount, toCsv, toJson } from './columns';
 import { extentsOf, nearestPoint, nextPoint, radiusOf } from './points';
-import { durationTicks, extentOf, linear, logarithmic, strength, timeTicks } from './scale';
+import { countTicks, durationTicks, extentOf, linear, logarithmic, strength, timeTicks } from './scale';
 import { tipLines, type Hover } from './series';
 
 vi.mock('$lib/stores/theme.svelte', () => ({ token: () => '' }));
@@ -10,6 +10,18 @@ const { selectionOf, timeLabel } = await import('./frame');
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 afterEach(() => vi.unstubAllEnvs());
+
+describe('ticks of counts', () => {
+	it.each([
+		[0, []],
+		[0.4, []],
+		[1, [1]],
+		[2, [1, 2]],
+		[7, [5]],
+		[100, [50, 100]],
+		[123_456, [50_000, 100_000]]
+	])('up to %d', (high, expected) => expect(countTicks(high, 3)).toEqual(expected));
+});
 
 describe('scales', () => {
 	it.each([

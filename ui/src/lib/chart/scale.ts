@@ -69,3 +69,12 @@ export function durationTicks({ low, high }: Extent): number[] {
 	}
 	return [...values, ...LONG_TICKS].filter((value) => value >= low && value <= high);
 }
+
+/** At most so many round numbers above zero up to `high`: whole ones, as there is no half of a thing that is counted. */
+export function countTicks(high: number, countMax: number): number[] {
+	if (high < 1) return [];
+	const rough = high / countMax;
+	const power = 10 ** Math.floor(Math.log10(rough));
+	const step = Math.max(1, power * ([1, 2, 5].find((multiple) => multiple * power >= rough) ?? 10));
+	return Array.from({ length: Math.floor(high / step) }, (_, index) => (index + 1) * step);
+}

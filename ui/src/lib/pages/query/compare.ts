@@ -1,6 +1,7 @@
 /** The answer of `compare()`: how often each value of each attribute occurs in the selection and in the rest. */
 import type { Attribute, Series } from '$lib/api/types';
-import { labelValue } from './series';
+import { labelValue } from '$lib/metrics/series';
+import { chanceOf, corrected } from './chance';
 
 export interface ValueShare {
 	value: Attribute;
@@ -10,13 +11,19 @@ export interface ValueShare {
 	baseline: number;
 	selectionCount: number;
 	baselineCount: number;
+	/** How likely such a difference is if both sides are alike, corrected for how many values were compared. */
+	chance: number;
 }
 
 export interface Difference {
 	/** The printed field, as in `by()`. */
 	field: string;
+	/** Fields whose values are on as many spans of both sides, one for one: most likely the same under another name. */
+	alsoAs: string[];
 	/** The largest difference of one value's shares; what the list is sorted by. */
 	difference: number;
+	/** Of the value of which it is the least likely. */
+	chance: number;
 	values: ValueShare[];
 }
 
@@ -51,9 +58,31 @@ export function compareOf(series: Series[]): Comparison {
 	}
 	const totals = (side: keyof Sides) => Math.max(0, ...[...fields.values()].map((sides) => totalOf(sides[side])));
 	const [selectionTotal, baselineTotal] = [totals('selection'), totals('baseline')];
-	const differences = [...fields].map(([field, sides]) => differenceOf(field, sides, selectionTotal, baselineTotal));
-	differences.sort((a, b) => b.difference - a.difference || (a.field < b.field ? -1 : 1));
+	const all = [...fields].map(([field, sides]) => differenceOf(field, sides, selectionTotal, baselineTotal));
+	all.sort((a, b) => b.difference - a.difference || (a.field < b.field ? -1 : 1));
+	const differences = merged(all);
+	const values = differences.flatMap((difference) => difference.values);
+	corrected(values.map(({ chance }) => chance)).forEach((chance, index) => (values[index]!.chance = chance));
+	for (const difference of differences) difference.chance = Math.min(1, ...difference.values.map(({ chance }) => chance));
 	return { differences, selectionTotal, baselineTotal };
+}
+
+/** With fewer spans than these, equal counts are chance. */
+const SPANS_TO_MERGE = 10;
+
+/** What always goes together is one. */
+function merged(differences: Difference[]): Difference[] {
+	const byCounts = new Map<string, Difference>();
+	return differences.filter((difference) => {
+		const spans = difference.values.reduce((sum, value) => sum + value.selectionCount + value.baselineCount, 0);
+		if (spans < SPANS_TO_MERGE) return true;
+		const counts = difference.values.map(({ selectionCount, baselineCount }) => `${selectionCount} ${baselineCount}`);
+		const key = counts.sort().join();
+		const first = byCounts.get(key);
+		if (first) first.alsoAs.push(difference.field);
+		else byCounts.set(key, difference);
+		return !first;
+	});
 }
 
 function emptySide(): Side {
@@ -82,12 +111,13 @@ function differenceOf(
 			selection: selectionTotal > 0 ? selectionCount / selectionTotal : 0,
 			baseline: baselineTotal > 0 ? baselineCount / baselineTotal : 0,
 			selectionCount,
-			baselineCount
+			baselineCount,
+			chance: chanceOf(selectionCount, selectionTotal, baselineCount, baselineTotal)
 		};
 	});
 	const gap = (share: ValueShare) => Math.abs(share.selection - share.baseline);
 	values.sort((a, b) => gap(b) - gap(a) || b.selection - a.selection || (a.text < b.text ? -1 : 1));
-	return { field, difference: values[0] ? gap(values[0]) : 0, values };
+	return { field, alsoAs: [], difference: values[0] ? gap(values[0]) : 0, chance: 1, values };
 }
 
 /** The condition that a value stands for, as TraceQL: strings in quotes, the words of statuses and kinds without. */

@@ -1,9 +1,11 @@
 import { describe, expect, it, vi } from 'vitest';
 import type { Attribute, MetricsAnswer, Series, TraceSummary } from '$lib/api/types';
+import { chanceOf, corrected } from './chance';
 import { compareOf, conditionOf } from './compare';
-import { describeQuery, withCondition } from './describe';
+import { withCondition } from '$lib/traceql/edit';
+import { describeQuery } from './describe';
 import { EXAMPLES } from './examples';
-import { heatmapOf } from './heatmap';
+import { heatmapOf } from '$lib/metrics/heatmap';
 import { pastQueries } from '$lib/stores/remembered';
 import { marksOf } from './marks';
 import {
@@ -14,7 +16,7 @@ import {
 	seriesLabel,
 	sortRows,
 	stepSeconds
-} from './series';
+} from '$lib/metrics/series';
 import { fieldValue, spanTable } from './spans';
 import { parser } from '$lib/traceql/parser.generated';
 
@@ -179,6 +181,43 @@ describe('compare()', () => {
 		const us = region!.values.find((item) => item.text === 'us')!;
 		expect([us.selection, us.baseline]).toEqual([0.9, 0.1]);
 		expect(differences[1]!.difference).toBe(0);
+	});
+
+	it('takes what always goes together for one', () => {
+		const again = answer
+			.filter(({ labels }) => labels.some(({ key }) => key === 'resource.cloud.region'))
+			.map((one) => ({ ...one, labels: one.labels.map((each) => (each.key === 'resource.cloud.region' ? { ...each, key: 'span.zone' } : each)) }));
+		const { differences } = compareOf([...answer, ...again]);
+		expect(differences.map(({ field, alsoAs }) => [field, alsoAs])).toEqual([
+			['resource.cloud.region', ['span.zone']],
+			['name', []]
+		]);
+	});
+
+	it('tells what differs from what may be chance', () => {
+		const { differences } = compareOf(answer);
+		expect(differences[0]!.chance).toBeLessThan(1e-6);
+		expect(differences[1]!.chance).toBe(1);
+	});
+
+	// By Python: math.erfc(z / math.sqrt(2)) of a z with the pooled variance.
+	it.each([
+		[15, 100, 30, 100, 0.0110852],
+		[1, 10, 1, 10, 1],
+		[0, 50, 2, 50, 1],
+		[5, 5, 0, 0, 1],
+		[500, 1000, 480, 1000, 0.3709977]
+	])('%i of %i and %i of %i', (count, total, other, otherTotal, chance) => {
+		expect(chanceOf(count, total, other, otherTotal)).toBeCloseTo(chance, 6);
+	});
+
+	it.each([
+		[[], []],
+		[[0.01, 0.04, 0.03, 0.005], [0.02, 0.04, 0.04, 0.02]],
+		[[1, 0.02], [1, 0.04]]
+	])('corrects %j', (chances, expected) => {
+		corrected(chances).forEach((chance, index) => expect(chance).toBeCloseTo(expected[index]!, 10));
+		expect(corrected(chances).length).toBe(expected.length);
 	});
 
 	it('makes little of attributes that few spans have', () => {

@@ -1,7 +1,7 @@
 /** The matching spans of an answer as one flat table, in groups where the query says `by()`. */
 import type { Attribute, MatchedSpan, TraceSummary } from '$lib/api/types';
 import { Keys } from '$lib/keys';
-import { labelValue } from './series';
+import { labelValue } from '$lib/metrics/series';
 
 export interface SpanRow {
 	/** Unlike any other of its table. */

@@ -3,7 +3,8 @@ import { searchPage } from '$lib/address/pages';
 import type { AttributeKeysAnswer, AttributeValuesAnswer } from '$lib/api/types';
 import { formatAttributeFilter, parseAttributeFilter, splitScope, typingIn } from './attributeFilter';
 import { matching, suggestAttribute } from './suggest';
-import { traceqlOf } from './traceql';
+import { countsBy, layersOf } from './overview';
+import { ofService, traceqlOf } from './traceql';
 
 describe('attribute filters', () => {
 	it.each([
@@ -74,5 +75,37 @@ describe('TraceQL from filters', () => {
 			'{ resource.service.name = "cart" && status = error && duration >= 200ms && span.http.route = "/a\\"b" && .http.response.status_code >= 500 && resource.x =~ "a.*" }'
 		);
 		expect(traceqlOf(searchPage.read(new URLSearchParams()))).toBe('{ }');
+	});
+});
+
+describe('all that match', () => {
+	const series = (labels: Record<string, string | null>, values: (number | null)[]) => ({
+		labels: Object.entries(labels).map(([key, value]) => ({ key, type: 'string' as const, value })),
+		values,
+		exemplars: []
+	});
+
+	it('is counted by time, failed apart from the others', () => {
+		const answer = { series: [series({ status: 'error' }, [1, 0]), series({ status: 'ok' }, [2, null]), series({ status: 'unset' }, [3, 4])], steps: 2 };
+		const { layers, failed, total } = layersOf(answer);
+		expect(layers.map(({ name, counts }) => [name, ...counts])).toEqual([['not failed', 5, 4], ['failed', 1, 0]]);
+		expect([failed, total]).toEqual([1, 10]);
+	});
+
+	it('is counted by service, most first, tenants together', () => {
+		const of = (service: string | null, tenant: string, count: number) => series({ 'resource.service.name': service, tenant }, [count]);
+		expect(countsBy({ series: [of('b', 't', 1), of('a', 't', 1), of('a', 'u', 2), of('c', 't', 1)] })).toEqual([
+			{ name: 'a', count: 3 },
+			{ name: 'b', count: 1 },
+			{ name: 'c', count: 1 }
+		]);
+	});
+
+	it('is narrowed to a service the way the search was said', () => {
+		const filters = searchPage.read(new URLSearchParams('status=error'));
+		expect(ofService(filters, 'a "b"')).toEqual({ service: 'a "b"' });
+		const traceql = (q: string) => ofService(searchPage.read(new URLSearchParams({ q })), 'a "b"').traceql;
+		expect(traceql('{ status = error }')).toBe('{ status = error && resource.service.name = "a \\"b\\"" }');
+		expect(traceql(' ')).toBe('{ resource.service.name = "a \\"b\\"" }');
 	});
 });

@@ -1,4 +1,5 @@
 import type { SearchState } from '$lib/address/pages';
+import { withCondition } from '$lib/traceql/edit';
 import { parseAttributeFilter, splitScope } from './attributeFilter';
 
 function quoted(value: string): string {
@@ -28,6 +29,12 @@ export function traceqlOf(state: SearchState): string {
 	}
 	return terms.length === 0 ? '{ }' : `{ ${terms.join(' && ')} }`;
 }
+
+/** The search for spans of one service alone, said the way it was said. */
+export const ofService = (state: SearchState, service: string): Partial<SearchState> =>
+	state.traceql === null
+		? { service }
+		: { traceql: withCondition(queryOf(state), `resource.service.name = ${quoted(service)}`) };
 
 /** The search as one query, whichever way it says it. */
 export const queryOf = (state: SearchState) => state.traceql?.trim() || traceqlOf({ ...state, traceql: null });

@@ -1,4 +1,4 @@
-import type { TraceModel } from './model';
+import { errorsBelow, type TraceModel } from './model';
 import { isPlaceholder } from './tree';
 
 export interface MinimapColours {
@@ -10,7 +10,7 @@ export interface MinimapColours {
 /** Canvas pixels. */
 const THICKNESS_MIN = 2;
 const THICKNESS_MAX = 5;
-const ERROR_SIZE_MIN = 4;
+const ERROR_SIZE = 4;
 
 interface Painter {
 	fillStyle: string | CanvasGradient | CanvasPattern;
@@ -18,7 +18,8 @@ interface Painter {
 }
 
 /**
- * Draws every span as a line: time across, tree order down. Where many spans share a line of pixels, one that would
+ * Draws every span as a line: time across, tree order down; red is the end of those where a failure began, with nothing failed
+ * beneath, and not of every span up to the root. Where many spans share a line of pixels, one that would
  * land wholly on what was just drawn there in the same colour is left out, so that 100,000 spans stay cheap.
  */
 export function drawMinimap(context: Painter, model: TraceModel, width: number, height: number, colours: MinimapColours): number {
@@ -35,12 +36,10 @@ export function drawMinimap(context: Painter, model: TraceModel, width: number, 
 	let lastFrom = 0;
 	let lastTo = -1;
 
-	const put = (node: number, colour: string, thickness: number, widthMin: number) => {
+	const put = (node: number, colour: string, thickness: number, start: number, end: number) => {
 		const middle = (tree.position[node]! + 0.5) * rowHeight - thickness / 2;
 		const y = Math.max(0, Math.min(height - thickness, middle));
 		const line = Math.floor(y);
-		const start = Math.min(width - widthMin, tree.start[node]! * pixelPerNano);
-		const end = start + Math.max(widthMin, tree.duration[node]! * pixelPerNano);
 		const from = isCrowded ? Math.floor(start) : start;
 		const to = isCrowded ? Math.ceil(end) : end;
 		if (line === lastLine && colour === lastColour && from >= lastFrom && to <= lastTo) return;
@@ -54,12 +53,17 @@ export function drawMinimap(context: Painter, model: TraceModel, width: number, 
 	};
 
 	for (const node of tree.order) {
-		if (isPlaceholder(tree, node)) put(node, colours.missing, spanThickness, 1);
-		else if (trace.spans.status[node] === 2) errors.push(node);
-		else put(node, colours.services[model.serviceColours[trace.spans.service[node]!] ?? 0] ?? colours.missing, spanThickness, 1);
+		const start = Math.min(width - 1, tree.start[node]! * pixelPerNano);
+		const end = start + Math.max(1, tree.duration[node]! * pixelPerNano);
+		const colour = isPlaceholder(tree, node) ? undefined : colours.services[model.serviceColours[trace.spans.service[node]!] ?? 0];
+		put(node, colour ?? colours.missing, spanThickness, start, end);
+		if (!isPlaceholder(tree, node) && trace.spans.status[node] === 2 && errorsBelow(model, node) === 0) errors.push(node);
 	}
 	// One failed span among a hundred thousand must still be seen.
-	const errorThickness = isCrowded ? ERROR_SIZE_MIN : spanThickness;
-	for (const node of errors) put(node, colours.error, errorThickness, ERROR_SIZE_MIN);
+	const errorThickness = isCrowded ? ERROR_SIZE : Math.max(ERROR_SIZE, spanThickness);
+	for (const node of errors) {
+		const end = Math.max(ERROR_SIZE, Math.min(width, (tree.start[node]! + tree.duration[node]!) * pixelPerNano));
+		put(node, colours.error, Math.min(height, errorThickness), end - ERROR_SIZE, end);
+	}
 	return drawn;
 }

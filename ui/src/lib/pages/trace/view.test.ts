@@ -3,7 +3,7 @@ import { attributeText, filterAttributes } from './attributes';
 import { findSpans, findTable, mergeMatches, stepMatch } from './find';
 import { drawMinimap } from './minimap';
 import { buildModel } from './model';
-import { largeTrace } from './sampleTrace';
+import { largeTrace, sampleTrace } from './sampleTrace';
 import { barExtent, clampWindow, fractionOf, pan, ticks, timeAt, zoomAround } from './scale';
 
 describe('the time scale', () => {
@@ -127,6 +127,21 @@ describe('the minimap', () => {
 		const drawn = drawMinimap(context, model, 1000, 64, colours);
 		expect(drawn).toBeLessThan(60_000);
 		expect(outside).toBe(0);
+	});
+
+	it('shows in red where failures began, and little else', () => {
+		// A call of a call, all of which failed, beside one that did not.
+		const trace = sampleTrace(['a -1 0 100 error', 'b 0 0 80 error', 'c 1 0 50 error', 'd 0 0 10']);
+		const drawn: string[] = [];
+		const context = {
+			fillStyle: '',
+			fillRect(x: number, _y: number, width: number) {
+				drawn.push(`${this.fillStyle} ${Math.round(x)}-${Math.round(x + width)}`);
+			}
+		};
+		drawMinimap(context, buildModel(trace), 1000, 64, { services: Array(24).fill('s'), error: 'e', missing: 'm' });
+		expect(drawn.filter((line) => line.startsWith('e'))).toEqual(['e 496-500']);
+		expect(drawn.filter((line) => line.startsWith('s')).length).toBe(4);
 	});
 });
 
