@@ -35,6 +35,23 @@ test('a trace opens from the list, whole', async () => {
 	await page.done();
 });
 
+test('a call says what it is about, as the API tells it', async () => {
+	const { traces } = await (await fetch(`${session.url}/api/v1/search?limit=100&kind=client`)).json();
+	let found = null;
+	for (const { traceId } of traces) {
+		const trace = await (await fetch(`${session.url}/api/v1/traces/${traceId}`)).json();
+		const at = trace.spans.target?.findIndex((target) => target >= 0) ?? -1;
+		// Rows that are in the document at first.
+		if (at < 0 || at > 12) continue;
+		found = { traceId, text: `${trace.names[trace.spans.name[at]]} ${trace.targets[trace.spans.target[at]]}` };
+		break;
+	}
+	assert.ok(found, 'no trace of the server under test has a call that is about something');
+	const page = await openPage(session, `/trace/${found.traceId}`);
+	await dataRows(page).filter({ hasText: found.text }).first().waitFor();
+	await page.done();
+});
+
 test('arrows and letters move through the tree', async () => {
 	const { page, trace } = await openTrace();
 	assert.ok((await rowCount(page)) >= trace.spanCount);

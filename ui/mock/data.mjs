@@ -232,6 +232,9 @@ export function compact(trace) {
 	const serviceIndex = new Map(services.map((name, index) => [name, index]));
 	const nameIndex = new Map(names.map((name, index) => [name, index]));
 	const column = (key) => trace.spans.map((span) => span[key]);
+	// As the server tells it of calls whose names say less.
+	const targets = trace.spans.map((span) => span.target ?? '');
+	const targetTexts = [...new Set(targets)].filter((text) => text !== '');
 	return {
 		traceId: trace.traceId,
 		spanCount: trace.spans.length,
@@ -246,7 +249,9 @@ export function compact(trace) {
 		duplicates: 0,
 		services,
 		names,
+		...(targetTexts.length > 0 && { targets: targetTexts }),
 		spans: {
+			...(targetTexts.length > 0 && { target: targets.map((text) => targetTexts.indexOf(text)) }),
 			id: column('id'),
 			parent: column('parent'),
 			...(trace.spans.some((span) => span.parent === -2) && { parentId: trace.spans.map((span) => span.parentId ?? '') }),

@@ -41,6 +41,9 @@ export const ROOTS = ['GET /', 'GET /', 'GET /products/{id}', 'GET /products/{id
 
 const KIND = { unspecified: 0, internal: 1, server: 2, client: 3, producer: 4, consumer: 5 };
 
+/** What calls are about whose names do not say it. */
+const TARGETS = { 'charge card': 'api.payments.example/v1/charges', 'smtp send': 'smtp.shop.svc' };
+
 function kindOf(operation) {
 	if (/^(GET|POST) \//.test(operation)) return KIND.server;
 	if (operation.startsWith('publish')) return KIND.producer;
@@ -70,6 +73,7 @@ function addSpan(trace, random, operation, parent, start, depth, slow, options) 
 		parent,
 		service: shape.service,
 		name: operation,
+		target: TARGETS[operation],
 		kind: kindOf(operation),
 		status: 0,
 		start,

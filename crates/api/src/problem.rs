@@ -72,6 +72,10 @@ impl Problem {
         Self::new(StatusCode::PRECONDITION_FAILED, kind, "It exists already", detail)
     }
 
+    pub(crate) fn full(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "urn:tracehouse:problem:full", "There is no room for more", detail)
+    }
+
     pub(crate) fn not_implemented(detail: impl Into<String>) -> Self {
         let kind = "urn:tracehouse:problem:not-implemented";
         Self::new(StatusCode::NOT_IMPLEMENTED, kind, "Not implemented", detail)

@@ -5,6 +5,7 @@
 use tracehouse_model::{AttributeLists, AttributeValue, SpanBatch, StringCode};
 
 use crate::request::TraceDetail;
+use crate::target::Targets;
 
 /// What a span, an event or link, and an attribute take beside their texts.
 const SPAN_BYTES: usize = 560;
@@ -12,6 +13,9 @@ const EVENT_BYTES: usize = 160;
 const ATTRIBUTE_BYTES: usize = 56;
 /// A span of an outline: numbers and ids in columns.
 const OUTLINE_BYTES: usize = 110;
+/// That it has a target, and a target beside its text.
+const TARGET_NUMBER_BYTES: usize = 8;
+const TARGET_BYTES: usize = 96;
 
 pub(crate) struct TextEstimate<'a> {
     spans: &'a SpanBatch,
@@ -20,12 +24,13 @@ pub(crate) struct TextEstimate<'a> {
     lengths: Vec<u32>,
     /// Whether a string was met: an outline has each once.
     met: Vec<bool>,
+    targets: Targets<'a>,
 }
 
 impl<'a> TextEstimate<'a> {
     pub(crate) fn new(spans: &'a SpanBatch, detail: TraceDetail) -> Self {
         let strings = spans.strings.len();
-        Self { spans, detail, lengths: vec![0; strings], met: vec![false; strings] }
+        Self { spans, detail, lengths: vec![0; strings], met: vec![false; strings], targets: Targets::new(spans) }
     }
 
     /// About how many bytes the text of a span has.
@@ -33,7 +38,8 @@ impl<'a> TextEstimate<'a> {
         let spans = self.spans;
         if self.detail == TraceDetail::Outline {
             let names = [spans.name[row], spans.service_name(row)];
-            return OUTLINE_BYTES + names.into_iter().map(|code| self.first_time(code)).sum::<usize>();
+            let names = names.into_iter().map(|code| self.first_time(code)).sum::<usize>();
+            return OUTLINE_BYTES + names + self.target(row);
         }
         let texts = [spans.name[row], spans.status_message[row], spans.trace_state[row]];
         let mut bytes = SPAN_BYTES + texts.into_iter().map(|code| self.text(code)).sum::<usize>();
@@ -59,6 +65,14 @@ impl<'a> TextEstimate<'a> {
         lists.of(owner).map(|(key, value)| ATTRIBUTE_BYTES + self.text(key) + of_value(self, value)).sum()
     }
 
+    fn target(&mut self, row: usize) -> usize {
+        let met = self.targets.texts().len();
+        let number = self.targets.number(row);
+        let texts = &self.targets.texts()[met..];
+        let of_number = number.map_or(0, |_| TARGET_NUMBER_BYTES);
+        of_number + texts.iter().map(|text| TARGET_BYTES + text.len() + json_bytes(text.as_bytes())).sum::<usize>()
+    }
+
     fn first_time(&mut self, code: StringCode) -> usize {
         if std::mem::replace(&mut self.met[code as usize], true) { 0 } else { self.text(code) }
     }
@@ -67,13 +81,17 @@ impl<'a> TextEstimate<'a> {
     fn text(&mut self, code: StringCode) -> usize {
         let known = &mut self.lengths[code as usize];
         if *known == 0 {
-            let length = |byte: &u8| match byte {
-                b'"' | b'\\' => 2,
-                0..0x20 => 6,
-                _ => 1,
-            };
-            *known = 1 + self.spans.strings.bytes(code).iter().map(length).sum::<u32>();
+            *known = 1 + json_bytes(self.spans.strings.bytes(code)) as u32;
         }
         *known as usize
     }
+}
+
+fn json_bytes(text: &[u8]) -> usize {
+    let of_byte = |byte: &u8| match byte {
+        b'"' | b'\\' => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.iter().map(of_byte).sum()
 }

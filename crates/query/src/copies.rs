@@ -44,7 +44,7 @@ enum Relation {
     /// The store has looked already.
     NoCopies,
     ByContent,
-    /// What looks the same may be different in columns that were not read.
+    /// What looks the same may be different in columns that were not read, and the other way round.
     ByWhatIsKnown,
 }
 
@@ -52,7 +52,7 @@ enum Relation {
 pub(crate) struct WithoutCopies {
     /// Of each span the first.
     pub(crate) kept: Vec<u32>,
-    /// Whether some were left out that look like copies as far as was read.
+    /// Whether what was not read may show that others are copies.
     pub(crate) unsure: bool,
 }
 
@@ -74,11 +74,14 @@ impl WithoutCopies {
                 match sources.relation(row, other) {
                     Relation::NoCopies => {}
                     Relation::ByContent if looks_the_same(other) => return false,
-                    Relation::ByWhatIsKnown if looks_the_same(other) => {
+                    // Files differ in what has to be read of them: what differs here may be the same as well.
+                    Relation::ByWhatIsKnown => {
                         unsure = true;
-                        return false;
+                        if looks_the_same(other) {
+                            return false;
+                        }
                     }
-                    Relation::ByContent | Relation::ByWhatIsKnown => {}
+                    Relation::ByContent => {}
                 }
             }
             // What counts is from where one like this has come, so one of each source is enough.
@@ -88,5 +91,38 @@ impl WithoutCopies {
             true
         });
         Self { kept: kept.collect(), unsure }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracehouse_model::{AttributeValue, SpanFields, SpanId, TraceId};
+
+    use super::*;
+
+    /// A span twice, of two files: of the second an attribute was read, of the first it was not.
+    fn read_in_part() -> SpanBatch {
+        let mut spans = SpanBatch::new();
+        let key = spans.strings.intern_str("key");
+        let (resource, scope) = (spans.finish_resource(0, 0), spans.finish_scope(0, 0, 0, 0));
+        for is_read in [false, true] {
+            if is_read {
+                spans.attributes.push(key, AttributeValue::Bool(true));
+            }
+            let (trace_id, span_id) = (TraceId([1; 16]), SpanId([2; 8]));
+            spans.finish_span(SpanFields { trace_id, span_id, resource, scope, ..SpanFields::default() });
+        }
+        spans
+    }
+
+    #[test]
+    fn what_was_read_in_part_may_be_a_copy_though_it_looks_different() {
+        let spans = read_in_part();
+        for (whole, expected) in [(false, true), (true, false)] {
+            let mut sources = Sources::new(whole);
+            (1..=2).for_each(|rows| sources.end_file(rows));
+            let found = WithoutCopies::of(&spans, &[0, 1], &sources);
+            assert_eq!((found.kept, found.unsure), (vec![0, 1], expected));
+        }
     }
 }

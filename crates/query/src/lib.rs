@@ -52,6 +52,7 @@ mod shown;
 mod stored_values;
 mod structure;
 mod summary;
+mod target;
 mod together;
 mod trace;
 mod value;
@@ -66,6 +67,7 @@ pub use request::{
     SearchRequest, Selects, Series, ServiceCount, ShownValue, TextField, Trace, TraceCount, TraceDetail, TraceSummary,
     Weighting,
 };
+pub use target::Targets;
 pub use together::{TENANT_KEY, Together};
 pub use tracehouse_model::ParentRow;
 pub use tracehouse_scan::{Pool, Reservation};

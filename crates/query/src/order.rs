@@ -15,11 +15,6 @@ pub(crate) fn newest_match_first(left: &TraceSummary, right: &TraceSummary) -> O
 }
 
 impl Order {
-    /// Newest first, which is found without looking at all that match.
-    pub(crate) fn is_newest_first(self) -> bool {
-        self == Self::default()
-    }
-
     /// The order of traces in an answer. Of equals the newest comes first.
     pub(crate) fn compare(self, left: &TraceSummary, right: &TraceSummary) -> Ordering {
         let ascending = match self.key {

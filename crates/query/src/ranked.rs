@@ -1,4 +1,4 @@
-//! Looks at all traces that match: finds those that come first in another order than that of time, or counts them.
+//! Looks at all traces that match: finds those that come first in an order, or counts them.
 //!
 //! What is longest is known only once all were put together, so each is, and what they are as a whole decides.
 
@@ -7,18 +7,23 @@ use tracehouse_spanfile::OpenFile;
 
 use crate::met::{Met, matching_files};
 use crate::question::Question;
-use crate::request::{Inspected, SearchAnswer, SearchRequest, TraceCount, TraceSummary};
+use crate::request::{Inspected, Order, SearchAnswer, TraceCount, TraceSummary};
 use crate::summary::{Summaries, bytes_of};
 use crate::whereabouts::Whereabouts;
 use crate::whole_traces::{Left, WholeTraces};
 
-pub(crate) fn ranked(question: Question<'_>, traces: &WholeTraces<'_>, summaries: Summaries<'_>) -> SearchAnswer {
+pub(crate) fn ranked(
+    question: Question<'_>,
+    traces: &WholeTraces<'_>,
+    summaries: Summaries<'_>,
+    order: Order,
+) -> SearchAnswer {
     let mut met = Met::nothing(question.bounds);
     let files = matching_files(&traces.finder, question, &mut met);
     let found = traces.gather(
         &files,
         &mut met,
-        || First::none(question.bounds, summaries.request),
+        || First::none(question.bounds, order, summaries.request.limit),
         |open| Some(summaries.columns(open)),
         |left, first| {
             if let Some(summary) = summaries.of(left) {
@@ -26,7 +31,7 @@ pub(crate) fn ranked(question: Question<'_>, traces: &WholeTraces<'_>, summaries
             }
         },
     );
-    let mut first = First::none(question.bounds, summaries.request);
+    let mut first = First::none(question.bounds, order, summaries.request.limit);
     let mut memory = Vec::new();
     for one in found {
         first.matched += one.matched;
@@ -64,7 +69,8 @@ pub(crate) fn counted(question: Question<'_>, traces: &WholeTraces<'_>, summarie
 /// The traces that come first among those that were looked at.
 struct First<'a> {
     bounds: &'a Bounds,
-    request: &'a SearchRequest,
+    order: Order,
+    limit: usize,
     /// At most twice as many as are asked for.
     traces: Vec<TraceSummary>,
     matched: u64,
@@ -72,8 +78,8 @@ struct First<'a> {
 }
 
 impl<'a> First<'a> {
-    fn none(bounds: &'a Bounds, request: &'a SearchRequest) -> Self {
-        Self { bounds, request, traces: Vec::new(), matched: 0, held: bounds.hold() }
+    fn none(bounds: &'a Bounds, order: Order, limit: usize) -> Self {
+        Self { bounds, order, limit, traces: Vec::new(), matched: 0, held: bounds.hold() }
     }
 
     fn add(&mut self, trace: TraceSummary) {
@@ -81,7 +87,7 @@ impl<'a> First<'a> {
             self.matched += 1;
             self.traces.push(trace);
         }
-        if self.traces.len() >= 2 * self.request.limit {
+        if self.traces.len() >= 2 * self.limit {
             let dropped = self.keep();
             self.held.give_back(dropped);
         }
@@ -89,8 +95,8 @@ impl<'a> First<'a> {
 
     /// Drops what comes after the limit; gives how many bytes that took.
     fn keep(&mut self) -> usize {
-        self.traces.sort_by(|left, right| self.request.order.compare(left, right));
-        let dropped = self.traces.split_off(self.request.limit.min(self.traces.len()));
+        self.traces.sort_by(|left, right| self.order.compare(left, right));
+        let dropped = self.traces.split_off(self.limit.min(self.traces.len()));
         dropped.iter().map(bytes_of).sum()
     }
 }

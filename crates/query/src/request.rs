@@ -14,8 +14,9 @@ pub struct SearchRequest {
     pub end_unix_nanos: Option<i64>,
     /// Which spans the range selects.
     pub selects: Selects,
-    /// Which traces to return if there are more than the limit, and in which order.
-    pub order: Order,
+    /// Which traces to return if there are more than the limit, and in which order; `None`: those with the newest matching spans, which are
+    /// found without a look at the others, by their starts, newest first.
+    pub order: Option<Order>,
     /// How many traces to return at most.
     pub limit: usize,
     /// How many matching spans to return of each spanset at most.
@@ -35,23 +36,16 @@ impl SearchRequest {
     }
 }
 
-/// An order of traces. In every other order than newest first, which is the default, all traces that match are looked at.
+/// An order of traces, for which all that match are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Order {
     pub key: OrderKey,
     pub descending: bool,
 }
 
-impl Default for Order {
-    fn default() -> Self {
-        Self { key: OrderKey::Start, descending: true }
-    }
-}
-
 /// What traces are ordered by: each as a whole, also where only some of its spans match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OrderKey {
-    /// With the limit, traces whose matching spans are newest come first.
     Start,
     /// Service of the root, then its name.
     Root,

@@ -43,8 +43,8 @@ const FILES_PER_THREAD: usize = 2;
 pub(crate) fn search(question: Question<'_>, plan: &Plan, request: &SearchRequest) -> SearchAnswer {
     let (finder, trace) = (finder(question, plan, request), trace_driver(plan, request));
     let summaries = Summaries { plan, request };
-    if !request.order.is_newest_first() {
-        return ranked(question, &WholeTraces { plan, driver: &trace, finder, question }, summaries);
+    if let Some(order) = request.order {
+        return ranked(question, &WholeTraces { plan, driver: &trace, finder, question }, summaries, order);
     }
     let whereabouts = Whereabouts::new(question);
     let search = Search {

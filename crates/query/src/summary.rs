@@ -8,6 +8,7 @@ use tracehouse_spanfile::OpenFile;
 
 use crate::assemble::TraceTree;
 use crate::column_eval::columns_of;
+use crate::compile::Expression;
 use crate::evaluate::Spanset;
 use crate::plan::{Plan, ShownField};
 use crate::request::{MatchedSpan, MatchedSpanset, SearchRequest, ServiceCount, ShownValue, TraceSummary};
@@ -47,11 +48,14 @@ impl Summaries<'_> {
         !left.spansets.is_empty() && min.is_none_or(|min| duration >= min) && max.is_none_or(|max| duration <= max)
     }
 
-    /// Whether a span that drives the plan does not show by itself that its trace is found.
+    /// Whether a span that drives the plan does not show by itself that its trace is found: what drives it may let too much
+    /// through, as for parents, which are known once the trace is put together.
     pub(crate) fn need_whole_traces(&self) -> bool {
         let SearchRequest { trace_duration_nanos_min: min, trace_duration_nanos_max: max, .. } = self.request;
-        let by_span = self.plan.single_filter().is_some_and(|filter| !filter.needs_trace);
-        !by_span || min.is_some() || max.is_some()
+        let is_driver = |filter: &Expression| {
+            !filter.needs_trace && !filter.mentions_parent && filter.text == self.plan.drivers.span.text
+        };
+        !self.plan.single_filter().is_some_and(is_driver) || min.is_some() || max.is_some()
     }
 
     /// The line, if the search finds the trace.

@@ -294,7 +294,7 @@ fn found<T>(asked: Asked<Result<Option<T>, String>>) -> (Vec<(TenantId, T)>, Rea
     (all, reasons)
 }
 
-fn searches(asked: Asked<SearchAnswer>, limit: usize, order: Order) -> SearchAnswer {
+fn searches(asked: Asked<SearchAnswer>, limit: usize, order: Option<Order>) -> SearchAnswer {
     let none = SearchAnswer { traces_matched: Some(0), ..SearchAnswer::default() };
     let (mut all, mut reasons) = (none, Reasons::of_cut(asked.cut));
     let mut memory = Vec::new();
@@ -306,12 +306,13 @@ fn searches(asked: Asked<SearchAnswer>, limit: usize, order: Order) -> SearchAns
         reasons.add(&tenant, answer.partial_reason);
         memory.push(answer.memory);
     }
-    let by_newest = order.is_newest_first();
-    all.traces
-        .sort_by(|left, right| if by_newest { newest_match_first(left, right) } else { order.compare(left, right) });
+    all.traces.sort_by(|left, right| match order {
+        Some(order) => order.compare(left, right),
+        None => newest_match_first(left, right),
+    });
     let mut ids: SeededSet<TraceId> = SeededSet::default();
     all.traces.retain(|trace| ids.contains(&trace.trace_id) || ids.len() < limit && ids.insert(trace.trace_id));
-    if by_newest {
+    if order.is_none() {
         all.traces.sort_by(newest_first);
     }
     SearchAnswer { partial_reason: reasons.in_words(), memory: Reservation::together(memory), ..all }

@@ -8,20 +8,23 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use parquet::errors::{ParquetError, Result};
-use tracehouse_model::{Span, SpanBatch, SpanId, TraceId, status};
+use tracehouse_model::{SeededSet, Span, SpanBatch, SpanId, TraceId, status};
 use tracehouse_scan::{
-    Held, Part, Reservation, may_contain, no_room, read_rows, readable, row_bytes, selection_of_range,
+    Contents, Held, Part, Reservation, may_contain, no_room, read_rows, readable, row_bytes, selection_of_range,
 };
 use tracehouse_spanfile::{OpenFile, Projection, StringForm};
 use tracehouse_store::{HotBatch, HotRows, SpanFile};
+use tracehouse_traceql::AttributeScope;
 
 use crate::answer_text::TextEstimate;
 use crate::assemble::{bytes_of_hot_span, count_scanned, order};
+use crate::column_eval::field_of;
 use crate::copies::Sources;
 use crate::error::QueryError;
 use crate::question::Question;
 use crate::request::{Trace, TraceDetail};
 use crate::services::columns_of_services;
+use crate::target::TARGET_KEYS;
 
 /// What a portion may take while it is read.
 const PORTION_BYTES: usize = 4 << 20;
@@ -136,7 +139,7 @@ impl<'a> Reading<'a> {
             total += found.rows.len() as u64;
             let Some(open) = reach.open(found.file) else { continue };
             let rows = found.rows.len().min(asked.spans_max);
-            bytes = bytes.saturating_add(rows.saturating_mul(asked.bytes_of_span(&open, found.row_group)));
+            bytes = bytes.saturating_add(rows.saturating_mul(asked.bytes_of_span(found.file, &open, found.row_group)));
         }
         for HotRows { batch, rows } in hot {
             total += rows.len() as u64;
@@ -232,7 +235,7 @@ impl<'a> Reading<'a> {
         let Question { bounds, reach, .. } = self.question;
         let (asked, part) = (self.asked, Part::RowGroup(found.row_group));
         let open = reach.open(found.file)?;
-        let columns = asked.columns(&open);
+        let columns = asked.columns(found.file, &open);
         let bytes_of_row = asked.row_bytes(&open, found.row_group, columns.as_deref());
         let rows = rows.start..rows.start + rows.len().min((PORTION_BYTES / bytes_of_row).max(1));
         // As arrays, and as spans that are made of them.
@@ -349,12 +352,17 @@ impl Summary {
 
 impl TraceQuestion {
     /// The columns to read of a file; `None`: all.
-    fn columns(&self, open: &OpenFile) -> Option<Vec<String>> {
+    fn columns(&self, file: &Arc<SpanFile>, open: &Arc<OpenFile>) -> Option<Vec<String>> {
         match self.detail {
             TraceDetail::Whole | TraceDetail::Texts => None,
             TraceDetail::Outline if self.reads_whole => None,
             TraceDetail::Outline => {
-                Some(OUTLINE_COLUMNS.into_iter().chain(columns_of_services(open)).map(str::to_owned).collect())
+                let contents = Contents::of_open(file, open);
+                let of_targets = TARGET_KEYS.iter().filter_map(|key| field_of(AttributeScope::Span, key));
+                let of_targets = of_targets.flat_map(|field| field.places(&contents, open.layout()));
+                let always = OUTLINE_COLUMNS.into_iter().chain(columns_of_services(open)).map(str::to_owned);
+                let columns: SeededSet<String> = always.chain(of_targets.map(|place| place.column)).collect();
+                Some(columns.into_iter().collect())
             }
         }
     }
@@ -365,8 +373,8 @@ impl TraceQuestion {
     }
 
     /// About what a span of a file takes until the answer is written.
-    fn bytes_of_span(&self, open: &OpenFile, row_group: usize) -> usize {
-        COPIES * self.row_bytes(open, row_group, self.columns(open).as_deref()) + TABLE_BYTES_PER_SPAN
+    fn bytes_of_span(&self, file: &Arc<SpanFile>, open: &Arc<OpenFile>, row_group: usize) -> usize {
+        COPIES * self.row_bytes(open, row_group, self.columns(file, open).as_deref()) + TABLE_BYTES_PER_SPAN
     }
 }
 

@@ -208,8 +208,8 @@ impl Absent {
         let unknown = self.unknown.iter().filter(of_unknown).count();
         if unknown > 0 {
             troubles.push(format!(
-                "{} {} unknown to the catalogue, which may have been lost or restored from an older copy; to have \
-                 the spans again, {REPAIR}, which names what is only a copy and can be removed",
+                "{} {} unknown to the catalogue, which may have been lost or restored from an older copy, and the \
+                 saved queries with it; to have the spans again, {REPAIR}, which names what is only a copy and can be removed",
                 files(unknown),
                 are(unknown)
             ));
@@ -219,7 +219,7 @@ impl Absent {
             let rows = if count == 1 { "row" } else { "rows" };
             troubles.push(format!("{count} {rows} of the catalogue {} damaged; {REPAIR}", are(count)));
         }
-        troubles.extend(self.lost.findings().into_iter().map(|finding| format!("{finding}; {REPAIR}")));
+        troubles.extend(self.lost.findings(only).into_iter().map(|finding| format!("{finding}; {REPAIR}")));
         let aside = own_of(&self.aside);
         if aside > 0 {
             let what = format!("{} {} damaged and set aside; the spans are not shown", files(aside), are(aside));

@@ -143,7 +143,7 @@ pub async fn check_store(paths: &StorePaths, quick: bool, progress: Progress<'_>
         return Ok(report);
     };
     report.log = findings_of_log(paths, &contents)?;
-    report.catalogue.extend(Lost::of(&contents).findings());
+    report.catalogue.extend(Lost::of(&contents).findings(None));
     // Without a catalogue nothing says whose the folder is.
     if paths.catalogue.exists()
         && let Err(error) = folder::claim(&paths.store, &contents)

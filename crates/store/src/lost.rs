@@ -12,6 +12,7 @@ use crate::clock;
 use crate::log_losses::{LOSSES_META, Losses};
 use crate::notes::{CLOCK_META, HELD_BACK_META, LOST_META, SAVED_QUERIES_META, STORE_META};
 use tracehouse_log::{LOG_META, LogMark};
+use tracehouse_model::TenantId;
 
 /// What a store remembers.
 const NAMES: [&str; 5] = [STORE_META, CLOCK_META, LOG_META, LOSSES_META, HELD_BACK_META];
@@ -50,6 +51,11 @@ impl Lost {
         self.names.len() + self.others.len() + self.positions
     }
 
+    /// Whose saved queries were lost.
+    pub(crate) fn tenants(&self) -> impl Iterator<Item = &str> {
+        self.others.iter().filter_map(|name| of_tenant(name))
+    }
+
     /// The clock was confirmed.
     pub(crate) fn find_clock(&mut self) {
         self.names.remove(CLOCK_META);
@@ -71,17 +77,24 @@ impl Lost {
         (LOST_META.to_owned(), String::new())
     }
 
-    /// What is lost and what follows from it, one sentence each.
-    pub(crate) fn findings(&self) -> Vec<String> {
+    /// What is lost and what follows from it, one sentence each. To a tenant alone, of others' rows only how many there are.
+    pub(crate) fn findings(&self, only: Option<&TenantId>) -> Vec<String> {
         let mut findings: Vec<String> =
             self.names.iter().map(|name| format!("{LOST_ROW} {}", consequence(name))).collect();
-        findings.extend(self.others.iter().map(|name| {
+        let is_told = |name: &&String| only.is_none_or(|only| of_tenant(name) == Some(only.as_str()));
+        let (told, others): (Vec<&String>, Vec<&String>) = self.others.iter().partition(is_told);
+        findings.extend(told.into_iter().map(|name| {
             format!(
                 "a row of what the catalogue remembers is damaged or lost ({}); {}",
                 name.escape_debug(),
                 consequence_of_other(name)
             )
         }));
+        if !others.is_empty() {
+            let rows = if others.len() == 1 { "row" } else { "rows" };
+            findings
+                .push(format!("{} other {rows} of the catalogue can't be read; see the server's log", others.len()));
+        }
         if self.positions > 0 {
             findings.push(format!(
                 "{LOST_ROW} how much of the log stands in files: the log is read again, and what is stored is recognised"
@@ -107,10 +120,15 @@ fn consequence(name: &str) -> &'static str {
 }
 
 fn consequence_of_other(name: &str) -> &'static str {
-    match name.starts_with(SAVED_QUERIES_META) {
-        true => "this tenant's saved queries are gone, and none can be saved before `tracehouse store repair`",
-        false => "it is not used",
+    match of_tenant(name) {
+        Some(_) => "the saved queries of this tenant are gone, and none can be saved before `tracehouse store repair`",
+        None => "it is not used",
     }
+}
+
+/// Whose saved queries stand in a row.
+fn of_tenant(name: &str) -> Option<&str> {
+    name.strip_prefix(SAVED_QUERIES_META)
 }
 
 /// Whether something was remembered under a name and can't be told any more.

@@ -131,8 +131,8 @@ fn cut_off(finding: &Finding, positions: &Positions) -> Option<String> {
     let RecordAtFault { sequence, body_bytes, .. } = record;
     Some(format!(
         "at this start {bytes} bytes were cut off the log's end, the beginning of record {sequence} with {body_bytes} bytes of spans: \
-         what a crash interrupted was never acknowledged, so nothing is to do after one; otherwise the disk lost it, and its \
-         spans are gone; the server's log names the tenant"
+         what a crash interrupted was never acknowledged, so nothing is to do after one; otherwise the disk lost it, with \
+         what followed it in the last minute before the server stopped, and those spans are gone; the server's log names the tenant"
     ))
 }
 

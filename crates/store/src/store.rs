@@ -142,8 +142,10 @@ impl Store {
     pub fn troubles_shown_to(&self, tenant: Option<&TenantId>) -> Vec<String> {
         // Who is alone may know everything.
         let is_alone = |tenant: &TenantId| {
-            let with_files_that_are_absent = self.shared.absent.lock().by_tenant().into_keys();
-            self.tenants().into_iter().chain(with_files_that_are_absent).all(|other| other == *tenant)
+            let absent = self.shared.absent.lock();
+            let with_files_that_are_absent = absent.by_tenant().into_keys();
+            let with_files = self.tenants().into_iter().chain(with_files_that_are_absent).all(|other| other == *tenant);
+            with_files && absent.lost.tenants().all(|other| other == tenant.as_str())
         };
         let only = tenant.filter(|tenant| !is_alone(tenant));
         let mut troubles = self.shared.absent.lock().troubles(only);

@@ -187,6 +187,8 @@ pub(crate) struct CompactTrace {
     pub(crate) services: Vec<String>,
     /// What `spans.name` points into.
     pub(crate) names: Vec<String>,
+    /// What `spans.target` points into; absent if there are none.
+    pub(crate) targets: Option<Vec<String>>,
     /// What `spans.tenant` points into; absent if one tenant was asked.
     pub(crate) tenants: Option<Vec<String>>,
     pub(crate) spans: CompactSpans,
@@ -207,6 +209,8 @@ pub(crate) struct CompactSpans {
     pub(crate) duration: Vec<i64>,
     pub(crate) service: Vec<u32>,
     pub(crate) name: Vec<u32>,
+    /// What the span is about beside its name: the route or host, table or topic; -1 if that is not known, or its name says it already.
+    pub(crate) target: Option<Vec<i64>>,
     /// Absent if one tenant was asked.
     pub(crate) tenant: Option<Vec<u32>>,
     /// As OTLP numbers them: 1 internal, 2 server, 3 client, 4 producer, 5 consumer.

@@ -2,7 +2,7 @@
 //! the batch straight to bytes.
 
 use tracehouse_model::{AttributeValue, SpanBatch, StringCode};
-use tracehouse_query::{ParentRow, TENANT_KEY, Trace};
+use tracehouse_query::{ParentRow, TENANT_KEY, Targets, Trace};
 
 use crate::json;
 
@@ -20,9 +20,19 @@ pub(crate) fn write(trace: &Trace) -> Vec<u8> {
         json::key(&mut out, field);
         json::array(&mut out, &numbered.codes, |out, code| json::write(out, spans.strings.get(*code)));
     }
+    let mut targets = Targets::new(spans);
+    let of_spans: Vec<i64> = (0..spans.len()).map(|row| targets.number(row).map_or(-1, i64::from)).collect();
+    let has_targets = !targets.texts().is_empty();
+    if has_targets {
+        json::key(&mut out, "targets");
+        json::array(&mut out, targets.texts(), json::write);
+    }
     json::key(&mut out, "spans");
     out.push(b'{');
     write_columns(&mut out, trace, &services, &names);
+    if has_targets {
+        column(&mut out, "target", of_spans, |number| number);
+    }
     if let Some(tenants) = &tenants {
         column(&mut out, "tenant", codes_of_tenants(spans), |code| i64::from(tenants.number(code)));
     }

@@ -2,6 +2,7 @@
 //!
 //! A query is kept as the address of the page that shows it, without the tenant.
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -51,6 +52,7 @@ pub(crate) struct SavedQueryBody {
     address: String,
 }
 
+const NOT_A_NAME: &str = "the name in the address is not UTF-8, percent-encoded";
 const QUERIES_MAX: usize = 500;
 /// Of all queries of a tenant: they are written as one.
 const ALL_BYTES_MAX: usize = 512 * 1024;
@@ -75,21 +77,26 @@ pub(crate) async fn list(State(state): State<ApiState>, caller: Caller) -> Resul
     request_body = SavedQueryBody,
     responses(
         (status = 200, body = SavedQuery), (status = 400, body = Problem), (status = 403, body = Problem),
+        (status = 409, body = Problem, description = "There are 500, or they take 512 KiB together"),
         (status = 412, body = Problem), (status = 500, body = Problem),
     )
 )]
 pub(crate) async fn save(
     State(state): State<ApiState>,
     caller: Caller,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let tenant = one_tenant(&caller)?;
+    let (tenant, Path(name)) = (one_tenant(&caller)?, name.map_err(|_| Problem::invalid_query(NOT_A_NAME))?);
     refuse_other_sites(&headers)?;
     let expected = r#"the body is expected to be {"description": "…", "address": "/query?q=…"}"#;
-    let body: SavedQueryBody =
-        serde_json::from_slice(&body).map_err(|error| Problem::invalid_query(format!("{expected}: {error}")))?;
+    let refused = |reason: String| Problem::invalid_query(format!("{expected}: {reason}"));
+    // A list of its values would be taken as well.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(refused("it is no object".to_owned()));
+    }
+    let body: SavedQueryBody = serde_json::from_slice(&body).map_err(|error| refused(error.to_string()))?;
     let saved_time_unix_nano = state.clock.now_unix_nanos().to_string();
     let query = SavedQuery { name, description: body.description, address: body.address, saved_time_unix_nano };
     query.check()?;
@@ -125,10 +132,10 @@ pub(crate) async fn save(
 pub(crate) async fn remove(
     State(state): State<ApiState>,
     caller: Caller,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let tenant = one_tenant(&caller)?;
+    let (tenant, Path(name)) = (one_tenant(&caller)?, name.map_err(|_| Problem::invalid_query(NOT_A_NAME))?);
     refuse_other_sites(&headers)?;
     let _alone = state.saving_queries.lock().await;
     let mut queries = read(&state, tenant).await?;
@@ -143,15 +150,23 @@ pub(crate) async fn remove(
 
 impl SavedQuery {
     fn check(&self) -> Result<(), Problem> {
-        let is_named = !self.name.trim().is_empty() && self.name.trim() == self.name;
-        if !is_named || self.name.chars().count() > NAME_CHARS_MAX || self.name.chars().any(char::is_control) {
-            let expected =
-                format!("1 to {NAME_CHARS_MAX} characters, none of them a control character, no space at either end");
+        let is_named = self.name.chars().any(|one| !one.is_whitespace() && !takes_no_room(one));
+        let is_trimmed = self.name.trim() == self.name;
+        if !is_named || !is_trimmed || self.name.chars().count() > NAME_CHARS_MAX || self.name.chars().any(is_command) {
+            let expected = format!(
+                "1 to {NAME_CHARS_MAX} characters that can be seen, none of them a control character, no space at either end"
+            );
             return Err(Problem::parameter("name", &self.name, &expected));
         }
         if self.description.chars().count() > DESCRIPTION_CHARS_MAX {
             let detail = format!("the description is longer than {DESCRIPTION_CHARS_MAX} characters; shorten it");
             return Err(Problem::invalid_parameter("description", detail));
+        }
+        if self.description.chars().any(|one| is_command(one) && !matches!(one, '\n' | '\t')) {
+            return Err(Problem::invalid_parameter(
+                "description",
+                "the description has control characters; leave them out",
+            ));
         }
         // Nobody may be led to another site by it: browsers take `//host` and `/\host` for one.
         let is_of_here = self.address.strip_prefix('/').is_some_and(|rest| !rest.starts_with(['/', '\\']));
@@ -162,6 +177,20 @@ impl SavedQuery {
         }
         Ok(())
     }
+}
+
+/// What tells a screen to do something, such as to write from right to left from here on.
+fn is_command(one: char) -> bool {
+    one.is_control() || matches!(one, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// What joins or parts its neighbours, or shows nothing.
+fn takes_no_room(one: char) -> bool {
+    matches!(
+        one,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2065}'
+            | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{e0000}'..='\u{e0fff}'
+    )
 }
 
 async fn read(state: &ApiState, tenant: &TenantId) -> Result<Vec<SavedQuery>, Problem> {
@@ -180,7 +209,7 @@ async fn write(state: &ApiState, tenant: &TenantId, queries: &[SavedQuery]) -> R
 }
 
 fn full(what: &str) -> Problem {
-    Problem::invalid_query(format!("{what}; remove some that nobody needs"))
+    Problem::full(format!("{what}; remove some that nobody needs"))
 }
 
 fn failed(what: &str, AdminError(reason): AdminError) -> Problem {

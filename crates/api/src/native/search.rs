@@ -48,7 +48,7 @@ const SHOWN: [&str; 3] = ["limit", "spans", "sort"];
         ("limit" = Option<u32>, Query, description = "How many traces: 1 to 1000; 20 if absent"),
         ("spans" = Option<u32>, Query, description = "How many spans of each spanset: 1 to 100; 3 if absent"),
         ("sort" = Option<String>, Query, description = "start, root, duration, spans or errors of the traces as a whole, with - before it \
-            the other way round. If absent, -start: the traces with the newest matches. Every other order looks at all that match", example = "-duration"),
+            the other way round. It looks at all traces that match; if absent, those with the newest matches are found without that", example = "-duration"),
     ),
     responses((status = 200, body = SearchAnswerBody), (status = 400, body = Problem), (status = 503, body = Problem))
 )]
@@ -136,7 +136,7 @@ fn request(parameters: &Parameters) -> Result<SearchRequest, Problem> {
         start_unix_nanos: range.start_unix_nanos,
         end_unix_nanos: range.end_unix_nanos,
         selects: Selects::Overlapping,
-        order: parameters.parsed("sort", order, ORDERS)?.unwrap_or_default(),
+        order: parameters.parsed("sort", order, ORDERS)?,
         limit: parameters.count("limit", TRACES_DEFAULT, 1..=TRACES_MAX)?,
         spans_per_spanset: parameters.count("spans", SPANS_DEFAULT, 1..=SPANS_MAX)?,
         trace_duration_nanos_min: None,

@@ -4,7 +4,7 @@ use http::{HeaderMap, Uri};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use tracehouse_model::{AnyValue, Caller, status};
 use tracehouse_query::{
-    Condition, MatchedSpan, MatchedSpanset, Operator, Order, QueryError, Scope, SearchAnswer, SearchRequest, Selects,
+    Condition, MatchedSpan, MatchedSpanset, Operator, QueryError, Scope, SearchAnswer, SearchRequest, Selects,
     ServiceCount, ShownValue, TENANT_KEY, TraceSummary,
 };
 use tracehouse_traceql::{Intrinsic, Static};
@@ -56,7 +56,7 @@ pub(super) async fn streamed(
         start_unix_nanos: range.start_unix_nanos,
         end_unix_nanos: range.end_unix_nanos,
         selects: Selects::Overlapping,
-        order: Order::default(),
+        order: None,
         limit: if asked.limit == 0 { TRACES_DEFAULT } else { asked.limit as usize },
         spans_per_spanset: match asked.spans_per_span_set as usize {
             0 => SPANS_PER_SPANSET_DEFAULT,
@@ -111,7 +111,7 @@ fn request(parameters: &Parameters) -> Result<SearchRequest, Problem> {
         start_unix_nanos: range.start_unix_nanos,
         end_unix_nanos: range.end_unix_nanos,
         selects: Selects::Overlapping,
-        order: Order::default(),
+        order: None,
         limit: parameters.count("limit", TRACES_DEFAULT, 1..=u32::MAX as usize)?,
         // As in Tempo, 0 is as good as no limit.
         spans_per_spanset: if spans == 0 { SPANS_PER_SPANSET_MAX } else { spans.min(SPANS_PER_SPANSET_MAX) },

@@ -71,7 +71,7 @@ async fn each_tenant_has_its_own() {
 async fn what_nobody_could_use_is_refused() {
     let fake = Arc::new(Fake::default());
     let long = "x".repeat(101);
-    for name in [" ", " begins", "ends ", "a\nline", "\u{7f}", &long] {
+    for name in [" ", " begins", "ends ", "a\nline", "\u{7f}", "\u{200b}", "\u{feff}\u{2060}", "a\u{202e}b", &long] {
         let refused = put(&fake, name, "/").await;
         assert_eq!(
             (refused.status, &refused.json()["parameter"]),
@@ -93,7 +93,20 @@ async fn what_nobody_could_use_is_refused() {
     let long = json!({ "address": "/", "description": "ü".repeat(1001) });
     let refused = send(&fake, request(Method::PUT, "name", &[], &long)).await;
     assert_eq!((refused.status, &refused.json()["parameter"]), (StatusCode::BAD_REQUEST, &json!("description")));
-    for body in [json!({}), json!([]), json!({ "address": "/", "more": 1 }), json!({ "address": 1 })] {
+    for description in ["\0", "a\u{202e}b"] {
+        let refused =
+            send(&fake, request(Method::PUT, "name", &[], &json!({ "address": "/", "description": description })))
+                .await;
+        assert_eq!((refused.status, &refused.json()["parameter"]), (StatusCode::BAD_REQUEST, &json!("description")));
+    }
+    let no_text = Request::put(format!("{SAVED}/%ff"))
+        .header("host", "traces.example:3200")
+        .body(Body::from(r#"{"address":"/"}"#))
+        .expect("a request");
+    let refused = send(&fake, no_text).await;
+    assert_eq!((refused.status, &refused.json()["title"]), (StatusCode::BAD_REQUEST, &json!("The query is wrong")));
+    for body in [json!({}), json!([]), json!(["", "/"]), json!({ "address": "/", "more": 1 }), json!({ "address": 1 })]
+    {
         assert_eq!(
             send(&fake, request(Method::PUT, "name", &[], &body)).await.status,
             StatusCode::BAD_REQUEST,
@@ -152,6 +165,7 @@ async fn there_is_an_end_to_them() {
         saved += 1;
     };
     assert!((60..70).contains(&saved), "{saved} of 8 KiB each are in 512 KiB");
+    assert_eq!(refused.status, StatusCode::CONFLICT);
     assert!(refused.json()["detail"].as_str().is_some_and(|detail| detail.contains("remove some")));
     assert_eq!(names(&fake, "default").await.len(), saved);
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use tracehouse_model::{AnyValue, Span, SpanBatch, TenantId, TraceId};
-use tracehouse_query::{MetricsRequest, SearchRequest, Selects, Series};
+use tracehouse_query::{MetricsRequest, Order, OrderKey, SearchRequest, Selects, Series};
 use tracehouse_traceql::QueryExpr;
 
 use crate::reference::{self, ReferenceSeries, Steps};
@@ -109,9 +109,19 @@ async fn check_search(
         spans_per_spanset: usize::MAX,
         ..SearchRequest::default()
     };
-    let answer = shop.engine.search(&TenantId::default(), request).await.map_err(|error| error.to_string())?;
-    if let Some(reason) = answer.partial_reason {
+    let tenant = TenantId::default();
+    let count = shop.engine.count(&tenant, request.clone()).await.map_err(|error| error.to_string())?;
+    let longest = Order { key: OrderKey::Duration, descending: true };
+    let ranked = SearchRequest { order: Some(longest), limit: 1, ..request.clone() };
+    let ranked = shop.engine.search(&tenant, ranked).await.map_err(|error| error.to_string())?;
+    let answer = shop.engine.search(&tenant, request).await.map_err(|error| error.to_string())?;
+    let partial = [&answer.partial_reason, &count.partial_reason, &ranked.partial_reason];
+    if let Some(reason) = partial.into_iter().flatten().next() {
         return Err(format!("partial: {reason}"));
+    }
+    let counts = (answer.traces.len() as u64, count.traces, ranked.traces_matched);
+    if counts != (counts.0, counts.0, Some(counts.0)) {
+        return Err(format!("found, counted, matched: {counts:?}"));
     }
     let mut found: Found = BTreeMap::new();
     for trace in answer.traces {

@@ -78,7 +78,7 @@ async fn little_memory_takes_more_portions() {
     for engine in [&plenty, &little] {
         let request = SearchRequest { traceql: Some(SEARCH.to_owned()), limit: 3, ..SearchRequest::default() };
         let longest = Order { key: OrderKey::Duration, descending: true };
-        let ranked = SearchRequest { order: longest, ..request.clone() };
+        let ranked = SearchRequest { order: Some(longest), ..request.clone() };
         let found = engine.0.search(&TenantId::default(), ranked).await.expect("a valid search");
         assert_eq!((found.traces_matched, found.partial_reason), (Some(one.len() as u64), None));
         let count = engine.0.count(&TenantId::default(), request).await.expect("a valid search");

@@ -224,7 +224,7 @@ async fn searches_find_the_newest_traces_of_all_tenants() {
         let count = shop.engine.of(&tenants("a|b")).count(everything.clone()).await.expect("an answer");
         assert_eq!((count.traces, count.partial_reason), (3, None));
         let oldest = Order { key: OrderKey::Start, descending: false };
-        let oldest = SearchRequest { order: oldest, ..everything };
+        let oldest = SearchRequest { order: Some(oldest), ..everything };
         let found = shop.engine.of(&tenants("a|b")).search(oldest).await.expect("an answer");
         let ids: Vec<_> = found.traces.iter().map(|line| line.trace_id).collect();
         assert_eq!((ids, found.traces_matched), (vec![trace_id(1); 2], Some(3)), "one trace is one");

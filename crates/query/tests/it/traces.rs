@@ -1,9 +1,9 @@
 //! Assembling traces: trees, fragments, copies, circles.
 
-use tracehouse_model::{SpanBatch, SpanFields, SpanId, TenantId, kind};
-use tracehouse_query::{ParentRow, SearchRequest, Trace, TraceDetail};
+use tracehouse_model::{AnyValue, SpanBatch, SpanFields, SpanId, TenantId, kind};
+use tracehouse_query::{ParentRow, SearchRequest, Targets, Trace, TraceDetail};
 
-use crate::shop::{NOON, Shop, many_spans, trace_id};
+use crate::shop::{NOON, Shop, many_spans, put, trace_id};
 
 /// Spans given as (id, parent, start); parent 0 is none.
 fn batch(spans: &[(u64, u64, i64)]) -> SpanBatch {
@@ -191,4 +191,56 @@ async fn each_span_comes_back_whole() {
         shop.engine.trace(&other, spans[0].trace_id, 10, TraceDetail::Whole).await.expect("reads").is_none(),
         "tenants are apart"
     );
+}
+
+/// A call of an address, with a key that many spans have or with one that few have, which files keep apart.
+fn call(number: u8, key: &str, address: &str) -> SpanBatch {
+    let mut batch = SpanBatch::new();
+    let (resource, scope) = (batch.finish_resource(0, 0), batch.finish_scope(0, 0, 0, 0));
+    put(&mut batch.strings, &mut batch.attributes, key, &AnyValue::String(address.into()));
+    let name = batch.strings.intern_str("GET");
+    batch.finish_span(SpanFields {
+        trace_id: trace_id(1 << 40),
+        span_id: SpanId([number; 8]),
+        start_unix_nanos: NOON + i64::from(number),
+        kind: kind::CLIENT,
+        name,
+        resource,
+        scope,
+        ..SpanFields::default()
+    });
+    batch
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_span_is_about_is_told_wherever_it_lies() {
+    let shop = Shop::open().await;
+    let check = async |expected: &[&str], what: &str| {
+        for detail in [TraceDetail::Outline, TraceDetail::Whole] {
+            let trace = shop.engine.trace(&TenantId::default(), trace_id(1 << 40), 1000, detail).await;
+            let spans = trace.expect("reads").expect("is there").spans;
+            let mut targets = Targets::new(&spans);
+            let numbers: Vec<u32> = (0..spans.len()).filter_map(|row| targets.number(row)).collect();
+            let shown: Vec<&str> = numbers.iter().map(|number| targets.texts()[*number as usize].as_str()).collect();
+            assert_eq!(shown, expected, "{what}, {detail:?}");
+        }
+    };
+    let fill = async |seed: u64| {
+        for batch in many_spans(100, seed).0 {
+            shop.append(batch).await;
+        }
+    };
+    fill(1).await;
+    shop.append(call(1, "http.route", "/cart")).await;
+    shop.append(call(2, "peer.service", "ledger")).await;
+    check(&["/cart", "ledger"], "in memory").await;
+    shop.store.flush().await.expect("flushes");
+    check(&["/cart", "ledger"], "in a file").await;
+    fill(2).await;
+    shop.append(call(3, "url.full", "http://me:secret@ads/show?who=me")).await;
+    check(&["/cart", "ledger", "ads/show"], "in memory and in a file").await;
+    shop.store.flush().await.expect("flushes");
+    check(&["/cart", "ledger", "ads/show"], "in two files").await;
+    shop.store.compact().await.expect("merges");
+    check(&["/cart", "ledger", "ads/show"], "merged").await;
 }

@@ -49,7 +49,8 @@ pub(super) fn print(out: &mut impl Write, answer: &Answer, style: &Style) -> io:
         writeln!(out, "not complete: {reason}")?;
     }
     if answer.traces.is_empty() {
-        writeln!(out, "no trace matches")?;
+        let so_far = if answer.partial_reason.is_some() { " among those that were looked at" } else { "" };
+        writeln!(out, "no trace matches{so_far}")?;
     }
     Ok(())
 }

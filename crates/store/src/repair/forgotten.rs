@@ -45,7 +45,7 @@ impl Repair<'_> {
         }
         commit.based_on = KnownPositions::of(&self.contents.log_positions).basis_of(&commit.log_positions);
         self.commit(commit).await?;
-        let findings = self.lost.findings().into_iter();
+        let findings = self.lost.findings(None).into_iter();
         self.report.actions.extend(findings.map(|finding| Action::Remember { finding }));
         Ok(())
     }

@@ -42,7 +42,13 @@ async fn their_loss_is_told_until_a_repair() {
         assert!(saved(&store, &tenant(0)).await.is_err_and(|error| error.contains("store repair")), "{damage}");
         assert_eq!(saved(&store, &tenant(1)).await, Ok(None), "{damage}: nobody else is concerned");
         let troubles = store.troubles();
-        assert!(matches!(&troubles[..], [told] if told.contains("saved queries are gone")), "{damage}: {troubles:?}");
+        let is_told =
+            |troubles: &[String]| matches!(troubles, [told] if told.contains("saved queries of this tenant are gone"));
+        assert!(is_told(&troubles), "{damage}: {troubles:?}");
+        assert!(is_told(&store.troubles_shown_to(Some(&tenant(0)))), "{damage}");
+        let others = store.troubles_shown_to(Some(&tenant(1)));
+        assert!(others.iter().all(|told| !told.contains(tenant(0).as_str())), "{damage}: {others:?}");
+        assert_eq!(others.len(), 1, "{damage}: {others:?}");
         store.shutdown().await.expect("the store stops");
         drop(store);
         let (clock, randomness) = (world.clock.clone(), Arc::new(SystemRandomness::from_seed(1)));

@@ -65,6 +65,9 @@ export const SCOPE = {
 };
 export type Scope = StateOf<typeof SCOPE>;
 
+/** What is kept for each tenant by itself is asked of one alone. */
+export const isOfOneTenant = ({ tenant }: Pick<Scope, 'tenant'>): boolean => !tenant.includes('|');
+
 /** A part of the range, from which one can go back. */
 export function zoomInto(scope: Scope, part: TimeRange): Partial<Scope> {
 	const isKept = parseRange(printRange(scope.range)) !== null;

@@ -17,6 +17,7 @@ function compactSpans(given: unknown): CompactSpans {
 		id: texts(spans.id, count),
 		parent: numbers(spans.parent, count, -1),
 		...(Array.isArray(spans.parentId) && { parentId: texts(spans.parentId, count) }),
+		...(Array.isArray(spans.target) && { target: numbers(spans.target, count, -1) }),
 		start,
 		duration,
 		service,
@@ -44,6 +45,7 @@ export function compactTrace(given: unknown, askedId: string): CompactTrace {
 		duplicates: number(trace.duplicates),
 		services: texts(trace.services),
 		names: texts(trace.names),
+		...(Array.isArray(trace.targets) && { targets: texts(trace.targets) }),
 		spans
 	};
 }

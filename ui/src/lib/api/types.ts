@@ -56,8 +56,8 @@ export type Series = With<
 export type MetricsAnswer = With<Read<told.MetricsAnswerBody>, { series: Series[] }>;
 
 /** A trace in columns: every array has one entry per returned span. */
-export type CompactSpans = With<Omit<Read<told.CompactSpans>, 'tenant'>, { parentId?: string[] }>;
-export type CompactTrace = With<Omit<Read<told.CompactTrace>, 'tenants'>, { spans: CompactSpans }>;
+export type CompactSpans = With<Omit<Read<told.CompactSpans>, 'tenant'>, { parentId?: string[]; target?: number[] }>;
+export type CompactTrace = With<Omit<Read<told.CompactTrace>, 'tenants'>, { targets?: string[]; spans: CompactSpans }>;
 
 export type SpanEvent = With<Read<told.EventAnswer>, { attributes: Attribute[] }>;
 export type SpanLink = With<Read<told.LinkAnswer>, { attributes: Attribute[] }>;

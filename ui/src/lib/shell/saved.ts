@@ -1,11 +1,12 @@
 /** The queries that were saved under a name, for all who read this tenant's traces. */
 import { here } from '$lib/address/here';
 import { hrefOfSaved } from '$lib/address/saved';
+import { isOfOneTenant } from '$lib/address/scope';
 import { Round } from '$lib/ask/round';
 import type { Entry } from './palette';
 
 const round = new Round();
-export const saved = round.panel(() => here.api.savedQueries());
+export const saved = round.panel(() => (isOfOneTenant(here.scope) ? here.api.savedQueries() : null));
 
 /** Asks for them anew; returns what ends that. */
 export const askSaved = () => round.begin();

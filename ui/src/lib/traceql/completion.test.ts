@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { contextAt, saidBefore } from './context';
-import { attributeOf, fieldText, optionsFor, type Names } from './options';
+import { fieldText } from './edit';
+import { attributeOf, optionsFor, type Names } from './options';
 import { scan } from './scan';
 
 /** The context where the bar stands. */

@@ -1,6 +1,28 @@
 /** Changes to a query's text. */
 import { scan } from './scan';
 
+/** What a span is shown under whose resource names no service. */
+const UNKNOWN_SERVICE = 'unknown_service';
+
+/** A text as TraceQL writes it, which knows all of JSON's escapes. */
+export const quoted = (text: string): string => JSON.stringify(text);
+
+/** An attribute as TraceQL writes it; names with characters of the language stand in quotes, where only two are escaped. */
+export function fieldText(scope: string, key: string): string {
+	const isPlain = /^[\p{L}\p{N}_][\p{L}\p{N}_.\-/]*$/u.test(key) && (scope !== '' || !/^\d/.test(key));
+	const prefix = scope === 'either' ? '' : scope;
+	return `${prefix}.${isPlain ? key : `"${key.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`}`;
+}
+
+/** The condition that finds what is shown under the name of a service. */
+export const isOfService = (name: string): string =>
+	name === UNKNOWN_SERVICE
+		? `(resource.service.name = ${quoted(name)} || resource.service.name = "" || resource.service.name = nil)`
+		: `resource.service.name = ${quoted(name)}`;
+
+/** How a service is shown that a label names. */
+export const shownService = (name: string): string => name || UNKNOWN_SERVICE;
+
 /**
  * The query with one more condition in its first braces, as a click on a difference wants it. The condition comes
  * after a `&&`, and what stood there goes into parentheses if it holds an `||`, which binds no looser.

@@ -1,5 +1,6 @@
 /** What to offer at a place of a query. Names of attributes and their values come from the server. */
 import type { Context } from './context';
+import { fieldText } from './edit';
 import {
 	AGGREGATES,
 	COMPARISONS,
@@ -111,13 +112,6 @@ function fields(keys: { scope: string; key: string }[], literals: boolean): Opti
 	const short = words.filter((word) => !word.label.includes(':')).map((word) => ({ ...word, boost: 2 }));
 	const scoped = words.filter((word) => word.label.includes(':'));
 	return [...short, ...asOptions(SCOPES, 'field'), ...attributes, ...scoped, ...anywhere];
-}
-
-/** An attribute as TraceQL writes it; names with characters of the language stand in quotes. */
-export function fieldText(scope: string, key: string): string {
-	const isPlain = /^[\p{L}\p{N}_][\p{L}\p{N}_.\-/]*$/u.test(key) && (scope !== '' || !/^\d/.test(key));
-	const prefix = scope === 'either' ? '' : scope;
-	return `${prefix}.${isPlain ? key : `"${key.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`}`;
 }
 
 const ATTRIBUTE = /^(?:parent\.)?(span|resource|event|link|instrumentation)?\.?(.+)$/s;

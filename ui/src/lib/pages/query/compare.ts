@@ -1,6 +1,7 @@
 /** The answer of `compare()`: how often each value of each attribute occurs in the selection and in the rest. */
 import type { Attribute, Series } from '$lib/api/types';
 import { labelValue } from '$lib/metrics/series';
+import { quoted } from '$lib/traceql/edit';
 import { chanceOf, corrected } from './chance';
 
 export interface ValueShare {
@@ -126,5 +127,5 @@ export function conditionOf(field: string, value: Attribute): string {
 	const isWord = /^(span:)?(status|kind)$/.test(field);
 	if (isWord || value.type === 'int' || value.type === 'double' || value.type === 'bool')
 		return `${field} = ${String(value.value)}`;
-	return `${field} = ${JSON.stringify(String(value.value))}`;
+	return `${field} = ${quoted(String(value.value))}`;
 }

@@ -1,6 +1,7 @@
 /** All that match a search, counted. */
 import type { MetricsAnswer } from '$lib/api/types';
 import { labelValue } from '$lib/metrics/series';
+import { shownService } from '$lib/traceql/edit';
 
 /** Matches over time, those that failed above the others. */
 export function layersOf({ series, steps }: Pick<MetricsAnswer, 'series' | 'steps'>) {
@@ -21,11 +22,12 @@ export function layersOf({ series, steps }: Pick<MetricsAnswer, 'series' | 'step
 	};
 }
 
-/** The value of each series with what is counted of it in all steps, most first; one value in several tenants is one. */
-export function countsBy({ series }: Pick<MetricsAnswer, 'series'>): { name: string; count: number }[] {
+/** The service of each series with what is counted of it in all steps, most first; one in several tenants is one. */
+export function countsByService({ series }: Pick<MetricsAnswer, 'series'>): { name: string; count: number }[] {
 	const counts = new Map<string, number>();
 	for (const { labels, values } of series) {
-		const name = labels[0] ? labelValue(labels[0]) : '';
+		const label = labels[0];
+		const name = shownService(label && label.type !== 'empty' ? labelValue(label) : '');
 		const count = values.reduce<number>((sum, value) => sum + (value ?? 0), 0);
 		counts.set(name, (counts.get(name) ?? 0) + count);
 	}

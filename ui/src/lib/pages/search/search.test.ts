@@ -3,7 +3,7 @@ import { searchPage } from '$lib/address/pages';
 import type { AttributeKeysAnswer, AttributeValuesAnswer } from '$lib/api/types';
 import { formatAttributeFilter, parseAttributeFilter, splitScope, typingIn } from './attributeFilter';
 import { matching, suggestAttribute } from './suggest';
-import { countsBy, layersOf } from './overview';
+import { countsByService, layersOf } from './overview';
 import { ofService, traceqlOf } from './traceql';
 
 describe('attribute filters', () => {
@@ -94,11 +94,31 @@ describe('all that match', () => {
 
 	it('is counted by service, most first, tenants together', () => {
 		const of = (service: string | null, tenant: string, count: number) => series({ 'resource.service.name': service, tenant }, [count]);
-		expect(countsBy({ series: [of('b', 't', 1), of('a', 't', 1), of('a', 'u', 2), of('c', 't', 1)] })).toEqual([
+		expect(countsByService({ series: [of('b', 't', 1), of('a', 't', 1), of('a', 'u', 2), of('c', 't', 1)] })).toEqual([
 			{ name: 'a', count: 3 },
 			{ name: 'b', count: 1 },
 			{ name: 'c', count: 1 }
 		]);
+	});
+
+	it('shows a service without a name as lists do, and finds it', () => {
+		const of = (service: string | null) => ({ ...series({ 'resource.service.name': service }, [1]) });
+		expect(countsByService({ series: [of(''), of('a')] })).toEqual([
+			{ name: 'a', count: 1 },
+			{ name: 'unknown_service', count: 1 }
+		]);
+		const state = searchPage.read(new URLSearchParams('service=unknown_service'));
+		expect(traceqlOf(state)).toBe(
+			'{ (resource.service.name = "unknown_service" || resource.service.name = "" || resource.service.name = nil) }'
+		);
+	});
+
+	it.each([
+		['operation=a%0Ab%09c', '{ name = "a\\nb\\tc" }'],
+		['operation=%5C%22', '{ name = "\\\\\\"" }'],
+		['attr=http.route%3Da%0Ab', '{ .http.route = "a\\nb" }']
+	])('%s becomes %s', (parameters, query) => {
+		expect(traceqlOf(searchPage.read(new URLSearchParams(parameters)))).toBe(query);
 	});
 
 	it('is narrowed to a service the way the search was said', () => {

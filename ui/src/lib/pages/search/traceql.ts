@@ -1,10 +1,6 @@
 import type { SearchState } from '$lib/address/pages';
-import { withCondition } from '$lib/traceql/edit';
+import { fieldText, isOfService, quoted, withCondition } from '$lib/traceql/edit';
 import { parseAttributeFilter, splitScope } from './attributeFilter';
-
-function quoted(value: string): string {
-	return `"${value.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
-}
 
 /** A value as TraceQL writes it: numbers and booleans bare, everything else quoted. */
 function literal(value: string, operator: string): string {
@@ -15,7 +11,7 @@ function literal(value: string, operator: string): string {
 /** The filters as one TraceQL query, so that someone can start from them when they switch over. */
 export function traceqlOf(state: SearchState): string {
 	const terms: string[] = [];
-	if (state.service) terms.push(`resource.service.name = ${quoted(state.service)}`);
+	if (state.service) terms.push(isOfService(state.service));
 	if (state.operation) terms.push(`name = ${quoted(state.operation)}`);
 	if (state.status) terms.push(`status = ${state.status}`);
 	if (state.kind) terms.push(`kind = ${state.kind}`);
@@ -25,7 +21,7 @@ export function traceqlOf(state: SearchState): string {
 		const filter = parseAttributeFilter(text);
 		if (!filter) continue;
 		const { scope, key } = splitScope(filter.key);
-		terms.push(`${scope}.${key} ${filter.operator} ${literal(filter.value, filter.operator)}`);
+		terms.push(`${fieldText(scope, key)} ${filter.operator} ${literal(filter.value, filter.operator)}`);
 	}
 	return terms.length === 0 ? '{ }' : `{ ${terms.join(' && ')} }`;
 }
@@ -34,7 +30,7 @@ export function traceqlOf(state: SearchState): string {
 export const ofService = (state: SearchState, service: string): Partial<SearchState> =>
 	state.traceql === null
 		? { service }
-		: { traceql: withCondition(queryOf(state), `resource.service.name = ${quoted(service)}`) };
+		: { traceql: withCondition(queryOf(state), isOfService(service)) };
 
 /** The search as one query, whichever way it says it. */
 export const queryOf = (state: SearchState) => state.traceql?.trim() || traceqlOf({ ...state, traceql: null });

@@ -78,6 +78,12 @@ export function nodeName(model: TraceModel, node: number): string {
 	return model.trace.names[model.trace.spans.name[node]!] || '(unnamed)';
 }
 
+/** What a span is about beside its name: route or host, table, topic. */
+export function nodeTarget(model: TraceModel, node: number): string {
+	const { targets, spans } = model.trace;
+	return targets?.[spans.target?.[node] ?? -1] ?? '';
+}
+
 export function nodeService(model: TraceModel, node: number): string {
 	if (isPlaceholder(model.tree, node)) return '';
 	return model.trace.services[model.trace.spans.service[node]!] || '(no service)';

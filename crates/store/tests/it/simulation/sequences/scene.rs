@@ -11,7 +11,7 @@ use std::time::Duration;
 use tracehouse_catalogue::FileRecord;
 use tracehouse_disk::Disk;
 use tracehouse_model::{Clock, Span};
-use tracehouse_store::{Background, OpenError, Store, StoreConfig, StoreStep};
+use tracehouse_store::{AppendError, Background, OpenError, Store, StoreConfig, StoreStep};
 
 use crate::simulation::catalogue::SimulatedCatalogue;
 use crate::simulation::chance::Chance;
@@ -219,10 +219,17 @@ impl Scene {
 }
 
 pub(super) fn send_to(store: &Store, of: usize, spans: &[Span]) {
+    try_to_send(store, of, spans).expect("there is room");
+}
+
+/// What the store answers once it has written its log.
+pub(super) fn try_to_send(store: &Store, of: usize, spans: &[Span]) -> Result<(), AppendError> {
     let mut answer = pin!(store.append(tenant(of), batch_of(spans)));
     let mut context = Context::from_waker(Waker::noop());
-    assert!(answer.as_mut().poll(&mut context).is_pending(), "nobody has written the log yet");
+    if let Poll::Ready(answer) = answer.as_mut().poll(&mut context) {
+        return Err(answer.expect_err("nobody has written the log yet"));
+    }
     store.step(StoreStep::Log);
     let Poll::Ready(answer) = answer.as_mut().poll(&mut context) else { panic!("the log is written") };
-    answer.expect("there is room");
+    answer
 }

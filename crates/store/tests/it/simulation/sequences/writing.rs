@@ -9,9 +9,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tracehouse_disk::{Disk, DiskFaults, DiskStep};
 use tracehouse_model::Span;
-use tracehouse_store::{StoreConfig, StoreStep};
+use tracehouse_store::{Durability, StoreConfig, StoreStep};
 
-use super::scene::{Scene, send_to};
+use super::scene::{Scene, send_to, try_to_send};
 use crate::simulation::disk::SimulatedDisk;
 use crate::simulation::expected::TENANTS;
 use crate::simulation::run::runtime;
@@ -115,6 +115,38 @@ fn synchronisation_fails(seed: u64) {
 #[test]
 fn a_flush_that_fails_leaves_no_files() {
     check_seeds(seeds(54), synchronisation_fails, drop);
+}
+
+/// The log is synchronised from time to time, or as a segment is full, and cannot be.
+fn log_is_not_synchronised(seed: u64) {
+    let is_of_log =
+        |step: DiskStep<'_>| matches!(step, DiskStep::SyncFile(path) if path.extension().is_some_and(|is| is == "wal"));
+    let by_time = seed.is_multiple_of(2);
+    let (mut scene, disk) = FailsOnce::opened(seed, is_of_log, |config| {
+        config.durability = Durability::Interval(if by_time { SOON } else { Duration::from_secs(1 << 30) });
+        config.log_segment_bytes_max = if by_time { 1 << 30 } else { 1 << 10 };
+    });
+    let rounds = 2 + scene.chance.below(8);
+    *disk.left.lock() = Some(scene.chance.below(rounds) / 2);
+    for _ in 0..40 {
+        let (of, spans) = (scene.tenant_at_random(), scene.new_spans(20, NOON));
+        let answer = try_to_send(scene.store(), of, &spans);
+        if answer.is_err() {
+            break;
+        }
+        scene.world.clock.advance(SOON);
+        scene.store().step(StoreStep::Log);
+    }
+    assert!(disk.left.lock().is_none(), "{}", scene.what("it never failed"));
+    let (of, spans) = (scene.tenant_at_random(), scene.new_spans(20, NOON));
+    let answer = try_to_send(scene.store(), of, &spans);
+    assert!(answer.is_err(), "{}", scene.what("acknowledged though what came before may be lost"));
+    assert!(!scene.store().troubles().is_empty(), "{}", scene.what("nobody is told"));
+}
+
+#[test]
+fn a_log_that_cannot_be_synchronised_takes_nothing_more() {
+    check_seeds(seeds(40), log_is_not_synchronised, drop);
 }
 
 /// A segment of the log that nobody needs any more can't be removed at once.
