@@ -58,6 +58,13 @@ export async function waitForAddress(page, wanted) {
 	await page.waitForURL((url) => matches(url.href), { timeout: TIMEOUT_MILLIS });
 }
 
+/** Another test may have saved queries at the same server. */
+export async function removeSaved(session) {
+	const path = `${session.url}/api/v1/saved-queries`;
+	const { queries } = await (await fetch(path)).json();
+	for (const { name } of queries) await fetch(`${path}/${encodeURIComponent(name)}`, { method: 'DELETE' });
+}
+
 /** The address of the first trace in the list that `accept` takes (a row's text is given), or of the first one. */
 export async function findTracePath(session, query = '') {
 	const response = await fetch(`${session.url}/api/v1/search?limit=100${query}`);

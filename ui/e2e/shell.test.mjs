@@ -1,7 +1,7 @@
 /** What stands around every page: keys that can be turned off, an upgrade that an open page notices. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { openPage, startSession, waitForAddress } from './session.mjs';
+import { openPage, removeSaved, startSession, waitForAddress } from './session.mjs';
 
 let session;
 before(async () => (session = await startSession()));
@@ -65,6 +65,7 @@ test('the palette finds services, operations and actions, also while something i
 });
 
 test('a query is saved under a name, found again in rail and palette, replaced, removed and brought back', async () => {
+	await removeSaved(session);
 	const page = await openPage(session, '/query?q=%7Bstatus%3Derror%7D&range=6h', { expectFailures: true });
 	const dialog = page.getByRole('dialog', { name: 'Saved queries' });
 	const rail = page.getByRole('list', { name: 'Saved queries' });
