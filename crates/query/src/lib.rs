@@ -2,11 +2,11 @@
 //!
 //! Entry type: [`QueryEngine`]. It takes one snapshot of the hot set and the files from the store. TraceQL is compiled to a
 //! plan (`compile`, `plan`). A search (`search`) looks for traces with a span that drives the plan, column by column and newest
-//! files first (`candidates`, `column_eval`), puts them together (`assemble`) and runs the plan over each (`evaluate`); in another
-//! order than newest first it looks at all that match (`ranked`, `whole_traces`). Time
+//! files first (`candidates`, `column_eval`), puts them together (`assemble`) and runs the plan over each (`evaluate`); asked for an
+//! order or a count it looks at all that match (`ranked`, `whole_traces`). Time
 //! series (`metrics`) come from columns where a span alone decides, else from whole traces. One trace, or one span of it, is
 //! read by its id (`trace`). What interfaces show of spans as texts is
-//! decided by `shown`. Work runs on its own threads; files are read, and threads, time, memory and bytes bounded, by
+//! decided by `shown`, what calls are about by `target`. Work runs on its own threads; files are read, and threads, time, memory and bytes bounded, by
 //! the crate `scan`; `shares` says how one question divides its memory.
 //!
 //! Invariants: an answer that does not cover everything says so (`partial_reason`, `N of M`); no question fails because a
