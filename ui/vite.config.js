@@ -11,6 +11,7 @@ const CHUNKS = [
 	[/[/\\]node_modules[/\\](@codemirror|@lezer|@marijn|style-mod|crelt|w3c-keyname)[/\\]|[/\\]traceql[/\\](editor|parser\.generated)/, 'editor'],
 	[/[/\\]node_modules[/\\]uplot[/\\]|[/\\]chart[/\\]plot\.ts/, 'plot'],
 	[/[/\\]src[/\\]lib[/\\]traceql[/\\]/, 'traceql'],
+	[/[/\\]src[/\\]lib[/\\](metrics[/\\](compare|chance)|components[/\\]CompareView)/, 'compare'],
 	[/[/\\]src[/\\]lib[/\\](traces|chart)[/\\](?!sort\.|Canvas|ColumnTable|columns)/, 'charts'],
 	[/[/\\]node_modules[/\\]|[/\\]src[/\\]lib[/\\](?!pages[/\\])|preload-helper/, 'shared']
 ];

@@ -137,7 +137,27 @@ test('all that match are counted and drawn, with the figures of the API', async 
 	await page.done();
 });
 
-test('what is dragged over in the heatmap is what is searched for', async () => {
+test('matches are counted by any attribute, and a value narrows the search', async () => {
+	const page = await openSearch('/?range=24h');
+	const by = page.getByRole('combobox', { name: 'By', exact: true });
+	await by.focus();
+	await by.locator('option', { hasText: 'span.http.route' }).waitFor({ state: 'attached' });
+	await by.selectOption('span.http.route');
+	await waitForAddress(page, /by=span\.http\.route/);
+	const values = page.getByRole('list', { name: 'Matching spans by span.http.route' }).getByRole('button');
+	const named = values.filter({ hasText: '/' }).first();
+	await named.waitFor();
+	const name = (await named.locator('bdi').innerText()).trim();
+	await named.click();
+	await waitForAddress(page, (url) => new URL(url).searchParams.get('q') === `{ span.http.route = "${name}" }`);
+	await page.getByRole('list', { name: 'Matching spans by span.http.route' }).getByRole('button').nth(1).waitFor({ state: 'detached' });
+	assert.equal(await values.count(), 1);
+	await by.selectOption('status');
+	await page.getByRole('list', { name: 'Matching spans by status' }).waitFor();
+	await page.done();
+});
+
+test('what is different about a part of the heatmap is told, and it can be zoomed into', async () => {
 	const page = await openSearch('/?range=24h');
 	const heatmap = page.getByRole('img', { name: /^Heatmap of the durations of [\d,]+ spans/ });
 	await heatmap.waitFor();
@@ -146,7 +166,20 @@ test('what is dragged over in the heatmap is what is searched for', async () => 
 	await page.keyboard.press('Shift+ArrowRight');
 	await page.keyboard.press('Shift+ArrowUp');
 	await page.keyboard.press('Enter');
-	await waitForAddress(page, /minDuration=\d+us&maxDuration=\d+us.*start=/);
+	await waitForAddress(page, /pick=\d+-\d+-\d+-\d+/);
+	const part = page.getByRole('region', { name: 'What is different about the part' });
+	await part.getByText(/^[\d,]+ spans? of [\d,]+$/).waitFor();
+	const [picked, all] = (await part.getByText(/^[\d,]+ spans? of [\d,]+$/).innerText()).match(/[\d,]+/g).map((text) => Number(text.replaceAll(',', '')));
+	assert.ok(picked > 0 && picked < all, `${picked} of ${all}`);
+	// What is shown is what the address says, and it goes without a trace.
+	await page.reload();
+	await part.getByText(/^[\d,]+ spans? of [\d,]+$/).waitFor();
+	await part.getByRole('button', { name: 'Close' }).click();
+	await waitForAddress(page, (url) => !url.includes('pick='));
+	assert.equal(await part.count(), 0);
+	await page.goBack();
+	await part.getByRole('button', { name: 'Zoom in' }).click();
+	await waitForAddress(page, /^(?!.*pick=).*minDuration=\d+us&maxDuration=\d+us.*start=/);
 	await page.done();
 });
 

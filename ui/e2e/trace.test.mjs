@@ -39,7 +39,7 @@ test('a call says what it is about, as the API tells it', async () => {
 	const { traces } = await (await fetch(`${session.url}/api/v1/search?limit=100&kind=client`)).json();
 	let found = null;
 	for (const { traceId } of traces) {
-		const trace = await (await fetch(`${session.url}/api/v1/traces/${traceId}`)).json();
+		const trace = await (await fetch(`${session.url}/api/v1/traces/${traceId}?targets=true`)).json();
 		const at = trace.spans.target?.findIndex((target) => target >= 0) ?? -1;
 		// Rows that are in the document at first.
 		if (at < 0 || at > 12) continue;

@@ -23,6 +23,7 @@ const save = (page, name, description) =>
 
 const PAGES = {
 	search: { path: '/' },
+	picked: { path: '/?range=24h', act: async (page) => { const box = await page.getByRole('img', { name: /^Heatmap of the durations of/ }).boundingBox(); await page.mouse.move(box.x + box.width * 0.3, box.y + box.height * 0.15); await page.mouse.down(); await page.mouse.move(box.x + box.width * 0.95, box.y + box.height * 0.45, { steps: 3 }); await page.mouse.up(); await page.getByRole('region', { name: 'What is different about the part' }).getByText(/ of /).first().waitFor(); } },
 	filtered: { path: '/?status=error&service=payment-provider&attr=http.response.status_code>=500&attr=resource.cloud.region=eu-central-1&range=24h' },
 	traceql: { path: '/?q=' + encodeURIComponent('{ resource.service.name = "cart" && duration > 5ms }') },
 	badquery: { path: '/?q=' + encodeURIComponent('{ nonsense') },

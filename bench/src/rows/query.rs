@@ -46,6 +46,7 @@ pub(super) async fn measure(arguments: &RunArguments) -> anyhow::Result<Vec<Row>
         let compaction_s = begin.elapsed().as_secs_f64();
         let mut rng = SmallRng::seed_from_u64(arguments.seed);
         let [p50, p99] = by_id(server, &stream, rounds, &mut rng).await?;
+        let titled = with_targets(server, &stream, rounds, &mut rng).await?;
         let held = spans_held(server).await?;
         let store = server.stored()?;
         let wanted = rounds * stream.dataset.spans;
@@ -55,7 +56,7 @@ pub(super) async fn measure(arguments: &RunArguments) -> anyhow::Result<Vec<Row>
             .detail("spans", held)
             .detail("sending", sending(&sent))
             .detail("flush_and_compaction_s", compaction_s);
-        let mut rows = vec![p50, p99];
+        let mut rows = vec![p50, p99, titled];
         rows.extend(search(server, &stream, &mut rng).await?);
         rows.extend(traceql::measure(server, &stream, rounds, &arguments.python).await?);
         Ok(rows)
@@ -105,6 +106,25 @@ async fn by_id(server: &Server, stream: &Stream, rounds: u64, rng: &mut SmallRng
         .detail("unknown_p99_ms", unknown.quantile_ms(0.99));
     let p99 = Row::absolute("trace by id, p99", known.quantile_ms(0.99), "ms", BY_ID_P99_BAR_MS);
     Ok([p50, p99])
+}
+
+/// The same as the page of a trace asks: with what calls are about.
+async fn with_targets(server: &Server, stream: &Stream, rounds: u64, rng: &mut SmallRng) -> anyhow::Result<Row> {
+    let mut latencies = Latencies::default();
+    let mut told = 0u64;
+    for _ in 0..LOOKUPS {
+        let facts = &stream.dataset.traces[rng.random_range(0..stream.dataset.traces.len())];
+        let id = stream.stamp(rng.random_range(0..rounds)).trace_id(facts.trace_id);
+        let begin = Instant::now();
+        let (status, body) = server.api.get(&format!("/api/v1/traces/{id:032x}?targets=true")).await?;
+        latencies.push(begin.elapsed());
+        let trace: Value = serde_json::from_slice(&body).unwrap_or_default();
+        told += u64::from(status == StatusCode::OK && trace["targets"].is_array());
+    }
+    let row =
+        Row::absolute("trace by id with what calls are about, p50", latencies.quantile_ms(0.5), "ms", BY_ID_P50_BAR_MS);
+    let few = format!("{told} of {LOOKUPS} traces say what their calls are about");
+    Ok(row.note(latencies.summary()).require(told * 2 > LOOKUPS as u64, few))
 }
 
 async fn search(server: &Server, stream: &Stream, rng: &mut SmallRng) -> anyhow::Result<[Row; 2]> {

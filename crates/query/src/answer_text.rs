@@ -36,10 +36,11 @@ impl<'a> TextEstimate<'a> {
     /// About how many bytes the text of a span has.
     pub(crate) fn bytes_of(&mut self, row: usize) -> usize {
         let spans = self.spans;
-        if self.detail == TraceDetail::Outline {
+        if self.detail.is_outline() {
             let names = [spans.name[row], spans.service_name(row)];
             let names = names.into_iter().map(|code| self.first_time(code)).sum::<usize>();
-            return OUTLINE_BYTES + names + self.target(row);
+            let target = if self.detail == TraceDetail::Outline { 0 } else { self.target(row) };
+            return OUTLINE_BYTES + names + target;
         }
         let texts = [spans.name[row], spans.status_message[row], spans.trace_state[row]];
         let mut bytes = SPAN_BYTES + texts.into_iter().map(|code| self.text(code)).sum::<usize>();

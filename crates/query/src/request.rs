@@ -340,6 +340,15 @@ pub enum TraceDetail {
     Texts,
     /// Ids, times, name, kind, status, service, and its events and links: what a picture of the trace is drawn from.
     Outline,
+    /// The same, and what calls are about: [`crate::Targets`].
+    OutlineWithTargets,
+}
+
+impl TraceDetail {
+    /// Whether only a part of what belongs to spans is read, and written.
+    pub(crate) fn is_outline(self) -> bool {
+        matches!(self, Self::Outline | Self::OutlineWithTargets)
+    }
 }
 
 /// One trace, assembled: from memory and files, deduplicated, as a tree in pre-order. It has no spans if those that there

@@ -3,6 +3,7 @@
 //! A trace may be as large as its sender likes: what it takes is estimated from the files before it is read, waited for if
 //! other questions hold the memory, and read in portions. What doesn't fit is left out, and the answer says `N of M`.
 
+use std::cell::OnceCell;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use tracehouse_model::{SeededSet, Span, SpanBatch, SpanId, TraceId, status};
 use tracehouse_scan::{
     Contents, Held, Part, Reservation, may_contain, no_room, read_rows, readable, row_bytes, selection_of_range,
 };
-use tracehouse_spanfile::{OpenFile, Projection, StringForm};
+use tracehouse_spanfile::{OpenFile, Projection, StringForm, column};
 use tracehouse_store::{HotBatch, HotRows, SpanFile};
 use tracehouse_traceql::AttributeScope;
 
@@ -42,7 +43,7 @@ pub(crate) const TABLE_BYTES_PER_SPAN: usize = 160;
 /// A span with more copies than this is looked for no further.
 const COPIES_MAX: usize = 16;
 /// Columns for [`TraceDetail::Outline`], beside ids and times.
-const OUTLINE_COLUMNS: [&str; 5] = ["name", "kind", "status", "events", "links"];
+const OUTLINE_COLUMNS: [&str; 5] = ["name", "kind", "status", column::EVENTS_COUNTED, column::LINKS_COUNTED];
 
 /// What is asked of one trace.
 #[derive(Clone, Copy)]
@@ -62,6 +63,8 @@ struct Found<'a> {
     file: &'a Arc<SpanFile>,
     row_group: usize,
     rows: Range<usize>,
+    /// The columns for an outline.
+    outline: OnceCell<Vec<String>>,
 }
 
 /// Reads a trace; `None` if there is no span of it.
@@ -98,7 +101,12 @@ fn find<'a>(question: Question<'a>, id: TraceId) -> Vec<Found<'a>> {
     let mut found = Vec::new();
     for file in snapshot.files.iter().filter(|file| may_contain(file, id)) {
         let parts = reach.attempt(file, Part::Whole, file.record.spans, |open| open.find_trace(id));
-        found.extend(parts.into_iter().flatten().map(|(row_group, rows)| Found { file, row_group, rows }));
+        found.extend(parts.into_iter().flatten().map(|(row_group, rows)| Found {
+            file,
+            row_group,
+            rows,
+            outline: OnceCell::new(),
+        }));
     }
     found
 }
@@ -139,7 +147,7 @@ impl<'a> Reading<'a> {
             total += found.rows.len() as u64;
             let Some(open) = reach.open(found.file) else { continue };
             let rows = found.rows.len().min(asked.spans_max);
-            bytes = bytes.saturating_add(rows.saturating_mul(asked.bytes_of_span(found.file, &open, found.row_group)));
+            bytes = bytes.saturating_add(rows.saturating_mul(asked.bytes_of_span(found, &open)));
         }
         for HotRows { batch, rows } in hot {
             total += rows.len() as u64;
@@ -158,7 +166,7 @@ impl<'a> Reading<'a> {
         }
         let held = held.map_err(|_| QueryError::Memory)?;
         let (gathered, portion_rows) = (SpanBatch::new(), FIRST_PORTION_ROWS);
-        let sources = Sources::new(asked.reads_whole || asked.detail != TraceDetail::Outline);
+        let sources = Sources::new(asked.reads_whole || !asked.detail.is_outline());
         Ok(Some(Self { question, asked, gathered, sources, total, held, charged: 0, portion_rows, cut: None }))
     }
 
@@ -235,8 +243,8 @@ impl<'a> Reading<'a> {
         let Question { bounds, reach, .. } = self.question;
         let (asked, part) = (self.asked, Part::RowGroup(found.row_group));
         let open = reach.open(found.file)?;
-        let columns = asked.columns(found.file, &open);
-        let bytes_of_row = asked.row_bytes(&open, found.row_group, columns.as_deref());
+        let columns = asked.columns(found, &open);
+        let bytes_of_row = asked.row_bytes(&open, found.row_group, columns);
         let rows = rows.start..rows.start + rows.len().min((PORTION_BYTES / bytes_of_row).max(1));
         // As arrays, and as spans that are made of them.
         let of_portion = rows.len() * (2 * bytes_of_row + TABLE_BYTES_PER_SPAN);
@@ -244,11 +252,11 @@ impl<'a> Reading<'a> {
             self.cut = Some(CUT_BY_MEMORY);
             return None;
         }
-        let projection = columns.as_deref().map_or(Projection::All, Projection::Only);
+        let projection = columns.map_or(Projection::All, Projection::Only);
         let read = reach.attempt(found.file, part, found.rows.len() as u64, |open| {
             read_rows(open, found.row_group, rows.clone(), projection)
         });
-        let spans = read.inspect(|spans| count_scanned(bounds, &open, columns.as_deref(), spans.len()));
+        let spans = read.inspect(|spans| count_scanned(bounds, &open, columns, spans.len()));
         let bytes = spans.as_ref().map_or(0, |spans| COPIES * spans.memory_bytes() + TABLE_BYTES_PER_SPAN * rows.len());
         let fits = self.charge(bytes);
         self.charged -= of_portion;
@@ -352,19 +360,18 @@ impl Summary {
 
 impl TraceQuestion {
     /// The columns to read of a file; `None`: all.
-    fn columns(&self, file: &Arc<SpanFile>, open: &Arc<OpenFile>) -> Option<Vec<String>> {
-        match self.detail {
-            TraceDetail::Whole | TraceDetail::Texts => None,
-            TraceDetail::Outline if self.reads_whole => None,
-            TraceDetail::Outline => {
-                let contents = Contents::of_open(file, open);
-                let of_targets = TARGET_KEYS.iter().filter_map(|key| field_of(AttributeScope::Span, key));
-                let of_targets = of_targets.flat_map(|field| field.places(&contents, open.layout()));
-                let always = OUTLINE_COLUMNS.into_iter().chain(columns_of_services(open)).map(str::to_owned);
-                let columns: SeededSet<String> = always.chain(of_targets.map(|place| place.column)).collect();
-                Some(columns.into_iter().collect())
-            }
-        }
+    fn columns<'f>(&self, found: &'f Found<'_>, open: &Arc<OpenFile>) -> Option<&'f [String]> {
+        let outline = || {
+            let contents = Contents::of_open(found.file, open);
+            let keys: &[&str] = if self.detail == TraceDetail::OutlineWithTargets { &TARGET_KEYS } else { &[] };
+            let of_targets = keys.iter().filter_map(|key| field_of(AttributeScope::Span, key));
+            let of_targets = of_targets.flat_map(|field| field.places(&contents, open.layout()));
+            let always = OUTLINE_COLUMNS.into_iter().chain(columns_of_services(open)).map(str::to_owned);
+            let columns: SeededSet<String> = always.chain(of_targets.map(|place| place.column)).collect();
+            columns.into_iter().collect()
+        };
+        let is_outline = self.detail.is_outline() && !self.reads_whole;
+        is_outline.then(|| found.outline.get_or_init(outline).as_slice())
     }
 
     fn row_bytes(&self, open: &OpenFile, row_group: usize, columns: Option<&[String]>) -> usize {
@@ -373,8 +380,8 @@ impl TraceQuestion {
     }
 
     /// About what a span of a file takes until the answer is written.
-    fn bytes_of_span(&self, file: &Arc<SpanFile>, open: &Arc<OpenFile>, row_group: usize) -> usize {
-        COPIES * self.row_bytes(open, row_group, self.columns(file, open).as_deref()) + TABLE_BYTES_PER_SPAN
+    fn bytes_of_span(&self, found: &Found<'_>, open: &Arc<OpenFile>) -> usize {
+        COPIES * self.row_bytes(open, found.row_group, self.columns(found, open)) + TABLE_BYTES_PER_SPAN
     }
 }
 

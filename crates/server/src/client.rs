@@ -131,7 +131,7 @@ pub fn get_trace(options: &TraceOptions) -> anyhow::Result<Ending> {
     if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         anyhow::bail!("{:?} is not a trace id: 32 hexadecimal digits", options.id);
     }
-    let answer = ask(&options.server, &format!("/api/v1/traces/{id}"), &[])?;
+    let answer = ask(&options.server, &format!("/api/v1/traces/{id}"), &[("targets", "true")])?;
     let mut stdout = io::BufWriter::new(io::stdout().lock());
     let Some(body) = answer else {
         writeln!(io::stderr(), "no trace {id}")?;

@@ -11,7 +11,7 @@ use tracehouse_model::TraceId;
 
 use super::pages::CheckedPages;
 use super::sample::{ID, ROW_GROUPS, Written, is_noticed, open, read, small_batches, spans, write};
-use super::{Expected, FileSource, Handles, OpenFile, is_damage};
+use super::{Expected, FileSource, Handles, OpenFile, Projection, column, is_damage};
 
 /// Flips one bit of a byte while something is done.
 fn with_flipped(file: &File, bytes: &[u8], at: usize, look: impl FnOnce()) {
@@ -144,4 +144,38 @@ fn errors_of_the_machine_are_no_damage() {
     fault.store(NO_ERROR, Ordering::Relaxed);
     handles.close(1);
     assert_eq!(read(&open, 0).expect("it can be read again"), written.spans[0]);
+}
+
+/// Whoever asks only how many events and links there are reads nothing else of them.
+#[test]
+fn lists_are_counted_without_what_is_in_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("file.parquet");
+    let written = Written::new(&path, &small_batches());
+    let bytes = std::fs::read(&path).expect("the file can be read");
+    let file = OpenOptions::new().write(true).open(&path).expect("the file can be written");
+    let whole = open(&path, written.tail_bytes).expect("it opens");
+    let counted = [column::EVENTS_COUNTED, column::LINKS_COUNTED].map(str::to_owned);
+    let mut met = [0, 0];
+    for (row_group, spans) in written.spans.iter().enumerate() {
+        for list in [column::EVENTS, column::LINKS] {
+            for leaf in whole.file.shape.leaves_of(list).skip(1) {
+                let pages = CheckedPages::new(whole.file.clone(), row_group, leaf).expect("a column");
+                let page = pages.places().last().cloned().expect("there are pages");
+                let at = page.offset as usize + page.bytes / 2;
+                with_flipped(&file, &bytes, at, || {
+                    let open = open(&path, written.tail_bytes).expect("it opens");
+                    let rows = 0..open.rows_of(row_group);
+                    assert!(open.read_rows(row_group, rows.clone(), Projection::Only(&[list.to_owned()])).is_err());
+                    let found = open.read_rows(row_group, rows, Projection::Only(&counted)).expect("counts are read");
+                    for (row, span) in spans.iter().enumerate() {
+                        let counts = [found.event_range(row).len(), found.link_range(row).len()];
+                        assert_eq!(counts, [span.events.len(), span.links.len()], "row {row}, leaf {leaf}");
+                        met = [met[0] + counts[0], met[1] + counts[1]];
+                    }
+                });
+            }
+        }
+    }
+    assert!(met[0] > 0 && met[1] > 0, "there are events and links");
 }

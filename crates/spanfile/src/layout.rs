@@ -101,6 +101,11 @@ pub mod column {
     pub const SPAN_ATTRIBUTES: &str = "span_attributes";
     pub const EVENTS: &str = "events";
     pub const LINKS: &str = "links";
+
+    /// To whoever reads: how many events there are, and nothing else of them. No column of the file has this name.
+    pub const EVENTS_COUNTED: &str = "events[]";
+    /// The same of links.
+    pub const LINKS_COUNTED: &str = "links[]";
 }
 
 impl Layout {

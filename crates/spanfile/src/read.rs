@@ -668,8 +668,8 @@ impl OpenFile {
         form: StringForm,
         batch_rows: usize,
     ) -> Result<Batches> {
-        let roots = self.file.shape.roots(columns.iter().copied());
-        self.read_roots(row_group, roots.into_iter(), selection, form, batch_rows)
+        let places = self.file.shape.places(columns.iter().copied());
+        self.read_places(row_group, places.into_iter(), selection, form, batch_rows)
     }
 
     /// Reads the columns that spans are made from.
@@ -683,29 +683,29 @@ impl OpenFile {
     ) -> Result<Batches> {
         let shape = &self.file.shape;
         match projection {
-            Projection::All => self.read_roots(row_group, shape.all_roots(), selection, form, batch_rows),
+            Projection::All => self.read_places(row_group, shape.all_places(), selection, form, batch_rows),
             Projection::Only(names) => {
                 let names = BASIC_COLUMNS.into_iter().chain(names.iter().map(String::as_str));
-                self.read_roots(row_group, shape.roots(names).into_iter(), selection, form, batch_rows)
+                self.read_places(row_group, shape.places(names).into_iter(), selection, form, batch_rows)
             }
         }
     }
 
-    /// Reads top-level columns, given ascending by their places.
-    pub(super) fn read_roots(
+    /// Reads columns, given ascending by their places.
+    pub(super) fn read_places(
         &self,
         row_group: usize,
-        roots: impl Iterator<Item = usize>,
+        places: impl Iterator<Item = usize>,
         selection: Option<RowSelection>,
         form: StringForm,
         batch_rows: usize,
     ) -> Result<Batches> {
         let as_dictionary = |leaf: usize| form == StringForm::Dictionary && self.has_dictionaries(leaf);
-        let roots: Vec<usize> = roots.collect();
+        let places: Vec<usize> = places.collect();
         if self.around.is_some() {
-            self.meet(row_group, self.file.shape.leaves_of_roots(&roots));
+            self.meet(row_group, self.file.shape.leaves_of_all(places.iter().copied()));
         }
-        let levels = contained(|| self.file.shape.levels(roots.into_iter(), as_dictionary))?;
+        let levels = contained(|| self.file.shape.levels(places.into_iter(), as_dictionary))?;
         if let Some(readable) = self.readable(row_group) {
             let all = self.read_with_nulls(row_group, &levels, selection, readable)?;
             return Ok(Rows::Made { all, next: 0, batch_rows }.into());

@@ -320,6 +320,10 @@ impl<'a> Columns<'a> {
         let Some(events) = self.events.filter(|column| column.value_length(row) > 0) else { return Ok(()) };
         let events = events.value(row);
         let events = events.as_struct();
+        if is_counted(events) {
+            (0..events.len()).for_each(|_| spans.finish_event(0, 0, 0));
+            return Ok(());
+        }
         let time: &TimestampNanosecondArray = field(events, "time")?;
         let name: &StringArray = field(events, "name")?;
         let dropped: &Int32Array = field(events, "dropped_attributes")?;
@@ -336,6 +340,10 @@ impl<'a> Columns<'a> {
         let Some(links) = self.links.filter(|column| column.value_length(row) > 0) else { return Ok(()) };
         let links = links.value(row);
         let links = links.as_struct();
+        if is_counted(links) {
+            (0..links.len()).for_each(|_| spans.finish_link(TraceId::default(), SpanId::NONE, 0, 0, 0));
+            return Ok(());
+        }
         let trace_id: &FixedSizeBinaryArray = field(links, "trace_id")?;
         let span_id: &FixedSizeBinaryArray = field(links, "span_id")?;
         let state: &StringArray = field(links, "trace_state")?;
@@ -630,6 +638,11 @@ fn optional<'a, T: 'static>(batch: &'a RecordBatch, name: &str) -> Result<Option
         return Ok(None);
     }
     typed(batch, name).map(Some)
+}
+
+/// Whether only the length of a list was asked for: of its elements one column was read then.
+fn is_counted(elements: &StructArray) -> bool {
+    elements.num_columns() == 1
 }
 
 fn named_field<'a>(array: &'a StructArray, name: &str) -> Result<&'a ArrayRef> {

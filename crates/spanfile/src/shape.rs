@@ -13,15 +13,17 @@ use quick_cache::sync::Cache;
 use tracehouse_model::SeededMap;
 
 use super::damage::Damaged;
-use super::layout::{LAYOUT_VERSION, LAYOUT_VERSION_MIN, Layout};
+use super::layout::{LAYOUT_VERSION, LAYOUT_VERSION_MIN, Layout, column};
 
 pub(super) struct Shape {
     pub(super) layout: Layout,
     schema: SchemaDescPtr,
     /// The top-level columns as Arrow has them by default.
     fields: Fields,
-    /// By name of a top-level column: its place, and its leaves.
-    roots: SeededMap<String, (usize, Range<usize>)>,
+    /// By name: the place of a column. After the top-level ones, lists of which nothing is read but their lengths.
+    places: SeededMap<String, usize>,
+    /// The leaves of the column in each place.
+    leaves: Vec<Range<usize>>,
     /// Arrow types of some columns, for readers.
     levels: Cache<Vec<u32>, Arc<FieldLevels>>,
 }
@@ -30,6 +32,10 @@ pub(super) struct Shape {
 const SHAPES_MAX: usize = 32;
 /// Choices of columns for which the types are kept, in each shape.
 const LEVELS_MAX: usize = 16;
+
+/// What a list is called of which only the lengths are read, from its first leaf.
+const COUNTED_LISTS: [(&str, &str); 2] =
+    [(column::EVENTS_COUNTED, column::EVENTS), (column::LINKS_COUNTED, column::LINKS)];
 
 /// By the layout as text.
 static SHAPES: LazyLock<Cache<String, Arc<Shape>>> = LazyLock::new(|| Cache::new(SHAPES_MAX));
@@ -51,17 +57,22 @@ impl Shape {
         }
         let schema = SchemaDescriptor::new(layout.schema()?);
         let fields = parquet_to_arrow_schema(&schema, None)?.fields().clone();
-        let mut roots: SeededMap<String, (usize, Range<usize>)> = SeededMap::default();
+        let mut leaves: Vec<Range<usize>> = Vec::with_capacity(fields.len() + COUNTED_LISTS.len());
         for leaf in 0..schema.num_columns() {
-            let name = schema.get_column_root(leaf).name();
-            match roots.get_mut(name) {
-                Some((_, leaves)) => leaves.end = leaf + 1,
-                None => {
-                    roots.insert(name.to_owned(), (schema.get_column_root_idx(leaf), leaf..leaf + 1));
-                }
+            match leaves.get_mut(schema.get_column_root_idx(leaf)) {
+                Some(of_root) => of_root.end = leaf + 1,
+                None => leaves.push(leaf..leaf + 1),
             }
         }
-        Ok(Self { layout, schema: Arc::new(schema), fields, roots, levels: Cache::new(LEVELS_MAX) })
+        let names = fields.iter().map(|field| field.name().to_owned());
+        let mut places: SeededMap<String, usize> = names.zip(0..).collect();
+        for (counted, list) in COUNTED_LISTS {
+            if let Some(whole) = places.get(list).map(|place| leaves[*place].clone()) {
+                places.insert(counted.to_owned(), leaves.len());
+                leaves.push(whole.start..whole.start + 1);
+            }
+        }
+        Ok(Self { layout, schema: Arc::new(schema), fields, places, leaves, levels: Cache::new(LEVELS_MAX) })
     }
 
     /// About what this takes in memory.
@@ -87,14 +98,14 @@ impl Shape {
         self.leaves() == schema.num_columns() && self.schema.columns().iter().zip(schema.columns()).all(same)
     }
 
-    /// The leaves of a top-level column.
+    /// The leaves of a column that has a place.
     pub(super) fn leaves_of(&self, column_name: &str) -> Range<usize> {
-        self.roots.get(column_name).map_or(0..0, |(_, leaves)| leaves.clone())
+        self.places.get(column_name).map_or(0..0, |place| self.leaves[*place].clone())
     }
 
     /// The same of several, given by their places.
-    pub(super) fn leaves_of_roots<'a>(&'a self, roots: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
-        (0..self.leaves()).filter(|leaf| roots.contains(&self.schema.get_column_root_idx(*leaf)))
+    pub(super) fn leaves_of_all(&self, places: impl Iterator<Item = usize>) -> impl Iterator<Item = usize> {
+        places.flat_map(|place| self.leaves[place].clone())
     }
 
     /// The leaf of a column that is no list, map or the like.
@@ -106,16 +117,15 @@ impl Shape {
 
     /// The type of a top-level column as Arrow has it by default.
     pub(super) fn arrow_type(&self, column_name: &str) -> Option<&DataType> {
-        self.roots.get(column_name).map(|(root, _)| self.fields[*root].data_type())
+        self.places.get(column_name).and_then(|place| self.fields.get(*place)).map(|field| field.data_type())
     }
 
-    /// The places of top-level columns, ascending. Names that are none are left out.
-    pub(super) fn roots<'a>(&self, column_names: impl Iterator<Item = &'a str>) -> Vec<usize> {
-        let mut roots: Vec<usize> =
-            column_names.filter_map(|name| self.roots.get(name)).map(|(root, _)| *root).collect();
-        roots.sort_unstable();
-        roots.dedup();
-        roots
+    /// The places of columns, ascending. Names that are none are left out.
+    pub(super) fn places<'a>(&self, column_names: impl Iterator<Item = &'a str>) -> Vec<usize> {
+        let mut places: Vec<usize> = column_names.filter_map(|name| self.places.get(name)).copied().collect();
+        places.sort_unstable();
+        places.dedup();
+        places
     }
 
     /// The names of all top-level columns, in their order.
@@ -123,22 +133,22 @@ impl Shape {
         self.fields.iter().map(|field| field.name().as_str())
     }
 
-    pub(super) fn all_roots(&self) -> Range<usize> {
+    /// The places of all top-level columns.
+    pub(super) fn all_places(&self) -> Range<usize> {
         0..self.fields.len()
     }
 
-    /// The Arrow types that top-level columns, given ascending, are read as: texts as dictionaries of the file where
+    /// The Arrow types that columns, whose places are given ascending, are read as: texts as dictionaries of the file where
     /// `as_dictionary` says so of their leaf, else as views.
     pub(super) fn levels(
         &self,
-        roots: impl Iterator<Item = usize>,
+        places: impl Iterator<Item = usize>,
         as_dictionary: impl Fn(usize) -> bool,
     ) -> Result<Arc<FieldLevels>> {
-        let key: Vec<u32> = roots
-            .map(|root| {
-                let is_text = self.fields[root].data_type() == &DataType::Utf8;
-                let leaf = || self.leaves_of(self.fields[root].name()).start;
-                (root as u32) << 1 | u32::from(is_text && as_dictionary(leaf()))
+        let key: Vec<u32> = places
+            .map(|place| {
+                let is_text = self.fields.get(place).is_some_and(|field| field.data_type() == &DataType::Utf8);
+                (place as u32) << 1 | u32::from(is_text && as_dictionary(self.leaves[place].start))
             })
             .collect();
         self.levels.get_or_insert_with(&key, || self.make_levels(&key).map(Arc::new))
@@ -147,7 +157,7 @@ impl Shape {
     fn make_levels(&self, key: &[u32]) -> Result<FieldLevels> {
         let mut fields: Vec<_> = self.fields.iter().cloned().collect();
         for choice in key {
-            let field = &mut fields[(choice >> 1) as usize];
+            let Some(field) = fields.get_mut((choice >> 1) as usize) else { continue };
             if field.data_type() == &DataType::Utf8 {
                 let text_type = if choice & 1 == 1 {
                     DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
@@ -157,8 +167,8 @@ impl Shape {
                 *field = Arc::new(Field::new(field.name(), text_type, field.is_nullable()));
             }
         }
-        let roots = key.iter().map(|choice| (choice >> 1) as usize);
-        let mask = ProjectionMask::roots(&self.schema, roots);
+        let places = key.iter().map(|choice| (choice >> 1) as usize);
+        let mask = ProjectionMask::leaves(&self.schema, self.leaves_of_all(places));
         parquet_to_arrow_field_levels(&self.schema, mask, Some(&fields.into()))
     }
 

@@ -60,8 +60,8 @@ impl OpenFile {
     /// All columns of some rows, read by two threads: there are about a hundred, and somebody waits for the trace.
     fn read_all_columns(&self, row_group: usize, rows: &Range<usize>) -> Result<RecordBatch> {
         let read = |odd: bool| {
-            let roots = self.file.shape.all_roots().filter(move |root| (root % 2 == 1) == odd);
-            let mut reader = self.read_roots(row_group, roots, Some(select(rows)), StringForm::View, rows.len())?;
+            let places = self.file.shape.all_places().filter(move |place| (place % 2 == 1) == odd);
+            let mut reader = self.read_places(row_group, places, Some(select(rows)), StringForm::View, rows.len())?;
             reader.next().transpose()?.ok_or_else(missing_rows)
         };
         let (even, odd) = std::thread::scope(|scope| {

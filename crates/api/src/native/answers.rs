@@ -187,7 +187,7 @@ pub(crate) struct CompactTrace {
     pub(crate) services: Vec<String>,
     /// What `spans.name` points into.
     pub(crate) names: Vec<String>,
-    /// What `spans.target` points into; absent if there are none.
+    /// What `spans.target` points into; absent if there are none, or nobody asked for them.
     pub(crate) targets: Option<Vec<String>>,
     /// What `spans.tenant` points into; absent if one tenant was asked.
     pub(crate) tenants: Option<Vec<String>>,

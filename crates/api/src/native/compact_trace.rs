@@ -6,7 +6,7 @@ use tracehouse_query::{ParentRow, TENANT_KEY, Targets, Trace};
 
 use crate::json;
 
-pub(crate) fn write(trace: &Trace) -> Vec<u8> {
+pub(crate) fn write(trace: &Trace, with_targets: bool) -> Vec<u8> {
     const BYTES_PER_SPAN: usize = 72;
     let spans = &trace.spans;
     let mut out = Vec::with_capacity(1024 + BYTES_PER_SPAN * spans.len());
@@ -21,7 +21,8 @@ pub(crate) fn write(trace: &Trace) -> Vec<u8> {
         json::array(&mut out, &numbered.codes, |out, code| json::write(out, spans.strings.get(*code)));
     }
     let mut targets = Targets::new(spans);
-    let of_spans: Vec<i64> = (0..spans.len()).map(|row| targets.number(row).map_or(-1, i64::from)).collect();
+    let rows = if with_targets { 0..spans.len() } else { 0..0 };
+    let of_spans: Vec<i64> = rows.map(|row| targets.number(row).map_or(-1, i64::from)).collect();
     let has_targets = !targets.texts().is_empty();
     if has_targets {
         json::key(&mut out, "targets");

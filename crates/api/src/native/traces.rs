@@ -22,6 +22,7 @@ const TEXT_BYTES_MAX: usize = 1000;
     params(
         ("traceId" = String, Path, description = "Up to 32 hexadecimal digits"),
         ("limit" = Option<u32>, Query, description = "How many spans: 1 to 1000000; 200000 if absent"),
+        ("targets" = Option<bool>, Query, description = "Whether `targets` are told; more is read for them"),
     ),
     responses(
         (status = 200, body = CompactTrace), (status = 400, body = Problem), (status = 404, body = Problem),
@@ -35,14 +36,17 @@ pub(crate) async fn trace(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let spans_max = Parameters::strict(&uri, &["limit"])?.count("limit", SPANS_DEFAULT, 1..=SPANS_MAX)?;
-    let found = state.answers.trace(&caller, path.trace_id, spans_max, TraceDetail::Outline).await?;
+    let parameters = Parameters::strict(&uri, &["limit", "targets"])?;
+    let spans_max = parameters.count("limit", SPANS_DEFAULT, 1..=SPANS_MAX)?;
+    let with_targets = parameters.flag("targets")?;
+    let detail = if with_targets { TraceDetail::OutlineWithTargets } else { TraceDetail::Outline };
+    let found = state.answers.trace(&caller, path.trace_id, spans_max, detail).await?;
     let mut trace = found.ok_or_else(|| unknown_trace(path.trace_id))?;
     trace.spans.name_services();
     let (spans, memory) = (trace.spans.len(), vec![trace.memory.clone()]);
     let write = move || {
         make_unique(&mut trace, Halves::Apart);
-        compact_trace::write(&trace)
+        compact_trace::write(&trace, with_targets)
     };
     let answer = large(&state, &headers, spans, JSON, write).await?;
     Ok(until_sent(answer, memory))

@@ -73,7 +73,7 @@ async fn answers(shop: &Shop) -> Vec<(&'static str, Value)> {
     }
     let searched = answers.iter().find(|(name, _)| *name == "search-errors").map(|(_, answer)| answer);
     let trace = richest(searched.expect("it was asked"))["traceId"].as_str().expect("an id").to_owned();
-    let whole = shop.json(&format!("/api/v1/traces/{trace}")).await;
+    let whole = shop.json(&format!("/api/v1/traces/{trace}?targets=true")).await;
     let spans = &whole["spans"];
     let is_exception = spans["exception"].as_array().expect("a column").iter().position(|known| *known == 1);
     let span = spans["id"][is_exception.unwrap_or(0)].as_str().expect("an id").to_owned();

@@ -100,7 +100,7 @@ const QUERIES: [(&str, &[&str]); 22] = [
 
 async fn check(shop: &Shop, what: &str) {
     let tree: Vec<(String, String)> = TREE.map(|(name, above)| (name.to_owned(), above.to_owned())).to_vec();
-    for detail in [TraceDetail::Whole, TraceDetail::Outline] {
+    for detail in [TraceDetail::Whole, TraceDetail::Outline, TraceDetail::OutlineWithTargets] {
         assert_eq!(shape(shop, detail).await, tree, "{what}, {detail:?}");
     }
     for (query, expected) in QUERIES {

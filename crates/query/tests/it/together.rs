@@ -15,7 +15,8 @@ use crate::corpus::Layout;
 use crate::shop::{NOON, Shop, many_spans, put, trace_id};
 
 const LAYOUTS: [Layout; 2] = [Layout::Memory, Layout::Files];
-const DETAILS: [TraceDetail; 3] = [TraceDetail::Whole, TraceDetail::Texts, TraceDetail::Outline];
+const DETAILS: [TraceDetail; 4] =
+    [TraceDetail::Whole, TraceDetail::Texts, TraceDetail::Outline, TraceDetail::OutlineWithTargets];
 
 fn tenant(name: &str) -> TenantId {
     TenantId::new(name).expect("a name")

@@ -216,7 +216,7 @@ fn call(number: u8, key: &str, address: &str) -> SpanBatch {
 async fn what_a_span_is_about_is_told_wherever_it_lies() {
     let shop = Shop::open().await;
     let check = async |expected: &[&str], what: &str| {
-        for detail in [TraceDetail::Outline, TraceDetail::Whole] {
+        for detail in [TraceDetail::OutlineWithTargets, TraceDetail::Whole] {
             let trace = shop.engine.trace(&TenantId::default(), trace_id(1 << 40), 1000, detail).await;
             let spans = trace.expect("reads").expect("is there").spans;
             let mut targets = Targets::new(&spans);

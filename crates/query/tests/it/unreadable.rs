@@ -106,7 +106,7 @@ async fn searches(fault: &str, shop: &Shop, readable: &[Span]) {
 
 async fn by_id(fault: &str, shop: &Shop, lost: &[Span], readable: &[Span]) {
     let tenant = TenantId::default();
-    for detail in [TraceDetail::Whole, TraceDetail::Outline] {
+    for detail in [TraceDetail::Whole, TraceDetail::Outline, TraceDetail::OutlineWithTargets] {
         let trace = shop.engine.trace(&tenant, readable[0].trace_id, 1000, detail).await.expect("an answer");
         // It lies in the other file. A file that is gone may have had spans of it too.
         let reason = trace.expect("it is there").partial_reason;

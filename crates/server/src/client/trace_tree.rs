@@ -18,6 +18,8 @@ pub(super) struct Trace {
     error_count: u64,
     services: Vec<String>,
     names: Vec<String>,
+    #[serde(default)]
+    targets: Vec<String>,
     spans: Spans,
 }
 
@@ -30,6 +32,9 @@ struct Spans {
     duration: Vec<i64>,
     service: Vec<usize>,
     name: Vec<usize>,
+    /// -1 if what the span is about is not known, or its name says it.
+    #[serde(default)]
+    target: Vec<i64>,
     status: Vec<u8>,
 }
 
@@ -46,11 +51,13 @@ pub(super) fn print(out: &mut impl Write, trace: &Trace, style: &Style) -> io::R
     for row in 0..trace.spans.parent.len() {
         let service = text_at(&trace.services, &trace.spans.service, row);
         let name = text_at(&trace.names, &trace.spans.name, row);
+        let target = trace.spans.target.get(row).and_then(|code| trace.targets.get(usize::try_from(*code).ok()?));
+        let target = target.map(|target| format!(" {target}")).unwrap_or_default();
         let branch = branches.next(row, label_width / 2);
         let orphan = if trace.spans.parent[row] == -2 { "(parent missing) " } else { "" };
         let room = label_width.saturating_sub(width(&branch));
         let service_text = fit(service, room);
-        let name_text = fit(&format!("{orphan}{name}"), room.saturating_sub(width(&service_text) + 2));
+        let name_text = fit(&format!("{orphan}{name}{target}"), room.saturating_sub(width(&service_text) + 2));
         let used = width(&branch) + width(&service_text) + 2 + width(&name_text);
         let padding = " ".repeat(label_width.saturating_sub(used));
         let failed = trace.spans.status.get(row) == Some(&STATUS_ERROR);

@@ -21,6 +21,8 @@ describe('a search in the address', () => {
 		limit: 200,
 		sort: { key: 'duration', descending: true },
 		plot: 'traces',
+		pick: { from: 1_763_802_000_000, to: 1_763_802_060_000, min: 524_288, max: 4_194_304 },
+		by: 'span.http.route',
 		live: true,
 		zoomedFrom: [],
 		asOf: '',
@@ -35,7 +37,7 @@ describe('a search in the address', () => {
 		expect(searchPage.read(params(searchPage.href(open)))).toEqual(open);
 	});
 
-	it.each(['limit=0', 'limit=99999', 'limit=x', 'status=purple', 'kind=9', 'range=3y', 'sort=colour', 'attr='])(
+	it.each(['limit=0', 'limit=99999', 'limit=x', 'status=purple', 'kind=9', 'range=3y', 'sort=colour', 'attr=', 'pick=5-4-1-2', 'pick=1-2-3', 'pick=1-2-3-99999999999999999999'])(
 		'falls back to defaults for %s',
 		(text) => expect(searchPage.read(new URLSearchParams(text))).toEqual(searchPage.read(new URLSearchParams()))
 	);
@@ -203,6 +205,10 @@ function generators(random: (below: number) => number) {
 	const limit = () => 1 + random(1000);
 	const sort = () => ({ key: one(['start', 'root', 'duration', 'spans', 'errors'] as const), descending: random(2) === 1 });
 	const plot = () => one(['', 'traces'] as const);
+	const pick = () => {
+		const [from, min] = [random(2 ** 31), random(2 ** 31)];
+		return random(2) ? { from, to: from + 1 + random(2 ** 31), min, max: min + 1 + random(2 ** 31) } : null;
+	};
 	const search = {
 		...scope,
 		service: any,
@@ -215,11 +221,13 @@ function generators(random: (below: number) => number) {
 		traceql: () => null,
 		limit,
 		sort,
-		plot
+		plot,
+		pick,
+		by: any
 	} satisfies { [K in keyof SearchState]: () => SearchState[K] };
 	return [
 		['search', searchPage, search],
-		['search in TraceQL', searchPage, { ...scope, traceql: any, limit, sort, plot }],
+		['search in TraceQL', searchPage, { ...scope, traceql: any, limit, sort, plot, pick, by: any }],
 		['query', queryPage, {
 			...scope,
 			q: () => (random(3) ? any().trim() || null : null),

@@ -43,6 +43,25 @@ const settle = <S extends { traceql: string | null }>(state: S): S =>
 /** What is searched for, as the API takes it, too. `traceql` is null when filters say it. */
 export const wanted = addressOf('', { traceql: textOrNull('q'), ...FILTERS }, settle);
 
+/** A part of the heatmap: times in milliseconds, durations in nanoseconds (more than the first, at most the second). */
+export interface Picked {
+	from: number;
+	to: number;
+	min: number;
+	max: number;
+}
+
+const picked = field<Picked | null>(
+	'pick',
+	null,
+	(said) => {
+		const [from, to, min, max] = (/^(\d{1,15})-(\d{1,15})-(\d{1,15})-(\d{1,15})$/.exec(said) ?? []).slice(1).map(Number);
+		if (from === undefined || to === undefined || min === undefined || max === undefined) return undefined;
+		return from < to && min < max ? { from, to, min, max } : undefined;
+	},
+	(pick) => pick && `${pick.from}-${pick.to}-${pick.min}-${pick.max}`
+);
+
 export const searchPage = addressOf(
 	'/',
 	{
@@ -51,7 +70,11 @@ export const searchPage = addressOf(
 		limit,
 		sort,
 		/** What is drawn of durations: those of all spans that match, or of the traces that are listed. */
-		plot: oneOf('plot', ['traces'], '')
+		plot: oneOf('plot', ['traces'], ''),
+		/** What is different about it is shown. */
+		pick: picked,
+		/** The field, as TraceQL writes it, by whose values matches are counted; empty, by service. */
+		by: text('by')
 	},
 	settle
 );

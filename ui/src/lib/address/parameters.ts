@@ -1,10 +1,12 @@
 /** What pages ask for, as the API takes it. */
-import { queryPage, searchPage, wanted, type QueryState, type SearchState } from './pages';
+import { queryPage, searchPage, wanted, type Picked, type QueryState, type SearchState } from './pages';
 import { resolve, type Scope } from './scope';
 
 /** As many spans of each spanset as the table of spans asks for. */
 const QUERY_SPANS = 20;
 const EXEMPLARS = 100;
+/** Of each attribute, at most so many values are told. */
+const VALUES_COMPARED = 10;
 
 function within(scope: Scope, nowMillis: number, params: URLSearchParams): URLSearchParams {
 	const { start, end } = resolve(scope, nowMillis);
@@ -37,6 +39,12 @@ export function seriesParameters(state: SearchState, q: string, nowMillis: numbe
 	if (!params.has('end')) params.set('end', new Date(nowMillis).toISOString());
 	if (isOneStep) params.set('instant', 'true');
 	return params;
+}
+
+/** What sets the spans of a part of the heatmap apart from all others that match. */
+export function differenceOf(query: string, { from, to, min, max }: Picked): string {
+	const nanos = (millis: number) => String(BigInt(millis) * 1_000_000n);
+	return `${query} | compare({ duration > ${min}ns && duration <= ${max}ns }, ${VALUES_COMPARED}, ${nanos(from)}, ${nanos(to)})`;
 }
 
 /** True when nothing but time, limit and sorting is set. */

@@ -204,7 +204,7 @@ export function apiOf(tenant: string) {
 			}),
 		removeSavedQuery: (name: string) => change(`saved-queries/${segment(name)}`, () => null, { method: 'DELETE' }),
 		queryCheck: (q: string) => names('query/check', { q }, queryCheck),
-		trace: (traceId: string) => question(`traces/${segment(traceId)}`, (given) => compactTrace(given, traceId)),
+		trace: (traceId: string) => question(`traces/${segment(traceId)}?targets=true`, (given) => compactTrace(given, traceId)),
 		/** A stored span never changes. */
 		span: (traceId: string, spanId: string) =>
 			question(`traces/${segment(traceId)}/spans/${segment(spanId)}`, spanDetail, Infinity),

@@ -104,7 +104,7 @@ describe('the stand-in server', () => {
 		['check', () => `query/check?${query('{ }')}`],
 		['check-wrong', () => `query/check?${query('{ durations > 1s }')}`],
 		['status', () => 'status'],
-		['trace', () => `traces/${failed().traceId}`],
+		['trace', () => `traces/${failed().traceId}?targets=true`],
 		['span', () => `traces/${failed().traceId}/spans/${failed().spans.find(({ exception }) => exception)!.id}`],
 		['find', () => `traces/${failed().traceId}/find?q=a`]
 	])('answers %s as the server does', async (name, path) => {

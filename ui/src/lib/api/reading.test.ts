@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { extentsOf } from '$lib/chart/points';
 import { durationTicks, linear, timeTicks } from '$lib/chart/scale';
 import { nanosToMillis } from '$lib/format';
-import { compareOf } from '$lib/pages/query/compare';
+import { compareOf } from '$lib/metrics/compare';
 import { heatmapOf } from '$lib/metrics/heatmap';
 import { marksOf } from '$lib/pages/query/marks';
 import { rowsOf, sortRows, stepSeconds } from '$lib/metrics/series';

@@ -1,4 +1,5 @@
 /** Changes to a query's text. */
+import type { Attribute } from '$lib/api/types';
 import { scan } from './scan';
 
 /** What a span is shown under whose resource names no service. */
@@ -37,4 +38,13 @@ export function withCondition(query: string, condition: string): string {
 	const kept = hasOr ? `(${inner})` : inner;
 	const joined = inner === '' ? condition : `${kept} && ${condition}`;
 	return `${query.slice(0, tokens[open]!.from)}{ ${joined} }${query.slice(tokens[close]!.to)}`;
+}
+
+/** The condition that a value stands for, as TraceQL: strings in quotes, the words of statuses and kinds without. */
+export function conditionOf(field: string, value: Attribute): string {
+	if (value.type === 'empty' || value.value === null) return `${field} = nil`;
+	const isWord = /^(span:)?(status|kind)$/.test(field);
+	if (isWord || value.type === 'int' || value.type === 'double' || value.type === 'bool')
+		return `${field} = ${String(value.value)}`;
+	return `${field} = ${quoted(String(value.value))}`;
 }

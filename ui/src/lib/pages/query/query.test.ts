@@ -1,8 +1,8 @@
 import { describe, expect, it, vi } from 'vitest';
 import type { Attribute, MetricsAnswer, Series, TraceSummary } from '$lib/api/types';
-import { chanceOf, corrected } from './chance';
-import { compareOf, conditionOf } from './compare';
-import { withCondition } from '$lib/traceql/edit';
+import { chanceOf, corrected } from '$lib/metrics/chance';
+import { compareOf } from '$lib/metrics/compare';
+import { conditionOf, withCondition } from '$lib/traceql/edit';
 import { describeQuery } from './describe';
 import { EXAMPLES } from './examples';
 import { heatmapOf } from '$lib/metrics/heatmap';

@@ -1,5 +1,6 @@
 /** All that match a search, counted. */
-import type { MetricsAnswer } from '$lib/api/types';
+import type { Picked } from '$lib/address/pages';
+import type { Attribute, MetricsAnswer } from '$lib/api/types';
 import { labelValue } from '$lib/metrics/series';
 import { shownService } from '$lib/traceql/edit';
 
@@ -22,14 +23,52 @@ export function layersOf({ series, steps }: Pick<MetricsAnswer, 'series' | 'step
 	};
 }
 
-/** The service of each series with what is counted of it in all steps, most first; one in several tenants is one. */
-export function countsByService({ series }: Pick<MetricsAnswer, 'series'>): { name: string; count: number }[] {
-	const counts = new Map<string, number>();
+/** By what matches are counted if nothing else is said. */
+export const BY_SERVICE = 'resource.service.name';
+/** What can be chosen first, as TraceQL writes it and as a person reads it. */
+export const FIELDS = { [BY_SERVICE]: 'service', name: 'operation', status: 'status', kind: 'kind' };
+
+export interface Counted {
+	/** As it is shown; never empty. */
+	name: string;
+	value: Attribute;
+	count: number;
+}
+
+/** The value of a field in each series with what is counted of it in all steps, most first; one in several tenants is one. */
+export function countsBy(field: string, { series }: Pick<MetricsAnswer, 'series'>): Counted[] {
+	const counts = new Map<string, Counted>();
 	for (const { labels, values } of series) {
-		const label = labels[0];
-		const name = shownService(label && label.type !== 'empty' ? labelValue(label) : '');
-		const count = values.reduce<number>((sum, value) => sum + (value ?? 0), 0);
-		counts.set(name, (counts.get(name) ?? 0) + count);
+		const value = labels[0] ?? { key: field, type: 'empty', value: null };
+		const isEmpty = value.type === 'empty' || value.value === null;
+		const text = isEmpty ? '' : labelValue(value);
+		const name = field === BY_SERVICE ? shownService(text) : isEmpty ? '(none)' : text || '(empty)';
+		// What looks the same may be of another type; services are found by what is shown.
+		const key = field === BY_SERVICE ? name : `${value.type} ${text}`;
+		const counted = counts.get(key) ?? { name, value, count: 0 };
+		counts.set(key, counted);
+		counted.count += values.reduce<number>((sum, each) => sum + (each ?? 0), 0);
 	}
-	return [...counts].map(([name, count]) => ({ name, count })).sort((a, b) => b.count - a.count || (a.name < b.name ? -1 : 1));
+	return [...counts.values()].sort((a, b) => b.count - a.count || (a.name < b.name ? -1 : 1));
+}
+
+const NANOS_PER_SECOND = 1e9;
+
+/** The part of the heatmap in rows, of which the upper bounds are given in seconds, each double the one before. */
+export function pickedOf(bounds: number[], fromMillis: number, toMillis: number, lowest: number, highest: number): Picked {
+	return {
+		from: Math.floor(fromMillis),
+		to: Math.ceil(toMillis),
+		min: Math.round((bounds[lowest]! / 2) * NANOS_PER_SECOND),
+		max: Math.round(bounds[highest]! * NANOS_PER_SECOND)
+	};
+}
+
+/** The rows that hold a part; none if `lowest` is above `highest`. */
+export function rowsOf(bounds: number[], { min, max }: Picked): { lowest: number; highest: number } {
+	const lowest = bounds.findIndex((bound) => bound * NANOS_PER_SECOND > min);
+	return {
+		lowest: lowest === -1 ? bounds.length : lowest,
+		highest: bounds.findLastIndex((bound) => (bound / 2) * NANOS_PER_SECOND < max)
+	};
 }

@@ -3,7 +3,11 @@ import { searchPage } from '$lib/address/pages';
 import type { AttributeKeysAnswer, AttributeValuesAnswer } from '$lib/api/types';
 import { formatAttributeFilter, parseAttributeFilter, splitScope, typingIn } from './attributeFilter';
 import { matching, suggestAttribute } from './suggest';
-import { countsByService, layersOf } from './overview';
+import { differenceOf } from '$lib/address/parameters';
+import { compareOf } from '$lib/metrics/compare';
+import { countsBy, BY_SERVICE, layersOf, pickedOf, rowsOf } from './overview';
+import { conditionOf } from '$lib/traceql/edit';
+import { comparedColumns } from './difference';
 import { ofService, traceqlOf } from './traceql';
 
 describe('attribute filters', () => {
@@ -92,9 +96,25 @@ describe('all that match', () => {
 		expect([failed, total]).toEqual([1, 10]);
 	});
 
+	const plain = (counted: { name: string; count: number }[]) => counted.map(({ name, count }) => ({ name, count }));
+
+	it('is counted by any field, values of each type apart, and those that have none', () => {
+		const of = (type: 'string' | 'int' | 'empty', value: unknown, count: number) => ({
+			...series({}, [count, null]),
+			labels: [{ key: 'span.a', type, value }]
+		});
+		const counted = countsBy('span.a', { series: [of('string', '1', 1), of('int', 1, 4), of('empty', null, 3), of('string', '', 2)] });
+		expect(counted.map(({ name, value, count }) => [name, count, conditionOf('span.a', value)])).toEqual([
+			['1', 4, 'span.a = 1'],
+			['(none)', 3, 'span.a = nil'],
+			['(empty)', 2, 'span.a = ""'],
+			['1', 1, 'span.a = "1"']
+		]);
+	});
+
 	it('is counted by service, most first, tenants together', () => {
 		const of = (service: string | null, tenant: string, count: number) => series({ 'resource.service.name': service, tenant }, [count]);
-		expect(countsByService({ series: [of('b', 't', 1), of('a', 't', 1), of('a', 'u', 2), of('c', 't', 1)] })).toEqual([
+		expect(plain(countsBy(BY_SERVICE, { series: [of('b', 't', 1), of('a', 't', 1), of('a', 'u', 2), of('c', 't', 1)] }))).toEqual([
 			{ name: 'a', count: 3 },
 			{ name: 'b', count: 1 },
 			{ name: 'c', count: 1 }
@@ -103,9 +123,9 @@ describe('all that match', () => {
 
 	it('shows a service without a name as lists do, and finds it', () => {
 		const of = (service: string | null) => ({ ...series({ 'resource.service.name': service }, [1]) });
-		expect(countsByService({ series: [of(''), of('a')] })).toEqual([
-			{ name: 'a', count: 1 },
-			{ name: 'unknown_service', count: 1 }
+		expect(plain(countsBy(BY_SERVICE, { series: [of(''), of(null), of('a')] }))).toEqual([
+			{ name: 'unknown_service', count: 2 },
+			{ name: 'a', count: 1 }
 		]);
 		const state = searchPage.read(new URLSearchParams('service=unknown_service'));
 		expect(traceqlOf(state)).toBe(
@@ -127,5 +147,44 @@ describe('all that match', () => {
 		const traceql = (q: string) => ofService(searchPage.read(new URLSearchParams({ q })), 'a "b"').traceql;
 		expect(traceql('{ status = error }')).toBe('{ status = error && resource.service.name = "a \\"b\\"" }');
 		expect(traceql(' ')).toBe('{ resource.service.name = "a \\"b\\"" }');
+	});
+});
+
+describe('a part of the heatmap', () => {
+	const bounds = [0.001048576, 0.002097152, 0.004194304];
+
+	it.each([
+		[0, 0, { min: 524_288, max: 1_048_576 }],
+		[0, 2, { min: 524_288, max: 4_194_304 }],
+		[1, 2, { min: 1_048_576, max: 4_194_304 }]
+	])('of rows %d to %d is known again', (lowest, highest, durations) => {
+		const picked = pickedOf(bounds, 1000.4, 2000.2, lowest, highest);
+		expect(picked).toEqual({ from: 1000, to: 2001, ...durations });
+		expect(rowsOf(bounds, picked)).toEqual({ lowest, highest });
+	});
+
+	it('may lie outside of what is drawn', () => {
+		const { lowest, highest } = rowsOf(bounds, { from: 0, to: 1, min: 5_000_000, max: 9_000_000 });
+		expect(lowest > highest).toBe(true);
+	});
+
+	it('is compared with all that matches', () =>
+		expect(differenceOf('{ status = error }', { from: 1_763_802_000_000, to: 1_763_802_060_000, min: 1, max: 2 })).toBe(
+			'{ status = error } | compare({ duration > 1ns && duration <= 2ns }, 10, 1763802000000000000, 1763802060000000000)'
+		));
+
+	it('is told as a table', () => {
+		const count = (meta: string, value: string, spans: number) => ({
+			labels: [
+				{ key: '__meta_type', type: 'string' as const, value: meta },
+				{ key: 'name', type: 'string' as const, value }
+			],
+			values: [spans],
+			exemplars: []
+		});
+		const answer = compareOf([count('selection', 'a', 90), count('selection', 'b', 10), count('baseline', 'a', 100), count('baseline', 'b', 900)]);
+		const columns = comparedColumns(answer);
+		expect(columns.map(({ name }) => name).slice(0, 2)).toEqual(['attribute', 'value']);
+		expect(columns.slice(0, 6).map(({ values }) => values[0])).toEqual(['name', 'a', 0.9, 0.1, 90, 100]);
 	});
 });

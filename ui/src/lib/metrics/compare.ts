@@ -1,7 +1,6 @@
 /** The answer of `compare()`: how often each value of each attribute occurs in the selection and in the rest. */
 import type { Attribute, Series } from '$lib/api/types';
 import { labelValue } from '$lib/metrics/series';
-import { quoted } from '$lib/traceql/edit';
 import { chanceOf, corrected } from './chance';
 
 export interface ValueShare {
@@ -68,6 +67,21 @@ export function compareOf(series: Series[]): Comparison {
 	return { differences, selectionTotal, baselineTotal };
 }
 
+/** Below half a per cent the bars are equal to the eye. */
+const DIFFERENCE_MIN = 0.005;
+/** Among what is shown as differing, at most so large a share does not. */
+const CHANCE_MAX = 0.01;
+
+/** What differs, what may do so by chance, and what is alike. */
+export function differing({ differences }: Comparison): Record<'differing' | 'unsure' | 'alike', Difference[]> {
+	const unlike = differences.filter((item) => item.difference >= DIFFERENCE_MIN);
+	return {
+		differing: unlike.filter((item) => item.chance <= CHANCE_MAX),
+		unsure: unlike.filter((item) => item.chance > CHANCE_MAX),
+		alike: differences.filter((item) => item.difference < DIFFERENCE_MIN)
+	};
+}
+
 /** With fewer spans than these, equal counts are chance. */
 const SPANS_TO_MERGE = 10;
 
@@ -119,13 +133,4 @@ function differenceOf(
 	const gap = (share: ValueShare) => Math.abs(share.selection - share.baseline);
 	values.sort((a, b) => gap(b) - gap(a) || b.selection - a.selection || (a.text < b.text ? -1 : 1));
 	return { field, alsoAs: [], difference: values[0] ? gap(values[0]) : 0, chance: 1, values };
-}
-
-/** The condition that a value stands for, as TraceQL: strings in quotes, the words of statuses and kinds without. */
-export function conditionOf(field: string, value: Attribute): string {
-	if (value.type === 'empty' || value.value === null) return `${field} = nil`;
-	const isWord = /^(span:)?(status|kind)$/.test(field);
-	if (isWord || value.type === 'int' || value.type === 'double' || value.type === 'bool')
-		return `${field} = ${String(value.value)}`;
-	return `${field} = ${quoted(String(value.value))}`;
 }
