@@ -19,7 +19,7 @@ const details = (page) => page.getByRole('complementary', { name: 'Span details'
 
 /** Makes of a trace one call inside the other, with long names. */
 async function deepen(page) {
-	await page.route(/\/traces\/\w+$/, async (route) => {
+	await page.route(/\/traces\/\w+\?/, async (route) => {
 		const answer = await (await route.fetch()).json();
 		const repeated = (list, of) => Array.from({ length: 60 }, (_, index) => of(list[index % list.length], index));
 		const { spans } = answer;

@@ -161,16 +161,24 @@ test('what is different about a part of the heatmap is told, and it can be zoome
 	const page = await openSearch('/?range=24h');
 	const heatmap = page.getByRole('img', { name: /^Heatmap of the durations of [\d,]+ spans/ });
 	await heatmap.waitFor();
-	await heatmap.focus();
-	await page.keyboard.press('ArrowRight');
-	await page.keyboard.press('Shift+ArrowRight');
-	await page.keyboard.press('Shift+ArrowUp');
-	await page.keyboard.press('Enter');
+	// All times, and the shorter durations.
+	const box = await heatmap.boundingBox();
+	await page.mouse.move(box.x + 70, box.y + box.height / 2);
+	await page.mouse.down();
+	await page.mouse.move(box.x + box.width - 20, box.y + box.height - 28, { steps: 4 });
+	await page.mouse.up();
 	await waitForAddress(page, /pick=\d+-\d+-\d+-\d+/);
+	const first = page.url();
 	const part = page.getByRole('region', { name: 'What is different about the part' });
 	await part.getByText(/^[\d,]+ spans? of [\d,]+$/).waitFor();
 	const [picked, all] = (await part.getByText(/^[\d,]+ spans? of [\d,]+$/).innerText()).match(/[\d,]+/g).map((text) => Number(text.replaceAll(',', '')));
 	assert.ok(picked > 0 && picked < all, `${picked} of ${all}`);
+	// By keys, from the first cell on; what nothing lies in is said.
+	await heatmap.focus();
+	for (const key of ['ArrowRight', 'Shift+ArrowRight', 'Shift+ArrowUp', 'Enter']) await page.keyboard.press(key);
+	await waitForAddress(page, (url) => /pick=/.test(url) && !url.includes(new URL(first).searchParams.get('pick')));
+	await page.goBack();
+	await waitForAddress(page, (url) => url === first);
 	// What is shown is what the address says, and it goes without a trace.
 	await page.reload();
 	await part.getByText(/^[\d,]+ spans? of [\d,]+$/).waitFor();

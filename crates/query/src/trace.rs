@@ -43,7 +43,7 @@ pub(crate) const TABLE_BYTES_PER_SPAN: usize = 160;
 /// A span with more copies than this is looked for no further.
 const COPIES_MAX: usize = 16;
 /// Columns for [`TraceDetail::Outline`], beside ids and times.
-const OUTLINE_COLUMNS: [&str; 5] = ["name", "kind", "status", column::EVENTS_COUNTED, column::LINKS_COUNTED];
+const OUTLINE_COLUMNS: [&str; 5] = ["name", "kind", "status", column::EVENT_NAMES, column::LINKED_TRACES];
 
 /// What is asked of one trace.
 #[derive(Clone, Copy)]

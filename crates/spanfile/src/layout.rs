@@ -102,10 +102,10 @@ pub mod column {
     pub const EVENTS: &str = "events";
     pub const LINKS: &str = "links";
 
-    /// To whoever reads: how many events there are, and nothing else of them. No column of the file has this name.
-    pub const EVENTS_COUNTED: &str = "events[]";
-    /// The same of links.
-    pub const LINKS_COUNTED: &str = "links[]";
+    /// To whoever reads: the events with nothing but their names. No column of the file is called so.
+    pub const EVENT_NAMES: &str = "events[].name";
+    /// As many links as there are, with nothing of them but the trace that each leads to.
+    pub const LINKED_TRACES: &str = "links[].trace_id";
 }
 
 impl Layout {

@@ -320,12 +320,15 @@ impl<'a> Columns<'a> {
         let Some(events) = self.events.filter(|column| column.value_length(row) > 0) else { return Ok(()) };
         let events = events.value(row);
         let events = events.as_struct();
-        if is_counted(events) {
-            (0..events.len()).for_each(|_| spans.finish_event(0, 0, 0));
+        let name: &StringArray = field(events, "name")?;
+        if is_part(events) {
+            for event in 0..events.len() {
+                let name = spans.strings.intern_str(name.value(event));
+                spans.finish_event(0, name, 0);
+            }
             return Ok(());
         }
         let time: &TimestampNanosecondArray = field(events, "time")?;
-        let name: &StringArray = field(events, "name")?;
         let dropped: &Int32Array = field(events, "dropped_attributes")?;
         let mut attributes = Map::new(named_field(events, "attributes")?)?;
         for event in 0..events.len() {
@@ -340,11 +343,13 @@ impl<'a> Columns<'a> {
         let Some(links) = self.links.filter(|column| column.value_length(row) > 0) else { return Ok(()) };
         let links = links.value(row);
         let links = links.as_struct();
-        if is_counted(links) {
-            (0..links.len()).for_each(|_| spans.finish_link(TraceId::default(), SpanId::NONE, 0, 0, 0));
+        let trace_id: &FixedSizeBinaryArray = field(links, "trace_id")?;
+        if is_part(links) {
+            for link in 0..links.len() {
+                spans.finish_link(TraceId(fixed_bytes(trace_id.value(link))), SpanId::NONE, 0, 0, 0);
+            }
             return Ok(());
         }
-        let trace_id: &FixedSizeBinaryArray = field(links, "trace_id")?;
         let span_id: &FixedSizeBinaryArray = field(links, "span_id")?;
         let state: &StringArray = field(links, "trace_state")?;
         let flags: &Int32Array = field(links, "flags")?;
@@ -640,8 +645,8 @@ fn optional<'a, T: 'static>(batch: &'a RecordBatch, name: &str) -> Result<Option
     typed(batch, name).map(Some)
 }
 
-/// Whether only the length of a list was asked for: of its elements one column was read then.
-fn is_counted(elements: &StructArray) -> bool {
+/// Whether only one column of a list's elements was read.
+fn is_part(elements: &StructArray) -> bool {
     elements.num_columns() == 1
 }
 

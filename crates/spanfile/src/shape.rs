@@ -20,7 +20,7 @@ pub(super) struct Shape {
     schema: SchemaDescPtr,
     /// The top-level columns as Arrow has them by default.
     fields: Fields,
-    /// By name: the place of a column. After the top-level ones, lists of which nothing is read but their lengths.
+    /// By name: the place of a column. After the top-level ones, lists of which one leaf is read.
     places: SeededMap<String, usize>,
     /// The leaves of the column in each place.
     leaves: Vec<Range<usize>>,
@@ -33,9 +33,9 @@ const SHAPES_MAX: usize = 32;
 /// Choices of columns for which the types are kept, in each shape.
 const LEVELS_MAX: usize = 16;
 
-/// What a list is called of which only the lengths are read, from its first leaf.
-const COUNTED_LISTS: [(&str, &str); 2] =
-    [(column::EVENTS_COUNTED, column::EVENTS), (column::LINKS_COUNTED, column::LINKS)];
+/// What a list is called of which one leaf is read: the list, and which of its leaves that is.
+const PARTS_OF_LISTS: [(&str, &str, &str); 2] =
+    [(column::EVENT_NAMES, column::EVENTS, "name"), (column::LINKED_TRACES, column::LINKS, "trace_id")];
 
 /// By the layout as text.
 static SHAPES: LazyLock<Cache<String, Arc<Shape>>> = LazyLock::new(|| Cache::new(SHAPES_MAX));
@@ -57,7 +57,7 @@ impl Shape {
         }
         let schema = SchemaDescriptor::new(layout.schema()?);
         let fields = parquet_to_arrow_schema(&schema, None)?.fields().clone();
-        let mut leaves: Vec<Range<usize>> = Vec::with_capacity(fields.len() + COUNTED_LISTS.len());
+        let mut leaves: Vec<Range<usize>> = Vec::with_capacity(fields.len() + PARTS_OF_LISTS.len());
         for leaf in 0..schema.num_columns() {
             match leaves.get_mut(schema.get_column_root_idx(leaf)) {
                 Some(of_root) => of_root.end = leaf + 1,
@@ -66,10 +66,12 @@ impl Shape {
         }
         let names = fields.iter().map(|field| field.name().to_owned());
         let mut places: SeededMap<String, usize> = names.zip(0..).collect();
-        for (counted, list) in COUNTED_LISTS {
-            if let Some(whole) = places.get(list).map(|place| leaves[*place].clone()) {
-                places.insert(counted.to_owned(), leaves.len());
-                leaves.push(whole.start..whole.start + 1);
+        for (part, list, leaf_name) in PARTS_OF_LISTS {
+            let is_part = |leaf: &usize| schema.column(*leaf).name() == leaf_name;
+            let whole = places.get(list).map(|place| leaves[*place].clone());
+            if let Some(leaf) = whole.and_then(|mut whole| whole.find(is_part)) {
+                places.insert(part.to_owned(), leaves.len());
+                leaves.push(leaf..leaf + 1);
             }
         }
         Ok(Self { layout, schema: Arc::new(schema), fields, places, leaves, levels: Cache::new(LEVELS_MAX) })

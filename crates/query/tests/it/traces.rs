@@ -1,6 +1,8 @@
 //! Assembling traces: trees, fragments, copies, circles.
 
-use tracehouse_model::{AnyValue, SpanBatch, SpanFields, SpanId, TenantId, kind};
+use std::collections::BTreeSet;
+
+use tracehouse_model::{AnyValue, Span, SpanBatch, SpanFields, SpanId, TenantId, kind};
 use tracehouse_query::{ParentRow, SearchRequest, Targets, Trace, TraceDetail};
 
 use crate::shop::{NOON, Shop, many_spans, put, trace_id};
@@ -161,6 +163,43 @@ async fn others_under_the_same_ids_are_kept() {
     check(9, "in two files and in memory").await;
     shop.store.compact().await.expect("merges");
     check(9, "merged").await;
+}
+
+/// Pages mark spans that have an exception, and count events and links, from the outline.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outline_names_events_and_counts_links_as_the_whole_does() {
+    let shop = Shop::open().await;
+    let (batches, spans) = many_spans(60, 15);
+    for batch in batches {
+        shop.append(batch).await;
+    }
+    let traces: BTreeSet<_> = spans.iter().map(|span| span.trace_id).collect();
+    let listed = |trace: &Trace| {
+        let rows = (0..trace.spans.len()).map(|row| trace.spans.span(row));
+        let of_span = |span: Span| {
+            let names: Vec<String> = span.events.into_iter().map(|event| event.name).collect();
+            (span.span_id, span.name, span.kind, span.status_code, names, span.links.len())
+        };
+        rows.map(of_span).collect::<Vec<_>>()
+    };
+    let check = async |what: &str| {
+        let mut events = 0;
+        for id in &traces {
+            let read = async |detail| {
+                let trace = shop.engine.trace(&TenantId::default(), *id, 1000, detail).await;
+                listed(&trace.expect("reads").expect("is there"))
+            };
+            let whole = read(TraceDetail::Whole).await;
+            for detail in [TraceDetail::Outline, TraceDetail::OutlineWithTargets] {
+                assert_eq!(read(detail).await, whole, "{what}, {detail:?}");
+            }
+            events += whole.iter().map(|span| span.4.len()).sum::<usize>();
+        }
+        assert!(events > 0, "there are events");
+    };
+    check("in memory").await;
+    shop.store.flush().await.expect("flushes");
+    check("in a file").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
