@@ -105,7 +105,7 @@ test('a chart is read as a table and saved in three formats', async () => {
 
 test('the heatmap of a search opens as a query', async () => {
 	const page = await openPage(session, '/?status=error');
-	const durations = page.getByRole('region', { name: 'Duration of matching spans' });
+	const durations = page.getByRole('region', { name: 'Durations' });
 	await durations.getByRole('link', { name: 'Open as query' }).click();
 	await page.getByRole('table', { name: 'Spans in each bucket' }).waitFor();
 	assert.equal(new URL(page.url()).searchParams.get('q'), '{ status = error } | histogram_over_time(duration)');

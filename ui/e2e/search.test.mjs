@@ -187,7 +187,7 @@ test('what is different about a part of the heatmap is told, and it can be zoome
 	assert.equal(await part.count(), 0);
 	await page.goBack();
 	await part.getByRole('button', { name: 'Zoom in' }).click();
-	await waitForAddress(page, /^(?!.*pick=).*minDuration=\d+us&maxDuration=\d+us.*start=/);
+	await waitForAddress(page, /^(?!.*pick=).*minDuration=\d+[nu]s&maxDuration=\d+[nu]s.*start=/);
 	await page.done();
 });
 

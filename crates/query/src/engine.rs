@@ -112,6 +112,32 @@ impl QueryEngine {
         spans_max: usize,
         detail: TraceDetail,
     ) -> Result<Option<Trace>, QueryError> {
+        let asked = self.trace_of(tenant, id, spans_max, detail).await;
+        let spans = match &asked {
+            Ok(Some(trace)) if trace.partial_reason.is_some() => trace.spans.len(),
+            Err(QueryError::Unreadable(_)) => 0,
+            _ => return asked,
+        };
+        if detail != TraceDetail::OutlineWithTargets {
+            return asked;
+        }
+        // What calls are about stands in columns of its own. Where those can't be read, spans are shown without it.
+        match self.trace_of(tenant, id, spans_max, TraceDetail::Outline).await {
+            Ok(Some(mut outline)) if outline.spans.len() > spans => {
+                outline.partial_reason.get_or_insert_with(|| TARGETS_UNREADABLE.to_owned());
+                Ok(Some(outline))
+            }
+            _ => asked,
+        }
+    }
+
+    async fn trace_of(
+        &self,
+        tenant: &TenantId,
+        id: TraceId,
+        spans_max: usize,
+        detail: TraceDetail,
+    ) -> Result<Option<Trace>, QueryError> {
         let answer_bytes_max = self.limits.answer_bytes_max;
         self.run("trace", tenant, Copies::Left, Window::starting(EVER), move |question| {
             trace::trace(question, TraceQuestion { id, detail, spans_max, answer_bytes_max, reads_whole: false })
@@ -398,6 +424,7 @@ enum Copies {
 
 /// The range of a question that has none.
 const EVER: Range<i64> = i64::MIN..i64::MAX;
+const TARGETS_UNREADABLE: &str = "the spans are all there, but what calls are about can't be read";
 
 /// How long it may take to find names.
 const NAMES_TIME_MAX: Duration = Duration::from_secs(2);

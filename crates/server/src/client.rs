@@ -131,11 +131,16 @@ pub fn get_trace(options: &TraceOptions) -> anyhow::Result<Ending> {
     if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         anyhow::bail!("{:?} is not a trace id: 32 hexadecimal digits", options.id);
     }
-    let answer = ask(&options.server, &format!("/api/v1/traces/{id}"), &[("targets", "true")])?;
+    let client = ApiClient::new(&options.server.address, options.server.tenant.as_deref())?;
+    let answer = client.get_or_why(&format!("/api/v1/traces/{id}"), &[("targets", "true")])?;
     let mut stdout = io::BufWriter::new(io::stdout().lock());
-    let Some(body) = answer else {
-        writeln!(io::stderr(), "no trace {id}")?;
-        return Ok(Ending::NotFound);
+    let body = match answer {
+        Ok(body) => body,
+        Err(why) => {
+            let why = if why.is_empty() { format!("no trace {id}") } else { why };
+            writeln!(io::stderr(), "{why}")?;
+            return Ok(Ending::NotFound);
+        }
     };
     if options.server.json {
         print_json(&mut stdout, &body)?;

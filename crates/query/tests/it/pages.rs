@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
-use tracehouse_model::{AnyValue, SpanBatch, SpanFields, SpanId, TenantId, TraceId};
+use tracehouse_model::{AnyValue, SpanBatch, SpanFields, SpanId, TenantId, TraceId, kind};
 use tracehouse_query::{SearchAnswer, SearchRequest, TraceDetail};
 use tracehouse_spanfile::Part;
 
@@ -239,4 +239,45 @@ async fn ask_all(shop: &Shop) -> Vec<String> {
         }
     }
     answers
+}
+
+/// What calls are about only adorns a trace: damage there costs no span, and is told to whoever asks for it.
+#[tokio::test]
+async fn damage_of_what_calls_are_about_costs_no_span() {
+    let mut called = batch();
+    for number in 0..SPANS {
+        let url = AnyValue::String(format!("http://{}/", request(number)));
+        put(&mut called.strings, &mut called.attributes, "url.full", &url);
+        let (resource, scope, name) = (called.resource[0], called.scope[0], called.name[0]);
+        called.finish_span(SpanFields {
+            trace_id: TraceId([9; 16]),
+            span_id: SpanId((number + 1).to_be_bytes()),
+            start_unix_nanos: NOON + number as i64,
+            kind: kind::CLIENT,
+            name,
+            resource,
+            scope,
+            ..SpanFields::default()
+        });
+    }
+    let shop = Shop::open().await;
+    shop.append(called).await;
+    shop.store.flush().await.expect("flushes");
+    let path = shop.files()[0].clone();
+    let mut bytes = std::fs::read(&path).expect("it is there");
+    let pages = pages(&path, "span.url.full");
+    for page in &pages {
+        bytes[*page as usize + 60] ^= 1;
+    }
+    std::fs::write(&path, bytes).expect("it can be written");
+    let shop = shop.restart().await;
+    // Also once it is known what of the file is damaged.
+    for _ in 0..2 {
+        for (detail, is_told) in [(TraceDetail::OutlineWithTargets, true), (TraceDetail::Outline, false)] {
+            let trace = shop.engine.trace(&TenantId::default(), TraceId([9; 16]), usize::MAX, detail).await;
+            let trace = trace.expect("it can be read").expect("it is there");
+            assert_eq!(trace.spans.len() as u64, SPANS, "{detail:?}");
+            assert_eq!(trace.partial_reason.is_some(), is_told, "{detail:?}: {:?}", trace.partial_reason);
+        }
+    }
 }

@@ -52,6 +52,15 @@ impl ApiClient {
 
     /// The body of a successful answer; `None` for 404; an error with the server's words for all else.
     pub(super) fn get(&self, path: &str, parameters: &[(&str, &str)]) -> anyhow::Result<Option<Vec<u8>>> {
+        Ok(self.get_or_why(path, parameters)?.ok())
+    }
+
+    /// The same; the server's words for 404, which may be none.
+    pub(super) fn get_or_why(
+        &self,
+        path: &str,
+        parameters: &[(&str, &str)],
+    ) -> anyhow::Result<Result<Vec<u8>, String>> {
         let request = self.agent.get(self.uri(path)).query_pairs(parameters.iter().copied());
         self.body_of(self.with_headers(request).call())
     }
@@ -59,7 +68,7 @@ impl ApiClient {
     /// The same of a request with a body of JSON.
     pub(super) fn post(&self, path: &str, body: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
         let request = self.agent.post(self.uri(path)).header(header::CONTENT_TYPE, "application/json");
-        self.body_of(self.with_headers(request).send(body))
+        Ok(self.body_of(self.with_headers(request).send(body))?.ok())
     }
 
     fn uri(&self, path: &str) -> String {
@@ -74,13 +83,15 @@ impl ApiClient {
         }
     }
 
-    fn body_of(&self, answer: Result<Response<Body>, ureq::Error>) -> anyhow::Result<Option<Vec<u8>>> {
+    fn body_of(&self, answer: Result<Response<Body>, ureq::Error>) -> anyhow::Result<Result<Vec<u8>, String>> {
         let mut answer = answer.map_err(|error| Failure::of(&self.base, error))?;
         let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
         let body = body.map_err(|error| Failure::of(&self.base, error))?;
         match answer.status() {
-            status if status.is_success() => Ok(Some(body)),
-            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => Ok(Ok(body)),
+            StatusCode::NOT_FOUND => {
+                Ok(Err(serde_json::from_slice(&body).map_or_else(|_| String::new(), |problem: Problem| problem.detail)))
+            }
             status => Err(self.refusal(status, &answer, &body)),
         }
     }

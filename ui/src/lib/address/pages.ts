@@ -43,7 +43,7 @@ const settle = <S extends { traceql: string | null }>(state: S): S =>
 /** What is searched for, as the API takes it, too. `traceql` is null when filters say it. */
 export const wanted = addressOf('', { traceql: textOrNull('q'), ...FILTERS }, settle);
 
-/** A part of the heatmap: times in milliseconds, durations in nanoseconds (more than the first, at most the second). */
+/** A part of the heatmap: times in milliseconds, durations in nanoseconds, both ends included. */
 export interface Picked {
 	from: number;
 	to: number;
@@ -57,7 +57,7 @@ const picked = field<Picked | null>(
 	(said) => {
 		const [from, to, min, max] = (/^(\d{1,15})-(\d{1,15})-(\d{1,15})-(\d{1,15})$/.exec(said) ?? []).slice(1).map(Number);
 		if (from === undefined || to === undefined || min === undefined || max === undefined) return undefined;
-		return from < to && min < max ? { from, to, min, max } : undefined;
+		return from < to && min <= max ? { from, to, min, max } : undefined;
 	},
 	(pick) => pick && `${pick.from}-${pick.to}-${pick.min}-${pick.max}`
 );

@@ -44,7 +44,7 @@ export function seriesParameters(state: SearchState, q: string, nowMillis: numbe
 /** What sets the spans of a part of the heatmap apart from all others that match. */
 export function differenceOf(query: string, { from, to, min, max }: Picked): string {
 	const nanos = (millis: number) => String(BigInt(millis) * 1_000_000n);
-	return `${query} | compare({ duration > ${min}ns && duration <= ${max}ns }, ${VALUES_COMPARED}, ${nanos(from)}, ${nanos(to)})`;
+	return `${query} | compare({ duration >= ${min}ns && duration <= ${max}ns }, ${VALUES_COMPARED}, ${nanos(from)}, ${nanos(to)})`;
 }
 
 /** True when nothing but time, limit and sorting is set. */

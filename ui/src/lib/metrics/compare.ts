@@ -53,8 +53,12 @@ export function compareOf(series: Series[]): Comparison {
 		fields.set(attribute.key, sides);
 		const side = sides[match[1] as keyof Sides];
 		const count = values.reduce<number>((sum, value) => sum + (value ?? 0), 0);
-		if (match[2]) side.total = count;
-		else side.counts.set(`${attribute.type} ${labelValue(attribute)}`, { value: attribute, count });
+		// Several tenants answer each for itself.
+		if (match[2]) side.total = (side.total ?? 0) + count;
+		else {
+			const key = `${attribute.type} ${labelValue(attribute)}`;
+			side.counts.set(key, { value: attribute, count: count + (side.counts.get(key)?.count ?? 0) });
+		}
 	}
 	const totals = (side: keyof Sides) => Math.max(0, ...[...fields.values()].map((sides) => totalOf(sides[side])));
 	const [selectionTotal, baselineTotal] = [totals('selection'), totals('baseline')];

@@ -183,6 +183,14 @@ describe('compare()', () => {
 		expect(differences[1]!.difference).toBe(0);
 	});
 
+	it('adds up what several tenants answered, each for itself', () => {
+		const of = (tenant: string) => answer.map((one) => ({ ...one, labels: [...one.labels, { key: 'tenant', type: 'string' as const, value: tenant }] }));
+		const [alone, both] = [compareOf(answer), compareOf([...of('a'), ...of('b')])];
+		expect([both.selectionTotal, both.baselineTotal]).toEqual([2 * alone.selectionTotal, 2 * alone.baselineTotal]);
+		const counts = ({ differences }: typeof alone) => differences.map(({ values }) => values.map((value) => value.baselineCount));
+		expect(counts(both)).toEqual(counts(alone).map((values) => values.map((count) => 2 * count)));
+	});
+
 	it('takes what always goes together for one', () => {
 		const again = answer
 			.filter(({ labels }) => labels.some(({ key }) => key === 'resource.cloud.region'))

@@ -59,16 +59,16 @@ export function pickedOf(bounds: number[], fromMillis: number, toMillis: number,
 	return {
 		from: Math.floor(fromMillis),
 		to: Math.ceil(toMillis),
-		min: Math.round((bounds[lowest]! / 2) * NANOS_PER_SECOND),
+		min: bounds[lowest]! === 0 ? 0 : Math.floor(Math.round(bounds[lowest]! * NANOS_PER_SECOND) / 2) + 1,
 		max: Math.round(bounds[highest]! * NANOS_PER_SECOND)
 	};
 }
 
 /** The rows that hold a part; none if `lowest` is above `highest`. */
 export function rowsOf(bounds: number[], { min, max }: Picked): { lowest: number; highest: number } {
-	const lowest = bounds.findIndex((bound) => bound * NANOS_PER_SECOND > min);
+	const lowest = bounds.findIndex((bound) => Math.round(bound * NANOS_PER_SECOND) >= min);
 	return {
 		lowest: lowest === -1 ? bounds.length : lowest,
-		highest: bounds.findLastIndex((bound) => (bound / 2) * NANOS_PER_SECOND < max)
+		highest: bounds.findLastIndex((bound) => bound === 0 || Math.round(bound * NANOS_PER_SECOND) / 2 < max)
 	};
 }

@@ -8,7 +8,7 @@ import { compareOf } from '$lib/metrics/compare';
 import { countsBy, BY_SERVICE, layersOf, pickedOf, rowsOf } from './overview';
 import { conditionOf } from '$lib/traceql/edit';
 import { comparedColumns } from './difference';
-import { ofService, traceqlOf } from './traceql';
+import { narrowed, ofService, traceqlOf } from './traceql';
 
 describe('attribute filters', () => {
 	it.each([
@@ -154,13 +154,20 @@ describe('a part of the heatmap', () => {
 	const bounds = [0.001048576, 0.002097152, 0.004194304];
 
 	it.each([
-		[0, 0, { min: 524_288, max: 1_048_576 }],
-		[0, 2, { min: 524_288, max: 4_194_304 }],
-		[1, 2, { min: 1_048_576, max: 4_194_304 }]
+		[0, 0, { min: 524_289, max: 1_048_576 }],
+		[0, 2, { min: 524_289, max: 4_194_304 }],
+		[1, 2, { min: 1_048_577, max: 4_194_304 }]
 	])('of rows %d to %d is known again', (lowest, highest, durations) => {
 		const picked = pickedOf(bounds, 1000.4, 2000.2, lowest, highest);
 		expect(picked).toEqual({ from: 1000, to: 2001, ...durations });
 		expect(rowsOf(bounds, picked)).toEqual({ lowest, highest });
+	});
+
+	it('holds spans that take no time', () => {
+		const picked = pickedOf([0, 1e-9, 2e-9], 0, 1, 0, 0);
+		expect([picked.min, picked.max]).toEqual([0, 0]);
+		expect(rowsOf([0, 1e-9, 2e-9], picked)).toEqual({ lowest: 0, highest: 0 });
+		expect(pickedOf([0, 1e-9, 2e-9], 0, 1, 1, 2)).toEqual({ from: 0, to: 1, min: 1, max: 2 });
 	});
 
 	it('may lie outside of what is drawn', () => {
@@ -170,7 +177,7 @@ describe('a part of the heatmap', () => {
 
 	it('is compared with all that matches', () =>
 		expect(differenceOf('{ status = error }', { from: 1_763_802_000_000, to: 1_763_802_060_000, min: 1, max: 2 })).toBe(
-			'{ status = error } | compare({ duration > 1ns && duration <= 2ns }, 10, 1763802000000000000, 1763802060000000000)'
+			'{ status = error } | compare({ duration >= 1ns && duration <= 2ns }, 10, 1763802000000000000, 1763802060000000000)'
 		));
 
 	it('is told as a table', () => {
@@ -188,3 +195,11 @@ describe('a part of the heatmap', () => {
 		expect(columns.slice(0, 6).map(({ values }) => values[0])).toEqual(['name', 'a', 0.9, 0.1, 90, 100]);
 	});
 });
+
+it.each([
+	['{ }', '{ a = 1 }'],
+	['{ status = error }', '{ status = error && a = 1 }'],
+	['{ a } >> { b }', '{ a } >> { b } | { a = 1 }'],
+	['{ a } || { b }', '{ a } || { b } | { a = 1 }'],
+	['{ a } | count() > 1', '{ a } | count() > 1 | { a = 1 }']
+])('%s narrowed is %s', (query, expected) => expect(narrowed(query, 'a = 1')).toBe(expected));

@@ -30,7 +30,13 @@ export function traceqlOf(state: SearchState): string {
 export const ofService = (state: SearchState, service: string): Partial<SearchState> =>
 	state.traceql === null
 		? { service }
-		: { traceql: withCondition(queryOf(state), isOfService(service)) };
+		: { traceql: narrowed(queryOf(state), isOfService(service)) };
+
+/** The query with one more condition on what it finds: in its braces if that is all there is, else as one more stage. */
+export function narrowed(query: string, condition: string): string {
+	const isPlain = /^\s*\{[^{}]*\}\s*$/.test(query);
+	return isPlain ? withCondition(query, condition) : `${query.trim()} | { ${condition} }`;
+}
 
 /** The search as one query, whichever way it says it. */
 export const queryOf = (state: SearchState) => state.traceql?.trim() || traceqlOf({ ...state, traceql: null });
