@@ -201,5 +201,8 @@ it.each([
 	['{ status = error }', '{ status = error && a = 1 }'],
 	['{ a } >> { b }', '{ a } >> { b } | { a = 1 }'],
 	['{ a } || { b }', '{ a } || { b } | { a = 1 }'],
-	['{ a } | count() > 1', '{ a } | count() > 1 | { a = 1 }']
+	['{ a } | count() > 1', '{ a } | count() > 1 | { a = 1 }'],
+	['{ } with (most_recent=true)', '{ a = 1 } with (most_recent=true)'],
+	['{ a } | count() > 1 with (most_recent=true)', '{ a } | count() > 1 | { a = 1 } with (most_recent=true)'],
+	['{ name = "with (a)" }', '{ name = "with (a)" && a = 1 }']
 ])('%s narrowed is %s', (query, expected) => expect(narrowed(query, 'a = 1')).toBe(expected));

@@ -34,9 +34,14 @@ export const ofService = (state: SearchState, service: string): Partial<SearchSt
 
 /** The query with one more condition on what it finds: in its braces if that is all there is, else as one more stage. */
 export function narrowed(query: string, condition: string): string {
-	const isPlain = /^\s*\{[^{}]*\}\s*$/.test(query);
-	return isPlain ? withCondition(query, condition) : `${query.trim()} | { ${condition} }`;
+	const plain = withoutHints(query);
+	const isPlain = /^\{[^{}]*\}$/.test(plain);
+	const hints = query.trim().slice(plain.length);
+	return (isPlain ? withCondition(plain, condition) : `${plain} | { ${condition} }`) + hints;
 }
+
+/** What a search finds, as a query that more can follow: how it is to be searched stands at the end. */
+export const withoutHints = (query: string): string => query.trim().replace(/\s*\bwith\s*\([^(){}]*\)$/, '');
 
 /** The search as one query, whichever way it says it. */
 export const queryOf = (state: SearchState) => state.traceql?.trim() || traceqlOf({ ...state, traceql: null });
