@@ -114,16 +114,17 @@ impl QueryEngine {
     ) -> Result<Option<Trace>, QueryError> {
         let asked = self.trace_of(tenant, id, spans_max, detail).await;
         let spans = match &asked {
-            Ok(Some(trace)) if trace.partial_reason.is_some() => trace.spans.len(),
-            Err(QueryError::Unreadable(_)) => 0,
-            _ => return asked,
+            Ok((Some(trace), true)) => trace.spans.len(),
+            Ok((None, true)) | Err(QueryError::Unreadable(_)) => 0,
+            _ => return asked.map(|(trace, _)| trace),
         };
+        let asked = asked.map(|(trace, _)| trace);
         if detail != TraceDetail::OutlineWithTargets {
             return asked;
         }
         // What calls are about stands in columns of its own. Where those can't be read, spans are shown without it.
         match self.trace_of(tenant, id, spans_max, TraceDetail::Outline).await {
-            Ok(Some(mut outline)) if outline.spans.len() > spans => {
+            Ok((Some(mut outline), _)) if outline.spans.len() > spans => {
                 outline.partial_reason.get_or_insert_with(|| TARGETS_UNREADABLE.to_owned());
                 Ok(Some(outline))
             }
@@ -131,16 +132,19 @@ impl QueryEngine {
         }
     }
 
+    /// A trace, and whether anything of what was wanted of it could not be read.
     async fn trace_of(
         &self,
         tenant: &TenantId,
         id: TraceId,
         spans_max: usize,
         detail: TraceDetail,
-    ) -> Result<Option<Trace>, QueryError> {
+    ) -> Result<(Option<Trace>, bool), QueryError> {
         let answer_bytes_max = self.limits.answer_bytes_max;
         self.run("trace", tenant, Copies::Left, Window::starting(EVER), move |question| {
-            trace::trace(question, TraceQuestion { id, detail, spans_max, answer_bytes_max, reads_whole: false })
+            let asked = TraceQuestion { id, detail, spans_max, answer_bytes_max, reads_whole: false };
+            let found = trace::trace(question, asked)?;
+            Ok((found, question.reach.partial_reason().is_some()))
         })
         .await
     }
