@@ -42,6 +42,40 @@ fn a_flipped_bit_is_noticed_wherever_it_is() {
     }
 }
 
+/// A footer that damage made name another layout version, also one that is not known or had no seal, is damaged: what it says
+/// is not believed, and no newer build is asked for. Whoever opens the file may know nothing of it.
+#[test]
+fn a_footer_that_names_another_version_is_noticed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("file.parquet");
+    let written = Written::new(&path, &small_batches());
+    let bytes = std::fs::read(&path).expect("the file can be read");
+    let file = OpenOptions::new().write(true).open(&path).expect("the file can be written");
+    let digits: Vec<usize> =
+        memchr::memmem::find_iter(&bytes, br#""version":"#).map(|at| at + br#""version":"#.len()).collect();
+    assert!(!digits.is_empty(), "the layout names its version");
+    let source = || FileSource::open_local(&path).expect("the file is there");
+    let each = digits.iter().map(|&digit| vec![digit]).chain([digits.clone()]);
+    for (places, version) in each.flat_map(|places| (b'0'..=b'9').map(move |version| (places.clone(), version))) {
+        if places.iter().all(|&at| bytes[at] == version) {
+            continue;
+        }
+        places.iter().for_each(|&at| file.write_all_at(&[version], at as u64).expect("it is written"));
+        let expected = [
+            Expected { file_id: Some(ID), tail_bytes: written.tail_bytes },
+            Expected { file_id: Some(ID), tail_bytes: 0 },
+            Expected { file_id: None, tail_bytes: written.tail_bytes },
+            Expected::default(),
+        ];
+        for expected in expected {
+            let error = OpenFile::open(source(), &expected).err().expect("it is another footer");
+            assert!(is_damage(&error), "{error}");
+        }
+        assert!(OpenFile::open_unknown(source()).is_err());
+        places.iter().for_each(|&at| file.write_all_at(&bytes[at..=at], at as u64).expect("it is written"));
+    }
+}
+
 /// A byte of each header and of each page of each column, and some of the sections: whatever is read is right or an error, and the
 /// rest is read as it was.
 #[test]

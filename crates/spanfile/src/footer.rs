@@ -56,7 +56,7 @@ impl Footer {
             Some(id) => (tail, id.to_owned(), None),
             None => {
                 let metadata = decode(&tail, PageIndexPolicy::Skip)?;
-                if Shape::of(layout_of(&metadata)?)?.layout.version == 1 {
+                if !was_sealed(&metadata, expected) && Shape::of(layout_of(&metadata)?)?.layout.version == 1 {
                     return Self::of_version_1(source);
                 }
                 let tenant = value_of(&metadata, TENANT_KEY).filter(|name| !name.is_empty()).map(str::to_owned);
@@ -97,6 +97,13 @@ impl Footer {
 /// Whether a tail has the seal of the file that it should be, which is the usual case: nothing has to be decoded to see it.
 fn is_sealed(tail: &TailReader, file_id: &str) -> bool {
     Seal::find(&tail.bytes, file_id).is_some_and(|(seal, text)| seal.holds(text, &tail.bytes))
+}
+
+/// Whether a footer is one that later layout versions wrote, whatever version it names: nothing but the seal tells whether that number
+/// is right, and files of layout version 1 have none.
+fn was_sealed(metadata: &ParquetMetaData, expected: &Expected<'_>) -> bool {
+    let later_keys = [SEAL_KEY, TENANT_KEY, SECTIONS_KEY];
+    expected.tail_bytes > 0 || later_keys.iter().any(|key| value_of(metadata, key).is_some())
 }
 
 /// Checks the seal; gives the whole tail, and the id in the seal.
