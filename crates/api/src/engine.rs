@@ -6,7 +6,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use tracehouse_model::{Caller, Span, SpanId, TenantId, TraceId, error_chain};
 use tracehouse_query::{
-    Among, AttributeKey, AttributeValueSeen, Explanation, Listing, MetricsAnswer, MetricsRequest, Operation,
+    Among, Arrivals, AttributeKey, AttributeValueSeen, Explanation, Listing, MetricsAnswer, MetricsRequest, Operation,
     QueryEngine, QueryError, Scope, SearchAnswer, SearchRequest, Trace, TraceCount, TraceDetail,
 };
 use tracehouse_sql::{SqlAnswer, SqlEngine, SqlError, SqlRequest};
@@ -28,6 +28,13 @@ pub trait Answers: Send + Sync + 'static {
     async fn search(&self, caller: &Caller, request: SearchRequest) -> Result<SearchAnswer, QueryError>;
     /// How many traces a search would find without a limit.
     async fn count(&self, caller: &Caller, request: SearchRequest) -> Result<TraceCount, QueryError>;
+    /// Traces of which spans came after a position; without one, none, but from where to go on.
+    async fn arrivals(
+        &self,
+        caller: &Caller,
+        request: SearchRequest,
+        after: Option<u64>,
+    ) -> Result<Arrivals, QueryError>;
     async fn metrics(&self, caller: &Caller, request: MetricsRequest) -> Result<MetricsAnswer, QueryError>;
     /// How a TraceQL query over a range of times would run.
     async fn explain(
@@ -141,6 +148,15 @@ impl Answers for Engines {
 
     async fn count(&self, caller: &Caller, request: SearchRequest) -> Result<TraceCount, QueryError> {
         self.engine.of(caller.tenants()).count(request).await
+    }
+
+    async fn arrivals(
+        &self,
+        caller: &Caller,
+        request: SearchRequest,
+        after: Option<u64>,
+    ) -> Result<Arrivals, QueryError> {
+        self.engine.of(caller.tenants()).arrivals(request, after).await
     }
 
     async fn metrics(&self, caller: &Caller, request: MetricsRequest) -> Result<MetricsAnswer, QueryError> {

@@ -10,6 +10,7 @@ use tracehouse_scan::{Bounds, EndedEarly, Limits, Places, Pool, Reach, Window};
 use tracehouse_store::Snapshots;
 use tracehouse_traceql::{ComparisonOp, FieldExpr, Intrinsic, QueryExpr, Static, conditions_of_unfinished};
 
+use crate::arrivals::arrivals;
 use crate::attribute_values::attribute_values;
 use crate::compile::{Expression, all_of, compare, compile, intrinsic};
 use crate::conditions::{condition_expr, conditions_of};
@@ -23,8 +24,8 @@ use crate::operations::{operations, operations_by_kind};
 use crate::plan::Plan;
 use crate::question::Question;
 use crate::request::{
-    Among, AttributeKey, AttributeValueSeen, Condition, Explanation, Listing, MetricsAnswer, MetricsRequest, Operation,
-    Scope, SearchAnswer, SearchRequest, Trace, TraceCount, TraceDetail,
+    Among, Arrivals, AttributeKey, AttributeValueSeen, Condition, Explanation, Listing, MetricsAnswer, MetricsRequest,
+    Operation, Scope, SearchAnswer, SearchRequest, Trace, TraceCount, TraceDetail,
 };
 use crate::search::{count, search};
 use crate::services::{SERVICE_NAME, services, services_among};
@@ -169,6 +170,30 @@ impl QueryEngine {
         let plan = plan_of(&request)?;
         let window = request.window();
         self.run("count", tenant, Copies::Left, window, move |question| Ok(count(question, &plan, &request))).await
+    }
+
+    /// A position up to which all that came can be asked for.
+    pub fn position(&self) -> u64 {
+        self.store.position()
+    }
+
+    /// Traces of which spans came after a position, up to another, and of which the conditions and the query leave spans. Times of the
+    /// request do not count.
+    pub async fn arrivals(
+        &self,
+        tenant: &TenantId,
+        request: SearchRequest,
+        after: u64,
+        up_to: u64,
+    ) -> Result<Arrivals, QueryError> {
+        let request = SearchRequest { start_unix_nanos: None, end_unix_nanos: None, ..request };
+        self.check(&request)?;
+        let plan = plan_of(&request)?;
+        // Whatever it holds is still there, in memory or in files, when the snapshot is taken.
+        let arrived = self.store.arrived(tenant, after, up_to);
+        let limits = QueryLimits { time_max: self.limits.time_max.min(LIVE_TIME_MAX), ..self.limits.clone() };
+        let work = move |question: Question<'_>| Ok(arrivals(question, &plan, &request, &arrived, up_to));
+        self.run_within("arrivals", tenant, Copies::Left, limits, Window::starting(EVER), work).await
     }
 
     /// Time series of a TraceQL metrics query.
@@ -429,6 +454,9 @@ enum Copies {
 /// The range of a question that has none.
 const EVER: Range<i64> = i64::MIN..i64::MAX;
 const TARGETS_UNREADABLE: &str = "the spans are all there, but what calls are about can't be read";
+
+/// How long it may take to look through what came, for somebody who looks every second or so.
+const LIVE_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// How long it may take to find names.
 const NAMES_TIME_MAX: Duration = Duration::from_secs(2);

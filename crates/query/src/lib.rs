@@ -3,7 +3,7 @@
 //! Entry type: [`QueryEngine`]. It takes one snapshot of the hot set and the files from the store. TraceQL is compiled to a
 //! plan (`compile`, `plan`). A search (`search`) looks for traces with a span that drives the plan, column by column and newest
 //! files first (`candidates`, `column_eval`), puts them together (`assemble`) and runs the plan over each (`evaluate`); asked for an
-//! order or a count it looks at all that match (`ranked`, `whole_traces`). Time
+//! order or a count it looks at all that match (`ranked`, `whole_traces`); what came lately is found in memory (`arrivals`). Time
 //! series (`metrics`) come from columns where a span alone decides, else from whole traces. One trace, or one span of it, is
 //! read by its id (`trace`). What interfaces show of spans as texts is
 //! decided by `shown`, what calls are about by `target`. Work runs on its own threads; files are read, and threads, time, memory and bytes bounded, by
@@ -18,6 +18,7 @@
 //! Tests: `tests/it`, against a slow and obvious evaluation of the same questions; `tests/corpus` has queries and their plans.
 
 mod answer_text;
+mod arrivals;
 mod assemble;
 mod attribute_values;
 mod candidates;
@@ -62,10 +63,10 @@ mod whole_traces;
 pub use engine::{QueryEngine, QueryLimits};
 pub use error::QueryError;
 pub use request::{
-    Among, AttributeKey, AttributeValueSeen, Condition, Exemplar, Explanation, Inspected, Listing, MatchedSpan,
-    MatchedSpanset, MetricsAnswer, MetricsRequest, Operation, Operator, Order, OrderKey, Scope, SearchAnswer,
-    SearchRequest, Selects, Series, ServiceCount, ShownValue, TextField, Trace, TraceCount, TraceDetail, TraceSummary,
-    Weighting,
+    Among, Arrivals, AttributeKey, AttributeValueSeen, Condition, Exemplar, Explanation, Inspected, Listing,
+    MatchedSpan, MatchedSpanset, MetricsAnswer, MetricsRequest, Operation, Operator, Order, OrderKey, Scope,
+    SearchAnswer, SearchRequest, Selects, Series, ServiceCount, ShownValue, TextField, Trace, TraceCount, TraceDetail,
+    TraceSummary, Weighting,
 };
 pub use target::Targets;
 pub use together::{TENANT_KEY, Together};

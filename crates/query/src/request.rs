@@ -155,6 +155,17 @@ pub struct SearchAnswer {
     pub memory: Reservation,
 }
 
+/// Traces that were found as spans of theirs came, those of which one came last first.
+#[derive(Clone, Debug, Default)]
+pub struct Arrivals {
+    /// `traces_matched`: also those that are more than the limit.
+    pub found: SearchAnswer,
+    /// Spans that came, whether they match or not.
+    pub spans_arrived: u64,
+    /// From where to go on.
+    pub position: u64,
+}
+
 /// How many traces a search would find without a limit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TraceCount {

@@ -71,7 +71,7 @@ pub(crate) fn count(question: Question<'_>, plan: &Plan, request: &SearchRequest
     counted(question, &traces, Summaries { plan, request })
 }
 
-fn finder<'a>(question: Question<'a>, plan: &'a Plan, request: &'a SearchRequest) -> SpanFinder<'a> {
+pub(crate) fn finder<'a>(question: Question<'a>, plan: &'a Plan, request: &'a SearchRequest) -> SpanFinder<'a> {
     let (window, bounds) = (request.window(), question.bounds);
     SpanFinder { filter: &plan.drivers.span, exactly: inexact(&request.conditions), window, bounds }
 }
@@ -101,7 +101,7 @@ struct Search<'a> {
 }
 
 /// The line of a trace in a list, if it is in the answer, and how many of its spans could not be looked at.
-type Settled = (Option<TraceSummary>, Omitted);
+pub(crate) type Settled = (Option<TraceSummary>, Omitted);
 
 impl Search<'_> {
     fn run(mut self) -> SearchAnswer {
@@ -242,7 +242,9 @@ impl Search<'_> {
         {
             let rest = ready.split_off(self.at_once.min(ready.len()));
             let traces: Vec<TraceId> = ready.into_iter().map(|(trace, _)| trace).collect();
-            for (summary, omitted) in self.summaries(&traces) {
+            let (question, whereabouts, summaries) = (self.question, self.whereabouts, self.summaries);
+            let lines = Lines { question, whereabouts, summaries, finder: &self.finder };
+            for (summary, omitted) in lines.of(&traces) {
                 self.omitted.add(omitted);
                 let Some(summary) = summary else { continue };
                 if self.question.bounds.take(&mut self.held, bytes_of(&summary)).is_err() {
@@ -256,9 +258,19 @@ impl Search<'_> {
             ready = rest;
         }
     }
+}
 
+/// Makes the lines of traces in a list.
+pub(crate) struct Lines<'a> {
+    pub(crate) question: Question<'a>,
+    pub(crate) whereabouts: &'a Whereabouts<'a>,
+    pub(crate) summaries: Summaries<'a>,
+    pub(crate) finder: &'a SpanFinder<'a>,
+}
+
+impl Lines<'_> {
     /// Runs traces through the pipeline, side by side.
-    fn summaries(&self, traces: &[TraceId]) -> Vec<Settled> {
+    pub(crate) fn of(&self, traces: &[TraceId]) -> Vec<Settled> {
         let bounds = self.question.bounds;
         // Neighbours by id stand side by side in a file.
         let mut sorted = traces.to_vec();

@@ -19,8 +19,8 @@ use crate::metrics::label_key;
 use crate::names::NAMES_MAX;
 use crate::order::{newest_first, newest_match_first};
 use crate::request::{
-    Among, AttributeKey, AttributeValueSeen, Explanation, Listing, MetricsAnswer, MetricsRequest, Operation, Order,
-    Scope, SearchAnswer, SearchRequest, Trace, TraceCount, TraceDetail, TraceSummary,
+    Among, Arrivals, AttributeKey, AttributeValueSeen, Explanation, Listing, MetricsAnswer, MetricsRequest, Operation,
+    Order, Scope, SearchAnswer, SearchRequest, Trace, TraceCount, TraceDetail, TraceSummary,
 };
 
 /// Under which key an answer over several tenants names the tenant of a resource or a series. What a sender says under this key is
@@ -170,6 +170,26 @@ impl<'a> Together<'a> {
         let asked_for = &request;
         let ask = |engine: QueryEngine, tenant| async move { engine.count(&tenant, asked_for.clone()).await };
         Ok(sum(self.each(ask).await?))
+    }
+
+    /// Traces of which spans came after a position; without one, or with one that is yet to come, none, but from where to go on. A
+    /// trace counts once for each tenant.
+    pub async fn arrivals(&self, request: SearchRequest, after: Option<u64>) -> Result<Arrivals, QueryError> {
+        // One for all, read before any of them is asked: what comes meanwhile is in the next answer.
+        let up_to = self.engine.position();
+        let after = after.filter(|after| *after <= up_to).unwrap_or(up_to);
+        if let Some(tenant) = self.tenants.only() {
+            return self.engine.arrivals(tenant, request, after, up_to).await;
+        }
+        let asked_for = &request;
+        let ask = |engine: QueryEngine, tenant| async move {
+            engine.arrivals(&tenant, asked_for.clone(), after, up_to).await
+        };
+        let Asked { answers, cut } = self.each(ask).await?;
+        let spans_arrived = answers.iter().map(|(_, arrivals)| arrivals.spans_arrived).sum();
+        let answers = answers.into_iter().map(|(tenant, arrivals)| (tenant, arrivals.found)).collect();
+        let found = searches(Asked { answers, cut }, request.limit, None);
+        Ok(Arrivals { found, spans_arrived, position: up_to })
     }
 
     /// The series of each tenant, which the label [`TENANT_KEY`] names, after all other labels. Nothing is added up across

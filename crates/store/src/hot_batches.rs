@@ -7,7 +7,7 @@
 use std::ops::Index;
 use std::sync::Arc;
 
-use tracehouse_model::{SeededSet, SpanBatch, TraceId};
+use tracehouse_model::{SeededSet, TraceId};
 
 use crate::hot_batch::HotBatch;
 use crate::trace_table::{GROUP_BATCHES, TraceTable, fingerprint, fingerprints};
@@ -118,12 +118,8 @@ impl HotBatches {
             return 0;
         }
         let parts = self.newest.split_off(self.newest.len() - small);
-        let (first, last) = (parts[0].batch.first_sequence, parts[small - 1].batch.last_sequence);
-        let mut spans = SpanBatch::new();
-        for part in &parts {
-            spans.append(&part.batch.spans);
-        }
-        let joined = Newest::new(HotBatch::new(spans, first, last));
+        let Some(joined) = HotBatch::joined(parts.iter().map(|part| &*part.batch)) else { return 0 };
+        let joined = Newest::new(joined);
         if parts.iter().all(|part| part.batch.is_without_copies()) {
             joined.batch.set_without_copies();
         }
@@ -194,7 +190,7 @@ impl Group {
 
 #[cfg(test)]
 mod tests {
-    use tracehouse_model::{Randomness, SpanFields, SystemRandomness};
+    use tracehouse_model::{Randomness, SpanBatch, SpanFields, SystemRandomness};
 
     use super::*;
 

@@ -18,6 +18,7 @@
 
 mod absent;
 mod admit;
+mod arrivals;
 mod carry;
 mod check;
 mod choose;
@@ -73,6 +74,7 @@ mod worker;
 mod workers;
 
 pub use absent::{Unreadable, UnreadableReason};
+pub use arrivals::Arrived;
 pub use check::{CheckReport, FileFinding, FileTrouble, Progress, StorePaths, check_store};
 pub use clock::{ClockStanding, StoreClock};
 pub use compact::CompactReport;

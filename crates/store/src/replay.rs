@@ -51,6 +51,7 @@ impl Shared {
             }
         })?;
         self.state.advance(recovered.last_sequence);
+        self.state.begin();
         tell(&recovered);
         // Before the log goes on as if nothing had been lost.
         self.note_losses(&mut losses, &recovered)?;

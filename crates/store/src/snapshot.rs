@@ -6,6 +6,7 @@ use tracehouse_catalogue::{FileRecord, Table};
 use tracehouse_model::TenantId;
 
 use crate::absent::{Unreadable, UnreadableReason};
+use crate::arrivals::Arrived;
 use crate::hot_batches::HotBatches;
 use crate::span_file::SpanFile;
 
@@ -17,6 +18,12 @@ pub trait Snapshots: Send + Sync {
     /// The same with copies of others among the spans in memory: for questions about whole traces, which take these with
     /// [`Snapshot::hot_rows`].
     fn snapshot_as_sent(&self, tenant: &TenantId) -> Snapshot;
+
+    /// A position up to which all that came can be seen.
+    fn position(&self) -> u64;
+
+    /// What came to a tenant after a position, up to another.
+    fn arrived(&self, tenant: &TenantId, after: u64, up_to: u64) -> Arrived;
 }
 
 /// All spans of a tenant at one moment. Holding it keeps what it names readable.

@@ -8,8 +8,9 @@ use tracehouse_catalogue::FileRecord;
 use tracehouse_model::TenantId;
 
 use crate::absent::Unreadable;
+use crate::arrivals::{Arrived, LeftMemory};
 use crate::hot_batch::HotBatch;
-use crate::hot_batches::Newest;
+use crate::hot_batches::{HotBatches, Newest};
 use crate::hot_copies::{HotCopies, TakenOut};
 use crate::snapshot::Snapshot;
 use crate::span_file::SpanFile;
@@ -36,6 +37,7 @@ struct Tenants {
     carried: BTreeMap<TenantId, CarriedForward>,
     /// Batches up to here are being written to files and must stay as they are.
     flushing_up_to: u64,
+    left_memory: LeftMemory,
 }
 
 /// Where the log repeats a tenant's batches.
@@ -163,6 +165,20 @@ impl State {
         self.tenants.read().last_sequence
     }
 
+    /// The log was read; what comes from now on has higher numbers.
+    pub(crate) fn begin(&self) {
+        let mut tenants = self.tenants.write();
+        let last_sequence = tenants.last_sequence;
+        tenants.left_memory.begin(last_sequence);
+    }
+
+    /// What came to a tenant after a number of the log, up to another that was given already.
+    pub(crate) fn arrived(&self, tenant: &TenantId, after: u64, up_to: u64) -> Arrived {
+        let tenants = self.tenants.read();
+        let hot = tenants.by_id.get(tenant).map(|snapshot| &snapshot.hot);
+        tenants.left_memory.arrived(tenant, hot.unwrap_or(&HotBatches::default()), after, up_to)
+    }
+
     pub(crate) fn hot_bytes_of(&self, tenant: &TenantId) -> usize {
         self.tenants.read().hot_bytes_of.get(tenant).copied().unwrap_or(0)
     }
@@ -221,14 +237,17 @@ impl State {
         flushed: impl IntoIterator<Item = (&'a TenantId, u64)>,
         files: Vec<Arc<SpanFile>>,
     ) {
-        let mut tenants = self.tenants.write();
+        let (mut tenants, mut left) = (self.tenants.write(), Vec::new());
         for (tenant, up_to) in flushed {
             if let Some(snapshot) = tenants.by_id.get_mut(tenant) {
+                let leaving = snapshot.hot.iter().take_while(|batch| batch.last_sequence <= up_to);
+                left.extend(leaving.map(|batch| (tenant.clone(), batch.clone())));
                 snapshot.hot.retain(|batch| batch.last_sequence > up_to);
             }
             tenants.carried.remove(tenant);
         }
         tenants.change_files(files, &[]);
+        tenants.left_memory.add(left);
         tenants.recount();
     }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 use tracehouse_catalogue::Catalogue;
 use tracehouse_model::{Clock, Randomness, SpanBatch, TenantId};
 
+use crate::arrivals::Arrived;
 use crate::choose::Effort;
 use crate::clock::StoreClock;
 use crate::compact::{CompactReport, compact};
@@ -212,5 +213,13 @@ impl Snapshots for Store {
 
     fn snapshot_as_sent(&self, tenant: &TenantId) -> Snapshot {
         self.shared.state.snapshot_as_sent(tenant, self.shared.clock.now_unix_nanos())
+    }
+
+    fn position(&self) -> u64 {
+        self.shared.state.last_sequence()
+    }
+
+    fn arrived(&self, tenant: &TenantId, after: u64, up_to: u64) -> Arrived {
+        self.shared.state.arrived(tenant, after, up_to)
     }
 }

@@ -73,6 +73,24 @@ pub(crate) struct SearchAnswerBody {
     pub(crate) elapsed_nanos: u64,
 }
 
+/// Traces of which matching spans came, those of which one came last first.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TailAnswer {
+    pub(crate) traces: Vec<TraceSummaryAnswer>,
+    /// How many came that match; `traces` are the last of them, as many as the limit allows.
+    pub(crate) traces_matched: u64,
+    /// Spans that came, whether they match or not.
+    pub(crate) spans_arrived: u64,
+    /// What to ask with next time: `after`.
+    pub(crate) position: String,
+    /// Whether everything that came was looked at.
+    pub(crate) complete: bool,
+    /// Why not, with `N of M`.
+    pub(crate) partial_reason: Option<String>,
+    pub(crate) elapsed_nanos: u64,
+}
+
 /// How many traces have a span that meets all conditions.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

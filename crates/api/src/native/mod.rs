@@ -34,6 +34,7 @@ pub(crate) fn routes() -> Router<ApiState> {
         .route("/api/v1/attributes/values", get(attributes::values))
         .route("/api/v1/search", get(search::search))
         .route("/api/v1/search/count", get(search::count))
+        .route("/api/v1/tail", get(search::tail))
         .route("/api/v1/metrics", get(metrics::metrics))
         .route("/api/v1/query/check", get(query::check))
         .route("/api/v1/query/explain", get(query::explain))
@@ -70,6 +71,7 @@ pub(crate) fn admin_routes() -> Router<ApiState> {
         attributes::values,
         search::search,
         search::count,
+        search::tail,
         metrics::metrics,
         query::check,
         query::explain,

@@ -3,12 +3,12 @@ use axum::response::Response;
 use http::{HeaderMap, Uri};
 use tracehouse_model::{AnyValue, Caller, kind, status};
 use tracehouse_query::{
-    Condition, MatchedSpan, MatchedSpanset, Operator, Order, OrderKey, Scope, SearchAnswer, SearchRequest, Selects,
-    TraceCount, TraceSummary,
+    Arrivals, Condition, MatchedSpan, MatchedSpanset, Operator, Order, OrderKey, Scope, SearchAnswer, SearchRequest,
+    Selects, TraceCount, TraceSummary,
 };
 
 use super::answers::{
-    MatchedSpanAnswer, SearchAnswerBody, ServiceShare, SpansetAnswer, TraceCountAnswer, TraceSummaryAnswer,
+    MatchedSpanAnswer, SearchAnswerBody, ServiceShare, SpansetAnswer, TailAnswer, TraceCountAnswer, TraceSummaryAnswer,
 };
 use super::span_answer::attributes;
 use super::terms::StatusCode;
@@ -24,9 +24,10 @@ const SPANS_MAX: usize = 100;
 const ATTRIBUTES_MAX: usize = 32;
 const ORDERS: &str = "start, root, duration, spans or errors, with - before it the other way round";
 
-/// What says which traces are meant.
-const CONDITIONS: [&str; 10] =
-    ["service", "operation", "status", "kind", "minDuration", "maxDuration", "attr", "q", "start", "end"];
+/// What says which traces are meant, whenever they were …
+const CONDITIONS: [&str; 8] = ["service", "operation", "status", "kind", "minDuration", "maxDuration", "attr", "q"];
+/// … and when.
+const RANGE: [&str; 2] = ["start", "end"];
 /// What says how much of them is shown, and in which order.
 const SHOWN: [&str; 3] = ["limit", "spans", "sort"];
 
@@ -58,7 +59,7 @@ pub(crate) async fn search(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let known: Vec<&str> = CONDITIONS.into_iter().chain(SHOWN).collect();
+    let known: Vec<&str> = CONDITIONS.into_iter().chain(RANGE).chain(SHOWN).collect();
     let request = request(&Parameters::strict(&uri, &known)?)?;
     let begun = state.clock.monotonic();
     let found = state.answers.search(&caller, request).await?;
@@ -88,11 +89,53 @@ pub(crate) async fn search(
     responses((status = 200, body = TraceCountAnswer), (status = 400, body = Problem), (status = 503, body = Problem))
 )]
 pub(crate) async fn count(State(state): State<ApiState>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
-    let request = request(&Parameters::strict(&uri, &CONDITIONS)?)?;
+    let known: Vec<&str> = CONDITIONS.into_iter().chain(RANGE).collect();
+    let request = request(&Parameters::strict(&uri, &known)?)?;
     let begun = state.clock.monotonic();
     let TraceCount { traces, inspected, partial_reason } = state.answers.count(&caller, request).await?;
     let (complete, inspected, elapsed_nanos) = (partial_reason.is_none(), inspected.into(), state.elapsed_nanos(begun));
     Ok(json(&TraceCountAnswer { traces, complete, partial_reason, inspected, elapsed_nanos }))
+}
+
+/// Finds traces of which spans came since the last time.
+///
+/// A position names what came until now. An answer holds the traces of which matching spans came after the position that is asked with,
+/// and the next position; asked without one it holds only that. Who asks again and again, every second or so, sees traces as they come.
+/// Where a span alone does not show that its trace matches, traces that match are found when any span of theirs comes.
+#[utoipa::path(
+    get, path = "/api/v1/tail", tag = "traces",
+    params(
+        ("service" = Option<String>, Query, example = "cart"),
+        ("operation" = Option<String>, Query, description = "The span's name", example = "GET /cart"),
+        ("status" = Option<String>, Query, description = "error, ok or unset"),
+        ("kind" = Option<String>, Query, description = "server, client, internal, producer, consumer or unspecified"),
+        ("minDuration" = Option<String>, Query, description = "Of the span", example = "12.5ms"),
+        ("maxDuration" = Option<String>, Query, description = "Of the span", example = "2s"),
+        ("attr" = Option<Vec<String>>, Query, description = "As in a search", example = json!(["http.route=/cart"])),
+        ("q" = Option<String>, Query, description = "A TraceQL query that selects spans", example = "{ status = error }"),
+        ("after" = Option<String>, Query, description = "The position of the answer before", example = "10482"),
+        ("limit" = Option<u32>, Query, description = "How many traces: 1 to 1000; 20 if absent. Of more, those of which spans came last"),
+        ("spans" = Option<u32>, Query, description = "How many spans of each spanset: 1 to 100; 3 if absent"),
+    ),
+    responses((status = 200, body = TailAnswer), (status = 400, body = Problem), (status = 503, body = Problem))
+)]
+pub(crate) async fn tail(State(state): State<ApiState>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
+    let known: Vec<&str> = CONDITIONS.into_iter().chain(["after", "limit", "spans"]).collect();
+    let parameters = Parameters::strict(&uri, &known)?;
+    let after = parameters.parsed("after", |text| text.parse().ok(), "the position of an answer, or nothing")?;
+    let request = request(&parameters)?;
+    let begun = state.clock.monotonic();
+    let Arrivals { found, spans_arrived, position } = state.answers.arrivals(&caller, request, after).await?;
+    let answer = json(&TailAnswer {
+        traces_matched: found.traces_matched.unwrap_or(found.traces.len() as u64),
+        traces: found.traces.into_iter().map(trace_summary).collect(),
+        spans_arrived,
+        position: position.to_string(),
+        complete: found.partial_reason.is_none(),
+        partial_reason: found.partial_reason,
+        elapsed_nanos: state.elapsed_nanos(begun),
+    });
+    Ok(until_sent(answer, vec![found.memory]))
 }
 
 /// `-duration` in its parts.

@@ -13,9 +13,9 @@ use tracehouse_model::{
     status,
 };
 use tracehouse_query::{
-    Among, AttributeKey, AttributeValueSeen, Exemplar, Explanation, Inspected, Listing, MatchedSpan, MatchedSpanset,
-    MetricsAnswer, MetricsRequest, Operation, ParentRow, QueryError, Reservation, Scope, SearchAnswer, SearchRequest,
-    Series, ServiceCount, ShownValue, Trace, TraceCount, TraceDetail, TraceSummary, Weighting,
+    Among, Arrivals, AttributeKey, AttributeValueSeen, Exemplar, Explanation, Inspected, Listing, MatchedSpan,
+    MatchedSpanset, MetricsAnswer, MetricsRequest, Operation, ParentRow, QueryError, Reservation, Scope, SearchAnswer,
+    SearchRequest, Series, ServiceCount, ShownValue, Trace, TraceCount, TraceDetail, TraceSummary, Weighting,
 };
 use tracehouse_sql::{Scanned, SqlAnswer, SqlError, SqlRequest};
 use tracehouse_store::{CompactReport, FlushReport};
@@ -115,6 +115,21 @@ impl Answers for Fake {
         let partial_reason = self.partial.then(|| "2 of 3 files were read".to_owned());
         let inspected = Inspected { spans: 1000, files: 2, files_total: 3, bytes: 1234 };
         Ok(TraceCount { traces: 1 + self.more_traces as u64, inspected, partial_reason })
+    }
+
+    async fn arrivals(
+        &self,
+        caller: &Caller,
+        request: SearchRequest,
+        after: Option<u64>,
+    ) -> Result<Arrivals, QueryError> {
+        let limit = request.limit;
+        let found = self.search(caller, request).await?;
+        let traces = if after.is_some() { found.traces } else { Vec::new() };
+        let traces_matched = Some(after.map_or(0, |_| 1 + self.more_traces as u64));
+        assert!(traces.len() <= limit);
+        let position = after.unwrap_or(100) + 7;
+        Ok(Arrivals { found: SearchAnswer { traces, traces_matched, ..found }, spans_arrived: 12, position })
     }
 
     /// Two series over the steps that were asked for; the second has nothing in its first step.

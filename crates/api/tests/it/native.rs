@@ -62,6 +62,10 @@ async fn wrong_requests() {
         ("/api/v1/search?sort=--spans", "start, root, duration"),
         ("/api/v1/search/count?limit=5", "limit"),
         ("/api/v1/search/count?sort=spans", "sort"),
+        ("/api/v1/tail?start=2026-01-31T12:00:00Z", "start"),
+        ("/api/v1/tail?after=yesterday", "the position of an answer"),
+        ("/api/v1/tail?after=-1", "the position of an answer"),
+        ("/api/v1/tail?q=%7B", "at 1: expected"),
         ("/api/v1/search?status=failed", "error, ok or unset"),
         ("/api/v1/search?kind=web", "server, client"),
         ("/api/v1/search?minDuration=5", "12.5ms"),
@@ -202,6 +206,25 @@ async fn traces_are_counted() {
     assert_eq!((request.conditions, request.start_unix_nanos), (vec![Condition::Service("cart".into())], Some(START)));
     let partial = Arc::new(Fake { partial: true, ..Fake::default() });
     let body = get(&partial, "/api/v1/search/count").await.json();
+    assert_eq!((&body["complete"], &body["partialReason"]), (&json!(false), &json!("2 of 3 files were read")));
+}
+
+#[tokio::test]
+async fn a_tail_goes_on_from_its_position() {
+    let fake = fake();
+    let first = get(&fake, "/api/v1/tail?service=cart").await.json();
+    let nothing = json!({
+        "traces": [], "tracesMatched": 0, "spansArrived": 12, "position": "107", "complete": true, "partialReason": null,
+        "elapsedNanos": 0,
+    });
+    assert_eq!(first, nothing);
+    let request = fake.searches.lock().pop().expect("it was asked");
+    assert_eq!((request.conditions, request.limit), (vec![Condition::Service("cart".into())], 20));
+    let next = get(&fake, "/api/v1/tail?service=cart&after=107&limit=5").await.json();
+    assert_eq!((&next["position"], &next["tracesMatched"]), (&json!("114"), &json!(1)));
+    assert_eq!(next["traces"], get(&fake, "/api/v1/search").await.json()["traces"]);
+    let partial = Arc::new(Fake { partial: true, ..Fake::default() });
+    let body = get(&partial, "/api/v1/tail").await.json();
     assert_eq!((&body["complete"], &body["partialReason"]), (&json!(false), &json!("2 of 3 files were read")));
 }
 
@@ -464,6 +487,7 @@ async fn the_description_is_whole() {
         "/api/v1/services",
         "/api/v1/sql",
         "/api/v1/status",
+        "/api/v1/tail",
         "/api/v1/traces/{traceId}",
         "/api/v1/traces/{traceId}/find",
         "/api/v1/traces/{traceId}/spans/{spanId}",

@@ -1,6 +1,7 @@
 //! The same questions asked of spans in memory, in flushed files and in merged files, against a slow and obvious answer.
 
 mod allocations;
+mod arrivals;
 mod corpus;
 mod documentation;
 mod filtered;
