@@ -23,6 +23,12 @@ const PAGES = {
 		shown: (page) => page.getByRole('table', { name: 'Traces found' }).getByRole('link').first(),
 		partial: (answer) => ({ ...answer, complete: false, partialReason: '2 of 3 files were read' })
 	},
+	'live tail': {
+		address: () => '/?view=tail&q=%7B%7D',
+		question: /\/api\/v1\/tail\?/,
+		shown: (page) => page.getByText(/ since \d/).first(),
+		partial: (answer) => ({ ...answer, complete: false, partialReason: '2 of 3 files were read' })
+	},
 	'query for traces': {
 		address: () => query('{ status = error }'),
 		question: /\/api\/v1\/search\?/,
@@ -141,5 +147,5 @@ for (const [name, row] of Object.entries(PAGES)) {
 
 /** Without what grows with time: how long ago something was. */
 function firstWords(text) {
-	return text.replace(/\d+[smhd] ago/, '').trim();
+	return text.replace(/\d+[smhd] ago|[\d,]+ (of [\d,]+ listed|matched)\s+since .*/, '').trim();
 }

@@ -263,7 +263,7 @@ test('lists the values of one step, and the buckets of a heatmap', async () => {
 	await second.page.getByRole('img', { name: /^Heatmap of 240 spans/ }).waitFor();
 	assert.deepEqual(
 		await second.page.getByRole('table', { name: 'Spans in each bucket' }).getByRole('rowheader').allInnerTexts(),
-		['1 s to 2 s', '500 ms to 1 s', '250 ms to 500 ms']
+		['1.68 s to 2 s', '420 ms to 500 ms']
 	);
 	await second.page.done();
 });

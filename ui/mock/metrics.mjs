@@ -73,7 +73,7 @@ function compared(spans, text, steps) {
 function histogram(spans, steps) {
 	const buckets = new Map();
 	for (const item of spans) {
-		const bound = 2 ** Math.ceil(Math.log2(Math.max(1e-6, item.span.duration / 1e9)));
+		const bound = 2 ** (Math.ceil(4 * Math.log2(Math.max(1, item.span.duration))) / 4) / 1e9;
 		buckets.set(bound, [...(buckets.get(bound) ?? []), item]);
 	}
 	return [...buckets].map(([bound, items]) => series([{ key: '__bucket', type: 'double', value: bound }], items, steps, (list) => list.length, 0));

@@ -7,7 +7,7 @@ import { readFile } from 'node:fs/promises';
 import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
-import { compact, count, find, makeTraces, search } from './data.mjs';
+import { compact, count, find, makeTraces, search, tail } from './data.mjs';
 import { spanDetail } from './detail.mjs';
 import { check, metrics } from './metrics.mjs';
 
@@ -80,11 +80,13 @@ function answer(state, path, query) {
 		case 'query':
 			return check(query.get('q') ?? '');
 		case 'search':
+		case 'tail':
 		case 'metrics':
 			try {
 				const checked = query.has('q') ? check(query.get('q')) : { valid: true };
 				if (!checked.valid) throw new Error(rendered(query.get('q'), checked.error));
 				if (head === 'metrics') return metrics(traces, query);
+				if (head === 'tail') return tail(traces, query, Date.now());
 				return (second === 'count' ? count : search)(traces, query, Date.now());
 			} catch (error) {
 				throw new HttpProblem(400, 'The search cannot be read', error.message);

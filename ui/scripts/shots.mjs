@@ -24,6 +24,9 @@ const save = (page, name, description) =>
 const PAGES = {
 	search: { path: '/' },
 	picked: { path: '/?range=24h', act: async (page) => { const box = await page.getByRole('img', { name: /^Heatmap of the durations of/ }).boundingBox(); await page.mouse.move(box.x + box.width * 0.3, box.y + box.height * 0.15); await page.mouse.down(); await page.mouse.move(box.x + box.width * 0.95, box.y + box.height * 0.45, { steps: 3 }); await page.mouse.up(); await page.getByRole('region', { name: 'What is different about the part' }).getByText(/ of /).first().waitFor(); } },
+	tail: { path: '/?view=tail', until: 'load', act: async (page) => { await page.locator('a[data-trace]').nth(12).waitFor(); } },
+	tailheld: { path: '/?view=tail&status=error&q=&rate=2', until: 'load', act: async (page) => { await page.locator('a[data-trace]').nth(3).waitFor(); await page.keyboard.press('p'); await page.getByRole('button', { name: /that came$/ }).waitFor(); } },
+	tailnothing: { path: '/?view=tail&service=no-such-service', until: 'load', act: async (page) => { await page.getByText('none of them in a trace').waitFor(); } },
 	filtered: { path: '/?status=error&service=payment-provider&attr=http.response.status_code>=500&attr=resource.cloud.region=eu-central-1&range=24h' },
 	traceql: { path: '/?q=' + encodeURIComponent('{ resource.service.name = "cart" && duration > 5ms }') },
 	badquery: { path: '/?q=' + encodeURIComponent('{ nonsense') },
@@ -61,14 +64,14 @@ const PAGES = {
 };
 
 const empty = await startMock({ empty: true });
-for (const [name, { path, act }] of Object.entries({ ...PAGES, first: { path: '/' } })) {
+for (const [name, { path, act, until = 'networkidle' }] of Object.entries({ ...PAGES, first: { path: '/' } })) {
 	if (wanted.length > 0 && !wanted.includes(name)) continue;
 	for (const theme of ['dark', 'light']) {
 		for (const width of [1440, 900, 390]) {
 			const page = await browser.newPage({ viewport: { width, height: 900 }, colorScheme: theme });
 			page.on('console', (message) => message.type() === 'error' && process.stderr.write(`${name}: ${message.text()}\n`));
 			page.on('pageerror', (error) => process.stderr.write(`${name}: ${error.stack}\n`));
-			await page.goto((name === 'first' ? empty.url : server.url) + path, { waitUntil: 'networkidle' });
+			await page.goto((name === 'first' ? empty.url : server.url) + path, { waitUntil: until });
 			await act?.(page);
 			await page.waitForTimeout(400);
 			await page.screenshot({ path: `shots/${name}-${theme}-${width}.png` });

@@ -14,7 +14,7 @@ use prost::Message;
 use tracehouse_catalogue::SqliteCatalogue;
 use tracehouse_model::{SystemClock, SystemRandomness, TenantId};
 use tracehouse_query::{QueryEngine, QueryLimits, SearchRequest};
-use tracehouse_store::{Snapshot, Snapshots, SpanFile, Store, StoreConfig};
+use tracehouse_store::{Arrived, Snapshot, Snapshots, SpanFile, Store, StoreConfig};
 
 use super::{RunArguments, send};
 use crate::data::{Settings, Stream, text};
@@ -46,6 +46,15 @@ impl Snapshots for Repeated {
 
     fn snapshot_as_sent(&self, _: &TenantId) -> Snapshot {
         self.0.clone()
+    }
+
+    /// Nothing comes any more.
+    fn position(&self) -> u64 {
+        0
+    }
+
+    fn arrived(&self, _: &TenantId, _: u64, _: u64) -> Arrived {
+        Arrived::default()
     }
 }
 

@@ -63,8 +63,8 @@ mod whole_traces;
 pub use engine::{QueryEngine, QueryLimits};
 pub use error::QueryError;
 pub use request::{
-    Among, Arrivals, AttributeKey, AttributeValueSeen, Condition, Exemplar, Explanation, Inspected, Listing,
-    MatchedSpan, MatchedSpanset, MetricsAnswer, MetricsRequest, Operation, Operator, Order, OrderKey, Scope,
+    Among, Arrivals, AttributeKey, AttributeValueSeen, Condition, Exemplar, Explanation, HistogramBuckets, Inspected,
+    Listing, MatchedSpan, MatchedSpanset, MetricsAnswer, MetricsRequest, Operation, Operator, Order, OrderKey, Scope,
     SearchAnswer, SearchRequest, Selects, Series, ServiceCount, ShownValue, TextField, Trace, TraceCount, TraceDetail,
     TraceSummary, Weighting,
 };

@@ -246,6 +246,30 @@ pub struct MetricsRequest {
     pub exemplars_max: usize,
     /// Most exemplars of all series together, which share them evenly. Each costs the reading of a row.
     pub exemplars_in_all_max: Option<usize>,
+    /// How fine histograms are.
+    pub histogram: HistogramBuckets,
+}
+
+/// Where the buckets of histograms end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HistogramBuckets {
+    /// With powers of two.
+    #[default]
+    PowersOfTwo,
+    /// Twice as many: with powers of the square root of two.
+    Halves,
+    /// Four times as many: with powers of the fourth root of two, each 19 % above the one before.
+    Quarters,
+}
+
+impl HistogramBuckets {
+    pub(crate) fn per_octave(self) -> i32 {
+        match self {
+            Self::PowersOfTwo => 1,
+            Self::Halves => 2,
+            Self::Quarters => 4,
+        }
+    }
 }
 
 /// Time series that share their steps. Step `i` covers the spans that begin in

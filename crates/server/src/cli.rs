@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::client::{QueryOptions, SearchOptions, ServerAddress, SqlOptions, TraceOptions};
+use crate::client::{QueryOptions, SearchOptions, ServerAddress, SqlOptions, TailOptions, TraceOptions};
 use crate::config::Layers;
 
 /// Receive, store, find and show traces.
@@ -30,6 +30,8 @@ pub enum Command {
     Trace(TraceCommand),
     /// Search the traces of a running server.
     Search(SearchOptions),
+    /// Print traces of a running server as they come.
+    Tail(TailOptions),
     /// Run a TraceQL query on a running server: find traces, or compute time series.
     Query(QueryOptions),
     /// Run a SQL statement on a running server.

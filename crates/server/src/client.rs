@@ -1,4 +1,4 @@
-//! The client commands: `trace get`, `search`, `query` and `sql`, over the native HTTP API of a running server.
+//! The client commands: `trace get`, `search`, `tail`, `query` and `sql`, over the native HTTP API of a running server.
 
 mod chart;
 mod columns;
@@ -9,6 +9,7 @@ mod search_table;
 mod series;
 mod series_table;
 mod sql_table;
+mod tail;
 mod text;
 mod trace_tree;
 mod trust;
@@ -24,6 +25,7 @@ use http::ApiClient;
 use text::Style;
 
 pub use query::{QueryOptions, query};
+pub use tail::{TailOptions, tail};
 
 /// Which server to ask, and how to print.
 #[derive(Args, Clone, Debug)]
@@ -59,7 +61,7 @@ pub struct TraceOptions {
 
 /// A trace is found if one span satisfies all conditions.
 #[derive(Args, Clone, Debug)]
-pub struct SearchOptions {
+pub struct Conditions {
     /// The span's service.
     #[arg(long, value_name = "NAME")]
     pub service: Option<String>,
@@ -84,6 +86,13 @@ pub struct SearchOptions {
     /// A TraceQL query, such as '{ resource.service.name = "cart" && duration > 200ms }'.
     #[arg(long, value_name = "TRACEQL")]
     pub query: Option<String>,
+}
+
+/// A trace is found if one span satisfies all conditions.
+#[derive(Args, Clone, Debug)]
+pub struct SearchOptions {
+    #[command(flatten)]
+    pub conditions: Conditions,
     /// Only spans that end after this time: RFC 3339 or Unix seconds.
     #[arg(long, value_name = "TIME")]
     pub start: Option<String>,
@@ -125,6 +134,22 @@ pub enum SqlOutput {
     Csv,
 }
 
+impl Conditions {
+    fn parameters(&self) -> Vec<(&str, &str)> {
+        let single = [
+            ("service", &self.service),
+            ("operation", &self.operation),
+            ("status", &self.status),
+            ("kind", &self.kind),
+            ("minDuration", &self.min_duration),
+            ("maxDuration", &self.max_duration),
+            ("q", &self.query),
+        ];
+        let single = single.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));
+        single.chain(self.attributes.iter().map(|condition| ("attr", condition.as_str()))).collect()
+    }
+}
+
 /// Fetches a trace and prints it.
 pub fn get_trace(options: &TraceOptions) -> anyhow::Result<Ending> {
     let id = options.id.trim().to_lowercase();
@@ -154,22 +179,10 @@ pub fn get_trace(options: &TraceOptions) -> anyhow::Result<Ending> {
 
 /// Searches and prints what was found.
 pub fn search(options: &SearchOptions) -> anyhow::Result<Ending> {
-    let mut parameters: Vec<(&str, &str)> = Vec::new();
+    let mut parameters = options.conditions.parameters();
     let limit = options.limit.to_string();
-    let single = [
-        ("service", &options.service),
-        ("operation", &options.operation),
-        ("status", &options.status),
-        ("kind", &options.kind),
-        ("minDuration", &options.min_duration),
-        ("maxDuration", &options.max_duration),
-        ("q", &options.query),
-        ("start", &options.start),
-        ("end", &options.end),
-        ("sort", &options.sort),
-    ];
+    let single = [("start", &options.start), ("end", &options.end), ("sort", &options.sort)];
     parameters.extend(single.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))));
-    parameters.extend(options.attributes.iter().map(|condition| ("attr", condition.as_str())));
     parameters.push(("limit", &limit));
     let body =
         ask(&options.server, "/api/v1/search", &parameters)?.context("the server has no search; is it Tracehouse?")?;

@@ -70,6 +70,7 @@ fn execute(command: Command) -> anyhow::Result<Ending> {
         Command::Config(command) => config_command(&command).map(|()| Ending::Done),
         Command::Trace(TraceCommand::Get(options)) => client::get_trace(&options),
         Command::Search(options) => client::search(&options),
+        Command::Tail(options) => client::tail(&options),
         Command::Query(options) => client::query(&options),
         Command::Sql(options) => client::sql(&options),
         Command::Store(command) => store_command::run(&command),

@@ -2,7 +2,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
 use tracehouse_model::{AnyValue, Caller};
-use tracehouse_query::{Exemplar, MetricsAnswer, MetricsRequest, Series};
+use tracehouse_query::{Exemplar, HistogramBuckets, MetricsAnswer, MetricsRequest, Series};
 
 use super::query_answers::{ExemplarAnswer, MetricsAnswerBody, SeriesAnswer, WeightingAnswer};
 use super::span_answer::attributes;
@@ -23,6 +23,7 @@ use crate::steps::{EXEMPLARS_MAX, metrics_range, step_nanos};
         ("end" = Option<String>, Query, description = "Spans that begin before this moment; now if absent"),
         ("step" = Option<String>, Query, description = "Length of a step; one that gives about 120 steps if absent. At most 11000 steps", example = "15s"),
         ("instant" = Option<bool>, Query, description = "true: one step, the whole range"),
+        ("buckets" = Option<u32>, Query, description = "Buckets of `histogram_over_time` for each power of two: 1, 2 or 4; 1 if absent"),
         ("exemplars" = Option<u32>, Query, description = "How many spans to name for each series: 0 to 1000; 0 if absent"),
     ),
     responses((status = 200, body = MetricsAnswerBody), (status = 400, body = Problem), (status = 503, body = Problem))
@@ -33,7 +34,7 @@ pub(crate) async fn metrics(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let parameters = Parameters::strict(&uri, &["q", "start", "end", "step", "instant", "exemplars"])?;
+    let parameters = Parameters::strict(&uri, &["q", "start", "end", "step", "instant", "exemplars", "buckets"])?;
     let request = request(&parameters, state.clock.now_unix_nanos())?;
     let begun = state.clock.monotonic();
     let found = state.answers.metrics(&caller, request).await?;
@@ -64,7 +65,17 @@ fn request(parameters: &Parameters, now_unix_nanos: i64) -> Result<MetricsReques
         step_nanos,
         exemplars_max: parameters.count("exemplars", 0, 0..=EXEMPLARS_MAX)?,
         exemplars_in_all_max: None,
+        histogram: parameters.parsed("buckets", histogram_buckets, "1, 2 or 4")?.unwrap_or_default(),
     })
+}
+
+fn histogram_buckets(per_octave: &str) -> Option<HistogramBuckets> {
+    match per_octave {
+        "1" => Some(HistogramBuckets::PowersOfTwo),
+        "2" => Some(HistogramBuckets::Halves),
+        "4" => Some(HistogramBuckets::Quarters),
+        _ => None,
+    }
 }
 
 fn body(found: MetricsAnswer, elapsed_nanos: u64) -> MetricsAnswerBody {

@@ -6,7 +6,7 @@ use http::{HeaderMap, Uri};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use prost::Message;
 use tracehouse_model::{AnyValue, Caller, SeededSet};
-use tracehouse_query::{MetricsAnswer, MetricsRequest, TENANT_KEY};
+use tracehouse_query::{HistogramBuckets, MetricsAnswer, MetricsRequest, TENANT_KEY};
 
 use super::reading::Reading;
 use super::shared::{Found, parameters, search_metrics};
@@ -151,6 +151,7 @@ fn range_request(
         step_nanos: Some(step),
         exemplars_max: reading.exemplars_of_series(),
         exemplars_in_all_max: Some(reading.exemplars),
+        histogram: HistogramBuckets::PowersOfTwo,
     })
 }
 
@@ -162,6 +163,7 @@ fn instant_request(query: &str, range: &Range<i64>) -> MetricsRequest {
         step_nanos: None,
         exemplars_max: 0,
         exemplars_in_all_max: None,
+        histogram: HistogramBuckets::PowersOfTwo,
     }
 }
 

@@ -66,6 +66,7 @@ async fn wrong_requests() {
         ("/api/v1/tail?after=yesterday", "the position of an answer"),
         ("/api/v1/tail?after=-1", "the position of an answer"),
         ("/api/v1/tail?q=%7B", "at 1: expected"),
+        ("/api/v1/metrics?q=%7B%7D%7Crate()&buckets=3", "1, 2 or 4"),
         ("/api/v1/search?status=failed", "error, ok or unset"),
         ("/api/v1/search?kind=web", "server, client"),
         ("/api/v1/search?minDuration=5", "12.5ms"),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tracehouse_scan::Held;
 
-use super::quantiles::{Distribution, PowerHistogram, bound_of};
+use super::quantiles::{Bucket, Distribution, Histogram};
 use super::room::Room;
 
 /// What a metrics function gathers.
@@ -16,7 +16,10 @@ pub(crate) enum Measure {
     Min,
     Max,
     Average,
-    Histogram,
+    /// With so many buckets for each power of two: 1, 2 or 4.
+    Histogram {
+        per_octave: i32,
+    },
     Quantiles(Vec<f64>),
 }
 
@@ -134,16 +137,16 @@ impl Cell for DistributionCell {
     }
 }
 
-impl Cell for PowerHistogram {
+impl Cell for Histogram {
     const LARGE: bool = true;
 
     #[inline]
     fn add(&mut self, value: f64, weight: f64, room: &mut Room) -> bool {
-        PowerHistogram::add(self, value, weight, room)
+        Histogram::add(self, value, weight, room)
     }
 
     fn merge(&mut self, other: &Self, room: &mut Room) -> bool {
-        PowerHistogram::merge(self, other, room)
+        Histogram::merge(self, other, room)
     }
 
     fn heap_bytes(&self) -> usize {
@@ -193,14 +196,15 @@ impl<'a> Lines<'a> {
 }
 
 /// Values of histograms: a line for each bucket that occurred, labelled by its upper bound.
-pub(crate) fn histogram_lines(cells: &[PowerHistogram], scale: f64, lines: &mut Lines<'_>) {
-    let mut exponents = BTreeSet::new();
-    cells.iter().for_each(|cell| exponents.extend(cell.buckets.iter().map(|(exponent, _)| *exponent)));
-    for exponent in exponents {
-        let weight = |cell: &PowerHistogram| {
-            cell.buckets.iter().find(|(known, _)| *known == exponent).map(|(_, weight)| *weight)
+pub(crate) fn histogram_lines(cells: &[Histogram], per_octave: i32, scale: f64, lines: &mut Lines<'_>) {
+    let buckets: BTreeSet<Bucket> =
+        cells.iter().flat_map(|cell| cell.buckets(per_octave).map(|(bucket, _)| bucket)).collect();
+    for bucket in buckets {
+        let weight = |cell: &Histogram| {
+            let of_bucket = cell.buckets(per_octave).filter(|(known, _)| *known == bucket).map(|(_, weight)| weight);
+            of_bucket.reduce(|sum, weight| sum + weight)
         };
-        let label = ("__bucket", bound_of(exponent) * scale);
+        let label = ("__bucket", bucket.bound() * scale);
         lines.push(cells.len(), Some(label), || cells.iter().map(weight).collect());
     }
 }

@@ -11,7 +11,7 @@
 //! |---|---|---|---|
 //! | `rate`, `count_over_time` | `series` → `columns` → `gather` | `series` → `traces` → `columns::gather_rows` → `gather` | `measure::Count` |
 //! | `sum_…`, `avg_…`, `min_…`, `max_over_time` | the same | the same | `measure::{Sum, Smallest, Largest}` |
-//! | `histogram_over_time`, `quantile_over_time` | the same | the same | `quantiles::{PowerHistogram, Distribution}` |
+//! | `histogram_over_time`, `quantile_over_time` | the same | the same | `quantiles::{Histogram, Distribution}` |
 //! | `compare` | `compare` → `tally` (files), `batch_counts` (memory) → `counts` | `compare` → `traces` → `batch_counts` → `counts` | `counts::Counts` |
 //! | `topk`, `bottomk`, filters, arithmetic | `combine`, over the series of the others | | |
 //!
@@ -70,22 +70,22 @@ impl MetricsPlan {
             return Err(QueryError::Invalid(advice.into()));
         };
         let meaning = expr.meaning();
-        Ok(Self { root: node(expr, Exemplars::of(request))?, steps, meaning })
+        Ok(Self { root: node(expr, Exemplars::of(request), request.histogram.per_octave())?, steps, meaning })
     }
 }
 
-fn node(expr: MetricsExpr, exemplars: Exemplars) -> Result<MetricsNode, QueryError> {
+fn node(expr: MetricsExpr, exemplars: Exemplars, buckets: i32) -> Result<MetricsNode, QueryError> {
     Ok(match expr {
         MetricsExpr::Series { spans, function, by, .. } => {
-            MetricsNode::Series(Box::new(SeriesPlan::of(spans, &function, &by, exemplars)?))
+            MetricsNode::Series(Box::new(SeriesPlan::of(spans, &function, &by, exemplars)?.with_buckets(buckets)))
         }
         MetricsExpr::Then { input, stage, .. } => {
-            MetricsNode::Then { input: Box::new(node(*input, exemplars)?), stage }
+            MetricsNode::Then { input: Box::new(node(*input, exemplars, buckets)?), stage }
         }
         MetricsExpr::Arithmetic { op, left, right, .. } => MetricsNode::Arithmetic {
             op,
-            left: Box::new(node(*left, exemplars)?),
-            right: Box::new(node(*right, exemplars)?),
+            left: Box::new(node(*left, exemplars, buckets)?),
+            right: Box::new(node(*right, exemplars, buckets)?),
         },
         MetricsExpr::Literal { value, .. } => MetricsNode::Literal(combine::seconds(&value)),
     })

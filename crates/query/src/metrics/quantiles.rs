@@ -115,55 +115,115 @@ fn middle_of(octave: u16, part: usize) -> f64 {
     }
 }
 
-/// Weights in buckets whose upper bounds are powers of two; what is not positive counts in the bucket of 0.
+/// Weights in buckets whose upper bounds are powers of two to the quarter; what is not positive counts in the bucket of 0.
+///
+/// The bounds do not depend on the values, so that histograms of any spans can be added up, and four buckets are one of a
+/// histogram whose bounds are powers of two.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct PowerHistogram {
-    /// Exponent of the upper bound, `i32::MIN` for 0.
-    pub(crate) buckets: Vec<(i32, f64)>,
+pub(crate) struct Histogram {
+    not_positive: f64,
+    /// Of buckets that follow each other.
+    weights: Vec<f64>,
+    /// The number of the first: bucket `n` ends with `2^(n / 4)`.
+    first: i32,
 }
 
-impl PowerHistogram {
+/// Buckets of a histogram for each power of two.
+pub(crate) const BUCKETS_PER_OCTAVE: i32 = 4;
+/// Where they end in an octave, as shares of where that begins: `2^(1/4)`, `2^(1/2)`, `2^(3/4)`.
+const ENDS_IN_OCTAVE: [f64; 3] = [1.189_207_115_002_721, std::f64::consts::SQRT_2, 1.681_792_830_507_429];
+/// A list of buckets that has to grow has room for so many more.
+const MORE_BUCKETS: usize = 8;
+
+impl Histogram {
     /// Adds a value; false, and nothing is added, if there is no room for it.
     #[inline]
     pub(crate) fn add(&mut self, value: f64, weight: f64, room: &mut Room) -> bool {
-        self.add_to(exponent_above(value), weight, room)
+        if value <= 0.0 {
+            self.not_positive += weight;
+            return true;
+        }
+        self.add_to(number_of(value), weight, room)
     }
 
-    fn add_to(&mut self, exponent: i32, weight: f64, room: &mut Room) -> bool {
-        if let Some((_, sum)) = self.buckets.iter_mut().find(|(known, _)| *known == exponent) {
-            *sum += weight;
-        } else if room.reserve_one(&mut self.buckets) {
-            self.buckets.push((exponent, weight));
-        } else {
+    #[inline]
+    fn add_to(&mut self, number: i32, weight: f64, room: &mut Room) -> bool {
+        let at = number.wrapping_sub(self.first);
+        if at < 0 || at as usize >= self.weights.len() {
+            return self.add_outside(number, weight, room);
+        }
+        self.weights[at as usize] += weight;
+        true
+    }
+
+    #[cold]
+    fn add_outside(&mut self, number: i32, weight: f64, room: &mut Room) -> bool {
+        if self.weights.is_empty() {
+            self.first = number;
+        }
+        let first = self.first.min(number);
+        let before = (self.first - first) as usize;
+        let count = (before + self.weights.len()).max((number - first) as usize + 1);
+        if count > self.weights.capacity() && !room.grow(&mut self.weights, count + MORE_BUCKETS) {
             return false;
         }
+        self.weights.splice(0..0, std::iter::repeat_n(0.0, before));
+        self.weights.resize(count, 0.0);
+        self.first = first;
+        self.weights[(number - first) as usize] += weight;
         true
     }
 
     /// Adds what another one has; false, and a part of it may be missing, if there is no room for it.
     pub(crate) fn merge(&mut self, other: &Self, room: &mut Room) -> bool {
-        other.buckets.iter().all(|(exponent, weight)| self.add_to(*exponent, *weight, room))
+        self.not_positive += other.not_positive;
+        let mut weights = (other.first..).zip(&other.weights).filter(|(_, weight)| **weight != 0.0);
+        weights.all(|(number, weight)| self.add_to(number, *weight, room))
+    }
+
+    /// The weights, by upper bound of their buckets, of which so many (1, 2 or 4) are an octave; without buckets that are empty.
+    pub(crate) fn buckets(&self, per_octave: i32) -> impl Iterator<Item = (Bucket, f64)> {
+        let together = BUCKETS_PER_OCTAVE / per_octave;
+        let not_positive = std::iter::once((Bucket::NOT_POSITIVE, self.not_positive));
+        let bucket = move |number: i32| Bucket(together * (number + together - 1).div_euclid(together));
+        let positive = (self.first..).zip(&self.weights).map(move |(number, weight)| (bucket(number), *weight));
+        not_positive.chain(positive).filter(|(_, weight)| *weight != 0.0)
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.buckets.capacity() * size_of::<(i32, f64)>()
+        self.weights.capacity() * size_of::<f64>()
     }
 }
 
-/// The exponent of the smallest power of two that is not below a number; `i32::MIN` if the number is not positive.
-fn exponent_above(value: f64) -> i32 {
-    if value <= 0.0 {
-        return i32::MIN;
+/// A bucket of a histogram, by the number of its end. They are in the order of their values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Bucket(i32);
+
+impl Bucket {
+    const NOT_POSITIVE: Self = Self(i32::MIN);
+
+    /// The upper bound.
+    pub(crate) fn bound(self) -> f64 {
+        if self == Self::NOT_POSITIVE {
+            return 0.0;
+        }
+        let octave = 2f64.powi(self.0.div_euclid(BUCKETS_PER_OCTAVE));
+        match self.0.rem_euclid(BUCKETS_PER_OCTAVE) {
+            0 => octave,
+            part => octave * ENDS_IN_OCTAVE[part as usize - 1],
+        }
     }
+}
+
+/// The number of the first bucket that ends with a positive number or above it.
+#[inline]
+fn number_of(value: f64) -> i32 {
     // Exact for powers of two, which a logarithm would not promise to be.
-    let bits = value.to_bits();
+    let (bits, mantissa) = (value.to_bits(), (1 << MANTISSA_BITS) - 1);
     let exponent = ((bits >> MANTISSA_BITS) & 0x7ff) as i32 - 1023;
-    if bits & ((1 << MANTISSA_BITS) - 1) == 0 { exponent } else { exponent + 1 }
-}
-
-/// The upper bound of a bucket.
-pub(crate) fn bound_of(exponent: i32) -> f64 {
-    if exponent == i32::MIN { 0.0 } else { 2f64.powi(exponent) }
+    let in_octave = f64::from_bits((bits & mantissa) | 1f64.to_bits());
+    let part = if bits & mantissa == 0 { 0 } else { 1 + ENDS_IN_OCTAVE.iter().filter(|end| in_octave > **end).count() };
+    BUCKETS_PER_OCTAVE * exponent + part as i32
 }
 
 #[cfg(test)]
@@ -222,12 +282,66 @@ mod tests {
         assert!(distribution.quantile(0.5).expect("there are values") > 990.0);
     }
 
+    fn histogram(values: impl IntoIterator<Item = f64>) -> Histogram {
+        let mut histogram = Histogram::default();
+        values.into_iter().for_each(|value| assert!(histogram.add(value, 1.0, &mut room())));
+        histogram
+    }
+
     #[test]
     fn powers_of_two_are_their_own_bounds() {
-        for (value, bound) in
-            [(1.0, 1.0), (1.5, 2.0), (2.0, 2.0), (0.3, 0.5), (1e9, 1_073_741_824.0), (0.0, 0.0), (-3.0, 0.0)]
-        {
-            assert_eq!(bound_of(exponent_above(value)), bound, "{value}");
+        for (value, bound) in [
+            (1.0, 1.0),
+            (1.5, 2.0),
+            (2.0, 2.0),
+            (0.3, 0.5),
+            (1e9, 1_073_741_824.0),
+            (0.0, 0.0),
+            (-3.0, 0.0),
+            (f64::MIN_POSITIVE, f64::MIN_POSITIVE),
+        ] {
+            let found: Vec<_> =
+                histogram([value]).buckets(1).map(|(bucket, weight)| (bucket.bound(), weight)).collect();
+            assert_eq!(found, [(bound, 1.0)], "{value}");
         }
+    }
+
+    #[test]
+    fn buckets_of_a_finer_histogram_are_parts_of_those_of_a_coarser_one() {
+        let random = tracehouse_model::SystemRandomness::from_seed(3);
+        let next = || tracehouse_model::Randomness::next_u64(&random);
+        let values: Vec<f64> =
+            (0..2_000).map(|_| (next() % 1_000_000) as f64 * 10f64.powi((next() % 9) as i32 - 4)).collect();
+        // In two parts, to be added up.
+        let mut all = histogram(values[..700].iter().copied());
+        assert!(all.merge(&histogram(values[700..].iter().copied()), &mut room()));
+        for per_octave in [1, 2, 4] {
+            let ratio = 2f64.powf(1.0 / f64::from(per_octave)) * (1.0 + 1e-12);
+            let mut expected: Vec<(f64, f64)> = Vec::new();
+            let mut buckets: Vec<(f64, f64)> = Vec::new();
+            for (bucket, weight) in all.buckets(per_octave) {
+                match buckets.last_mut() {
+                    Some((bound, sum)) if *bound == bucket.bound() => *sum += weight,
+                    _ => buckets.push((bucket.bound(), weight)),
+                }
+            }
+            for (bound, _) in &buckets {
+                let inside = |value: &&f64| **value <= *bound && (**value > bound / ratio || *bound == 0.0);
+                expected.push((*bound, values.iter().filter(inside).count() as f64));
+            }
+            assert_eq!(buckets.iter().map(|(_, weight)| weight).sum::<f64>(), values.len() as f64);
+            assert_eq!(buckets, expected, "{per_octave}");
+        }
+    }
+
+    #[test]
+    fn a_histogram_takes_no_more_than_there_is() {
+        let pool = Pool::new(1 << 20);
+        let mut room = Room::new(tracehouse_scan::Held::of(&pool), 4 * 1024);
+        let mut histogram = Histogram::default();
+        let added = (0..2000).filter(|&power| histogram.add(2f64.powi(power - 1000), 1.0, &mut room)).count();
+        assert!((1..2000).contains(&added), "{added}");
+        assert!(histogram.memory_bytes() <= 4 * 1024);
+        assert_eq!(histogram.buckets(4).map(|(_, weight)| weight).sum::<f64>(), added as f64);
     }
 }

@@ -10,7 +10,7 @@ use super::gather::{Candidate, Gathered, GroupKey};
 use super::measure::{
     Cell, Count, DistributionCell, Largest, Lines, Measure, Smallest, Sum, histogram_lines, quantile_lines,
 };
-use super::quantiles::PowerHistogram;
+use super::quantiles::Histogram;
 use super::room::Room;
 use super::series_plan::{FunctionPlan, Run, SeriesPlan, is_duration};
 use super::steps::Steps;
@@ -47,8 +47,8 @@ impl SeriesPlan {
             Measure::Max => run.finish(met, |cells: &mut [Largest], lines| {
                 line_of(cells, lines, |cell| cell.0.map(|value| value * scale));
             }),
-            Measure::Histogram => {
-                run.finish(met, |cells: &mut [PowerHistogram], lines| histogram_lines(cells, scale, lines))
+            Measure::Histogram { per_octave } => {
+                run.finish(met, |cells: &mut [Histogram], lines| histogram_lines(cells, *per_octave, scale, lines))
             }
             Measure::Quantiles(quantiles) => {
                 run.finish(met, |cells: &mut [DistributionCell], lines| quantile_lines(cells, quantiles, scale, lines))

@@ -48,7 +48,7 @@ impl SeriesPlan {
             MetricsFunction::MinOverTime(_) => measured(Measure::Min, field),
             MetricsFunction::MaxOverTime(_) => measured(Measure::Max, field),
             MetricsFunction::AvgOverTime(_) => measured(Measure::Average, field),
-            MetricsFunction::HistogramOverTime(_) => measured(Measure::Histogram, field),
+            MetricsFunction::HistogramOverTime(_) => measured(Measure::Histogram { per_octave: 1 }, field),
             MetricsFunction::QuantileOverTime { quantiles, .. } => {
                 measured(Measure::Quantiles(each_once(quantiles)), field)
             }
@@ -63,6 +63,14 @@ impl SeriesPlan {
             exemplars,
             shown,
         })
+    }
+
+    /// A histogram has so many buckets for each power of two.
+    pub(crate) fn with_buckets(mut self, wanted: i32) -> Self {
+        if let FunctionPlan::Measure { measure: Measure::Histogram { per_octave }, .. } = &mut self.function {
+            *per_octave = wanted;
+        }
+        self
     }
 
     /// The condition on single spans, if each span can be judged by itself.

@@ -174,7 +174,7 @@ async fn check_metrics(shop: &Shop, spans: &[Span], query: &str, steps: &Steps) 
         end_unix_nanos: steps.range.end,
         step_nanos: steps.step,
         exemplars_max: 3,
-        exemplars_in_all_max: None,
+        ..MetricsRequest::default()
     };
     let answer = shop.engine.metrics(&TenantId::default(), request).await.map_err(|error| error.to_string())?;
     if let Some(reason) = answer.partial_reason {

@@ -36,7 +36,7 @@ async fn every_example_has_an_answer() {
                     end_unix_nanos: RANGE.end,
                     step_nanos: Some(10_000_000_000),
                     exemplars_max: 0,
-                    exemplars_in_all_max: None,
+                    ..MetricsRequest::default()
                 };
                 shop.engine.metrics(&tenant, request).await.expect("an answer").series.len()
             }

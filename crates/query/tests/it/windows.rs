@@ -1,12 +1,12 @@
 //! Ranges of time: by when spans begin, and by what overlaps them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use tracehouse_model::{SpanBatch, SpanFields, SpanId, TenantId, TraceId, status};
-use tracehouse_query::{MetricsRequest, SearchRequest, Selects};
+use tracehouse_model::{AnyValue, SpanBatch, SpanFields, SpanId, TenantId, TraceId, status};
+use tracehouse_query::{HistogramBuckets, MetricsRequest, SearchRequest, Selects};
 
-use crate::shop::{NOON, Shop, trace_id};
+use crate::shop::{NOON, Shop, many_spans, trace_id};
 
 const SECOND: i64 = 1_000_000_000;
 const MINUTE: i64 = 60 * SECOND;
@@ -353,5 +353,46 @@ async fn a_limit_takes_the_traces_whose_answered_spans_are_newest() {
                 assert_eq!(found, newest, "{layout}: {query}, {limit}");
             }
         }
+    }
+}
+
+/// Finer buckets are parts of the coarser ones, and hold the spans that they say, in memory and in files.
+#[tokio::test(flavor = "multi_thread")]
+async fn histograms_may_have_finer_buckets() {
+    let shop = Shop::open().await;
+    let (batches, spans) = many_spans(200, 21);
+    for batch in batches {
+        shop.append(batch).await;
+    }
+    let durations: Vec<f64> = spans.iter().map(|span| span.duration_nanos as f64 * 1e-9).collect();
+    for layout in ["memory", "files"] {
+        for (histogram, ratio) in [
+            (HistogramBuckets::PowersOfTwo, 2.0),
+            (HistogramBuckets::Halves, 2f64.sqrt()),
+            (HistogramBuckets::Quarters, 2f64.sqrt().sqrt()),
+        ] {
+            let request = MetricsRequest {
+                traceql: "{ } | histogram_over_time(duration) by (kind)".to_owned(),
+                start_unix_nanos: NOON,
+                end_unix_nanos: NOON + 1_000_000_000_000,
+                histogram,
+                ..MetricsRequest::default()
+            };
+            let answer = shop.engine.metrics(&TenantId::default(), request).await.expect("an answer");
+            let mut by_bound: BTreeMap<u64, f64> = BTreeMap::new();
+            for series in &answer.series {
+                let bound =
+                    series.labels.iter().find(|(key, _)| key == "__bucket").and_then(|(_, value)| value.clone());
+                let Some(AnyValue::Double(bound)) = bound else { panic!("a bound, not {bound:?}") };
+                *by_bound.entry(bound.to_bits()).or_default() += series.values[0].expect("a count");
+            }
+            assert_eq!(by_bound.values().sum::<f64>(), spans.len() as f64, "{layout}");
+            for (bits, count) in by_bound {
+                let (end, slack) = (f64::from_bits(bits), 1.0 + 1e-9);
+                let inside = durations.iter().filter(|took| **took <= end * slack && **took * slack > end / ratio);
+                assert_eq!(count, inside.count() as f64, "{layout}, {histogram:?}, up to {end}");
+            }
+        }
+        shop.store.flush().await.expect("is written");
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct Answer {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Trace {
-    trace_id: String,
+    pub(super) trace_id: String,
     /// There if several tenants were asked.
     #[serde(default)]
     tenant: Option<String>,
@@ -34,9 +34,7 @@ pub(super) struct Trace {
 /// Prints one line per trace, and how many there are besides.
 pub(super) fn print(out: &mut impl Write, answer: &Answer, style: &Style) -> io::Result<()> {
     if !answer.traces.is_empty() {
-        let heading =
-            format!("{:<32}  {:<20}  {:>9}  {:>6}  {:>6}  ROOT", "TRACE", "START", "DURATION", "SPANS", "ERRORS");
-        writeln!(out, "{}", style.paint(BOLD, heading))?;
+        print_heading(out, style)?;
     }
     for trace in &answer.traces {
         print_trace(out, trace, style)?;
@@ -55,7 +53,12 @@ pub(super) fn print(out: &mut impl Write, answer: &Answer, style: &Style) -> io:
     Ok(())
 }
 
-fn print_trace(out: &mut impl Write, trace: &Trace, style: &Style) -> io::Result<()> {
+pub(super) fn print_heading(out: &mut impl Write, style: &Style) -> io::Result<()> {
+    let heading = format!("{:<32}  {:<20}  {:>9}  {:>6}  {:>6}  ROOT", "TRACE", "START", "DURATION", "SPANS", "ERRORS");
+    writeln!(out, "{}", style.paint(BOLD, heading))
+}
+
+pub(super) fn print_trace(out: &mut impl Write, trace: &Trace, style: &Style) -> io::Result<()> {
     const LEFT_WIDTH: usize = 32 + 20 + 9 + 6 + 6 + 5 * 2;
     let start = trace.start_time_unix_nano.parse().map(time_in_seconds).unwrap_or_default();
     let errors = format!("{:>6}", trace.error_count);

@@ -23,6 +23,8 @@ describe('a search in the address', () => {
 		plot: 'traces',
 		pick: { from: 1_763_802_000_000, to: 1_763_802_060_000, min: 524_288, max: 4_194_304 },
 		by: 'span.http.route',
+		view: 'tail',
+		rate: 40,
 		live: true,
 		zoomedFrom: [],
 		asOf: '',
@@ -123,7 +125,8 @@ describe('the query page’s address', () => {
 			q: '{ } | rate()',
 			start: '2026-01-01T00:45:00.000Z',
 			end: '2026-01-01T01:00:00.000Z',
-			exemplars: '100'
+			exemplars: '100',
+			buckets: '4'
 		});
 		expect(metricsParameters(read('/query?q=x&step=1m'), now).get('step')).toBe('1m');
 		const whole = metricsParameters(read('/query?q=x&step=all'), now);
@@ -205,6 +208,8 @@ function generators(random: (below: number) => number) {
 	const limit = () => 1 + random(1000);
 	const sort = () => ({ key: one(['start', 'root', 'duration', 'spans', 'errors'] as const), descending: random(2) === 1 });
 	const plot = () => one(['', 'traces'] as const);
+	const view = () => one(['', 'tail'] as const);
+	const rate = () => 2 + random(199);
 	const pick = () => {
 		const [from, min] = [random(2 ** 31), random(2 ** 31)];
 		return random(2) ? { from, to: from + 1 + random(2 ** 31), min, max: min + 1 + random(2 ** 31) } : null;
@@ -221,13 +226,15 @@ function generators(random: (below: number) => number) {
 		traceql: () => null,
 		limit,
 		sort,
+		view,
+		rate,
 		plot,
 		pick,
 		by: any
 	} satisfies { [K in keyof SearchState]: () => SearchState[K] };
 	return [
 		['search', searchPage, search],
-		['search in TraceQL', searchPage, { ...scope, traceql: any, limit, sort, plot, pick, by: any }],
+		['search in TraceQL', searchPage, { ...scope, traceql: any, limit, sort, view, rate, plot, pick, by: any }],
 		['query', queryPage, {
 			...scope,
 			q: () => (random(3) ? any().trim() || null : null),

@@ -4,6 +4,7 @@ import { addressOf, field, integer, oneOf, text, textOrNull, texts, type StateOf
 import { SCOPE } from './scope';
 
 export const LIMITS = [20, 50, 100, 200, 500, 1000] as const;
+export const RATES = [2, 10, 40, 200] as const;
 export const STATUSES = ['error', 'ok', 'unset'] as const;
 export const KINDS = ['server', 'client', 'internal', 'producer', 'consumer'] as const;
 /** Lengths of steps to choose from; absent, the server picks one, and `all` means one step, the whole range. */
@@ -69,6 +70,10 @@ export const searchPage = addressOf(
 		...SCOPE,
 		limit,
 		sort,
+		/** The traces there are, or those that come. */
+		view: oneOf('view', ['tail'], ''),
+		/** Of those that come, how many are listed in a second at most. */
+		rate: integer('rate', 10, 2, 200),
 		/** What is drawn of durations: those of all spans that match, or of the traces that are listed. */
 		plot: oneOf('plot', ['traces'], ''),
 		/** What is different about it is shown. */

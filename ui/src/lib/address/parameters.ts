@@ -1,5 +1,6 @@
 /** What pages ask for, as the API takes it. */
 import { queryPage, searchPage, wanted, type Picked, type QueryState, type SearchState } from './pages';
+import { BUCKETS_PER_OCTAVE } from '$lib/metrics/heatmap';
 import { resolve, type Scope } from './scope';
 
 /** As many spans of each spanset as the table of spans asks for. */
@@ -15,14 +16,14 @@ function within(scope: Scope, nowMillis: number, params: URLSearchParams): URLSe
 	return params;
 }
 
-function conditions(state: SearchState, nowMillis: number): URLSearchParams {
-	const params = within(state, nowMillis, wanted.params(state));
+function conditions(state: SearchState): URLSearchParams {
+	const params = wanted.params(state);
 	if (state.traceql?.trim() === '') params.set('q', '{}');
 	return params;
 }
 
 export function searchParameters(state: SearchState, nowMillis: number): URLSearchParams {
-	const params = conditions(state, nowMillis);
+	const params = countParameters(state, nowMillis);
 	params.set('limit', String(state.limit));
 	searchPage.fields.sort.write(state.sort, params);
 	return params;
@@ -30,14 +31,27 @@ export function searchParameters(state: SearchState, nowMillis: number): URLSear
 
 /** All that a search would find without a limit. */
 export function countParameters(state: SearchState, nowMillis: number): URLSearchParams {
-	return conditions(state, nowMillis);
+	return within(state, nowMillis, conditions(state));
 }
+
+/** What came since a position, whenever it was; without one, from where to go on. */
+export function tailParameters(state: SearchState, position: string | null): URLSearchParams {
+	const params = conditions(state);
+	params.set('limit', String(Math.max(1, Math.round((state.rate * LOOK_MILLIS) / 1000))));
+	params.set('spans', '1');
+	if (position !== null) params.set('after', position);
+	return params;
+}
+
+/** How often a live tail looks. */
+export const LOOK_MILLIS = 500;
 
 /** What a query computes over the range of a search, in steps, or over the whole of it in one. */
 export function seriesParameters(state: SearchState, q: string, nowMillis: number, isOneStep = false): URLSearchParams {
 	const params = within(state, nowMillis, new URLSearchParams({ q }));
 	if (!params.has('end')) params.set('end', new Date(nowMillis).toISOString());
 	if (isOneStep) params.set('instant', 'true');
+	params.set('buckets', String(BUCKETS_PER_OCTAVE));
 	return params;
 }
 
@@ -67,5 +81,6 @@ export function metricsParameters(state: QueryState, nowMillis: number): URLSear
 	if (state.step === 'all') params.set('instant', 'true');
 	else if (state.step) params.set('step', state.step);
 	params.set('exemplars', String(EXEMPLARS));
+	params.set('buckets', String(BUCKETS_PER_OCTAVE));
 	return params;
 }

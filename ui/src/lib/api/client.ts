@@ -9,7 +9,8 @@ import {
 	savedQuery,
 	searchAnswer,
 	servicesAnswer,
-	statusAnswer
+	statusAnswer,
+	tailAnswer
 } from './reading';
 import { metricsAnswer } from './readingMetrics';
 import { compactTrace, spanDetail } from './readingTrace';
@@ -192,6 +193,7 @@ export function apiOf(tenant: string) {
 			names('attributes/values', { scope, key, limit: String(limit), ...among }, attributeValuesAnswer),
 		search: (params: URLSearchParams) => question(`search?${params}`, searchAnswer),
 		count: (params: URLSearchParams) => question(`search/count?${params}`, countAnswer),
+		tail: (params: URLSearchParams) => question(`tail?${params}`, tailAnswer),
 		metrics: (params: URLSearchParams) => question(`metrics?${params}`, metricsAnswer),
 		savedQueries: () => question('saved-queries', savedQueriesAnswer),
 		/** `isNew`: only if none has the name. */

@@ -13,7 +13,8 @@ import {
 	savedQueriesAnswer,
 	searchAnswer,
 	servicesAnswer,
-	statusAnswer
+	statusAnswer,
+	tailAnswer
 } from './reading';
 import { metricsAnswer } from './readingMetrics';
 import { compactTrace, spanDetail } from './readingTrace';
@@ -38,6 +39,7 @@ const READERS: Record<string, (given: unknown) => unknown> = {
 	'check-wrong': queryCheck,
 	'saved-queries': savedQueriesAnswer,
 	status: statusAnswer,
+	tail: tailAnswer,
 	trace: (given) => compactTrace(given, ''),
 	span: spanDetail,
 	find: findAnswer

@@ -18,6 +18,7 @@ import type {
 	SearchAnswer,
 	ServicesAnswer,
 	StatusAnswer,
+	TailAnswer,
 	TraceCount,
 	TraceSummary
 } from './types';
@@ -121,9 +122,18 @@ function traceSummary(given: unknown): Omit<TraceSummary, 'key'> {
 	};
 }
 
+const traceSummaries = (given: unknown) => withKeys(list(given).map(traceSummary), ({ traceId }) => traceId);
+
 export function searchAnswer(given: unknown): SearchAnswer {
-	const traces = withKeys(list(fields(given).traces).map(traceSummary), ({ traceId }) => traceId);
+	const traces = traceSummaries(fields(given).traces);
 	return { traces, tracesMatched: numberOrNull(fields(given).tracesMatched), ...covered(given) };
+}
+
+export function tailAnswer(given: unknown): TailAnswer {
+	const { traces: said, tracesMatched, spansArrived, position, elapsedNanos } = fields(given);
+	const traces = traceSummaries(said);
+	const counts = { tracesMatched: number(tracesMatched, traces.length), spansArrived: number(spansArrived) };
+	return { traces, ...counts, position: text(position), ...completeness(given), elapsedNanos: number(elapsedNanos) };
 }
 
 export function countAnswer(given: unknown): TraceCount {

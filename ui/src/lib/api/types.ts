@@ -42,6 +42,7 @@ export type TraceSummary = Keyed<
 	With<Omit<Read<told.TraceSummaryAnswer>, 'tenant'>, { services: ServiceShare[]; spansets: MatchedSpanset[] }>
 >;
 export type SearchAnswer = With<Read<told.SearchAnswerBody>, { traces: TraceSummary[] }>;
+export type TailAnswer = With<Read<told.TailAnswer>, { traces: TraceSummary[] }>;
 
 /** What the server makes of a TraceQL query without running it. Places are UTF-16 offsets. */
 export type QueryCheck =

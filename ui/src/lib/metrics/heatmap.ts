@@ -2,19 +2,25 @@
 import type { Series } from '$lib/api/types';
 
 export interface Heatmap {
-	/** Upper bounds of the buckets, lowest first, each double the one before. */
+	/** Of each row, lowest first: above which values it holds, 0 if it holds all that are lower … */
+	lows: number[];
+	/** … and up to which. */
 	bounds: number[];
+	/** How many rows are an octave. */
+	perOctave: number;
 	steps: number;
 	/** `counts[row * steps + step]`. */
 	counts: Float64Array;
 	max: number;
 	total: number;
-	/** Buckets above those, which are not shown. */
-	bucketsCut: number;
 }
 
-/** Between the lowest and the highest bucket at most so many lie; a wilder answer is cut at the top. */
-const BUCKETS_MAX = 64;
+/** As fine as the server is asked to be: so many buckets for each power of two. */
+export const BUCKETS_PER_OCTAVE = 4;
+/** Of a wider range, neighbours are one row. */
+const ROWS_MAX = 80;
+/** What so few are below stands with the lowest row: the picture is of the others. */
+const SHARE_BELOW = 0.01;
 
 /** Series of several groups are added up: a heatmap has one colour. */
 export function heatmapOf(series: Series[], steps: number): Heatmap {
@@ -26,27 +32,63 @@ export function heatmapOf(series: Series[], steps: number): Heatmap {
 		byBound.set(bound, row);
 		values.forEach((value, step) => step < steps && (row[step]! += value ?? 0));
 	}
-	const bounds = ladder([...byBound.keys()].sort((a, b) => a - b));
+	const totals = [...byBound].map(([bound, row]) => ({ bound, total: sum(row) })).sort((a, b) => a.bound - b.bound);
+	const total = sum(totals.map((each) => each.total));
+	const { lows, bounds, perOctave } = rowsOf(totals, total);
 	const counts = new Float64Array(bounds.length * steps);
 	for (const [bound, row] of byBound) {
-		const at = bounds.findIndex((step) => step >= bound * 0.999);
-		if (at !== -1) row.forEach((count, step) => (counts[at * steps + step]! += count));
+		const at = Math.max(0, bounds.findIndex((end) => bound <= end * NEARLY));
+		row.forEach((count, step) => (counts[at * steps + step]! += count));
 	}
-	const max = counts.reduce((high, count) => Math.max(high, count), 0);
-	const bucketsCut = [...byBound.keys()].filter((bound) => bound * 0.999 > (bounds.at(-1) ?? Infinity)).length;
-	return { bounds, steps, counts, max, total: counts.reduce((sum, count) => sum + count, 0), bucketsCut };
+	return { lows, bounds, perOctave, steps, counts, max: counts.reduce((high, count) => Math.max(high, count), 0), total };
 }
 
+const sum = (values: Iterable<number>) => [...values].reduce((all, value) => all + value, 0);
+
+/** Bounds are powers of two that were multiplied and divided. */
+const NEARLY = 1 + 1e-9;
+
 /** Buckets without spans are not in the answer; without them the picture would skip whole octaves. */
-function ladder(known: number[]): number[] {
-	const bounds: number[] = [];
-	for (const bound of known) {
-		let next = bounds.length > 0 ? bounds.at(-1)! * 2 : bound;
-		while (next > 0 && next < bound * 0.999 && bounds.length < BUCKETS_MAX) {
-			bounds.push(next);
-			next *= 2;
-		}
-		if (bounds.length < BUCKETS_MAX) bounds.push(bound);
+function rowsOf(totals: { bound: number; total: number }[], total: number): Pick<Heatmap, 'lows' | 'bounds' | 'perOctave'> {
+	let perOctave = BUCKETS_PER_OCTAVE;
+	const positive = totals.filter(({ bound }) => bound > 0);
+	if (positive.length === 0) {
+		const alone = totals.length === 0 ? [] : [0];
+		return { lows: alone, bounds: alone, perOctave };
 	}
-	return bounds;
+	let below = sum(totals.filter(({ bound }) => bound <= 0).map((each) => each.total));
+	// What measures nothing is a row of its own, unless it is rare.
+	const hasZero = below > total * SHARE_BELOW;
+	const lowest = positive.findIndex((each) => (below += each.total) > total * SHARE_BELOW || hasZero);
+	const [first, last] = [positive[Math.max(0, lowest)]!.bound, positive.at(-1)!.bound];
+	const octaves = Math.log2(last) - Math.log2(first);
+	while (perOctave > 1 / 64 && octaves * perOctave + 2 > ROWS_MAX) perOctave /= 2;
+	const rows = Math.ceil(octaves * perOctave - 1e-6) + 1;
+	// Counted from the top, which is the true one.
+	const bounds = Array.from({ length: rows }, (_, row) => last * 2 ** ((row + 1 - rows) / perOctave));
+	const isFirst = lowest <= 0 || hasZero;
+	const lows = bounds.map((bound, row) => (row === 0 && !isFirst ? 0 : bound / 2 ** (1 / perOctave)));
+	return hasZero ? { lows: [0, ...lows], bounds: [0, ...bounds], perOctave } : { lows, bounds, perOctave };
+}
+
+/** What the rows are called. */
+export const namesOf = ({ lows, bounds }: Heatmap, format: (bound: number) => string): string[] =>
+	bounds.map((bound, row) => {
+		if (bound === 0) return format(0);
+		return lows[row] === 0 ? `up to ${format(bound)}` : `${format(lows[row]!)} to ${format(bound)}`;
+	});
+
+/** Of times, what is said in seconds ends with ten; others go on in tens. */
+const ROUND_SECONDS = [60, 600, 3_600, 36_000, 86_400, 864_000];
+
+/** Round values, each with its place: so many rows above the lowest edge. */
+export function ticksOf({ bounds, perOctave }: Heatmap, isTime: boolean): { at: number; value: number }[] {
+	const zeros = bounds[0] === 0 ? 1 : 0;
+	const first = bounds[zeros];
+	const last = bounds.at(-1);
+	if (first === undefined || last === undefined) return [];
+	const place = (value: number) => zeros + 1 + perOctave * (Math.log2(value) - Math.log2(first));
+	const powers = Array.from({ length: 617 }, (_, power) => Number(`1e${power - 308}`));
+	const round = isTime ? [...powers.filter((value) => value <= 10), ...ROUND_SECONDS] : powers;
+	return round.map((value) => ({ at: place(value), value })).filter(({ at }) => at >= zeros && at <= bounds.length + 1e-6);
 }

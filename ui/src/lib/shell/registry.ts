@@ -42,6 +42,13 @@ export const GROUPS = {
 			find: { keys: ['/'], does: 'Go to the filters or the query' }
 		}
 	},
+	tail: {
+		title: 'Live tail',
+		commands: {
+			pause: { keys: ['p'], does: 'Pause the live tail, or go on' },
+			clear: { keys: ['x'], does: 'Clear what came' }
+		}
+	},
 	charts: {
 		title: 'Charts',
 		commands: {

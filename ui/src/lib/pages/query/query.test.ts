@@ -5,7 +5,7 @@ import { compareOf } from '$lib/metrics/compare';
 import { conditionOf, withCondition } from '$lib/traceql/edit';
 import { describeQuery } from './describe';
 import { EXAMPLES } from './examples';
-import { heatmapOf } from '$lib/metrics/heatmap';
+import { heatmapOf, namesOf, ticksOf } from '$lib/metrics/heatmap';
 import { pastQueries } from '$lib/stores/remembered';
 import { marksOf } from './marks';
 import {
@@ -249,17 +249,52 @@ describe('compare()', () => {
 });
 
 describe('a heatmap', () => {
-	it('fills the octaves that no span fell into', () => {
-		const bucket = (bound: number, values: number[]) => series([label('__bucket', bound, 'double')], values);
-		const map = heatmapOf([bucket(0.5, [1, 4]), bucket(4, [2, 0]), bucket(0.5, [1, 0])], 2);
-		expect(map.bounds).toEqual([0.5, 1, 2, 4]);
-		expect([...map.counts]).toEqual([2, 4, 0, 0, 0, 0, 2, 0]);
+	const bucket = (bound: number, values: number[]) => series([label('__bucket', bound, 'double')], values);
+	const close = (numbers: number[]) => numbers.map((each) => expect.closeTo(each, 6));
+
+	it('fills the buckets that no span fell into', () => {
+		const map = heatmapOf([bucket(0.5, [1, 4]), bucket(1, [2, 0]), bucket(0.5, [1, 0])], 2);
+		expect(map.bounds).toEqual(close([0.5, 0.5946036, 0.7071068, 0.8408964, 1]));
+		expect(map.lows).toEqual(close([0.4204482, 0.5, 0.5946036, 0.7071068, 0.8408964]));
+		expect([...map.counts]).toEqual([2, 4, 0, 0, 0, 0, 0, 0, 2, 0]);
 		expect([map.max, map.total]).toEqual([4, 8]);
 	});
 
-	it('says how many buckets it leaves out', () => {
-		const map = heatmapOf([1, 2 ** 70, 2 ** 71].map((bound) => series([label('__bucket', bound, 'double')], [1])), 1);
-		expect([map.bounds.length, map.bucketsCut]).toEqual([64, 2]);
+	it('puts what is rare below with the lowest row', () => {
+		const map = heatmapOf([bucket(0, [1]), bucket(2 ** -20, [2]), bucket(1, [500]), bucket(2, [500])], 1);
+		expect(map.bounds).toHaveLength(5);
+		expect([map.lows[0], map.bounds[0], map.counts[0], map.total]).toEqual([0, 1, 503, 1003]);
+		expect(namesOf(map, String)[0]).toBe('up to 1');
+	});
+
+	it('has a row for what measures nothing', () => {
+		const map = heatmapOf([bucket(0, [9]), bucket(1, [1])], 1);
+		expect([map.lows[0], map.bounds, [...map.counts]]).toEqual([0, [0, 1], [9, 1]]);
+		expect(namesOf(map, String)).toEqual(['0', `${map.lows[1]} to 1`]);
+		expect(heatmapOf([bucket(0, [9])], 1)).toMatchObject({ bounds: [0], total: 9 });
+		expect(heatmapOf([], 1)).toMatchObject({ bounds: [], total: 0 });
+	});
+
+	it('marks round values where they are', () => {
+		const map = heatmapOf([bucket(2 ** -4, [500]), bucket(2 ** 7, [500])], 1);
+		expect([map.bounds.length, ticksOf(map, false)]).toEqual([
+			45,
+			[0.1, 1, 10, 100].map((value) => ({ value, at: expect.closeTo(1 + 4 * (Math.log2(value) + 4), 9) }))
+		]);
+		expect(ticksOf(map, true).map(({ value }) => value)).toEqual([0.1, 1, 10, 60]);
+		expect(ticksOf(heatmapOf([], 1), true)).toEqual([]);
+		expect(ticksOf(heatmapOf([bucket(0, [9]), bucket(1, [1])], 1), false)).toEqual([{ value: 1, at: 2 }]);
+	});
+
+	it('puts neighbours together rather than leave any out', () => {
+		for (const octaves of [10, 19, 20, 40, 200, 2000]) {
+			const given = Array.from({ length: octaves + 1 }, (_, power) => bucket(2 ** (power - octaves / 2), [1, 2]));
+			const map = heatmapOf(given, 2);
+			expect(map.bounds.length).toBeLessThanOrEqual(80);
+			expect(map.bounds.length).toBeGreaterThan(15);
+			expect(map.bounds.at(-1)).toBe(2 ** (octaves / 2));
+			expect(map.counts.reduce((all, count) => all + count, 0)).toBe(3 * (octaves + 1));
+		}
 	});
 });
 

@@ -1,6 +1,7 @@
 /** All that match a search, counted. */
 import type { Picked } from '$lib/address/pages';
 import type { Attribute, MetricsAnswer } from '$lib/api/types';
+import type { Heatmap } from '$lib/metrics/heatmap';
 import { labelValue } from '$lib/metrics/series';
 import { shownService } from '$lib/traceql/edit';
 
@@ -54,21 +55,26 @@ export function countsBy(field: string, { series }: Pick<MetricsAnswer, 'series'
 
 const NANOS_PER_SECOND = 1e9;
 
-/** The part of the heatmap in rows, of which the upper bounds are given in seconds, each double the one before. */
-export function pickedOf(bounds: number[], fromMillis: number, toMillis: number, lowest: number, highest: number): Picked {
+/** A whole number of nanoseconds that a bound in seconds does not leave out. */
+const nanosUpTo = (bound: number) => Math.floor(bound * NANOS_PER_SECOND * (1 + 1e-9));
+
+/** The part of the heatmap in rows, of which the bounds are given in seconds. */
+export function pickedOf({ lows, bounds }: Rows, fromMillis: number, toMillis: number, lowest: number, highest: number): Picked {
 	return {
 		from: Math.floor(fromMillis),
 		to: Math.ceil(toMillis),
-		min: bounds[lowest]! === 0 ? 0 : Math.floor(Math.round(bounds[lowest]! * NANOS_PER_SECOND) / 2) + 1,
-		max: Math.round(bounds[highest]! * NANOS_PER_SECOND)
+		min: lows[lowest] === 0 ? 0 : nanosUpTo(lows[lowest]!) + 1,
+		max: nanosUpTo(bounds[highest]!)
 	};
 }
 
 /** The rows that hold a part; none if `lowest` is above `highest`. */
-export function rowsOf(bounds: number[], { min, max }: Picked): { lowest: number; highest: number } {
-	const lowest = bounds.findIndex((bound) => Math.round(bound * NANOS_PER_SECOND) >= min);
+export function rowsOf({ lows, bounds }: Rows, { min, max }: Picked): { lowest: number; highest: number } {
+	const lowest = bounds.findIndex((bound) => nanosUpTo(bound) >= min);
 	return {
 		lowest: lowest === -1 ? bounds.length : lowest,
-		highest: bounds.findLastIndex((bound) => bound === 0 || Math.round(bound * NANOS_PER_SECOND) / 2 < max)
+		highest: bounds.findLastIndex((bound, row) => bound === 0 || lows[row] === 0 || nanosUpTo(lows[row]!) < max)
 	};
 }
+
+type Rows = Pick<Heatmap, 'lows' | 'bounds'>;

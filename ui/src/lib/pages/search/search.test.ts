@@ -151,27 +151,36 @@ describe('all that match', () => {
 });
 
 describe('a part of the heatmap', () => {
-	const bounds = [0.001048576, 0.002097152, 0.004194304];
+	const rows = { lows: [0.000524288, 0.001048576, 0.002097152], bounds: [0.001048576, 0.002097152, 0.004194304] };
 
 	it.each([
 		[0, 0, { min: 524_289, max: 1_048_576 }],
 		[0, 2, { min: 524_289, max: 4_194_304 }],
 		[1, 2, { min: 1_048_577, max: 4_194_304 }]
 	])('of rows %d to %d is known again', (lowest, highest, durations) => {
-		const picked = pickedOf(bounds, 1000.4, 2000.2, lowest, highest);
+		const picked = pickedOf(rows, 1000.4, 2000.2, lowest, highest);
 		expect(picked).toEqual({ from: 1000, to: 2001, ...durations });
-		expect(rowsOf(bounds, picked)).toEqual({ lowest, highest });
+		expect(rowsOf(rows, picked)).toEqual({ lowest, highest });
 	});
 
 	it('holds spans that take no time', () => {
-		const picked = pickedOf([0, 1e-9, 2e-9], 0, 1, 0, 0);
+		const short = { lows: [0, 0.5e-9, 1e-9], bounds: [0, 1e-9, 2e-9] };
+		const picked = pickedOf(short, 0, 1, 0, 0);
 		expect([picked.min, picked.max]).toEqual([0, 0]);
-		expect(rowsOf([0, 1e-9, 2e-9], picked)).toEqual({ lowest: 0, highest: 0 });
-		expect(pickedOf([0, 1e-9, 2e-9], 0, 1, 1, 2)).toEqual({ from: 0, to: 1, min: 1, max: 2 });
+		expect(rowsOf(short, picked)).toEqual({ lowest: 0, highest: 0 });
+		expect(pickedOf(short, 0, 1, 1, 2)).toEqual({ from: 0, to: 1, min: 1, max: 2 });
+	});
+
+	it('whose bounds are no whole nanoseconds holds what the server counts there', () => {
+		const bound = 2 ** 20.25 / 1e9;
+		const [below, above] = [Math.floor(2 ** 20.25), Math.floor(2 ** 20.25) + 1];
+		const part = { lows: [0.001048576, bound], bounds: [bound, bound * 2 ** 0.25] };
+		expect(pickedOf(part, 0, 1, 0, 0)).toMatchObject({ min: 1_048_577, max: below });
+		expect(pickedOf(part, 0, 1, 1, 1)).toMatchObject({ min: above });
 	});
 
 	it('may lie outside of what is drawn', () => {
-		const { lowest, highest } = rowsOf(bounds, { from: 0, to: 1, min: 5_000_000, max: 9_000_000 });
+		const { lowest, highest } = rowsOf(rows, { from: 0, to: 1, min: 5_000_000, max: 9_000_000 });
 		expect(lowest > highest).toBe(true);
 	});
 
