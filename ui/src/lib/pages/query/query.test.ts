@@ -17,6 +17,7 @@ import {
 	sortRows,
 	stepSeconds
 } from '$lib/metrics/series';
+import { spanColumns } from './exported';
 import { fieldValue, spanTable } from './spans';
 import { parser } from '$lib/traceql/parser.generated';
 
@@ -321,6 +322,15 @@ describe('spans in a table', () => {
 			]
 		}
 	] as unknown as TraceSummary[];
+
+	it('are taken away with every field and what they were grouped by', () => {
+		const columns = spanColumns(traces);
+		expect(columns.map(({ name }) => name).slice(7)).toEqual(['group', 'count()', 'span.q']);
+		const row = (number: number) => columns.map(({ values }) => values[number]);
+		expect([row(0)[1], row(0)[7]]).toEqual(['2', 'name = y']);
+		expect(row(2).slice(7)).toEqual(['name = x', '1', '7']);
+		expect(columns.map(({ values }) => values.length)).toEqual(columns.map(() => 4));
+	});
 
 	it('are grouped across traces, and say how many there are', () => {
 		const table = spanTable(traces);

@@ -44,7 +44,7 @@ const USUAL = new Set([
 /** More columns than these leave none readable. */
 const COLUMNS_MAX = 8;
 
-export function spanTable(traces: TraceSummary[]): SpanTableData {
+export function spanTable(traces: TraceSummary[], columnsMax = COLUMNS_MAX): SpanTableData {
 	const groups = new Map<string, SpanGroup>();
 	const columns = new Set<string>();
 	const keys = new Keys();
@@ -67,8 +67,8 @@ export function spanTable(traces: TraceSummary[]): SpanTableData {
 	all.sort((a, b) => b.matched - a.matched);
 	return {
 		groups: all,
-		columns: [...columns].slice(0, COLUMNS_MAX),
-		columnsCut: Math.max(0, columns.size - COLUMNS_MAX),
+		columns: [...columns].slice(0, columnsMax),
+		columnsCut: Math.max(0, columns.size - columnsMax),
 		shown: all.reduce((sum, group) => sum + group.rows.length, 0),
 		matched: all.reduce((sum, group) => sum + group.matched, 0)
 	};

@@ -7,7 +7,7 @@ import { differenceOf } from '$lib/address/parameters';
 import { compareOf } from '$lib/metrics/compare';
 import { countsBy, BY_SERVICE, layersOf, pickedOf, rowsOf } from './overview';
 import { conditionOf } from '$lib/traceql/edit';
-import { comparedColumns } from './difference';
+import { comparedColumns } from '$lib/metrics/comparedColumns';
 import { narrowed, ofService, traceqlOf } from './traceql';
 
 describe('attribute filters', () => {

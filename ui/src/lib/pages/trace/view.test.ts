@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { attributeText, filterAttributes } from './attributes';
+import { spanColumns } from './columns';
 import { findSpans, findTable, mergeMatches, stepMatch } from './find';
 import { drawMinimap } from './minimap';
 import { buildModel } from './model';
@@ -161,5 +162,21 @@ describe('attributes', () => {
 	it('are sorted and filtered by key and value', () => {
 		expect(filterAttributes(attributes, '').map(({ key }) => key)).toEqual(['a', 'b', 'c']);
 		expect(filterAttributes(attributes, 'X').map(({ key }) => key)).toEqual(['b']);
+	});
+});
+
+describe('the spans of a trace as columns', () => {
+	it('are in the order of the waterfall, each with its parent', () => {
+		const model = buildModel(sampleTrace(['a -1 0 100', 'b 0 10 20', 'c 1 12 5 error', 'd 0 5 3', 'e -2:gone 40 10', 'f 4 41 2']));
+		const columns = Object.fromEntries(spanColumns(model).map(({ name, values }) => [name, [...(values as string[])]]));
+		const { spans } = model.trace;
+		expect([...columns.span!].sort()).toEqual([...spans.id].sort());
+		for (const [row, id] of columns.span!.entries()) {
+			const index = spans.id.indexOf(id);
+			const parent = spans.parent[index]!;
+			expect(columns.parent![row]).toBe(parent >= 0 ? spans.id[parent] : (spans.parentId?.[index] ?? ''));
+			expect(columns.duration_ns![row]).toBe(spans.duration[index]);
+			if (parent >= 0) expect(columns.span!.indexOf(spans.id[parent]!)).toBeLessThan(row);
+		}
 	});
 });
