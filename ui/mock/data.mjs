@@ -294,6 +294,7 @@ export function tail(traces, query, nowMillis) {
 	return {
 		traces: numbers.slice(0, limit).map(at),
 		tracesMatched: came,
+		tracesBegun: came,
 		spansArrived: after === null ? 0 : 40 * Math.max(0, position - Number(after)),
 		position: String(position),
 		complete: true,

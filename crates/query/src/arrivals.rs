@@ -27,22 +27,25 @@ pub(crate) fn arrivals(
     plan: &Plan,
     request: &SearchRequest,
     arrived: &Arrived,
+    after: u64,
     position: u64,
 ) -> Arrivals {
     let summaries = Summaries { plan, request };
     let whole = summaries.need_whole_traces();
     let (touched, inspected) = touched(question, plan, request, arrived, whole);
+    let known = known_before(question, plan, request, &touched, after, whole);
     let looked_at = if whole { PUT_TOGETHER_MAX } else { request.limit }.min(touched.len());
     let whereabouts = Whereabouts::new(question);
     let lines = Lines { question, whereabouts: &whereabouts, summaries, finder: &finder(question, plan, request) };
     let (mut found, mut omitted) = (SearchAnswer::default(), Omitted::default());
-    let (mut held, mut matched) = (question.bounds.hold(), 0);
+    let (mut held, mut matched, mut begun) = (question.bounds.hold(), 0, 0);
     let settled = lines.of(&touched[..looked_at]);
     let done = settled.len();
     for (summary, left_out) in settled {
         omitted.add(left_out);
         let Some(summary) = summary else { continue };
         matched += 1;
+        begun += usize::from(!known.contains(&summary.trace_id));
         if found.traces.len() < request.limit {
             if question.bounds.take(&mut held, bytes_of(&summary)).is_err() {
                 break;
@@ -62,10 +65,40 @@ pub(crate) fn arrivals(
     found.inspected = Inspected { spans: inspected, bytes: question.bounds.scanned_bytes(), ..Inspected::default() };
     found.memory = Reservation::of(held);
     let arrived = arrived.batches.iter().map(|(_, rows)| rows.len() as u64).sum();
-    Arrivals { found, spans_arrived: arrived, position }
+    let begun = if whole { begun } else { touched.len() - known.len() };
+    Arrivals { found, traces_begun: begun as u64, spans_arrived: arrived, position }
 }
 
 const MISSED: &str = "spans that came since the position went to files before they were looked at; a search finds them";
+
+/// Those of the traces of which a matching span, or where a span alone does not decide any, came up to a position and is in memory.
+fn known_before(
+    question: Question<'_>,
+    plan: &Plan,
+    request: &SearchRequest,
+    traces: &[TraceId],
+    position: u64,
+    whole: bool,
+) -> SeededSet<TraceId> {
+    let finder = finder(question, plan, request);
+    let mut unknown: SeededSet<TraceId> = traces.iter().copied().collect();
+    let mut known = SeededSet::default();
+    for (_, batch) in question.snapshot.hot.holding(traces) {
+        if question.bounds.exceeded() {
+            break;
+        }
+        let filter = RowExpression::new(finder.filter, &batch.spans, None);
+        for row in batch.rows_up_to(position) {
+            let trace = batch.spans.trace_id[row];
+            let is_match = || whole || filter.holds(row) && all_hold(finder.exactly, &batch.spans, row);
+            if unknown.contains(&trace) && is_match() {
+                unknown.remove(&trace);
+                known.insert(trace);
+            }
+        }
+    }
+    known
+}
 
 /// Traces that may be found, the last first; and how many spans were looked at.
 fn touched(

@@ -192,7 +192,7 @@ impl QueryEngine {
         // Whatever it holds is still there, in memory or in files, when the snapshot is taken.
         let arrived = self.store.arrived(tenant, after, up_to);
         let limits = QueryLimits { time_max: self.limits.time_max.min(LIVE_TIME_MAX), ..self.limits.clone() };
-        let work = move |question: Question<'_>| Ok(arrivals(question, &plan, &request, &arrived, up_to));
+        let work = move |question: Question<'_>| Ok(arrivals(question, &plan, &request, &arrived, after, up_to));
         self.run_within("arrivals", tenant, Copies::Left, limits, Window::starting(EVER), work).await
     }
 

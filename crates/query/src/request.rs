@@ -160,6 +160,8 @@ pub struct SearchAnswer {
 pub struct Arrivals {
     /// `traces_matched`: also those that are more than the limit.
     pub found: SearchAnswer,
+    /// Of those, how many had no matching span before, among those in memory.
+    pub traces_begun: u64,
     /// Spans that came, whether they match or not.
     pub spans_arrived: u64,
     /// From where to go on.

@@ -177,7 +177,16 @@ impl<'a> Together<'a> {
     pub async fn arrivals(&self, request: SearchRequest, after: Option<u64>) -> Result<Arrivals, QueryError> {
         // One for all, read before any of them is asked: what comes meanwhile is in the next answer.
         let up_to = self.engine.position();
-        let after = after.filter(|after| *after <= up_to).unwrap_or(up_to);
+        let is_ahead = after.is_some_and(|after| after > up_to);
+        let after = after.filter(|_| !is_ahead).unwrap_or(up_to);
+        let mut arrivals = self.arrivals_between(request, after, up_to).await?;
+        if is_ahead {
+            arrivals.found.partial_reason = Some("the position is of another store; this goes on from now".to_owned());
+        }
+        Ok(arrivals)
+    }
+
+    async fn arrivals_between(&self, request: SearchRequest, after: u64, up_to: u64) -> Result<Arrivals, QueryError> {
         if let Some(tenant) = self.tenants.only() {
             return self.engine.arrivals(tenant, request, after, up_to).await;
         }
@@ -187,9 +196,10 @@ impl<'a> Together<'a> {
         };
         let Asked { answers, cut } = self.each(ask).await?;
         let spans_arrived = answers.iter().map(|(_, arrivals)| arrivals.spans_arrived).sum();
+        let traces_begun = answers.iter().map(|(_, arrivals)| arrivals.traces_begun).sum();
         let answers = answers.into_iter().map(|(tenant, arrivals)| (tenant, arrivals.found)).collect();
         let found = searches(Asked { answers, cut }, request.limit, None);
-        Ok(Arrivals { found, spans_arrived, position: up_to })
+        Ok(Arrivals { found, traces_begun, spans_arrived, position: up_to })
     }
 
     /// The series of each tenant, which the label [`TENANT_KEY`] names, after all other labels. Nothing is added up across

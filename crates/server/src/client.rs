@@ -35,7 +35,7 @@ pub struct ServerOptions {
     /// The tenant to query, or several as `a|b`.
     #[arg(long, value_name = "NAME")]
     pub tenant: Option<String>,
-    /// Print the server's JSON response.
+    /// Print the server's JSON response; `tail`, each trace in a line.
     #[arg(long)]
     pub json: bool,
 }

@@ -46,6 +46,11 @@ impl HotBatch {
         Some(Self { bytes: joined.bytes + size_of_val(&*ends), ends, ..joined })
     }
 
+    /// The rows that came up to a position.
+    pub fn rows_up_to(&self, position: u64) -> Range<usize> {
+        self.rows_of(0, position)
+    }
+
     /// The rows that came after a number of the log, up to another.
     pub(crate) fn rows_of(&self, after: u64, up_to: u64) -> Range<usize> {
         let end = |sequence: u64| match self.ends.partition_point(|(number, _)| *number <= sequence) {

@@ -78,15 +78,17 @@ pub(crate) struct SearchAnswerBody {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TailAnswer {
     pub(crate) traces: Vec<TraceSummaryAnswer>,
-    /// How many came that match; `traces` are the last of them, as many as the limit allows.
+    /// Of how many traces matching spans came; `traces` are the last of them, as many as the limit allows.
     pub(crate) traces_matched: u64,
+    /// For how many of them these were the first, as far as memory tells.
+    pub(crate) traces_begun: u64,
     /// Spans that came, whether they match or not.
     pub(crate) spans_arrived: u64,
     /// What to ask with next time: `after`.
     pub(crate) position: String,
     /// Whether everything that came was looked at.
     pub(crate) complete: bool,
-    /// Why not, with `N of M`.
+    /// Why not.
     pub(crate) partial_reason: Option<String>,
     pub(crate) elapsed_nanos: u64,
 }

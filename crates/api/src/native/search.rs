@@ -125,10 +125,12 @@ pub(crate) async fn tail(State(state): State<ApiState>, caller: Caller, uri: Uri
     let after = parameters.parsed("after", |text| text.parse().ok(), "the position of an answer, or nothing")?;
     let request = request(&parameters)?;
     let begun = state.clock.monotonic();
-    let Arrivals { found, spans_arrived, position } = state.answers.arrivals(&caller, request, after).await?;
+    let Arrivals { found, traces_begun, spans_arrived, position } =
+        state.answers.arrivals(&caller, request, after).await?;
     let answer = json(&TailAnswer {
         traces_matched: found.traces_matched.unwrap_or(found.traces.len() as u64),
         traces: found.traces.into_iter().map(trace_summary).collect(),
+        traces_begun,
         spans_arrived,
         position: position.to_string(),
         complete: found.partial_reason.is_none(),

@@ -129,7 +129,13 @@ impl Answers for Fake {
         let traces_matched = Some(after.map_or(0, |_| 1 + self.more_traces as u64));
         assert!(traces.len() <= limit);
         let position = after.unwrap_or(100) + 7;
-        Ok(Arrivals { found: SearchAnswer { traces, traces_matched, ..found }, spans_arrived: 12, position })
+        let traces_begun = traces_matched.unwrap_or(0);
+        Ok(Arrivals {
+            found: SearchAnswer { traces, traces_matched, ..found },
+            traces_begun,
+            spans_arrived: 12,
+            position,
+        })
     }
 
     /// Two series over the steps that were asked for; the second has nothing in its first step.

@@ -215,7 +215,7 @@ async fn a_tail_goes_on_from_its_position() {
     let fake = fake();
     let first = get(&fake, "/api/v1/tail?service=cart").await.json();
     let nothing = json!({
-        "traces": [], "tracesMatched": 0, "spansArrived": 12, "position": "107", "complete": true, "partialReason": null,
+        "traces": [], "tracesMatched": 0, "tracesBegun": 0, "spansArrived": 12, "position": "107", "complete": true, "partialReason": null,
         "elapsedNanos": 0,
     });
     assert_eq!(first, nothing);

@@ -48,6 +48,7 @@ async fn what_comes_is_found_once() {
     let shop = Shop::open().await;
     let (batches, _) = many_spans(200, 11);
     let mut positions = [None; QUERIES.len()];
+    let mut came_before: [BTreeSet<TraceId>; QUERIES.len()] = Default::default();
     for (number, position) in positions.iter_mut().enumerate() {
         let first = look(&shop, QUERIES[number].0, 1000, None).await;
         assert!(first.found.traces.is_empty() && first.found.partial_reason.is_none());
@@ -79,6 +80,12 @@ async fn what_comes_is_found_once() {
             assert_eq!(ids(&arrivals), expected, "{query}, round {round}");
             assert_eq!(arrivals.found.traces_matched, Some(expected.len() as u64), "{query}");
             assert_eq!((arrivals.spans_arrived, arrivals.found.partial_reason), (came.len() as u64, None));
+            // A trace begins once, however many of its spans come later; some stand in files by then.
+            let begun = came_before[number].len();
+            came_before[number].extend(&expected);
+            if round < 3 {
+                assert_eq!(arrivals.traces_begun as usize, came_before[number].len() - begun, "{query}");
+            }
             // Of more than the limit, those of which a span came last: the last in this batch.
             let last = look(&shop, query, 3, positions[number]).await;
             assert_eq!(last.found.traces_matched, Some(expected.len() as u64), "{query}");
@@ -112,4 +119,5 @@ async fn positions_outlast_a_start() {
     assert!(reason.contains("a search finds them"), "{reason}");
     let ahead = look(&shop, "{ }", 10, Some(u64::MAX)).await;
     assert_eq!((ahead.position, ahead.found.traces.len()), (next.position, 0));
+    assert!(ahead.found.partial_reason.is_some_and(|reason| reason.contains("of another store")));
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::io::{self, IsTerminal, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
@@ -16,7 +16,7 @@ use super::{Conditions, ServerOptions};
 use crate::Ending;
 
 /// How often it looks.
-const LOOKS_PER_SECOND: u32 = 2;
+const LOOK: Duration = Duration::from_millis(500);
 /// A server that does not answer is asked again after this.
 const REST: Duration = Duration::from_secs(2);
 /// A trace of which more spans come is not printed again, as long as it is among the last so many.
@@ -27,7 +27,7 @@ const REMEMBERED_MAX: usize = 10_000;
 pub struct TailOptions {
     #[command(flatten)]
     pub conditions: Conditions,
-    /// Maximum traces to print in a second; how many more there were is told.
+    /// Maximum traces to print in a second; how many more came is told.
     #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=2000))]
     pub rate: u32,
     /// End after so many traces.
@@ -46,6 +46,35 @@ struct Answer<'a> {
     position: String,
     #[serde(default)]
     partial_reason: Option<String>,
+}
+
+/// How many traces may be printed now: what was not used up of the last second may be, so that what comes in one batch is whole.
+struct Allowance {
+    per_second: f64,
+    left: f64,
+    at: Instant,
+}
+
+impl Allowance {
+    fn of(rate: u32) -> Self {
+        Self { per_second: f64::from(rate), left: f64::from(rate), at: Instant::now() }
+    }
+
+    /// How long to wait before the next look: until at least one may be printed.
+    fn rest(&self) -> Duration {
+        LOOK.max(Duration::from_secs_f64(((1.0 - self.left) / self.per_second).max(0.0)))
+    }
+
+    fn now(&mut self) -> u32 {
+        let now = Instant::now();
+        let more = (now - self.at).as_secs_f64() * self.per_second;
+        (self.left, self.at) = ((self.left + more).min(self.per_second.max(1.0)), now);
+        (self.left as u32).max(1)
+    }
+
+    fn use_up(&mut self, traces: u32) {
+        self.left -= f64::from(traces);
+    }
 }
 
 /// The traces that were printed last.
@@ -74,9 +103,9 @@ impl Printed {
 /// Prints traces as they come, until it is interrupted. What is not printed is told on standard error.
 pub fn tail(options: &TailOptions) -> anyhow::Result<Ending> {
     let client = ApiClient::new(&options.server.address, options.server.tenant.as_deref())?;
-    let limit = options.rate.div_ceil(LOOKS_PER_SECOND).to_string();
-    let look = |position: Option<&str>| {
-        let mut parameters = options.conditions.parameters();
+    let mut allowance = Allowance::of(options.rate);
+    let look = |position: Option<&str>, limit: u32| {
+        let (mut parameters, limit) = (options.conditions.parameters(), limit.to_string());
         parameters.extend([("limit", limit.as_str()), ("spans", "1")]);
         parameters.extend(position.map(|position| ("after", position)));
         client
@@ -85,16 +114,18 @@ pub fn tail(options: &TailOptions) -> anyhow::Result<Ending> {
     };
     let mut tail =
         Tail { options, style: Style::of_terminal(io::stdout().is_terminal()), printed: Printed::default(), count: 0 };
-    let mut position = tail.print(&look(None)?)?;
+    let mut position = tail.print(&look(None, 1)?)?.0;
     if !options.server.json {
         print_heading(&mut io::stdout(), &tail.style)?;
     }
     let mut is_away = false;
     while options.count.is_none_or(|count| tail.count < count) {
-        std::thread::sleep(Duration::from_secs(1) / LOOKS_PER_SECOND);
-        match look(Some(&position)) {
+        std::thread::sleep(allowance.rest());
+        match look(Some(&position), allowance.now()) {
             Ok(body) => {
-                position = tail.print(&body)?;
+                let (next, listed) = tail.print(&body)?;
+                allowance.use_up(listed);
+                position = next;
                 is_away = false;
             }
             Err(error) => {
@@ -117,9 +148,9 @@ struct Tail<'a> {
 }
 
 impl Tail<'_> {
-    /// Prints an answer, the oldest trace first; gives the next position.
-    fn print(&mut self, body: &[u8]) -> anyhow::Result<String> {
-        let unreadable = "the server's response is not that of a live tail";
+    /// Prints an answer, the oldest trace first; gives the next position, and how many traces were listed.
+    fn print(&mut self, body: &[u8]) -> anyhow::Result<(String, u32)> {
+        let unreadable = "the server's response is not that of a live tail; does the URL lead to Tracehouse itself?";
         let answer: Answer<'_> = serde_json::from_slice(body).context(unreadable)?;
         let mut stdout = io::BufWriter::new(io::stdout().lock());
         for told in answer.traces.iter().rev() {
@@ -141,13 +172,25 @@ impl Tail<'_> {
         if let Some(reason) = answer.partial_reason {
             writeln!(io::stderr(), "not complete: {reason}")?;
         }
-        Ok(answer.position)
+        Ok((answer.position, answer.traces.len() as u32))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_batch_may_use_up_a_second() {
+        let mut allowance = Allowance::of(20);
+        assert_eq!(allowance.now(), 20);
+        allowance.use_up(18);
+        assert!(allowance.now() < 20 && allowance.rest() == LOOK);
+        let mut slow = Allowance::of(1);
+        assert_eq!(slow.now(), 1);
+        slow.use_up(1);
+        assert!(slow.rest() > Duration::from_millis(900), "{:?}", slow.rest());
+    }
 
     #[test]
     fn the_traces_printed_last_are_remembered() {

@@ -35,9 +35,9 @@ export function countParameters(state: SearchState, nowMillis: number): URLSearc
 }
 
 /** What came since a position, whenever it was; without one, from where to go on. */
-export function tailParameters(state: SearchState, position: string | null): URLSearchParams {
+export function tailParameters(state: SearchState, position: string | null, limit: number): URLSearchParams {
 	const params = conditions(state);
-	params.set('limit', String(Math.max(1, Math.round((state.rate * LOOK_MILLIS) / 1000))));
+	params.set('limit', String(limit));
 	params.set('spans', '1');
 	if (position !== null) params.set('after', position);
 	return params;

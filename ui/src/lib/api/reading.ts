@@ -130,9 +130,9 @@ export function searchAnswer(given: unknown): SearchAnswer {
 }
 
 export function tailAnswer(given: unknown): TailAnswer {
-	const { traces: said, tracesMatched, spansArrived, position, elapsedNanos } = fields(given);
+	const { traces: said, tracesMatched, tracesBegun, spansArrived, position, elapsedNanos } = fields(given);
 	const traces = traceSummaries(said);
-	const counts = { tracesMatched: number(tracesMatched, traces.length), spansArrived: number(spansArrived) };
+	const counts = { tracesMatched: number(tracesMatched, traces.length), tracesBegun: number(tracesBegun), spansArrived: number(spansArrived) };
 	return { traces, ...counts, position: text(position), ...completeness(given), elapsedNanos: number(elapsedNanos) };
 }
 

@@ -373,6 +373,19 @@ const RULES: Record<string, () => Promise<void>> = {
 		expect(new Set(moments().slice(2)).size).toBe(1);
 		expect(moments()[2]).toBeGreaterThan(1_060_000);
 	},
+	'what is refused waits for another question, on a live page too': async () => {
+		const [panel] = roundOf('a');
+		round.begin(LIVE_MILLIS);
+		await pass(0);
+		await server.last.answer({ title: 'The query is wrong' }, 400);
+		await pass(10 * LIVE_MILLIS);
+		expect([server.names, shown(panel)]).toEqual([['a'], ['refused', null, 'The query is wrong']]);
+		round.begin(LIVE_MILLIS);
+		await pass(0);
+		await server.last.answer(found('x'));
+		await pass(LIVE_MILLIS);
+		expect([server.names.length, shown(panel)]).toEqual([3, ['shown', 'x', null]]);
+	},
 	'a turn by hand begins anew': async () => {
 		roundOf('a');
 		round.begin(LIVE_MILLIS);

@@ -74,9 +74,9 @@ export class Asking<T> {
 		else this.#answered(kept);
 	}
 
-	/** Asks once more, unless that is under way already. */
+	/** Asks once more, unless that is under way already, or was refused: that waits for another question. */
 	repeat(): void {
-		if (this.#current === null) this.#begin();
+		if (this.#current === null && this.state !== 'refused') this.#begin();
 	}
 
 	/** Ends what is under way: no more is asked, and an answer that comes all the same is thrown away. */

@@ -16,7 +16,7 @@ export function toCsv(columns: Column[]): string {
 function csvField(value: string | number | null): string {
 	if (value === null) return '';
 	if (typeof value === 'number') return Number.isNaN(value) ? '' : String(value);
-	const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+	const text = /^[\s\uFEFF]*[=+\-@\t\r＝＋－＠]/.test(value) ? `'${value}` : value;
 	return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 

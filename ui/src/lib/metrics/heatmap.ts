@@ -71,12 +71,23 @@ function rowsOf(totals: { bound: number; total: number }[], total: number): Pick
 	return hasZero ? { lows: [0, ...lows], bounds: [0, ...bounds], perOctave } : { lows, bounds, perOctave };
 }
 
-/** What the rows are called. */
-export const namesOf = ({ lows, bounds }: Heatmap, format: (bound: number) => string): string[] =>
-	bounds.map((bound, row) => {
-		if (bound === 0) return format(0);
-		return lows[row] === 0 ? `up to ${format(bound)}` : `${format(lows[row]!)} to ${format(bound)}`;
+/** What the rows are called. Durations are whole nanoseconds, in seconds, and never negative. */
+export function namesOf({ lows, bounds }: Heatmap, format: (bound: number) => string, isTime: boolean): string[] {
+	return bounds.map((bound, row) => {
+		if (bound === 0) return isTime ? format(0) : `${format(0)} or less`;
+		if (lows[row] === 0) return `up to ${format(bound)}`;
+		if (!isTime || bound >= SHORT_SECONDS) return `${format(lows[row]!)} to ${format(bound)}`;
+		const [first, last] = [nanosUpTo(lows[row]!) + 1, nanosUpTo(bound)];
+		if (first > last) return `between ${last} and ${first} ns`;
+		return first === last ? `${first} ns` : `${first} to ${last} ns`;
 	});
+}
+
+/** Below this the bounds lie between a few nanoseconds. */
+const SHORT_SECONDS = 1e-7;
+
+/** The most whole nanoseconds that are no more than a bound in seconds, which was rounded a few times. */
+export const nanosUpTo = (bound: number) => Math.floor(bound * 1e9 * (1 + 1e-14));
 
 /** Of times, what is said in seconds ends with ten; others go on in tens. */
 const ROUND_SECONDS = [60, 600, 3_600, 36_000, 86_400, 864_000];

@@ -5,7 +5,7 @@ import { compareOf } from '$lib/metrics/compare';
 import { conditionOf, withCondition } from '$lib/traceql/edit';
 import { describeQuery } from './describe';
 import { EXAMPLES } from './examples';
-import { heatmapOf, namesOf, ticksOf } from '$lib/metrics/heatmap';
+import { heatmapOf, namesOf, ticksOf, type Heatmap } from '$lib/metrics/heatmap';
 import { pastQueries } from '$lib/stores/remembered';
 import { marksOf } from './marks';
 import {
@@ -265,15 +265,22 @@ describe('a heatmap', () => {
 		const map = heatmapOf([bucket(0, [1]), bucket(2 ** -20, [2]), bucket(1, [500]), bucket(2, [500])], 1);
 		expect(map.bounds).toHaveLength(5);
 		expect([map.lows[0], map.bounds[0], map.counts[0], map.total]).toEqual([0, 1, 503, 1003]);
-		expect(namesOf(map, String)[0]).toBe('up to 1');
+		expect(namesOf(map, String, false)[0]).toBe('up to 1');
 	});
 
 	it('has a row for what measures nothing', () => {
 		const map = heatmapOf([bucket(0, [9]), bucket(1, [1])], 1);
 		expect([map.lows[0], map.bounds, [...map.counts]]).toEqual([0, [0, 1], [9, 1]]);
-		expect(namesOf(map, String)).toEqual(['0', `${map.lows[1]} to 1`]);
+		expect(namesOf(map, String, false)).toEqual(['0 or less', `${map.lows[1]} to 1`]);
 		expect(heatmapOf([bucket(0, [9])], 1)).toMatchObject({ bounds: [0], total: 9 });
 		expect(heatmapOf([], 1)).toMatchObject({ bounds: [], total: 0 });
+	});
+
+	it('names short durations by the whole nanoseconds that they may be', () => {
+		const bounds = [0, 1, 1.19, 1.41, 1.68, 2, 2.38, 4, 4.76].map((nanos) => nanos / 1e9);
+		const lows = [0, 0.84e-9, ...bounds.slice(1, -3), 3.36e-9, 4e-9];
+		const names = namesOf({ lows, bounds } as Heatmap, (seconds) => `${seconds * 1e9} ns`, true);
+		expect(names).toEqual(['0 ns', '1 ns', 'between 1 and 2 ns', 'between 1 and 2 ns', 'between 1 and 2 ns', '2 ns', 'between 2 and 3 ns', '4 ns', 'between 4 and 5 ns']);
 	});
 
 	it('marks round values where they are', () => {

@@ -1,7 +1,7 @@
 /** All that match a search, counted. */
 import type { Picked } from '$lib/address/pages';
 import type { Attribute, MetricsAnswer } from '$lib/api/types';
-import type { Heatmap } from '$lib/metrics/heatmap';
+import { nanosUpTo, type Heatmap } from '$lib/metrics/heatmap';
 import { labelValue } from '$lib/metrics/series';
 import { shownService } from '$lib/traceql/edit';
 
@@ -52,11 +52,6 @@ export function countsBy(field: string, { series }: Pick<MetricsAnswer, 'series'
 	}
 	return [...counts.values()].sort((a, b) => b.count - a.count || (a.name < b.name ? -1 : 1));
 }
-
-const NANOS_PER_SECOND = 1e9;
-
-/** A whole number of nanoseconds that a bound in seconds does not leave out. */
-const nanosUpTo = (bound: number) => Math.floor(bound * NANOS_PER_SECOND * (1 + 1e-9));
 
 /** The part of the heatmap in rows, of which the bounds are given in seconds. */
 export function pickedOf({ lows, bounds }: Rows, fromMillis: number, toMillis: number, lowest: number, highest: number): Picked {

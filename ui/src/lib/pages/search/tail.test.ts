@@ -7,6 +7,7 @@ const answer = (position: string, traces: TraceSummary[], tracesMatched = traces
 	position,
 	traces,
 	tracesMatched,
+	tracesBegun: tracesMatched,
 	spansArrived: 10 * tracesMatched,
 	complete: true,
 	partialReason: null,
@@ -39,13 +40,30 @@ describe('a live tail', () => {
 		expect(tail.position).toBe(null);
 		tail.take(answer('7', []), 1_000);
 		tail.take(answer('8', [trace('b'), trace('a')], 40), 1_500);
-		tail.take(answer('9', [trace('c')], 20), 2_000);
-		expect([tail.position, keys(tail.traces), tail.matched, tail.listed, tail.spans, tail.rate]).toEqual(['9', 'c1 b1 a1', 60, 3, 600, 60]);
+		expect(tail.rate).toBe(null);
+		tail.take(answer('9', [trace('c'), trace('a', 2)], 20), 5_000);
+		expect([tail.position, keys(tail.traces), tail.matched, tail.listed, tail.spans, tail.rate]).toEqual(['9', 'c1 b1 a2', 60, 3, 600, 15]);
 		tail.take(answer('10', []), 60_000);
-		tail.take(answer('11', []), 60_500);
+		tail.take(answer('11', []), 63_000);
 		expect(tail.rate).toBe(0);
+		tail.clear(64_000);
+		expect([tail.position, tail.traces.length, tail.matched, tail.sinceMillis]).toEqual(['11', 0, 0, 64_000]);
 		tail.begin();
-		expect([tail.position, tail.traces.length, tail.matched]).toEqual([null, 0, 0]);
+		expect([tail.position, tail.sinceMillis]).toEqual([null, null]);
+	});
+
+	it('lists as many in a second as it may, however they come', () => {
+		const tail = new Tail();
+		const ids = (count: number) => Array.from({ length: count }, (_, id) => trace(String(id)));
+		expect(tail.limitOf(10, 0)).toBe(10);
+		tail.take(answer('1', ids(8)), 0);
+		expect(tail.limitOf(10, 500)).toBe(7);
+		tail.take(answer('2', ids(7)), 500);
+		expect(tail.limitOf(10, 1_000)).toBe(5);
+		tail.take(answer('3', []), 1_000);
+		// What was left of the seconds before is not saved up.
+		expect(tail.limitOf(10, 9_000)).toBe(10);
+		expect(new Tail().limitOf(2, 0)).toBe(2);
 	});
 
 	it.each(['isPaused', 'isReading'] as const)('holds what comes while %s', (why) => {
@@ -54,10 +72,10 @@ describe('a live tail', () => {
 		tail[why] = true;
 		tail.take(answer('2', [trace('b'), trace('a', 2)]), 500);
 		tail.take(answer('3', [trace('c')]), 1_000);
-		expect([keys(tail.traces), keys(tail.held), tail.matched]).toEqual(['a1', 'c1 b1 a2', 4]);
+		expect([keys(tail.traces), keys(tail.held), tail.matched, tail.listed]).toEqual(['a1', 'c1 b1 a2', 4, 1]);
 		tail[why] = false;
 		tail.release();
-		expect([keys(tail.traces), tail.held.length]).toEqual(['c1 b1 a2', 0]);
+		expect([keys(tail.traces), tail.held.length, tail.listed]).toEqual(['c1 b1 a2', 0, 3]);
 	});
 
 	it('keeps no more however long it runs', () => {
