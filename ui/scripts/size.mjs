@@ -10,7 +10,7 @@ const kib = (file) => gzipSync(read(file), { level: 9 }).length / 1024;
 
 /** What the page itself names, and what it asks for beside that on each route. */
 const all = new Set([...read('index.html').matchAll(/["']\/([^"']+\.js)["']/g)].map((match) => match[1]));
-const routes = JSON.parse(/ PAGES = (\{.*\});/.exec(read('early.js'))[1]);
+const routes = JSON.parse(/ PAGES = (\{.*\});/.exec(read('index.html'))[1]);
 if (Object.keys(routes).length === 0 || all.size < 3) throw new Error('the build names no scripts');
 
 let tooLarge = false;

@@ -4,6 +4,8 @@
 //! the spans in memory and the files as one, in which every span is exactly once: copies (`copies`, `hot_copies`) are
 //! recognised wherever their twin lies.
 //!
+//! What came since a position of the log is told by [`Snapshots::arrived`] (`arrivals`).
+//!
 //! The way of a span: `log` (write, synchronise, acknowledge) → `state` (in memory) → `flush` (a file for each hour) →
 //! `compact` (merged, packed harder) → `keeper` (expired, deleted). The format of the files is a crate of its own, `spanfile`; `objects` is where
 //! they lie.

@@ -125,7 +125,7 @@ describe('the query page’s address', () => {
 			q: '{ } | rate()',
 			start: '2026-01-01T00:45:00.000Z',
 			end: '2026-01-01T01:00:00.000Z',
-			exemplars: '100',
+			exemplars: '20',
 			buckets: '4'
 		});
 		expect(metricsParameters(read('/query?q=x&step=1m'), now).get('step')).toBe('1m');

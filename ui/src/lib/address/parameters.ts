@@ -5,7 +5,8 @@ import { resolve, type Scope } from './scope';
 
 /** As many spans of each spanset as the table of spans asks for. */
 const QUERY_SPANS = 20;
-const EXEMPLARS = 100;
+/** Of each series; a hundred series have two thousand. */
+const EXEMPLARS = 20;
 /** Of each attribute, at most so many values are told. */
 const VALUES_COMPARED = 10;
 

@@ -158,6 +158,9 @@ const segment = encodeURIComponent;
 /** Among which spans names are looked for: those that a query selects, which may be unfinished. */
 type Among = { q?: string };
 
+/** A waterfall of so many spans is still quick; of a longer trace the page tells how many there are. */
+const SPANS_MAX = 500_000;
+
 /** Names are asked for again when they are older than this. */
 const NAMES_HOLD_MILLIS = 20_000;
 
@@ -206,7 +209,8 @@ export function apiOf(tenant: string) {
 			}),
 		removeSavedQuery: (name: string) => change(`saved-queries/${segment(name)}`, () => null, { method: 'DELETE' }),
 		queryCheck: (q: string) => names('query/check', { q }, queryCheck),
-		trace: (traceId: string) => question(`traces/${segment(traceId)}?targets=true`, (given) => compactTrace(given, traceId)),
+		trace: (traceId: string) =>
+			question(`traces/${segment(traceId)}?targets=true&limit=${SPANS_MAX}`, (given) => compactTrace(given, traceId)),
 		/** A stored span never changes. */
 		span: (traceId: string, spanId: string) =>
 			question(`traces/${segment(traceId)}/spans/${segment(spanId)}`, spanDetail, Infinity),
