@@ -205,7 +205,7 @@ test('draws time series, shows one alone, sorts them, opens an exemplar, zooms',
 	await page.getByRole('img', { name: /^3 time series in 60 steps of 1m/ }).waitFor();
 	await page.locator('.u-over').waitFor();
 	assert.equal(asked.at(-1).get('step'), '1m');
-	assert.equal(asked.at(-1).get('exemplars'), '100');
+	assert.equal(asked.at(-1).get('exemplars'), '20');
 	assert.match(await seriesRows(page).first().innerText(), /GET \/stock/);
 	await page.getByRole('columnheader', { name: 'Series' }).getByRole('button').click();
 	assert.match(await seriesRows(page).first().innerText(), /GET \/cart/);
