@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Random } from '../mock/random.mjs';
-import { startSession } from './session.mjs';
+import { removeSaved, startSession } from './session.mjs';
 
 const SEEDS = process.env.FUZZ_SEED ? [Number(process.env.FUZZ_SEED)] : Array.from({ length: Number(process.env.FUZZ_SEEDS ?? 60) }, (_, seed) => seed);
 const PAGES_AT_ONCE = 3;
@@ -13,8 +13,17 @@ const PAGES_AT_ONCE = 3;
 const SHOWN_MIN = 3;
 
 let session;
-before(async () => (session = await startSession()));
-after(() => session.stop());
+before(async () => {
+	session = await startSession();
+	for (const number of [1, 2, 3]) {
+		const body = JSON.stringify({ description: `of ${number}`, address: '/query?q=%7B%7D' });
+		await fetch(`${session.url}/api/v1/saved-queries/fuzz%20${number}`, { method: 'PUT', headers: { 'content-type': 'application/json' }, body });
+	}
+});
+after(async () => {
+	await removeSaved(session);
+	await session.stop();
+});
 
 const TEXTS = ['', ' ', '0', '-1', '1', '%', '%00', 'null', '"', '{', '{ }', '{ status = error }', '{ } | rate() by (name)', '{ } | histogram_over_time(duration)', '{ } | compare({ status = error })', '<img src=x onerror=alert(1)>', '‮عربى', 'x'.repeat(3_000), '🚀'.repeat(40), '../../etc', 'a=b', 'resource.service.name', 'error', 'server', 'tail', 'traces', 'spans', '1h', '7d', 'all', '9999999999999999999', '1e308', 'NaN', '2026-01-01T00:00:00Z', '1970-01-01T00:00:00Z', '+275760-09-13T00:00:00.001Z', '0-0', '1-2-3-4', '10-5', '-duration', '1d/2d', '__proto__', 'constructor'];
 const NAMES = ['service', 'operation', 'status', 'kind', 'minDuration', 'maxDuration', 'attr', 'q', 'range', 'start', 'end', 'from', 'at', 'tenant', 'live', 'limit', 'sort', 'plot', 'pick', 'by', 'view', 'rate', 'step', 'tab', 'span', 'find', 'zoom', '__proto__'];

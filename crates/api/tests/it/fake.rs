@@ -126,12 +126,11 @@ impl Answers for Fake {
         let limit = request.limit;
         let found = self.search(caller, request).await?;
         let traces = if after.is_some() { found.traces } else { Vec::new() };
-        let traces_matched = Some(after.map_or(0, |_| 1 + self.more_traces as u64));
+        let traces_begun = after.map_or(0, |_| 1 + self.more_traces as u64);
         assert!(traces.len() <= limit);
         let position = after.unwrap_or(100) + 7;
-        let traces_begun = traces_matched.unwrap_or(0);
         Ok(Arrivals {
-            found: SearchAnswer { traces, traces_matched, ..found },
+            found: SearchAnswer { traces, traces_matched: Some(traces_begun), ..found },
             traces_begun,
             spans_arrived: 12,
             position,

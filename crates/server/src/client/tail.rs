@@ -2,12 +2,13 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::io::{self, IsTerminal, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tracehouse_model::{Clock, SystemClock};
 
 use super::http::ApiClient;
 use super::search_table::{Trace, print_heading, print_trace};
@@ -52,12 +53,13 @@ struct Answer<'a> {
 struct Allowance {
     per_second: f64,
     left: f64,
-    at: Instant,
+    /// When that was reckoned.
+    at: Duration,
 }
 
 impl Allowance {
-    fn of(rate: u32) -> Self {
-        Self { per_second: f64::from(rate), left: f64::from(rate), at: Instant::now() }
+    fn of(rate: u32, at: Duration) -> Self {
+        Self { per_second: f64::from(rate), left: f64::from(rate), at }
     }
 
     /// How long to wait before the next look: until at least one may be printed.
@@ -65,9 +67,8 @@ impl Allowance {
         LOOK.max(Duration::from_secs_f64(((1.0 - self.left) / self.per_second).max(0.0)))
     }
 
-    fn now(&mut self) -> u32 {
-        let now = Instant::now();
-        let more = (now - self.at).as_secs_f64() * self.per_second;
+    fn now(&mut self, now: Duration) -> u32 {
+        let more = now.saturating_sub(self.at).as_secs_f64() * self.per_second;
         (self.left, self.at) = ((self.left + more).min(self.per_second.max(1.0)), now);
         (self.left as u32).max(1)
     }
@@ -103,7 +104,8 @@ impl Printed {
 /// Prints traces as they come, until it is interrupted. What is not printed is told on standard error.
 pub fn tail(options: &TailOptions) -> anyhow::Result<Ending> {
     let client = ApiClient::new(&options.server.address, options.server.tenant.as_deref())?;
-    let mut allowance = Allowance::of(options.rate);
+    let clock = SystemClock::default();
+    let mut allowance = Allowance::of(options.rate, clock.monotonic());
     let look = |position: Option<&str>, limit: u32| {
         let (mut parameters, limit) = (options.conditions.parameters(), limit.to_string());
         parameters.extend([("limit", limit.as_str()), ("spans", "1")]);
@@ -121,7 +123,7 @@ pub fn tail(options: &TailOptions) -> anyhow::Result<Ending> {
     let mut is_away = false;
     while options.count.is_none_or(|count| tail.count < count) {
         std::thread::sleep(allowance.rest());
-        match look(Some(&position), allowance.now()) {
+        match look(Some(&position), allowance.now(clock.monotonic())) {
             Ok(body) => {
                 let (next, listed) = tail.print(&body)?;
                 allowance.use_up(listed);
@@ -182,14 +184,17 @@ mod tests {
 
     #[test]
     fn a_batch_may_use_up_a_second() {
-        let mut allowance = Allowance::of(20);
-        assert_eq!(allowance.now(), 20);
+        let mut allowance = Allowance::of(20, Duration::ZERO);
+        assert_eq!(allowance.now(Duration::ZERO), 20);
         allowance.use_up(18);
-        assert!(allowance.now() < 20 && allowance.rest() == LOOK);
-        let mut slow = Allowance::of(1);
-        assert_eq!(slow.now(), 1);
+        assert_eq!((allowance.now(LOOK), allowance.rest()), (12, LOOK));
+        allowance.use_up(12);
+        assert_eq!(allowance.now(2 * LOOK), 10);
+        assert_eq!(allowance.now(100 * LOOK), 20, "what was left is not saved up");
+        let mut slow = Allowance::of(1, Duration::ZERO);
+        assert_eq!(slow.now(Duration::ZERO), 1);
         slow.use_up(1);
-        assert!(slow.rest() > Duration::from_millis(900), "{:?}", slow.rest());
+        assert_eq!(slow.rest(), Duration::from_secs(1));
     }
 
     #[test]

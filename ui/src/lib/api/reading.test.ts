@@ -16,6 +16,7 @@ import {
 	findAnswer,
 	operationsAnswer,
 	queryCheck,
+	savedQueriesAnswer,
 	searchAnswer,
 	servicesAnswer,
 	statusAnswer
@@ -253,5 +254,11 @@ describe('what may come twice', () => {
 	it('is told once when it is a mark', () => {
 		const marks = ['value_cut', 'no_such_mark', 'no_end', 'value_cut'];
 		expect([...spanDetail({ ...detail, marks }).marks].sort()).toEqual(['no_end', 'value_cut']);
+	});
+
+	it('gives saved queries of one name keys of their own', () => {
+		const { queries } = savedQueriesAnswer({ queries: [{ name: 'a' }, { name: 'a' }, {}, null], limit: 5 });
+		expect(queries.map(({ name }) => name)).toEqual(['a', 'a', '', '']);
+		expect(new Set(queries.map(({ key }) => key)).size).toBe(4);
 	});
 });

@@ -147,7 +147,7 @@ export function servicesAnswer(given: unknown): ServicesAnswer {
 
 export function savedQueriesAnswer(given: unknown): SavedQueriesAnswer {
 	const { queries, limit } = fields(given);
-	return { queries: list(queries).map(savedQuery), limit: number(limit) };
+	return { queries: withKeys(list(queries).map(savedQuery), ({ name }) => name), limit: number(limit) };
 }
 
 export function savedQuery(given: unknown): SavedQuery {

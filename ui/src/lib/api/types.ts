@@ -27,7 +27,7 @@ export type ServicesAnswer = Read<told.ServicesAnswer>;
 export type OperationsAnswer = Read<told.OperationsAnswer>;
 export type TraceCount = Read<told.TraceCountAnswer>;
 export type SavedQuery = Read<told.SavedQuery>;
-export type SavedQueriesAnswer = Read<told.SavedQueriesAnswer>;
+export type SavedQueriesAnswer = With<Read<told.SavedQueriesAnswer>, { queries: Keyed<SavedQuery>[] }>;
 export type AttributeKeysAnswer = Read<told.AttributeKeysAnswer>;
 export type AttributeValuesAnswer = Read<told.AttributeValuesAnswer>;
 

@@ -12,8 +12,8 @@ export const saved = round.panel(() => (isOfOneTenant(here.scope) ? here.api.sav
 export const askSaved = () => round.begin();
 
 /** As the palette and the rail offer them. */
-export const savedEntries = (): (Entry & { open: string })[] =>
-	(saved.answer?.queries ?? []).flatMap(({ name, description, address }) => {
+export const savedEntries = (): (Entry & { key: string; open: string })[] =>
+	(saved.answer?.queries ?? []).flatMap(({ key, name, description, address }) => {
 		const open = hrefOfSaved(address, here.scope);
-		return open === null ? [] : [{ kind: 'saved' as const, text: name, note: description, open }];
+		return open === null ? [] : [{ key, kind: 'saved' as const, text: name, note: description, open }];
 	});
