@@ -45,6 +45,11 @@ def test_the_first_span(new_tracehouse):
     browser_tests(["node", "--test", "--test-timeout=300000", "e2e/first.test.mjs"], environment)
 
 
+def test_made_up_addresses_and_answers():
+    """No page is blank whatever an address and the answers say; with the interface's own stand-in for a server."""
+    browser_tests(["npm", "run", "fuzz"])
+
+
 def test_giant_traces():
     """How quick the page is with 100,000 spans, with the interface's own stand-in for a server."""
     if os.getloadavg()[0] > os.cpu_count() + 1:
