@@ -39,14 +39,16 @@ test('the arrow keys walk the points, select a box, and Enter zooms or opens', a
 	await page.done();
 });
 
-for (const [name, text, chart] of [
-	['the lines', RATE, lines],
-	['the heatmap', '{ } | histogram_over_time(duration)', heat]
+/** `drawn` is there when there is something to walk along: what draws lines comes after the page. */
+for (const [name, text, chart, drawn] of [
+	['the lines', RATE, lines, '.uplot'],
+	['the heatmap', '{ } | histogram_over_time(duration)', heat, 'main canvas']
 ]) {
 	test(`the arrow keys walk ${name}, and Enter zooms into what Shift selects`, async () => {
 		const page = await openPage(session, query(text));
 		await chart(page).waitFor();
 		await page.locator('.skeleton').waitFor({ state: 'hidden' });
+		await page.locator(drawn).waitFor();
 		await chart(page).focus();
 		await page.keyboard.press('ArrowRight');
 		await page.keyboard.press('ArrowUp');
