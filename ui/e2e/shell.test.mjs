@@ -64,6 +64,26 @@ test('the palette finds services, operations and actions, also while something i
 	await page.done();
 });
 
+test('a palette that is opened again as soon as it was left stays open', async () => {
+	const page = await openPage(session, '/');
+	await found(page).first().waitFor();
+	const field = page.getByRole('combobox', { name: 'Go to, or do' });
+	await page.keyboard.press('Control+k');
+	await field.fill('theme');
+	// Both keys in one task: what the browser tells of the first closing comes after the second opening.
+	await field.evaluate((input) => {
+		const press = (target, key) => target.dispatchEvent(new KeyboardEvent('keydown', { bubbles: true, cancelable: true, ...key }));
+		press(input, { key: 'Enter' });
+		press(document.body, { key: 'k', ctrlKey: true });
+	});
+	await page.waitForFunction(() => document.querySelector('dialog[open] input')?.value === '');
+	await page.evaluate(() => new Promise((done) => setTimeout(() => requestAnimationFrame(done))));
+	assert.ok(await field.isVisible());
+	await page.keyboard.press('Escape');
+	await field.waitFor({ state: 'hidden' });
+	await page.done();
+});
+
 test('a query is saved under a name, found again in rail and palette, replaced, removed and brought back', async () => {
 	await removeSaved(session);
 	const page = await openPage(session, '/query?q=%7Bstatus%3Derror%7D&range=6h', { expectFailures: true });
