@@ -200,6 +200,7 @@ function spansetsOf(trace, hits, query) {
 			startTimeUnixNano: String(trace.startNanos + BigInt(trace.spans[index].start)),
 			durationNanos: trace.spans[index].duration,
 			status: ['unset', 'ok', 'error'][trace.spans[index].status],
+			...(query.has('targets') && trace.spans[index].target && { target: trace.spans[index].target }),
 			fields: fields.map((field) => labelOf(field, fieldOf(field, trace, index))).filter((field) => field.value !== null)
 		}))
 	}));
@@ -218,6 +219,7 @@ function summary(trace, hits, query) {
 		traceId: trace.traceId,
 		rootServiceName: root.service,
 		rootSpanName: root.name,
+		...(query.has('targets') && root.target && { rootTarget: root.target }),
 		startTimeUnixNano: String(trace.startNanos),
 		durationNanos: trace.durationNanos,
 		spanCount: trace.spans.length,

@@ -36,6 +36,7 @@ fn join(into: &mut TraceSummary, other: TraceSummary) {
         into.root_missing = other.root_missing;
         into.root_service_name = other.root_service_name;
         into.root_span_name = other.root_span_name;
+        into.root_target = other.root_target;
     }
     into.start_unix_nanos = into.start_unix_nanos.min(other.start_unix_nanos);
     into.duration_nanos = latest_end.saturating_sub(into.start_unix_nanos);

@@ -1,17 +1,20 @@
 //! Puts traces together: from memory and files, without copies, as trees in pre-order.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use tracehouse_model::{ParentRow, Placer, SpanBatch, SpanId, TraceId, status};
 use tracehouse_scan::{Bounds, Held, Part, may_contain, row_bytes};
 use tracehouse_spanfile::{OpenFile, Projection};
-use tracehouse_store::{HotBatch, HotRows};
+use tracehouse_store::{HotBatch, HotRows, SpanFile};
 
 use crate::copies::{Sources, WithoutCopies};
 use crate::question::Question;
 use crate::shares::assembled_bytes_max;
 use crate::whereabouts::Whereabouts;
 
+/// Traces that one thread puts together at once.
+pub(crate) const TRACES_AT_ONCE: usize = 2048;
 /// From so many traces at once on it pays to know where the traces of a file stand.
 const MANY_TRACES: usize = 512;
 /// Memory with which traces are put together, unless one of them is larger.
@@ -82,7 +85,7 @@ pub(crate) fn assemble_many(
     question: Question<'_>,
     whereabouts: &Whereabouts<'_>,
     traces: &[TraceId],
-    columns: impl Fn(&OpenFile) -> Option<Vec<String>>,
+    columns: impl Fn(&Arc<SpanFile>, &Arc<OpenFile>) -> Option<Vec<String>>,
     mut take: impl FnMut(&Assembled),
 ) {
     let bounds = question.bounds;
@@ -95,7 +98,9 @@ pub(crate) fn assemble_many(
         }
         let Some(held) = hold_as_much_as_there_is(bounds, portion.bytes) else { break };
         let bytes = held.used();
-        let columns = |open: &OpenFile| if portion.read == Read::Whole { None } else { columns(open) };
+        let columns = |file: &Arc<SpanFile>, open: &Arc<OpenFile>| {
+            if portion.read == Read::Whole { None } else { columns(file, open) }
+        };
         let (mut found, fits) = assemble_portion(question, whereabouts, &portion, bytes, columns);
         let is_one = portion.traces.len() == 1;
         let is_last_try = is_one && (bytes >= bytes_max || bytes <= portion.tried);
@@ -119,6 +124,24 @@ pub(crate) fn assemble_many(
             portions.extend([second, first].map(|traces| Portion { traces, bytes, tried: 0, read }));
         }
     }
+}
+
+/// The same on all threads, each with its share of the traces.
+pub(crate) fn assemble_side_by_side(
+    question: Question<'_>,
+    whereabouts: &Whereabouts<'_>,
+    traces: &[TraceId],
+    columns: impl Fn(&Arc<SpanFile>, &Arc<OpenFile>) -> Option<Vec<String>> + Sync,
+    take: impl Fn(&Assembled) + Sync,
+) {
+    let bounds = question.bounds;
+    let share = traces.len().div_ceil(bounds.threads()).clamp(1, TRACES_AT_ONCE);
+    let shares: Vec<&[TraceId]> = traces.chunks(share).collect();
+    bounds.gather(
+        shares.len(),
+        || (),
+        |number, ()| assemble_many(question, whereabouts, shares[number], &columns, &take),
+    );
 }
 
 /// Traces that are put together at once.
@@ -163,7 +186,7 @@ fn assemble_portion(
     whereabouts: &Whereabouts<'_>,
     portion: &Portion,
     bytes: usize,
-    columns: impl Fn(&OpenFile) -> Option<Vec<String>>,
+    columns: impl Fn(&Arc<SpanFile>, &Arc<OpenFile>) -> Option<Vec<String>>,
 ) -> (Assembled, bool) {
     let Question { snapshot, bounds, reach } = question;
     let traces = &*portion.traces;
@@ -177,7 +200,7 @@ fn assemble_portion(
             continue;
         }
         let read = reach.attempt(file, Part::Whole, file.record.spans, |open| {
-            let names = columns(open);
+            let names = columns(file, open);
             let projection = names.as_deref().map_or(Projection::All, Projection::Only);
             let left = spans_left(&gathered, bytes_max, bytes_of_span(open, names.as_deref()));
             let known = whereabouts.of_file(number, traces.len() >= MANY_TRACES);

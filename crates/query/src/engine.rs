@@ -29,6 +29,7 @@ use crate::request::{
 };
 use crate::search::{count, search};
 use crate::services::{SERVICE_NAME, services, services_among};
+use crate::targets_told::add_targets;
 use crate::trace::{self, TraceQuestion};
 
 /// What queries may use.
@@ -161,7 +162,14 @@ impl QueryEngine {
         self.check(&request)?;
         let plan = plan_of(&request)?;
         let window = request.window();
-        self.run("search", tenant, Copies::Left, window, move |question| Ok(search(question, &plan, &request))).await
+        self.run("search", tenant, Copies::Left, window, move |question| {
+            let mut found = search(question, &plan, &request);
+            if request.targets {
+                add_targets(question, &mut found);
+            }
+            Ok(found)
+        })
+        .await
     }
 
     /// How many traces a search would find without a limit.
@@ -192,7 +200,13 @@ impl QueryEngine {
         // Whatever it holds is still there, in memory or in files, when the snapshot is taken.
         let arrived = self.store.arrived(tenant, after, up_to);
         let limits = QueryLimits { time_max: self.limits.time_max.min(LIVE_TIME_MAX), ..self.limits.clone() };
-        let work = move |question: Question<'_>| Ok(arrivals(question, &plan, &request, &arrived, after, up_to));
+        let work = move |question: Question<'_>| {
+            let mut arrivals = arrivals(question, &plan, &request, &arrived, after, up_to);
+            if request.targets {
+                add_targets(question, &mut arrivals.found);
+            }
+            Ok(arrivals)
+        };
         self.run_within("arrivals", tenant, Copies::Left, limits, Window::starting(EVER), work).await
     }
 

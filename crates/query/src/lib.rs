@@ -6,7 +6,7 @@
 //! order or a count it looks at all that match (`ranked`, `whole_traces`); what came lately is found in memory (`arrivals`). Time
 //! series (`metrics`) come from columns where a span alone decides, else from whole traces. One trace, or one span of it, is
 //! read by its id (`trace`). What interfaces show of spans as texts is
-//! decided by `shown`, what calls are about by `target`. Work runs on its own threads; files are read, and threads, time, memory and bytes bounded, by
+//! decided by `shown`, what calls are about by `target` (`targets_told` for what a search found). Work runs on its own threads; files are read, and threads, time, memory and bytes bounded, by
 //! the crate `scan`; `shares` says how one question divides its memory.
 //!
 //! Invariants: an answer that does not cover everything says so (`partial_reason`, `N of M`); no question fails because a
@@ -54,6 +54,7 @@ mod stored_values;
 mod structure;
 mod summary;
 mod target;
+mod targets_told;
 mod together;
 mod trace;
 mod value;

@@ -21,6 +21,8 @@ pub struct SearchRequest {
     pub limit: usize,
     /// How many matching spans to return of each spanset at most.
     pub spans_per_spanset: usize,
+    /// Whether the answer tells what spans are about beside their names; more is read for that.
+    pub targets: bool,
     /// Only traces whose duration as a whole is in this range, in nanoseconds.
     pub trace_duration_nanos_min: Option<i64>,
     pub trace_duration_nanos_max: Option<i64>,
@@ -205,6 +207,8 @@ pub struct TraceSummary {
     /// Of the root span; of the earliest span if the root is missing.
     pub root_service_name: String,
     pub root_span_name: String,
+    /// What it is about beside its name ([`crate::Targets`]); `None` also if nobody asked.
+    pub root_target: Option<String>,
     pub root_missing: bool,
     pub start_unix_nanos: i64,
     pub duration_nanos: i64,
@@ -352,6 +356,8 @@ pub struct MatchedSpan {
     pub start_unix_nanos: i64,
     pub duration_nanos: i64,
     pub status_code: u8,
+    /// What it is about beside its name ([`crate::Targets`]); `None` also if nobody asked.
+    pub target: Option<String>,
     /// What the query's `select()` asked for, and fields that its conditions mention, in the order of the query. Left out where the
     /// span has none.
     pub fields: Vec<ShownValue>,

@@ -13,7 +13,7 @@ use tracehouse_scan::{Held, Reservation, contents_of, each_row_group};
 use tracehouse_spanfile::OpenFile;
 use tracehouse_store::SpanFile;
 
-use crate::assemble::{Omitted, assemble_many};
+use crate::assemble::{Omitted, assemble_side_by_side};
 use crate::candidates::{Beside, Candidates, SpanFinder};
 use crate::column_eval::file_may_match;
 use crate::drivers::TraceDriver;
@@ -30,8 +30,6 @@ use crate::whole_traces::{Left, WholeTraces};
 
 /// Traces that are settled at once: few at first, as a common condition needs no more than are asked for.
 const SETTLED_AT_ONCE_MAX: usize = 32 * 1024;
-/// Of those, traces that one thread puts together at once.
-const ASSEMBLED_AT_ONCE_MAX: usize = 2048;
 
 /// A search that is done after so many files is quicker without knowing where all traces stand.
 const FILES_OF_SHORT_SEARCH: u64 = 4;
@@ -275,29 +273,20 @@ impl Lines<'_> {
         // Neighbours by id stand side by side in a file.
         let mut sorted = traces.to_vec();
         sorted.sort_unstable();
-        let portion = traces.len().div_ceil(bounds.threads()).clamp(1, ASSEMBLED_AT_ONCE_MAX);
-        let portions: Vec<&[TraceId]> = sorted.chunks(portion).collect();
         let done: Mutex<SeededMap<TraceId, Settled>> = Mutex::default();
         let held = Mutex::new(bounds.hold());
-        bounds.gather(
-            portions.len(),
-            || (),
-            |portion, ()| {
-                let columns = |open: &OpenFile| Some(self.summaries.columns(open));
-                assemble_many(self.question, self.whereabouts, portions[portion], columns, |found| {
-                    for tree in &found.trees {
-                        let SpanFinder { window, exactly, .. } = &self.finder;
-                        let summary =
-                            self.summaries.of(&Left::of(&found.spans, tree, self.summaries.plan, window, exactly));
-                        let bytes = summary.as_ref().map_or(0, bytes_of) + size_of::<(TraceId, Settled)>();
-                        if bounds.take(&mut held.lock(), bytes).is_err() {
-                            return;
-                        }
-                        done.lock().insert(tree.trace_id, (summary, tree.omitted()));
-                    }
-                });
-            },
-        );
+        let columns = |_: &Arc<SpanFile>, open: &Arc<OpenFile>| Some(self.summaries.columns(open));
+        assemble_side_by_side(self.question, self.whereabouts, &sorted, columns, |found| {
+            for tree in &found.trees {
+                let SpanFinder { window, exactly, .. } = &self.finder;
+                let summary = self.summaries.of(&Left::of(&found.spans, tree, self.summaries.plan, window, exactly));
+                let bytes = summary.as_ref().map_or(0, bytes_of) + size_of::<(TraceId, Settled)>();
+                if bounds.take(&mut held.lock(), bytes).is_err() {
+                    return;
+                }
+                done.lock().insert(tree.trace_id, (summary, tree.omitted()));
+            }
+        });
         let mut done = done.into_inner();
         traces.iter().filter_map(|trace| done.remove(trace)).collect()
     }

@@ -92,6 +92,7 @@ impl Summaries<'_> {
                 start_unix_nanos: spans.start_unix_nanos[row],
                 duration_nanos: spans.duration_nanos[row],
                 status_code: spans.status_code[row],
+                target: None,
                 fields: shown.iter().filter_map(|field| field.value(row)).collect(),
             }
         };
@@ -175,26 +176,23 @@ fn value_bytes(value: &AnyValue) -> usize {
 /// What the line says of the trace, whatever was asked for.
 fn summarize(spans: &SpanBatch, tree: &TraceTree) -> TraceSummary {
     let mut services: BTreeMap<Cow<'_, str>, (u64, u64)> = BTreeMap::new();
-    let mut earliest = tree.rows.start;
     for row in tree.rows.clone() {
         let counts = services.entry(spans.shown_service(spans.resource[row] as usize)).or_default();
         counts.0 += 1;
         counts.1 += u64::from(spans.status_code[row] == status::ERROR);
-        if spans.start_unix_nanos[row] < spans.start_unix_nanos[earliest] {
-            earliest = row;
-        }
     }
     let mut services: Vec<ServiceCount> = services
         .into_iter()
         .map(|(name, (span_count, error_count))| ServiceCount { name: name.into_owned(), span_count, error_count })
         .collect();
     services.sort_by_key(|service| std::cmp::Reverse(service.span_count));
-    let first = tree.root.map_or(earliest, |row| tree.rows.start + row as usize);
+    let first = first_of(spans, tree);
     TraceSummary {
         tenant: None,
         trace_id: tree.trace_id,
         root_service_name: spans.shown_service(spans.resource[first] as usize).into_owned(),
         root_span_name: spans.strings.get(spans.name[first]).to_owned(),
+        root_target: None,
         root_missing: !tree.parent.contains(&ParentRow::Root),
         start_unix_nanos: tree.start_unix_nanos,
         duration_nanos: tree.duration_nanos,
@@ -206,4 +204,10 @@ fn summarize(spans: &SpanBatch, tree: &TraceTree) -> TraceSummary {
         newest_match_unix_nanos: i64::MIN,
         spansets: Vec::new(),
     }
+}
+
+/// The row of the root, or of the earliest span if that is missing.
+pub(crate) fn first_of(spans: &SpanBatch, tree: &TraceTree) -> usize {
+    let earliest = || tree.rows.clone().min_by_key(|&row| spans.start_unix_nanos[row]).unwrap_or(tree.rows.start);
+    tree.root.map_or_else(earliest, |row| tree.rows.start + row as usize)
 }

@@ -93,6 +93,12 @@ impl<'a> Targets<'a> {
         &self.texts
     }
 
+    /// What a span is about; `None` if that is not known, or its name says it already.
+    pub fn text(&mut self, row: usize) -> Option<&str> {
+        let number = self.number(row)?;
+        self.texts.get(number as usize).map(String::as_str)
+    }
+
     /// The number of what a span is about; `None` if that is not known, or its name says it already.
     pub fn number(&mut self, row: usize) -> Option<u32> {
         if self.keys.is_empty() {

@@ -11,21 +11,19 @@ use arrow::array::AsArray;
 use parquet::errors::{ParquetError, Result};
 use tracehouse_model::{SeededSet, Span, SpanBatch, SpanId, TraceId, status};
 use tracehouse_scan::{
-    Contents, Held, Part, Reservation, may_contain, no_room, read_rows, readable, row_bytes, selection_of_range,
+    Held, Part, Reservation, may_contain, no_room, read_rows, readable, row_bytes, selection_of_range,
 };
 use tracehouse_spanfile::{OpenFile, Projection, StringForm, column};
 use tracehouse_store::{HotBatch, HotRows, SpanFile};
-use tracehouse_traceql::AttributeScope;
 
 use crate::answer_text::TextEstimate;
 use crate::assemble::{bytes_of_hot_span, count_scanned, order};
-use crate::column_eval::field_of;
 use crate::copies::Sources;
 use crate::error::QueryError;
 use crate::question::Question;
 use crate::request::{Trace, TraceDetail};
 use crate::services::columns_of_services;
-use crate::target::TARGET_KEYS;
+use crate::targets_told::target_columns;
 
 /// What a portion may take while it is read.
 const PORTION_BYTES: usize = 4 << 20;
@@ -362,12 +360,10 @@ impl TraceQuestion {
     /// The columns to read of a file; `None`: all.
     fn columns<'f>(&self, found: &'f Found<'_>, open: &Arc<OpenFile>) -> Option<&'f [String]> {
         let outline = || {
-            let contents = Contents::of_open(found.file, open);
-            let keys: &[&str] = if self.detail == TraceDetail::OutlineWithTargets { &TARGET_KEYS } else { &[] };
-            let of_targets = keys.iter().filter_map(|key| field_of(AttributeScope::Span, key));
-            let of_targets = of_targets.flat_map(|field| field.places(&contents, open.layout()));
+            let with_targets = self.detail == TraceDetail::OutlineWithTargets;
+            let of_targets = if with_targets { target_columns(found.file, open) } else { Vec::new() };
             let always = OUTLINE_COLUMNS.into_iter().chain(columns_of_services(open)).map(str::to_owned);
-            let columns: SeededSet<String> = always.chain(of_targets.map(|place| place.column)).collect();
+            let columns: SeededSet<String> = always.chain(of_targets).collect();
             columns.into_iter().collect()
         };
         let is_outline = self.detail.is_outline() && !self.reads_whole;

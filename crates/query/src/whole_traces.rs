@@ -8,7 +8,7 @@ use tracehouse_scan::{Bounds, Held, Window, each_row_group};
 use tracehouse_spanfile::OpenFile;
 use tracehouse_store::SpanFile;
 
-use crate::assemble::{Omitted, TraceTree, assemble_many};
+use crate::assemble::{Omitted, TRACES_AT_ONCE, TraceTree, assemble_many};
 use crate::candidates::{Beside, Candidates, SpanFinder};
 use crate::drivers::TraceDriver;
 use crate::evaluate::{Evaluation, Spanset, union_of};
@@ -20,9 +20,6 @@ use crate::row_eval::TraceFacts;
 use crate::shares::candidate_bytes_max;
 use crate::shown::all_hold;
 use crate::whereabouts::Whereabouts;
-
-/// Traces that one thread puts together at once.
-const TRACES_AT_ONCE: usize = 2048;
 
 /// What a pipeline leaves of a trace.
 pub(crate) struct Left<'a> {
@@ -104,7 +101,8 @@ impl<'a> WholeTraces<'a> {
         let omitted: Mutex<Omitted> = Mutex::default();
         let (all, done) = bounds.gather(portions.len(), begin, |portion, own| {
             let traces: Vec<TraceId> = portions[portion].iter().map(|(_, trace)| *trace).collect();
-            assemble_many(self.question, whereabouts, &traces, &columns, |found| {
+            let columns = |_: &Arc<SpanFile>, open: &Arc<OpenFile>| columns(open);
+            assemble_many(self.question, whereabouts, &traces, columns, |found| {
                 for tree in &found.trees {
                     let (window, exactly) = (&self.finder.window, self.finder.exactly);
                     look(&Left::of(&found.spans, tree, self.plan, window, exactly), own);

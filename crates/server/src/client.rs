@@ -183,7 +183,7 @@ pub fn search(options: &SearchOptions) -> anyhow::Result<Ending> {
     let limit = options.limit.to_string();
     let single = [("start", &options.start), ("end", &options.end), ("sort", &options.sort)];
     parameters.extend(single.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))));
-    parameters.push(("limit", &limit));
+    parameters.extend([("limit", &*limit), ("targets", "true")]);
     let body =
         ask(&options.server, "/api/v1/search", &parameters)?.context("the server has no search; is it Tracehouse?")?;
     let answer: search_table::Answer =

@@ -135,6 +135,10 @@ pub(crate) struct TraceSummaryAnswer {
     /// Of the root span; of the earliest span if the root is missing.
     pub(crate) root_service_name: String,
     pub(crate) root_span_name: String,
+    /// What the span is about beside its name: the route or host, table or topic; absent if that is not known, its name says it already,
+    /// or nobody asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) root_target: Option<String>,
     #[schema(example = "1769860800000000000")]
     pub(crate) start_time_unix_nano: String,
     pub(crate) duration_nanos: i64,
@@ -179,6 +183,9 @@ pub(crate) struct MatchedSpanAnswer {
     pub(crate) start_time_unix_nano: String,
     pub(crate) duration_nanos: i64,
     pub(crate) status: StatusCode,
+    /// As `rootTarget`, of this span.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) target: Option<String>,
     /// What the query's `select()` asked for and what its conditions mention, where the span has it.
     pub(crate) fields: Vec<AttributeAnswer>,
 }

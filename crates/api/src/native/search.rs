@@ -7,6 +7,8 @@ use tracehouse_query::{
     Selects, TraceCount, TraceSummary,
 };
 
+use utoipa::IntoParams;
+
 use super::answers::{
     MatchedSpanAnswer, SearchAnswerBody, ServiceShare, SpansetAnswer, TailAnswer, TraceCountAnswer, TraceSummaryAnswer,
 };
@@ -28,26 +30,66 @@ const ORDERS: &str = "start, root, duration, spans or errors, with - before it t
 const CONDITIONS: [&str; 8] = ["service", "operation", "status", "kind", "minDuration", "maxDuration", "attr", "q"];
 /// … and when.
 const RANGE: [&str; 2] = ["start", "end"];
-/// What says how much of them is shown, and in which order.
-const SHOWN: [&str; 3] = ["limit", "spans", "sort"];
+/// What says how much of them is told.
+const DETAIL: [&str; 2] = ["spans", "targets"];
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes what `request` reads")]
+struct SearchConditions {
+    #[param(example = "cart")]
+    service: Option<String>,
+    /// The span's name
+    #[param(example = "GET /cart")]
+    operation: Option<String>,
+    /// error, ok or unset
+    status: Option<String>,
+    /// server, client, internal, producer, consumer or unspecified
+    kind: Option<String>,
+    /// Of the span
+    #[param(example = "12.5ms")]
+    min_duration: Option<String>,
+    /// Of the span
+    #[param(example = "2s")]
+    max_duration: Option<String>,
+    /// A key, an operator (= != > >= < <= =~ !~) and a value; may be repeated. `span.` or `resource.` before the key says where to look;
+    /// else in both
+    #[param(example = json!(["http.route=/cart"]))]
+    attr: Option<Vec<String>>,
+    /// A TraceQL query that selects spans
+    #[param(example = "{ duration > 200ms }")]
+    q: Option<String>,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what `request` reads")]
+struct SearchRange {
+    /// The span begins at this moment or later, or ends after it
+    #[param(example = "2026-01-31T12:00:00Z")]
+    start: Option<String>,
+    /// The span begins before this moment
+    end: Option<String>,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what `request` reads")]
+struct SearchDetail {
+    /// How many spans of each spanset: 1 to 100; 3 if absent
+    spans: Option<u32>,
+    /// Whether `target` and `rootTarget` are told; more is read for them
+    targets: Option<bool>,
+}
 
 /// Finds traces with a span that meets all conditions.
 #[utoipa::path(
     get, path = "/api/v1/search", tag = "traces",
     params(
-        ("service" = Option<String>, Query, example = "cart"),
-        ("operation" = Option<String>, Query, description = "The span's name", example = "GET /cart"),
-        ("status" = Option<String>, Query, description = "error, ok or unset"),
-        ("kind" = Option<String>, Query, description = "server, client, internal, producer, consumer or unspecified"),
-        ("minDuration" = Option<String>, Query, description = "Of the span", example = "12.5ms"),
-        ("maxDuration" = Option<String>, Query, description = "Of the span", example = "2s"),
-        ("attr" = Option<Vec<String>>, Query, description = "A key, an operator (= != > >= < <= =~ !~) and a value; may be repeated. \
-            `span.` or `resource.` before the key says where to look; else in both", example = json!(["http.route=/cart"])),
-        ("q" = Option<String>, Query, description = "A TraceQL query that selects spans", example = "{ duration > 200ms }"),
-        ("start" = Option<String>, Query, description = "The span begins at this moment or later, or ends after it", example = "2026-01-31T12:00:00Z"),
-        ("end" = Option<String>, Query, description = "The span begins before this moment"),
+        SearchConditions,
+        SearchRange,
         ("limit" = Option<u32>, Query, description = "How many traces: 1 to 1000; 20 if absent"),
-        ("spans" = Option<u32>, Query, description = "How many spans of each spanset: 1 to 100; 3 if absent"),
+        SearchDetail,
         ("sort" = Option<String>, Query, description = "start, root, duration, spans or errors of the traces as a whole, with - before it \
             the other way round. It looks at all traces that match; if absent, those with the newest matches are found without that", example = "-duration"),
     ),
@@ -59,7 +101,7 @@ pub(crate) async fn search(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let known: Vec<&str> = CONDITIONS.into_iter().chain(RANGE).chain(SHOWN).collect();
+    let known: Vec<&str> = CONDITIONS.into_iter().chain(RANGE).chain(DETAIL).chain(["limit", "sort"]).collect();
     let request = request(&Parameters::strict(&uri, &known)?)?;
     let begun = state.clock.monotonic();
     let found = state.answers.search(&caller, request).await?;
@@ -75,16 +117,8 @@ pub(crate) async fn search(
 #[utoipa::path(
     get, path = "/api/v1/search/count", tag = "traces",
     params(
-        ("service" = Option<String>, Query, example = "cart"),
-        ("operation" = Option<String>, Query, description = "The span's name", example = "GET /cart"),
-        ("status" = Option<String>, Query, description = "error, ok or unset"),
-        ("kind" = Option<String>, Query, description = "server, client, internal, producer, consumer or unspecified"),
-        ("minDuration" = Option<String>, Query, description = "Of the span", example = "12.5ms"),
-        ("maxDuration" = Option<String>, Query, description = "Of the span", example = "2s"),
-        ("attr" = Option<Vec<String>>, Query, description = "As in a search", example = json!(["http.route=/cart"])),
-        ("q" = Option<String>, Query, description = "A TraceQL query that selects spans", example = "{ duration > 200ms }"),
-        ("start" = Option<String>, Query, description = "The span begins at this moment or later, or ends after it", example = "2026-01-31T12:00:00Z"),
-        ("end" = Option<String>, Query, description = "The span begins before this moment"),
+        SearchConditions,
+        SearchRange,
     ),
     responses((status = 200, body = TraceCountAnswer), (status = 400, body = Problem), (status = 503, body = Problem))
 )]
@@ -105,22 +139,15 @@ pub(crate) async fn count(State(state): State<ApiState>, caller: Caller, uri: Ur
 #[utoipa::path(
     get, path = "/api/v1/tail", tag = "traces",
     params(
-        ("service" = Option<String>, Query, example = "cart"),
-        ("operation" = Option<String>, Query, description = "The span's name", example = "GET /cart"),
-        ("status" = Option<String>, Query, description = "error, ok or unset"),
-        ("kind" = Option<String>, Query, description = "server, client, internal, producer, consumer or unspecified"),
-        ("minDuration" = Option<String>, Query, description = "Of the span", example = "12.5ms"),
-        ("maxDuration" = Option<String>, Query, description = "Of the span", example = "2s"),
-        ("attr" = Option<Vec<String>>, Query, description = "As in a search", example = json!(["http.route=/cart"])),
-        ("q" = Option<String>, Query, description = "A TraceQL query that selects spans", example = "{ status = error }"),
+        SearchConditions,
         ("after" = Option<String>, Query, description = "The position of the answer before", example = "10482"),
         ("limit" = Option<u32>, Query, description = "How many traces: 1 to 1000; 20 if absent. Of more, those of which spans came last"),
-        ("spans" = Option<u32>, Query, description = "How many spans of each spanset: 1 to 100; 3 if absent"),
+        SearchDetail,
     ),
     responses((status = 200, body = TailAnswer), (status = 400, body = Problem), (status = 503, body = Problem))
 )]
 pub(crate) async fn tail(State(state): State<ApiState>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
-    let known: Vec<&str> = CONDITIONS.into_iter().chain(["after", "limit", "spans"]).collect();
+    let known: Vec<&str> = CONDITIONS.into_iter().chain(DETAIL).chain(["after", "limit"]).collect();
     let parameters = Parameters::strict(&uri, &known)?;
     let after = parameters.parsed("after", |text| text.parse().ok(), "the position of an answer, or nothing")?;
     let request = request(&parameters)?;
@@ -184,6 +211,7 @@ fn request(parameters: &Parameters) -> Result<SearchRequest, Problem> {
         order: parameters.parsed("sort", order, ORDERS)?,
         limit: parameters.count("limit", TRACES_DEFAULT, 1..=TRACES_MAX)?,
         spans_per_spanset: parameters.count("spans", SPANS_DEFAULT, 1..=SPANS_MAX)?,
+        targets: parameters.flag("targets")?,
         trace_duration_nanos_min: None,
         trace_duration_nanos_max: None,
     })
@@ -235,6 +263,7 @@ fn trace_summary(trace: TraceSummary) -> TraceSummaryAnswer {
         tenant: trace.tenant.map(|tenant| tenant.to_string()),
         root_service_name: trace.root_service_name,
         root_span_name: trace.root_span_name,
+        root_target: trace.root_target,
         start_time_unix_nano: trace.start_unix_nanos.to_string(),
         duration_nanos: trace.duration_nanos,
         span_count: trace.span_count,
@@ -272,6 +301,7 @@ fn matched_span(span: MatchedSpan) -> MatchedSpanAnswer {
         start_time_unix_nano: span.start_unix_nanos.to_string(),
         duration_nanos: span.duration_nanos,
         status: StatusCode::of(span.status_code),
+        target: span.target,
         fields: attributes(span.fields.into_iter().map(|shown| (shown.field, shown.value)).collect()),
     }
 }

@@ -62,6 +62,7 @@ pub(super) async fn streamed(
             0 => SPANS_PER_SPANSET_DEFAULT,
             spans => spans.min(SPANS_PER_SPANSET_MAX),
         },
+        targets: false,
         trace_duration_nanos_min: millis(asked.min_duration_ms),
         trace_duration_nanos_max: millis(asked.max_duration_ms),
     };
@@ -115,6 +116,7 @@ fn request(parameters: &Parameters) -> Result<SearchRequest, Problem> {
         limit: parameters.count("limit", TRACES_DEFAULT, 1..=u32::MAX as usize)?,
         // As in Tempo, 0 is as good as no limit.
         spans_per_spanset: if spans == 0 { SPANS_PER_SPANSET_MAX } else { spans.min(SPANS_PER_SPANSET_MAX) },
+        targets: false,
         trace_duration_nanos_min: min,
         trace_duration_nanos_max: max,
     })

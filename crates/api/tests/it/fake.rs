@@ -362,6 +362,7 @@ fn summary() -> TraceSummary {
         trace_id: TRACE_ID,
         root_service_name: "gateway".to_owned(),
         root_span_name: "GET /".to_owned(),
+        root_target: None,
         root_missing: false,
         start_unix_nanos: START,
         duration_nanos: 5_000_000,
@@ -385,6 +386,7 @@ fn summary() -> TraceSummary {
                 start_unix_nanos: START + 1000,
                 duration_nanos: 2_000_000,
                 status_code: status::ERROR,
+                target: None,
                 fields: vec![ShownValue {
                     field: "span.http.route".to_owned(),
                     value: AnyValue::String("/cart".to_owned()),

@@ -279,5 +279,17 @@ async fn damage_of_what_calls_are_about_costs_no_span() {
             assert_eq!(trace.spans.len() as u64, SPANS, "{detail:?}");
             assert_eq!(trace.partial_reason.is_some(), is_told, "{detail:?}: {:?}", trace.partial_reason);
         }
+        for targets in [true, false] {
+            let traceql = Some("{ kind = client }".to_owned());
+            let request = SearchRequest { traceql, limit: 10, targets, ..SearchRequest::default() };
+            let found = shop.engine.search(&TenantId::default(), request).await.expect("a valid search");
+            assert_eq!(
+                (found.traces.len(), found.partial_reason.is_some()),
+                (1, targets),
+                "{:?}",
+                found.partial_reason
+            );
+            assert_eq!(found.traces[0].matched_count, SPANS);
+        }
     }
 }

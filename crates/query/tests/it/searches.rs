@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use tracehouse_model::{AnyValue, Span, TenantId, TraceId, kind, status};
-use tracehouse_query::{Condition, Operator, Order, OrderKey, Scope, SearchRequest, TraceSummary};
+use tracehouse_query::{
+    Condition, Operator, Order, OrderKey, Scope, SearchRequest, Targets, TraceDetail, TraceSummary,
+};
 
 use crate::shop::{NOON, Shop, many_spans};
 
@@ -144,6 +146,54 @@ async fn every_query_has_the_same_answer_at_every_stage() {
         for (query, holds) in QUERIES {
             let found = ask(&shop, request(query)).await;
             assert_eq!(found, expected(&spans, holds), "{query}, {stage}");
+        }
+    }
+}
+
+/// A search tells of spans what their traces tell of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn found_spans_are_about_what_their_traces_say() {
+    let shop = Shop::open().await;
+    let (batches, _) = many_spans(40, 13);
+    let half = batches.len() / 2;
+    for (number, batch) in batches.into_iter().enumerate() {
+        if number == half {
+            shop.store.flush().await.expect("flushes");
+        }
+        shop.append(batch).await;
+    }
+    let tenant = TenantId::default();
+    for stage in ["half in memory", "in two files", "merged"] {
+        match stage {
+            "in two files" => _ = shop.store.flush().await.expect("flushes"),
+            "merged" => _ = shop.store.compact().await.expect("merges"),
+            _ => {}
+        }
+        for order in [None, Some(Order { key: OrderKey::Duration, descending: true })] {
+            let request = SearchRequest { order, spans_per_spanset: 100, targets: true, ..request("{ } | by(kind)") };
+            let found = shop.engine.search(&tenant, request.clone()).await.expect("a valid search");
+            assert_eq!((found.partial_reason, found.traces.len()), (None, 40), "{stage}");
+            let (mut told, mut roots) = (0, 0);
+            for summary in found.traces {
+                let detail = TraceDetail::OutlineWithTargets;
+                let trace = shop.engine.trace(&tenant, summary.trace_id, usize::MAX, detail).await;
+                let trace = trace.expect("it can be read").expect("it is there");
+                let mut targets = Targets::new(&trace.spans);
+                let mut target = |row: usize| targets.text(row).map(str::to_owned);
+                assert_eq!(summary.root_target, target(0), "{stage}");
+                roots += usize::from(summary.root_target.is_some());
+                for span in summary.spansets.iter().flat_map(|spanset| &spanset.spans) {
+                    let row =
+                        trace.spans.span_id.iter().position(|id| *id == span.span_id).expect("it is in its trace");
+                    assert_eq!(span.target, target(row), "{stage}: {}", span.name);
+                    told += usize::from(span.target.is_some());
+                }
+            }
+            assert!(told > 0 && roots > 0, "{stage}: {told} spans, {roots} roots are about something");
+            let request = SearchRequest { targets: false, ..request };
+            let found = shop.engine.search(&tenant, request).await.expect("a valid search");
+            let spans = found.traces.iter().flat_map(|trace| &trace.spansets).flat_map(|spanset| &spanset.spans);
+            assert!(spans.into_iter().all(|span| span.target.is_none()), "nobody asked");
         }
     }
 }

@@ -108,7 +108,7 @@ fn spans(options: &QueryOptions) -> anyhow::Result<Ending> {
         bail!("a query that selects spans has no steps; omit --step");
     }
     let (start, limit) = (start(options), options.limit.to_string());
-    let mut parameters = vec![("q", options.query.as_str()), ("limit", &limit)];
+    let mut parameters = vec![("q", options.query.as_str()), ("limit", &limit), ("targets", "true")];
     parameters.extend(range(options, start.as_deref()));
     let body = get(options, "/api/v1/search", &parameters)?;
     let answer: search_table::Answer = parsed(&body)?;

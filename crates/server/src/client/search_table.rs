@@ -25,6 +25,9 @@ pub(super) struct Trace {
     tenant: Option<String>,
     root_service_name: String,
     root_span_name: String,
+    /// What it is about beside its name.
+    #[serde(default)]
+    root_target: String,
     start_time_unix_nano: String,
     duration_nanos: i64,
     span_count: u64,
@@ -68,7 +71,8 @@ pub(super) fn print_trace(out: &mut impl Write, trace: &Trace, style: &Style) ->
         Some(tenant) => fit(&format!("{tenant}: {}", trace.root_service_name), room),
         None => fit(&trace.root_service_name, room),
     };
-    let name = fit(&trace.root_span_name, room.saturating_sub(width(&service) + 2).max(8));
+    let name = [&*trace.root_span_name, &trace.root_target].join(" ");
+    let name = fit(name.trim_end(), room.saturating_sub(width(&service) + 2).max(8));
     writeln!(
         out,
         "{}  {}  {:>9}  {:>6}  {errors}  {}  {name}",

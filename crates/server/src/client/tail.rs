@@ -108,7 +108,7 @@ pub fn tail(options: &TailOptions) -> anyhow::Result<Ending> {
     let mut allowance = Allowance::of(options.rate, clock.monotonic());
     let look = |position: Option<&str>, limit: u32| {
         let (mut parameters, limit) = (options.conditions.parameters(), limit.to_string());
-        parameters.extend([("limit", limit.as_str()), ("spans", "1")]);
+        parameters.extend([("limit", limit.as_str()), ("spans", "1"), ("targets", "true")]);
         parameters.extend(position.map(|position| ("after", position)));
         client
             .get("/api/v1/tail", &parameters)?

@@ -239,7 +239,7 @@ function generators(random: (below: number) => number) {
 			...scope,
 			q: () => (random(3) ? any().trim() || null : null),
 			step: () => one(['', '1s', '5m', 'all'] as const),
-			tab: () => one(['traces', 'spans'] as const),
+			tab: () => one(['traces', 'spans', 'series'] as const),
 			limit,
 			sort
 		}],

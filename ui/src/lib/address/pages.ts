@@ -9,7 +9,7 @@ export const STATUSES = ['error', 'ok', 'unset'] as const;
 export const KINDS = ['server', 'client', 'internal', 'producer', 'consumer'] as const;
 /** Lengths of steps to choose from; absent, the server picks one, and `all` means one step, the whole range. */
 export const STEPS = ['1s', '10s', '30s', '1m', '5m', '15m', '1h', '6h', 'all'] as const;
-export const QUERY_TABS = ['traces', 'spans'] as const;
+export const QUERY_TABS = ['traces', 'spans', 'series'] as const;
 
 const limit = integer('limit', 50, 1, 1000);
 

@@ -194,9 +194,9 @@ export function apiOf(tenant: string) {
 		attributeKeys: (among: Among = {}) => names('attributes/keys', among, attributeKeysAnswer),
 		attributeValues: (scope: string, key: string, limit: number, among: Among = {}) =>
 			names('attributes/values', { scope, key, limit: String(limit), ...among }, attributeValuesAnswer),
-		search: (params: URLSearchParams) => question(`search?${params}`, searchAnswer),
+		search: (params: URLSearchParams) => question(`search?${params}&targets=true`, searchAnswer),
 		count: (params: URLSearchParams) => question(`search/count?${params}`, countAnswer),
-		tail: (params: URLSearchParams) => question(`tail?${params}`, tailAnswer),
+		tail: (params: URLSearchParams) => question(`tail?${params}&targets=true`, tailAnswer),
 		metrics: (params: URLSearchParams) => question(`metrics?${params}`, metricsAnswer),
 		savedQueries: () => question('saved-queries', savedQueriesAnswer),
 		/** `isNew`: only if none has the name. */

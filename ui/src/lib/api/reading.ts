@@ -91,6 +91,7 @@ function matchedSpan(given: unknown): MatchedSpan {
 	return {
 		...spanHead(span),
 		status: oneOf(span.status, statusCodeValues, 'unset'),
+		...(span.target !== undefined && { target: text(span.target) }),
 		fields: attributes(span.fields)
 	};
 }
@@ -115,6 +116,7 @@ function traceSummary(given: unknown): Omit<TraceSummary, 'key'> {
 	const trace = fields(given);
 	return {
 		...traceHead(trace),
+		...(trace.rootTarget !== undefined && { rootTarget: text(trace.rootTarget) }),
 		rootMissing: trace.rootMissing === true,
 		services: withKeys(list(trace.services).map(serviceShare), ({ name }) => name),
 		matchedCount: number(trace.matchedCount),

@@ -33,13 +33,13 @@ export type AttributeValuesAnswer = Read<told.AttributeValuesAnswer>;
 
 export type Attribute = With<told.AttributeAnswer, { value: unknown }>;
 export type ServiceShare = Keyed<Read<told.ServiceShare>>;
-export type MatchedSpan = With<Read<told.MatchedSpanAnswer>, { fields: Attribute[] }>;
+export type MatchedSpan = With<Read<told.MatchedSpanAnswer>, { target?: string; fields: Attribute[] }>;
 export type MatchedSpanset = With<
 	Read<told.SpansetAnswer>,
 	{ by: Attribute[]; aggregates: Attribute[]; spans: MatchedSpan[] }
 >;
 export type TraceSummary = Keyed<
-	With<Omit<Read<told.TraceSummaryAnswer>, 'tenant'>, { services: ServiceShare[]; spansets: MatchedSpanset[] }>
+	With<Omit<Read<told.TraceSummaryAnswer>, 'tenant'>, { rootTarget?: string; services: ServiceShare[]; spansets: MatchedSpanset[] }>
 >;
 export type SearchAnswer = With<Read<told.SearchAnswerBody>, { traces: TraceSummary[] }>;
 export type TailAnswer = With<Read<told.TailAnswer>, { traces: TraceSummary[] }>;

@@ -48,3 +48,6 @@ export function conditionOf(field: string, value: Attribute): string {
 		return `${field} = ${String(value.value)}`;
 	return `${field} = ${quoted(String(value.value))}`;
 }
+
+/** What a search finds, as a query that more can follow: how it is to be searched stands at the end. */
+export const withoutHints = (query: string): string => query.trim().replace(/\s*\bwith\s*\([^(){}]*\)$/, '');

@@ -10,6 +10,7 @@ export function traceColumns(traces: TraceSummary[]): Column[] {
 		column('started', ({ startTimeUnixNano }) => formatUtc(startTimeUnixNano)),
 		column('service', ({ rootServiceName }) => rootServiceName),
 		column('root', ({ rootSpanName }) => rootSpanName),
+		column('target', ({ rootTarget }) => rootTarget ?? ''),
 		column('duration_ns', ({ durationNanos }) => durationNanos),
 		column('spans', ({ spanCount }) => spanCount),
 		column('errors', ({ errorCount }) => errorCount),

@@ -44,6 +44,7 @@ export function spanColumns(traces: TraceSummary[]): Column[] {
 		column('started', ({ span }) => formatUtc(span.startTimeUnixNano)),
 		column('service', ({ span }) => span.serviceName),
 		column('name', ({ span }) => span.name),
+		column('target', ({ span }) => span.target ?? ''),
 		column('duration_ns', ({ span }) => span.durationNanos),
 		column('status', ({ span }) => span.status),
 		...(table.groups.some(({ title }) => title !== '') ? [column('group', ({ title }) => title)] : []),

@@ -3,7 +3,7 @@ import type { Attribute, MetricsAnswer, Series, TraceSummary } from '$lib/api/ty
 import { chanceOf, corrected } from '$lib/metrics/chance';
 import { compareOf } from '$lib/metrics/compare';
 import { conditionOf, withCondition } from '$lib/traceql/edit';
-import { describeQuery } from './describe';
+import { askedBy, describeQuery } from './describe';
 import { EXAMPLES } from './examples';
 import { heatmapOf, namesOf, ticksOf, type Heatmap } from '$lib/metrics/heatmap';
 import { pastQueries } from '$lib/stores/remembered';
@@ -332,10 +332,10 @@ describe('spans in a table', () => {
 
 	it('are taken away with every field and what they were grouped by', () => {
 		const columns = spanColumns(traces);
-		expect(columns.map(({ name }) => name).slice(7)).toEqual(['group', 'count()', 'span.q']);
+		expect(columns.map(({ name }) => name).slice(8)).toEqual(['group', 'count()', 'span.q']);
 		const row = (number: number) => columns.map(({ values }) => values[number]);
-		expect([row(0)[1], row(0)[7]]).toEqual(['2', 'name = y']);
-		expect(row(2).slice(7)).toEqual(['name = x', '1', '7']);
+		expect([row(0)[1], row(0)[8]]).toEqual(['2', 'name = y']);
+		expect(row(2).slice(8)).toEqual(['name = x', '1', '7']);
 		expect(columns.map(({ values }) => values.length)).toEqual(columns.map(() => 4));
 	});
 
@@ -348,6 +348,19 @@ describe('spans in a table', () => {
 		expect(table).toMatchObject({ columns: ['count()', 'span.q'], columnsCut: 0, shown: 4, matched: 11 });
 		expect(fieldValue(table.groups[1]!.rows[0]!.span.fields, 'span.q')).toBe('7');
 	});
+});
+
+describe('what is asked', () => {
+	it.each([
+		['{ status = error }', 'traces', 'spans', '{ status = error }'],
+		['{ status = error }', 'spans', 'spans', '{ status = error }'],
+		['{ status = error }', 'series', 'metrics', '{ status = error } | rate() by (resource.service.name)'],
+		['{ } | count() > 2 with (sample=0.1)', 'series', 'metrics', '{ } | count() > 2 | rate() by (resource.service.name)'],
+		['{ } | rate()', 'series', 'metrics', '{ } | rate()']
+	] as const)('%s as %s', (q, tab, kind, query) => {
+		expect(askedBy({ q, tab })).toMatchObject({ kind, query });
+	});
+	it('is nothing without a query', () => expect(askedBy({ q: null, tab: 'series' })).toBeNull());
 });
 
 describe('the history', () => {

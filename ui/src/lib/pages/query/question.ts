@@ -3,7 +3,7 @@ import type { QueryState } from '$lib/address/pages';
 import type { apiOf } from '$lib/api/client';
 import type { MetricsAnswer, SearchAnswer } from '$lib/api/types';
 import { mapped, type Question } from '$lib/ask/question';
-import { describeQuery } from './describe';
+import { askedBy } from './describe';
 
 export type QueryResult =
 	| { kind: 'spans'; query: string; answer: SearchAnswer }
@@ -18,13 +18,14 @@ export function queryQuestion(
 	state: QueryState,
 	nowMillis: number
 ): Question<QueryResult> | null {
-	const query = state.q;
-	if (query === null) return null;
-	const description = describeQuery(query);
-	if (description.kind === 'spans') {
-		return mapped(api.search(spansParameters(state, nowMillis)), (answer) => ({ kind: 'spans', query, answer }));
+	const wanted = askedBy(state);
+	if (wanted === null) return null;
+	const { query, kind, isComparison } = wanted;
+	const asked: QueryState = { ...state, q: query };
+	if (kind === 'spans') {
+		return mapped(api.search(spansParameters(asked, nowMillis)), (answer) => ({ kind, query, answer }));
 	}
 	// A comparison is about the range as a whole.
-	const asked: QueryState = description.isComparison ? { ...state, step: 'all' } : state;
-	return mapped(api.metrics(metricsParameters(asked, nowMillis)), (answer) => ({ kind: 'metrics', query, answer }));
+	const inSteps: QueryState = isComparison ? { ...asked, step: 'all' } : asked;
+	return mapped(api.metrics(metricsParameters(inSteps, nowMillis)), (answer) => ({ kind, query, answer }));
 }

@@ -1,5 +1,5 @@
 import type { SearchState } from '$lib/address/pages';
-import { fieldText, isOfService, quoted, withCondition } from '$lib/traceql/edit';
+import { fieldText, isOfService, quoted, withCondition, withoutHints } from '$lib/traceql/edit';
 import { parseAttributeFilter, splitScope } from './attributeFilter';
 
 /** A value as TraceQL writes it: numbers and booleans bare, everything else quoted. */
@@ -39,9 +39,6 @@ export function narrowed(query: string, condition: string): string {
 	const hints = query.trim().slice(plain.length);
 	return (isPlain ? withCondition(plain, condition) : `${plain} | { ${condition} }`) + hints;
 }
-
-/** What a search finds, as a query that more can follow: how it is to be searched stands at the end. */
-export const withoutHints = (query: string): string => query.trim().replace(/\s*\bwith\s*\([^(){}]*\)$/, '');
 
 /** The search as one query, whichever way it says it. */
 export const queryOf = (state: SearchState) => state.traceql?.trim() || traceqlOf({ ...state, traceql: null });
