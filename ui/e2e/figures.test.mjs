@@ -88,6 +88,28 @@ test('the pictures of a search count what matches', async () => {
 	await page.done();
 });
 
+test('a span is titled with what it is about, and all spans over time are counted', async () => {
+	const q = '{ kind = client }';
+	const page = await openPage(session, query(q, { tab: 'spans', limit: 20 }));
+	const { traces } = await api('search', { q, ...RANGE, limit: 20, spans: 20, targets: true });
+	const spans = traces.flatMap(({ spansets }) => spansets).flatMap((set) => set.spans);
+	const titles = spans.map(({ name, target, serviceName }) => [serviceName, name, target].filter(Boolean).join(' '));
+	assert.ok(spans.some(({ target }) => target));
+	const links = page.getByRole('table', { name: 'Matching spans' }).locator('tbody a');
+	await links.first().waitFor();
+	const shown = await links.evaluateAll((all) => all.map((link) => link.textContent.trim().replaceAll(/\s+/g, ' ')));
+	assert.deepEqual(shown.sort(), titles.sort());
+
+	await page.getByRole('button', { name: 'Over time' }).click();
+	const rates = await api('metrics', { q: `${q} | rate() by (resource.service.name)`, ...RANGE });
+	const legend = page.locator('main').getByRole('table').first();
+	await legend.locator('tbody th').first().waitFor();
+	assert.deepEqual((await legend.locator('tbody th').allInnerTexts()).map((text) => text.trim()).sort(), rates.series.map(labelOf).sort());
+	await page.getByRole('button', { name: /^Traces/ }).click();
+	await page.getByRole('table', { name: 'Traces found' }).getByRole('link').first().waitFor();
+	await page.done();
+});
+
 test('a trace shows as many spans, as long and as failed, as it has', async () => {
 	const { path, trace } = await findTracePath(session, '&status=error');
 	const page = await openPage(session, path);

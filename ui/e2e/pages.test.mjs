@@ -41,6 +41,12 @@ const PAGES = {
 		shown: (page) => page.getByRole('table', { name: 'Series over the whole time range' }).locator('tbody th').first(),
 		partial: (answer) => ({ ...answer, complete: false, partialReason: '2 of 3 files were read' })
 	},
+	'spans over time': {
+		address: () => `${query('{ status = error }')}&tab=series&step=all`,
+		question: /\/api\/v1\/metrics\?/,
+		shown: (page) => page.getByRole('table', { name: 'Series over the whole time range' }).locator('tbody th').first(),
+		partial: (answer) => ({ ...answer, complete: false, partialReason: '2 of 3 files were read' })
+	},
 	trace: {
 		address: async () => (await findTracePath(session, '&status=error')).path,
 		question: /\/api\/v1\/traces\/[0-9a-f]{32}\?/,

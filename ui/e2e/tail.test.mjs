@@ -48,7 +48,7 @@ test('traces are listed as they come, each look from where the last one ended', 
 	const numbers = names.map((name) => Number(/trace (\d+)/.exec(name)[1]));
 	assert.deepEqual(numbers, [...numbers].sort((a, b) => b - a), 'the last that came is first');
 	const [first, second, third] = looks.map((look) => Object.fromEntries(look));
-	assert.deepEqual(first, { service: 'cart', attr: 'a=1', limit: '40', spans: '1' }, 'whenever it began');
+	assert.deepEqual(first, { service: 'cart', attr: 'a=1', limit: '40', spans: '1', targets: 'true' }, 'whenever it began');
 	assert.deepEqual([second.after, third.after], ['100', '101']);
 	await page.done();
 });
