@@ -168,8 +168,12 @@ impl SavedQuery {
                 "the description has control characters; leave them out",
             ));
         }
-        // Nobody may be led to another site by it: browsers take `//host` and `/\host` for one.
-        let is_of_here = self.address.strip_prefix('/').is_some_and(|rest| !rest.starts_with(['/', '\\']));
+        // Nobody may be led to another site by it: browsers take `//host` and `/\host` for one, and `/..//host` for `//host`.
+        let path = self.address.split(['?', '#']).next().unwrap_or_default();
+        let is_of_here = path.strip_prefix('/').is_some_and(|rest| {
+            let is_step = |part: &str| matches!(&*part.to_ascii_lowercase().replace("%2e", "."), "" | "." | "..");
+            rest.is_empty() || !rest.contains('\\') && !rest.split('/').any(is_step)
+        });
         let is_written = self.address.bytes().all(|byte| byte.is_ascii_graphic());
         if !is_of_here || !is_written || self.address.len() > ADDRESS_BYTES_MAX {
             let expected = "path and query of a page, percent-encoded, of at most 8 KiB, such as /query?q=%7B%7D";

@@ -56,7 +56,9 @@ async fn answers(shop: &Shop) -> Vec<(&'static str, Value)> {
         ("search-errors", format!("search?{range}&limit=5&targets=true&status=error")),
         (
             "search-by",
-            format!("search?{range}&limit=5&targets=true&q=%7Bstatus%3Derror%7D%7Cby(resource.service.name)%7Ccount()%3E0"),
+            format!(
+                "search?{range}&limit=5&targets=true&q=%7Bstatus%3Derror%7D%7Cby(resource.service.name)%7Ccount()%3E0"
+            ),
         ),
         ("search-nothing", format!("search?{range}&service=nobody")),
         ("rate", format!("metrics?{step}&q=%7B%7D%7Crate()by(resource.service.name)")),

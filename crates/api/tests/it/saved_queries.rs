@@ -80,8 +80,17 @@ async fn what_nobody_could_use_is_refused() {
         );
     }
     let long = format!("/query?q={}", "x".repeat(8192));
-    let elsewhere =
-        ["https://elsewhere.example/", "//elsewhere.example", "/\\elsewhere.example", "javascript:alert(1)", ""];
+    let elsewhere = [
+        "https://elsewhere.example/",
+        "//elsewhere.example",
+        "/\\elsewhere.example",
+        "/..//elsewhere.example",
+        "/%2E.//elsewhere.example",
+        "/query//elsewhere.example",
+        "/./\\elsewhere.example",
+        "javascript:alert(1)",
+        "",
+    ];
     for address in elsewhere.into_iter().chain(["/query?q={ }", "/\tquery", "/größe", long.as_str()]) {
         let refused = put(&fake, "name", address).await;
         assert_eq!(
