@@ -39,10 +39,17 @@ pub(crate) fn step_nanos(range: &Range<i64>, step: Option<i64>) -> Result<i64, P
     let Some(step) = step else {
         let length = range.end.saturating_sub(range.start);
         let fits = |seconds: &i64| length / (seconds * NANOS_PER_SECOND) <= STEPS_WANTED;
-        let longest = STEP_SECONDS[STEP_SECONDS.len() - 1];
-        return checked(range, STEP_SECONDS.into_iter().find(fits).unwrap_or(longest) * NANOS_PER_SECOND);
+        let seconds = STEP_SECONDS.into_iter().find(fits).unwrap_or_else(|| day_or_weeks(length / NANOS_PER_SECOND));
+        return checked(range, seconds * NANOS_PER_SECOND);
     };
     checked(range, step)
+}
+
+/// The seconds of a step in a range of so many seconds that steps of a day are more than are wanted.
+fn day_or_weeks(length: i64) -> i64 {
+    const DAY: i64 = 86_400;
+    // A chart of a year still shows its days.
+    if length / DAY <= 4 * STEPS_WANTED { DAY } else { (length / (7 * DAY * STEPS_WANTED) + 1) * 7 * DAY }
 }
 
 fn checked(range: &Range<i64>, step: i64) -> Result<i64, Problem> {
@@ -99,7 +106,8 @@ mod tests {
             (DAY, None, Some(900)),
             (7 * DAY, None, Some(7200)),
             (365 * DAY, None, Some(DAY)),
-            (50 * 365 * DAY, None, None),
+            (3 * 365 * DAY, None, Some(14 * DAY)),
+            (50 * 365 * DAY, None, Some(154 * DAY)),
             (3600, Some(7), Some(7)),
             (3600, Some(0), None),
             (3600, Some(-1), None),
@@ -111,6 +119,7 @@ mod tests {
             let found = step_nanos(&range, step.map(|step| step * S)).ok();
             assert_eq!(found, expected.map(|step| step * S), "{length} {step:?}");
         }
+        assert!(step_nanos(&(i64::MIN..i64::MAX), None).is_ok(), "of all there can be");
         // Not a multiple of the step: the first step begins before the range.
         assert!(step_nanos(&(1..11_000 * S + 1), Some(S)).is_err());
     }
