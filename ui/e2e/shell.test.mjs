@@ -64,6 +64,30 @@ test('the palette finds services, operations and actions, also while something i
 	await page.done();
 });
 
+test('what is typed before the palette is there is typed into it', async () => {
+	const page = await openPage(session, '/');
+	await found(page).first().waitFor();
+	let letGo;
+	const held = new Promise((resolve) => (letGo = resolve));
+	await page.route(/_app\/immutable/, async (route) => {
+		await held;
+		await route.continue();
+	});
+	await page.keyboard.press('Control+k');
+	// On the page behind it, S would open the saved queries.
+	await page.keyboard.type('Show');
+	letGo();
+	const field = page.getByRole('combobox', { name: 'Go to, or do' });
+	await field.waitFor();
+	assert.equal(await field.inputValue(), 'Show');
+	await page.getByRole('option', { selected: true }).getByText('Show this help').waitFor();
+	await page.keyboard.type(' this');
+	assert.equal(await field.inputValue(), 'Show this');
+	await page.keyboard.press('Escape');
+	await field.waitFor({ state: 'hidden' });
+	await page.done();
+});
+
 test('a palette that is opened again as soon as it was left stays open', async () => {
 	const page = await openPage(session, '/');
 	await found(page).first().waitFor();
