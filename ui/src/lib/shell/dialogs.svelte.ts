@@ -8,7 +8,7 @@ class Fetched {
 	#open = $state(false);
 	dialog = $state.raw<Component | null>(null);
 
-	constructor(private readonly fetch: () => Promise<{ default: Component }>) {}
+	constructor(private readonly load: () => Promise<{ default: Component }>) {}
 
 	get open(): boolean {
 		return this.#open;
@@ -21,7 +21,7 @@ class Fetched {
 
 	async #begin() {
 		try {
-			this.dialog = (await this.fetch()).default;
+			this.dialog = (await this.load()).default;
 		} catch {
 			// The server is away, which the page says, or has another interface now. It can be tried again.
 			this.open = false;
