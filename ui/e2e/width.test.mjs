@@ -17,6 +17,15 @@ const PAGES = {
 		'/?service=payment-provider&operation=charge+card&status=error&kind=client&minDuration=1ms&maxDuration=9s&attr=resource.cloud.region%3Deu-central-1&attr=server.address%3Da-very-long-name-of-a-server.example.internal&start=2026-01-01T00:00:00Z&end=2026-01-02T00:00:00Z&live=1&from=6h&at=2026-01-02T00:00:00Z&tenant=default',
 		(page) => page.getByRole('heading', { name: 'No trace matches' }).waitFor()
 	],
+	'a heatmap as a table': [
+		'/?range=24h',
+		async (page) => {
+			const panel = page.getByRole('region', { name: 'Durations' });
+			await panel.getByRole('img', { name: /^Heatmap/ }).waitFor();
+			await panel.getByRole('button', { name: 'As table' }).click();
+			await panel.getByRole('table').waitFor();
+		}
+	],
 	'a search in TraceQL': [`/?q=${encodeURIComponent('{ resource.service.name = "cart" && duration > 5ms && span.http.route != nil }')}`, results],
 	'a refused search': [`/?q=${encodeURIComponent('{ this is no query')}`, (page) => page.getByRole('alert').waitFor()],
 	// A real server’s answers are whole.
